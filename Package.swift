@@ -1,0 +1,70 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Tests drive raw C and whole processes; what they are strict about is the product.
+let testSettings: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+
+/// A receiver plugin: a shared object whose only exported symbol is its entry.
+func plugin(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+    .target(
+        name: name,
+        dependencies: ["PluginKit", "PluginABI"] + dependencies,
+        path: "Plugins/\(name)",
+        exclude: exclude + ["README.md"],
+        swiftSettings: settings,
+        linkerSettings: [
+            .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"])
+        ])
+}
+
+let package = Package(
+    name: "profile-gateway",
+    products: [
+        .executable(name: "gateway", targets: ["Gateway"]),
+        .library(name: "HTTPWriter", type: .dynamic, targets: ["HTTPWriter"]),
+        .library(name: "FileSink", type: .dynamic, targets: ["FileSink"]),
+        .library(name: "StdoutSink", type: .dynamic, targets: ["StdoutSink"]),
+    ],
+    targets: [
+        .target(name: "PluginABI", path: "Sources/PluginABI"),
+        .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
+        .target(
+            name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
+            swiftSettings: settings),
+        .target(name: "ConfigJSON", path: "Sources/ConfigJSON", swiftSettings: settings),
+        .target(
+            name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
+            swiftSettings: settings),
+        .executableTarget(
+            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/Gateway",
+            swiftSettings: settings),
+
+        .systemLibrary(
+            name: "CCurl", path: "Plugins/HTTPWriter/CCurl", pkgConfig: "libcurl",
+            providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(
+            name: "COpenSSL", path: "Plugins/FileSink/COpenSSL", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"])]),
+        plugin("HTTPWriter", ["CCurl", "LinuxSystem"], exclude: ["CCurl"]),
+        plugin("FileSink", ["COpenSSL", "LinuxSystem"], exclude: ["COpenSSL"]),
+        plugin("StdoutSink", ["LinuxSystem"]),
+
+        .testTarget(
+            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI"], path: "Tests/GatewayTests",
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "PluginTests", dependencies: ["PluginABI"], path: "Tests/PluginTests", exclude: ["Plugins"],
+            swiftSettings: testSettings),
+        .testTarget(
+            name: "ScenarioTests", path: "Tests/ScenarioTests", exclude: ["Servers"], swiftSettings: testSettings),
+    ]
+)

@@ -1,0 +1,88 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+public import PluginABI
+import PluginKit
+import Synchronization
+
+/// Archives every profile under a directory, byte for byte, with its metadata beside it.
+///
+/// Delivered means durable: files and the folders that name them are synced. Everything that waits is synced together.
+final class FileSink: Receiver {
+    static let name = "gateway.file"
+    static let version = "0.1.0"
+
+    private let host: Host
+    private let archive: Archive
+    private let worker: Worker<Job>
+    private let isHealthy = Atomic<Bool>(true)
+
+    /// One profile to write; the delivery is finished once.
+    private final class Job: Sendable {
+        let profile: Profile
+        private let delivery: Mutex<Delivery?>
+
+        init(_ profile: Profile, _ delivery: consuming Delivery) {
+            self.profile = profile
+            self.delivery = Mutex(delivery)
+        }
+
+        func finish(_ outcome: Outcome) {
+            if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) }
+        }
+    }
+
+    init(config: ConfigObject, host: Host) throws {
+        self.host = host
+        let directory = config.string("directory") ?? ""
+        if directory.isEmpty { config.refuse("directory", "is required: the folder of the archive") }
+        let archive = Archive(directory)
+        self.archive = archive
+        worker = Worker("file-sink")
+        if !directory.isEmpty {
+            do throws(SystemError) {
+                try archive.makeFolder("")
+            } catch { config.refuse("directory", "\(error)") }
+        }
+    }
+
+    func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
+        let job = Job(profile, delivery)
+        do throws(SystemError) {
+            try worker.submit(job) { [self] in store($0) }
+        } catch { job.finish(.retry("\(error)")) }
+    }
+
+    /// The worker takes jobs in order, so whatever was delivered before is done when the flush is.
+    func flush(_ flush: consuming Delivery) { flush.finish(.delivered) }
+
+    func abort() { for job in worker.takeBack() { job.finish(.aborted) } }
+
+    func close() { worker.stop() }
+
+    /// Writes a batch: all files first, then the syncs, then the names, then the folders.
+    private func store(_ jobs: [Job]) {
+        var batch = ArchiveBatch(archive)
+        let results = batch.store(jobs.map(\.profile))
+        for (job, result) in zip(jobs, results) {
+            switch result {
+            case .success: job.finish(.delivered)
+            case .failure(.conflict(let path)):
+                job.finish(.rejected("\(path) exists already with other content"))
+            case .failure(.system(let error)): job.finish(.retry("\(error)"))
+            }
+        }
+        stateHealth(results)
+    }
+
+    private func stateHealth(_ results: [Result<Void, ArchiveError>]) {
+        for case .failure(.system(let error)) in results {
+            isHealthy.store(false, ordering: .relaxed)
+            return host.setHealth(.failed, "\(error)")
+        }
+        if !isHealthy.exchange(true, ordering: .relaxed) { host.setHealth(.ok) }
+    }
+}
+
+@c(gw_plugin_v1)
+public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: FileSink.self, hostSize) }

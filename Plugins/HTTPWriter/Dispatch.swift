@@ -1,0 +1,72 @@
+import LinuxSystem
+import PluginKit
+import Synchronization
+
+/// One profile on its way to every endpoint that does not have it yet; its delivery is finished when all have answered.
+final class Dispatch: Sendable {
+    let profile: Profile
+    let attempt: Int
+    /// A bit per endpoint that needs no further attempt.
+    let settledBefore: UInt64
+    private let delivery: Mutex<Delivery?>
+
+    init(_ profile: Profile, _ delivery: consuming Delivery) {
+        self.profile = profile
+        attempt = delivery.attempt
+        settledBefore = delivery.progress
+        self.delivery = Mutex(delivery)
+    }
+
+    var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
+
+    func finish(_ outcome: Outcome) {
+        if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) }
+    }
+}
+
+/// The verdicts that have come for one dispatch; on the transfer thread only.
+final class DispatchProgress {
+    let dispatch: Dispatch
+    private var open = 0
+    private var settled: UInt64
+    private var retry: Outcome?
+    private var retryAfter = Duration.zero
+    private var rejection: Outcome?
+    private var isAborted = false
+
+    init(_ dispatch: Dispatch) {
+        self.dispatch = dispatch
+        settled = dispatch.settledBefore
+    }
+
+    func needs(_ endpoint: Int) -> Bool { dispatch.settledBefore & (1 << UInt64(endpoint)) == 0 }
+
+    func began() { open += 1 }
+
+    /// Takes one endpoint's verdict, named for people.
+    func took(_ verdict: Verdict, of endpoint: Int, name: String) {
+        switch verdict {
+        case .delivered: settled |= 1 << UInt64(endpoint)
+        case .rejected(let reason, let status):
+            settled |= 1 << UInt64(endpoint)
+            if rejection == nil { rejection = .rejected("\(name): \(reason)", httpStatus: status) }
+        case .retry(let reason, let after, let status):
+            // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
+            retryAfter = retry == nil ? after : min(retryAfter, after)
+            retry = .retry("\(name): \(reason)", after: retryAfter, progress: 0, httpStatus: status)
+        case .aborted: isAborted = true
+        }
+    }
+
+    func ended() { open -= 1 }
+
+    /// Finishes the delivery once no attempt is open.
+    func finishIfComplete() {
+        guard open == 0 else { return }
+        if isAborted { return dispatch.finish(.aborted) }
+        if case .retry(let reason, _, _, let status) = retry {
+            return dispatch.finish(.retry(reason, after: retryAfter, progress: settled, httpStatus: status))
+        }
+        dispatch.finish(rejection ?? .delivered)
+    }
+}

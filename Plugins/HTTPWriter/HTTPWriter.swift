@@ -1,0 +1,92 @@
+import CCurl
+import ConfigJSON
+import Glibc
+import LinuxSystem
+public import PluginABI
+import PluginKit
+import Synchronization
+
+/// Sends every profile on to other Pyroscope servers: the counterpart of Alloy's `pyroscope.write`.
+///
+/// Delivered means that each endpoint has answered 2xx and the answer was read. All requests of one receiver run on one
+/// thread of its own.
+final class HTTPWriter: Receiver {
+    static let name = "pyroscope.write"
+    static let version = "0.1.0"
+
+    private struct Inbox {
+        var dispatches: [Dispatch] = []
+        var isAborting = false
+        var isClosing = false
+    }
+
+    private let config: WriterConfig
+    private let host: Host
+    private let wakeup: Wakeup
+    private let inbox = Mutex(Inbox())
+    private let thread = Mutex<Thread?>(nil)
+
+    // libcurl's own set-up, once for the process and before any handle.
+    private static let isCurlReady = curl_global_init(Int(CURL_GLOBAL_ALL)) == CURLE_OK
+
+    init(config: ConfigObject, host: Host) throws {
+        guard Self.isCurlReady else { throw SystemError("curl_global_init", code: ENOMEM) }
+        self.config = WriterConfig(config)
+        self.host = host
+        wakeup = try Wakeup()
+    }
+
+    func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
+        let dispatch = Dispatch(profile, delivery)
+        do throws(SystemError) {
+            try startThread()
+        } catch { return dispatch.finish(.retry("\(error)")) }
+        let wasEmpty = inbox.withLock { inbox in
+            inbox.dispatches.append(dispatch)
+            return inbox.dispatches.count == 1
+        }
+        if wasEmpty { wakeup.signal() }
+    }
+
+    func abort() {
+        inbox.withLock { $0.isAborting = true }
+        wakeup.signal()
+    }
+
+    func close() {
+        inbox.withLock { $0.isClosing = true }
+        wakeup.signal()
+        thread.withLock { $0.take()?.join() }
+    }
+
+    private func startThread() throws(SystemError) {
+        try thread.withLock { (thread) throws(SystemError) in
+            guard thread == nil else { return }
+            let engine = Mutex<TransferEngine?>(try TransferEngine(config, host, wakeup: wakeup.descriptor))
+            thread = try Thread("pyroscope.write") { [self] in
+                if let engine = engine.withLock({ $0.take() }) { run(engine) }
+            }
+        }
+    }
+
+    private func run(_ engine: TransferEngine) {
+        while true {
+            guard engine.turn() else { continue }
+            wakeup.clear()
+            let work = inbox.withLock { inbox in
+                defer { (inbox.dispatches, inbox.isAborting) = ([], false) }
+                return inbox
+            }
+            if work.isAborting {
+                engine.abort()
+                for dispatch in work.dispatches { dispatch.finish(.aborted) }
+            } else {
+                for dispatch in work.dispatches { engine.start(dispatch) }
+            }
+            if work.isClosing { return }
+        }
+    }
+}
+
+@c(gw_plugin_v1)
+public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: HTTPWriter.self, hostSize) }

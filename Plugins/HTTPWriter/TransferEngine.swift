@@ -1,0 +1,197 @@
+import CCurl
+import Glibc
+import LinuxSystem
+import PluginABI
+import PluginKit
+
+/// libcurl's multi interface on one epoll, driven by readiness and libcurl's own timer; on the transfer thread only.
+@safe final class TransferEngine {
+    /// The key of the wakeup; sockets have their own number.
+    private static let wakeupKey = UInt64.max
+
+    private let config: WriterConfig
+    private let endpoints: [Endpoint]
+    private let health: EndpointHealth
+    private let multi: UnsafeMutableRawPointer
+    private var poller: Poller
+    private var timer = MonotonicTime.never
+    private var idle: [[Transfer]]
+    private var active: [ObjectIdentifier: Transfer] = [:]
+    private var watched: Set<Int32> = []
+
+    init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
+        guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
+        self.config = config
+        endpoints = config.endpoints.map { Endpoint($0, host: host) }
+        health = EndpointHealth(host)
+        idle = config.endpoints.map { _ in [] }
+        unsafe self.multi = unsafe multi
+        poller = try Poller()
+        try poller.add(wakeup, .readable, key: Self.wakeupKey)
+        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe ccurl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
+        unsafe ccurl_multi_set_pointer(multi, CURLMOPT_TIMERDATA, context)
+        unsafe ccurl_multi_set_socket(multi) { _, socket, what, context, _ in
+            if let context = unsafe context { unsafe TransferEngine.at(context).watch(socket, what) }
+            return 0
+        }
+        unsafe ccurl_multi_set_timer(multi) { _, milliseconds, context in
+            guard let context = unsafe context else { return 0 }
+            unsafe TransferEngine.at(context).timer = milliseconds < 0 ? .never : .now + .milliseconds(milliseconds)
+            return 0
+        }
+    }
+
+    deinit {
+        for transfer in active.values { unsafe curl_multi_remove_handle(multi, transfer.handle) }
+        (active, idle) = ([:], [])
+        unsafe curl_multi_cleanup(multi)
+    }
+
+    private static func at(_ context: UnsafeMutableRawPointer) -> TransferEngine {
+        unsafe Unmanaged<TransferEngine>.fromOpaque(context).takeUnretainedValue()
+    }
+
+    private func watch(_ socket: curl_socket_t, _ what: Int32) {
+        guard what != CURL_POLL_REMOVE else {
+            watched.remove(socket)
+            return poller.remove(socket)
+        }
+        var interest: Poller.Interest = []
+        if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
+        if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
+        do throws(SystemError) {
+            if watched.insert(socket).inserted {
+                try poller.add(socket, interest, key: UInt64(socket))
+            } else {
+                try poller.modify(socket, interest, key: UInt64(socket))
+            }
+        } catch { /* The transfer then ends by its own timeout, as a retry. */  }
+    }
+
+    // MARK: The loop
+
+    /// Waits for what happens next and deals with it.
+    ///
+    /// - Returns: true when the wakeup was signalled.
+    func turn() -> Bool {
+        var events: [Poller.Event] = []
+        poller.wait(until: timer, into: &events)
+        var isWoken = false
+        var running: Int32 = 0
+        for event in events {
+            if event.key == Self.wakeupKey { isWoken = true; continue }
+            var mask: Int32 = 0
+            if !event.ready.isDisjoint(with: .readable) { mask |= CURL_CSELECT_IN }
+            if !event.ready.isDisjoint(with: .writable) { mask |= CURL_CSELECT_OUT }
+            if !event.ready.isDisjoint(with: .hangup) { mask |= CURL_CSELECT_ERR }
+            unsafe curl_multi_socket_action(multi, curl_socket_t(event.key), mask, &running)
+        }
+        runTimer()
+        takeFinished()
+        return isWoken
+    }
+
+    private func runTimer() {
+        guard timer <= .now else { return }
+        timer = .never
+        var running: Int32 = 0
+        unsafe curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running)
+    }
+
+    private func takeFinished() {
+        var left: Int32 = 0
+        while let message = unsafe curl_multi_info_read(multi, &left) {
+            guard unsafe message.pointee.msg == CURLMSG_DONE, let handle = unsafe message.pointee.easy_handle,
+                let transfer = unsafe Transfer.of(handle)
+            else { continue }
+            finish(transfer, unsafe ccurl_message_result(message))
+        }
+    }
+
+    // MARK: Transfers
+
+    /// Begins the attempts that one dispatch needs.
+    func start(_ dispatch: Dispatch) {
+        let progress = DispatchProgress(dispatch)
+        let now = MonotonicTime.now
+        do throws(UpstreamRequest.Refusal) {
+            let request = try UpstreamRequest(dispatch.profile, external: config.externalLabels)
+            for index in endpoints.indices where progress.needs(index) { begin(index, progress, request, now) }
+        } catch {
+            for index in endpoints.indices where progress.needs(index) {
+                take(.rejected(error.reason, httpStatus: 0), of: index, progress)
+            }
+        }
+        progress.finishIfComplete()
+    }
+
+    private func begin(_ index: Int, _ progress: DispatchProgress, _ request: UpstreamRequest, _ now: MonotonicTime) {
+        let endpoint = endpoints[index]
+        // A single endpoint needs no guard of its own: the gateway probes the receiver.
+        guard endpoints.count == 1 || endpoint.admits(now) else {
+            let why = "is down: \(endpoint.lastFailure)"
+            return progress.took(.retry(why, after: endpoint.pause(now), httpStatus: 0), of: index, name: endpoint.config.name)
+        }
+        guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index) else {
+            return take(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, progress)
+        }
+        transfer.begin(progress, request, to: endpoint.config)
+        guard unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK else {
+            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: index, progress)
+        }
+        active[ObjectIdentifier(transfer)] = transfer
+        progress.began()
+        endpoint.began()
+    }
+
+    private func finish(_ transfer: Transfer, _ result: CURLcode) {
+        guard let progress = transfer.progress else { return }
+        unsafe curl_multi_remove_handle(multi, transfer.handle)
+        active[ObjectIdentifier(transfer)] = nil
+        let verdict = transfer.end(result)
+        idle[transfer.endpoint].append(transfer)
+        progress.ended()
+        take(verdict, of: transfer.endpoint, progress)
+        progress.finishIfComplete()
+    }
+
+    private func take(_ verdict: Verdict, of index: Int, _ progress: DispatchProgress) {
+        let endpoint = endpoints[index]
+        let dispatch = progress.dispatch
+        endpoint.ended(verdict, bytes: dispatch.byteCount, attempt: dispatch.attempt, now: .now)
+        progress.took(verdict, of: index, name: endpoint.config.name)
+        health.state(endpoints)
+    }
+
+    /// Gives every open attempt up.
+    func abort() {
+        for transfer in active.values {
+            guard let progress = transfer.progress else { continue }
+            unsafe curl_multi_remove_handle(multi, transfer.handle)
+            _ = transfer.end(CURLE_OK)
+            progress.ended()
+            progress.took(.aborted, of: transfer.endpoint, name: "")
+            progress.finishIfComplete()
+        }
+        active = [:]
+    }
+}
+
+/// Says the health of all endpoints together, when it changes.
+final class EndpointHealth {
+    private let host: Host
+    private var stated = ""
+
+    init(_ host: Host) { self.host = host }
+
+    func state(_ endpoints: [Endpoint]) {
+        let down = endpoints.filter(\.isDown)
+        let names = down.map(\.config.name).joined(separator: ", ")
+        guard names != stated else { return }
+        stated = names
+        if down.isEmpty { return host.setHealth(.ok) }
+        let reason = down.map { "\($0.config.name): \($0.lastFailure)" }.joined(separator: "; ")
+        host.setHealth(down.count == endpoints.count ? .failed : .degraded, reason)
+    }
+}

@@ -1,0 +1,44 @@
+import ConfigJSON
+
+/// What came of one attempt at one endpoint.
+enum Verdict: Sendable {
+    case delivered
+    /// Transient; not again before `after`.
+    case retry(String, after: Duration, httpStatus: Int)
+    /// Permanent for this profile.
+    case rejected(String, httpStatus: Int)
+    case aborted
+}
+
+/// A destination's answer, read by its HTTP status first.
+struct UpstreamAnswer {
+    /// How much of an answer's body is kept for people.
+    static let reasonLimit = 512
+
+    var status: Int
+    var body: [UInt8]
+    /// What Retry-After asks for.
+    var retryAfter: Duration
+
+    var verdict: Verdict {
+        switch status {
+        case 200...299: return .delivered
+        // Connect has one code for "too fast" and "too big", and says the second only in words.
+        case 429 where saysTooLarge: return .rejected(reason, httpStatus: status)
+        case 429, 503: return .retry(reason, after: retryAfter, httpStatus: status)
+        case 408, 500...599: return .retry(reason, after: .zero, httpStatus: status)
+        default: return .rejected(reason, httpStatus: status)
+        }
+    }
+
+    private var saysTooLarge: Bool { text.contains("is larger than configured max") }
+
+    private var text: String { String(decoding: body, as: UTF8.self) }
+
+    /// The upstream's own words, printable.
+    private var reason: String {
+        let quoted = JSONValue.quoted(text)
+        let printable = quoted.dropFirst().dropLast().replacing("\\\"", with: "\"").replacing("\\n", with: " ")
+        return text.isEmpty ? "HTTP \(status)" : "HTTP \(status): \(printable)"
+    }
+}

@@ -1,0 +1,69 @@
+import PluginKit
+
+/// One profile as a request to a destination: the path and query, the headers, and the body as it was received.
+struct UpstreamRequest {
+    /// What cannot be sent on, and why: permanent for this profile.
+    struct Refusal: Error {
+        let reason: String
+    }
+
+    /// Path and query, beginning with a slash, to be put behind the endpoint's URL.
+    var target: String
+    var headers: [(name: String, value: String)]
+
+    /// Rebuilds what the sender sent to `/ingest`; its query changes only when an external label changes a label.
+    init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
+        let query = try Self.query(profile, external)
+        target = query.isEmpty ? profile.path : "\(profile.path)?\(query)"
+        headers = []
+        // Without one of ours, libcurl would name the type of a web form.
+        headers.append(("Content-Type", profile.contentType))
+        for header in profile.headers where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
+        if !profile.contentEncoding.isEmpty { headers.append(("Content-Encoding", profile.contentEncoding)) }
+        if !profile.tenant.isEmpty { headers.append(("X-Scope-OrgID", profile.tenant)) }
+    }
+
+    private static func query(_ profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) -> String {
+        if external.isEmpty { return profile.query }
+        let own = profile.labels
+        let isChanged = external.contains { label in !own.contains { $0 == label } }
+        guard isChanged else { return profile.query }
+        let added = external.map(\.name)
+        let labels = (own.filter { !added.contains($0.name) } + external).sorted { $0.name < $1.name }
+        return replacingName(in: profile.query, by: try nameValue(labels))
+    }
+
+    /// `app{key=value,…}`, sorted by key.
+    private static func nameValue(_ labels: [(name: String, value: String)]) throws(Refusal) -> String {
+        let app = labels.first { $0.name == "__name__" }?.value ?? ""
+        guard LabelGrammar.isAppName(app) else {
+            throw Refusal(reason: "the application name cannot be written in name= of /ingest again")
+        }
+        var pairs: [String] = []
+        for label in labels where label.name != "__name__" {
+            if let why = LabelGrammar.objection(toValue: label.value) { throw Refusal(reason: "label \(label.name) \(why)") }
+            pairs.append("\(label.name)=\(label.value)")
+        }
+        return "\(app){\(pairs.joined(separator: ","))}"
+    }
+
+    /// Changes the first `name` of a query and leaves every other byte as it was.
+    private static func replacingName(in query: String, by value: String) -> String {
+        var parts = query.split(separator: "&", omittingEmptySubsequences: false).map(String.init)
+        guard let index = parts.firstIndex(where: { $0 == "name" || $0.hasPrefix("name=") }) else { return query }
+        parts[index] = "name=" + percentEncoded(value)
+        return parts.joined(separator: "&")
+    }
+
+    private static func percentEncoded(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            if (48...57 ~= byte) || (65...90 ~= byte & 0xDF) || "-._~".utf8.contains(byte) {
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                result += (byte < 16 ? "%0" : "%") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return result
+    }
+}

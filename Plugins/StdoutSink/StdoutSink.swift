@@ -1,0 +1,35 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+public import PluginABI
+import PluginKit
+
+/// Writes one line per profile to standard output: what came, not its bytes.
+final class StdoutSink: Receiver {
+    static let name = "gateway.stdout"
+    static let version = "0.1.0"
+
+    private enum Format: String, CaseIterable { case text, json }
+
+    private let format: Format
+    private let output = StandardOutput()
+
+    init(config: ConfigObject, host: Host) throws {
+        format = config.choice("format", default: .text)
+        try output.open()
+    }
+
+    func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
+        let line = format == .text ? ProfileLine.text(profile) : ProfileLine.json(profile)
+        switch output.write(line + "\n") {
+        case .written: delivery.finish(.delivered)
+        case .aborted: delivery.finish(.aborted)
+        case .failed(let error): delivery.finish(.retry("\(error)"))
+        }
+    }
+
+    func abort() { output.abort() }
+}
+
+@c(gw_plugin_v1)
+public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: StdoutSink.self, hostSize) }

@@ -1,0 +1,149 @@
+/// Reads one JSON object of a configuration member by member, collecting every problem.
+///
+/// A getter answers the default, or nil, when the member is absent or wrong; a wrong one is in the problems. After the
+/// last getter, ``refuseUnknown()`` reports the members that nobody asked for. Used by one thread.
+public final class ConfigObject {
+    public let path: String
+    public let position: TextPosition
+    public let problems: Problems
+    private let members: [JSONMember]
+    private var asked: Set<String> = []
+
+    /// Makes a reader; anything but an object is a problem and reads as an empty one.
+    public init(_ value: JSONValue, path: String, problems: Problems) {
+        self.path = path
+        self.problems = problems
+        position = value.position
+        if case .object(let members) = value.content {
+            self.members = members
+        } else {
+            members = []
+            problems.add(path, "must be an object, is \(value.kind)", at: value.position)
+        }
+    }
+
+    /// The value of a member as it stands, or nil when it is absent.
+    public func value(_ name: String) -> JSONValue? {
+        asked.insert(name)
+        return members.first { $0.name == name }?.value
+    }
+
+    public func path(_ name: String) -> String { Problems.path(path, name) }
+
+    /// Reports a problem with a member, at its value when it is there.
+    public func refuse(_ name: String, _ message: String) {
+        problems.add(path(name), message, at: value(name)?.position ?? position)
+    }
+
+    /// Reports each member that no getter asked for, with the name that was probably meant.
+    public func refuseUnknown() {
+        for member in members where !asked.contains(member.name) {
+            let hint = nearMiss(member.name, among: asked).map { "; did you mean \($0)?" } ?? ""
+            problems.add(path(member.name), "unknown\(hint)", at: member.position)
+        }
+    }
+
+    private func read<T>(_ name: String, _ wanted: String, _ convert: (JSONValue.Content) -> T?) -> T? {
+        guard let value = value(name) else { return nil }
+        if let result = convert(value.content) { return result }
+        let found: String
+        switch value.content {
+        case .string, .number, .bool: found = value.text
+        default: found = value.kind
+        }
+        refuse(name, "must be \(wanted), is \(found)")
+        return nil
+    }
+
+    public func string(_ name: String) -> String? {
+        read(name, "a string") { if case .string(let text) = $0 { text } else { nil } }
+    }
+
+    public func bool(_ name: String, default fallback: Bool) -> Bool {
+        read(name, "true or false") { if case .bool(let value) = $0 { value } else { nil } } ?? fallback
+    }
+
+    /// One of the words of `choices`.
+    public func choice<T: RawRepresentable & CaseIterable>(_ name: String, default fallback: T) -> T
+    where T.RawValue == String {
+        let words = T.allCases.map { JSONValue.quoted($0.rawValue) }.joined(separator: " or ")
+        return read(name, words) { if case .string(let text) = $0 { T(rawValue: text) } else { nil } } ?? fallback
+    }
+
+    public func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) -> Int {
+        let wanted =
+            range.upperBound == .max ? "\(range.lowerBound) or more" : "\(range.lowerBound) to \(range.upperBound)"
+        return read(name, "a whole number, \(wanted)") {
+            guard case .number(let digits) = $0, let number = Int(digits), range.contains(number) else { return nil }
+            return number
+        } ?? fallback
+    }
+
+    /// A span of time longer than zero, or also zero where that has a meaning.
+    public func duration(_ name: String, default fallback: Duration, zeroAllowed: Bool = false) -> Duration {
+        read(name, "a duration such as \"30s\"\(zeroAllowed ? "" : ", longer than 0")") {
+            guard case .string(let text) = $0, let span = parseDuration(text), zeroAllowed || span > .zero else {
+                return nil
+            }
+            return span
+        } ?? fallback
+    }
+
+    /// A size in bytes, more than zero.
+    public func size(_ name: String, default fallback: Int) -> Int {
+        read(name, "a size such as \"64MiB\" or a number of bytes, more than 0") {
+            let size: Int? =
+                switch $0 {
+                case .string(let text): parseSize(text)
+                case .number(let digits): Int(digits)
+                default: nil
+                }
+            return size.flatMap { $0 > 0 ? $0 : nil }
+        } ?? fallback
+    }
+
+    /// An array of strings.
+    public func strings(_ name: String) -> [String]? {
+        read(name, "an array of strings") {
+            guard case .array(let elements) = $0 else { return nil }
+            let texts = elements.compactMap { if case .string(let text) = $0.content { text } else { nil } }
+            return texts.count == elements.count ? texts : nil
+        }
+    }
+
+    /// An object whose members are all strings, in the order of the text.
+    public func stringMembers(_ name: String) -> [(name: String, value: String)] {
+        members(of: name).compactMap { member in
+            if case .string(let text) = member.value.content { return (member.name, text) }
+            problems.add(
+                Problems.path(path(name), member.name), "must be a string, is \(member.value.kind)",
+                at: member.value.position)
+            return nil
+        }
+    }
+
+    /// The object of a member, or nil when it is absent.
+    public func object(_ name: String) -> ConfigObject? {
+        value(name).map { ConfigObject($0, path: path(name), problems: problems) }
+    }
+
+    /// The members of an object whose names the user chose.
+    public func members(of name: String) -> [JSONMember] {
+        guard let value = value(name) else { return [] }
+        if case .object(let members) = value.content { return members }
+        refuse(name, "must be an object, is \(value.kind)")
+        return []
+    }
+
+    /// The objects of an array, or nil when the member is absent.
+    public func objects(_ name: String) -> [ConfigObject]? {
+        guard let value = value(name) else { return nil }
+        guard case .array(let elements) = value.content else {
+            refuse(name, "must be an array of objects, is \(value.kind)")
+            return nil
+        }
+        return elements.enumerated().map { index, element in
+            ConfigObject(element, path: "\(path(name))[\(index)]", problems: problems)
+        }
+    }
+}

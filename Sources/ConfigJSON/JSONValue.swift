@@ -1,0 +1,100 @@
+/// A place in a text: line and column, both from 1, columns in characters.
+public struct TextPosition: Sendable, Equatable {
+    public let line: Int
+    public let column: Int
+
+    public init(line: Int, column: Int) {
+        self.line = line
+        self.column = column
+    }
+}
+
+/// A JSON value (RFC 8259) that remembers where it stood.
+public struct JSONValue: Sendable {
+    public indirect enum Content: Sendable {
+        case null
+        case bool(Bool)
+        /// The number as written: no digit is lost on the way to whoever reads it.
+        case number(String)
+        case string(String)
+        case array([JSONValue])
+        /// Members in the order of the text; names are unique.
+        case object([JSONMember])
+    }
+
+    public let content: Content
+    public let position: TextPosition
+
+    public init(_ content: Content, at position: TextPosition) {
+        self.content = content
+        self.position = position
+    }
+
+    /// What an error message calls a value of this kind.
+    public var kind: String {
+        switch content {
+        case .null: "null"
+        case .bool: "a boolean"
+        case .number: "a number"
+        case .string: "a string"
+        case .array: "an array"
+        case .object: "an object"
+        }
+    }
+
+    /// This value as strict JSON on one line, members in order.
+    public var text: String {
+        switch content {
+        case .null: "null"
+        case .bool(let value): value ? "true" : "false"
+        case .number(let digits): digits
+        case .string(let value): Self.quoted(value)
+        case .array(let elements): "[" + elements.map(\.text).joined(separator: ",") + "]"
+        case .object(let members):
+            "{" + members.map { Self.quoted($0.name) + ":" + $0.value.text }.joined(separator: ",") + "}"
+        }
+    }
+
+    /// `text` as a JSON string with quotes; control characters, C1 ones and DEL too, become `\u` escapes.
+    public static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            case "\t": result += "\\t"
+            case "\0"..."\u{1f}", "\u{7f}"..."\u{9f}", "\u{2028}", "\u{2029}":
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+
+    /// The value that a path such as `endpoint[0].url` leads to, or the deepest one on the way to it.
+    public func nearest(to path: Substring) -> JSONValue {
+        let step = path.drop { $0 == "." || $0 == "[" }
+        let name = step.prefix { $0 != "." && $0 != "[" && $0 != "]" }
+        let rest = step.dropFirst(name.count).drop { $0 == "]" }
+        switch content {
+        case .object(let members):
+            guard let member = members.first(where: { $0.name == name }) else { return self }
+            return member.value.nearest(to: rest)
+        case .array(let elements):
+            guard let index = Int(name), elements.indices.contains(index) else { return self }
+            return elements[index].nearest(to: rest)
+        default: return self
+        }
+    }
+}
+
+/// One member of a JSON object.
+public struct JSONMember: Sendable {
+    public let name: String
+    /// Where the name stood.
+    public let position: TextPosition
+    public let value: JSONValue
+}

@@ -1,0 +1,58 @@
+/// One thing that is wrong with a configuration.
+public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Where in the text; nil when it stands nowhere, as an absent member does.
+    public let position: TextPosition?
+    /// Which member: `receivers.staging.retry`; empty for the whole text.
+    public let path: String
+    /// What is wrong, with the value.
+    public let message: String
+
+    public init(position: TextPosition?, path: String, message: String) {
+        self.position = position
+        self.path = path
+        self.message = message
+    }
+
+    public var description: String { path.isEmpty ? message : "\(path): \(message)" }
+}
+
+/// Collects everything that is wrong, so that a person repairs a file in one go; used by one thread.
+public final class Problems {
+    public private(set) var list: [Problem] = []
+
+    public init() {}
+
+    public func add(_ path: String, _ message: String, at position: TextPosition?) {
+        list.append(Problem(position: position, path: path, message: message))
+    }
+
+    /// The path of a member: `path.name`, or `path["odd name"]` where a dot could not be told apart.
+    public static func path(_ path: String, _ name: String) -> String {
+        let isPlain =
+            !name.isEmpty && name.utf8.allSatisfy { $0 == 95 || $0 == 45 || (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) }
+        if !isPlain { return "\(path)[\(JSONValue.quoted(name))]" }
+        return path.isEmpty ? name : "\(path).\(name)"
+    }
+}
+
+/// The candidate that somebody who wrote `name` most likely meant, when one is close.
+public func nearMiss(_ name: String, among candidates: some Sequence<String>) -> String? {
+    let limit = max(1, name.count / 3)
+    let scored = candidates.map { (distance: editDistance(Array(name.lowercased()), Array($0.lowercased())), name: $0) }
+    return scored.filter { $0.distance <= limit }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }?.name
+}
+
+/// How many characters have to be inserted, removed, replaced or swapped with their neighbour.
+private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
+    var rows = [Array(0...b.count)]
+    for i in 0..<a.count {
+        var row = [i + 1]
+        for j in 0..<b.count {
+            var best = min(rows[i][j + 1] + 1, row[j] + 1, rows[i][j] + (a[i] == b[j] ? 0 : 1))
+            if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] { best = min(best, rows[i - 1][j - 1] + 1) }
+            row.append(best)
+        }
+        rows.append(row)
+    }
+    return rows[a.count][b.count]
+}

@@ -1,0 +1,21 @@
+import ConfigJSON
+
+/// `gateway check`: finds everything that would keep a config from running, without running it.
+enum CheckCommand {
+    static let defaultConfig = "./gateway.json"
+
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: ["--config"])
+        try arguments.refuseWords()
+        var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
+        for entry in file.config.receivers where !entry.plugin.isEmpty {
+            let receiver = Receiver(entry)
+            file.problems += receiver.create(from: file.config.pluginFolders)
+            _ = receiver.end()
+        }
+        file.problems.sortByPlace()
+        for line in file.lines { print(line) }
+        if file.problems.isEmpty { print("\(file.path): ok") }
+        return file.problems.isEmpty ? 0 : 1
+    }
+}

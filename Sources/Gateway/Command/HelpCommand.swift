@@ -1,0 +1,50 @@
+/// `gateway help`: what there is, and how to call it.
+enum HelpCommand {
+    static let overview = """
+        A gateway for continuous-profiling data.
+
+        usage: gateway COMMAND [OPTIONS]
+
+          run      serve until SIGTERM
+          check    find every mistake in a config without running it
+          version  print the version
+          help     explain a command: gateway help COMMAND
+        """
+
+    private static let pages = [
+        "run": """
+        usage: gateway run [--config FILE]
+
+        Reads FILE (./gateway.json), opens its listeners and delivers what they receive to its receivers.
+        SIGTERM or SIGINT stops: nothing new is accepted, what is queued is delivered within shutdown_timeout.
+        The log goes to standard error. Exit 0 stopped, 1 could not start or a plugin did not end.
+        """,
+        "check": """
+        usage: gateway check [--config FILE]
+
+        Reads FILE (./gateway.json) as run would, plugins included, and prints every problem, one a line:
+        file:line:column: path: what is wrong. Exit 0 when run would start, 1 when not.
+        """,
+        "version": "usage: gateway version\n\nPrints the version.",
+        "help": "usage: gateway help [COMMAND]\n\nExplains COMMAND, or lists all.",
+    ]
+
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        guard let command = words.first else {
+            print(overview)
+            return 0
+        }
+        guard let page = pages[command] else { throw UsageError("no command \(quotedForPeople(command)); gateway help lists them") }
+        print(page)
+        return 0
+    }
+}
+
+/// `gateway version`.
+enum VersionCommand {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        try Arguments(words).refuseWords()
+        print("gateway \(Gateway.version)")
+        return 0
+    }
+}

@@ -1,0 +1,31 @@
+import Glibc
+import LinuxSystem
+
+/// `gateway run`: serves until told to stop.
+enum RunCommand {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: ["--config"])
+        try arguments.refuseWords()
+        do throws(SystemError) {
+            let signals = try Signals([SIGTERM, SIGINT, SIGHUP])
+            return serve(arguments.value("--config") ?? CheckCommand.defaultConfig, signals)
+        } catch {
+            printError("gateway: \(error)")
+            return 1
+        }
+    }
+
+    private static func serve(_ path: String, _ signals: borrowing Signals) -> Int32 {
+        raiseDescriptorLimit()
+        let file = ConfigFile.read(path)
+        for line in file.lines { printError(line) }
+        guard file.problems.isEmpty else { return 1 }
+        Log.configure(file.config.log)
+        do throws(Gateway.StartError) {
+            return try Gateway(file.config, path: path).run(signals)
+        } catch {
+            for message in error.messages { Log.error("cannot start", ["error": message]) }
+            return 1
+        }
+    }
+}

@@ -1,0 +1,93 @@
+import ConfigJSON
+import Glibc
+
+/// What the config file says, with every default filled in.
+struct Config {
+    /// Where the admin listener listens; nil turns it off.
+    var admin: AdminConfig? = AdminConfig()
+    var log = Log.Settings()
+    /// Searched for plugins before the executable's own folder.
+    var pluginDirs: [String] = []
+    var limits = Limits()
+    var shutdownTimeout = Duration.seconds(30)
+    var listeners: [ListenerConfig] = []
+    var receivers: [ReceiverConfig] = []
+}
+
+extension Config {
+    /// Where plugins are looked for, in order: the config's folders, then the executable's own.
+    var pluginFolders: [String] { pluginDirs + [Self.executableFolder] }
+
+    private static var executableFolder: String {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = unsafe readlink("/proc/self/exe", &path, path.count)
+        let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return text.lastIndex(of: "/").map { String(text[..<$0]) } ?? "."
+    }
+}
+
+struct AdminConfig: Equatable {
+    var address = "127.0.0.1"
+    var port: UInt16 = 12345
+}
+
+/// Bounds on what senders may make the gateway hold.
+struct Limits: Equatable {
+    /// The most bytes of one request's body, as received.
+    var maxBodySize = 64 << 20
+    /// The most bytes a compressed Push may inflate to.
+    var maxDecompressedSize = 256 << 20
+    /// The most bytes of all bodies that are being received and not queued yet.
+    var maxInFlightBytes = 512 << 20
+}
+
+/// One entry of `receive_http`.
+struct ListenerConfig: Equatable {
+    var name: String
+    var http = HTTPConfig()
+    /// Request headers that plugins see, names in lower case.
+    var keepHeaders = ["traceparent", "tracestate", "uber-trace-id", "user-agent"]
+    var forwardTo: [String] = []
+}
+
+/// A listener's `http` block; names and defaults are Alloy's.
+struct HTTPConfig: Equatable {
+    /// Empty is all interfaces.
+    var address = ""
+    /// 0 is any free one.
+    var port: UInt16 = 8080
+    /// How many connections at a time; 0 is no limit.
+    var connLimit = 16384
+    /// How long a request may take to arrive, head and body.
+    var readTimeout = Duration.seconds(30)
+    /// How long an answer may take to leave.
+    var writeTimeout = Duration.seconds(30)
+    /// How long a connection may wait for its next request.
+    var idleTimeout = Duration.seconds(120)
+}
+
+/// One entry of `receivers`.
+struct ReceiverConfig {
+    var name: String
+    /// A plugin's name, or a path ending in `.so`.
+    var plugin = ""
+    /// What the plugin is given; an empty object when the file has none.
+    var pluginConfig = JSONValue(.object([]), at: TextPosition(line: 1, column: 1))
+    /// Where `plugin` stands in the file, for errors about loading it.
+    var pluginPosition = TextPosition(line: 1, column: 1)
+    var required = true
+    var queue = QueueConfig()
+    var retry = RetryPolicy(minimum: .milliseconds(500), maximum: .seconds(30), retries: 0)
+    /// The most deliveries open at a time.
+    var maxInFlight = 64
+    /// How long a delivery, or a call into the plugin, may take before the receiver counts as failed.
+    var deliveryTimeout = Duration.seconds(60)
+}
+
+/// The bounds of a receiver's queue.
+struct QueueConfig: Equatable {
+    var maxBytes = 64 << 20
+    var maxProfiles = 100_000
+    /// Older profiles are dropped; nil keeps them.
+    var maxAge: Duration?
+}

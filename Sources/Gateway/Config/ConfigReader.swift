@@ -1,0 +1,230 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+
+/// A config file as read: its values, and all that is wrong or odd about it.
+struct ConfigFile {
+    let path: String
+    var config: Config
+    /// What must be repaired before the gateway starts.
+    var problems: [Problem]
+    /// What is allowed but probably not meant.
+    var warnings: [Problem]
+
+    /// The largest config file that is read.
+    static let maximumSize = 16 << 20
+
+    /// Reads a file; one that cannot be opened is a problem too.
+    static func read(_ path: String) -> ConfigFile {
+        do throws(SystemError) {
+            let file = try FileDescriptor.open(path, O_RDONLY)
+            return ConfigFile(path: path, text: try file.readAll(limit: maximumSize))
+        } catch {
+            let problem = Problem(position: nil, path: "", message: "cannot read the config: \(error)")
+            return ConfigFile(path: path, config: Config(), problems: [problem], warnings: [])
+        }
+    }
+
+    /// One line a problem: `gateway.json:14:9: receivers.staging.queue: unknown`.
+    var lines: [String] {
+        problems.map { "\(place(of: $0)): \($0)" } + warnings.map { "\(place(of: $0)): warning: \($0)" }
+    }
+
+    private func place(of problem: Problem) -> String {
+        problem.position.map { "\(path):\($0.line):\($0.column)" } ?? path
+    }
+}
+
+extension ConfigFile {
+    init(path: String, text: [UInt8]) {
+        let problems = Problems()
+        let warnings = Problems()
+        var config = Config()
+        if let value = JSONParser.parse(text, dialect: .relaxed, problems: problems) {
+            config = Config(ConfigObject(value, path: "", problems: problems), warnings: warnings)
+        }
+        self.init(path: path, config: config, problems: problems.list, warnings: warnings.list)
+        self.problems.sortByPlace()
+    }
+}
+
+extension [Problem] {
+    /// Puts them in the order of the text; those without a place come last.
+    mutating func sortByPlace() {
+        sort { ($0.position?.line ?? .max, $0.position?.column ?? 0) < ($1.position?.line ?? .max, $1.position?.column ?? 0) }
+    }
+}
+
+extension Config {
+    fileprivate init(_ object: ConfigObject, warnings: Problems) {
+        object.refuseLater("data_dir", "the spool on disk")
+        if let value = object.value("admin") {
+            if case .null = value.content { admin = nil } else { admin = object.object("admin").map(AdminConfig.init) }
+        }
+        if let log = object.object("log") { self.log = Log.Settings(log) }
+        pluginDirs = object.strings("plugin_dirs") ?? []
+        if let limits = object.object("limits") { self.limits = Limits(limits) }
+        shutdownTimeout = object.duration("shutdown_timeout", default: shutdownTimeout)
+        let listeners = object.members(of: "receive_http")
+        self.listeners = listeners.map { member in
+            ListenerConfig(
+                member.name, ConfigObject(member.value, path: Problems.path("receive_http", member.name), problems: object.problems))
+        }
+        let receivers = object.members(of: "receivers")
+        self.receivers = receivers.map { member in
+            ReceiverConfig(
+                member.name, ConfigObject(member.value, path: Problems.path("receivers", member.name), problems: object.problems))
+        }
+        object.refuseUnknown()
+        if listeners.isEmpty { object.refuse("receive_http", "must name at least one listener") }
+        if receivers.isEmpty { object.refuse("receivers", "must name at least one receiver") }
+        checkNames(object, receivers, warnings)
+    }
+
+    /// Who forwards to whom: an unknown receiver is an error, one that nobody forwards to a warning.
+    private func checkNames(_ object: ConfigObject, _ members: [JSONMember], _ warnings: Problems) {
+        let known = receivers.map(\.name)
+        for member in object.members(of: "receive_http") {
+            let path = Problems.path(Problems.path("receive_http", member.name), "forward_to")
+            guard case .object(let fields) = member.value.content,
+                let value = fields.first(where: { $0.name == "forward_to" })?.value,
+                case .array(let targets) = value.content
+            else { continue }
+            var seen: Set<String> = []
+            for (index, target) in targets.enumerated() {
+                guard case .string(let name) = target.content else { continue }
+                if !known.contains(name) {
+                    let hint = nearMiss(name, among: known).map { "; did you mean \($0)?" } ?? ""
+                    object.problems.add("\(path)[\(index)]", "no receiver is named \(JSONValue.quoted(name))\(hint)", at: target.position)
+                } else if !seen.insert(name).inserted {
+                    object.problems.add("\(path)[\(index)]", "names \(JSONValue.quoted(name)) twice", at: target.position)
+                }
+            }
+        }
+        let used = Set(listeners.flatMap(\.forwardTo))
+        for member in members where !used.contains(member.name) {
+            warnings.add(Problems.path("receivers", member.name), "no listener forwards to it", at: member.position)
+        }
+    }
+}
+
+extension ConfigObject {
+    /// Refuses a member that the format knows and this build does not have.
+    fileprivate func refuseLater(_ name: String, _ feature: String) {
+        if value(name) != nil { refuse(name, "\(feature) is not in this build") }
+    }
+
+    fileprivate func port(_ name: String, default fallback: UInt16) -> UInt16 {
+        UInt16(clamping: integer(name, in: 0...65535, default: Int(fallback)))
+    }
+}
+
+extension AdminConfig {
+    fileprivate init(_ object: ConfigObject) {
+        address = object.string("listen_address") ?? address
+        port = object.port("listen_port", default: port)
+        object.refuseUnknown()
+    }
+}
+
+extension Log.Settings {
+    fileprivate init(_ object: ConfigObject) {
+        level = object.choice("level", default: level)
+        format = object.choice("format", default: format)
+        object.refuseUnknown()
+    }
+}
+
+extension Limits {
+    fileprivate init(_ object: ConfigObject) {
+        maxBodySize = object.size("max_body_size", default: maxBodySize)
+        maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize)
+        maxInFlightBytes = object.size("max_in_flight_bytes", default: maxInFlightBytes)
+        object.refuseUnknown()
+    }
+}
+
+extension ListenerConfig {
+    fileprivate init(_ name: String, _ object: ConfigObject) {
+        self.name = name
+        if let http = object.object("http") { self.http = HTTPConfig(http) }
+        if let kept = object.strings("keep_headers") {
+            keepHeaders = kept.map { $0.lowercased() }
+            for header in kept where header.isEmpty || !header.utf8.allSatisfy(RequestParser.isTokenByte) {
+                object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
+            }
+        }
+        if let ack = object.string("ack") {
+            switch ack {
+            case "queued": break
+            case "delivered": object.refuse("ack", "\"delivered\" is not in this build")
+            default: object.refuse("ack", "must be \"queued\" or \"delivered\", is \(JSONValue.quoted(ack))")
+            }
+        }
+        object.refuseLater("tls", "TLS on the listener")
+        object.refuseLater("auth", "authentication of senders")
+        forwardTo = object.strings("forward_to") ?? []
+        if forwardTo.isEmpty { object.refuse("forward_to", "must name at least one receiver") }
+        object.refuseUnknown()
+    }
+}
+
+extension HTTPConfig {
+    fileprivate init(_ object: ConfigObject) {
+        address = object.string("listen_address") ?? address
+        port = object.port("listen_port", default: port)
+        connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
+        readTimeout = object.duration("server_read_timeout", default: readTimeout)
+        writeTimeout = object.duration("server_write_timeout", default: writeTimeout)
+        idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
+        object.refuseUnknown()
+    }
+}
+
+extension ReceiverConfig {
+    fileprivate init(_ name: String, _ object: ConfigObject) {
+        self.name = name
+        pluginPosition = object.value("plugin")?.position ?? object.position
+        plugin = object.string("plugin") ?? ""
+        if object.value("plugin") == nil { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }
+        if let config = object.value("config") {
+            if case .object = config.content {} else { object.refuse("config", "must be an object, is \(config.kind)") }
+            pluginConfig = config
+        }
+        required = object.bool("required", default: required)
+        if let queue = object.object("queue") { self.queue = QueueConfig(queue) }
+        if let retry = object.object("retry") { self.retry = RetryPolicy(retry, defaults: self.retry) }
+        maxInFlight = object.integer("max_in_flight", in: 1...65536, default: maxInFlight)
+        deliveryTimeout = object.duration("delivery_timeout", default: deliveryTimeout)
+        object.refuseUnknown()
+    }
+}
+
+extension QueueConfig {
+    fileprivate init(_ object: ConfigObject) {
+        switch object.string("storage") {
+        case nil, "memory": break
+        case "disk": object.refuse("storage", "the spool on disk is not in this build")
+        case .some(let other): object.refuse("storage", "must be \"memory\" or \"disk\", is \(JSONValue.quoted(other))")
+        }
+        maxBytes = object.size("max_bytes", default: maxBytes)
+        maxProfiles = object.integer("max_profiles", in: 1...Int(Int32.max), default: maxProfiles)
+        if object.value("max_age") != nil { maxAge = object.duration("max_age", default: .seconds(3600)) }
+        switch object.string("on_full") {
+        case nil, "drop_oldest": break
+        case "reject": object.refuse("on_full", "\"reject\" is not in this build")
+        case .some(let other): object.refuse("on_full", "must be \"drop_oldest\" or \"reject\", is \(JSONValue.quoted(other))")
+        }
+        object.refuseUnknown()
+    }
+}
+
+extension RetryPolicy {
+    fileprivate init(_ object: ConfigObject, defaults: RetryPolicy) {
+        minimum = object.duration("min_backoff_period", default: defaults.minimum)
+        maximum = object.duration("max_backoff_period", default: defaults.maximum)
+        retries = object.integer("max_backoff_retries", in: 0...Int.max, default: defaults.retries)
+        if maximum < minimum { object.refuse("max_backoff_period", "must not be shorter than min_backoff_period") }
+        object.refuseUnknown()
+    }
+}

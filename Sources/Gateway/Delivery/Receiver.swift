@@ -1,0 +1,213 @@
+import ConfigJSON
+import LinuxSystem
+import Synchronization
+
+/// One configured receiver: its queue, its open deliveries, and the thread that hands profiles to its plugin.
+///
+/// Profiles come in by ``offer(_:)`` from any thread and end in ``settle(_:_:)``, the only way back. Nothing here waits
+/// for the destination: a slow or dead one shows in this receiver's queue and nowhere else.
+final class Receiver: Sendable {
+    struct State {
+        var queue = ReceiverQueue()
+        var open = OpenDeliveries()
+        var pace: Pace
+        var account = ReceiverAccount()
+        var stated = Health.ok
+        var statedReason = ""
+        var failingReason = ""
+        var lastError = ""
+        /// When the call into the plugin began that has not returned.
+        var callSince: MonotonicTime?
+        var isOverdue = false
+        var misbehaved = 0
+        var phase = Phase.running
+        var drops = DropReports()
+    }
+
+    /// The life of the delivery thread: running until told to stop, then the end of the plugin instance.
+    enum Phase { case running, draining, flushing, ended }
+
+    let config: ReceiverConfig
+    var name: String { config.name }
+    let latency = Histogram()
+    let state: Monitor<State>
+    private let plugin = Mutex<PluginInstance?>(nil)
+    private let thread = Mutex<Thread?>(nil)
+
+    init(_ config: ReceiverConfig) {
+        self.config = config
+        state = Monitor(State(pace: Pace(limit: config.maxInFlight)))
+    }
+
+    /// Loads the plugin and makes the instance.
+    ///
+    /// - Returns: what is in the way, with its place in the config; nothing when the instance is there.
+    func create(from folders: [String]) -> [Problem] {
+        let path = Problems.path("receivers", name)
+        do throws(PluginLibrary.LoadError) {
+            let library = try PluginLibrary.load(config.plugin, from: folders)
+            do throws(PluginInstance.Refusal) {
+                let host = HostServices(events: self)
+                let instance = try PluginInstance(library, config: config.pluginConfig.text, host: host)
+                plugin.withLock { $0 = instance }
+                return []
+            } catch {
+                // A plugin names the member in its own config; the path leads to the place in ours.
+                return error.message.split(separator: "\n").map { line in
+                    let place = config.pluginConfig.nearest(to: line.prefix { $0 != ":" }).position
+                    return Problem(position: place, path: "\(path).config", message: String(line))
+                }
+            }
+        } catch {
+            return [Problem(position: config.pluginPosition, path: "\(path).plugin", message: "\(error)")]
+        }
+    }
+
+    var instance: PluginInstance? { plugin.withLock { $0 } }
+
+    /// Starts the delivery thread.
+    func start() throws(SystemError) {
+        guard let instance else { return }
+        try thread.withLock { (thread) throws(SystemError) in
+            thread = try Thread("rx-\(name)") { [self] in deliverUntilEnd(with: instance) }
+        }
+    }
+
+    // MARK: In
+
+    /// Accepts profiles into the queue, making room by the queue's rule.
+    func offer(_ profiles: [Profile]) {
+        let now = MonotonicTime.now
+        let report = state.withLock { state -> String? in
+            for profile in profiles { state.accept(profile, config.queue, now) }
+            return state.drops.due(now)
+        }
+        state.signal()
+        if let report { Log.warning("profiles dropped", ["receiver": name, "count": report]) }
+    }
+
+    // MARK: Out
+
+    enum Step {
+        case deliver(Profile, token: UInt, attempt: Int, progress: UInt64)
+        case flush(token: UInt)
+        case end
+    }
+
+    private func deliverUntilEnd(with instance: PluginInstance) {
+        while true {
+            switch state.wait({ $0.nextStep(config, now: .now) }) {
+            case .deliver(let profile, let token, let attempt, let progress):
+                instance.deliver(profile, token: token, attempt: attempt, progress: progress)
+            case .flush(let token): instance.flush(token: token)
+            case .end: return
+            }
+            state.withLock { $0.callSince = nil }
+        }
+    }
+
+    // MARK: Back
+
+    /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
+    func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
+        let now = MonotonicTime.now
+        let settled = state.withLock { state in state.settle(token, outcome, config, now) }
+        state.signal()
+        guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
+        if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
+        log(settled.event, outcome)
+    }
+
+    private func log(_ event: State.Event, _ outcome: DeliveryOutcome) {
+        switch event {
+        case .nothing: break
+        case .dropped(let reason, let sequence):
+            Log.warning(
+                "profile dropped",
+                ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
+        case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": outcome.reason])
+        case .recovered: Log.info("receiver has recovered", ["receiver": name])
+        }
+    }
+
+    // MARK: End
+
+    /// Lets the queue run empty and then flushes; nothing more is offered.
+    func beginDrain() {
+        state.withLock { $0.phase = .draining }
+        state.signal()
+    }
+
+    /// Waits until everything is delivered and flushed, or until `deadline`.
+    func waitDrained(until deadline: MonotonicTime) {
+        state.wait { state in
+            state.phase == .ended || MonotonicTime.now >= deadline ? .done(()) : .again(deadline)
+        }
+    }
+
+    /// Marks the receiver as failed while a call into the plugin, or a delivery, is longer than `delivery_timeout`.
+    func checkOverdue(_ now: MonotonicTime) {
+        let changed = state.withLock { state -> Bool? in
+            let oldest = min(state.callSince ?? .never, state.open.oldest ?? .never)
+            let isOverdue = oldest + config.deliveryTimeout < now
+            defer { state.isOverdue = isOverdue }
+            return isOverdue == state.isOverdue ? nil : isOverdue
+        }
+        if changed == true {
+            Log.error("plugin is overdue", ["receiver": name, "plugin": config.plugin, "delivery_timeout": "\(config.deliveryTimeout)"])
+        }
+    }
+
+    /// Ends the plugin instance, aborting what is still open.
+    ///
+    /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
+    func end() -> Bool {
+        let (left, openCount) = state.withLock { state in (state.stop(), state.open.count) }
+        if left > 0 {
+            Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left)"])
+        }
+        guard let instance else { return true }
+        if openCount > 0 { instance.abort() }
+        let deadline = MonotonicTime.now + .seconds(1)
+        state.signal()
+        let isQuiet = state.wait { state in
+            if state.open.count == 0, state.callSince == nil { return .done(true) }
+            return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+        }
+        guard isQuiet else {
+            Log.error("plugin did not finish its deliveries after abort", ["receiver": name, "plugin": config.plugin])
+            return false
+        }
+        thread.withLock { $0.take()?.join() }
+        instance.destroy()
+        plugin.withLock { $0 = nil }
+        return true
+    }
+}
+
+extension Receiver: PluginEvents {
+    func pluginStated(_ health: Health, _ reason: String) {
+        let changed = state.withLock { state in
+            defer { (state.stated, state.statedReason) = (health, reason) }
+            return state.stated != health
+        }
+        if changed { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
+    }
+
+    func pluginLogged(_ level: Log.Level, _ message: String) { Log.write(level, message, ["receiver": name]) }
+
+    func pluginMisbehaved(_ what: String) {
+        state.withLock { $0.misbehaved += 1 }
+        Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
+    }
+}
+
+extension Receiver.State {
+    /// What came of one outcome, for the log.
+    enum Event {
+        case nothing
+        case dropped(DropReason, sequence: UInt64)
+        case failing
+        case recovered
+    }
+}

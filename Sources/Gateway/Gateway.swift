@@ -1,0 +1,143 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// A running gateway: what the config describes, built, and its life from start to drain.
+final class Gateway: Sendable {
+    static let version = "0.1.0"
+
+    let config: Config
+    let configPath: String
+    let receivers: [Receiver]
+    let listeners: [Listener]
+    let startedAt = MonotonicTime.unixNanoseconds
+    private let loops: [EventLoop]
+    private let adminLoop: EventLoop?
+    private let adminListener = Mutex<Listener?>(nil)
+    private let ready = Atomic<Bool>(false)
+
+    var isReady: Bool { ready.load(ordering: .relaxed) }
+
+    /// Why the gateway does not start: a sentence an item.
+    struct StartError: Error {
+        let messages: [String]
+    }
+
+    /// Creates every receiver and opens every listener; nothing is served yet.
+    init(_ config: Config, path: String) throws(StartError) {
+        self.config = config
+        configPath = path
+        receivers = try Self.createReceivers(config)
+        do throws(SystemError) {
+            let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
+            let byName = Dictionary(uniqueKeysWithValues: receivers.map { ($0.name, $0) })
+            var listeners: [Listener] = []
+            for entry in config.listeners {
+                let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] })
+                let ingest = IngestEndpoint(limits: config.limits, keepHeaders: entry.keepHeaders, fanOut: fanOut)
+                listeners.append(try Listener(entry.name, entry.http, routes: IngestRoutes(ingest: ingest), bodies: bodies))
+            }
+            self.listeners = listeners
+            loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
+            adminLoop = config.admin == nil ? nil : try EventLoop()
+        } catch { throw StartError(messages: ["\(error)"]) }
+    }
+
+    /// Half of the processors, for deliveries need the other half.
+    private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
+
+    private static func createReceivers(_ config: Config) throws(StartError) -> [Receiver] {
+        var messages: [String] = []
+        var receivers: [Receiver] = []
+        for entry in config.receivers {
+            let receiver = Receiver(entry)
+            messages += receiver.create(from: config.pluginFolders).map { "receiver \(entry.name): \($0.message)" }
+            receivers.append(receiver)
+        }
+        guard messages.isEmpty else { throw StartError(messages: messages) }
+        return receivers
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
+    func run(_ signals: borrowing Signals) throws(StartError) -> Int32 {
+        do throws(SystemError) {
+            try start()
+        } catch { throw StartError(messages: ["\(error)"]) }
+        let stopped = waitForStop(signals)
+        Log.info("stopping", ["signal": stopped])
+        let status = drain()
+        Log.info("stopped", ["status": "\(status)"])
+        return status
+    }
+
+    private func start() throws(SystemError) {
+        for receiver in receivers { try receiver.start() }
+        if let admin = config.admin, let adminLoop {
+            let http = HTTPConfig(address: admin.address, port: admin.port, connLimit: 256)
+            let listener = try Listener("admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: 0))
+            try adminLoop.start("admin", number: 0, listeners: [listener])
+            adminListener.withLock { $0 = listener }
+            Log.info("admin is listening", ["address": Self.address(listener)])
+        }
+        for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1, listeners: listeners) }
+        for listener in listeners {
+            Log.info("listening", ["listener": listener.name, "address": Self.address(listener)])
+        }
+        ready.store(true, ordering: .relaxed)
+        Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
+    }
+
+    private static func address(_ listener: Listener) -> String {
+        let address = listener.http.address.isEmpty ? "[::]" : listener.http.address
+        return "\(address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address):\(listener.port)"
+    }
+
+    /// Waits for the signal to stop, and meanwhile looks whether a plugin overruns its time.
+    private func waitForStop(_ signals: borrowing Signals) -> String {
+        while true {
+            switch signals.wait(until: .now + .milliseconds(500)) {
+            case SIGTERM: return "SIGTERM"
+            case SIGINT: return "SIGINT"
+            case SIGHUP: Log.warning("SIGHUP ignored: this build does not reload its config")
+            default: for receiver in receivers { receiver.checkOverdue(.now) }
+            }
+        }
+    }
+
+    // MARK: End
+
+    private func drain() -> Int32 {
+        ready.store(false, ordering: .relaxed)
+        let start = MonotonicTime.now
+        let deadline = start + config.shutdownTimeout
+        stopListening(until: start + config.shutdownTimeout / 2)
+        for receiver in receivers { receiver.beginDrain() }
+        for receiver in receivers { receiver.waitDrained(until: deadline) }
+        let ended = receivers.map { $0.end() }
+        adminLoop?.stop()
+        return ended.contains(false) ? 1 : 0
+    }
+
+    private func stopListening(until deadline: MonotonicTime) {
+        let busy = Monitor(loops.count)
+        for loop in loops {
+            loop.drain {
+                busy.withLock { $0 -= 1 }
+                busy.signal()
+            }
+        }
+        busy.waitForZero(until: deadline)
+        for loop in loops { loop.refuseRest() }
+        for loop in loops { loop.stop() }
+        for listener in listeners { listener.close() }
+    }
+}
+
+extension Monitor<Int> {
+    fileprivate func waitForZero(until deadline: MonotonicTime) {
+        wait { count in count == 0 || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
+    }
+}

@@ -1,0 +1,376 @@
+import LinuxSystem
+
+/// One connection: a state machine that its event loop drives; nothing in it blocks.
+///
+///     head ─► body ─► waiting ─► writing ─► head …            (or ─► lingering ─► closed)
+///        └──► discarding ────────▲
+final class Connection {
+    private enum Phase {
+        /// Waiting for a request, or in the middle of its head.
+        case head
+        case body
+        /// A refused body is read past, so that the connection can be kept; then comes this answer.
+        case discarding(Response)
+        /// The answer will come later, through a reply.
+        case waiting
+        /// The answer is on its way out.
+        case writing
+        /// Nothing more is said; what the peer still sends is read past, so that closing does not reset our answer.
+        case lingering
+
+        var isWriting: Bool { if case .writing = self { true } else { false } }
+    }
+
+    /// A refused body up to this size is read past; for a longer one the connection closes instead.
+    private static let discardLimit = 256 * 1024
+    private static let lingerTime = Duration.seconds(2)
+
+    let key: ConnectionKey
+    private let socket: FileDescriptor
+    private let listener: Listener
+    private let isAdmitted: Bool
+    private unowned let table: ConnectionTable
+
+    private var phase = Phase.head
+    private var deadline: MonotonicTime
+    private var pending: [UInt8] = []
+    private var scanned = 0
+    private var hasBegun = false
+    private var head = RequestHead()
+    private var body: RequestBody?
+    private var answer: Admission.Answer?
+    private var held = 0
+    private var isPaused = false
+    private var requestNumber: UInt32 = 0
+    private var output: [UInt8] = []
+    private var sent = 0
+    private var keepsAlive = true
+    private var interest = Poller.Interest.readable
+    private var isClosed = false
+
+    init(
+        _ socket: consuming FileDescriptor, key: ConnectionKey, listener: Listener, table: ConnectionTable, isAdmitted: Bool
+    ) {
+        self.socket = socket
+        self.key = key
+        self.listener = listener
+        self.table = table
+        self.isAdmitted = isAdmitted
+        deadline = table.now + listener.http.readTimeout
+    }
+
+    // MARK: Readiness
+
+    func ready(_ events: Poller.Interest) {
+        if !events.isDisjoint(with: .writable), case .writing = phase { write() }
+        if !events.isDisjoint(with: [.readable, .hangup]), !isClosed { readable(isHangup: !events.isDisjoint(with: .hangup)) }
+    }
+
+    private func readable(isHangup: Bool) {
+        switch phase {
+        case _ where isHangup && isPaused: close()
+        case .waiting, .writing:
+            // The next request can wait in the kernel. A peer that is gone cannot be answered.
+            if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
+        case .body where (body?.directBytes ?? 0) > 0: receiveBody()
+        default: receive()
+        }
+    }
+
+    private func set(_ new: Poller.Interest) {
+        guard interest != new else { return }
+        interest = new
+        table.setInterest(new, of: self, socket.number)
+    }
+
+    /// Reads what is there into the loop's scratch and works through it.
+    private func receive() {
+        var scratch: [UInt8] = []
+        swap(&scratch, &table.scratch)
+        defer { swap(&scratch, &table.scratch) }
+        switch Socket.receive(socket.number, into: &scratch) {
+        case .wouldBlock: return
+        case .failed, .done(0): close()
+        case .done(let count):
+            if pending.isEmpty { return consume(scratch[..<count]) }
+            pending += scratch[..<count]
+            consumePending()
+        }
+    }
+
+    private func consumePending() {
+        let input = pending
+        pending = []
+        consume(input[...])
+    }
+
+    /// Works through received bytes until they run out or an answer has to go out first.
+    private func consume(_ input: ArraySlice<UInt8>) {
+        var input = input
+        while !input.isEmpty, !isClosed {
+            switch phase {
+            case .head:
+                guard let rest = consumeHead(input) else { return }
+                input = rest
+            case .body, .discarding: input = consumeBody(input)
+            case .lingering: return
+            case .waiting, .writing:
+                pending = Array(input)
+                return
+            }
+        }
+    }
+
+    // MARK: Request
+
+    /// - Returns: what follows the head, or nil when it is not complete and its bytes were kept.
+    private func consumeHead(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        // The time for a request runs from its first byte; for the first one, from the connection's beginning.
+        if !hasBegun, requestNumber > 0 { deadline = table.now + listener.http.readTimeout }
+        hasBegun = true
+        do throws(RequestParser.Refusal) {
+            switch try RequestParser.parse(input, scanned: scanned) {
+            case .incomplete:
+                pending = Array(input)
+                scanned = max(0, input.count - 3)
+                return nil
+            case .head(let head, let end):
+                scanned = 0
+                begin(head, hasMore: end < input.endIndex)
+                return input[end...]
+            }
+        } catch {
+            refuse(.error(error.status, error.message, closes: true))
+            return nil
+        }
+    }
+
+    private func begin(_ head: RequestHead, hasMore: Bool) {
+        self.head = head
+        requestNumber &+= 1
+        keepsAlive = head.keepsAlive && !table.isDraining
+        switch listener.routes.admit(head) {
+        case .refuse(let response): refuseBody(response)
+        case .receive(let limit, let answer):
+            self.answer = answer
+            beginBody(limit: limit) { .error(413, "the request body is larger than max_body_size, \(limit) bytes", closes: true) }
+            if case .body = phase, head.expectsContinue, !hasMore {
+                // RFC 9110 §10.1.1: the client holds its body back until it hears this.
+                output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
+                _ = Socket.send(socket.number, output, from: 0)
+                output = []
+            }
+        }
+    }
+
+    private func beginBody(limit: Int, tooLarge: () -> Response) {
+        do throws(RequestBody.Refusal) {
+            body = try RequestBody(head.framing, limit: limit)
+            phase = .body
+            if body?.isComplete == true { finishBody() }
+        } catch { refuse(tooLarge()) }
+    }
+
+    /// Answers a request whose body nobody wants; a short body is read past first, so that the connection stays.
+    private func refuseBody(_ response: Response) {
+        guard case .length(let length) = head.framing, length <= Self.discardLimit, !head.expectsContinue, !response.closes
+        else {
+            var response = response
+            if head.framing != .length(0) { response.closes = true }
+            return refuse(response)
+        }
+        phase = .discarding(response)
+        if length == 0 { return finishDiscarding() }
+        do throws(RequestBody.Refusal) {
+            body = try RequestBody(head.framing, limit: length)
+        } catch { refuse(response) }
+    }
+
+    /// - Returns: what follows the body.
+    private func consumeBody(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        do throws(RequestBody.Refusal) {
+            let before = body?.content.count ?? 0
+            guard let end = try body?.append(input) else { return [] }
+            hold((body?.content.count ?? 0) - before)
+            if body?.isComplete == true { finishBody() }
+            return input[end...]
+        } catch {
+            refuse(response(to: error))
+            return []
+        }
+    }
+
+    private func response(to refusal: RequestBody.Refusal) -> Response {
+        switch refusal {
+        case .tooLarge: .error(413, "the request body is larger than max_body_size", closes: true)
+        case .malformed(let what): .error(400, "\(what) in the request body", closes: true)
+        case .noRoom: .error(503, "no memory for the request body", closes: true)
+        }
+    }
+
+    /// Reads a body right into its own storage.
+    private func receiveBody() {
+        guard listener.bodies.allows(key) else {
+            isPaused = true
+            set([])
+            return table.pause(self)
+        }
+        do throws(RequestBody.Refusal) {
+            guard let result = try body?.receive(from: socket.number) else { return }
+            switch result {
+            case .wouldBlock: break
+            case .failed, .done(0): close()
+            case .done(let count):
+                hold(count)
+                if body?.isComplete == true { finishBody() }
+            }
+        } catch { refuse(response(to: error)) }
+    }
+
+    /// Tries again to read a body that had to wait for room.
+    func resume() {
+        guard isPaused else { return }
+        isPaused = false
+        set(.readable)
+        readable(isHangup: false)
+    }
+
+    private func hold(_ bytes: Int) {
+        held += bytes
+        listener.bodies.add(bytes)
+    }
+
+    private func releaseHeld() {
+        if held > 0 { listener.bodies.release(held, key) }
+        held = 0
+    }
+
+    private func finishBody() {
+        if case .discarding = phase { return finishDiscarding() }
+        guard let content = body.take()?.take(), let answer = answer.take() else { return }
+        listener.counters.bytes.add(content.count)
+        phase = .waiting
+        deadline = table.now + listener.http.writeTimeout
+        let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
+        if let response = answer(content, reply) { respond(response) }
+    }
+
+    private func finishDiscarding() {
+        guard case .discarding(let response) = phase else { return }
+        body = nil
+        respond(response)
+    }
+
+    // MARK: Answer
+
+    /// Takes an answer that was promised for later; one to another request is ignored.
+    func reply(request: UInt32, _ response: Response) {
+        guard case .waiting = phase, request == requestNumber else { return }
+        respond(response)
+        if !isClosed, case .head = phase { set(.readable) }
+        if case .head = phase, !pending.isEmpty { consumePending() }
+    }
+
+    /// Answers and closes.
+    private func refuse(_ response: Response) {
+        body = nil
+        answer = nil
+        respond(response)
+    }
+
+    private func respond(_ response: Response) {
+        releaseHeld()
+        if response.closes { keepsAlive = false }
+        listener.counters.answered(response.status)
+        if response.status >= 400 {
+            Log.debug(
+                "request refused",
+                [
+                    "listener": listener.name, "status": "\(response.status)",
+                    "reason": String(decoding: response.body.prefix(512), as: UTF8.self),
+                ])
+        }
+        output = response.serialized(
+            date: table.currentDate(), keepAlive: keepsAlive, minorVersion: head.minorVersion,
+            withBody: !head.equals(head.method, "HEAD"))
+        sent = 0
+        phase = .writing
+        deadline = table.now + listener.http.writeTimeout
+        write()
+    }
+
+    private func write() {
+        while sent < output.count {
+            switch Socket.send(socket.number, output, from: sent) {
+            case .done(let count): sent += count
+            case .wouldBlock: return set(.writable)
+            case .failed: return close()
+            }
+        }
+        output = []
+        finishAnswer()
+    }
+
+    private func finishAnswer() {
+        guard keepsAlive else { return linger() }
+        phase = .head
+        head = RequestHead()
+        hasBegun = false
+        deadline = table.now + listener.http.idleTimeout
+        if interest == .writable {
+            set(.readable)
+            if !pending.isEmpty { consumePending() }
+        }
+    }
+
+    /// Closes so that the peer gets the answer: a close with unread input would reset the connection.
+    private func linger() {
+        Socket.finishSending(socket.number)
+        phase = .lingering
+        deadline = table.now + Self.lingerTime
+        set(.readable)
+    }
+
+    // MARK: End
+
+    /// Answers 503 to a connection beyond `conn_limit`.
+    func refuseForLimit() {
+        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)", closes: true))
+    }
+
+    func checkDeadline(_ now: MonotonicTime) {
+        guard now >= deadline else { return }
+        switch phase {
+        case .head where pending.isEmpty: close()
+        case .body where isPaused:
+            refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use", closes: true))
+        case .head, .body, .discarding:
+            refuse(.error(408, "the request took longer than server_read_timeout", closes: true))
+        case .waiting: refuse(.error(504, "no outcome within server_write_timeout", closes: true))
+        case .writing, .lingering: close()
+        }
+    }
+
+    /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
+    func closeIfIdle() {
+        guard case .head = phase, pending.isEmpty else { return }
+        receive()
+        if !isClosed, case .head = phase, pending.isEmpty { close() }
+    }
+
+    func refuseForShutdown() {
+        switch phase {
+        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down", closes: true))
+        default: break
+        }
+    }
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        releaseHeld()
+        body = nil
+        if isAdmitted { listener.connectionEnded() }
+        table.remove(self)
+    }
+}

@@ -1,0 +1,214 @@
+import LinuxSystem
+
+/// Names a connection of one loop; a number that came back to life for another connection is another key.
+struct ConnectionKey: Hashable, Sendable {
+    let rawValue: UInt64
+
+    init(rawValue: UInt64) { self.rawValue = rawValue }
+
+    /// Loop in the top byte, so that keys are unique in the process; generation, then slot.
+    init(loop: Int, generation: UInt32, slot: Int) {
+        rawValue = UInt64(loop + 1) << 56 | UInt64(generation & 0xFF_FFFF) << 32 | UInt64(slot)
+    }
+
+    var slot: Int { Int(rawValue & 0xFFFF_FFFF) }
+}
+
+/// The connections and listeners of one event loop; everything here happens on its thread.
+final class ConnectionTable {
+    let loop: EventLoop
+    /// Where sockets are read into before it is known whose bytes they are; one for all, so that idle connections have none.
+    var scratch = [UInt8](repeating: 0, count: 64 * 1024)
+    private(set) var now = MonotonicTime.now
+    private(set) var isDraining = false
+
+    private static let wakeupKey: UInt64 = .max
+    private static let listenerBit: UInt64 = 1 << 63
+
+    private let number: Int
+    private var poller: Poller
+    private var connections: [Connection?] = []
+    private var free: [Int] = []
+    private var count = 0
+    private var nextGeneration: UInt32 = 0
+    private var listeners: [Listener] = []
+    private var acceptsAgainAt = MonotonicTime.never
+    private var nextSweep = MonotonicTime.never
+    private var sweepInterval = Duration.seconds(1)
+    private var paused: [ConnectionKey] = []
+    private var drained: (() -> Void)?
+    private var isStopped = false
+    private var dateSecond: Int64 = -1
+    private var date = ""
+
+    init(loop: EventLoop, number: Int, wakeup: Int32) throws(SystemError) {
+        self.loop = loop
+        self.number = number
+        poller = try Poller()
+        try poller.add(wakeup, .readable, key: Self.wakeupKey)
+    }
+
+    /// Begins accepting from a listener.
+    func listen(_ listener: Listener) {
+        listeners.append(listener)
+        watch(listener, listeners.count - 1)
+        // Timeouts are kept by looking at every connection now and then, often enough to be an eighth late at most.
+        let shortest = min(listener.http.readTimeout, listener.http.writeTimeout, listener.http.idleTimeout)
+        sweepInterval = min(sweepInterval, max(.milliseconds(5), shortest / 8))
+    }
+
+    private func watch(_ listener: Listener, _ index: Int) {
+        guard let descriptor = listener.descriptor else { return }
+        do throws(SystemError) {
+            try poller.add(descriptor, [.readable, .exclusive], key: Self.listenerBit | UInt64(index))
+        } catch { Log.error("cannot accept", ["listener": listener.name, "error": "\(error)"]) }
+    }
+
+    // MARK: The loop
+
+    func run() {
+        var events: [Poller.Event] = []
+        while !isStopped {
+            events.removeAll(keepingCapacity: true)
+            poller.wait(until: min(nextSweep, acceptsAgainAt), into: &events)
+            now = .now
+            for event in events { handle(event) }
+            if now >= acceptsAgainAt { acceptAgain() }
+            if now >= nextSweep { sweep() }
+            if count == 0, let drained {
+                self.drained = nil
+                drained()
+            }
+        }
+    }
+
+    private func handle(_ event: Poller.Event) {
+        if event.key == Self.wakeupKey {
+            for work in loop.takeWork() { work(self) }
+        } else if event.key & Self.listenerBit != 0 {
+            accept(listeners[Int(event.key & 0xFFFF)])
+        } else if let connection = connection(ConnectionKey(rawValue: event.key)) {
+            connection.ready(event.ready)
+        }
+    }
+
+    func connection(_ key: ConnectionKey) -> Connection? {
+        guard connections.indices.contains(key.slot), let connection = connections[key.slot], connection.key == key else {
+            return nil
+        }
+        return connection
+    }
+
+    /// The Date header of this second (RFC 9110 §6.6.1).
+    func currentDate() -> String {
+        let unix = MonotonicTime.unixNanoseconds
+        if unix / 1_000_000_000 != dateSecond {
+            dateSecond = unix / 1_000_000_000
+            date = CivilTime(unixNanoseconds: unix).httpDate
+        }
+        return date
+    }
+
+    // MARK: Accepting
+
+    private func accept(_ listener: Listener) {
+        // A few at a time, so that a burst of new connections does not starve those that are there.
+        for _ in 0..<16 {
+            guard let descriptor = listener.descriptor else { return }
+            switch Socket.accept(descriptor) {
+            case .connection(let socket): add(consume socket, listener)
+            case .none: return
+            case .exhausted(let error): return pauseAccepting(error)
+            }
+        }
+    }
+
+    private func pauseAccepting(_ error: SystemError) {
+        if acceptsAgainAt == .never { Log.error("accepting pauses for lack of room", ["error": "\(error)"]) }
+        acceptsAgainAt = now + .milliseconds(250)
+        for listener in listeners { listener.descriptor.map { poller.remove($0) } }
+    }
+
+    private func acceptAgain() {
+        acceptsAgainAt = .never
+        guard !isDraining else { return }
+        for (index, listener) in listeners.enumerated() { watch(listener, index) }
+    }
+
+    private func add(_ socket: consuming FileDescriptor, _ listener: Listener) {
+        nextGeneration &+= 1
+        let slot = free.popLast() ?? connections.count
+        if slot == connections.count { connections.append(nil) }
+        let key = ConnectionKey(loop: number, generation: nextGeneration, slot: slot)
+        let isAdmitted = listener.admitConnection()
+        do throws(SystemError) {
+            try poller.add(socket.number, .readable, key: key.rawValue)
+        } catch {
+            // Not watched, the connection would hang; closing it tells the sender at once.
+            if isAdmitted { listener.connectionEnded() }
+            return free.append(slot)
+        }
+        let connection = Connection(socket, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
+        connections[slot] = connection
+        count += 1
+        if nextSweep == .never { nextSweep = now + sweepInterval }
+        if isAdmitted { connection.ready(.readable) } else { connection.refuseForLimit() }
+    }
+
+    /// Forgets a connection, which closes its socket.
+    func remove(_ connection: Connection) {
+        guard self.connection(connection.key) != nil else { return }
+        connections[connection.key.slot] = nil
+        free.append(connection.key.slot)
+        count -= 1
+        if count == 0 { (connections, free) = ([], []) }
+    }
+
+    func setInterest(_ interest: Poller.Interest, of connection: Connection, _ descriptor: Int32) {
+        do throws(SystemError) {
+            try poller.modify(descriptor, interest, key: connection.key.rawValue)
+        } catch { connection.close() }
+    }
+
+    // MARK: Time
+
+    private func sweep() {
+        for connection in connections { connection?.checkDeadline(now) }
+        let waiting = paused
+        paused = []
+        for key in waiting { connection(key)?.resume() }
+        nextSweep = count == 0 ? .never : now + (paused.isEmpty ? sweepInterval : min(sweepInterval, .milliseconds(5)))
+    }
+
+    /// Looks at a connection again that waits for room for its body.
+    func pause(_ connection: Connection) {
+        paused.append(connection.key)
+        nextSweep = min(nextSweep, now + .milliseconds(5))
+    }
+
+    // MARK: From other threads
+
+    func reply(_ key: ConnectionKey, request: UInt32, _ response: Response) {
+        connection(key)?.reply(request: request, response)
+    }
+
+    func drain(_ done: @escaping () -> Void) {
+        // What the kernel has accepted for us was in flight before we stopped.
+        for listener in listeners { accept(listener) }
+        isDraining = true
+        drained = done
+        for listener in listeners {
+            listener.descriptor.map { poller.remove($0) }
+        }
+        for connection in connections { connection?.closeIfIdle() }
+    }
+
+    func refuseRest() {
+        for connection in connections { connection?.refuseForShutdown() }
+    }
+
+    func stop() {
+        isStopped = true
+        for connection in connections { connection?.close() }
+    }
+}

@@ -1,0 +1,50 @@
+import LinuxSystem
+import PluginABI
+
+/// `POST /ingest`: one request is one profile, its body is the payload.
+struct IngestEndpoint: Sendable {
+    let limits: Limits
+    let keepHeaders: [String]
+    let fanOut: FanOut
+
+    func admit(_ head: RequestHead) -> Admission {
+        do throws(InvalidRequest) {
+            let content = try content(of: head)
+            return .receive(limit: limits.maxBodySize) { body, _ in
+                accept(content, body)
+                return .ok
+            }
+        } catch { return .refuse(.error(400, error.message)) }
+    }
+
+    private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer) {
+        var content = content
+        content.samples = [ProfileContent.Sample(range: 0..<body.count)]
+        fanOut.submit([Profile(content, body: body)])
+    }
+
+    /// Everything about the profile but its bytes.
+    private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
+        let query = QueryString(head[head.query])
+        var content = try ProfileContent(api: .ingest, head, keeping: keepHeaders)
+        content.labels = try labels(query)
+        content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
+        content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
+        content.format = ProfileFormat(format: query.text("format"), contentType: content.contentType)
+        return content
+    }
+
+    private func labels(_ query: QueryString) throws(InvalidRequest) -> LabelSet {
+        let bytes: [UInt8]?
+        do throws(QueryString.Malformed) {
+            bytes = try query.value("name")
+        } catch { throw InvalidRequest("name: \(quotedForPeople(error.text)) is no percent-encoding") }
+        guard let bytes else { throw InvalidRequest("name: is required") }
+        let text = try validText(bytes[...], of: "name")
+        do throws(LabelSet.ParseError) {
+            var labels = try LabelSet(parsing: text)
+            labels.addServiceName()
+            return labels
+        } catch { throw InvalidRequest("name: \(error)") }
+    }
+}

@@ -1,0 +1,16 @@
+/// The routes of a `receive_http` listener.
+struct IngestRoutes: Routes {
+    let ingest: IngestEndpoint
+
+    func admit(_ head: RequestHead) -> Admission {
+        guard head.equals(head.path, "/ingest") || head.equals(head.path, "/pyroscope/ingest") else {
+            return .refuse(.error(404, "no such path: \(quotedForPeople(String(decoding: head[head.path], as: UTF8.self)))"))
+        }
+        guard head.equals(head.method, "POST") else {
+            var response = Response.error(405, "use POST")
+            response.headers.append(("Allow", "POST"))
+            return .refuse(response)
+        }
+        return ingest.admit(head)
+    }
+}

@@ -1,0 +1,94 @@
+import LinuxSystem
+import Synchronization
+
+/// One listening socket, shared by the event loops that accept from it.
+final class Listener: Sendable {
+    let name: String
+    let http: HTTPConfig
+    let routes: any Routes
+    let bodies: BodyBudget
+    let counters = ListenerCounters()
+    /// The port it got; differs from the configured one when that is 0.
+    let port: UInt16
+    private let socket: Mutex<FileDescriptor?>
+    private let connections = Atomic<Int>(0)
+
+    /// Starts listening; connections wait in the kernel until a loop accepts.
+    init(_ name: String, _ http: HTTPConfig, routes: any Routes, bodies: BodyBudget) throws(SystemError) {
+        self.name = name
+        self.http = http
+        self.routes = routes
+        self.bodies = bodies
+        let opened = try Socket.listen(address: http.address, port: http.port)
+        port = Socket.port(of: opened)
+        socket = Mutex(consume opened)
+    }
+
+    /// The socket's number while it listens.
+    var descriptor: Int32? { socket.withLock { $0?.number } }
+
+    /// How many connections it has now.
+    var connectionCount: Int { connections.load(ordering: .relaxed) }
+
+    /// Counts one more connection; false when `conn_limit` has been reached, and then it is not counted.
+    func admitConnection() -> Bool {
+        let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
+        if http.connLimit == 0 || count <= http.connLimit { return true }
+        connectionEnded()
+        return false
+    }
+
+    func connectionEnded() { connections.wrappingSubtract(1, ordering: .relaxed) }
+
+    /// Stops listening; what the kernel still holds is reset.
+    func close() { socket.withLock { $0 = nil } }
+}
+
+/// What a listener counts.
+final class ListenerCounters: Sendable {
+    let bytes = Counter()
+    let profiles: [Counter] = [Counter(), Counter()]
+    /// The statuses a listener can answer, each with its count.
+    private let statuses: [Int: Counter]
+    private let others = Counter()
+
+    init() {
+        let known = [200, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505]
+        statuses = Dictionary(uniqueKeysWithValues: known.map { ($0, Counter()) })
+    }
+
+    func answered(_ status: Int) { (statuses[status] ?? others).add() }
+
+    /// The statuses that were answered at least once.
+    var answers: [(status: Int, count: Int)] {
+        statuses.map { ($0.key, $0.value.value) }.filter { $0.1 > 0 }.sorted { $0.0 < $1.0 }
+    }
+}
+
+/// How many bytes all bodies that are being received may hold together.
+///
+/// Beyond it sockets are not read, so that TCP pushes back on senders; one body may always go on, so that the others get
+/// their turn.
+final class BodyBudget: Sendable {
+    private let limit: Int
+    private let used = Atomic<Int>(0)
+    private let privileged = Atomic<UInt64>(0)
+
+    init(limit: Int) { self.limit = limit }
+
+    /// True when the connection may read more of its body now.
+    func allows(_ connection: ConnectionKey) -> Bool {
+        if used.load(ordering: .relaxed) < limit { return true }
+        let (_, original) = privileged.compareExchange(
+            expected: 0, desired: connection.rawValue, ordering: .relaxed)
+        return original == 0 || original == connection.rawValue
+    }
+
+    func add(_ bytes: Int) { used.wrappingAdd(bytes, ordering: .relaxed) }
+
+    /// Gives back what a body held.
+    func release(_ bytes: Int, _ connection: ConnectionKey) {
+        used.wrappingSubtract(bytes, ordering: .relaxed)
+        _ = privileged.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
+    }
+}

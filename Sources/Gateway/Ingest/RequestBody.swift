@@ -1,0 +1,164 @@
+import LinuxSystem
+
+/// The body of one request while it arrives, straight into the buffer that its profile will keep.
+struct RequestBody: ~Copyable {
+    /// Why a body is refused; the connection closes after it.
+    enum Refusal: Error, Equatable {
+        case tooLarge
+        case malformed(String)
+        /// The machine has no memory for it.
+        case noRoom
+    }
+
+    private(set) var content = ByteBuffer()
+    private let limit: Int
+    private var state: State
+
+    private enum State: Equatable {
+        /// So many bytes are still to come.
+        case fixed(Int)
+        case chunkSize(digits: Int, size: Int)
+        case chunkExtension(size: Int)
+        case sizeLineFeed(size: Int)
+        case chunkData(Int)
+        case dataReturn, dataLineFeed
+        case trailer(lineLength: Int, total: Int)
+        case complete
+    }
+
+    /// - Parameter limit: the most bytes the content may have.
+    init(_ framing: RequestHead.Framing, limit: Int) throws(Refusal) {
+        self.limit = limit
+        switch framing {
+        case .length(let length):
+            guard length <= limit else { throw .tooLarge }
+            state = length == 0 ? .complete : .fixed(length)
+        case .chunked: state = .chunkSize(digits: 0, size: 0)
+        }
+    }
+
+    var isComplete: Bool { state == .complete }
+
+    /// The bytes that can be received right into the content now, past the chunk framing.
+    var directBytes: Int {
+        switch state {
+        case .fixed(let left), .chunkData(let left): left
+        default: 0
+        }
+    }
+
+    /// Gives the content away.
+    consuming func take() -> ByteBuffer { content }
+
+    /// How much room a socket read asks for at most: bodies grow as they come, not as they are announced.
+    static let step = 256 * 1024
+
+    /// Reads from a socket into the content, at most what is direct.
+    mutating func receive(from socket: Int32) throws(Refusal) -> Transfer {
+        let direct = directBytes
+        do throws(SystemError) {
+            let result = try content.receive(from: socket, room: min(direct, Self.step), limit: direct)
+            if case .done(let count) = result { state = advanced(by: count) }
+            return result
+        } catch { throw .noRoom }
+    }
+
+    private func advanced(by count: Int) -> State {
+        switch state {
+        case .fixed(let left): left == count ? .complete : .fixed(left - count)
+        case .chunkData(let left): left == count ? .dataReturn : .chunkData(left - count)
+        default: state
+        }
+    }
+
+    /// Takes bytes that were read already.
+    ///
+    /// - Returns: the index after the last byte that belongs to this body.
+    mutating func append(_ input: ArraySlice<UInt8>) throws(Refusal) -> Int {
+        var index = input.startIndex
+        while index < input.endIndex, state != .complete {
+            let direct = directBytes
+            if direct > 0 {
+                let end = index + min(direct, input.endIndex - index)
+                do throws(SystemError) {
+                    try unsafe content.append(input[index..<end].span.bytes)
+                } catch { throw .noRoom }
+                state = advanced(by: end - index)
+                index = end
+            } else {
+                try step(input[index])
+                index += 1
+            }
+        }
+        return index
+    }
+
+    /// One byte of the chunk framing, RFC 9112 §7.1.
+    private mutating func step(_ byte: UInt8) throws(Refusal) {
+        switch state {
+        case .chunkSize(let digits, let size): try stepSize(byte, digits, size)
+        case .chunkExtension(let size):
+            // RFC 9112 §7.1.1: unknown extensions are ignored; control characters in them are not.
+            if byte == 13 {
+                state = .sizeLineFeed(size: size)
+            } else if byte < 0x20 && byte != 9 || byte == 0x7F {
+                throw .malformed("a control character in a chunk extension")
+            } else {
+                extensionBytes += 1
+                guard extensionBytes <= Self.maximumExtension else { throw .malformed("chunk extensions that are too long") }
+            }
+        case .sizeLineFeed(let size):
+            guard byte == 10 else { throw .malformed("a chunk size that does not end in CRLF") }
+            state = size == 0 ? .trailer(lineLength: 0, total: 0) : .chunkData(size)
+        case .dataReturn:
+            guard byte == 13 else { throw .malformed("a chunk that is longer than its size") }
+            state = .dataLineFeed
+        case .dataLineFeed:
+            guard byte == 10 else { throw .malformed("a chunk that is longer than its size") }
+            state = .chunkSize(digits: 0, size: 0)
+        case .trailer(let length, let total): try stepTrailer(byte, length, total)
+        case .fixed, .chunkData, .complete: break
+        }
+    }
+
+    private static let maximumExtension = 4096
+    private var extensionBytes = 0
+
+    private mutating func stepSize(_ byte: UInt8, _ digits: Int, _ size: Int) throws(Refusal) {
+        if let value = Self.hexadecimal(byte) {
+            // Sixteen digits could name more than an Int holds; nobody needs leading zeros beyond that.
+            guard digits < 15 else { throw .malformed("a chunk size of too many digits") }
+            return state = .chunkSize(digits: digits + 1, size: size * 16 + value)
+        }
+        guard digits > 0 else { throw .malformed("a chunk without a size") }
+        guard size <= limit - content.count else { throw .tooLarge }
+        switch byte {
+        case 13: state = .sizeLineFeed(size: size)
+        case UInt8(ascii: ";"), 32, 9: state = .chunkExtension(size: size)
+        default: throw .malformed("a chunk size that is not hexadecimal")
+        }
+    }
+
+    /// Trailers are read and dropped, RFC 9112 §7.1.2.
+    private mutating func stepTrailer(_ byte: UInt8, _ length: Int, _ total: Int) throws(Refusal) {
+        guard total < RequestParser.maximumHead else { throw .malformed("trailers that are too long") }
+        switch (byte, length) {
+        case (10, -1): state = .complete
+        case (10, -2): state = .trailer(lineLength: 0, total: total + 1)
+        case (_, -1), (_, -2), (10, _): throw .malformed("a trailer line that does not end in CRLF")
+        case (13, 0): state = .trailer(lineLength: -1, total: total + 1)
+        case (13, _): state = .trailer(lineLength: -2, total: total + 1)
+        case (0..<9, _), (11..<32, _), (127, _): throw .malformed("a control character in a trailer")
+        default: state = .trailer(lineLength: 1, total: total + 1)
+        }
+    }
+
+    private static func hexadecimal(_ byte: UInt8) -> Int? {
+        switch byte {
+        case 48...57: Int(byte) - 48
+        case 65...70: Int(byte) - 55
+        case 97...102: Int(byte) - 87
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/// The head of one HTTP request, as ranges of the bytes received; header names are in lower case.
+struct RequestHead: Sendable {
+    struct Field: Sendable {
+        var name: Range<Int>
+        var value: Range<Int>
+    }
+
+    /// How the end of the body is told (RFC 9112 §6.3).
+    enum Framing: Equatable, Sendable {
+        case length(Int)
+        case chunked
+    }
+
+    var bytes: [UInt8] = []
+    var method = 0..<0
+    /// Path and query, percent-encoding untouched; an absolute-form target without its scheme and authority.
+    var path = 0..<0
+    var query = 0..<0
+    var minorVersion = 1
+    var fields: [Field] = []
+    var framing = Framing.length(0)
+    /// True when the connection may carry another request after this one.
+    var keepsAlive = true
+    var expectsContinue = false
+
+    /// The bytes of one part.
+    subscript(range: Range<Int>) -> ArraySlice<UInt8> { bytes[range] }
+
+    func equals(_ range: Range<Int>, _ text: String) -> Bool {
+        text.utf8.count == range.count && bytes[range].elementsEqual(text.utf8)
+    }
+
+    /// The values of a field, in order; `name` is in lower case.
+    func values(of name: String) -> some Sequence<ArraySlice<UInt8>> {
+        fields.lazy.filter { bytes[$0.name].elementsEqual(name.utf8) }.map { bytes[$0.value] }
+    }
+
+    /// The first value of a field.
+    func value(of name: String) -> ArraySlice<UInt8>? {
+        let field = fields.first { $0.name.count == name.utf8.count && bytes[$0.name].elementsEqual(name.utf8) }
+        return field.map { bytes[$0.value] }
+    }
+}

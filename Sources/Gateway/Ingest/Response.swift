@@ -1,0 +1,80 @@
+import ConfigJSON
+
+/// One HTTP answer; the connection adds Date, Content-Length and Connection.
+struct Response: Sendable {
+    var status: Int
+    var headers: [(name: String, value: String)] = []
+    var body: [UInt8] = []
+    /// True when the connection must close after it, for what follows on it cannot be told.
+    var closes = false
+
+    static let ok = Response(status: 200)
+
+    /// An error as Pyroscope writes it: `{"code":"invalid_argument","message":"…"}`.
+    static func error(_ status: Int, _ message: String, closes: Bool = false) -> Response {
+        let body = "{\"code\":\"\(code(of: status))\",\"message\":\(JSONValue.quoted(message))}"
+        var headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        if status == 503 { headers.append(("Retry-After", "1")) }
+        return Response(status: status, headers: headers, body: Array(body.utf8), closes: closes)
+    }
+
+    static func text(_ status: Int, _ text: String, type: String = "text/plain; charset=utf-8") -> Response {
+        Response(status: status, headers: [("Content-Type", type)], body: Array(text.utf8))
+    }
+
+    /// The Connect code that Pyroscope's `/ingest` writes beside a status.
+    private static func code(of status: Int) -> String {
+        switch status {
+        case 400, 411, 413, 414, 417, 431: "invalid_argument"
+        case 401: "unauthenticated"
+        case 403: "permission_denied"
+        case 404: "not_found"
+        case 429: "resource_exhausted"
+        case 501: "unimplemented"
+        case 503: "unavailable"
+        case 504: "deadline_exceeded"
+        case 500: "internal"
+        default: "unknown"
+        }
+    }
+
+    /// The reason phrases of RFC 9110 §15.
+    static func reason(_ status: Int) -> String {
+        switch status {
+        case 200: "OK"
+        case 400: "Bad Request"
+        case 401: "Unauthorized"
+        case 403: "Forbidden"
+        case 404: "Not Found"
+        case 405: "Method Not Allowed"
+        case 408: "Request Timeout"
+        case 413: "Content Too Large"
+        case 414: "URI Too Long"
+        case 415: "Unsupported Media Type"
+        case 417: "Expectation Failed"
+        case 422: "Unprocessable Content"
+        case 429: "Too Many Requests"
+        case 431: "Request Header Fields Too Large"
+        case 500: "Internal Server Error"
+        case 501: "Not Implemented"
+        case 502: "Bad Gateway"
+        case 503: "Service Unavailable"
+        case 504: "Gateway Timeout"
+        case 505: "HTTP Version Not Supported"
+        default: "Status"
+        }
+    }
+
+    /// The bytes of the answer, in one piece so that they leave in one write.
+    ///
+    /// - Parameter withBody: false for HEAD, whose answer names the length and leaves the body out.
+    func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
+        var head = "HTTP/1.1 \(status) \(Self.reason(status))\r\nDate: \(date)\r\nContent-Length: \(body.count)\r\n"
+        for header in headers { head += "\(header.name): \(header.value)\r\n" }
+        if !keepAlive { head += "Connection: close\r\n" } else if minorVersion == 0 { head += "Connection: keep-alive\r\n" }
+        head += "\r\n"
+        var bytes = Array(head.utf8)
+        if withBody { bytes += body }
+        return bytes
+    }
+}

@@ -1,0 +1,29 @@
+import LinuxSystem
+
+/// What a listener's requests are for: decides on each head, then answers each body.
+protocol Routes: Sendable {
+    /// Decides whether a request's body is wanted; called on the event loop, so it must not block.
+    func admit(_ head: RequestHead) -> Admission
+}
+
+/// The decision on one request, made from its head alone.
+enum Admission {
+    /// Receive at most `limit` bytes of body, then answer.
+    case receive(limit: Int, answer: Answer)
+    case refuse(Response)
+
+    /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
+    typealias Answer = (consuming ByteBuffer, Reply) -> Response?
+}
+
+/// The way back to one request that is answered later; from any thread, and after its connection is gone too.
+struct Reply: Sendable {
+    let loop: EventLoop
+    let connection: ConnectionKey
+    /// Which request of the connection; an answer to an earlier one is ignored.
+    let request: UInt32
+
+    func send(_ response: Response) {
+        loop.post { table in table.reply(connection, request: request, response) }
+    }
+}

@@ -1,0 +1,116 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+
+extension Gateway {
+    /// The page of `/metrics`.
+    var metricsPage: String {
+        var page = Exposition()
+        page.add(.gauge, "gateway_build_info", help: "The version that runs; always 1.", [Label(name: "version", value: Self.version)], 1)
+        for listener in listeners { listener.collect(into: &page) }
+        for receiver in receivers { receiver.collect(into: &page) }
+        ProcessMetrics.collect(startedAt: startedAt, into: &page)
+        return page.text
+    }
+
+    /// The page of `/api/v1/status`, as JSON.
+    var statusPage: String {
+        let listeners = listeners.map { listener in
+            "{\"name\":\(JSONValue.quoted(listener.name)),\"address\":\(JSONValue.quoted(listener.http.address)),\"port\":\(listener.port),\"connections\":\(listener.connectionCount)}"
+        }
+        let receivers = receivers.map(\.statusObject)
+        return """
+            {"version":\(JSONValue.quoted(Self.version)),"config":\(JSONValue.quoted(configPath)),"ready":\(isReady),\
+            "listeners":[\(listeners.joined(separator: ","))],"receivers":[\(receivers.joined(separator: ","))]}
+
+            """
+    }
+}
+
+extension Listener {
+    fileprivate func collect(into page: inout Exposition) {
+        let labels = [Label(name: "listener", value: name)]
+        page.add(.counter, "gateway_received_bytes_total", help: "Bytes of request bodies received.", labels, counters.bytes.value)
+        for (api, counter) in zip(["ingest", "push"], counters.profiles) {
+            page.add(
+                .counter, "gateway_profiles_received_total", help: "Profiles received.",
+                labels + [Label(name: "api", value: api)], counter.value)
+        }
+        for (status, count) in counters.answers {
+            page.add(
+                .counter, "gateway_requests_total", help: "Requests answered, by status.",
+                labels + [Label(name: "status", value: "\(status)")], count)
+        }
+        page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
+        page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, http.connLimit)
+    }
+}
+
+extension Receiver {
+    fileprivate func collect(into page: inout Exposition) {
+        let labels = [Label(name: "receiver", value: name)]
+        let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queue.count, $0.queue.byteCount, $0.health.0) }
+        page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
+        page.add(.counter, "gateway_profiles_delivered_total", help: "Profiles delivered.", labels, account.delivered)
+        for reason in DropReason.allCases {
+            page.add(
+                .counter, "gateway_profiles_dropped_total", help: "Profiles dropped, by the rule that did it.",
+                labels + [Label(name: "reason", value: reason.rawValue)], account.dropped[reason] ?? 0)
+        }
+        page.add(.counter, "gateway_retries_total", help: "Deliveries that ended in a retry.", labels, account.retries)
+        page.add(.gauge, "gateway_queue_profiles", help: "Profiles queued, open deliveries included.", labels, queued)
+        page.add(.gauge, "gateway_queue_bytes", help: "Bytes of the queued profiles.", labels, bytes)
+        page.add("gateway_delivery_seconds", help: "How long deliveries took, from the call to the outcome.", labels, latency)
+        page.add(
+            .gauge, "gateway_receiver_health", help: "0 ok, 1 degraded, 2 failed.", labels,
+            health == .ok ? 0 : health == .degraded ? 1 : 2)
+        instance?.host.metrics.collect(receiver: name, into: &page)
+    }
+
+    /// This receiver on the status page.
+    fileprivate var statusObject: String {
+        let (health, queued, bytes, open, lastError) = state.withLock {
+            ($0.health, $0.queue.count, $0.queue.byteCount, $0.open.deliveryCount, $0.lastError)
+        }
+        let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
+        return """
+            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
+            "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
+            "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError))}
+            """
+    }
+}
+
+/// What Prometheus' own clients tell of a process.
+private enum ProcessMetrics {
+    static func collect(startedAt: Int64, into page: inout Exposition) {
+        var usage = rusage()
+        unsafe getrusage(RUSAGE_SELF.rawValue, &usage)
+        let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime)
+        page.add(.counter, "process_cpu_seconds_total", help: "User and system time spent.", [], cpu)
+        page.add(.gauge, "process_start_time_seconds", help: "When the process started, Unix time.", [], Double(startedAt) / 1e9)
+        let pages = (try? FileDescriptor.open("/proc/self/statm", O_RDONLY).readAll(limit: 4096)) ?? []
+        let sizes = String(decoding: pages, as: UTF8.self).split(separator: " ").compactMap { Int($0) }
+        if sizes.count > 1 {
+            let pageSize = sysconf(Int32(_SC_PAGESIZE))
+            page.add(.gauge, "process_virtual_memory_bytes", help: "Virtual memory.", [], sizes[0] * pageSize)
+            page.add(.gauge, "process_resident_memory_bytes", help: "Resident memory.", [], sizes[1] * pageSize)
+        }
+        var limit = rlimit()
+        if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+            page.add(.gauge, "process_max_fds", help: "The limit of open descriptors.", [], Double(limit.rlim_cur))
+        }
+        page.add(.gauge, "process_open_fds", help: "Open descriptors.", [], openDescriptors())
+    }
+
+    private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+
+    private static func openDescriptors() -> Int {
+        guard let folder = unsafe opendir("/proc/self/fd") else { return 0 }
+        defer { unsafe closedir(folder) }
+        var count = 0
+        while unsafe readdir(folder) != nil { count += 1 }
+        // ".", ".." and the descriptor that reads the folder.
+        return count - 3
+    }
+}

@@ -1,0 +1,129 @@
+import Glibc
+import LinuxSystem
+import PluginABI
+
+/// A plugin's shared object, checked and loaded; it stays loaded until the process ends.
+@safe final class PluginLibrary: Sendable {
+    /// The file it was loaded from, every link resolved.
+    let path: String
+    let name: String
+    let version: String
+    /// The plugin's functions; valid until the process ends.
+    nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
+
+    /// Why a file is not loaded; each case is a sentence that says what to do.
+    enum LoadError: Error, CustomStringConvertible {
+        case notFound(String, searched: [String])
+        case unreadable(SystemError)
+        case untrusted(path: String, why: String)
+        case notSharedObject(String)
+        case otherArchitecture(String, machine: UInt16)
+        case notLoadable(String, reason: String)
+        case noEntry(String)
+        case declined(String)
+        case tableTooSmall(String, size: Int, smallest: Int)
+        case unknownFlags(String, UInt32)
+
+        var description: String {
+            switch self {
+            case .notFound(let name, let searched):
+                "no plugin \(quotedForPeople(name)): looked for \(searched.joined(separator: ", ")); name a folder that has it in plugin_dirs, or give a path ending in .so"
+            case .unreadable(let error): "cannot read the plugin: \(error)"
+            case .untrusted(let path, let why):
+                "\(path) \(why): it could be replaced by somebody else; make it and its folders belong to root or the gateway's user and not writable by others (chmod go-w)"
+            case .notSharedObject(let path): "\(path) is not a shared object (ELF); build the plugin with -shared"
+            case .otherArchitecture(let path, let machine):
+                "\(path) is built for another machine (ELF machine \(machine), this one is \(ELFHeader.native.machine)); build the plugin for this one"
+            case .notLoadable(let path, let reason): "\(path) cannot be loaded: \(reason)"
+            case .noEntry(let path):
+                "\(path) has no symbol \(GW_PLUGIN_ENTRY): export the plugin's entry (GW_EXPORT in C, a public @c function in Swift)"
+            case .declined(let path): "\(path) declines this gateway (its entry answered NULL): use a plugin built for this version"
+            case .tableTooSmall(let path, let size, let smallest):
+                "\(path) has a plugin table of \(size) bytes, smaller than version 1.0's \(smallest): set gw_plugin.size to sizeof(gw_plugin)"
+            case .unknownFlags(let path, let flags):
+                "\(path) sets flags 0x\(String(flags, radix: 16)) that this gateway does not know: use a newer gateway"
+            }
+        }
+    }
+
+    /// Finds, checks and loads the plugin that a config names.
+    ///
+    /// - Parameters:
+    ///   - name: a plugin's name (`HTTPWriter` is `libHTTPWriter.so` in one of `folders`), or a path ending in `.so`.
+    ///   - folders: searched in order.
+    static func load(_ name: String, from folders: [String]) throws(LoadError) -> PluginLibrary {
+        let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
+        for path in candidates where unsafe access(path, F_OK) == 0 { return try PluginLibrary(path) }
+        throw .notFound(name, searched: candidates)
+    }
+
+    private init(_ path: String) throws(LoadError) {
+        self.path = try FileTrust.check(path)
+        try Self.checkHeader(self.path)
+        // Local, so that two plugins with equal type names stay apart; never unloaded, for Swift's runtime keeps
+        // pointers into what it has seen.
+        guard let handle = unsafe dlopen(self.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
+            throw .notLoadable(self.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
+        }
+        guard let symbol = unsafe dlsym(handle, GW_PLUGIN_ENTRY) else { throw .noEntry(self.path) }
+        let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
+        guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(self.path) }
+        let smallest = unsafe MemoryLayout<gw_plugin>.size
+        guard unsafe table.pointee.size >= smallest else {
+            throw .tableTooSmall(self.path, size: unsafe table.pointee.size, smallest: smallest)
+        }
+        guard unsafe table.pointee.flags == 0 else { throw .unknownFlags(self.path, unsafe table.pointee.flags) }
+        unsafe self.table = unsafe table
+        name = unsafe table.pointee.name.text
+        version = unsafe table.pointee.version.text
+    }
+
+    private static func checkHeader(_ path: String) throws(LoadError) {
+        let header: ELFHeader?
+        do throws(SystemError) {
+            let file = try FileDescriptor.open(path, O_RDONLY)
+            var bytes = [UInt8](repeating: 0, count: 20)
+            header = unsafe read(file.number, &bytes, bytes.count) == bytes.count ? ELFHeader(bytes) : nil
+        } catch { throw .unreadable(error) }
+        guard let header, header.isSharedObject else { throw .notSharedObject(path) }
+        guard header.isNative else { throw .otherArchitecture(path, machine: header.machine) }
+    }
+}
+
+/// The first bytes of an ELF file: enough to say why the loader would refuse it.
+struct ELFHeader: Equatable {
+    let is64Bit: Bool
+    let isLittleEndian: Bool
+    let type: UInt16
+    let machine: UInt16
+
+    /// What this program itself is.
+    static let native: ELFHeader = {
+        #if arch(x86_64)
+            ELFHeader(machine: 62)
+        #elseif arch(arm64)
+            ELFHeader(machine: 183)
+        #else
+            ELFHeader(machine: 0)
+        #endif
+    }()
+
+    private init(machine: UInt16) {
+        (is64Bit, isLittleEndian, type, self.machine) = (true, true, 3, machine)
+    }
+
+    /// Reads at least 20 bytes; nil when they do not begin an ELF file.
+    init?(_ bytes: [UInt8]) {
+        guard bytes.count >= 20, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return nil }
+        is64Bit = bytes[4] == 2
+        isLittleEndian = bytes[5] == 1
+        let (low, high) = bytes[5] == 1 ? (0, 1) : (1, 0)
+        type = UInt16(bytes[16 + low]) | UInt16(bytes[16 + high]) << 8
+        machine = UInt16(bytes[18 + low]) | UInt16(bytes[18 + high]) << 8
+    }
+
+    var isSharedObject: Bool { type == 3 }
+    var isNative: Bool {
+        is64Bit && isLittleEndian && (machine == Self.native.machine || Self.native.machine == 0)
+    }
+}

@@ -1,0 +1,109 @@
+/// One label: a name and its value.
+struct Label: Equatable, Sendable {
+    var name: String
+    var value: String
+}
+
+/// A label set as it stands in `name=` of `/ingest`: `app{key=value,…}`.
+///
+/// The grammar is Pyroscope's, with its leniency: there is no quoting, a value is everything up to `,` or `}`, the last of
+/// several equal names wins, and a label that does not end, or has no value, is left out without a word.
+struct LabelSet: Equatable, Sendable {
+    /// The name under which the application stands.
+    static let appName = "__name__"
+
+    /// Sorted by name; names are unique.
+    private(set) var labels: [Label] = []
+
+    /// Why a text is no label set.
+    enum ParseError: Error, Equatable, CustomStringConvertible {
+        case serviceNameRequired
+        case invalidServiceName(String)
+        case labelNameRequired
+        case invalidLabelName(String, character: Character)
+
+        var description: String {
+            switch self {
+            case .serviceNameRequired: "service name is required"
+            case .invalidServiceName(let name): "invalid service name \(quotedForPeople(name)): only A-Z a-z 0-9 _ . / - are allowed"
+            case .labelNameRequired: "label name is required"
+            case .invalidLabelName(let name, let character):
+                "invalid label name \(quotedForPeople(name)): \(quotedForPeople(String(character))) is not allowed"
+            }
+        }
+    }
+
+    init() {}
+
+    /// Reads `app{key=value,…}`.
+    init(parsing text: String) throws(ParseError) {
+        let scalars = text.unicodeScalars
+        let brace = scalars.firstIndex(of: "{") ?? scalars.endIndex
+        self[Self.appName] = try Self.serviceName(scalars[..<brace])
+        var rest = brace == scalars.endIndex ? scalars[brace...] : scalars[scalars.index(after: brace)...]
+        while let equals = rest.firstIndex(where: { $0 == "=" || $0 == "}" }), rest[equals] == "=" {
+            let value = rest[rest.index(after: equals)...]
+            guard let end = value.firstIndex(where: { $0 == "," || $0 == "}" }) else { return }
+            self[try Self.labelName(rest[..<equals])] = Self.trimmed(value[..<end])
+            rest = value[value.index(after: end)...]
+        }
+    }
+
+    /// The value of a label; setting keeps the order and nil removes it.
+    subscript(name: String) -> String? {
+        get {
+            let index = position(of: name)
+            return index < labels.count && labels[index].name == name ? labels[index].value : nil
+        }
+        set {
+            let index = position(of: name)
+            let exists = index < labels.count && labels[index].name == name
+            if let newValue, exists {
+                labels[index].value = newValue
+            } else if let newValue {
+                labels.insert(Label(name: name, value: newValue), at: index)
+            } else if exists {
+                labels.remove(at: index)
+            }
+        }
+    }
+
+    private func position(of name: String) -> Int {
+        labels.firstIndex { $0.name >= name } ?? labels.count
+    }
+
+    /// Alloy's rule for what comes in: without a `service_name` the application is it, else the application is kept as `app_name`.
+    mutating func addServiceName() {
+        let application = self[Self.appName]
+        self[self["service_name"] == nil ? "service_name" : "app_name"] = application
+    }
+
+    private static func serviceName(_ text: Substring.UnicodeScalarView) throws(ParseError) -> String {
+        let name = trimmed(text)
+        guard !name.isEmpty else { throw .serviceNameRequired }
+        guard name.utf8.allSatisfy({ isNameByte($0) || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "-") }) else {
+            throw .invalidServiceName(name)
+        }
+        return name
+    }
+
+    private static func labelName(_ text: Substring.UnicodeScalarView) throws(ParseError) -> String {
+        let name = trimmed(text)
+        guard !name.isEmpty else { throw .labelNameRequired }
+        if let character = name.first(where: { !$0.utf8.allSatisfy(isNameByte) }) {
+            throw .invalidLabelName(name, character: character)
+        }
+        return name
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        (48...57 ~= byte) || (65...90 ~= byte & 0xDF) || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
+    }
+
+    private static func trimmed(_ text: Substring.UnicodeScalarView) -> String {
+        var text = text
+        while let first = text.first, first.properties.isWhitespace { text.removeFirst() }
+        while let last = text.last, last.properties.isWhitespace { text.removeLast() }
+        return String(text)
+    }
+}

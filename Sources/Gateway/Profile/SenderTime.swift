@@ -1,0 +1,63 @@
+import LinuxSystem
+
+/// Reads `from` and `until` as Pyroscope's `attime` does: a number, a date, or an offset such as `now-1h`.
+///
+/// It never fails: what it cannot read is the reference time itself.
+enum SenderTime {
+    /// - Parameter now: the reference, Unix nanoseconds.
+    /// - Returns: Unix nanoseconds, held to the range of `Int64`.
+    static func parse(_ text: String, now: Int64) -> Int64 {
+        let text = text.filter { $0 != " " && $0 != "_" && $0 != "," }
+        if !text.isEmpty, text.utf8.allSatisfy({ 48...57 ~= $0 }) { return absolute(text, now: now) }
+        guard let sign = text.firstIndex(where: { $0 == "+" || $0 == "-" }) else { return now }
+        return now &+ offset(text[sign...])
+    }
+
+    private static func absolute(_ digits: String, now: Int64) -> Int64 {
+        guard let number = Int64(digits) else { return now }
+        if digits.utf8.count == 8, let days = CivilDate(yyyymmdd: Int(number))?.daysSince1970 {
+            return Int64(days) * 86_400_000_000_000
+        }
+        let scale: Int64 =
+            switch digits.utf8.count {
+            case 13: 1_000_000
+            case 16: 1_000
+            case 19: 1
+            default: 1_000_000_000
+            }
+        let (product, overflow) = number.multipliedReportingOverflow(by: scale)
+        return overflow ? .max : product
+    }
+
+    /// `-1h30min`: one sign, then quantities; the first that is none ends it.
+    private static func offset(_ text: Substring) -> Int64 {
+        var rest = text.dropFirst()
+        var total: Int64 = 0
+        while true {
+            let digits = rest.prefix { $0.isASCII && $0.isNumber }
+            let unit = rest.dropFirst(digits.count).prefix { $0.isLetter }
+            guard let number = Int64(digits), let seconds = seconds(of: unit) else { break }
+            let (product, overflow) = number.multipliedReportingOverflow(by: seconds * 1_000_000_000)
+            let (sum, carried) = total.addingReportingOverflow(overflow ? 0 : product)
+            guard !overflow, !carried else { break }
+            total = sum
+            rest = rest.dropFirst(digits.count + unit.count)
+        }
+        return text.first == "-" ? -total : total
+    }
+
+    private static func seconds(of unit: Substring) -> Int64? {
+        switch unit {
+        case let unit where unit.hasPrefix("min"): 60
+        case let unit where unit.hasPrefix("mon"): 30 * 86_400
+        case let unit where unit.hasPrefix("s"): 1
+        case let unit where unit.hasPrefix("m"): 60
+        case let unit where unit.hasPrefix("M"): 30 * 86_400
+        case let unit where unit.hasPrefix("h"): 3_600
+        case let unit where unit.hasPrefix("d"): 86_400
+        case let unit where unit.hasPrefix("w"): 7 * 86_400
+        case let unit where unit.hasPrefix("y"): 365 * 86_400
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,78 @@
+import Glibc
+
+/// Growable bytes that are moved, not copied, from hand to hand, and stay at one address while nobody appends.
+@safe public struct ByteBuffer: ~Copyable, @unchecked Sendable {
+    private var storage: UnsafeMutableRawPointer?
+    private var capacity = 0
+    /// How many bytes it holds.
+    public private(set) var count = 0
+
+    public init() { unsafe storage = nil }
+
+    deinit { unsafe free(storage) }
+
+    /// Where the bytes are; valid until the next append or the end of this value, NULL when nothing was ever appended.
+    public var address: UnsafeMutableRawPointer? { unsafe storage }
+
+    /// Lends the bytes to `body`.
+    public func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+        guard let storage = unsafe storage else { return try body(RawSpan()) }
+        return try body(unsafe RawSpan(_unsafeStart: storage, byteCount: count))
+    }
+
+    /// Makes room for `more` bytes, doubling so that appending stays linear.
+    ///
+    /// - Throws: ENOMEM, with the content as it was.
+    public mutating func reserve(_ more: Int) throws(SystemError) {
+        guard capacity - count < more else { return }
+        let wanted = max(count + more, capacity * 2)
+        guard let grown = unsafe realloc(storage, wanted) else { throw SystemError("allocate \(wanted) bytes", code: ENOMEM) }
+        unsafe storage = grown
+        capacity = wanted
+    }
+
+    /// Adds a copy of `bytes` at the end.
+    public mutating func append(_ bytes: RawSpan) throws(SystemError) {
+        try reserve(bytes.byteCount)
+        guard let end = unsafe address?.advanced(by: count) else { return }
+        unsafe bytes.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            unsafe memcpy(end, start, source.count)
+        }
+        count += bytes.byteCount
+    }
+
+    /// Reads at most `limit` bytes from a socket to the end, after making room for `room` of them.
+    public mutating func receive(from socket: Int32, room: Int, limit: Int) throws(SystemError) -> Transfer {
+        try reserve(min(room, limit))
+        guard let end = unsafe storage?.advanced(by: count) else { return .done(0) }
+        let result = Transfer(unsafe recv(socket, end, min(capacity - count, limit), 0))
+        if case .done(let received) = result { count += received }
+        return result
+    }
+
+    /// Gives back what growing allocated beyond the content, when that is worth a copy.
+    public mutating func trim() {
+        guard capacity - count > max(4096, count / 4), count > 0, let trimmed = unsafe realloc(storage, count) else { return }
+        unsafe storage = trimmed
+        capacity = count
+    }
+}
+
+/// How one non-blocking transfer went.
+public enum Transfer: Equatable, Sendable {
+    /// So many bytes moved; for a read, zero is the end of the stream.
+    case done(Int)
+    /// Nothing can move now; wait for readiness.
+    case wouldBlock
+    /// The connection is broken, with this `errno`.
+    case failed(Int32)
+
+    init(_ result: Int) {
+        if result >= 0 {
+            self = .done(result)
+        } else {
+            self = errno == EAGAIN || errno == EINTR ? .wouldBlock : .failed(errno)
+        }
+    }
+}

@@ -1,0 +1,84 @@
+/// A date of the Gregorian calendar.
+public struct CivilDate: Sendable, Equatable {
+    public var year: Int
+    public var month: Int
+    public var day: Int
+
+    /// Reads 20260131; nil when there is no such day.
+    public init?(yyyymmdd number: Int) {
+        (year, month, day) = (number / 10_000, number / 100 % 100, number % 100)
+        guard CivilDate(daysSince1970: daysSince1970) == self else { return nil }
+    }
+
+    /// The date a number of days after 1 January 1970.
+    ///
+    /// Counts in eras of 400 years from 1 March of year 0, so that a leap day is the last day of its year.
+    public init(daysSince1970 days: Int) {
+        let shifted = days + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let monthFromMarch = (5 * dayOfYear + 2) / 153
+        day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
+        month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+        year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    }
+
+    public var daysSince1970: Int {
+        let shiftedYear = month <= 2 ? year - 1 : year
+        let era = (shiftedYear >= 0 ? shiftedYear : shiftedYear - 399) / 400
+        let yearOfEra = shiftedYear - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+    }
+}
+
+/// A moment as people write it, UTC.
+public struct CivilTime: Sendable, Equatable {
+    public let date: CivilDate
+    public let hour: Int
+    public let minute: Int
+    public let second: Int
+    public let nanosecond: Int
+    /// 0 is Sunday.
+    public let weekday: Int
+
+    public init(unixNanoseconds: Int64) {
+        let seconds = Int(unixNanoseconds.floorDivided(by: 1_000_000_000))
+        nanosecond = Int(unixNanoseconds - Int64(seconds) * 1_000_000_000)
+        let days = Int(Int64(seconds).floorDivided(by: 86_400))
+        let ofDay = seconds - days * 86_400
+        date = CivilDate(daysSince1970: days)
+        (hour, minute, second) = (ofDay / 3_600, ofDay / 60 % 60, ofDay % 60)
+        weekday = ((days + 4) % 7 + 7) % 7
+    }
+
+    /// `2026-01-31T23:59:59.123Z`
+    public var rfc3339: String {
+        let time = "\(Self.pad(hour)):\(Self.pad(minute)):\(Self.pad(second))"
+        let day = "\(Self.pad(date.year, 4))-\(Self.pad(date.month))-\(Self.pad(date.day))"
+        return "\(day)T\(time).\(Self.pad(nanosecond / 1_000_000, 3))Z"
+    }
+
+    /// `Sat, 31 Jan 2026 23:59:59 GMT` (RFC 9110 §5.6.7).
+    public var httpDate: String {
+        let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        let time = "\(Self.pad(hour)):\(Self.pad(minute)):\(Self.pad(second))"
+        return "\(days[weekday]), \(Self.pad(date.day)) \(months[date.month - 1]) \(Self.pad(date.year, 4)) \(time) GMT"
+    }
+
+    /// `number` with leading zeros.
+    public static func pad(_ number: Int, _ width: Int = 2) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    }
+}
+
+extension Int64 {
+    fileprivate func floorDivided(by divisor: Int64) -> Int64 {
+        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+        return remainder < 0 ? quotient - 1 : quotient
+    }
+}

@@ -1,0 +1,66 @@
+public import Glibc
+
+/// An open descriptor that closes when its owner goes.
+public struct FileDescriptor: ~Copyable, Sendable {
+    /// The kernel's number; borrowed, valid while this value lives.
+    public let number: Int32
+
+    /// Takes ownership of an open descriptor.
+    public init(owning number: Int32) { self.number = number }
+
+    deinit { close(number) }
+
+    /// Gives the descriptor away without closing it.
+    public consuming func release() -> Int32 {
+        let number = self.number
+        discard self
+        return number
+    }
+
+    /// Opens `path` close-on-exec, relative to `directory` when there is one.
+    public static func open(
+        _ path: String, _ flags: Int32, mode: mode_t = 0o644, in directory: Int32 = AT_FDCWD
+    ) throws(SystemError) -> FileDescriptor {
+        let number = retrying { unsafe openat(directory, path, flags | O_CLOEXEC, mode) }
+        guard number >= 0 else { throw SystemError("open \(path)") }
+        return FileDescriptor(owning: number)
+    }
+
+    /// Writes all of `bytes`, however many calls that takes.
+    public func writeAll(_ bytes: RawSpan) throws(SystemError) {
+        var written = 0
+        while written < bytes.byteCount {
+            let rest = bytes.extracting(written...)
+            let count = unsafe rest.withUnsafeBytes { buffer in
+                retrying { unsafe write(number, buffer.baseAddress, buffer.count) }
+            }
+            guard count >= 0 else { throw SystemError("write") }
+            written += count
+        }
+    }
+
+    /// Reads to the end of the file, refusing more than `limit` bytes.
+    public func readAll(limit: Int) throws(SystemError) -> [UInt8] {
+        var result: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes { buffer in
+                retrying { unsafe read(number, buffer.baseAddress, buffer.count) }
+            }
+            guard count >= 0 else { throw SystemError("read") }
+            if count == 0 { return result }
+            result.append(contentsOf: chunk[..<count])
+            guard result.count <= limit else { throw SystemError("read", code: EFBIG) }
+        }
+    }
+
+    /// Makes the content, and the size, durable (`fdatasync`).
+    public func synchronize() throws(SystemError) {
+        guard retrying({ fdatasync(number) }) == 0 else { throw SystemError("fdatasync") }
+    }
+
+    /// Makes a directory's entries durable (`fsync`).
+    public func synchronizeDirectory() throws(SystemError) {
+        guard retrying({ fsync(number) }) == 0 else { throw SystemError("fsync") }
+    }
+}

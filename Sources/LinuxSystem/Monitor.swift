@@ -1,0 +1,64 @@
+import Glibc
+
+/// A value behind a lock, and a condition to wait for its change, on the monotonic clock.
+///
+/// `@unchecked`: the lock below is what makes it sendable; `Synchronization.Mutex` has no condition to wait on.
+@safe public final class Monitor<State>: @unchecked Sendable {
+    private var state: State
+    private let lock: UnsafeMutablePointer<pthread_mutex_t>
+    private let changed: UnsafeMutablePointer<pthread_cond_t>
+
+    public init(_ state: State) {
+        self.state = state
+        unsafe lock = .allocate(capacity: 1)
+        unsafe changed = .allocate(capacity: 1)
+        unsafe pthread_mutex_init(lock, nil)
+        var attributes = pthread_condattr_t()
+        unsafe pthread_condattr_init(&attributes)
+        unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        unsafe pthread_cond_init(changed, &attributes)
+    }
+
+    deinit {
+        unsafe pthread_cond_destroy(changed)
+        unsafe pthread_mutex_destroy(lock)
+        unsafe changed.deallocate()
+        unsafe lock.deallocate()
+    }
+
+    /// Runs `body` with the value locked. `body` must not block.
+    public func withLock<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
+        unsafe pthread_mutex_lock(lock)
+        defer { unsafe pthread_mutex_unlock(lock) }
+        return try body(&state)
+    }
+
+    /// Wakes every thread that waits in ``wait(until:)``.
+    public func signal() { unsafe pthread_cond_broadcast(changed) }
+
+    /// Asks `step` for a result, waiting between the questions until a signal or the time that `step` names.
+    ///
+    /// `step` runs with the value locked and answers either a result or when to ask again at the latest.
+    public func wait<R>(_ step: (inout State) -> WaitStep<R>) -> R {
+        unsafe pthread_mutex_lock(lock)
+        defer { unsafe pthread_mutex_unlock(lock) }
+        while true {
+            switch step(&state) {
+            case .done(let result): return result
+            case .again(.never): unsafe pthread_cond_wait(changed, lock)
+            case .again(let time):
+                var deadline = timespec()
+                deadline.tv_sec = Int(time.nanoseconds / 1_000_000_000)
+                deadline.tv_nsec = Int(time.nanoseconds % 1_000_000_000)
+                unsafe pthread_cond_timedwait(changed, lock, &deadline)
+            }
+        }
+    }
+}
+
+/// What a step of ``Monitor/wait(_:)`` answers.
+public enum WaitStep<Result> {
+    case done(Result)
+    /// Ask again after a signal, or at this time at the latest.
+    case again(MonotonicTime)
+}

@@ -1,0 +1,96 @@
+import CLinux
+import Glibc
+
+/// Readiness of many descriptors, level-triggered (`epoll`); used by one thread.
+@safe public struct Poller: ~Copyable {
+    /// What to wait for, and what came.
+    public struct Interest: OptionSet, Sendable {
+        public let rawValue: UInt32
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
+        public static let readable = Interest(rawValue: EPOLLIN.rawValue)
+        public static let writable = Interest(rawValue: EPOLLOUT.rawValue)
+        /// The peer is gone or the descriptor failed; always reported.
+        public static let hangup = Interest(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
+        /// Wakes one of the pollers that share the descriptor, not all of them.
+        public static let exclusive = Interest(rawValue: EPOLLEXCLUSIVE.rawValue)
+    }
+
+    /// One descriptor that became ready, named by the key it was added with.
+    public struct Event: Sendable {
+        public let key: UInt64
+        public let ready: Interest
+    }
+
+    private let epoll: FileDescriptor
+    private var buffer: [epoll_event]
+
+    /// Makes a poller that reports at most `batch` events at a time.
+    public init(batch: Int = 256) throws(SystemError) {
+        let number = epoll_create1(Int32(EPOLL_CLOEXEC))
+        guard number >= 0 else { throw SystemError("epoll_create1") }
+        epoll = FileDescriptor(owning: number)
+        unsafe buffer = Array(repeating: epoll_event(), count: batch)
+    }
+
+    public func add(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {
+        try control(EPOLL_CTL_ADD, descriptor, interest, key)
+    }
+
+    public func modify(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {
+        try control(EPOLL_CTL_MOD, descriptor, interest, key)
+    }
+
+    /// Forgets a descriptor; one that is not there is not an error.
+    public func remove(_ descriptor: Int32) {
+        var event = unsafe epoll_event()
+        unsafe epoll_ctl(epoll.number, EPOLL_CTL_DEL, descriptor, &event)
+    }
+
+    private func control(_ verb: Int32, _ descriptor: Int32, _ interest: Interest, _ key: UInt64) throws(SystemError) {
+        var event = unsafe epoll_event()
+        unsafe event.events = interest.rawValue
+        unsafe event.data.u64 = key
+        guard unsafe epoll_ctl(epoll.number, verb, descriptor, &event) == 0 else { throw SystemError("epoll_ctl") }
+    }
+
+    /// Waits until something is ready or `deadline` has passed, then appends what is ready to `events`.
+    public mutating func wait(until deadline: MonotonicTime, into events: inout [Event]) {
+        let count = unsafe epoll_wait(epoll.number, &buffer, Int32(buffer.count), Self.milliseconds(until: deadline))
+        guard count > 0 else { return }
+        for index in 0..<Int(count) {
+            events.append(unsafe Event(key: buffer[index].data.u64, ready: Interest(rawValue: buffer[index].events)))
+        }
+    }
+
+    private static func milliseconds(until deadline: MonotonicTime) -> Int32 {
+        if deadline == .never { return -1 }
+        let left = deadline.nanoseconds - MonotonicTime.now.nanoseconds
+        // Rounded up: waking a moment early would spin until the deadline has really passed.
+        return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
+    }
+}
+
+/// A descriptor that any thread makes readable to wake the thread that polls it (`eventfd`).
+public final class Wakeup: Sendable {
+    private let event: FileDescriptor
+
+    public init() throws(SystemError) {
+        let number = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        guard number >= 0 else { throw SystemError("eventfd") }
+        event = FileDescriptor(owning: number)
+    }
+
+    /// The descriptor to poll for readability.
+    public var descriptor: Int32 { event.number }
+
+    public func signal() {
+        var one: UInt64 = 1
+        _ = unsafe write(event.number, &one, 8)
+    }
+
+    /// Makes the descriptor unreadable until the next ``signal()``.
+    public func clear() {
+        var count: UInt64 = 0
+        _ = unsafe read(event.number, &count, 8)
+    }
+}

@@ -1,0 +1,43 @@
+import CLinux
+import Glibc
+
+/// Signals as data: blocked for the whole process, read from a descriptor (`signalfd`).
+///
+/// Made before any other thread, so that every thread inherits the mask.
+public struct Signals: ~Copyable {
+    private let signals: FileDescriptor
+
+    /// Blocks `numbers`, and ignores SIGPIPE so that a peer that went away is an error of `write` and not the end.
+    public init(_ numbers: [Int32]) throws(SystemError) {
+        signal(SIGPIPE, SIG_IGN)
+        var mask = sigset_t()
+        unsafe sigemptyset(&mask)
+        for number in numbers { unsafe sigaddset(&mask, number) }
+        unsafe pthread_sigmask(SIG_BLOCK, &mask, nil)
+        let number = unsafe signalfd(-1, &mask, Int32(SFD_CLOEXEC | SFD_NONBLOCK))
+        guard number >= 0 else { throw SystemError("signalfd") }
+        signals = FileDescriptor(owning: number)
+    }
+
+    /// Waits until a signal comes and answers its number, or nil once `deadline` has passed.
+    public func wait(until deadline: MonotonicTime) -> Int32? {
+        var info = signalfd_siginfo()
+        while true {
+            if unsafe read(signals.number, &info, MemoryLayout<signalfd_siginfo>.size) > 0 {
+                return Int32(bitPattern: info.ssi_signo)
+            }
+            let left = deadline.nanoseconds - MonotonicTime.now.nanoseconds
+            guard left > 0 else { return nil }
+            var poll = pollfd(fd: signals.number, events: Int16(POLLIN), revents: 0)
+            _ = unsafe Glibc.poll(&poll, 1, Int32(clamping: (left + 999_999) / 1_000_000))
+        }
+    }
+}
+
+/// Raises the limit of open descriptors to the hard limit: each connection is one.
+public func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+}

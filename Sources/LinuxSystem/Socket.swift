@@ -1,0 +1,119 @@
+import CLinux
+import Glibc
+
+/// TCP sockets, non-blocking and close-on-exec, as borrowed descriptor numbers.
+public enum Socket {
+    /// Opens a listening socket; an empty `address` is all interfaces, IPv6 and IPv4.
+    public static func listen(address: String, port: UInt16) throws(SystemError) -> FileDescriptor {
+        let place = "listen on \(address.contains(":") ? "[\(address)]" : address):\(port)"
+        var failure = SystemError(place, code: EADDRNOTAVAIL)
+        for candidate in try resolve(address.isEmpty ? "::" : address, port, place) {
+            do throws(SystemError) { return try open(candidate, place) } catch { failure = error }
+        }
+        // A host without IPv6 still has all of its IPv4 interfaces.
+        if address.isEmpty, failure.code == EAFNOSUPPORT { return try listen(address: "0.0.0.0", port: port) }
+        throw failure
+    }
+
+    private struct Address {
+        var storage = sockaddr_storage()
+        var length: socklen_t = 0
+    }
+
+    private static func resolve(_ host: String, _ port: UInt16, _ place: String) throws(SystemError) -> [Address] {
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        guard unsafe getaddrinfo(host, String(port), &hints, &list) == 0 else {
+            throw SystemError("\(place): no such address", code: EADDRNOTAVAIL)
+        }
+        defer { unsafe freeaddrinfo(list) }
+        var found: [Address] = []
+        var next = unsafe list
+        while let info = unsafe next {
+            var address = Address()
+            address.length = unsafe info.pointee.ai_addrlen
+            unsafe withUnsafeMutableBytes(of: &address.storage) { storage in
+                unsafe storage.copyMemory(
+                    from: UnsafeRawBufferPointer(start: info.pointee.ai_addr, count: Int(info.pointee.ai_addrlen)))
+            }
+            found.append(address)
+            unsafe next = info.pointee.ai_next
+        }
+        return found
+    }
+
+    private static func open(_ address: Address, _ place: String) throws(SystemError) -> FileDescriptor {
+        let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+        let number = socket(Int32(address.storage.ss_family), type, 0)
+        guard number >= 0 else { throw SystemError(place) }
+        let descriptor = FileDescriptor(owning: number)
+        set(number, SOL_SOCKET, SO_REUSEADDR, 1)
+        if Int32(address.storage.ss_family) == AF_INET6 { set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+        let bound = unsafe withUnsafePointer(to: address.storage) { storage in
+            unsafe bind(number, UnsafeRawPointer(storage).assumingMemoryBound(to: sockaddr.self), address.length)
+        }
+        guard bound == 0, Glibc.listen(number, SOMAXCONN) == 0 else { throw SystemError(place) }
+        return descriptor
+    }
+
+    /// The port a listening socket got; it differs from the one asked for when that was 0.
+    public static func port(of descriptor: borrowing FileDescriptor) -> UInt16 {
+        var address = sockaddr_in6()
+        var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+        unsafe withUnsafeMutablePointer(to: &address) { pointer in
+            _ = unsafe getsockname(
+                descriptor.number, UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: sockaddr.self), &length)
+        }
+        // Both families keep the port at the same place, in network order.
+        return UInt16(bigEndian: address.sin6_port)
+    }
+
+    /// What came of asking a listening socket for a connection.
+    public enum Accepted: ~Copyable {
+        case connection(FileDescriptor)
+        /// Nobody is waiting.
+        case none
+        /// The process or the machine has no room for another one (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+        case exhausted(SystemError)
+    }
+
+    /// Takes the next waiting connection, with Nagle's algorithm off.
+    public static func accept(_ listener: Int32) -> Accepted {
+        while true {
+            let flags = Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+            let number = accept4(listener, nil, nil, flags)
+            if number >= 0 {
+                set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+                return .connection(FileDescriptor(owning: number))
+            }
+            switch errno {
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(SystemError("accept"))
+            case EINTR, ECONNABORTED, EPROTO: continue
+            default: return .none
+            }
+        }
+    }
+
+    /// Reads what is there into `buffer`.
+    public static func receive(_ socket: Int32, into buffer: inout [UInt8]) -> Transfer {
+        Transfer(unsafe recv(socket, &buffer, buffer.count, 0))
+    }
+
+    /// Sends from `bytes`, beginning at `offset`; never raises SIGPIPE.
+    public static func send(_ socket: Int32, _ bytes: [UInt8], from offset: Int) -> Transfer {
+        unsafe bytes.withUnsafeBytes { buffer in
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[offset...])
+            return Transfer(unsafe Glibc.send(socket, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL)))
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent; reading goes on.
+    public static func finishSending(_ socket: Int32) { shutdown(socket, Int32(SHUT_WR)) }
+
+    private static func set(_ socket: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+        var value = value
+        unsafe setsockopt(socket, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+}

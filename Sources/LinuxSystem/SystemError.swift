@@ -1,0 +1,33 @@
+public import Glibc
+
+/// A system call that failed: what was tried, on what, and the `errno` it left.
+public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
+    /// The call and its object, for people: `open ./archive`.
+    public let operation: String
+    /// The `errno` value.
+    public let code: Int32
+
+    /// Makes an error from `errno`, which must still be the failed call's.
+    public init(_ operation: String, code: Int32 = errno) {
+        self.operation = operation
+        self.code = code
+    }
+
+    public var description: String { "\(operation): \(Self.text(of: code))" }
+
+    /// The C library's sentence for an `errno` value.
+    public static func text(of code: Int32) -> String {
+        var buffer: [CChar] = Array(repeating: 0, count: 128)
+        guard unsafe strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+/// Repeats a system call that a signal interrupted.
+@inline(__always)
+func retrying<T: SignedInteger>(_ call: () -> T) -> T {
+    while true {
+        let result = call()
+        if result != -1 || errno != EINTR { return result }
+    }
+}

@@ -1,0 +1,34 @@
+import CLinux
+import Glibc
+
+/// A thread of the process, for work that may block; joined exactly once.
+public struct Thread: ~Copyable, Sendable {
+    private let handle: pthread_t
+
+    private final class Body: Sendable {
+        let run: @Sendable () -> Void
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+
+    /// Starts `body` on a new thread that `top` and `gdb` show as `name` (15 bytes at most).
+    public init(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        let box = unsafe Unmanaged.passRetained(Body(body))
+        var handle = pthread_t()
+        let code = unsafe pthread_create(
+            &handle, nil,
+            { context in
+                guard let context = unsafe context else { return nil }
+                unsafe Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
+                return nil
+            }, box.toOpaque())
+        guard code == 0 else {
+            unsafe box.release()
+            throw SystemError("pthread_create \(name)", code: code)
+        }
+        _ = unsafe CLinux.pthread_setname_np(handle, String(decoding: name.utf8.prefix(15), as: UTF8.self))
+        self.handle = handle
+    }
+
+    /// Waits until the body has returned.
+    public consuming func join() { pthread_join(handle, nil) }
+}

@@ -1,0 +1,28 @@
+// The layout of v1.0, frozen: a change that moves a published field does not compile.
+#include "PluginABI.h"
+
+#define FROZEN(type, field, at) _Static_assert(offsetof(type, field) == (at), #type "." #field " has moved")
+
+#if UINTPTR_MAX == UINT64_MAX
+FROZEN(gw_profile, sequence, 8);
+FROZEN(gw_profile, received_ns, 24);
+FROZEN(gw_profile, tenant, 48);
+FROZEN(gw_profile, labels, 64);
+FROZEN(gw_profile, path, 80);
+FROZEN(gw_profile, format, 112);
+FROZEN(gw_profile, headers, 160);
+FROZEN(gw_profile, samples, 176);
+FROZEN(gw_profile, sample_count, 184);
+FROZEN(gw_delivery, token, 8);
+FROZEN(gw_delivery, progress, 24);
+FROZEN(gw_outcome, status, 8);
+FROZEN(gw_outcome, retry_after_ns, 16);
+FROZEN(gw_outcome, reason, 40);
+FROZEN(gw_host, context, 8);
+FROZEN(gw_host, finish, 16);
+FROZEN(gw_host, extension, 72);
+FROZEN(gw_plugin, flags, 8);
+FROZEN(gw_plugin, name, 16);
+FROZEN(gw_plugin, create, 48);
+FROZEN(gw_plugin, destroy, 80);
+#endif

@@ -1,0 +1,68 @@
+import LinuxSystem
+import PluginABI
+
+/// How one attempt ended.
+public enum Outcome: Sendable {
+    /// Stored or accepted by the destination.
+    case delivered
+    /// Transient: the gateway may deliver the profile again, not before `after`; `progress` is handed back then.
+    case retry(String, after: Duration = .zero, progress: UInt64 = 0, httpStatus: Int = 0)
+    /// Permanent for this profile.
+    case rejected(String, httpStatus: Int = 0)
+    /// Given up because of ``Receiver/abort()``.
+    case aborted
+}
+
+/// One attempt at handing one profile over; finished exactly once, from any thread.
+///
+/// The compiler refuses a second finish. One that is dropped without an outcome ends as rejected.
+@safe public struct Delivery: ~Copyable, Sendable {
+    private nonisolated(unsafe) let host: UnsafePointer<gw_host>
+    private nonisolated(unsafe) let token: UnsafeMutableRawPointer?
+    /// 1 on the first attempt.
+    public let attempt: Int
+    /// What the last attempt left; 0 at first.
+    public let progress: UInt64
+
+    init(host: UnsafePointer<gw_host>, token: UnsafeMutableRawPointer?, attempt: Int, progress: UInt64) {
+        unsafe self.host = unsafe host
+        unsafe self.token = unsafe token
+        self.attempt = attempt
+        self.progress = progress
+    }
+
+    deinit { unsafe Self.send(.rejected("the plugin dropped the delivery without an outcome"), host, token) }
+
+    /// States the outcome. After this neither the profile nor its bytes may be touched.
+    public consuming func finish(_ outcome: Outcome) {
+        let (host, token) = unsafe (self.host, self.token)
+        discard self
+        unsafe Self.send(outcome, host, token)
+    }
+
+    private static func send(
+        _ outcome: Outcome, _ host: UnsafePointer<gw_host>, _ token: UnsafeMutableRawPointer?
+    ) {
+        var result = unsafe gw_outcome()
+        unsafe result.size = MemoryLayout<gw_outcome>.size
+        var text = ""
+        switch outcome {
+        case .delivered: unsafe result.status = .delivered
+        case .aborted: unsafe result.status = .aborted
+        case .retry(let reason, let after, let progress, let httpStatus):
+            unsafe result.status = .retry
+            unsafe result.retry_after_ns = UInt64(max(0, after.inNanoseconds))
+            unsafe result.progress = progress
+            unsafe result.http_status = UInt32(clamping: httpStatus)
+            text = reason
+        case .rejected(let reason, let httpStatus):
+            unsafe result.status = .rejected
+            unsafe result.http_status = UInt32(clamping: httpStatus)
+            text = reason
+        }
+        unsafe text.withSlice { slice in
+            unsafe result.reason = unsafe slice
+            unsafe host.pointee.finish(host.pointee.context, token, &result)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+public import PluginABI
+
+/// The gateway's services for one instance; callable from any thread until ``Receiver/close()`` has returned.
+@safe public struct Host: Sendable {
+    nonisolated(unsafe) let host: UnsafePointer<gw_host>
+
+    init(_ host: UnsafePointer<gw_host>) { unsafe self.host = unsafe host }
+
+    /// Writes one line to the gateway's log, tagged with the receiver.
+    public func log(_ level: gw_level, _ message: String) {
+        unsafe message.withSlice { unsafe host.pointee.log(host.pointee.context, level, $0) }
+    }
+
+    /// States the instance's health, replacing the last statement.
+    public func setHealth(_ health: gw_health, _ reason: String = "") {
+        unsafe reason.withSlice { unsafe host.pointee.set_health(host.pointee.context, health, $0) }
+    }
+
+    /// Declares a metric; the same name and labels give the same one.
+    ///
+    /// - Parameter name: begins with the plugin's name, other characters as `_`. The gateway adds the label `receiver`.
+    public func metric(
+        _ kind: gw_metric_kind, _ name: String, help: String, labels: [(name: String, value: String)] = []
+    ) -> Metric {
+        // Every text at once in one place, for the call needs them all together.
+        var text: [UInt8] = []
+        for label in labels { text += Array(label.name.utf8) + Array(label.value.utf8) }
+        let id = unsafe text.withUnsafeBufferPointer { bytes in
+            var offset = 0
+            func slice(_ part: String) -> gw_slice {
+                defer { offset += part.utf8.count }
+                return unsafe gw_slice(bytes: bytes.baseAddress?.advanced(by: offset), count: part.utf8.count)
+            }
+            let table = unsafe labels.map { label in
+                let name = unsafe slice(label.name)
+                return unsafe gw_label(name: name, value: slice(label.value))
+            }
+            return unsafe name.withSlice { name in
+                unsafe help.withSlice { help in
+                    unsafe host.pointee.metric(host.pointee.context, kind, name, help, table, table.count)
+                }
+            }
+        }
+        return Metric(host: self, id: id)
+    }
+
+    /// A counter, gauge or histogram of the gateway's; cheap to use from any thread.
+    public struct Metric: Sendable {
+        let host: Host
+        let id: UInt32
+
+        /// Adds to a counter, sets a gauge, or observes a duration in nanoseconds.
+        public func observe(_ value: Int64) { unsafe host.host.pointee.observe(host.host.pointee.context, id, value) }
+    }
+}

@@ -1,0 +1,62 @@
+public import PluginABI
+
+/// One received profile, as the gateway lends it.
+///
+/// Valid until its delivery is finished. Each text getter makes a new `String`.
+@safe public struct Profile: Sendable {
+    /// The C view; lives exactly as long as the profile.
+    public nonisolated(unsafe) let view: UnsafePointer<gw_profile>
+
+    init(view: UnsafePointer<gw_profile>) { unsafe self.view = unsafe view }
+
+    /// Unique and rising; the same on every attempt.
+    public var sequence: UInt64 { unsafe view.pointee.sequence }
+    public var api: gw_api { unsafe view.pointee.api }
+    /// When the gateway received it, in Unix nanoseconds.
+    public var receivedAt: Int64 { unsafe view.pointee.received_ns }
+    /// The span the sender names, in Unix nanoseconds; 0 when it names none.
+    public var from: Int64 { unsafe view.pointee.from_ns }
+    public var until: Int64 { unsafe view.pointee.until_ns }
+    /// The sender's `X-Scope-OrgID`; empty when there was none.
+    public var tenant: String { unsafe view.pointee.tenant.text }
+    /// The request's path and query, percent-encoding untouched.
+    public var path: String { unsafe view.pointee.path.text }
+    public var query: String { unsafe view.pointee.query.text }
+    /// `pprof`, `jfr`, `folded`, `lines`, `trie`, `tree` or `speedscope`.
+    public var format: String { unsafe view.pointee.format.text }
+    public var contentType: String { unsafe view.pointee.content_type.text }
+    public var contentEncoding: String { unsafe view.pointee.content_encoding.text }
+    /// Sorted by name; names are unique.
+    public var labels: [(name: String, value: String)] {
+        unsafe Self.texts(view.pointee.labels, view.pointee.label_count)
+    }
+    /// The further request headers that the listener keeps, names in lower case.
+    public var headers: [(name: String, value: String)] {
+        unsafe Self.texts(view.pointee.headers, view.pointee.header_count)
+    }
+
+    /// The value of a label, or nil.
+    public func label(_ name: String) -> String? { labels.first { $0.name == name }?.value }
+
+    public var sampleCount: Int { unsafe view.pointee.sample_count }
+
+    /// One payload; its bytes are borrowed and live as long as the profile.
+    @safe public struct Sample: Sendable {
+        /// The sample's id on Push, else empty.
+        public let id: String
+        public nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
+    }
+
+    /// The payload number `index`, which is below ``sampleCount``.
+    public func sample(_ index: Int) -> Sample {
+        precondition(index < sampleCount)
+        guard let samples = unsafe view.pointee.samples else { return unsafe Sample(id: "", bytes: .init(start: nil, count: 0)) }
+        let sample = unsafe samples[index]
+        return unsafe Sample(
+            id: sample.id.text, bytes: UnsafeRawBufferPointer(start: sample.bytes.bytes, count: sample.bytes.count))
+    }
+
+    private static func texts(_ labels: UnsafePointer<gw_label>?, _ count: Int) -> [(name: String, value: String)] {
+        unsafe UnsafeBufferPointer(start: labels, count: count).map { unsafe ($0.name.text, $0.value.text) }
+    }
+}

@@ -1,0 +1,46 @@
+public import ConfigJSON
+
+/// One configured instance of a plugin: what a Swift author writes.
+///
+/// The gateway makes an instance from its config, hands it profiles one at a time, and destroys it. All but
+/// ``abort()`` come from the receiver's own thread and never overlap for one instance; they may block, which delays this
+/// receiver alone, but never inside a `Task`. The contract behind this type is `PluginABI.h`.
+///
+/// A plugin exports one type, in one file:
+///
+///     @c(gw_plugin_v1)
+///     public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: MySink.self, hostSize) }
+public protocol Receiver: AnyObject, Sendable {
+    /// The plugin's name: `gateway.stdout`.
+    static var name: String { get }
+    /// The plugin's version: `1.2.0`.
+    static var version: String { get }
+
+    /// Makes an instance.
+    ///
+    /// Problems reported to `config` refuse it; unknown members are reported for you. No thread, no connection and no effect
+    /// that another process sees but making directories: those start with the first ``deliver(_:_:)``.
+    ///
+    /// - Throws: what else is in the way; its text becomes the gateway's error.
+    init(config: ConfigObject, host: Host) throws
+
+    /// Takes one profile; the outcome goes to `delivery`, now or later, from any thread.
+    ///
+    /// The profile is valid until the delivery is finished. At most `max_in_flight` deliveries are open.
+    func deliver(_ profile: Profile, _ delivery: consuming Delivery)
+
+    /// Makes what was handed over before durable, then finishes `flush`.
+    func flush(_ flush: consuming Delivery)
+
+    /// Finishes every open delivery within a second, as aborted where the work is not done; called from any thread.
+    func abort()
+
+    /// Ends the instance: when this returns, no thread of it runs. No delivery is open and no call follows.
+    func close()
+}
+
+extension Receiver {
+    public func flush(_ flush: consuming Delivery) { flush.finish(.delivered) }
+    public func abort() {}
+    public func close() {}
+}

@@ -1,0 +1,14 @@
+import PluginABI
+
+extension gw_slice {
+    /// The bytes as text.
+    var text: String { unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+}
+
+extension String {
+    /// Lends this text's UTF-8 to C.
+    func withSlice<R>(_ body: (gw_slice) -> R) -> R {
+        var copy = self
+        return copy.withUTF8 { unsafe body(gw_slice(bytes: $0.baseAddress, count: $0.count)) }
+    }
+}

@@ -1,0 +1,57 @@
+public import LinuxSystem
+import Synchronization
+
+/// A plugin's own thread that takes jobs in batches; it starts with the first job.
+///
+/// For work that may block, such as syncing files: everything that has come while the last batch was being done is the
+/// next batch. Jobs are not lost: ``stop()`` lets the thread finish what it has.
+public final class Worker<Job: Sendable>: Sendable {
+    private struct State {
+        var jobs: [Job] = []
+        var isStopping = false
+
+        mutating func takeJobs() -> [Job] {
+            defer { jobs = [] }
+            return jobs
+        }
+    }
+
+    private let name: String
+    private let state = Monitor(State())
+    private let thread = Mutex<Thread?>(nil)
+
+    /// Makes a worker whose thread will be named `name`.
+    public init(_ name: String) { self.name = name }
+
+    /// Hands one job over, from any thread.
+    ///
+    /// - Parameter body: what the thread runs for each batch; the first one given is kept until ``stop()``.
+    /// - Throws: when the thread cannot be started; the job has not been taken then.
+    public func submit(_ job: Job, _ body: @escaping @Sendable ([Job]) -> Void) throws(SystemError) {
+        try thread.withLock { (thread) throws(SystemError) in
+            if thread == nil { thread = try Thread(name) { [self] in run(body) } }
+        }
+        state.withLock { $0.jobs.append(job) }
+        state.signal()
+    }
+
+    /// Takes back the jobs that have not been begun.
+    public func takeBack() -> [Job] { state.withLock { state in state.takeJobs() } }
+
+    /// Waits until every job is done and the thread has ended.
+    public func stop() {
+        state.withLock { $0.isStopping = true }
+        state.signal()
+        thread.withLock { thread in thread.take()?.join() }
+    }
+
+    private func run(_ body: @Sendable ([Job]) -> Void) {
+        while true {
+            let batch: [Job] = state.wait { state in
+                state.jobs.isEmpty && !state.isStopping ? .again(.never) : .done(state.takeJobs())
+            }
+            if batch.isEmpty { return }
+            body(batch)
+        }
+    }
+}

@@ -1,0 +1,3 @@
+import Testing
+
+@Suite("What the built plugins export") struct ExportTests {}

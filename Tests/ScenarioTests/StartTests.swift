@@ -1,0 +1,3 @@
+import Testing
+
+@Suite("Starting and stopping") struct StartTests {}
