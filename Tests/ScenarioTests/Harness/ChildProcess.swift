@@ -1,0 +1,112 @@
+import Foundation
+import Glibc
+
+/// A process that a scenario started, with its streams; killed when the scenario ends.
+final class ChildProcess: @unchecked Sendable {
+    /// Where a stream of the child goes.
+    enum Stream {
+        case lines
+        /// A pipe that nobody reads, until the test does.
+        case unread
+        case closed
+    }
+
+    private static let birth = NSLock()
+
+    let id: pid_t
+    let output = LineLog()
+    let errors = LineLog()
+    /// The end of a pipe that is not read by a log; the test's to close.
+    private(set) var unreadOutput: Int32 = -1
+    private var input: Int32
+    private let condition = NSCondition()
+    private var status: Int32?
+
+    /// Starts a program, which is searched for in PATH.
+    init(_ arguments: [String], folder: String, environment: [String: String] = [:], stdout: Stream = .lines) throws {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        // No other child may be born between a pipe and its mark, or it would keep the pipe open.
+        Self.birth.lock()
+        defer { Self.birth.unlock() }
+        let (stdin, out, err) = (try Pipe(), try Pipe(), try Pipe())
+        posix_spawn_file_actions_adddup2(&actions, stdin.reader, 0)
+        if stdout == .closed {
+            posix_spawn_file_actions_addclose(&actions, 1)
+        } else {
+            posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
+        }
+        posix_spawn_file_actions_adddup2(&actions, err.writer, 2)
+        var all = ProcessInfo.processInfo.environment.filter { !$0.key.lowercased().hasSuffix("_proxy") }
+        all.merge(environment) { $1 }
+        var words: [UnsafeMutablePointer<CChar>?] = (["env", "-C", folder] + arguments).map { strdup($0) } + [nil]
+        var variables: [UnsafeMutablePointer<CChar>?] = all.map { strdup("\($0)=\($1)") } + [nil]
+        defer { for text in words + variables { free(text) } }
+        var child: pid_t = 0
+        let code = posix_spawnp(&child, "env", &actions, nil, &words, &variables)
+        for end in [stdin.reader, out.writer, err.writer] { Glibc.close(end) }
+        guard code == 0 else {
+            for end in [stdin.writer, out.reader, err.reader] { Glibc.close(end) }
+            throw NeverCame(what: "\(arguments[0]): \(String(cString: strerror(code)))", seen: [])
+        }
+        (id, input) = (child, stdin.writer)
+        if stdout == .unread { unreadOutput = out.reader } else { output.read(out.reader) }
+        errors.read(err.reader)
+        waitOnThread()
+    }
+
+    private struct Pipe {
+        let reader: Int32
+        let writer: Int32
+
+        init() throws {
+            var ends: [Int32] = [-1, -1]
+            guard pipe(&ends) == 0 else { throw NeverCame(what: "pipe", seen: []) }
+            for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+            (reader, writer) = (ends[0], ends[1])
+        }
+    }
+
+    private func waitOnThread() {
+        Thread.detachNewThread { [self] in
+            var raw: Int32 = 0
+            while waitpid(id, &raw, 0) < 0, errno == EINTR {}
+            condition.withLock {
+                // What a shell would show: the code, or 128 and the signal.
+                status = raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F)
+                condition.broadcast()
+            }
+        }
+    }
+
+    var isRunning: Bool { condition.withLock { status == nil } }
+
+    /// Sends a line to the process.
+    func write(_ line: String) {
+        let bytes = Array((line + "\n").utf8)
+        _ = Glibc.write(input, bytes, bytes.count)
+    }
+
+    func signal(_ number: Int32) { condition.withLock { if status == nil { Glibc.kill(id, number) } } }
+
+    /// Waits for the end: the exit code, or 128 and the number of the signal.
+    @discardableResult
+    func waitForExit() throws -> Int32 {
+        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        condition.lock()
+        defer { condition.unlock() }
+        while true {
+            if let status { return status }
+            guard condition.wait(until: limit) else { throw NeverCame(what: "the end of process \(id)", seen: errors.lines) }
+        }
+    }
+
+    /// Ends the process, whatever it does.
+    func end() {
+        signal(SIGKILL)
+        _ = try? waitForExit()
+        if input >= 0 { Glibc.close(input) }
+        input = -1
+    }
+}

@@ -1,0 +1,136 @@
+import Foundation
+import Testing
+
+/// A running gateway: started with a config, talked to by its ports, watched by its log and its metrics.
+final class GatewayProcess {
+    let process: ChildProcess
+    private(set) var ports: [String: UInt16] = [:]
+    private(set) var adminPort: UInt16 = 0
+
+    var log: LineLog { process.errors }
+    /// The port of the listener that the scenario calls "default".
+    var port: UInt16 { ports["default"] ?? 0 }
+
+    /// Starts a gateway and waits until it says that it is ready.
+    ///
+    /// - Parameter config: members of the config without the outer braces; ports of 0 are found in the log.
+    init(_ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines) throws {
+        let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
+        let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
+        process = try scenario.start(
+            [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
+        try log.wait(for: "msg=ready")
+        for line in log.lines where line.contains("listening") {
+            guard let port = Self.field("address", of: line)?.split(separator: ":").last.flatMap({ UInt16($0) }) else { continue }
+            if let listener = Self.field("listener", of: line) { ports[listener] = port } else { adminPort = port }
+        }
+        scenario.keep(self)
+    }
+
+    /// A listener's members, for the usual case of one.
+    static func listener(_ receivers: [String], http: String = "", more: String = "", name: String = "default") -> String {
+        let to = receivers.map { "\"\($0)\"" }.joined(separator: ", ")
+        return """
+            "\(name)": { "http": { "listen_address": "127.0.0.1", "listen_port": 0, \(http) }, \(more) "forward_to": [\(to)] },
+            """
+    }
+
+    static func config(listeners: String, receivers: [String: String], more: String = "") -> String {
+        let entries = receivers.sorted { $0.key < $1.key }.map { "\"\($0)\": { \($1) }," }.joined(separator: "\n")
+        return "\(more)\n\"receive_http\": { \(listeners) },\n\"receivers\": { \(entries) }"
+    }
+
+    /// A gateway with one listener that forwards to all receivers, in the order of their names.
+    convenience init(
+        _ scenario: Scenario, receivers: [String: String], http: String = "", more: String = "", stdout: ChildProcess.Stream = .lines
+    ) throws {
+        let listeners = Self.listener(receivers.keys.sorted(), http: http)
+        try self.init(scenario, Self.config(listeners: listeners, receivers: receivers, more: more), stdout: stdout)
+    }
+
+    /// The value of a logfmt field that needs no quotes.
+    static func field(_ name: String, of line: String) -> String? {
+        line.split(separator: " ").first { $0.hasPrefix("\(name)=") }.map { String($0.dropFirst(name.count + 1)) }
+    }
+
+    /// SIGTERM, and the exit status that comes of it.
+    func stop() throws -> Int32 {
+        process.signal(SIGTERM)
+        return try process.waitForExit()
+    }
+
+    // MARK: Metrics
+
+    func metrics() throws -> Metrics {
+        let connection = try RawConnection(adminPort)
+        defer { connection.close() }
+        connection.send("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return Metrics(try connection.readResponse().text)
+    }
+
+    /// Waits until the metrics satisfy a test.
+    @discardableResult
+    func waitForMetrics(_ what: String, _ test: (Metrics) -> Bool) throws -> Metrics {
+        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        while true {
+            let metrics = try metrics()
+            if test(metrics) { return metrics }
+            guard Date() < limit else { throw NeverCame(what: what, seen: log.lines.suffix(20) + metrics.lines) }
+            log.pause()
+        }
+    }
+
+    /// Every profile that a receiver accepted is delivered, queued, or dropped for a reason.
+    func checkAccounts(_ location: SourceLocation = #_sourceLocation) throws {
+        let metrics = try metrics()
+        #expect(!metrics.receivers.isEmpty, sourceLocation: location)
+        for receiver in metrics.receivers {
+            let known = metrics.delivered(receiver) + metrics.queued(receiver) + metrics.dropped(receiver)
+            #expect(metrics.accepted(receiver) == known, "the account of \(receiver) closes", sourceLocation: location)
+        }
+    }
+}
+
+/// One scrape of `/metrics`, by sample name with its labels as they stand.
+struct Metrics {
+    let lines: [String]
+    private var samples: [String: Double] = [:]
+
+    init(_ page: String) {
+        lines = page.split(separator: "\n").filter { !$0.hasPrefix("#") }.map(String.init)
+        for line in lines {
+            guard let space = line.lastIndex(of: " ") else { continue }
+            samples[String(line[..<space])] = Double(line[line.index(after: space)...])
+        }
+    }
+
+    subscript(sample: String) -> Int { samples[sample].map { Int($0) } ?? 0 }
+
+    var receivers: [String] {
+        samples.keys.filter { $0.hasPrefix("gateway_profiles_accepted_total{") }.map { key in
+            String(key.dropFirst("gateway_profiles_accepted_total{receiver=\"".count).dropLast(2))
+        }.sorted()
+    }
+
+    func accepted(_ receiver: String) -> Int { self["gateway_profiles_accepted_total{receiver=\"\(receiver)\"}"] }
+    func delivered(_ receiver: String) -> Int { self["gateway_profiles_delivered_total{receiver=\"\(receiver)\"}"] }
+    func queued(_ receiver: String) -> Int { self["gateway_queue_profiles{receiver=\"\(receiver)\"}"] }
+    func queuedBytes(_ receiver: String) -> Int { self["gateway_queue_bytes{receiver=\"\(receiver)\"}"] }
+    func health(_ receiver: String) -> Int { self["gateway_receiver_health{receiver=\"\(receiver)\"}"] }
+    func answered(_ status: Int, _ listener: String = "default") -> Int {
+        self["gateway_requests_total{listener=\"\(listener)\",status=\"\(status)\"}"]
+    }
+    func connections(_ listener: String = "default") -> Int {
+        self["pyroscope_receive_http_tcp_connections{listener=\"\(listener)\"}"]
+    }
+
+    func dropped(_ receiver: String, _ reason: String) -> Int {
+        self["gateway_profiles_dropped_total{receiver=\"\(receiver)\",reason=\"\(reason)\"}"]
+    }
+
+    /// Dropped for whatever reason.
+    func dropped(_ receiver: String) -> Int {
+        let prefix = "gateway_profiles_dropped_total{receiver=\"\(receiver)\","
+        return Int(samples.filter { $0.key.hasPrefix(prefix) }.values.reduce(0, +))
+    }
+}

@@ -1,0 +1,132 @@
+import Foundation
+import Glibc
+
+/// A TCP connection to a local port, byte by byte: for what no proper client sends.
+final class RawConnection {
+    private(set) var socket: Int32
+    private var received: [UInt8] = []
+
+    struct Response {
+        let status: Int
+        let headers: [(name: String, value: String)]
+        let body: [UInt8]
+
+        var text: String { String(decoding: body, as: UTF8.self) }
+        func header(_ name: String) -> String? { headers.first { $0.name.lowercased() == name.lowercased() }?.value }
+    }
+
+    /// - Parameter receiveBuffer: how many bytes the kernel may keep for us, for a client that does not read.
+    init(_ port: UInt16, receiveBuffer: Int32? = nil) throws {
+        socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        if var size = receiveBuffer {
+            setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        }
+        var patience = timeval(tv_sec: Int(LineLog.patience), tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(socket, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
+        }
+        var on: Int32 = 1
+        setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let connected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        guard connected == 0 else {
+            let code = errno
+            Glibc.close(socket)
+            throw NeverCame(what: "a connection to port \(port): \(String(cString: strerror(code)))", seen: [])
+        }
+    }
+
+    deinit { close() }
+
+    // MARK: Sending
+
+    @discardableResult
+    func send(_ text: String) -> Bool { send(Array(text.utf8)) }
+
+    /// - Returns: false when the peer takes no more.
+    @discardableResult
+    func send(_ bytes: [UInt8]) -> Bool {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes[sent...].withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            guard count > 0 else { return false }
+            sent += count
+        }
+        return true
+    }
+
+    /// Sends until nothing more fits, or the peer takes no more.
+    func fill(_ bytes: [UInt8]) {
+        let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
+        while bytes.withUnsafeBytes({ Glibc.send(socket, $0.baseAddress, $0.count, flags) }) == bytes.count {}
+    }
+
+    /// One profile on a connection that stays.
+    func post(_ target: String, _ body: String = "", headers: String = "") throws -> Response {
+        send("POST \(target) HTTP/1.1\r\nHost: gateway\r\nContent-Length: \(body.utf8.count)\r\n\(headers)\r\n\(body)")
+        return try readResponse()
+    }
+
+    func halfClose() { shutdown(socket, Int32(SHUT_WR)) }
+
+    func close() {
+        if socket >= 0 { Glibc.close(socket) }
+        socket = -1
+    }
+
+    /// Closes with a reset instead of an orderly end.
+    func reset() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        close()
+    }
+
+    // MARK: Receiving
+
+    /// - Returns: false at the end of the stream.
+    private func receive() throws -> Bool {
+        var buffer = [UInt8](repeating: 0, count: 64 * 1024)
+        let count = recv(socket, &buffer, buffer.count, 0)
+        if count < 0, errno == EAGAIN { throw NeverCame(what: "bytes from the gateway", seen: [String(decoding: received, as: UTF8.self)]) }
+        guard count > 0 else { return false }
+        received += buffer[..<count]
+        return true
+    }
+
+    /// Reads one response, 100 Continue included.
+    func readResponse(toHead: Bool = false) throws -> Response {
+        while true {
+            if let response = takeResponse(toHead: toHead) { return response }
+            guard try receive() else {
+                throw NeverCame(what: "a whole response before the end", seen: [String(decoding: received, as: UTF8.self)])
+            }
+        }
+    }
+
+    private func takeResponse(toHead: Bool) -> Response? {
+        guard let end = received.indices.first(where: { received[$0...].starts(with: [13, 10, 13, 10]) }) else { return nil }
+        let lines = String(decoding: received[..<end], as: UTF8.self).components(separatedBy: "\r\n")
+        let headers = lines.dropFirst().map { line -> (name: String, value: String) in
+            let parts = line.split(separator: ":", maxSplits: 1)
+            return (String(parts[0]), parts.count > 1 ? parts[1].trimmingCharacters(in: .whitespaces) : "")
+        }
+        let length = toHead ? 0 : headers.first { $0.name == "Content-Length" }.flatMap { Int($0.value) } ?? 0
+        guard received.count >= end + 4 + length else { return nil }
+        let body = Array(received[(end + 4)..<(end + 4 + length)])
+        received.removeFirst(end + 4 + length)
+        let status = lines[0].split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        return Response(status: status, headers: headers, body: body)
+    }
+
+    /// Reads whatever comes until the peer closes: empty when it said nothing more.
+    func readToEnd() throws -> String {
+        while try receive() {}
+        defer { received = [] }
+        return String(decoding: received, as: UTF8.self)
+    }
+}

@@ -1,0 +1,87 @@
+import Foundation
+
+/// An upstream that records what it gets; see `Servers/recorder.py`.
+final class Recorder {
+    struct Request: Decodable {
+        let number: Int
+        let connection: Int
+        let method: String
+        let target: String
+        let headers: [[String]]
+        let sha256: String
+        let length: Int
+        let held: Bool
+        /// The body, when it is short.
+        let text: String?
+
+        func header(_ name: String) -> [String] { headers.filter { $0[0].lowercased() == name.lowercased() }.map { $0[1] } }
+    }
+
+    private struct Event: Decodable {
+        let event: String
+        let port: UInt16?
+    }
+
+    let port: UInt16
+    private let process: ChildProcess
+    private var commands = 0
+    private var decoded: [Request] = []
+    private var read = 0
+
+    init(_ scenario: Scenario) throws {
+        process = try scenario.start(["python3", "-u", "\(Package.servers)/recorder.py"])
+        let line = try process.output.wait(for: "\"listening\"")
+        port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
+    }
+
+    var url: String { "http://127.0.0.1:\(port)" }
+
+    /// Everything received so far, in order.
+    var requests: [Request] {
+        decode(process.output.lines)
+        return decoded
+    }
+
+    private func decode(_ lines: [String]) {
+        for line in lines[read...] where line.contains("\"event\": \"request\"") {
+            if let request = try? JSONDecoder().decode(Request.self, from: Data(line.utf8)) { decoded.append(request) }
+        }
+        read = lines.count
+    }
+
+    /// Waits until the requests so far satisfy a test.
+    @discardableResult
+    func wait(for what: String, _ test: ([Request]) -> Bool) throws -> [Request] {
+        try process.output.wait(for: what) { lines in
+            decode(lines)
+            return test(decoded) ? decoded : nil
+        }
+    }
+
+    @discardableResult
+    func wait(count: Int) throws -> [Request] { try wait(for: "\(count) requests") { $0.count >= count } }
+
+    /// The short bodies so far, each with how often it came.
+    var texts: [String: Int] { requests.reduce(into: [:]) { $0[$1.text ?? "", default: 0] += 1 } }
+
+    // MARK: Commands
+
+    func answer(_ status: Int = 200, body: String = "", headers: [[String]] = []) throws {
+        let members: [String: Any] = ["do": "answer", "status": status, "body": body, "headers": headers]
+        try command(String(decoding: JSONSerialization.data(withJSONObject: members), as: UTF8.self))
+    }
+
+    /// From now on requests are read and not answered.
+    func hold() throws { try command("{\"do\":\"hold\"}") }
+    /// From now on connections are refused.
+    func refuse() throws { try command("{\"do\":\"refuse\"}") }
+    func listen() throws { try command("{\"do\":\"listen\"}") }
+
+    private func command(_ json: String) throws {
+        commands += 1
+        process.write(json)
+        _ = try process.output.wait(for: "the recorder to \(json)") { lines in
+            lines.count { $0.contains("\"event\": \"done\"") } >= commands ? true : nil
+        }
+    }
+}

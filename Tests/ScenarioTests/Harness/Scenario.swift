@@ -1,0 +1,95 @@
+import Foundation
+import Glibc
+import Testing
+
+/// One test's own folder and processes; all are gone when it ends, also when it fails.
+final class Scenario {
+    let folder: String
+    private var processes: [ChildProcess] = []
+    private var gateways: [GatewayProcess] = []
+    private var cleanups: [() -> Void] = []
+
+    private init() throws {
+        var name = Array("/tmp/gateway-scenario-XXXXXX".utf8CString)
+        guard let made = mkdtemp(&name) else { throw NeverCame(what: "a temporary folder", seen: []) }
+        folder = String(cString: made)
+        chmod(folder, 0o755)
+    }
+
+    /// Runs a scenario; at its end, what every receiver has accepted must be accounted for.
+    static func run(_ body: (Scenario) throws -> Void) throws {
+        signal(SIGPIPE, SIG_IGN)
+        let scenario = try Scenario()
+        defer { scenario.end() }
+        try body(scenario)
+        for gateway in scenario.gateways where gateway.process.isRunning { try gateway.checkAccounts() }
+    }
+
+    private func end() {
+        for process in processes.reversed() { process.end() }
+        for cleanup in cleanups.reversed() { cleanup() }
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    func atEnd(_ cleanup: @escaping () -> Void) { cleanups.append(cleanup) }
+
+    @discardableResult
+    func start(_ arguments: [String], environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines) throws -> ChildProcess {
+        let process = try ChildProcess(arguments, folder: folder, environment: environment, stdout: stdout)
+        processes.append(process)
+        return process
+    }
+
+    func keep(_ gateway: GatewayProcess) { gateways.append(gateway) }
+
+    func path(_ name: String) -> String { "\(folder)/\(name)" }
+
+    @discardableResult
+    func write(_ text: String, to name: String) throws -> String {
+        try text.write(toFile: path(name), atomically: false, encoding: .utf8)
+        return path(name)
+    }
+
+    /// All files below a folder, as paths relative to it, sorted.
+    func files(under name: String) -> [String] {
+        let names = FileManager.default.enumerator(atPath: path(name))?.compactMap { $0 as? String } ?? []
+        return names.filter { file in
+            var isFolder: ObjCBool = false
+            return FileManager.default.fileExists(atPath: path("\(name)/\(file)"), isDirectory: &isFolder) && !isFolder.boolValue
+        }.sorted()
+    }
+
+    func bytes(of name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path(name))) }
+}
+
+/// Where things are in the package.
+enum Package {
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().path
+    static let gateway = "\(root)/.build/release/gateway"
+    static let servers = "\(root)/Tests/ScenarioTests/Servers"
+
+    /// The built program; scenarios test what users run, so it is the release build.
+    static func builtGateway() throws -> String {
+        let files = ["gateway", "libHTTPWriter.so", "libFileSink.so", "libStdoutSink.so"]
+        for file in files where access("\(root)/.build/release/\(file)", F_OK) != 0 {
+            throw NeverCame(what: ".build/release/\(file): run make test", seen: [])
+        }
+        return gateway
+    }
+}
+
+/// A profile that a real profiler wrote.
+struct Fixture: CustomTestStringConvertible {
+    let name: String
+    var path: String { "\(Package.root)/Tests/Fixtures/\(name)" }
+    var testDescription: String { name }
+
+    func bytes() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
+
+    /// Hex, by the system's own tool.
+    static func sha256(ofFile path: String, _ scenario: Scenario) throws -> String {
+        let process = try scenario.start(["sha256sum", path])
+        return String(try process.output.wait(for: path).prefix(64))
+    }
+}

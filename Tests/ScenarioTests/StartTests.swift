@@ -1,3 +1,0 @@
-import Testing
-
-@Suite("Starting and stopping") struct StartTests {}
