@@ -90,9 +90,16 @@ final class ChildProcess: @unchecked Sendable {
 
     func signal(_ number: Int32) { condition.withLock { if status == nil { Glibc.kill(id, number) } } }
 
-    /// Waits for the end: the exit code, or 128 and the number of the signal.
+    /// Waits for the end and for the last lines: the exit code, or 128 and the number of the signal.
     @discardableResult
     func waitForExit() throws -> Int32 {
+        let status = try waitForStatus()
+        try errors.waitForEnd()
+        if unreadOutput < 0 { try output.waitForEnd() }
+        return status
+    }
+
+    private func waitForStatus() throws -> Int32 {
         let limit = Date(timeIntervalSinceNow: LineLog.patience)
         condition.lock()
         defer { condition.unlock() }
@@ -105,7 +112,7 @@ final class ChildProcess: @unchecked Sendable {
     /// Ends the process, whatever it does.
     func end() {
         signal(SIGKILL)
-        _ = try? waitForExit()
+        _ = try? waitForStatus()
         if input >= 0 { Glibc.close(input) }
         input = -1
     }

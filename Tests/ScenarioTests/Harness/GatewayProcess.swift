@@ -134,3 +134,43 @@ struct Metrics {
         return Int(samples.filter { $0.key.hasPrefix(prefix) }.values.reduce(0, +))
     }
 }
+
+extension GatewayProcess {
+    /// Sends profiles `first ..< first + count`, each with a body of its own, on one connection; all must get 200.
+    func send(_ count: Int, from first: Int = 0, to target: String = "/ingest?name=app", _ location: SourceLocation = #_sourceLocation)
+        throws
+    {
+        let connection = try RawConnection(port)
+        defer { connection.close() }
+        var others: [Int] = []
+        for number in first..<(first + count) {
+            let status = try connection.post(target, Self.body(number)).status
+            if status != 200 { others.append(status) }
+        }
+        #expect(others == [], "every profile gets 200", sourceLocation: location)
+    }
+
+    static func body(_ number: Int) -> String { "main;work 1\nnumber \(number)" }
+
+    /// The bodies of profiles, each as often as it should have come.
+    static func bodies(_ numbers: Range<Int>) -> [String: Int] { Dictionary(uniqueKeysWithValues: numbers.map { (body($0), 1) }) }
+}
+
+/// Entries of `receivers`, without their outer braces.
+enum ReceiverEntry {
+    static func writer(_ urls: String..., more: String = "", config: String = "") -> String {
+        let endpoints = urls.map { "{ \"url\": \"\($0)\" }" }.joined(separator: ", ")
+        return "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [\(endpoints)], \(config) }, \(more)"
+    }
+
+    static func archive(_ folder: String = "archive", more: String = "") -> String {
+        "\"plugin\": \"FileSink\", \"config\": { \"directory\": \"\(folder)\" }, \(more)"
+    }
+
+    static func console(_ format: String = "text", more: String = "") -> String {
+        "\"plugin\": \"StdoutSink\", \"config\": { \"format\": \"\(format)\" }, \(more)"
+    }
+
+    /// A retry clock that does not keep a test waiting.
+    static let quickRetry = "\"retry\": { \"min_backoff_period\": \"10ms\", \"max_backoff_period\": \"100ms\" },"
+}

@@ -1,0 +1,132 @@
+import Foundation
+import Testing
+
+@Suite("Starting and stopping", .serialized)
+struct ShutdownTests {
+    private func status(_ gateway: GatewayProcess, _ path: String) throws -> Int {
+        let connection = try RawConnection(gateway.adminPort)
+        connection.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
+        return try connection.readResponse().status
+    }
+
+    @Test(
+        "SIGTERM delivers what is queued before the process ends with 0; meanwhile it is healthy and not ready",
+        arguments: [SIGTERM, SIGINT])
+    func drains(_ signal: Int32) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try upstream.hold()
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["up": ReceiverEntry.writer(upstream.url, more: "\"max_in_flight\": 4,")])
+            #expect(try status(gateway, "/-/ready") == 200)
+            #expect(try status(gateway, "/-/healthy") == 200)
+            try gateway.send(20)
+            try upstream.wait(count: 4)
+            gateway.process.signal(signal)
+            try gateway.log.wait(for: "msg=stopping")
+            try gateway.waitForMetrics("an admin listener that still answers") { $0.queued("up") == 20 }
+            #expect(try status(gateway, "/-/healthy") == 200)
+            while try status(gateway, "/-/ready") != 503 { gateway.log.pause() }
+            try upstream.answer()
+            #expect(try gateway.process.waitForExit() == 0)
+            #expect(upstream.texts == GatewayProcess.bodies(0..<20))
+            #expect(gateway.log.lines.last?.contains("msg=stopped status=0") == true)
+            #expect(gateway.log.lines.allSatisfy { !$0.contains("lost") })
+        }
+    }
+
+    @Test("A request that is under way at SIGTERM gets its 200, and its profile is delivered")
+    func requestInFlight() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console("json")])
+            let idle = try RawConnection(gateway.port)
+            #expect(try idle.post("/ingest?name=idle", "a 1").status == 200)
+            let connection = try RawConnection(gateway.port)
+            connection.send("POST /ingest?name=inflight HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n")
+            #expect(try connection.readResponse().status == 100)
+            connection.send("main")
+            gateway.process.signal(SIGTERM)
+            try gateway.log.wait(for: "msg=stopping")
+            #expect(try idle.readToEnd() == "", "an idle connection is closed at once")
+            connection.send(";x 1")
+            let answer = try connection.readResponse()
+            #expect(answer.status == 200)
+            #expect(answer.header("Connection") == "close")
+            #expect(try connection.readToEnd() == "")
+            #expect(try gateway.process.waitForExit() == 0)
+            #expect(try gateway.process.output.waitForEnd().contains { $0.contains("inflight") })
+        }
+    }
+
+    @Test("A sender that never finishes its request is told 503 at shutdown, and does not keep the process")
+    func endlessRequest() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], more: "\"shutdown_timeout\": \"1s\",")
+            let connection = try RawConnection(gateway.port)
+            connection.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n")
+            #expect(try connection.readResponse().status == 100)
+            gateway.process.signal(SIGTERM)
+            let answer = try connection.readResponse()
+            #expect(answer.status == 503)
+            #expect(answer.header("Retry-After") != nil)
+            #expect(try gateway.process.waitForExit() == 0)
+        }
+    }
+
+    @Test("What a dead upstream did not take within shutdown_timeout is logged as lost, and the process ends with 0")
+    func deadAtShutdown() throws {
+        try Scenario.run { scenario in
+            let (refusing, silent) = (try Recorder(scenario), try Recorder(scenario))
+            try refusing.refuse()
+            try silent.hold()
+            let gateway = try GatewayProcess(
+                scenario,
+                receivers: [
+                    "refusing": ReceiverEntry.writer(refusing.url), "silent": ReceiverEntry.writer(silent.url),
+                    "archive": ReceiverEntry.archive(),
+                ], more: "\"shutdown_timeout\": \"1s\",")
+            try gateway.send(10)
+            try silent.wait(count: 10)
+            #expect(try gateway.stop() == 0)
+            for receiver in ["refusing", "silent"] {
+                #expect(
+                    gateway.log.lines.contains { $0.contains("lost") && $0.contains("receiver=\(receiver)") && $0.contains("count=10") })
+            }
+            #expect(!gateway.log.lines.contains { $0.contains("lost") && $0.contains("receiver=archive") })
+            #expect(scenario.files(under: "archive").count == 20)
+        }
+    }
+
+    @Test("A terminal that does not read keeps the process no longer than shutdown_timeout, also when two receivers write to it")
+    func blockedOutput() throws {
+        try Scenario.run { scenario in
+            let listeners = GatewayProcess.listener(["second"], name: "default") + GatewayProcess.listener(["first"], name: "other")
+            let gateway = try GatewayProcess(
+                scenario,
+                GatewayProcess.config(
+                    listeners: listeners, receivers: ["first": ReceiverEntry.console(), "second": ReceiverEntry.console("json")],
+                    more: "\"shutdown_timeout\": \"1s\","), stdout: .unread)
+            // The second receiver fills the pipe and waits for its reader; then the first one has a line to write.
+            try gateway.send(1000, to: "/ingest?name=\(String(repeating: "long", count: 100))")
+            try gateway.waitForMetrics("a full pipe") { $0.queued("second") > 0 && $0.delivered("second") > 20 }
+            let other = try RawConnection(gateway.ports["other"] ?? 0)
+            #expect(try other.post("/ingest?name=a", "a 1").status == 200)
+            other.close()
+            #expect(try gateway.stop() == 0)
+            #expect(gateway.log.lines.allSatisfy { !$0.contains("did not finish") })
+        }
+    }
+
+    @Test("SIGHUP is survived")
+    func hangup() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+            gateway.process.signal(SIGHUP)
+            try gateway.log.wait(for: "SIGHUP")
+            try gateway.send(1)
+            try gateway.waitForMetrics("a delivery") { $0.delivered("console") == 1 }
+            #expect(try gateway.stop() == 0)
+        }
+    }
+}
