@@ -1,0 +1,54 @@
+import Foundation
+import PluginABI
+import Testing
+
+@Suite("The plugin that the README shows")
+struct ReadmePluginTests {
+    static let source = "\(Project.pluginSources)/line_sink.c"
+
+    private func build(in folder: TestFolder) throws -> String {
+        let path = folder.path("liblines.so")
+        let result = try Child.run(CPlugin.compiler + [Self.source, "-o", path])
+        guard result.status == 0 else { throw Obstacle(result.err) }
+        return path
+    }
+
+    @Test("It is at most 25 lines that fit a page")
+    func length() throws {
+        let lines = try Project.text(of: Self.source).split(separator: "\n")
+        #expect(lines.count <= 25)
+        #expect(lines.allSatisfy { $0.count <= 130 })
+    }
+
+    @Test("It stands in the README byte for byte")
+    func readme() throws {
+        let readme = try Project.text(of: "\(Project.root)/README.md")
+        let start = try #require(readme.range(of: "```c\n"), "README.md has no ```c block")
+        let end = try #require(readme.range(of: "```", range: start.upperBound..<readme.endIndex))
+        let shown = String(readme[start.upperBound..<end.lowerBound])
+        #expect(shown == (try Project.text(of: Self.source)))
+    }
+
+    @Test("The gateway loads it and hands it what curl sends")
+    func receives() throws {
+        let folder = try TestFolder()
+        let gateway = try RunningGateway([("lines", #"{ "plugin": "\#(try build(in: folder))" }"#)], in: folder)
+        #expect(try gateway.send(name: "checkout{env=prod}") == "200")
+        #expect(try gateway.send(name: "cart{note=two\nlines}") == "200")
+        #expect(try gateway.stop().status == 0)
+        #expect(
+            try Project.text(of: folder.path("profiles.txt")) == """
+                __name__=checkout env=prod service_name=checkout 1 sample
+                __name__=cart note=two?lines service_name=cart 1 sample
+
+                """)
+    }
+
+    @Test("It refuses a config, for it has none")
+    func refusesConfig() throws {
+        let folder = try TestFolder()
+        let plugin = try LoadedPlugin(build(in: folder))
+        #expect(try plugin.refusal(of: #"{"path":"x"}"#) == ["takes no config"])
+        _ = try plugin.create("{}", TestHost())
+    }
+}

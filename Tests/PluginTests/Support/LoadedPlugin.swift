@@ -1,0 +1,101 @@
+import Foundation
+import Glibc
+import PluginABI
+
+/// A plugin's shared object, loaded as the gateway loads it.
+///
+/// `@unchecked`: the table is constant and lives as long as the process.
+final class LoadedPlugin: @unchecked Sendable {
+    let entry: gw_plugin_entry
+    let table: UnsafePointer<gw_plugin>
+
+    init(_ path: String) throws {
+        guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
+            throw Obstacle(dlerror().map { String(cString: $0) } ?? "dlopen fails")
+        }
+        guard let symbol = dlsym(handle, GW_PLUGIN_ENTRY) else { throw Obstacle("\(path) has no entry") }
+        entry = unsafeBitCast(symbol, to: gw_plugin_entry.self)
+        guard let table = entry(MemoryLayout<gw_host>.size) else { throw Obstacle("\(path) answers NULL") }
+        self.table = table
+    }
+
+    /// One of the project's own, from the release build.
+    static func release(_ name: String) throws -> LoadedPlugin { try LoadedPlugin(Project.built("lib\(name).so")) }
+
+    /// What a plugin said when it refused a config.
+    struct Refusal: Error {
+        let text: String
+        var lines: [String] { text.split(separator: "\n").map(String.init) }
+    }
+
+    func create(_ config: String, _ host: TestHost) throws -> PluginInstance {
+        var room = [CChar](repeating: 0, count: 8192)
+        var used = 0
+        let bytes = Array(config.utf8)
+        let made = room.withUnsafeMutableBufferPointer { room -> UnsafeMutableRawPointer? in
+            guard let start = room.baseAddress else { return nil }
+            var error = gw_error(text: start, capacity: room.count, count: 0)
+            defer { used = error.count }
+            return bytes.withUnsafeBufferPointer { bytes in
+                table.pointee.create(host.table, gw_slice(bytes: bytes.baseAddress, count: bytes.count), &error)
+            }
+        }
+        guard let made else { throw Refusal(text: String(decoding: room.prefix(used).map { UInt8(bitPattern: $0) }, as: UTF8.self)) }
+        return PluginInstance(table, made, host)
+    }
+
+    /// The lines with which a config is refused.
+    func refusal(of config: String) throws -> [String] {
+        do {
+            _ = try create(config, TestHost())
+        } catch let refusal as Refusal { return refusal.lines }
+        throw Obstacle("the config was accepted: \(config)")
+    }
+}
+
+/// One instance of a plugin, destroyed with its last reference. Calls come from one thread at a time.
+final class PluginInstance: @unchecked Sendable {
+    let host: TestHost
+    private let plugin: UnsafePointer<gw_plugin>
+    private let instance: UnsafeMutableRawPointer
+    private let isDestroyed = Watched(false)
+
+    init(_ plugin: UnsafePointer<gw_plugin>, _ instance: UnsafeMutableRawPointer, _ host: TestHost) {
+        (self.plugin, self.instance, self.host) = (plugin, instance, host)
+    }
+
+    deinit { destroy() }
+
+    /// Hands a profile over.
+    ///
+    /// - Returns: the operation's token.
+    func begin(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0) -> UInt {
+        let token = host.newToken()
+        var delivery = gw_delivery(
+            size: MemoryLayout<gw_delivery>.size, token: UnsafeMutableRawPointer(bitPattern: token), attempt: attempt, progress: progress)
+        plugin.pointee.deliver(instance, profile.view, &delivery)
+        return token
+    }
+
+    /// Hands a profile over and waits for the outcome.
+    func deliver(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0) throws -> TestHost.Finish {
+        let token = begin(profile, attempt: attempt, progress: progress)
+        return try withExtendedLifetime(profile) { try host.outcome(of: token) }
+    }
+
+    func flush() -> UInt {
+        let token = host.newToken()
+        plugin.pointee.flush(instance, UnsafeMutableRawPointer(bitPattern: token))
+        return token
+    }
+
+    func abort() { plugin.pointee.abort(instance) }
+
+    func destroy() {
+        let isFirst = isDestroyed.update { isDestroyed in
+            defer { isDestroyed = true }
+            return !isDestroyed
+        }
+        if isFirst { plugin.pointee.destroy(instance) }
+    }
+}

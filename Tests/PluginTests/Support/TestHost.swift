@@ -1,0 +1,115 @@
+import Foundation
+import PluginABI
+
+/// A host of the tests' own: the `gw_host` of one instance, and all that the instance said through it.
+///
+/// `@unchecked`: the table is written once.
+final class TestHost: @unchecked Sendable {
+    struct Finish: Sendable, Equatable {
+        let token: UInt
+        let status: gw_status
+        let retryAfter: Duration
+        let progress: UInt64
+        let httpStatus: UInt32
+        let reason: String
+    }
+
+    struct Metric: Sendable, Equatable {
+        let kind: gw_metric_kind
+        let name: String
+        let labels: [String: String]
+        var value: Int64 = 0
+    }
+
+    struct Said: Sendable {
+        var finishes: [Finish] = []
+        var logs: [String] = []
+        var healths: [(health: gw_health, reason: String)] = []
+        var metrics: [Metric] = []
+        var lastToken: UInt = 0
+    }
+
+    /// How often each profile was retained and not released; these two calls carry no context.
+    static let retained = Watched<[UInt: Int]>([:])
+
+    let said = Watched(Said())
+    let table: UnsafeMutablePointer<gw_host>
+
+    init() {
+        table = .allocate(capacity: 1)
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        table.initialize(
+            to: gw_host(
+                size: MemoryLayout<gw_host>.size, context: context,
+                finish: { context, token, outcome in
+                    TestHost.at(context)?.finish(UInt(bitPattern: token), outcome.pointee)
+                },
+                retain: { profile in TestHost.retained.update { $0[UInt(bitPattern: profile), default: 0] += 1 } },
+                release: { profile in TestHost.retained.update { $0[UInt(bitPattern: profile), default: 0] -= 1 } },
+                log: { context, _, message in
+                    let text = message.text
+                    TestHost.at(context)?.said.update { $0.logs.append(text) }
+                },
+                set_health: { context, health, reason in
+                    let text = reason.text
+                    TestHost.at(context)?.said.update { $0.healths.append((health, text)) }
+                },
+                metric: { context, kind, name, _, labels, count in
+                    let pairs = UnsafeBufferPointer(start: labels, count: count).map { ($0.name.text, $0.value.text) }
+                    let metric = Metric(kind: kind, name: name.text, labels: Dictionary(uniqueKeysWithValues: pairs))
+                    return TestHost.at(context)?.declare(metric) ?? 0
+                },
+                observe: { context, id, value in TestHost.at(context)?.said.update { $0.metrics[Int(id) - 1].value += value } },
+                extension: { _, _ in nil }))
+    }
+
+    deinit { table.deallocate() }
+
+    private static func at(_ context: UnsafeMutableRawPointer?) -> TestHost? {
+        context.map { Unmanaged<TestHost>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    private func finish(_ token: UInt, _ outcome: gw_outcome) {
+        let finish = Finish(
+            token: token, status: outcome.status, retryAfter: .nanoseconds(outcome.retry_after_ns), progress: outcome.progress,
+            httpStatus: outcome.http_status, reason: outcome.reason.text)
+        said.update { $0.finishes.append(finish) }
+    }
+
+    private func declare(_ metric: Metric) -> UInt32 {
+        said.update { said in
+            if let index = said.metrics.firstIndex(where: { $0.name == metric.name && $0.labels == metric.labels }) {
+                return UInt32(index + 1)
+            }
+            said.metrics.append(metric)
+            return UInt32(said.metrics.count)
+        }
+    }
+
+    // MARK: Asking
+
+    func newToken() -> UInt {
+        said.update { said in
+            said.lastToken += 1
+            return said.lastToken
+        }
+    }
+
+    /// Waits until the operation is finished, which is once.
+    func outcome(of token: UInt) throws -> Finish {
+        try said.wait(for: "the finish of operation \(token)") { said in said.finishes.first { $0.token == token } }
+    }
+
+    /// Waits for a statement of health that `matches`.
+    func health(_ what: String, after count: Int = 0, _ matches: (gw_health) -> Bool) throws -> String {
+        try said.wait(for: "health \(what)") { said in said.healths.dropFirst(count).first { matches($0.health) }?.reason }
+    }
+
+    func value(_ name: String, _ labels: [String: String]) -> Int64? {
+        said.current.metrics.first { $0.name == name && $0.labels == labels }?.value
+    }
+}
+
+extension gw_slice {
+    var text: String { String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+}

@@ -1,0 +1,128 @@
+import Foundation
+import Glibc
+
+/// A destination over HTTP that keeps every byte it was sent and answers what the test says.
+final class UpstreamServer: Sendable {
+    struct Request: Sendable {
+        /// Which connection it came by, counted from 0.
+        let connection: Int
+        let head: String
+        let body: [UInt8]
+
+        var target: String { String(head.split(separator: " ").dropFirst().first ?? "") }
+        /// The header lines as they came, sorted.
+        var headers: [String] { head.split(separator: "\r\n").dropFirst().map(String.init).sorted() }
+    }
+
+    private struct State {
+        var requests: [Request] = []
+        var sockets: [Int32] = []
+        var connections = 0
+    }
+
+    let port: UInt16
+    var url: String { "http://127.0.0.1:\(port)" }
+    private let listening: Int32
+    private let state = Watched(State())
+
+    /// - Parameter answer: the response's bytes for request number `index`, or nil to close the connection. It runs on the
+    ///   connection's own thread and may wait.
+    init(_ answer: @escaping @Sendable (_ index: Int, Request) -> String?) throws {
+        listening = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let listening = listening
+        let isOpen = withUnsafeMutablePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(listening, address, length) == 0 && listen(listening, 64) == 0 && getsockname(listening, address, &length) == 0
+            }
+        }
+        guard isOpen else { throw Obstacle("cannot listen: errno \(errno)") }
+        port = UInt16(bigEndian: address.sin_port)
+        Thread.detachNewThread { [state] in Self.acceptAll(listening, state, answer) }
+    }
+
+    /// A server that always answers the same.
+    convenience init(always status: String, headers: String = "", body: String = "") throws {
+        let text = Self.response(status, headers: headers, body: body)
+        try self.init { _, _ in text }
+    }
+
+    deinit { stop() }
+
+    func stop() {
+        shutdown(listening, Int32(SHUT_RDWR))
+        for socket in state.current.sockets { shutdown(socket, Int32(SHUT_RDWR)) }
+    }
+
+    static func response(_ status: String, headers: String = "", body: String = "") -> String {
+        "HTTP/1.1 \(status)\r\n\(headers)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
+    }
+
+    /// Every request so far, in order.
+    var requests: [Request] { state.current.requests }
+
+    /// Waits until so many requests have come.
+    func requests(_ count: Int) throws -> [Request] {
+        try state.wait(for: "\(count) requests") { $0.requests.count >= count ? $0.requests : nil }
+    }
+
+    private static func acceptAll(
+        _ listening: Int32, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
+    ) {
+        while true {
+            let accepted = accept(listening, nil, nil)
+            if accepted < 0, errno == EINTR { continue }
+            guard accepted >= 0 else { break }
+            _ = fcntl(accepted, F_SETFD, FD_CLOEXEC)
+            let number = state.update { state in
+                state.sockets.append(accepted)
+                state.connections += 1
+                return state.connections - 1
+            }
+            Thread.detachNewThread { serve(accepted, number, state, answer) }
+        }
+        close(listening)
+    }
+
+    private static func serve(
+        _ socket: Int32, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
+    ) {
+        var buffer: [UInt8] = []
+        while let request = readRequest(socket, number, &buffer) {
+            let index = state.update { state in
+                state.requests.append(request)
+                return state.requests.count - 1
+            }
+            guard let text = answer(index, request) else { break }
+            let bytes = Array(text.utf8)
+            _ = send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+        }
+        state.update { state in state.sockets.removeAll { $0 == socket } }
+        close(socket)
+    }
+
+    private static func readRequest(_ socket: Int32, _ number: Int, _ buffer: inout [UInt8]) -> Request? {
+        let blank = Array("\r\n\r\n".utf8)
+        while true {
+            if let end = buffer.indices.first(where: { buffer[$0...].starts(with: blank) }) {
+                let head = String(decoding: buffer[..<end], as: UTF8.self)
+                let length =
+                    head.lowercased().split(separator: "\r\n").first { $0.hasPrefix("content-length:") }
+                    .flatMap { Int($0.dropFirst(15).filter { $0 != " " }) } ?? 0
+                if buffer.count >= end + 4 + length {
+                    let body = Array(buffer[(end + 4)..<(end + 4 + length)])
+                    buffer.removeFirst(end + 4 + length)
+                    return Request(connection: number, head: head, body: body)
+                }
+            }
+            var part = [UInt8](repeating: 0, count: 65536)
+            let count = recv(socket, &part, part.count, 0)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return nil }
+            buffer += part[..<count]
+        }
+    }
+}
