@@ -1,0 +1,277 @@
+import Foundation
+import Testing
+
+/// Plugins that break the contract, or use its corners, in the real gateway.
+@Suite("Plugins that misbehave")
+struct MisbehaviourTests {
+    /// A gateway whose receiver `odd` does `what`, beside a well-behaved `good`.
+    private func gateway(_ what: String, receiver: String = "", settings: String = "") throws -> RunningGateway {
+        let folder = try TestFolder()
+        let odd = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        return try RunningGateway(
+            [
+                ("odd", #"{ "plugin": "\#(odd)", \#(receiver) "config": { "do": "\#(what)" } }"#),
+                ("good", #"{ "plugin": "\#(odd)", "config": { "do": "nothing odd" } }"#),
+            ],
+            settings: settings, in: folder)
+    }
+
+    /// How many profiles a receiver has delivered, on `/metrics`.
+    private func delivered(_ gateway: RunningGateway, _ receiver: String) throws -> String? {
+        try gateway.metric("gateway_profiles_delivered_total{receiver=\"\(receiver)\"}")
+    }
+
+    private let complaint = "plugin broke its contract"
+
+    @Test("The lines of a well-behaved plugin's life come in order")
+    func life() throws {
+        let gateway = try gateway("nothing odd")
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        let calls = log.split(separator: "\n").filter { $0.contains("called") && $0.contains("receiver=odd") }
+        #expect(calls.count == 2)
+        #expect(calls.first?.contains("flush called") == true)
+        #expect(calls.last?.contains("destroy called") == true)
+        #expect(!log.contains(complaint))
+    }
+
+    // MARK: Finishing
+
+    @Test("The second finish of a delivery is reported and ignored")
+    func finishesTwice() throws {
+        let gateway = try gateway("finish twice")
+        try gateway.send()
+        try gateway.logLine(complaint, "receiver=odd", "finished twice")
+        #expect(try delivered(gateway, "odd") == "1")
+        #expect(try gateway.metric(#"gateway_profiles_dropped_total{receiver="odd",reason="rejected"}"#) == "0")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("The second finish of a flush is reported and ignored")
+    func finishesFlushTwice() throws {
+        let gateway = try gateway("finish flush twice")
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(log.contains(complaint))
+    }
+
+    @Test("Tokens that a plugin made up end nothing")
+    func madeUpTokens() throws {
+        let gateway = try gateway("finish made-up tokens")
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(log.split(separator: "\n").filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 3)
+        #expect(!log.contains("made up"))
+        #expect(!log.contains("profile dropped"))
+    }
+
+    @Test("A delivery may be finished by another thread before deliver returns")
+    func finishesElsewhere() throws {
+        let gateway = try gateway("finish elsewhere")
+        for _ in 0..<20 { #expect(try gateway.send() == "200") }
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(log.split(separator: "\n").filter { $0.contains("finished before deliver returns") }.count == 20)
+        #expect(!log.contains(complaint))
+    }
+
+    @Test("An outcome shorter than version 1.0's is misbehaviour, and the profile is tried again")
+    func shortOutcome() throws {
+        let gateway = try gateway("short outcome", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
+        try gateway.send()
+        let line = try gateway.logLine(complaint, "receiver=odd")
+        #expect(line.contains("outcome"))
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(!log.contains("dropped"))
+        #expect(log.split(separator: "\n").filter { $0.contains(complaint) }.count == 1)
+    }
+
+    @Test("An outcome of a later header, which is longer, is read")
+    func longOutcome() throws {
+        let gateway = try gateway("long outcome")
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(!log.contains(complaint))
+        #expect(!log.contains("lost"))
+    }
+
+    @Test("A status that is forgotten or unknown counts as rejected", arguments: ["status 0", "status 99"])
+    func unknownStatus(what: String) throws {
+        let gateway = try gateway(what)
+        try gateway.send()
+        let line = try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected")
+        #expect(line.contains(what == "status 0" ? "a forgotten status" : "a later status"))
+        #expect(try gateway.metric(#"gateway_profiles_dropped_total{receiver="odd",reason="rejected"}"#) == "1")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A retry comes back with its attempt number and the progress that was left")
+    func progress() throws {
+        let gateway = try gateway("count attempts", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        let attempts = log.split(separator: "\n").filter { $0.contains("attempt ") }
+        #expect(attempts.count == 3)
+        for (line, expected) in zip(attempts, ["attempt 1 progress 0", "attempt 2 progress 5", "attempt 3 progress 10"]) {
+            #expect(line.contains(expected))
+        }
+    }
+
+    // MARK: Saying
+
+    @Test("A health that this gateway does not know counts as failed")
+    func unknownHealth() throws {
+        let gateway = try gateway("health 99")
+        try gateway.send()
+        try gateway.logLine("receiver=odd", "failed", "a later health")
+        let status = try gateway.status(of: "odd")
+        #expect(status.health == "failed")
+        #expect(status.reason == "a later health")
+        #expect(try gateway.metric(#"gateway_receiver_health{receiver="odd"}"#) == "2")
+    }
+
+    @Test("A level that this gateway does not know counts as error")
+    func unknownLevel() throws {
+        let gateway = try gateway("level 99")
+        try gateway.send()
+        #expect(try gateway.logLine("a later level").contains("level=error"))
+    }
+
+    @Test("Every function of the host does what the header says")
+    func everything() throws {
+        let gateway = try gateway("use everything")
+        try gateway.send()
+        let line = try gateway.logLine("ids same=")
+        #expect(line.contains("ids same=1 other=1 zero=0 extension=NULL"))
+        for level in ["debug", "info", "warning", "error"] {
+            #expect(try gateway.logLine("a line of \(level)").contains("level=\(level) "))
+        }
+        let escaped = try gateway.logLine("two", "lines, ")
+        #expect(!escaped.utf8.contains { $0 < 0x20 })
+        let status = try gateway.status(of: "odd")
+        #expect(status.health == "degraded")
+        #expect(status.reason == "half of it")
+        #expect(status.plugin == "test.misbehaving 1.0.0")
+        let page = try gateway.admin("/metrics").split(separator: "\n").map(String.init)
+        #expect(page.contains(#"test_seen_total{receiver="odd",shard="a\"b\\c\nd"} 5"#))
+        #expect(page.contains(#"test_seen_total{receiver="odd"} 0"#))
+        #expect(page.contains(#"test_level{receiver="odd"} -7"#))
+        #expect(page.contains(#"test_wait_seconds_bucket{receiver="odd",le="0.01"} 0"#))
+        #expect(page.contains(#"test_wait_seconds_bucket{receiver="odd",le="0.025"} 1"#))
+        #expect(page.contains(#"test_wait_seconds_count{receiver="odd"} 1"#))
+        #expect(page.contains("# TYPE test_wait_seconds histogram"))
+        #expect(page.filter { $0 == "# TYPE test_seen_total counter" }.count == 1)
+    }
+
+    @Test("A metric with a name, label or kind that cannot be is refused with id 0, and said in the log")
+    func badMetrics() throws {
+        let gateway = try gateway("bad metrics")
+        try gateway.send()
+        try gateway.logLine("bad ids 0 0 0 0")
+        #expect(gateway.log.filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 4)
+        let page = try gateway.admin("/metrics")
+        for name in ["bad name", "test_bad_label", "test_bad_kind"] { #expect(!page.contains(name)) }
+    }
+
+    // MARK: Keeping
+
+    @Test("A retained profile stays as it was after its delivery has ended")
+    func retains() throws {
+        let gateway = try gateway("retain")
+        for number in 0..<20 {
+            try gateway.send("body number \(number)", name: "service\(number)")
+            try gateway.child.output.wait(for: "the profile before") { output in
+                number == 0 || output.err.contains("kept body number \(number - 1) of service\(number - 1)") ? true : nil
+            }
+        }
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        #expect(log.contains("kept body number 19 of service19"))
+    }
+
+    // MARK: Not coming back
+
+    @Test("A plugin that never finishes is aborted, named, and makes the exit status tell")
+    func neverFinishes() throws {
+        let gateway = try gateway("never finish", settings: #""shutdown_timeout": "1s","#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 1)
+        let lines = log.split(separator: "\n")
+        #expect(lines.contains { $0.contains("abort called") && $0.contains("receiver=odd") })
+        #expect(
+            lines.contains {
+                $0.contains("level=error") && $0.contains("after abort") && $0.contains("receiver=odd") && $0.contains("libodd.so")
+            })
+        // Its memory is kept, for the plugin may still use it; the other receiver ends as ever.
+        #expect(!lines.contains { $0.contains("destroy called") && $0.contains("receiver=odd") })
+        #expect(lines.contains { $0.contains("destroy called") && $0.contains("receiver=good") })
+    }
+
+    @Test("A plugin that never finishes its flush is aborted, named, and makes the exit status tell")
+    func neverFinishesFlush() throws {
+        let gateway = try gateway("never finish flush", settings: #""shutdown_timeout": "1s","#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 1)
+        #expect(log.contains("abort called"))
+        #expect(log.contains("libodd.so"))
+    }
+
+    @Test("A plugin that ends its deliveries in abort lets the gateway end well")
+    func finishesInAbort() throws {
+        let gateway = try gateway("finish in abort", settings: #""shutdown_timeout": "1s","#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        let calls = log.split(separator: "\n").filter { $0.contains("called") && $0.contains("receiver=odd") }
+        #expect(calls.first?.contains("abort called") == true)
+        #expect(calls.last?.contains("destroy called") == true)
+        #expect(log.contains("profiles lost at shutdown"))
+    }
+
+    @Test("A plugin that blocks in deliver holds nobody but its own receiver, which is failed and named")
+    func blocks() throws {
+        let gateway = try gateway(
+            "block until abort", receiver: #""delivery_timeout": "200ms","#, settings: #""shutdown_timeout": "1s","#)
+        for _ in 0..<10 { #expect(try gateway.send() == "200") }
+        try gateway.child.output.wait(for: "ten deliveries to the other receiver") { output in
+            output.err.split(separator: "\n").filter { $0.contains("msg=delivered receiver=good") }.count == 10 ? true : nil
+        }
+        let line = try gateway.logLine("level=error", "overdue", "receiver=odd")
+        #expect(line.contains("libodd.so"))
+        let status = try gateway.status(of: "odd")
+        #expect(status.health == "failed")
+        #expect(status.reason.contains("delivery_timeout"))
+        #expect(status.queue_profiles == 10)
+        #expect(try gateway.status(of: "good").health == "ok")
+        let (exit, _, log) = try gateway.stop()
+        #expect(exit == 0)
+        #expect(log.contains("abort called"))
+    }
+
+    @Test("A plugin that never comes back from deliver does not keep the gateway from ending")
+    func blocksWithoutEnd() throws {
+        let gateway = try gateway("block without end", settings: #""shutdown_timeout": "1s","#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 1)
+        #expect(log.split(separator: "\n").contains { $0.contains("after abort") && $0.contains("libodd.so") })
+    }
+
+    @Test("A flush that returns a moment after its finish does not hold up the end")
+    func lingers() throws {
+        let gateway = try gateway("linger in flush")
+        try gateway.send()
+        let start = ContinuousClock.now
+        #expect(try gateway.stop().status == 0)
+        // The plugin takes 50 ms; a second is what the gateway waits for a plugin that does not come back.
+        #expect(ContinuousClock.now - start < .milliseconds(900))
+    }
+}

@@ -1,0 +1,167 @@
+import Foundation
+import Glibc
+import PluginABI
+import Testing
+
+/// Each test that writes runs in a process of its own, whose standard output is a pipe.
+@Suite("StdoutSink, through its shared object")
+struct StdoutSinkTests {
+    /// The lines that a child process wrote.
+    private func lines(_ result: ExitTest.Result?) throws -> [String] {
+        let text = String(decoding: try #require(result).standardOutputContent, as: UTF8.self)
+        return text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+    }
+
+    @Test("A profile is one line of text: time, labels, format, bytes, samples, tenant, API and sequence")
+    func text() async throws {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+            let sink = try LoadedPlugin.release("StdoutSink").create("{}", TestHost())
+            #expect(try sink.deliver(TestProfile(tenant: "team-a")).status == .delivered)
+            let samples = [("1", [1, 2, 3]), ("2", [4, 5])] as [(id: String, bytes: [UInt8])]
+            #expect(try sink.deliver(TestProfile(sequence: 8, api: .push, format: "jfr", samples: samples)).status == .delivered)
+            sink.destroy()
+        }
+        let lines = try lines(result)
+        #expect(lines.count == 2)
+        let first = try #require(lines.first)
+        #expect(first.hasPrefix("2026-01-31T23:59:59.123"))
+        for part in [#"checkout{env="prod",service_name="checkout"}"#, " pprof ", " 7 B ", " 1 sample ", #"tenant="team-a""#, " ingest"] {
+            #expect(first.contains(part))
+        }
+        let second = try #require(lines.last)
+        for part in [" jfr ", " 5 B ", " 2 samples ", " push"] { #expect(second.contains(part)) }
+        #expect(!second.contains("tenant"))
+    }
+
+    @Test("With format json a profile is one JSON object on one line")
+    func json() async throws {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+            let sink = try LoadedPlugin.release("StdoutSink").create(#"{"format":"json"}"#, TestHost())
+            let profile = TestProfile(
+                from: 1_769_900_000_000_000_000, until: 1_769_900_010_000_000_000, tenant: "team-a",
+                labels: [("__name__", "checkout"), ("note", "a\"b\n\u{1b}"), ("service_name", "checkout")], contentType: "text/plain")
+            #expect(try sink.deliver(profile).status == .delivered)
+            sink.destroy()
+        }
+        let lines = try lines(result)
+        #expect(lines.count == 1)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(lines.joined().utf8)) as? [String: Any])
+        #expect(object["labels"] as? [String: String] == ["__name__": "checkout", "note": "a\"b\n\u{1b}", "service_name": "checkout"])
+        #expect(object["format"] as? String == "pprof")
+        #expect(object["tenant"] as? String == "team-a")
+        #expect(object["bytes"] as? Int == 7)
+        #expect(object["samples"] as? Int == 1)
+        #expect(object["sequence"] as? Int == 7)
+        #expect(object["api"] as? String == "ingest")
+        #expect(object["content_type"] as? String == "text/plain")
+        #expect(object["from"] as? Int == 1_769_900_000_000_000_000)
+        #expect((object["time"] as? String)?.hasPrefix("2026-01-31T23:59:59.123") == true)
+    }
+
+    @Test("Control characters of a sender are escaped, so a profile is one line and the terminal stays as it is")
+    func escapes() async throws {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+            let odd = "red \u{1b}[31m\nnext\r\u{7f}\u{85}\u{9b}\u{2028}end"
+            for config in ["{}", #"{"format":"json"}"#] {
+                let sink = try LoadedPlugin.release("StdoutSink").create(config, TestHost())
+                let profile = TestProfile(
+                    tenant: odd, labels: [("__name__", odd), ("service_name", odd), (odd, odd)], contentType: odd)
+                #expect(try sink.deliver(profile).status == .delivered)
+                sink.destroy()
+            }
+        }
+        let lines = try lines(result)
+        #expect(lines.count == 2)
+        for line in lines {
+            #expect(!line.unicodeScalars.contains { $0.value < 0x20 || 0x7F...0x9F ~= $0.value || $0.value == 0x2028 })
+        }
+    }
+
+    @Test("Lines of two instances that write at once do not mix")
+    func twoInstances() async throws {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
+            let plugin = try LoadedPlugin.release("StdoutSink")
+            let done = Watched(0)
+            for name in ["aaaa", "bbbb"] {
+                let sink = try plugin.create("{}", TestHost())
+                Thread.detachNewThread {
+                    // Longer than what a pipe takes in one piece.
+                    let value = String(repeating: name, count: 4096)
+                    for sequence in 0..<50 {
+                        let profile = TestProfile(sequence: UInt64(sequence), labels: [("__name__", "x"), ("note", value)])
+                        _ = try? sink.deliver(profile)
+                    }
+                    sink.destroy()
+                    done.update { $0 += 1 }
+                }
+            }
+            try done.wait(for: "both writers") { $0 == 2 ? true : nil }
+        }
+        let lines = try lines(result)
+        #expect(lines.count == 100)
+        #expect(lines.filter { $0.contains(String(repeating: "aaaa", count: 4096)) }.count == 50)
+        #expect(lines.filter { $0.contains(String(repeating: "bbbb", count: 4096)) }.count == 50)
+    }
+
+    @Test("A reader that does not read blocks the delivery, and abort ends it")
+    func abortWhileBlocked() async throws {
+        await #expect(processExitsWith: .success) {
+            var ends: [Int32] = [-1, -1]
+            try #require(pipe(&ends) == 0)
+            try #require(dup2(ends[1], 1) == 1)
+            let host = TestHost()
+            let sink = try LoadedPlugin.release("StdoutSink").create("{}", host)
+            let writer = Watched((begun: 0, ended: false))
+            Thread.detachNewThread {
+                let profile = TestProfile(labels: [("__name__", "x"), ("note", String(repeating: "n", count: 60_000))])
+                for _ in 0..<3 {
+                    writer.update { $0.begun += 1 }
+                    _ = sink.begin(profile)
+                }
+                writer.update { $0.ended = true }
+            }
+            // The pipe holds 64 KiB, so the first line fits and the second waits for a reader.
+            try writer.wait(for: "the second delivery") { $0.begun == 2 ? true : nil }
+            try host.said.wait(for: "the first outcome") { $0.finishes.count == 1 ? true : nil }
+            sink.abort()
+            try writer.wait(for: "the deliveries to return") { $0.ended ? true : nil }
+            let statuses = host.said.current.finishes.map(\.status)
+            #expect(statuses == [.delivered, .aborted, .aborted])
+            sink.destroy()
+        }
+    }
+
+    @Test("A reader that has gone is a retry with a reason, not the end of the process")
+    func closedPipe() async throws {
+        await #expect(processExitsWith: .success) {
+            signal(SIGPIPE, SIG_IGN)
+            var ends: [Int32] = [-1, -1]
+            try #require(pipe(&ends) == 0)
+            try #require(dup2(ends[1], 1) == 1)
+            close(ends[0])
+            let sink = try LoadedPlugin.release("StdoutSink").create("{}", TestHost())
+            let outcome = try sink.deliver(TestProfile())
+            #expect(outcome.status == .retry)
+            #expect(outcome.reason.contains("standard output"))
+            sink.destroy()
+        }
+    }
+
+    @Test(
+        "A config error names the member",
+        arguments: [
+            (#"{"format":"xml"}"#, #"format: must be "text" or "json", is "xml""#), (#"{"format":1}"#, "format: must be"),
+            (#"{"fromat":"json"}"#, "fromat: unknown; did you mean format?"), ("7", "must be an object"), ("{", ""),
+        ])
+    func configErrors(config: String, problem: String) throws {
+        let lines = try LoadedPlugin.release("StdoutSink").refusal(of: config)
+        #expect(lines.count == 1)
+        #expect(lines.allSatisfy { $0.hasPrefix(problem) })
+    }
+
+    @Test("All problems of a config are listed at once, a line each")
+    func allAtOnce() throws {
+        let lines = try LoadedPlugin.release("StdoutSink").refusal(of: #"{"format":"xml","colour":true,"width":80}"#)
+        #expect(lines.map { $0.prefix { $0 != ":" } } == ["format", "colour", "width"])
+    }
+}
