@@ -1,0 +1,67 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("The metrics page")
+struct MetricsTests {
+    @Test("Samples of one family stand together under one heading, families in the order they came")
+    func families() {
+        var page = Exposition()
+        page.add(.counter, "b_total", help: "B.", [Label(name: "r", value: "1")], 1)
+        page.add(.gauge, "a", help: "A.", [], 2)
+        page.add(.counter, "b_total", help: "B.", [Label(name: "r", value: "2")], 3)
+        #expect(
+            page.text == """
+                # HELP b_total B.
+                # TYPE b_total counter
+                b_total{r="1"} 1
+                b_total{r="2"} 3
+                # HELP a A.
+                # TYPE a gauge
+                a 2
+
+                """)
+    }
+
+    @Test("Label values escape backslash, newline and quote; help keeps its quotes")
+    func escaping() {
+        var page = Exposition()
+        page.add(.gauge, "a", help: "say \"\\\n\"", [Label(name: "l", value: "x\\y\n\"z\" ü"), Label(name: "m", value: "")], 1)
+        #expect(page.text == "# HELP a say \"\\\\\\n\"\n# TYPE a gauge\na{l=\"x\\\\y\\n\\\"z\\\" ü\",m=\"\"} 1\n")
+    }
+
+    @Test(
+        "Whole numbers have no point, others keep theirs",
+        arguments: [(0, "0"), (2, "2"), (-3, "-3"), (0.25, "0.25"), (1e16, "1e+16"), (999_999_999_999_999, "999999999999999")])
+    func number(value: Double, expected: String) {
+        var page = Exposition()
+        page.add(.gauge, "a", help: "", [], value)
+        #expect(page.text.hasSuffix("\na \(expected)\n"))
+    }
+
+    @Test("A histogram's buckets are cumulative and end in +Inf, with sum and count")
+    func histogram() {
+        let histogram = Histogram()
+        for nanoseconds: Int64 in [500_000, 1_000_000, 1_000_001, 60_000_000_000, 60_000_000_001] {
+            histogram.observe(nanoseconds: nanoseconds)
+        }
+        var page = Exposition()
+        page.add("h", help: "H.", [Label(name: "r", value: "x")], histogram)
+        let lines = page.text.split(separator: "\n").map(String.init)
+        #expect(lines.prefix(2) == ["# HELP h H.", "# TYPE h histogram"])
+        #expect(lines[2] == #"h_bucket{r="x",le="0.001"} 2"#)
+        #expect(lines[3] == #"h_bucket{r="x",le="0.0025"} 3"#)
+        #expect(
+            lines.suffix(4).map { $0.replacing(/sum.*/, with: "sum") } == [
+                #"h_bucket{r="x",le="60"} 4"#, #"h_bucket{r="x",le="+Inf"} 5"#, "h_sum", #"h_count{r="x"} 5"#,
+            ])
+        #expect(lines.count == 2 + Histogram.bounds.count + 1 + 2)
+    }
+
+    @Test("Each bound belongs to its own bucket")
+    func bounds() {
+        let histogram = Histogram()
+        for bound in Histogram.bounds { histogram.observe(nanoseconds: Int64((bound * 1e9).rounded())) }
+        #expect(histogram.snapshot.counts == Histogram.bounds.map { _ in 1 } + [0])
+    }
+}

@@ -1,0 +1,77 @@
+import PluginABI
+import Testing
+
+@testable import Gateway
+
+@Suite("Metrics that plugins declare")
+struct PluginMetricsTests {
+    private let metrics = PluginMetrics()
+
+    private func declare(_ kind: gw_metric_kind, _ name: String, _ labels: [(String, String)] = []) throws -> UInt32 {
+        try metrics.declare(kind, name: name, help: "Help.", labels: labels.map { Label(name: $0.0, value: $0.1) })
+    }
+
+    @Test("Ids count from 1, and the same name and labels are the same metric")
+    func ids() throws {
+        #expect(try declare(.counter, "a", [("x", "1")]) == 1)
+        #expect(try declare(.counter, "a", [("x", "2")]) == 2)
+        #expect(try declare(.counter, "a", [("x", "1")]) == 1)
+        #expect(try declare(.gauge, "b") == 3)
+    }
+
+    @Test("One name is of one kind")
+    func otherKind() throws {
+        _ = try declare(.counter, "a", [("x", "1")])
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.gauge, "a", [("x", "2")]) }
+    }
+
+    @Test("The limit holds, and what was declared before it still answers")
+    func limit() throws {
+        for number in 1...PluginMetrics.limit { #expect(try declare(.counter, "m\(number)") == UInt32(number)) }
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "more") }
+        #expect(try declare(.counter, "m\(PluginMetrics.limit)") == UInt32(PluginMetrics.limit))
+    }
+
+    @Test("A name that Prometheus does not allow is refused", arguments: ["", "1a", "a-b", "a b", "ü", "a\n", "a{", "a\0"])
+    func badName(name: String) {
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, name) }
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [(name, "")]) }
+    }
+
+    @Test("A colon may stand in a metric's name and not in a label's")
+    func colon() throws {
+        #expect(try declare(.counter, "a:b") == 1)
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [("a:b", "")]) }
+    }
+
+    @Test("A kind that is none is refused")
+    func unknownKind() throws {
+        let kind = try #require(gw_metric_kind(rawValue: 3))
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(kind, "a") }
+    }
+
+    @Test("Counters add and never fall, gauges are set, durations are counted, and each carries its receiver")
+    func collect() throws {
+        let counter = try declare(.counter, "c", [("x", "1")])
+        let gauge = try declare(.gauge, "g")
+        let seconds = try declare(.seconds, "s")
+        for value: Int64 in [2, -5, 3] { metrics.observe(counter, value) }
+        for value: Int64 in [7, -4] { metrics.observe(gauge, value) }
+        for value: Int64 in [1_500_000_000, -1] { metrics.observe(seconds, value) }
+        var page = Exposition()
+        metrics.collect(receiver: "r", into: &page)
+        let lines = page.text.split(separator: "\n")
+        #expect(lines.contains(#"c{receiver="r",x="1"} 5"#))
+        #expect(lines.contains(#"g{receiver="r"} -4"#))
+        #expect(lines.contains(#"s_sum{receiver="r"} 1.5"#))
+        #expect(lines.contains(#"s_count{receiver="r"} 2"#))
+    }
+
+    @Test("Observing an id that nobody declared does nothing", arguments: [0, 1, 1024, 1025, .max] as [UInt32])
+    func unknownId(id: UInt32) {
+        metrics.observe(id, 1)
+        var page = Exposition()
+        metrics.collect(receiver: "r", into: &page)
+        #expect(page.text.isEmpty)
+    }
+}

@@ -1,0 +1,62 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("Query strings")
+struct QueryStringTests {
+    @Test(
+        "The first parameter of a name counts, decoded",
+        arguments: [
+            ("name=a", "a"), ("x=1&name=a&name=b", "a"), ("name=", ""), ("name", ""), ("name&name=b", ""), ("&&name=a&", "a"),
+            ("name=a+b", "a b"), ("name=%41%2b%2B", "A++"), ("name=a=b", "a=b"), ("name=%C3%BC", "ü"), ("name=%26%3D", "&="),
+            ("names=1&name=a", "a"),
+        ])
+    func present(query: String, expected: String) throws {
+        #expect(Self.query(query).text("name") == expected)
+        #expect(try Self.query(query).value("name") == Array(expected.utf8))
+    }
+
+    @Test("An absent parameter is nil", arguments: ["", "&", "=", "=name", "nam=1", "Name=1", "n%61me=1", "x=name"])
+    func absent(query: String) throws {
+        #expect(try Self.query(query).value("name") == nil)
+        #expect(Self.query(query).text("name") == nil)
+    }
+
+    @Test(
+        "A malformed escape is an error that shows it",
+        arguments: [
+            ("a%", "%"), ("a%4", "%4"), ("%zz", "%zz"), ("%4g", "%4g"), ("%+1", "%+1"), ("%-1", "%-1"), ("% 1", "% 1"), ("%%41", "%%4"),
+        ])
+    func malformed(value: String, shown: String) {
+        #expect(throws: QueryString.Malformed(text: shown)) { try Self.query("name=\(value)").value("name") }
+        #expect(Self.query("name=\(value)").text("name") == nil)
+    }
+
+    @Test("A malformed escape in another parameter does not matter")
+    func malformedElsewhere() {
+        #expect(Self.query("x=%&name=a").text("name") == "a")
+    }
+
+    @Test("Bytes that are no UTF-8 are bytes, and no text")
+    func invalidText() throws {
+        #expect(try Self.query("name=%ff%00").value("name") == [0xFF, 0])
+        #expect(Self.query("name=%ff").text("name") == nil)
+    }
+
+    @Test("A slice is read within its bounds")
+    func slice() {
+        let bytes = Array("name=before name=a name=after".utf8)
+        #expect(QueryString(bytes[12..<18]).text("name") == "a")
+    }
+
+    @Test("Garbage gives a value, nothing or an error, and no crash")
+    func garbage() {
+        var random = SeededRandom()
+        for _ in 0..<3000 {
+            let query = QueryString(random.bytes(upTo: 24, of: "a=&%+4f")[...])
+            if let value = try? query.value("a") { #expect(value.count <= query.raw("a")?.count ?? 0) }
+        }
+    }
+
+    private static func query(_ text: String) -> QueryString { QueryString(Array(text.utf8)[...]) }
+}

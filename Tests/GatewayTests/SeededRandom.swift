@@ -1,0 +1,47 @@
+import Glibc
+
+@testable import Gateway
+
+/// Random input that can be repeated: the seed is printed, and `GATEWAY_TEST_SEED` sets it.
+struct SeededRandom: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(_ test: String = #function) {
+        let chosen = getenv("GATEWAY_TEST_SEED").flatMap { UInt64(String(cString: $0)) }
+        state = chosen ?? UInt64.random(in: 0...UInt64(UInt32.max))
+        // Standard error is not buffered, so the seed is there when the test brings the process down.
+        printError("\(test): GATEWAY_TEST_SEED=\(state)")
+    }
+
+    /// SplitMix64.
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
+
+    /// Up to `count` bytes, half the time all from `alphabet`.
+    mutating func bytes(upTo count: Int, of alphabet: String) -> [UInt8] {
+        let letters = Array(alphabet.utf8)
+        let isPlain = Bool.random(using: &self)
+        return (0..<below(count + 1)).map { _ in isPlain ? letters[below(letters.count)] : UInt8(truncatingIfNeeded: next()) }
+    }
+
+    /// `bytes` with a few of them changed, taken out or put in.
+    mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
+        var bytes = bytes
+        for _ in 0...below(4) where !bytes.isEmpty {
+            let index = below(bytes.count)
+            switch below(3) {
+            case 0: bytes[index] = UInt8(truncatingIfNeeded: next())
+            case 1: bytes.remove(at: index)
+            default: bytes.insert(bytes[below(bytes.count)], at: index)
+            }
+        }
+        return bytes
+    }
+}

@@ -1,0 +1,73 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("from and until, as senders write them")
+struct SenderTimeTests {
+    private static let now: Int64 = 1_700_000_000_123_456_789
+    private static let second: Int64 = 1_000_000_000
+
+    @Test(
+        "Digits are a date or a Unix time, by their number",
+        arguments: [
+            ("1700000000", 1_700_000_000_000_000_000),
+            ("0", 0),
+            ("1", 1_000_000_000),
+            ("1700000000123", 1_700_000_000_123_000_000),
+            ("1700000000123456", 1_700_000_000_123_456_000),
+            ("1700000000123456789", 1_700_000_000_123_456_789),
+            ("20240229", 1_709_164_800_000_000_000),
+            ("19700101", 0),
+            ("20230229", 20_230_229_000_000_000),
+            ("20241301", 20_241_301_000_000_000),
+            ("1_700_000,000", 1_700_000_000_000_000_000),
+            (" 17000 00000 ", 1_700_000_000_000_000_000),
+            ("9223372036", 9_223_372_036_000_000_000),
+        ])
+    func absolute(text: String, expected: Int64) {
+        #expect(SenderTime.parse(text, now: Self.now) == expected)
+    }
+
+    @Test(
+        "Words are an offset from now, whatever stands before the sign",
+        arguments: [
+            ("now", 0), ("now-1h", -3600), ("now+1h", 3600), ("-30min", -1800), ("noon-2d", -172_800),
+            ("now-1h30min", -5400), ("now - 1 h", -3600), ("-5s", -5), ("-5seconds", -5), ("-5m", -300), ("-2minutes", -120),
+            ("-1w", -604_800), ("-1M", -2_592_000), ("-1mon", -2_592_000), ("-1month", -2_592_000), ("-1y", -31_536_000),
+            ("now-0s", 0),
+        ])
+    func offset(text: String, seconds: Int64) {
+        #expect(SenderTime.parse(text, now: Self.now) == Self.now + seconds * Self.second)
+    }
+
+    @Test(
+        "What cannot be read is now",
+        arguments: ["", "yesterday", "-", "+", "now-", "-h", "-5", "-5x", "1.5", "0x10", "now-99999999999999999999s", "٣", "２０２４０１０１"])
+    func junk(text: String) {
+        #expect(SenderTime.parse(text, now: Self.now) == Self.now)
+    }
+
+    @Test("A quantity that is none ends the offset and keeps what came before it")
+    func offsetEndsEarly() {
+        #expect(SenderTime.parse("now-1h5x", now: Self.now) == Self.now - 3600 * Self.second)
+    }
+
+    @Test("A number too large for nanoseconds is held to the last moment", arguments: ["9223372037", "99999999999", "999999999999999999"])
+    func tooLarge(text: String) {
+        #expect(SenderTime.parse(text, now: Self.now) == .max)
+    }
+
+    @Test("A number too large for an integer is now")
+    func overflow() {
+        #expect(SenderTime.parse(String(repeating: "9", count: 40), now: Self.now) == Self.now)
+    }
+
+    @Test("Garbage gives a time and no crash")
+    func garbage() {
+        var random = SeededRandom()
+        for _ in 0..<3000 {
+            let text = String(decoding: random.bytes(upTo: 24, of: "now+- ,_hmsdwyMi59"), as: UTF8.self)
+            _ = SenderTime.parse(text, now: Self.now)
+        }
+    }
+}
