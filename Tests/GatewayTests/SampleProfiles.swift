@@ -1,0 +1,20 @@
+import LinuxSystem
+
+@testable import Gateway
+
+extension Profile {
+    /// A profile that costs a queue ``emptyCost`` and its body.
+    static func sample(body count: Int = 0) throws -> Profile {
+        var body = ByteBuffer()
+        try body.append([UInt8](repeating: 0x78, count: count).span.bytes)
+        return Profile(
+            ProfileContent(api: .ingest, receivedAt: 1, path: "/ingest", format: .pprof, samples: [.init(range: 0..<count)]), body: body)
+    }
+
+    /// What a sample profile without a body costs a queue.
+    static var emptyCost: Int { get throws { try sample().byteCount } }
+}
+
+extension MonotonicTime {
+    static func at(_ seconds: Int64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
+}
