@@ -1,0 +1,359 @@
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("A receiver's decisions")
+final class ReceiverStateTests {
+    private static let limit = 4
+    private var state = Receiver.State(pace: Pace(limit: limit))
+    private var config = ReceiverConfig(
+        name: "r", retry: RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0), maxInFlight: limit)
+
+    private struct Delivery {
+        let profile: Profile
+        let token: UInt
+        let attempt: Int
+        let progress: UInt64
+    }
+
+    private func accept(_ count: Int = 1, body: Int = 0, at now: MonotonicTime = .at(1)) throws {
+        for _ in 0..<count { state.accept(try .sample(body: body), config.queue, now) }
+    }
+
+    /// The delivery that is due now, or nil when there is none.
+    private func next(at now: MonotonicTime = .at(1)) -> Delivery? {
+        guard case .done(.deliver(let profile, let token, let attempt, let progress)) = state.nextStep(config, now: now) else { return nil }
+        return Delivery(profile: profile, token: token, attempt: attempt, progress: progress)
+    }
+
+    @discardableResult
+    private func settle(_ token: UInt?, _ outcome: DeliveryOutcome, at now: MonotonicTime = .at(1)) throws -> Receiver.State.Event {
+        let settled = state.settle(try #require(token), outcome, config, now)
+        return try #require(settled).event
+    }
+
+    /// True when everything that was accepted is delivered, queued or dropped.
+    private var isBalanced: Bool {
+        state.account.accepted == state.account.delivered + state.queue.count + state.account.dropped.values.reduce(0, +)
+    }
+
+    private static let delivered = DeliveryOutcome(status: .delivered)
+    private static let rejected = DeliveryOutcome(status: .rejected, reason: "no")
+    private static let retry = DeliveryOutcome(status: .retry, reason: "later")
+
+    // MARK: In
+
+    @Test("A profile above max_bytes is dropped and evicts nobody", arguments: [(-1, true), (0, true), (1, false)])
+    func tooLarge(excess: Int, isKept: Bool) throws {
+        config.queue.maxBytes = try Profile.emptyCost + 100
+        try accept()
+        try accept(body: 100 + excess)
+        #expect(state.account.dropped == (isKept ? [.queueFull: 1] : [.tooLarge: 1]))
+        #expect(state.queue.count == 1)
+        #expect(next()?.profile.byteCount == config.queue.maxBytes + (isKept ? excess : -100))
+        #expect(isBalanced)
+    }
+
+    @Test("Bytes above max_bytes evict the oldest until they fit", arguments: [(-1, 0), (0, 0), (1, 1)])
+    func fullOfBytes(excess: Int, evicted: Int) throws {
+        config.queue.maxBytes = try 3 * (Profile.emptyCost + 10)
+        try accept(2, body: 10)
+        try accept(body: 10 + excess)
+        #expect(state.account.dropped[.queueFull] ?? 0 == evicted)
+        #expect(state.queue.count == 3 - evicted)
+        #expect(isBalanced)
+    }
+
+    @Test("One large profile evicts as many small ones as it takes")
+    func manyEvicted() throws {
+        config.queue.maxBytes = try 4 * Profile.emptyCost
+        try accept(4)
+        try accept(body: 2 * Profile.emptyCost)
+        #expect(state.account.dropped == [.queueFull: 3])
+        #expect(state.queue.count == 2)
+        #expect(isBalanced)
+    }
+
+    @Test("Profiles above max_profiles evict the oldest", arguments: [(2, 0), (3, 0), (4, 1), (7, 4)])
+    func fullOfProfiles(count: Int, evicted: Int) throws {
+        config.queue.maxProfiles = 3
+        try accept(count)
+        #expect(state.account.dropped[.queueFull] ?? 0 == evicted)
+        #expect(state.queue.count == min(count, 3))
+        #expect(isBalanced)
+    }
+
+    @Test("What is open is never evicted; then the newcomer goes")
+    func openStays() throws {
+        config.queue.maxProfiles = 2
+        try accept(2)
+        let open = [next(), next()].map { $0?.token }
+        try accept()
+        #expect(state.queue.count == 2)
+        #expect(state.account.dropped == [.queueFull: 1])
+        for token in open { try settle(token, Self.delivered) }
+        #expect(state.account.delivered == 2)
+        #expect(isBalanced)
+    }
+
+    @Test("A profile as old as max_age is dropped", arguments: [(9, true), (10, false), (11, false)] as [(Int64, Bool)])
+    func maxAge(age: Int64, isKept: Bool) throws {
+        config.queue.maxAge = .seconds(10)
+        try accept(at: .at(100))
+        #expect((next(at: .at(100 + age)) != nil) == isKept)
+        #expect(state.account.dropped == (isKept ? [:] : [.maxAge: 1]))
+        #expect(isBalanced)
+    }
+
+    @Test("What is open outlives max_age until it comes back")
+    func openOutlivesAge() throws {
+        config.queue.maxAge = .seconds(10)
+        try accept(at: .at(100))
+        let token = next(at: .at(100))?.token
+        #expect(next(at: .at(200)) == nil)
+        #expect(state.account.dropped.isEmpty)
+        try settle(token, Self.retry, at: .at(200))
+        #expect(next(at: .at(300)) == nil)
+        #expect(state.account.dropped == [.maxAge: 1])
+        #expect(isBalanced)
+    }
+
+    // MARK: Out
+
+    @Test("No more deliveries are open than max_in_flight")
+    func inFlight() throws {
+        try accept(Self.limit + 1)
+        let open = (0..<Self.limit).map { _ in next() }
+        #expect(!open.contains { $0 == nil })
+        #expect(next() == nil)
+        try settle(open[2]?.token, Self.delivered)
+        #expect(next() != nil)
+    }
+
+    @Test("The thread is told when the next thing happens by time alone")
+    func nextEvent() throws {
+        func waits(at now: MonotonicTime) -> MonotonicTime? {
+            guard case .again(let time) = state.nextStep(config, now: now) else { return nil }
+            return time
+        }
+        #expect(waits(at: .at(1)) == .never)
+        try accept()
+        try settle(next()?.token, Self.retry)
+        #expect(waits(at: .at(1)) == .at(2))
+        config.queue.maxAge = .milliseconds(500)
+        #expect(waits(at: .at(1)) == MonotonicTime(nanoseconds: 1_500_000_000))
+    }
+
+    // MARK: Back
+
+    @Test("A delivered profile is forgotten, a second finish is seen")
+    func finishTwice() throws {
+        try accept()
+        let token = try #require(next()?.token)
+        guard case .nothing = try settle(token, Self.delivered) else {
+            Issue.record("a delivery is no event")
+            return
+        }
+        let second = state.settle(token, Self.delivered, config, .at(1))
+        #expect(second == nil)
+        #expect((state.account.delivered, state.queue.count) == (1, 0))
+    }
+
+    @Test("A rejected profile is dropped with its reason, and is a sign of life")
+    func rejection() throws {
+        try accept(5)
+        for _ in 0..<4 { try settle(next()?.token, Self.retry) }
+        let delivery = try #require(next())
+        guard case .dropped(.rejected, delivery.profile.sequence) = try settle(delivery.token, Self.rejected) else {
+            Issue.record("the rejection is not told")
+            return
+        }
+        #expect(state.lastError == "no")
+        #expect(state.account.dropped == [.rejected: 1])
+        #expect(!state.pace.isFailing)
+        #expect(isBalanced)
+    }
+
+    @Test(
+        "A retry waits its time, and comes back as the next attempt with its progress", arguments: [DeliveryOutcome.Status.retry, .aborted])
+    func retries(status: DeliveryOutcome.Status) throws {
+        try accept()
+        try settle(next()?.token, DeliveryOutcome(status: status, progress: 9))
+        #expect(next(at: MonotonicTime(nanoseconds: 1_999_999_999)) == nil)
+        let again = try #require(next(at: .at(2)))
+        #expect((again.attempt, again.progress) == (2, 9))
+        #expect(state.account.retries == 1)
+        #expect(isBalanced)
+    }
+
+    @Test("A longer wait that the destination asks for is kept")
+    func retryAfter() throws {
+        try accept()
+        try settle(next()?.token, DeliveryOutcome(status: .retry, retryAfter: .seconds(60)))
+        #expect(next(at: .at(60)) == nil)
+        #expect(next(at: .at(61)) != nil)
+    }
+
+    @Test("A wait without end overflows nothing")
+    func endlessRetryAfter() throws {
+        try accept()
+        try settle(next()?.token, DeliveryOutcome(status: .retry, retryAfter: .nanoseconds(Int64.max)))
+        #expect(next(at: .at(1_000_000)) == nil)
+        #expect(isBalanced)
+    }
+
+    @Test("With N retries the attempt N + 1 is the last", arguments: [1, 2, 5])
+    func exhaustion(retries: Int) throws {
+        config.retry.retries = retries
+        try accept()
+        for attempt in 1...(retries + 1) {
+            let delivery = try #require(next(at: .at(Int64(attempt) * 10)))
+            #expect(delivery.attempt == attempt)
+            #expect(state.account.dropped.isEmpty)
+            try settle(delivery.token, Self.retry, at: .at(Int64(attempt) * 10))
+        }
+        #expect(state.account.dropped == [.retriesExhausted: 1])
+        #expect(state.queue.count == 0)
+        #expect(isBalanced)
+    }
+
+    @Test("Five profiles that come back make it failed, one that gets through makes it well")
+    func failing() throws {
+        try accept(8)
+        for _ in 0..<4 { try settle(next()?.token, Self.retry) }
+        #expect(state.health.0 == .ok)
+        guard case .failing = try settle(next()?.token, Self.retry) else {
+            Issue.record("the failing is not told")
+            return
+        }
+        #expect(state.health == (.failed, "later"))
+        #expect(next(at: .at(1)) == nil)
+        let probe = next(at: .at(2))
+        #expect(probe != nil && next(at: .at(2)) == nil)
+        guard case .recovered = try settle(probe?.token, Self.delivered, at: .at(2)) else {
+            Issue.record("the recovery is not told")
+            return
+        }
+        #expect(state.health.0 == .ok)
+        #expect(next(at: .at(2)) != nil && next(at: .at(2)) == nil)
+    }
+
+    @Test("Probes rotate over the queue")
+    func rotation() throws {
+        try accept(6)
+        for _ in 0..<5 { try settle(next()?.token, Self.retry) }
+        var probed: [UInt64] = []
+        for seconds: Int64 in 1...6 {
+            let probe = try #require(next(at: .at(seconds * 100)))
+            probed.append(probe.profile.sequence)
+            try settle(probe.token, Self.retry, at: .at(seconds * 100))
+        }
+        #expect(Set(probed).count == 6)
+    }
+
+    @Test("A retry with other progress is a sign of life")
+    func progress() throws {
+        try accept(8)
+        for number: UInt64 in 1...8 { try settle(next()?.token, DeliveryOutcome(status: .retry, progress: number)) }
+        #expect(!state.pace.isFailing)
+    }
+
+    @Test("An overdue plugin is failed whatever it says")
+    func overdue() {
+        (state.stated, state.statedReason) = (.degraded, "slow")
+        #expect(state.health == (.degraded, "slow"))
+        state.isOverdue = true
+        #expect(state.health.0 == .failed)
+    }
+
+    // MARK: End
+
+    @Test("Draining delivers the rest, flushes once and ends")
+    func draining() throws {
+        try accept()
+        state.phase = .draining
+        let token = next()?.token
+        guard case .again = state.nextStep(config, now: .at(1)) else {
+            Issue.record("the flush does not wait for what is open")
+            return
+        }
+        try settle(token, Self.delivered)
+        guard case .done(.flush(let flush)) = state.nextStep(config, now: .at(1)), case .again = state.nextStep(config, now: .at(1)) else {
+            Issue.record("no flush, or more than one")
+            return
+        }
+        try settle(flush, Self.delivered)
+        guard case .done(.end) = state.nextStep(config, now: .at(1)) else {
+            Issue.record("no end after the flush")
+            return
+        }
+    }
+
+    @Test("Stopping drops what waits, and what is open when it comes back undone")
+    func stopping() throws {
+        try accept(4)
+        let open = [next(), next()].map { $0?.token }
+        let lost = state.stop()
+        #expect(lost == 4)
+        #expect(isBalanced)
+        try settle(open[0], Self.delivered)
+        try settle(open[1], DeliveryOutcome(status: .aborted))
+        #expect(state.account.delivered == 1)
+        #expect(state.account.dropped == [.shutdown: 3])
+        #expect(state.queue.count == 0)
+        #expect(isBalanced)
+    }
+
+    @Test("The account closes after any order of events")
+    func accounting() throws {
+        var random = SeededRandom()
+        for round in 0..<20 {
+            state = Receiver.State(pace: Pace(limit: Self.limit))
+            config.queue = QueueConfig(
+                maxBytes: try Profile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil)
+            config.retry.retries = random.below(4)
+            try runRandomly(&random)
+            _ = state.stop()
+            #expect(state.queue.count == state.open.deliveryCount)
+        }
+    }
+
+    private func runRandomly(_ random: inout SeededRandom) throws {
+        var tokens: [UInt] = []
+        var seconds: Int64 = 0
+        for step in 0..<400 {
+            seconds += Int64(random.below(3))
+            switch random.below(4) {
+            case 0: try accept(body: random.below(4) * (try Profile.emptyCost) * random.below(6), at: .at(seconds))
+            case 1: if let token = next(at: .at(seconds))?.token { tokens.append(token) }
+            default:
+                guard !tokens.isEmpty else { continue }
+                let statuses: [DeliveryOutcome.Status] = [.delivered, .retry, .retry, .rejected, .aborted]
+                let outcome = DeliveryOutcome(
+                    status: statuses[random.below(5)], retryAfter: .seconds(random.below(5)), progress: UInt64(random.below(2)))
+                try settle(tokens.remove(at: random.below(tokens.count)), outcome, at: .at(seconds))
+            }
+            try #require(isBalanced, "step \(step)")
+            try #require(state.open.deliveryCount == tokens.count, "step \(step)")
+            try #require(state.queue.count <= config.queue.maxProfiles && state.queue.byteCount <= config.queue.maxBytes, "step \(step)")
+        }
+    }
+
+    // MARK: Reports
+
+    @Test("Drops are reported at most once in ten seconds, all reasons together")
+    func reports() {
+        var reports = DropReports()
+        func due(_ now: MonotonicTime) -> String? { reports.due(now) }
+        #expect(due(.at(100)) == nil)
+        reports.count(.queueFull)
+        reports.count(.queueFull)
+        reports.count(.maxAge)
+        #expect(due(.at(100)) == "1 max_age, 2 queue_full")
+        reports.count(.queueFull)
+        #expect(due(.at(110)) == nil)
+        #expect(due(.at(111)) == "1 queue_full")
+        #expect(due(.at(200)) == nil)
+    }
+}
