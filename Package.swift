@@ -45,17 +45,18 @@ let package = Package(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
         .executableTarget(
-            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/Gateway",
+            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib"], path: "Sources/Gateway",
             swiftSettings: settings),
 
+        .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(
             name: "CCurl", path: "Plugins/HTTPWriter/CCurl", pkgConfig: "libcurl",
             providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(
-            name: "COpenSSL", path: "Plugins/FileSink/COpenSSL", pkgConfig: "libcrypto",
+            name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"])]),
         plugin("HTTPWriter", ["CCurl", "LinuxSystem"], exclude: ["CCurl"]),
-        plugin("FileSink", ["COpenSSL", "LinuxSystem"], exclude: ["COpenSSL"]),
+        plugin("FileSink", ["COpenSSL", "LinuxSystem"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 
         .testTarget(

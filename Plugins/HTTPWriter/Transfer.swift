@@ -9,6 +9,7 @@ import PluginKit
     let handle: UnsafeMutableRawPointer
     let endpoint: Int
     private(set) var progress: DispatchProgress?
+    private var request: UpstreamRequest?
     private var headers: UnsafeMutablePointer<curl_slist>?
     private var answer: [UInt8] = []
 
@@ -56,14 +57,17 @@ import PluginKit
     /// Points the handle at a request; its profile must stay until ``end()``.
     func begin(_ progress: DispatchProgress, _ request: UpstreamRequest, to config: WriterConfig.Endpoint) {
         self.progress = progress
+        self.request = request
         answer.removeAll(keepingCapacity: true)
         let path = config.url.hasPrefix("http") ? Self.path(of: config.url) : ""
         unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, path + request.target)
-        setHeaders(request.headers, config.headers)
-        let sample = unsafe progress.dispatch.profile.sample(0).bytes
-        unsafe ccurl_set_offset(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(sample.count))
+        var headers = request.headers
+        if request.message != nil { headers.append(("Connect-Timeout-Ms", "\(config.remoteTimeout.inNanoseconds / 1_000_000)")) }
+        setHeaders(headers, config.headers)
+        let body = unsafe request.body(of: progress.dispatch.profile)
+        unsafe ccurl_set_offset(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
         // Never NULL: that would make libcurl ask a read callback for the body.
-        unsafe ccurl_set_pointer(handle, CURLOPT_POSTFIELDS, sample.baseAddress ?? UnsafeRawPointer(handle))
+        unsafe ccurl_set_pointer(handle, CURLOPT_POSTFIELDS, body.baseAddress ?? UnsafeRawPointer(handle))
     }
 
     /// The path of a URL, without a slash at the end.
@@ -90,7 +94,8 @@ import PluginKit
 
     /// Reads what came of the request and lets go of it.
     func end(_ result: CURLcode) -> Verdict {
-        progress = nil
+        let isConnect = request?.message != nil
+        (progress, request) = (nil, nil)
         guard result == CURLE_OK else {
             return .retry(unsafe String(cString: curl_easy_strerror(result)), after: .zero, httpStatus: 0)
         }
@@ -98,6 +103,6 @@ import PluginKit
         var retryAfter: curl_off_t = 0
         unsafe ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
         unsafe ccurl_get_offset(handle, CURLINFO_RETRY_AFTER, &retryAfter)
-        return UpstreamAnswer(status: status, body: answer, retryAfter: .seconds(max(0, retryAfter))).verdict
+        return UpstreamAnswer(status: status, body: answer, retryAfter: .seconds(max(0, retryAfter)), isConnect: isConnect).verdict
     }
 }

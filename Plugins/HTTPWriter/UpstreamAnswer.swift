@@ -19,6 +19,8 @@ struct UpstreamAnswer {
     var body: [UInt8]
     /// What Retry-After asks for.
     var retryAfter: Duration
+    /// True when the request was a Connect call, whose errors carry a code.
+    var isConnect = false
 
     var verdict: Verdict {
         switch status {
@@ -26,9 +28,21 @@ struct UpstreamAnswer {
         // Connect has one code for "too fast" and "too big", and says the second only in words.
         case 429 where saysTooLarge: return .rejected(reason, httpStatus: status)
         case 429, 503: return .retry(reason, after: retryAfter, httpStatus: status)
+        // The code refines what the status says: nothing was wrong with the profile, or nothing will ever be right with it.
+        case 400..<500 where isConnect && (code == "aborted" || code == "canceled"):
+            return .retry(reason, after: .zero, httpStatus: status)
+        case 501 where isConnect && code == "unimplemented": return .rejected(reason, httpStatus: status)
         case 408, 500...599: return .retry(reason, after: .zero, httpStatus: status)
         default: return .rejected(reason, httpStatus: status)
         }
+    }
+
+    /// The code of a Connect error.
+    private var code: String? {
+        guard case .object(let members) = JSONParser.parse(body, dialect: .strict, problems: Problems())?.content,
+            case .string(let code) = members.first(where: { $0.name == "code" })?.value.content
+        else { return nil }
+        return code
     }
 
     private var saysTooLarge: Bool { text.contains("is larger than configured max") }

@@ -1,3 +1,5 @@
+import LinuxSystem
+import PluginABI
 import PluginKit
 
 /// One profile as a request to a destination: the path and query, the headers, and the body as it was received.
@@ -8,19 +10,45 @@ struct UpstreamRequest {
     }
 
     /// Path and query, beginning with a slash, to be put behind the endpoint's URL.
-    var target: String
-    var headers: [(name: String, value: String)]
+    let target: String
+    private(set) var headers: [(name: String, value: String)]
+    /// The message of a Push; without one the body is the profile's only sample, as it was received.
+    let message: PushMessage?
+
+    /// Makes the request for a profile, by the API it came in by.
+    init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
+        if profile.api == .push {
+            try self.init(push: profile, external)
+        } else {
+            try self.init(ingest: profile, external)
+        }
+        if !profile.tenant.isEmpty { headers.append(("X-Scope-OrgID", profile.tenant)) }
+    }
 
     /// Rebuilds what the sender sent to `/ingest`; its query changes only when an external label changes a label.
-    init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
+    private init(ingest profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
         let query = try Self.query(profile, external)
         target = query.isEmpty ? profile.path : "\(profile.path)?\(query)"
-        headers = []
+        message = nil
         // Without one of ours, libcurl would name the type of a web form.
-        headers.append(("Content-Type", profile.contentType))
+        headers = [("Content-Type", profile.contentType)]
         for header in profile.headers where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
         if !profile.contentEncoding.isEmpty { headers.append(("Content-Encoding", profile.contentEncoding)) }
-        if !profile.tenant.isEmpty { headers.append(("X-Scope-OrgID", profile.tenant)) }
+    }
+
+    /// A Connect unary call, whatever codec and compression the sender chose.
+    private init(push profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
+        target = "/push.v1.PusherService/Push"
+        headers = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
+        do throws(SystemError) {
+            message = try PushMessage(PushMessage.labels(of: profile, external: external), profile)
+        } catch { throw Refusal(reason: "\(error)") }
+    }
+
+    /// The bytes to send, valid as long as this request and its profile are.
+    func body(of profile: Profile) -> UnsafeRawBufferPointer {
+        if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
+        return unsafe profile.sample(0).bytes
     }
 
     private static func query(_ profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) -> String {

@@ -35,8 +35,12 @@ final class Gateway: Sendable {
             var listeners: [Listener] = []
             for entry in config.listeners {
                 let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] })
-                let ingest = IngestEndpoint(limits: config.limits, keepHeaders: entry.keepHeaders, fanOut: fanOut)
-                listeners.append(try Listener(entry.name, entry.http, routes: IngestRoutes(ingest: ingest), bodies: bodies))
+                let counters = ListenerCounters()
+                let intake = ProfileIntake(ack: entry.ack, keepHeaders: entry.keepHeaders, fanOut: fanOut, counters: counters)
+                let routes = IngestRoutes(
+                    ingest: IngestEndpoint(limits: config.limits, intake: intake),
+                    push: PushEndpoint(limits: config.limits, intake: intake))
+                listeners.append(try Listener(entry.name, entry.http, routes: routes, bodies: bodies, counters: counters))
             }
             self.listeners = listeners
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
@@ -77,7 +81,8 @@ final class Gateway: Sendable {
         for receiver in receivers { try receiver.start() }
         if let admin = config.admin, let adminLoop {
             let http = HTTPConfig(address: admin.address, port: admin.port, connLimit: 256)
-            let listener = try Listener("admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: 0))
+            let listener = try Listener(
+                "admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: 0), counters: ListenerCounters())
             try adminLoop.start("admin", number: 0, listeners: [listener])
             adminListener.withLock { $0 = listener }
             Log.info("admin is listening", ["address": Self.address(listener)])

@@ -15,9 +15,9 @@ import Glibc
     public var address: UnsafeMutableRawPointer? { unsafe storage }
 
     /// Lends the bytes to `body`.
-    public func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
-        guard let storage = unsafe storage else { return try body(RawSpan()) }
-        return try body(unsafe RawSpan(_unsafeStart: storage, byteCount: count))
+    public func withBytes<R: ~Copyable, E: Error>(_ body: (Span<UInt8>) throws(E) -> R) throws(E) -> R {
+        guard let start = unsafe storage?.assumingMemoryBound(to: UInt8.self) else { return try body(Span()) }
+        return try body(unsafe Span(_unsafeStart: start, count: count))
     }
 
     /// Makes room for `more` bytes, doubling so that appending stays linear.
@@ -40,6 +40,14 @@ import Glibc
             unsafe memcpy(end, start, source.count)
         }
         count += bytes.byteCount
+    }
+
+    /// Makes room for `room` bytes at the end and keeps as many of them as `body` says it has written.
+    public mutating func append<R>(room: Int, _ body: (UnsafeMutableRawBufferPointer) -> (Int, R)) throws(SystemError) -> R {
+        try reserve(room)
+        let (written, result) = unsafe body(UnsafeMutableRawBufferPointer(start: storage?.advanced(by: count), count: room))
+        count += written
+        return result
     }
 
     /// Reads at most `limit` bytes from a socket to the end, after making room for `room` of them.

@@ -47,6 +47,7 @@ struct ListenerConfig: Equatable {
     var http = HTTPConfig()
     /// Request headers that plugins see, names in lower case.
     var keepHeaders = ["traceparent", "tracestate", "uber-trace-id", "user-agent"]
+    var ack = AckMode.queued
     var forwardTo: [String] = []
 }
 
@@ -90,4 +91,21 @@ struct QueueConfig: Equatable {
     var maxProfiles = 100_000
     /// Older profiles are dropped; nil keeps them.
     var maxAge: Duration?
+    var onFull = OnFull.dropOldest
+}
+
+/// What happens to a profile that finds a receiver's queue full.
+enum OnFull: String, CaseIterable, Sendable {
+    /// The oldest that wait make room.
+    case dropOldest = "drop_oldest"
+    /// The sender gets 503 and nobody has the profile; a receiver that is not required drops it.
+    case reject
+}
+
+/// When a sender gets its 200.
+enum AckMode: String, CaseIterable, Sendable {
+    /// When every receiver has the profile in its queue.
+    case queued
+    /// When every required receiver has settled, as Alloy does.
+    case delivered
 }

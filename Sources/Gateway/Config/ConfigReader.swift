@@ -154,13 +154,7 @@ extension ListenerConfig {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }
         }
-        if let ack = object.string("ack") {
-            switch ack {
-            case "queued": break
-            case "delivered": object.refuse("ack", "\"delivered\" is not in this build")
-            default: object.refuse("ack", "must be \"queued\" or \"delivered\", is \(JSONValue.quoted(ack))")
-            }
-        }
+        ack = object.choice("ack", default: ack)
         object.refuseLater("tls", "TLS on the listener")
         object.refuseLater("auth", "authentication of senders")
         forwardTo = object.strings("forward_to") ?? []
@@ -210,11 +204,7 @@ extension QueueConfig {
         maxBytes = object.size("max_bytes", default: maxBytes)
         maxProfiles = object.integer("max_profiles", in: 1...Int(Int32.max), default: maxProfiles)
         if object.value("max_age") != nil { maxAge = object.duration("max_age", default: .seconds(3600)) }
-        switch object.string("on_full") {
-        case nil, "drop_oldest": break
-        case "reject": object.refuse("on_full", "\"reject\" is not in this build")
-        case .some(let other): object.refuse("on_full", "must be \"drop_oldest\" or \"reject\", is \(JSONValue.quoted(other))")
-        }
+        onFull = object.choice("on_full", default: onFull)
         object.refuseUnknown()
     }
 }

@@ -4,7 +4,7 @@ import Synchronization
 
 /// One configured receiver: its queue, its open deliveries, and the thread that hands profiles to its plugin.
 ///
-/// Profiles come in by ``offer(_:)`` from any thread and end in ``settle(_:_:)``, the only way back. Nothing here waits
+/// Profiles come in by ``offer(_:_:)`` from any thread and end in ``settle(_:_:)``, the only way back. Nothing here waits
 /// for the destination: a slow or dead one shows in this receiver's queue and nowhere else.
 final class Receiver: Sendable {
     struct State {
@@ -22,6 +22,10 @@ final class Receiver: Sendable {
         var misbehaved = 0
         var phase = Phase.running
         var drops = DropReports()
+        /// What `reject` receivers have promised room for and not received yet.
+        var reserved = (profiles: 0, bytes: 0)
+        /// What senders who wait are to be told once the lock is released.
+        var settlements: [(Acknowledgement, Settlement)] = []
     }
 
     /// The life of the delivery thread: running until told to stop, then the end of the plugin instance.
@@ -75,15 +79,38 @@ final class Receiver: Sendable {
 
     // MARK: In
 
+    /// Promises room for profiles that are offered next; false when the queue is full.
+    func reserve(_ profiles: [Profile]) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
+
+    /// Takes a promise back.
+    func cancelReservation(_ profiles: [Profile]) { state.withLock { $0.release(profiles) } }
+
     /// Accepts profiles into the queue, making room by the queue's rule.
-    func offer(_ profiles: [Profile]) {
+    ///
+    /// - Parameter acknowledgement: is told what became of each of them.
+    func offer(_ profiles: [Profile], _ acknowledgement: Acknowledgement?) {
         let now = MonotonicTime.now
-        let report = state.withLock { state -> String? in
-            for profile in profiles { state.accept(profile, config.queue, now) }
+        let report = update { state -> String? in
+            if config.required, config.queue.onFull == .reject { state.release(profiles) }
+            for profile in profiles { state.accept(profile, acknowledgement, config.queue, now) }
             return state.drops.due(now)
         }
-        state.signal()
         if let report { Log.warning("profiles dropped", ["receiver": name, "count": report]) }
+    }
+
+    /// Changes the state, wakes who waits for that, and then tells senders what was settled.
+    private func update<R>(_ body: (inout State) -> R) -> R {
+        let (result, settlements) = state.withLock { state in
+            let result = body(&state)
+            return (result, state.takeSettlements())
+        }
+        state.signal()
+        tell(settlements)
+        return result
+    }
+
+    private func tell(_ settlements: [(Acknowledgement, Settlement)]) {
+        for (acknowledgement, settlement) in settlements { acknowledgement.settle(settlement, by: name) }
     }
 
     // MARK: Out
@@ -91,6 +118,8 @@ final class Receiver: Sendable {
     enum Step {
         case deliver(Profile, token: UInt, attempt: Int, progress: UInt64)
         case flush(token: UInt)
+        /// Time alone has settled something.
+        case tell([(Acknowledgement, Settlement)])
         case end
     }
 
@@ -100,9 +129,11 @@ final class Receiver: Sendable {
             case .deliver(let profile, let token, let attempt, let progress):
                 instance.deliver(profile, token: token, attempt: attempt, progress: progress)
             case .flush(let token): instance.flush(token: token)
-            case .end: return
+            case .tell(let settlements): tell(settlements)
+            case .end: return instance.destroy()
             }
             state.withLock { $0.callSince = nil }
+            state.signal()
         }
     }
 
@@ -111,8 +142,7 @@ final class Receiver: Sendable {
     /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let settled = state.withLock { state in state.settle(token, outcome, config, now) }
-        state.signal()
+        let settled = update { state in state.settle(token, outcome, config, now) }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         log(settled.event, outcome)
@@ -162,14 +192,13 @@ final class Receiver: Sendable {
     ///
     /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
     func end() -> Bool {
-        let (left, openCount) = state.withLock { state in (state.stop(), state.open.count) }
+        let (left, openCount) = update { state in (state.stop(), state.open.count) }
         if left > 0 {
             Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left)"])
         }
         guard let instance else { return true }
         if openCount > 0 { instance.abort() }
         let deadline = MonotonicTime.now + .seconds(1)
-        state.signal()
         let isQuiet = state.wait { state in
             if state.open.count == 0, state.callSince == nil { return .done(true) }
             return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
@@ -178,8 +207,12 @@ final class Receiver: Sendable {
             Log.error("plugin did not finish its deliveries after abort", ["receiver": name, "plugin": config.plugin])
             return false
         }
-        thread.withLock { $0.take()?.join() }
-        instance.destroy()
+        let hadThread = thread.withLock { thread in
+            guard let running = thread.take() else { return false }
+            running.join()
+            return true
+        }
+        if !hadThread { instance.destroy() }
         plugin.withLock { $0 = nil }
         return true
     }

@@ -15,7 +15,9 @@ struct ReceiverQueue {
     }
 
     struct Entry {
-        fileprivate(set) var profile: Profile
+        let profile: Profile
+        /// Who waits for this profile to be settled, with `ack: delivered`.
+        let acknowledgement: Acknowledgement?
         /// How many attempts were begun.
         var attempts = 0
         /// What the plugin wants back at the next attempt.
@@ -69,9 +71,9 @@ struct ReceiverQueue {
     }
 
     /// Adds a profile, ready and newest.
-    mutating func append(_ profile: Profile, now: MonotonicTime) {
+    mutating func append(_ profile: Profile, _ acknowledgement: Acknowledgement? = nil, now: MonotonicTime) {
         nextSerial &+= 1
-        let entry = Entry(profile: profile, acceptedAt: now, serial: nextSerial)
+        let entry = Entry(profile: profile, acknowledgement: acknowledgement, acceptedAt: now, serial: nextSerial)
         let index: Int32
         if let reused = free.popLast() {
             index = reused

@@ -3,28 +3,73 @@ import LinuxSystem
 /// The decisions of a receiver, made with its lock held.
 extension Receiver.State {
     /// Takes a profile in and evicts the oldest that wait until the queue's bounds hold.
-    mutating func accept(_ profile: Profile, _ bounds: QueueConfig, _ now: MonotonicTime) {
+    mutating func accept(
+        _ profile: Profile, _ acknowledgement: Acknowledgement?, _ bounds: QueueConfig, _ now: MonotonicTime
+    ) {
         account.accepted += 1
-        guard profile.byteCount <= bounds.maxBytes else { return drop(.tooLarge) }
-        queue.append(profile, now: now)
+        guard profile.byteCount <= bounds.maxBytes else {
+            if let acknowledgement { settlements.append((acknowledgement, .failed(status: 0, isRetryable: false))) }
+            account.drop(.tooLarge)
+            return drops.count(.tooLarge)
+        }
+        if bounds.onFull == .reject, !hasRoom(count: 1, bytes: profile.byteCount, bounds) {
+            // Only a receiver that is not required comes here without room.
+            account.drop(.queueFull)
+            return drops.count(.queueFull)
+        }
+        queue.append(profile, acknowledgement, now: now)
         while queue.byteCount > bounds.maxBytes || queue.count > bounds.maxProfiles {
             // What is open is never evicted, so the newcomer itself may be the oldest that waits.
             guard let oldest = queue.oldestWaiting else { return }
-            queue.remove(oldest)
-            drop(.queueFull)
+            drop(oldest, .queueFull)
+            drops.count(.queueFull)
         }
     }
 
-    private mutating func drop(_ reason: DropReason) {
+    private func hasRoom(count: Int, bytes: Int, _ bounds: QueueConfig) -> Bool {
+        queue.count + reserved.profiles + count <= bounds.maxProfiles && queue.byteCount + reserved.bytes + bytes <= bounds.maxBytes
+    }
+
+    /// Promises room, so that a request is accepted by all of its receivers or by none.
+    ///
+    /// A profile that no queue could ever hold needs no room: it is dropped when it comes.
+    mutating func reserve(_ profiles: [Profile], _ bounds: QueueConfig) -> Bool {
+        let sizes = profiles.map(\.byteCount)
+        let bytes = sizes.filter { $0 <= bounds.maxBytes }.reduce(0, +)
+        let fits = bytes == 0 || hasRoom(count: profiles.count, bytes: bytes, bounds)
+        // Held in any case, so that a release always has its reservation.
+        if fits { reserved = (reserved.profiles + profiles.count, reserved.bytes + sizes.reduce(0, +)) }
+        return fits
+    }
+
+    mutating func release(_ profiles: [Profile]) {
+        reserved.profiles -= profiles.count
+        reserved.bytes -= profiles.reduce(0) { $0 + $1.byteCount }
+    }
+
+    mutating func takeSettlements() -> [(Acknowledgement, Settlement)] {
+        if settlements.isEmpty { return [] }
+        defer { settlements = [] }
+        return settlements
+    }
+
+    /// Takes an entry out of the queue and notes what its sender is to be told.
+    private mutating func settle(_ handle: ReceiverQueue.Handle, _ settlement: Settlement) {
+        if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, settlement)) }
+        queue.remove(handle)
+    }
+
+    private mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0) {
+        settle(handle, .failed(status: status, isRetryable: reason != .rejected))
         account.drop(reason)
-        drops.count(reason)
     }
 
     /// Decides what the delivery thread does next.
     mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         queue.wake(now: now)
         dropOld(config.queue, now)
-        if phase == .ended { return .done(.end) }
+        if !settlements.isEmpty { return .done(.tell(takeSettlements())) }
+        if phase == .ended { return open.count == 0 ? .done(.end) : .again(.never) }
         if queue.hasReady, pace.allows(open: open.deliveryCount, now: now), open.deliveryCount < config.maxInFlight,
             let handle = queue.open()
         {
@@ -55,8 +100,8 @@ extension Receiver.State {
     private mutating func dropOld(_ bounds: QueueConfig, _ now: MonotonicTime) {
         guard let maxAge = bounds.maxAge else { return }
         while let oldest = queue.oldestWaiting, queue[oldest].acceptedAt + maxAge <= now {
-            queue.remove(oldest)
-            drop(.maxAge)
+            drop(oldest, .maxAge)
+            drops.count(.maxAge)
         }
     }
 
@@ -72,14 +117,13 @@ extension Receiver.State {
         let event: Event
         switch outcome.status {
         case .delivered:
-            queue.remove(handle)
+            settle(handle, .delivered)
             account.delivered += 1
             event = alive()
         case .rejected:
             let sequence = queue[handle].profile.sequence
-            queue.remove(handle)
+            drop(handle, .rejected, status: outcome.httpStatus)
             lastError = outcome.reason
-            account.drop(.rejected)
             _ = alive()
             event = .dropped(.rejected, sequence: sequence)
         case .retry, .aborted: event = retry(handle, outcome, config, now)
@@ -101,13 +145,11 @@ extension Receiver.State {
         account.retries += 1
         lastError = outcome.reason
         if phase == .ended {
-            queue.remove(handle)
-            account.drop(.shutdown)
+            drop(handle, .shutdown)
             return .nothing
         }
         if config.retry.isExhausted(attempts: entry.attempts) {
-            queue.remove(handle)
-            account.drop(.retriesExhausted)
+            drop(handle, .retriesExhausted, status: outcome.httpStatus)
             _ = sawRetry(of: entry, outcome, config.retry, now)
             return .dropped(.retriesExhausted, sequence: entry.profile.sequence)
         }
@@ -148,8 +190,7 @@ extension Receiver.State {
         phase = .ended
         var dropped = 0
         while let waiting = queue.oldestWaiting {
-            queue.remove(waiting)
-            account.drop(.shutdown)
+            drop(waiting, .shutdown)
             dropped += 1
         }
         return dropped + open.deliveryCount

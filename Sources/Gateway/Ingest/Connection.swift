@@ -38,7 +38,7 @@ final class Connection {
     private var hasBegun = false
     private var head = RequestHead()
     private var body: RequestBody?
-    private var answer: Admission.Answer?
+    private var reception: Reception?
     private var held = 0
     private var isPaused = false
     private var requestNumber: UInt32 = 0
@@ -140,7 +140,7 @@ final class Connection {
                 return input[end...]
             }
         } catch {
-            refuse(.error(error.status, error.message, closes: true))
+            refuse(.error(error.status, error.message))
             return nil
         }
     }
@@ -151,9 +151,9 @@ final class Connection {
         keepsAlive = head.keepsAlive && !table.isDraining
         switch listener.routes.admit(head) {
         case .refuse(let response): refuseBody(response)
-        case .receive(let limit, let answer):
-            self.answer = answer
-            beginBody(limit: limit) { .error(413, "the request body is larger than max_body_size, \(limit) bytes", closes: true) }
+        case .receive(let reception):
+            self.reception = reception
+            beginBody(reception)
             if case .body = phase, head.expectsContinue, !hasMore {
                 // RFC 9110 §10.1.1: the client holds its body back until it hears this.
                 output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
@@ -163,20 +163,17 @@ final class Connection {
         }
     }
 
-    private func beginBody(limit: Int, tooLarge: () -> Response) {
+    private func beginBody(_ reception: Reception) {
         do throws(RequestBody.Refusal) {
-            body = try RequestBody(head.framing, limit: limit)
+            body = try RequestBody(head.framing, limit: reception.limit)
             phase = .body
             if body?.isComplete == true { finishBody() }
-        } catch { refuse(tooLarge()) }
+        } catch { refuse(response(to: error)) }
     }
 
     /// Answers a request whose body nobody wants; a short body is read past first, so that the connection stays.
     private func refuseBody(_ response: Response) {
-        guard case .length(let length) = head.framing, length <= Self.discardLimit, !head.expectsContinue, !response.closes
-        else {
-            var response = response
-            if head.framing != .length(0) { response.closes = true }
+        guard case .length(let length) = head.framing, length <= Self.discardLimit, !head.expectsContinue else {
             return refuse(response)
         }
         phase = .discarding(response)
@@ -202,9 +199,14 @@ final class Connection {
 
     private func response(to refusal: RequestBody.Refusal) -> Response {
         switch refusal {
-        case .tooLarge: .error(413, "the request body is larger than max_body_size", closes: true)
-        case .malformed(let what): .error(400, "\(what) in the request body", closes: true)
-        case .noRoom: .error(503, "no memory for the request body", closes: true)
+        case .tooLarge:
+            if case .length(let size) = head.framing {
+                reception?.tooLarge(size) ?? .error(413, "the request body is too large")
+            } else {
+                reception?.tooLarge(nil) ?? .error(413, "the request body is too large")
+            }
+        case .malformed(let what): .error(400, "\(what) in the request body")
+        case .noRoom: .error(503, "no memory for the request body")
         }
     }
 
@@ -247,12 +249,12 @@ final class Connection {
 
     private func finishBody() {
         if case .discarding = phase { return finishDiscarding() }
-        guard let content = body.take()?.take(), let answer = answer.take() else { return }
+        guard let content = body.take()?.take(), let reception else { return }
         listener.counters.bytes.add(content.count)
         phase = .waiting
-        deadline = table.now + listener.http.writeTimeout
+        deadline = table.now + min(listener.http.writeTimeout, reception.timeLimit ?? listener.http.writeTimeout)
         let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
-        if let response = answer(content, reply) { respond(response) }
+        if let response = reception.answer(content, reply) { respond(response) }
     }
 
     private func finishDiscarding() {
@@ -271,16 +273,16 @@ final class Connection {
         if case .head = phase, !pending.isEmpty { consumePending() }
     }
 
-    /// Answers and closes.
+    /// Answers and closes, for what follows on the connection cannot be told.
     private func refuse(_ response: Response) {
         body = nil
-        answer = nil
+        keepsAlive = false
         respond(response)
     }
 
     private func respond(_ response: Response) {
         releaseHeld()
-        if response.closes { keepsAlive = false }
+        reception = nil
         listener.counters.answered(response.status)
         if response.status >= 400 {
             Log.debug(
@@ -335,7 +337,7 @@ final class Connection {
 
     /// Answers 503 to a connection beyond `conn_limit`.
     func refuseForLimit() {
-        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)", closes: true))
+        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)"))
     }
 
     func checkDeadline(_ now: MonotonicTime) {
@@ -343,10 +345,10 @@ final class Connection {
         switch phase {
         case .head where pending.isEmpty: close()
         case .body where isPaused:
-            refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use", closes: true))
+            refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
         case .head, .body, .discarding:
-            refuse(.error(408, "the request took longer than server_read_timeout", closes: true))
-        case .waiting: refuse(.error(504, "no outcome within server_write_timeout", closes: true))
+            refuse(.error(408, "the request took longer than server_read_timeout"))
+        case .waiting: reply(request: requestNumber, reception?.timedOut ?? .error(504, "no outcome in time"))
         case .writing, .lingering: close()
         }
     }
@@ -360,7 +362,7 @@ final class Connection {
 
     func refuseForShutdown() {
         switch phase {
-        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down", closes: true))
+        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
         default: break
         }
     }

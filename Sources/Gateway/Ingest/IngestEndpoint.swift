@@ -4,29 +4,30 @@ import PluginABI
 /// `POST /ingest`: one request is one profile, its body is the payload.
 struct IngestEndpoint: Sendable {
     let limits: Limits
-    let keepHeaders: [String]
-    let fanOut: FanOut
+    let intake: ProfileIntake
 
     func admit(_ head: RequestHead) -> Admission {
         do throws(InvalidRequest) {
             let content = try content(of: head)
-            return .receive(limit: limits.maxBodySize) { body, _ in
-                accept(content, body)
-                return .ok
-            }
+            return .receive(
+                Reception(
+                    limit: limits.maxBodySize,
+                    tooLarge: { _ in .error(413, "the request body is larger than max_body_size, \(limits.maxBodySize) bytes") },
+                    timedOut: .error(504, ProfileIntake.timedOut),
+                    answer: { body, reply in accept(content, body, reply) }))
         } catch { return .refuse(.error(400, error.message)) }
     }
 
-    private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer) {
+    private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer, _ reply: Reply) -> Response? {
         var content = content
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]
-        fanOut.submit([Profile(content, body: body)])
+        return intake.submit([Profile(content, body: body)], reply, success: .ok) { status, message in .error(status, message) }
     }
 
     /// Everything about the profile but its bytes.
     private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let query = QueryString(head[head.query])
-        var content = try ProfileContent(api: .ingest, head, keeping: keepHeaders)
+        var content = try ProfileContent(api: .ingest, head, keeping: intake.keepHeaders)
         content.labels = try labels(query)
         content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
         content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0

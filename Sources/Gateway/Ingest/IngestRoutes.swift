@@ -1,8 +1,10 @@
 /// The routes of a `receive_http` listener.
 struct IngestRoutes: Routes {
     let ingest: IngestEndpoint
+    let push: PushEndpoint
 
     func admit(_ head: RequestHead) -> Admission {
+        if head.equals(head.path, PushEndpoint.path) { return push.admit(head) }
         guard head.equals(head.path, "/ingest") || head.equals(head.path, "/pyroscope/ingest") else {
             return .refuse(.error(404, "no such path: \(quotedForPeople(String(decoding: head[head.path], as: UTF8.self)))"))
         }

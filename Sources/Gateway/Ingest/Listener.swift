@@ -7,18 +7,21 @@ final class Listener: Sendable {
     let http: HTTPConfig
     let routes: any Routes
     let bodies: BodyBudget
-    let counters = ListenerCounters()
+    let counters: ListenerCounters
     /// The port it got; differs from the configured one when that is 0.
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
     private let connections = Atomic<Int>(0)
 
     /// Starts listening; connections wait in the kernel until a loop accepts.
-    init(_ name: String, _ http: HTTPConfig, routes: any Routes, bodies: BodyBudget) throws(SystemError) {
+    init(
+        _ name: String, _ http: HTTPConfig, routes: any Routes, bodies: BodyBudget, counters: ListenerCounters
+    ) throws(SystemError) {
         self.name = name
         self.http = http
         self.routes = routes
         self.bodies = bodies
+        self.counters = counters
         let opened = try Socket.listen(address: http.address, port: http.port)
         port = Socket.port(of: opened)
         socket = Mutex(consume opened)

@@ -5,17 +5,15 @@ struct Response: Sendable {
     var status: Int
     var headers: [(name: String, value: String)] = []
     var body: [UInt8] = []
-    /// True when the connection must close after it, for what follows on it cannot be told.
-    var closes = false
 
     static let ok = Response(status: 200)
 
     /// An error as Pyroscope writes it: `{"code":"invalid_argument","message":"…"}`.
-    static func error(_ status: Int, _ message: String, closes: Bool = false) -> Response {
+    static func error(_ status: Int, _ message: String) -> Response {
         let body = "{\"code\":\"\(code(of: status))\",\"message\":\(JSONValue.quoted(message))}"
         var headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
         if status == 503 { headers.append(("Retry-After", "1")) }
-        return Response(status: status, headers: headers, body: Array(body.utf8), closes: closes)
+        return Response(status: status, headers: headers, body: Array(body.utf8))
     }
 
     static func text(_ status: Int, _ text: String, type: String = "text/plain; charset=utf-8") -> Response {

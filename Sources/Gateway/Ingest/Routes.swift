@@ -8,12 +8,22 @@ protocol Routes: Sendable {
 
 /// The decision on one request, made from its head alone.
 enum Admission {
-    /// Receive at most `limit` bytes of body, then answer.
-    case receive(limit: Int, answer: Answer)
+    case receive(Reception)
     case refuse(Response)
+}
 
+/// How a request's body is received and answered.
+struct Reception {
+    /// The most bytes the body may have.
+    let limit: Int
+    /// How long the answer may take, where the request says so; the listener's write timeout holds too.
+    var timeLimit: Duration?
+    /// What a larger body is answered, by its size where that is known.
+    let tooLarge: (Int?) -> Response
+    /// What is answered when a later answer does not come in time.
+    let timedOut: Response
     /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
-    typealias Answer = (consuming ByteBuffer, Reply) -> Response?
+    let answer: (consuming ByteBuffer, Reply) -> Response?
 }
 
 /// The way back to one request that is answered later; from any thread, and after its connection is gone too.

@@ -1,0 +1,36 @@
+# make run    a running gateway with the example config
+# make test   everything that is checked, on a machine with only the Swift toolchain
+.PHONY: run build test lint format fixtures clean
+
+run: build
+	@echo
+	@echo "Send it a profile from another terminal:"
+	@echo
+	@echo "  curl -i 'http://127.0.0.1:9999/ingest?name=myapp&format=pprof' --data-binary @$(CURDIR)/Tests/Fixtures/go-cpu.pprof"
+	@echo
+	@echo "It is archived under ./archive and shown below. Ctrl-C stops."
+	@echo
+	@.build/release/gateway run --config examples/gateway.json
+
+build:
+	@scripts/setup build
+	swift build -c release
+
+test:
+	@scripts/setup test
+	$(MAKE) --no-print-directory lint
+	swift build -c release
+	swift test
+
+lint:
+	swift format lint --strict --parallel --recursive Package.swift Sources Plugins Tests
+
+format:
+	swift format --in-place --parallel --recursive Package.swift Sources Plugins Tests
+
+# Makes the profiles in Tests/Fixtures again, with the tools that profile real programs.
+fixtures:
+	Tests/Fixtures/make-fixtures.sh
+
+clean:
+	rm -rf .build

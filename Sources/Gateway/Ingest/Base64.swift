@@ -1,0 +1,40 @@
+import Glibc
+import LinuxSystem
+
+/// base64 (RFC 4648), standard or URL-safe, padded or not.
+enum Base64 {
+    /// The code of the error that says the text is no base64.
+    static let invalid = EILSEQ
+
+    /// Decodes `text` to the end of `buffer`.
+    static func decode(_ text: Span<UInt8>, into buffer: inout ByteBuffer) throws(SystemError) {
+        var digits = text.count
+        while digits > 0, text.count - digits < 2, text[digits - 1] == UInt8(ascii: "=") { digits -= 1 }
+        // Padding, where there is any, fills the last group; one digit alone carries no byte.
+        guard digits % 4 != 1, digits == text.count || text.count % 4 == 0 else { throw SystemError("base64", code: invalid) }
+        try buffer.reserve(digits / 4 * 3 + 2)
+        var group: UInt32 = 0
+        var piece: InlineArray<3, UInt8> = [0, 0, 0]
+        for index in 0..<digits {
+            guard let value = value(of: text[index]) else { throw SystemError("base64", code: invalid) }
+            group = group << 6 | value
+            let place = index % 4
+            if place > 0 { piece[place - 1] = UInt8(truncatingIfNeeded: group >> UInt32(6 - 2 * place)) }
+            if place == 3 || index == digits - 1, place > 0 {
+                try unsafe buffer.append(piece.span.bytes.extracting(first: place))
+            }
+            if place == 3 { group = 0 }
+        }
+    }
+
+    private static func value(of digit: UInt8) -> UInt32? {
+        switch digit {
+        case 65...90: UInt32(digit) - 65
+        case 97...122: UInt32(digit) - 71
+        case 48...57: UInt32(digit) + 4
+        case UInt8(ascii: "+"), UInt8(ascii: "-"): 62
+        case UInt8(ascii: "/"), UInt8(ascii: "_"): 63
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,54 @@
+import ConfigJSON
+
+/// The error codes of the Connect protocol, with their HTTP statuses.
+enum ConnectCode: String, Sendable {
+    case canceled, unknown, `internal`, unavailable, unimplemented, unauthenticated, aborted
+    case invalidArgument = "invalid_argument"
+    case deadlineExceeded = "deadline_exceeded"
+    case notFound = "not_found"
+    case permissionDenied = "permission_denied"
+    case resourceExhausted = "resource_exhausted"
+
+    var httpStatus: Int {
+        switch self {
+        case .canceled: 499
+        case .unknown, .internal: 500
+        case .unavailable: 503
+        case .unimplemented: 501
+        case .unauthenticated: 401
+        case .aborted: 409
+        case .invalidArgument: 400
+        case .deadlineExceeded: 504
+        case .notFound: 404
+        case .permissionDenied: 403
+        case .resourceExhausted: 429
+        }
+    }
+
+    /// The code nearest to a destination's own status, so that a client that retries by code does what the status means.
+    init(destinationStatus status: Int) {
+        switch status {
+        case 401: self = .unauthenticated
+        case 403: self = .permissionDenied
+        case 404: self = .notFound
+        case 408, 504: self = .deadlineExceeded
+        case 409: self = .aborted
+        case 429: self = .resourceExhausted
+        case 499: self = .canceled
+        case 400..<500: self = .invalidArgument
+        case 501: self = .unimplemented
+        case 502, 503: self = .unavailable
+        default: self = .internal
+        }
+    }
+}
+
+extension Response {
+    /// An error as a Connect unary call answers it: JSON whatever the request's codec, never compressed.
+    static func connect(_ code: ConnectCode, _ message: String, headers: [(name: String, value: String)] = []) -> Response {
+        let body = "{\"code\":\"\(code.rawValue)\",\"message\":\(JSONValue.quoted(message))}"
+        var headers = [("Content-Type", "application/json")] + headers
+        if code == .unavailable { headers.append(("Retry-After", "1")) }
+        return Response(status: code.httpStatus, headers: headers, body: Array(body.utf8))
+    }
+}

@@ -1,0 +1,68 @@
+import CZlib
+import LinuxSystem
+
+/// gzip (RFC 1952), by zlib.
+enum Gzip {
+    enum Failure: Error, Equatable {
+        case malformed
+        /// The content is larger than the limit; how much larger is not found out, for that would mean inflating it.
+        case tooLarge
+        case noRoom
+    }
+
+    /// How much is inflated at a time, so that a bomb is seen after its first piece too many.
+    private static let step = 64 * 1024
+
+    /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
+    static func inflate(_ input: borrowing ByteBuffer, limit: Int) throws(Failure) -> ByteBuffer {
+        var output = ByteBuffer()
+        var stream = unsafe z_stream()
+        guard unsafe czlib_inflate_gzip_init(&stream) == Z_OK else { throw .noRoom }
+        defer { unsafe inflateEnd(&stream) }
+        unsafe stream.next_in = input.address?.assumingMemoryBound(to: Bytef.self)
+        unsafe stream.avail_in = uInt(input.count)
+        while true {
+            let result: Int32
+            do throws(SystemError) {
+                // One byte beyond the limit is room enough to see that there is one.
+                let room = max(1, min(step, limit - output.count + 1))
+                result = try unsafe output.append(room: room) { unsafe inflate(&stream, into: $0) }
+            } catch { throw .noRoom }
+            guard output.count <= limit else { throw .tooLarge }
+            switch result {
+            case Z_STREAM_END where unsafe stream.avail_in == 0: return output
+            case Z_STREAM_END: unsafe inflateReset(&stream)
+            case Z_OK: continue
+            default: throw .malformed
+            }
+        }
+    }
+
+    /// - Returns: how many bytes were written, and zlib's result.
+    private static func inflate(_ stream: inout z_stream, into room: UnsafeMutableRawBufferPointer) -> (Int, Int32) {
+        unsafe stream.next_out = room.baseAddress?.assumingMemoryBound(to: Bytef.self)
+        unsafe stream.avail_out = uInt(room.count)
+        let result = unsafe CZlib.inflate(&stream, Z_NO_FLUSH)
+        return (unsafe room.count - Int(stream.avail_out), result)
+    }
+
+    /// Deflates a short text, such as an answer's.
+    static func deflate(_ input: [UInt8]) -> [UInt8]? {
+        var stream = unsafe z_stream()
+        guard unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
+        defer { unsafe deflateEnd(&stream) }
+        var input = input
+        var output = [UInt8](repeating: 0, count: Int(unsafe deflateBound(&stream, uLong(input.count))) + 32)
+        let result = unsafe input.withUnsafeMutableBufferPointer { source in
+            unsafe output.withUnsafeMutableBufferPointer { target in
+                unsafe stream.next_in = source.baseAddress
+                unsafe stream.avail_in = uInt(source.count)
+                unsafe stream.next_out = target.baseAddress
+                unsafe stream.avail_out = uInt(target.count)
+                return unsafe CZlib.deflate(&stream, Z_FINISH)
+            }
+        }
+        guard result == Z_STREAM_END else { return nil }
+        return Array(output.prefix(unsafe Int(stream.total_out)))
+    }
+}

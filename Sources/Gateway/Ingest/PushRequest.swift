@@ -1,0 +1,42 @@
+/// A decoded `push.v1.PushRequest`: what each series says, and where its samples' bytes lie.
+struct PushRequest {
+    struct Series {
+        var labels = LabelSet()
+        var samples: [ProfileContent.Sample] = []
+    }
+
+    var series: [Series] = []
+
+    /// Bounds on what one request may make the gateway allocate beside its bytes; far beyond what an SDK sends.
+    static let maximumSeries = 16_384
+    static let maximumSamples = 65_536
+    static let maximumLabels = 256
+
+    /// Why a message is refused, as `invalid_argument`.
+    struct Malformed: Error, Equatable {
+        let reason: String
+        init(_ reason: String) { self.reason = reason }
+    }
+
+    private var sampleCount = 0
+
+    mutating func add(_ new: Series) throws(Malformed) {
+        guard series.count < Self.maximumSeries else { throw Malformed("more than \(Self.maximumSeries) series") }
+        sampleCount += new.samples.count
+        guard sampleCount <= Self.maximumSamples else { throw Malformed("more than \(Self.maximumSamples) samples") }
+        series.append(new)
+    }
+}
+
+extension PushRequest.Series {
+    mutating func add(label name: String, _ value: String) throws(PushRequest.Malformed) {
+        guard labels.labels.count < PushRequest.maximumLabels else {
+            throw PushRequest.Malformed("more than \(PushRequest.maximumLabels) labels in a series")
+        }
+        for text in [name, value] where text.utf8.contains(0) {
+            throw PushRequest.Malformed("label \(quotedForPeople(name)) contains a NUL character")
+        }
+        guard labels[name] == nil else { throw PushRequest.Malformed("duplicate label \(quotedForPeople(name))") }
+        labels[name] = value
+    }
+}
