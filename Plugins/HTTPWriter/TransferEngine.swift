@@ -8,6 +8,8 @@ import PluginKit
 @safe final class TransferEngine {
     /// The key of the wakeup; sockets have their own number.
     private static let wakeupKey = UInt64.max
+    /// How many idle connections stay open; more than any `max_in_flight` that makes sense.
+    private static let keptConnections = 1024
 
     private let config: WriterConfig
     private let endpoints: [Endpoint]
@@ -30,6 +32,8 @@ import PluginKit
         try poller.add(wakeup, .readable, key: Self.wakeupKey)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
+        // By default libcurl keeps four connections a request that is under way, so it closes most when a burst is over.
+        unsafe ccurl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, Self.keptConnections)
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_TIMERDATA, context)
         unsafe ccurl_multi_set_socket(multi) { _, socket, what, context, _ in
             if let context = unsafe context { unsafe TransferEngine.at(context).watch(socket, what) }

@@ -18,6 +18,8 @@ final class Receiver: Sendable {
         var lastError = ""
         /// When the call into the plugin began that has not returned.
         var callSince: MonotonicTime?
+        /// While the delivery thread sleeps: when it wakes by itself.
+        var sleepsUntil: MonotonicTime?
         var isOverdue = false
         var misbehaved = 0
         var phase = Phase.running
@@ -100,11 +102,11 @@ final class Receiver: Sendable {
 
     /// Changes the state, wakes who waits for that, and then tells senders what was settled.
     private func update<R>(_ body: (inout State) -> R) -> R {
-        let (result, settlements) = state.withLock { state in
+        let (result, settlements, hasWork) = state.withLock { state in
             let result = body(&state)
-            return (result, state.takeSettlements())
+            return (result, state.takeSettlements(), state.mustWake(config, now: .now))
         }
-        state.signal()
+        if hasWork { state.signal() }
         tell(settlements)
         return result
     }
@@ -130,10 +132,10 @@ final class Receiver: Sendable {
                 instance.deliver(profile, token: token, attempt: attempt, progress: progress)
             case .flush(let token): instance.flush(token: token)
             case .tell(let settlements): tell(settlements)
-            case .end: return instance.destroy()
+            case .end:
+                state.signal()
+                return instance.destroy()
             }
-            state.withLock { $0.callSince = nil }
-            state.signal()
         }
     }
 

@@ -66,13 +66,12 @@ extension Receiver.State {
 
     /// Decides what the delivery thread does next.
     mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
+        (callSince, sleepsUntil) = (nil, nil)
         queue.wake(now: now)
         dropOld(config.queue, now)
         if !settlements.isEmpty { return .done(.tell(takeSettlements())) }
         if phase == .ended { return open.count == 0 ? .done(.end) : .again(.never) }
-        if queue.hasReady, pace.allows(open: open.deliveryCount, now: now), open.deliveryCount < config.maxInFlight,
-            let handle = queue.open()
-        {
+        if mayDeliver(config, now), let handle = queue.open() {
             queue[handle].attempts += 1
             callSince = now
             let entry = queue[handle]
@@ -86,7 +85,20 @@ extension Receiver.State {
             callSince = now
             return .done(.flush(token: open.open(.flush, now: now)))
         }
-        return .again(nextEvent(config.queue))
+        let next = nextEvent(config.queue)
+        sleepsUntil = next
+        return .again(next)
+    }
+
+    private func mayDeliver(_ config: ReceiverConfig, _ now: MonotonicTime) -> Bool {
+        queue.hasReady && open.deliveryCount < config.maxInFlight && pace.allows(open: open.deliveryCount, now: now)
+    }
+
+    /// Whether the delivery thread sleeps and has something to do; waking it for nothing costs more than a delivery.
+    func mustWake(_ config: ReceiverConfig, now: MonotonicTime) -> Bool {
+        if phase != .running { return true }
+        guard let sleepsUntil else { return false }
+        return mayDeliver(config, now) || nextEvent(config.queue) < sleepsUntil
     }
 
     /// When something happens by time alone.

@@ -348,7 +348,7 @@ final class Connection {
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
-        case .waiting: reply(request: requestNumber, reception?.timedOut ?? .error(504, "no outcome in time"))
+        case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))
         case .writing, .lingering: close()
         }
     }

@@ -38,7 +38,7 @@ struct PushEndpoint: Sendable {
                     limit: limits.maxBodySize,
                     timeLimit: timeLimit,
                     tooLarge: { tooLarge($0, limits.maxBodySize) },
-                    timedOut: .connect(.deadlineExceeded, ProfileIntake.timedOut),
+                    timedOut: { .connect(.deadlineExceeded, ProfileIntake.timedOut) },
                     answer: { body, reply in answer(call, body, reply) }))
         } catch { return .refuse(error.response) }
     }

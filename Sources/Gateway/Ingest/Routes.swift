@@ -21,7 +21,7 @@ struct Reception {
     /// What a larger body is answered, by its size where that is known.
     let tooLarge: (Int?) -> Response
     /// What is answered when a later answer does not come in time.
-    let timedOut: Response
+    let timedOut: () -> Response
     /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
     let answer: (consuming ByteBuffer, Reply) -> Response?
 }
