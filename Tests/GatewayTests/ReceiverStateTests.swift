@@ -18,7 +18,7 @@ final class ReceiverStateTests {
     }
 
     private func accept(_ count: Int = 1, body: Int = 0, at now: MonotonicTime = .at(1)) throws {
-        for _ in 0..<count { state.accept(try .sample(body: body), config.queue, now) }
+        for _ in 0..<count { state.accept(try .sample(body: body), nil, config.queue, now) }
     }
 
     /// The delivery that is due now, or nil when there is none.

@@ -33,7 +33,6 @@ struct ResponseTests {
         let response = Response.error(status, "say \"no\"\r\n")
         #expect(String(decoding: response.body, as: UTF8.self) == #"{"code":"\#(code)","message":"say \"no\"\r\n"}"#)
         #expect(response.headers.map(\.name).prefix(2) == ["Content-Type", "X-Content-Type-Options"])
-        #expect(!response.closes)
     }
 
     @Test("503 says when to come back, and no other status does", arguments: [400, 408, 500, 503, 504])
