@@ -1,0 +1,74 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("What a receive_http listener admits")
+struct IngestRoutesTests {
+    private static let routes: IngestRoutes = {
+        let limits = Limits(maxBodySize: 77)
+        let intake = ProfileIntake(ack: .queued, keepHeaders: ["user-agent"], fanOut: FanOut(receivers: []), counters: ListenerCounters())
+        return IngestRoutes(ingest: IngestEndpoint(limits: limits, intake: intake), push: PushEndpoint(limits: limits, intake: intake))
+    }()
+
+    /// `77` when a body of at most 77 bytes is wanted, or the refusal's status and message.
+    private static func admit(_ requestLine: String, _ fields: String = "") throws -> String {
+        let input = Array("\(requestLine) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n".utf8)
+        guard case .head(let head, _) = try RequestParser.parse(input[...]) else { return "incomplete" }
+        switch routes.admit(head) {
+        case .receive(let reception): return "\(reception.limit)"
+        case .refuse(let response): return "\(response.status) \(String(decoding: response.body, as: UTF8.self))"
+        }
+    }
+
+    @Test(
+        "A profile with a proper name is wanted, on either path",
+        arguments: [
+            "/ingest?name=a", "/pyroscope/ingest?name=a", "/ingest?from=junk&until=junk&format=what&name=a", "/ingest?name=a%7Bb%3Dc%7D",
+            "/ingest?name=+a+", "/ingest?name=a&name=%zz", "/ingest?name=a&x=%zz", "/ingest?name=a{b=\u{fc}}",
+        ])
+    func admitted(target: String) throws {
+        #expect(try Self.admit("POST \(target)") == "77")
+    }
+
+    @Test(
+        "Another path is 404", arguments: ["/", "/ingest/", "/Ingest?name=a", "/ingest%20", "//ingest", "/metrics", "/pyroscope/ingest2"])
+    func unknownPath(target: String) throws {
+        #expect(try Self.admit("POST \(target)").hasPrefix(#"404 {"code":"not_found","message":"no such path: "#))
+    }
+
+    @Test("Another method is 405", arguments: ["GET", "HEAD", "PUT", "post"])
+    func otherMethod(method: String) throws {
+        #expect(try Self.admit("\(method) /ingest?name=a").hasPrefix("405 "))
+    }
+
+    @Test(
+        "A name that is none is 400 with the reason",
+        arguments: [
+            ("/ingest", "name: is required"),
+            ("/ingest?name", "name: service name is required"),
+            ("/ingest?name=", "name: service name is required"),
+            ("/ingest?name=%zz", #"name: \"%zz\" is no percent-encoding"#),
+            ("/ingest?name=%ff", "name: is not valid UTF-8"),
+            ("/ingest?name=a%00b", "name: contains a NUL character"),
+            ("/ingest?name=a{b=%00}", "name: contains a NUL character"),
+            ("/ingest?name=a{b-c=1}", #"name: invalid label name \"b-c\": \"-\" is not allowed"#),
+            ("/ingest?name=a{b=1,=2}", "name: label name is required"),
+            ("/ingest?name=a%1b", #"name: invalid service name \"a\\u001b\": only A-Z a-z 0-9 _ . / - are allowed"#),
+        ])
+    func badName(target: String, message: String) throws {
+        #expect(try Self.admit("POST \(target)") == #"400 {"code":"invalid_argument","message":"\#(message)"}"#)
+    }
+
+    @Test("A tenant has at most 150 bytes", arguments: [(0, true), (1, true), (149, true), (150, true), (151, false)])
+    func tenantLength(count: Int, isAdmitted: Bool) throws {
+        let answer = try Self.admit("POST /ingest?name=a", "X-Scope-OrgID: \(String(repeating: "t", count: count))\r\n")
+        #expect(answer == (isAdmitted ? "77" : #"400 {"code":"invalid_argument","message":"X-Scope-OrgID: is longer than 150 bytes"}"#))
+    }
+
+    @Test(
+        "A tenant is of the characters that Pyroscope takes",
+        arguments: [("aZ09!_.*'()-", true), ("a|b", false), ("a b", false), ("\u{fc}", false), ("a/b", false)])
+    func tenantCharacters(tenant: String, isAdmitted: Bool) throws {
+        #expect(try Self.admit("POST /ingest?name=a", "X-Scope-OrgID: \(tenant)\r\n").hasPrefix(isAdmitted ? "77" : "400 "))
+    }
+}

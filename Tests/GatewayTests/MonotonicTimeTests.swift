@@ -1,0 +1,33 @@
+import LinuxSystem
+import Testing
+
+@Suite("Monotonic time")
+struct MonotonicTimeTests {
+    @Test(
+        "Adding a span stops at never",
+        arguments: [
+            (0, Duration.seconds(1), 1_000_000_000), (5, .zero, 5), (1_000_000_000, .seconds(-1), 0), (.max, .nanoseconds(1), .max),
+            (1, .nanoseconds(Int64.max), .max), (0, .nanoseconds(Int64.max), .max), (1, .seconds(Int64.max), .max),
+        ] as [(Int64, Duration, Int64)])
+    func adding(start: Int64, span: Duration, end: Int64) {
+        #expect((MonotonicTime(nanoseconds: start) + span).nanoseconds == end)
+    }
+
+    @Test(
+        "A span in nanoseconds is held to what they can say",
+        arguments: [
+            (.zero, 0), (.milliseconds(1500), 1_500_000_000), (.milliseconds(-1500), -1_500_000_000), (.nanoseconds(Int64.max), .max),
+            (.nanoseconds(Int64.max) + .nanoseconds(1), .max), (.seconds(Int64.max), .max), (.seconds(-10_000_000_000), .min),
+        ] as [(Duration, Int64)])
+    func spans(span: Duration, nanoseconds: Int64) {
+        #expect(span.inNanoseconds == nanoseconds)
+    }
+
+    @Test("Times compare and subtract")
+    func comparing() {
+        let (early, late) = (MonotonicTime(nanoseconds: 5), MonotonicTime(nanoseconds: 8))
+        #expect(early < late && late < .never)
+        #expect(late.since(early) == .nanoseconds(3))
+        #expect(MonotonicTime.now <= MonotonicTime.now)
+    }
+}

@@ -1,0 +1,79 @@
+import LinuxSystem
+import PluginABI
+import Testing
+
+@testable import Gateway
+
+@Suite("Profiles, as plugins see them")
+struct ProfileTests {
+    private static func content(samples: [ProfileContent.Sample]) -> ProfileContent {
+        var content = ProfileContent(
+            api: .push, receivedAt: 1, from: 2, until: 3, tenant: "t", path: "/p", query: "q=1", format: .jfr, samples: samples)
+        content.labels["b"] = "ü"
+        content.labels["a"] = ""
+        content.headers = [Label(name: "user-agent", value: "x")]
+        (content.contentType, content.contentEncoding) = ("c/t", "gzip")
+        return content
+    }
+
+    private static func body(_ text: String) throws -> ByteBuffer {
+        var body = ByteBuffer()
+        try body.append(Array(text.utf8).span.bytes)
+        return body
+    }
+
+    @Test("Every text, table and sample is where the view says")
+    func view() throws {
+        let samples = [
+            ProfileContent.Sample(id: "one", range: 0..<5), ProfileContent.Sample(range: 5..<5), ProfileContent.Sample(range: 5..<10),
+        ]
+        let profile = Profile(Self.content(samples: samples), body: try Self.body("helloworld"))
+        let view = profile.view.pointee
+        #expect((view.size, view.sequence, view.api) == (MemoryLayout<gw_profile>.size, profile.sequence, .push))
+        #expect([view.received_ns, view.from_ns, view.until_ns] == [1, 2, 3])
+        let texts = [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding].map(\.text)
+        #expect(texts == ["t", "/p", "q=1", "jfr", "c/t", "gzip"])
+        #expect(
+            UnsafeBufferPointer(start: view.labels, count: view.label_count).map { "\($0.name.text)=\($0.value.text)" } == ["a=", "b=ü"])
+        #expect(
+            UnsafeBufferPointer(start: view.headers, count: view.header_count).map { "\($0.name.text)=\($0.value.text)" } == [
+                "user-agent=x"
+            ])
+        let seen = UnsafeBufferPointer(start: view.samples, count: view.sample_count).map { "\($0.id.text):\($0.bytes.text)" }
+        #expect(seen == ["one:hello", ":", ":world"])
+    }
+
+    @Test("A body without a byte is a sample without a byte")
+    func empty() throws {
+        let profile = try Profile.sample()
+        #expect(profile.view.pointee.sample_count == 1)
+        #expect(try #require(profile.view.pointee.samples).pointee.bytes.count == 0)
+    }
+
+    @Test("A byte of body costs a byte")
+    func cost() throws {
+        #expect(try Profile.sample(body: 1000).byteCount == Profile.emptyCost + 1000)
+    }
+
+    @Test("Sequences rise")
+    func sequence() throws {
+        let sequences = try (0..<10).map { _ in try Profile.sample().sequence }
+        #expect(zip(sequences, sequences.dropFirst()).allSatisfy(<))
+    }
+
+    @Test("The view leads back to its profile, which lives as long as somebody retains it")
+    func owner() throws {
+        weak var watched: Profile?
+        let view: UnsafePointer<gw_profile>
+        do {
+            let profile = try Profile.sample(body: 3)
+            (watched, view) = (profile, profile.view)
+            #expect(Profile.owner(of: view).takeUnretainedValue() === profile)
+            _ = Profile.owner(of: view).retain()
+        }
+        #expect(watched != nil)
+        #expect(view.pointee.samples?.pointee.bytes.text == "xxx")
+        Profile.owner(of: view).release()
+        #expect(watched == nil)
+    }
+}
