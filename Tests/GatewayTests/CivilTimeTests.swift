@@ -54,6 +54,11 @@ struct CivilTimeTests {
         #expect(time.httpDate == httpDate)
     }
 
+    @Test("The first moment that nanoseconds can say is one")
+    func firstMoment() async {
+        await #expect(processExitsWith: .success) { _ = CivilTime(unixNanoseconds: .min) }
+    }
+
     @Test("Numbers are padded with zeros and never cut", arguments: [(5, 2, "05"), (12, 2, "12"), (123, 2, "123"), (0, 4, "0000")])
     func pad(number: Int, width: Int, expected: String) {
         #expect(CivilTime.pad(number, width) == expected)

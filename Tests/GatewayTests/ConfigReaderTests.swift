@@ -274,6 +274,27 @@ struct ConfigReaderTests {
         #expect(Self.read(text).lines == ["g.json:\(line)"])
     }
 
+    @Test(
+        "One mistake is one line",
+        arguments: [
+            (#"{"receive_http": 5, "receivers": {"r": {"plugin": "P"}}}"#, "1:18: receive_http: must be an object, is a number"),
+            (#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": []}"#, "1:61: receivers: must be an object, is an array"),
+            (
+                #"{"receive_http": {"l": {"forward_to": "r"}}, "receivers": {"r": {"plugin": "P"}}}"#,
+                #"1:39: receive_http.l.forward_to: must be an array of strings, is "r""#
+            ),
+        ])
+    func oneMistake(text: String, line: String) {
+        let problems = Self.read(text).lines.filter { !$0.contains(": warning: ") && !$0.contains("no receiver is named") }
+        #expect(problems == ["g.json:\(line)"])
+    }
+
+    @Test("An empty name is no plugin")
+    func emptyPlugin() {
+        let file = Self.read(#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": {"r": {"plugin": ""}}}"#)
+        #expect(file.problems.map(\.path) == ["receivers.r.plugin"])
+    }
+
     @Test("All problems come at once, in the order of the text, warnings last")
     func everythingWrong() {
         let file = Self.read(

@@ -90,6 +90,15 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("open/l.so", to: file)) == "\(open) is writable by everybody")
     }
 
+    @Test("A link in the middle of a chain counts as the first one does")
+    func linkChain() throws {
+        let top = try TemporaryFolder()
+        let file = try top.file("a.so")
+        let open = try top.folder("open", mode: 0o777)
+        let middle = try top.link("open/m.so", to: file)
+        #expect(Self.complaint(try top.link("l.so", to: middle)) == "\(open) is writable by everybody")
+    }
+
     @Test("A file that is not there, or leads nowhere, cannot be read")
     func missing() throws {
         let top = try TemporaryFolder()

@@ -147,6 +147,11 @@ struct JSONParserTests {
         #expect(Self.read(Array(before.utf8) + bytes, .relaxed) == ["\(place): the text is not valid UTF-8"])
     }
 
+    @Test("A replacement character that somebody wrote is not where the text breaks")
+    func invalidAfterReplacement() {
+        #expect(Self.read(Array("\"\u{fffd}\n".utf8) + [0xFF], .relaxed) == ["2:1: the text is not valid UTF-8"])
+    }
+
     @Test("Values and members remember where they stood, in characters")
     func positions() throws {
         let problems = Problems()

@@ -20,6 +20,11 @@ struct LogTests {
         #expect(quotedForPeople(String(repeating: "x", count: count)) == "\"\(shown)\"")
     }
 
+    @Test("A text is cut however few characters its bytes make")
+    func combined() {
+        #expect(quotedForPeople("a" + String(repeating: "\u{301}", count: 5000)).utf8.count < 2000)
+    }
+
     @Test("Levels rise from debug to error")
     func levels() {
         #expect(Log.Level.allCases.sorted() == [.debug, .info, .warning, .error])

@@ -98,6 +98,15 @@ final class PaceTests {
         #expect(windows == [1, 2, 4, 8, 10, 10])
     }
 
+    @Test("What a destination asked for before it recovered does not hold the probes of its next failing")
+    func staleProbeTime() {
+        fail()
+        _ = retry(6, notBefore: .at(5000))
+        _ = live()
+        fail()
+        #expect(pace.nextProbe == .at(101))
+    }
+
     @Test("A receiver that fails again while it recovers needs five profiles again")
     func again() {
         fail()

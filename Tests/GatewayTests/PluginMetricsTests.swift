@@ -25,6 +25,19 @@ struct PluginMetricsTests {
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.gauge, "a", [("x", "2")]) }
     }
 
+    @Test("One name is of one kind, with the same labels too")
+    func otherKindSameLabels() throws {
+        _ = try declare(.counter, "a", [("x", "1")])
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.gauge, "a", [("x", "1")]) }
+    }
+
+    @Test("A label that the gateway adds itself, or one twice, would spoil the whole page and is refused")
+    func doubledLabel() {
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [("receiver", "other")]) }
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.seconds, "b", [("le", "1")]) }
+        #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "c", [("x", "1"), ("x", "2")]) }
+    }
+
     @Test("The limit holds, and what was declared before it still answers")
     func limit() throws {
         for number in 1...PluginMetrics.limit { #expect(try declare(.counter, "m\(number)") == UInt32(number)) }

@@ -94,6 +94,11 @@ struct RequestBodyTests {
         }
     }
 
+    @Test("Only an extension may follow a chunk's size", arguments: ["5 5\r\nhello", "5 x\r\nhello", "5\t0;a\r\nhello"])
+    func junkAfterSize(input: String) {
+        #expect(Self.outcome(input).hasPrefix("malformed"))
+    }
+
     // MARK: Limits
 
     @Test("A fixed body above the limit is refused before it comes", arguments: [(4, true), (5, true), (6, false), (Int.max, false)])

@@ -249,6 +249,12 @@ struct RequestParserTests {
         #expect(Self.outcome(Array(Self.post().utf8) + [UInt8](repeating: 120, count: 100_000)) == "length 0, keeps")
     }
 
+    @Test("Empty lines before the request count for the head's limit")
+    func endlessEmptyLines() {
+        let lines = [[UInt8]](repeating: [13, 10], count: RequestParser.maximumHead / 2 + 1).flatMap { $0 }
+        #expect(["400", "431"].contains(Self.outcome(lines)))
+    }
+
     @Test("A head has a limited number of fields", arguments: [(-1, "length 0, keeps"), (0, "length 0, keeps"), (1, "431")])
     func manyFields(excess: Int, expected: String) {
         let lines = ["Host: a"] + (1..<(RequestParser.maximumFields + excess)).map { "X\($0): y" }

@@ -62,6 +62,25 @@ struct SenderTimeTests {
         #expect(SenderTime.parse(String(repeating: "9", count: 40), now: Self.now) == Self.now)
     }
 
+    @Test("The first and the last date that nanoseconds can say are read")
+    func extremeDates() {
+        #expect(SenderTime.parse("16770922", now: Self.now) == -106_751 * 86_400 * Self.second)
+        #expect(SenderTime.parse("22620411", now: Self.now) == 106_751 * 86_400 * Self.second)
+    }
+
+    @Test("A date beyond what nanoseconds can say does not end the process")
+    func datesOutOfRange() async {
+        await #expect(processExitsWith: .success) { _ = SenderTime.parse("00010101", now: 0) }
+        await #expect(processExitsWith: .success) { _ = SenderTime.parse("16770921", now: 0) }
+        await #expect(processExitsWith: .success) { _ = SenderTime.parse("22620412", now: 0) }
+        await #expect(processExitsWith: .success) { _ = SenderTime.parse("99991231", now: 0) }
+    }
+
+    @Test("An offset beyond the last moment is held to it", arguments: ["now+9223372036s", "+290y", "+106751d"])
+    func offsetOutOfRange(text: String) {
+        #expect(SenderTime.parse(text, now: Self.now) == .max)
+    }
+
     @Test("Garbage gives a time and no crash")
     func garbage() {
         var random = SeededRandom()
