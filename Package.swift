@@ -14,14 +14,14 @@ let settings: [SwiftSetting] = [
 let testSettings: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
 
 /// A receiver plugin: a shared object whose only exported symbol is its entry.
-func plugin(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
+func plugin(_ name: String, _ dependencies: [Target.Dependency] = [], links: [LinkerSetting] = []) -> Target {
     .target(
         name: name,
         dependencies: ["PluginKit", "PluginABI"] + dependencies,
         path: "Plugins/\(name)",
-        exclude: exclude + ["README.md"],
+        exclude: ["README.md"],
         swiftSettings: settings,
-        linkerSettings: [
+        linkerSettings: links + [
             .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"])
         ])
 }
@@ -40,22 +40,23 @@ let package = Package(
         .target(
             name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
+        .target(name: "PushWire", dependencies: ["LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
         .target(name: "ConfigJSON", path: "Sources/ConfigJSON", swiftSettings: settings),
         .target(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
         .executableTarget(
-            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib"], path: "Sources/Gateway",
+            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "PushWire"],
+            path: "Sources/Gateway",
             swiftSettings: settings),
 
+        // zlib, libcurl and OpenSSL, as Debian has them.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        // Not linked by the module: the gateway opens libcurl only to send, and a plugin links it.
+        .systemLibrary(name: "CCurl", path: "Sources/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(
-            name: "CCurl", path: "Plugins/HTTPWriter/CCurl", pkgConfig: "libcurl",
-            providers: [.apt(["libcurl4-openssl-dev"])]),
-        .systemLibrary(
-            name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto",
-            providers: [.apt(["libssl-dev"])]),
-        plugin("HTTPWriter", ["CCurl", "LinuxSystem"], exclude: ["CCurl"]),
+            name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        plugin("HTTPWriter", ["CCurl", "LinuxSystem", "PushWire"], links: [.linkedLibrary("curl")]),
         plugin("FileSink", ["COpenSSL", "LinuxSystem"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 

@@ -1,6 +1,7 @@
 import LinuxSystem
 import PluginABI
 import PluginKit
+import PushWire
 
 /// One profile as a request to a destination: the path and query, the headers, and the body as it was received.
 struct UpstreamRequest {
@@ -41,8 +42,24 @@ struct UpstreamRequest {
         target = "/push.v1.PusherService/Push"
         headers = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
         do throws(SystemError) {
-            message = try PushMessage(PushMessage.labels(of: profile, external: external), profile)
+            let samples = (0..<profile.sampleCount).map { index in
+                let sample = profile.sample(index)
+                return unsafe PushMessage.Sample(id: sample.id, bytes: sample.bytes)
+            }
+            message = try PushMessage(labels: Self.pushLabels(profile, external), samples: samples)
         } catch { throw Refusal(reason: "\(error)") }
+    }
+
+    /// What a Pyroscope server may be sent: Alloy's choice drops reserved labels but the profile's name and whether its
+    /// values are deltas; external labels win.
+    private static func pushLabels(
+        _ profile: Profile, _ external: [(name: String, value: String)]
+    ) -> [(name: String, value: String)] {
+        let kept = profile.labels.filter { label in
+            (!label.name.hasPrefix("__") || label.name == "__name__" || label.name == "__delta__")
+                && !external.contains { $0.name == label.name }
+        }
+        return (kept + external).sorted { $0.name < $1.name }
     }
 
     /// The bytes to send, valid as long as this request and its profile are.

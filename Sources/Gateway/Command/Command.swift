@@ -18,6 +18,8 @@ enum Command {
             switch word {
             case "run": return try RunCommand.run(rest)
             case "check": return try CheckCommand.run(rest)
+            case "send": return try SendCommand.run(rest)
+            case "plugins": return try PluginsCommand.run(rest)
             case "version", "--version": return try VersionCommand.run(rest)
             case "help", "--help", "-h": return try HelpCommand.run(rest)
             default: throw UsageError("no command \(quotedForPeople(word)); gateway help lists them")

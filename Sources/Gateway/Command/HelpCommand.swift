@@ -7,6 +7,8 @@ enum HelpCommand {
 
           run      serve until SIGTERM
           check    find every mistake in a config without running it
+          send     post profiles to a server as an SDK would
+          plugins  show which plugins would be loaded, and from where
           version  print the version
           help     explain a command: gateway help COMMAND
         """
@@ -24,6 +26,21 @@ enum HelpCommand {
 
         Reads FILE (./gateway.json) as run would, plugins included, and prints every problem, one a line:
         file:line:column: path: what is wrong. Exit 0 when run would start, 1 when not.
+        """,
+        "send": """
+        usage: gateway send FILE... --to URL --name NAME [--push] [--format FORMAT] [--tenant ID]
+                            [--header "Name: value"] [--from TIME] [--until TIME]
+
+        Posts each FILE to URL/ingest, or with --push to the Push API, and prints the answer, a line a file.
+        NAME is an application with labels: 'app{env=prod}'. FORMAT is pprof, jfr, folded, lines, speedscope, trie or
+        tree, and is guessed when not given. TIME is what /ingest takes: Unix seconds, now-1h.
+        Exit 0 when every answer was 200, else 1.
+        """,
+        "plugins": """
+        usage: gateway plugins [--config FILE] [--json]
+
+        Shows each plugin that FILE (./gateway.json) names: its name, version, file, SHA-256 and receivers.
+        Exit 0 when all can be loaded, else 1.
         """,
         "version": "usage: gateway version\n\nPrints the version.",
         "help": "usage: gateway help [COMMAND]\n\nExplains COMMAND, or lists all.",

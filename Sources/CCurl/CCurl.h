@@ -18,4 +18,13 @@ static inline CURLMcode ccurl_multi_set_pointer(CURLM *multi, CURLMoption option
 static inline CURLMcode ccurl_multi_set_socket(CURLM *multi, curl_socket_callback value) { return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, value); }
 static inline CURLMcode ccurl_multi_set_timer(CURLM *multi, curl_multi_timer_callback value) { return curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, value); }
 
+// The same for a program that opens libcurl itself: `function` is curl_easy_setopt or curl_easy_getinfo as dlsym gave it.
+typedef CURLcode (*ccurl_setopt)(CURL *, CURLoption, ...);
+typedef CURLcode (*ccurl_getinfo)(CURL *, CURLINFO, ...);
+static inline CURLcode ccurl_call_set_long(void *function, CURL *handle, CURLoption option, long value) { return ((ccurl_setopt)function)(handle, option, value); }
+static inline CURLcode ccurl_call_set_text(void *function, CURL *handle, CURLoption option, const char *value) { return ((ccurl_setopt)function)(handle, option, value); }
+static inline CURLcode ccurl_call_set_pointer(void *function, CURL *handle, CURLoption option, const void *value) { return ((ccurl_setopt)function)(handle, option, value); }
+static inline CURLcode ccurl_call_set_write(void *function, CURL *handle, curl_write_callback value) { return ((ccurl_setopt)function)(handle, CURLOPT_WRITEFUNCTION, value); }
+static inline CURLcode ccurl_call_get_long(void *function, CURL *handle, CURLINFO info, long *value) { return ((ccurl_getinfo)function)(handle, info, value); }
+
 static inline CURLcode ccurl_message_result(const CURLMsg *message) { return message->data.result; }

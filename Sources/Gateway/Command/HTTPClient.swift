@@ -1,0 +1,78 @@
+import CCurl
+import LinuxSystem
+
+/// Sends one request after another, for the commands that talk to a server; libcurl, opened when it is first needed.
+@safe final class HTTPClient {
+    /// What came back.
+    struct Answer {
+        let status: Int
+        let body: [UInt8]
+    }
+
+    /// Why there is no answer.
+    struct Failure: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    private typealias Init = @convention(c) () -> UnsafeMutableRawPointer?
+    private typealias Perform = @convention(c) (UnsafeMutableRawPointer) -> CURLcode
+    private typealias Explain = @convention(c) (CURLcode) -> UnsafePointer<CChar>?
+    private typealias Append = @convention(c) (UnsafeMutablePointer<curl_slist>?, UnsafePointer<CChar>) -> UnsafeMutablePointer<curl_slist>?
+    private typealias FreeList = @convention(c) (UnsafeMutablePointer<curl_slist>?) -> Void
+
+    private let setOption: UnsafeMutableRawPointer
+    private let getInfo: UnsafeMutableRawPointer
+    private let perform: Perform
+    private let explain: Explain
+    private let append: Append
+    private let freeList: FreeList
+    private let handle: UnsafeMutableRawPointer
+    private var received: [UInt8] = []
+
+    init() throws(DynamicLibrary.Missing) {
+        let curl = try DynamicLibrary("libcurl.so.4")
+        unsafe setOption = try curl.function("curl_easy_setopt")
+        unsafe getInfo = try curl.function("curl_easy_getinfo")
+        unsafe perform = unsafe unsafeBitCast(try curl.function("curl_easy_perform"), to: Perform.self)
+        unsafe explain = unsafe unsafeBitCast(try curl.function("curl_easy_strerror"), to: Explain.self)
+        unsafe append = unsafe unsafeBitCast(try curl.function("curl_slist_append"), to: Append.self)
+        unsafe freeList = unsafe unsafeBitCast(try curl.function("curl_slist_free_all"), to: FreeList.self)
+        let start = unsafe unsafeBitCast(try curl.function("curl_easy_init"), to: Init.self)
+        guard let handle = unsafe start() else { throw DynamicLibrary.Missing(description: "libcurl has no memory") }
+        unsafe self.handle = unsafe handle
+        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROTOCOLS_STR, "http,https")
+        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_USERAGENT, "profile-gateway/\(Gateway.version)")
+        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_CONNECTTIMEOUT_MS, 10_000)
+        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_TIMEOUT_MS, 60_000)
+        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_call_set_write(setOption, handle) { bytes, size, count, client in
+            guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
+            let part = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            unsafe Unmanaged<HTTPClient>.fromOpaque(client).takeUnretainedValue().received.append(contentsOf: part)
+            return size * count
+        }
+    }
+
+    /// Posts a body and waits for the answer.
+    func post(_ url: String, headers: [(name: String, value: String)], body: [UInt8]) throws(Failure) -> Answer {
+        received = []
+        var list: UnsafeMutablePointer<curl_slist>?
+        for header in [(name: "Expect", value: "")] + headers {
+            unsafe list = unsafe append(list, header.value.isEmpty ? "\(header.name):" : "\(header.name): \(header.value)")
+        }
+        defer { unsafe freeList(list) }
+        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_URL, url)
+        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HTTPHEADER, list)
+        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_POSTFIELDSIZE, body.count)
+        let result = unsafe body.withUnsafeBytes { bytes in
+            unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_POSTFIELDS, bytes.baseAddress ?? UnsafeRawPointer(handle))
+            return unsafe perform(handle)
+        }
+        guard result == CURLE_OK else {
+            throw Failure(description: unsafe explain(result).map { unsafe String(cString: $0) } ?? "libcurl error \(result.rawValue)")
+        }
+        var status = 0
+        unsafe ccurl_call_get_long(getInfo, handle, CURLINFO_RESPONSE_CODE, &status)
+        return Answer(status: status, body: received)
+    }
+}

@@ -1,0 +1,94 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+
+/// `gateway plugins`: what would be loaded, and from where.
+enum PluginsCommand {
+    /// One plugin that a config names: its file, or why it cannot be loaded.
+    private struct Entry {
+        let plugin: String
+        let receivers: [String]
+        let library: Result<PluginLibrary, PluginLibrary.LoadError>
+    }
+
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: ["--config"], flags: ["--json"])
+        try arguments.refuseWords()
+        let file = ConfigFile.read(arguments.value("--config") ?? CheckCommand.defaultConfig)
+        guard file.problems.isEmpty else {
+            for line in file.lines { printError(line) }
+            return 1
+        }
+        let entries = entries(file.config)
+        do throws(DynamicLibrary.Missing) {
+            let digest = try FileDigest()
+            let lines = entries.map { arguments.has("--json") ? json($0, digest) : text($0, digest) }
+            print(arguments.has("--json") ? "[\(lines.joined(separator: ",\n "))]" : lines.joined(separator: "\n"))
+        } catch {
+            printError("gateway: \(error)")
+            return 1
+        }
+        return entries.contains { if case .failure = $0.library { true } else { false } } ? 1 : 0
+    }
+
+    private static func entries(_ config: Config) -> [Entry] {
+        var names: [String] = []
+        for receiver in config.receivers where !names.contains(receiver.plugin) { names.append(receiver.plugin) }
+        return names.map { name in
+            let receivers = config.receivers.filter { $0.plugin == name }.map(\.name)
+            do throws(PluginLibrary.LoadError) {
+                let library = try PluginLibrary.load(name, from: config.pluginFolders)
+                return Entry(plugin: name, receivers: receivers, library: .success(library))
+            } catch { return Entry(plugin: name, receivers: receivers, library: .failure(error)) }
+        }
+    }
+
+    private static func text(_ entry: Entry, _ digest: FileDigest) -> String {
+        switch entry.library {
+        case .success(let library):
+            "\(entry.plugin)  \(library.name) \(library.version)  \(library.path)  sha256:\(digest.sha256(library.path))  for \(entry.receivers.joined(separator: ", "))"
+        case .failure(let error): "\(entry.plugin)  cannot be loaded: \(error)"
+        }
+    }
+
+    private static func json(_ entry: Entry, _ digest: FileDigest) -> String {
+        let receivers = entry.receivers.map(JSONValue.quoted).joined(separator: ",")
+        let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin)),\"receivers\":[\(receivers)]"
+        switch entry.library {
+        case .success(let library):
+            return """
+                \(head),"name":\(JSONValue.quoted(library.name)),"version":\(JSONValue.quoted(library.version)),\
+                "path":\(JSONValue.quoted(library.path)),"sha256":"\(digest.sha256(library.path))"}
+                """
+        case .failure(let error): return "\(head),\"error\":\(JSONValue.quoted("\(error)"))}"
+        }
+    }
+}
+
+/// SHA-256 of files, by OpenSSL, which is opened when it is needed.
+@safe private struct FileDigest {
+    private typealias Digest =
+        @convention(c) (
+            UnsafeRawPointer?, Int, UnsafeMutablePointer<UInt8>, UnsafeMutablePointer<UInt32>?, OpaquePointer?, OpaquePointer?
+        ) -> Int32
+    private typealias Algorithm = @convention(c) () -> OpaquePointer?
+
+    private let digest: Digest
+    private let algorithm: OpaquePointer?
+
+    init() throws(DynamicLibrary.Missing) {
+        let crypto = try DynamicLibrary("libcrypto.so.3")
+        unsafe digest = unsafe unsafeBitCast(try crypto.function("EVP_Digest"), to: Digest.self)
+        unsafe algorithm = unsafe unsafeBitCast(try crypto.function("EVP_sha256"), to: Algorithm.self)()
+    }
+
+    /// The digest in lower-case hexadecimal, or why there is none.
+    func sha256(_ path: String) -> String {
+        do throws(SystemError) {
+            let bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30)
+            var result = [UInt8](repeating: 0, count: 32)
+            _ = unsafe bytes.withUnsafeBytes { unsafe digest($0.baseAddress, $0.count, &result, nil, algorithm, nil) }
+            return result.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        } catch { return "\(error)" }
+    }
+}

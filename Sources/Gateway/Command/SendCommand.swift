@@ -1,0 +1,142 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+import PushWire
+
+/// `gateway send`: posts files to a server as an SDK would.
+enum SendCommand {
+    /// What every request of one call has in common.
+    fileprivate struct Options {
+        let server: String
+        let name: String
+        let labels: LabelSet
+        let isPush: Bool
+        let format: String?
+        let from: String
+        let until: String
+        let headers: [(name: String, value: String)]
+    }
+
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(
+            words, options: ["--to", "--name", "--format", "--tenant", "--header", "--from", "--until"], flags: ["--push"])
+        guard !arguments.words.isEmpty else { throw UsageError("send needs at least one file") }
+        let options = try Options(arguments)
+        do throws(DynamicLibrary.Missing) {
+            return send(arguments.words, options, try HTTPClient())
+        } catch {
+            printError("gateway: \(error)")
+            return 1
+        }
+    }
+
+    private static func send(_ files: [String], _ options: Options, _ client: HTTPClient) -> Int32 {
+        var progress = ProgressLine(total: files.count)
+        var failures = 0
+        for file in files {
+            let (line, isDelivered) = send(file, options, client)
+            if !isDelivered { failures += 1 }
+            progress.clear()
+            print("\(file): \(line)")
+            progress.step(failures: failures)
+        }
+        progress.clear()
+        return failures == 0 ? 0 : 1
+    }
+
+    /// - Returns: what to print about one file, and whether it was answered 200.
+    private static func send(_ file: String, _ options: Options, _ client: HTTPClient) -> (String, Bool) {
+        do {
+            let bytes = try FileDescriptor.open(file, O_RDONLY).readAll(limit: 1 << 31)
+            let answer = options.isPush ? try push(bytes, options, client) : try ingest(bytes, file, options, client)
+            let text = String(decoding: answer.body.prefix(4096), as: UTF8.self)
+            let printable = text.isEmpty ? "" : " " + JSONValue.quoted(text).dropFirst().dropLast().replacing("\\\"", with: "\"")
+            return ("\(answer.status) \(Response.reason(answer.status))\(printable)", answer.status == 200)
+        } catch { return ("\(error)", false) }
+    }
+
+    private static func ingest(
+        _ bytes: [UInt8], _ file: String, _ options: Options, _ client: HTTPClient
+    ) throws -> HTTPClient.Answer {
+        let format = options.format ?? guessFormat(bytes, file)
+        let parameters = [
+            ("name", options.name), ("from", options.from), ("until", options.until), ("format", format), ("spyName", "gateway"),
+        ]
+        let query = parameters.map { "\($0)=\(percentEncoded($1))" }.joined(separator: "&")
+        let type = [(name: "Content-Type", value: "application/octet-stream")]
+        return try client.post("\(options.server)/ingest?\(query)", headers: type + options.headers, body: bytes)
+    }
+
+    private static func push(_ bytes: [UInt8], _ options: Options, _ client: HTTPClient) throws -> HTTPClient.Answer {
+        let message = try unsafe bytes.withUnsafeBytes { sample in
+            let sample = unsafe PushMessage.Sample(id: randomID(), bytes: sample)
+            return try PushMessage(labels: options.labels.labels.map { ($0.name, $0.value) }, samples: [sample])
+        }
+        let plain = message.bytes.withBytes { span in (0..<span.count).map { span[$0] } }
+        var headers = [(name: "Content-Type", value: "application/proto")]
+        let compressed = Gzip.deflate(plain)
+        if compressed != nil { headers.append(("Content-Encoding", "gzip")) }
+        return try client.post(options.server + PushEndpoint.path, headers: headers + options.headers, body: compressed ?? plain)
+    }
+
+    /// A version 4 UUID (RFC 9562), as SDKs name their samples.
+    private static func randomID() -> String {
+        let high = UInt64.random(in: 0...(.max)) & ~0xF000 | 0x4000
+        let low = UInt64.random(in: 0...(.max)) & ~(3 << 62) | 2 << 62
+        let digits = [high, low].map { String(repeating: "0", count: 16 - String($0, radix: 16).count) + String($0, radix: 16) }.joined()
+        let cuts = [0, 8, 12, 16, 20, 32].map { digits.index(digits.startIndex, offsetBy: $0) }
+        return zip(cuts, cuts.dropFirst()).map { String(digits[$0..<$1]) }.joined(separator: "-")
+    }
+
+    /// The format of a file that nobody named one for.
+    private static func guessFormat(_ bytes: [UInt8], _ file: String) -> String {
+        if bytes.starts(with: "FLR\0".utf8) { return "jfr" }
+        if bytes.starts(with: [0x1F, 0x8B]) { return "pprof" }
+        let name = file.lowercased()
+        for (ending, format) in [(".jfr", "jfr"), (".folded", "folded"), (".lines", "lines"), (".json", "speedscope")]
+        where name.hasSuffix(ending) {
+            return format
+        }
+        return "pprof"
+    }
+
+    static func percentEncoded(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            if (48...57 ~= byte) || (65...90 ~= byte & 0xDF) || "-._~".utf8.contains(byte) {
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                result += (byte < 16 ? "%0" : "%") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return result
+    }
+}
+
+extension SendCommand.Options {
+    fileprivate init(_ arguments: Arguments) throws(UsageError) {
+        guard var server = arguments.value("--to") else { throw UsageError("send needs --to URL") }
+        guard let name = arguments.value("--name") else { throw UsageError("send needs --name NAME, such as app{env=prod}") }
+        while server.hasSuffix("/") { server.removeLast() }
+        var labels: LabelSet
+        do throws(LabelSet.ParseError) {
+            labels = try LabelSet(parsing: name)
+        } catch { throw UsageError("--name: \(error)") }
+        // On Push an SDK names the kind of profile where /ingest names the application.
+        if labels["service_name"] == nil { labels["service_name"] = labels[LabelSet.appName] }
+        labels[LabelSet.appName] = "process_cpu"
+        let now = MonotonicTime.unixNanoseconds
+        var headers: [(name: String, value: String)] = []
+        for header in arguments.values("--header") {
+            guard let colon = header.firstIndex(of: ":") else {
+                throw UsageError("--header needs \"Name: value\", is \(quotedForPeople(header))")
+            }
+            headers.append((String(header[..<colon]), String(header[header.index(after: colon)...].drop { $0 == " " })))
+        }
+        if let tenant = arguments.value("--tenant") { headers.append(("X-Scope-OrgID", tenant)) }
+        self.init(
+            server: server, name: name, labels: labels, isPush: arguments.has("--push"), format: arguments.value("--format"),
+            from: arguments.value("--from") ?? String(now / 1_000_000_000 - 10),
+            until: arguments.value("--until") ?? String(now / 1_000_000_000), headers: headers)
+    }
+}

@@ -1,0 +1,26 @@
+import Glibc
+
+/// A system library that a command opens when it needs it, so that the server does not carry it in memory.
+@safe public struct DynamicLibrary {
+    private let handle: UnsafeMutableRawPointer
+
+    /// What could not be found, in the loader's words.
+    public struct Missing: Error, CustomStringConvertible {
+        public let description: String
+        public init(description: String) { self.description = description }
+    }
+
+    /// Opens a library by its versioned name: `libcurl.so.4`.
+    public init(_ name: String) throws(Missing) {
+        guard let handle = unsafe dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
+            throw Missing(description: unsafe dlerror().map { unsafe String(cString: $0) } ?? "cannot open \(name)")
+        }
+        unsafe self.handle = unsafe handle
+    }
+
+    /// The address of a function; valid until the process ends, for the library is not closed.
+    public func function(_ name: String) throws(Missing) -> UnsafeMutableRawPointer {
+        guard let address = unsafe dlsym(handle, name) else { throw Missing(description: "no function \(name)") }
+        return unsafe address
+    }
+}
