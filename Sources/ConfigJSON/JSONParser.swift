@@ -28,10 +28,13 @@ public struct JSONParser {
     ///
     /// Duplicate members are problems too, but the first of them stays and reading goes on.
     public static func parse(_ bytes: [UInt8], dialect: Dialect, problems: Problems) -> JSONValue? {
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            let valid = String(decoding: bytes, as: UTF8.self).unicodeScalars.prefix { $0 != "\u{fffd}" }
+        let text: String
+        do throws(UTF8.ValidationError) {
+            text = String(copying: try UTF8Span(validating: bytes.span))
+        } catch {
+            let valid = String(decoding: bytes[..<error.byteOffsets.lowerBound], as: UTF8.self).unicodeScalars
             let lines = valid.split(separator: "\n", omittingEmptySubsequences: false)
-            let place = TextPosition(line: max(lines.count, 1), column: (lines.last?.count ?? 0) + 1)
+            let place = TextPosition(line: lines.count, column: (lines.last?.count ?? 0) + 1)
             problems.add("", "the text is not valid UTF-8", at: place)
             return nil
         }

@@ -45,10 +45,10 @@ public struct CivilTime: Sendable, Equatable {
     public let weekday: Int
 
     public init(unixNanoseconds: Int64) {
-        let seconds = Int(unixNanoseconds.floorDivided(by: 1_000_000_000))
-        nanosecond = Int(unixNanoseconds - Int64(seconds) * 1_000_000_000)
-        let days = Int(Int64(seconds).floorDivided(by: 86_400))
-        let ofDay = seconds - days * 86_400
+        let (seconds, nanosecond) = unixNanoseconds.floorDivided(by: 1_000_000_000)
+        let (wholeDays, rest) = seconds.floorDivided(by: 86_400)
+        let (days, ofDay) = (Int(wholeDays), Int(rest))
+        self.nanosecond = Int(nanosecond)
         date = CivilDate(daysSince1970: days)
         (hour, minute, second) = (ofDay / 3_600, ofDay / 60 % 60, ofDay % 60)
         weekday = ((days + 4) % 7 + 7) % 7
@@ -77,8 +77,9 @@ public struct CivilTime: Sendable, Equatable {
 }
 
 extension Int64 {
-    fileprivate func floorDivided(by divisor: Int64) -> Int64 {
+    /// The quotient rounded down, and what is left, which is never negative.
+    fileprivate func floorDivided(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
-        return remainder < 0 ? quotient - 1 : quotient
+        return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
     }
 }

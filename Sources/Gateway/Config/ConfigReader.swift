@@ -76,15 +76,17 @@ extension Config {
                 member.name, ConfigObject(member.value, path: Problems.path("receivers", member.name), problems: object.problems))
         }
         object.refuseUnknown()
-        if listeners.isEmpty { object.refuse("receive_http", "must name at least one listener") }
-        if receivers.isEmpty { object.refuse("receivers", "must name at least one receiver") }
-        checkNames(object, receivers, warnings)
+        if object.lacks("receive_http", "an object") { object.refuse("receive_http", "must name at least one listener") }
+        if object.lacks("receivers", "an object") { object.refuse("receivers", "must name at least one receiver") }
+        checkNames(listeners, receivers, object.problems, warnings)
     }
 
     /// Who forwards to whom: an unknown receiver is an error, one that nobody forwards to a warning.
-    private func checkNames(_ object: ConfigObject, _ members: [JSONMember], _ warnings: Problems) {
+    private func checkNames(
+        _ listenerMembers: [JSONMember], _ receiverMembers: [JSONMember], _ problems: Problems, _ warnings: Problems
+    ) {
         let known = receivers.map(\.name)
-        for member in object.members(of: "receive_http") {
+        for member in listenerMembers {
             let path = Problems.path(Problems.path("receive_http", member.name), "forward_to")
             guard case .object(let fields) = member.value.content,
                 let value = fields.first(where: { $0.name == "forward_to" })?.value,
@@ -95,14 +97,14 @@ extension Config {
                 guard case .string(let name) = target.content else { continue }
                 if !known.contains(name) {
                     let hint = nearMiss(name, among: known).map { "; did you mean \($0)?" } ?? ""
-                    object.problems.add("\(path)[\(index)]", "no receiver is named \(JSONValue.quoted(name))\(hint)", at: target.position)
+                    problems.add("\(path)[\(index)]", "no receiver is named \(JSONValue.quoted(name))\(hint)", at: target.position)
                 } else if !seen.insert(name).inserted {
-                    object.problems.add("\(path)[\(index)]", "names \(JSONValue.quoted(name)) twice", at: target.position)
+                    problems.add("\(path)[\(index)]", "names \(JSONValue.quoted(name)) twice", at: target.position)
                 }
             }
         }
         let used = Set(listeners.flatMap(\.forwardTo))
-        for member in members where !used.contains(member.name) {
+        for member in receiverMembers where !used.contains(member.name) {
             warnings.add(Problems.path("receivers", member.name), "no listener forwards to it", at: member.position)
         }
     }
@@ -112,6 +114,12 @@ extension ConfigObject {
     /// Refuses a member that the format knows and this build does not have.
     fileprivate func refuseLater(_ name: String, _ feature: String) {
         if value(name) != nil { refuse(name, "\(feature) is not in this build") }
+    }
+
+    /// True when a member that should be of `kind` is absent or holds nothing; one of a wrong kind is reported by its getter.
+    fileprivate func lacks(_ name: String, _ kind: String) -> Bool {
+        guard let value = value(name) else { return true }
+        return value.kind == kind && ["[]", "{}", "\"\""].contains(value.text)
     }
 
     fileprivate func port(_ name: String, default fallback: UInt16) -> UInt16 {
@@ -158,7 +166,7 @@ extension ListenerConfig {
         object.refuseLater("tls", "TLS on the listener")
         object.refuseLater("auth", "authentication of senders")
         forwardTo = object.strings("forward_to") ?? []
-        if forwardTo.isEmpty { object.refuse("forward_to", "must name at least one receiver") }
+        if object.lacks("forward_to", "an array") { object.refuse("forward_to", "must name at least one receiver") }
         object.refuseUnknown()
     }
 }
@@ -180,7 +188,7 @@ extension ReceiverConfig {
         self.name = name
         pluginPosition = object.value("plugin")?.position ?? object.position
         plugin = object.string("plugin") ?? ""
-        if object.value("plugin") == nil { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }
+        if object.lacks("plugin", "a string") { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }
         if let config = object.value("config") {
             if case .object = config.content {} else { object.refuse("config", "must be an object, is \(config.kind)") }
             pluginConfig = config

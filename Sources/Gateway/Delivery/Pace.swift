@@ -32,6 +32,7 @@ struct Pace {
         retried.removeAll(keepingCapacity: true)
         if isFailing {
             (isFailing, failedProbes, window) = (false, 0, 1)
+            nextProbe = MonotonicTime(nanoseconds: 0)
             return true
         }
         window = min(limit, window * 2)

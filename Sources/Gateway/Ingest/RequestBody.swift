@@ -18,6 +18,8 @@ struct RequestBody: ~Copyable {
         /// So many bytes are still to come.
         case fixed(Int)
         case chunkSize(digits: Int, size: Int)
+        /// After white space, which only an extension may follow.
+        case chunkSpace(size: Int)
         case chunkExtension(size: Int)
         case sizeLineFeed(size: Int)
         case chunkData(Int)
@@ -97,6 +99,9 @@ struct RequestBody: ~Copyable {
     private mutating func step(_ byte: UInt8) throws(Refusal) {
         switch state {
         case .chunkSize(let digits, let size): try stepSize(byte, digits, size)
+        case .chunkSpace(let size):
+            guard [32, 9, UInt8(ascii: ";")].contains(byte) else { throw .malformed("a chunk size that is not hexadecimal") }
+            if byte == UInt8(ascii: ";") { state = .chunkExtension(size: size) }
         case .chunkExtension(let size):
             // RFC 9112 §7.1.1: unknown extensions are ignored; control characters in them are not.
             if byte == 13 {
@@ -134,7 +139,8 @@ struct RequestBody: ~Copyable {
         guard size <= limit - content.count else { throw .tooLarge }
         switch byte {
         case 13: state = .sizeLineFeed(size: size)
-        case UInt8(ascii: ";"), 32, 9: state = .chunkExtension(size: size)
+        case 32, 9: state = .chunkSpace(size: size)
+        case UInt8(ascii: ";"): state = .chunkExtension(size: size)
         default: throw .malformed("a chunk size that is not hexadecimal")
         }
     }

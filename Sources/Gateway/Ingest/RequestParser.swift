@@ -4,6 +4,7 @@ struct RequestParser {
     static let maximumLine = 8 * 1024
     static let maximumHead = 32 * 1024
     static let maximumFields = 128
+    private static let maximumEmptyLines = 16
 
     /// Why a request is refused, with the status that says so; the connection closes after it.
     struct Refusal: Error, Equatable {
@@ -32,6 +33,7 @@ struct RequestParser {
         var start = input.startIndex
         // RFC 9112 §2.2: empty lines before the request line are ignored; old clients send one after a body.
         while start + 1 < input.endIndex, input[start] == 13, input[start + 1] == 10 { start += 2 }
+        guard start - input.startIndex <= maximumEmptyLines * 2 else { throw .malformed("too many empty lines before the request") }
         // RFC 9113 §3.4: a client that speaks HTTP/2 without asking begins with a line of its own.
         if input[start...].starts(with: "PRI * HTTP/2.0".utf8) {
             throw Refusal(status: 505, message: "HTTP/2 is not spoken here; use HTTP/1.1")

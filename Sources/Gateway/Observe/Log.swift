@@ -53,5 +53,6 @@ enum Log {
 
 /// `text` in quotes and escaped, for a message that a person reads; a long one is cut.
 func quotedForPeople(_ text: String) -> String {
-    text.count <= 128 ? JSONValue.quoted(text) : JSONValue.quoted(String(text.prefix(128)) + "…")
+    let scalars = text.unicodeScalars
+    return scalars.count <= 128 ? JSONValue.quoted(text) : JSONValue.quoted(String(scalars.prefix(128)) + "…")
 }

@@ -42,11 +42,14 @@ import Synchronization
             throw Refusal("metric \(quotedForPeople(name)) has a name that Prometheus does not allow")
         }
         guard [.counter, .gauge, .seconds].contains(kind) else { throw Refusal("metric \(name) is of no known kind") }
+        let reserved = labels.first { $0.name == "receiver" || $0.name == "le" }?.name
+        if let reserved { throw Refusal("metric \(name) sets the label \(reserved), which is the gateway's") }
+        guard Set(labels.map(\.name)).count == labels.count else { throw Refusal("metric \(name) has a label twice") }
         return try declared.withLock { (cells) throws(Refusal) in
-            if let index = cells.firstIndex(where: { $0.name == name && $0.labels == labels }) { return UInt32(index + 1) }
             if cells.contains(where: { $0.name == name && $0.kind != kind }) {
                 throw Refusal("metric \(name) was declared before as another kind")
             }
+            if let index = cells.firstIndex(where: { $0.name == name && $0.labels == labels }) { return UInt32(index + 1) }
             guard cells.count < Self.limit else { throw Refusal("metric \(name) is one more than \(Self.limit)") }
             let cell = Cell(kind, name, help, labels)
             let bits = unsafe UInt(bitPattern: Unmanaged.passUnretained(cell).toOpaque())

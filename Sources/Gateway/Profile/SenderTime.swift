@@ -10,13 +10,14 @@ enum SenderTime {
         let text = text.filter { $0 != " " && $0 != "_" && $0 != "," }
         if !text.isEmpty, text.utf8.allSatisfy({ 48...57 ~= $0 }) { return absolute(text, now: now) }
         guard let sign = text.firstIndex(where: { $0 == "+" || $0 == "-" }) else { return now }
-        return now &+ offset(text[sign...])
+        let (sum, overflow) = now.addingReportingOverflow(offset(text[sign...]))
+        return overflow ? (text[sign] == "-" ? .min : .max) : sum
     }
 
     private static func absolute(_ digits: String, now: Int64) -> Int64 {
         guard let number = Int64(digits) else { return now }
         if digits.utf8.count == 8, let days = CivilDate(yyyymmdd: Int(number))?.daysSince1970 {
-            return Int64(days) * 86_400_000_000_000
+            return held(Int64(days), 86_400_000_000_000)
         }
         let scale: Int64 =
             switch digits.utf8.count {
@@ -25,8 +26,13 @@ enum SenderTime {
             case 19: 1
             default: 1_000_000_000
             }
+        return held(number, scale)
+    }
+
+    /// A product, held to the range of `Int64`.
+    private static func held(_ number: Int64, _ scale: Int64) -> Int64 {
         let (product, overflow) = number.multipliedReportingOverflow(by: scale)
-        return overflow ? .max : product
+        return overflow ? (number < 0 ? .min : .max) : product
     }
 
     /// `-1h30min`: one sign, then quantities; the first that is none ends it.
@@ -37,10 +43,8 @@ enum SenderTime {
             let digits = rest.prefix { $0.isASCII && $0.isNumber }
             let unit = rest.dropFirst(digits.count).prefix { $0.isLetter }
             guard let number = Int64(digits), let seconds = seconds(of: unit) else { break }
-            let (product, overflow) = number.multipliedReportingOverflow(by: seconds * 1_000_000_000)
-            let (sum, carried) = total.addingReportingOverflow(overflow ? 0 : product)
-            guard !overflow, !carried else { break }
-            total = sum
+            let (sum, overflow) = total.addingReportingOverflow(held(held(number, seconds), 1_000_000_000))
+            total = overflow ? .max : sum
             rest = rest.dropFirst(digits.count + unit.count)
         }
         return text.first == "-" ? -total : total
