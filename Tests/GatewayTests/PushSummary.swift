@@ -1,0 +1,12 @@
+@testable import Gateway
+
+extension PushRequest {
+    /// What was read, in a few words: `a=1,b=2 id:bytes id:bytes`, a line a series.
+    func summary(_ bytes: [UInt8]) -> String {
+        series.map { series in
+            let labels = series.labels.labels.map { "\($0.name)=\($0.value)" }.joined(separator: ",")
+            let samples = series.samples.map { "\($0.id):\(String(decoding: bytes[$0.range], as: UTF8.self))" }
+            return ([labels] + samples).joined(separator: " ")
+        }.joined(separator: "\n")
+    }
+}

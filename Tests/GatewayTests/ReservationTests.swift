@@ -1,0 +1,112 @@
+import LinuxSystem
+import Synchronization
+import Testing
+
+@testable import Gateway
+
+@Suite("A queue that rejects promises room before it takes anything")
+final class ReservationTests {
+    private var state = Receiver.State(pace: Pace(limit: 4))
+    private var bounds = QueueConfig(onFull: .reject)
+
+    private func reserve(_ profiles: [Profile]) -> Bool { state.reserve(profiles, bounds) }
+
+    private static func profiles(_ bodies: Int...) throws -> [Profile] { try bodies.map { try .sample(body: $0) } }
+
+    @Test("Profiles up to max_profiles have room, all of a request or none", arguments: [(2, true), (3, true), (4, false)])
+    func profiles(count: Int, fits: Bool) throws {
+        bounds.maxProfiles = 3
+        #expect(reserve(try (0..<count).map { _ in try .sample() }) == fits)
+        #expect(state.reserved.profiles == (fits ? count : 0))
+    }
+
+    @Test("Bytes up to max_bytes have room", arguments: [(-1, true), (0, true), (1, false)])
+    func bytes(excess: Int, fits: Bool) throws {
+        bounds.maxBytes = try 2 * (Profile.emptyCost + 10)
+        #expect(reserve(try Self.profiles(10, 10 + excess)) == fits)
+    }
+
+    @Test("What is queued, open and promised counts against the bounds")
+    func counted() throws {
+        bounds.maxProfiles = 3
+        let config = ReceiverConfig(name: "r", queue: bounds)
+        for _ in 0..<2 { state.accept(try .sample(), nil, bounds, .at(1)) }
+        guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(1)) else { throw NoDelivery() }
+        let first = try Self.profiles(0)
+        #expect(reserve(first))
+        #expect(!reserve(try Self.profiles(0)), "one waits, one is open, one is promised")
+        state.release(first)
+        #expect(reserve(first), "a promise that was taken back is room again")
+        #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(2)) != nil)
+        #expect(reserve(try Self.profiles(0)), "what was delivered is room again")
+    }
+
+    private struct NoDelivery: Error {}
+
+    @Test("A profile larger than max_bytes needs no room, for it is dropped when it comes")
+    func tooLarge() throws {
+        bounds.maxBytes = try Profile.emptyCost
+        let large = try Self.profiles(1)
+        #expect(reserve(large))
+        state.release(large)
+        #expect(state.reserved == (0, 0))
+        state.accept(large[0], nil, bounds, .at(1))
+        #expect(state.account.dropped == [.tooLarge: 1])
+    }
+
+    @Test("A promise for what is too large takes no room from others")
+    func tooLargeTakesNoRoom() throws {
+        (bounds.maxBytes, bounds.maxProfiles) = (try Profile.emptyCost, 1)
+        #expect(reserve(try Self.profiles(1)))
+        #expect(reserve(try Self.profiles(0)))
+    }
+
+    @Test("A full queue of a receiver that is not required drops and counts", arguments: [(1, 0), (2, 0), (3, 1)])
+    func notRequired(count: Int, dropped: Int) throws {
+        bounds.maxProfiles = 2
+        for _ in 0..<count { state.accept(try .sample(), nil, bounds, .at(1)) }
+        #expect(state.account.dropped[.queueFull] ?? 0 == dropped)
+        #expect(state.queue.count == count - dropped)
+    }
+
+    // MARK: Fan-out
+
+    private static func receiver(_ name: String, onFull: OnFull = .reject, required: Bool = true) -> Receiver {
+        Receiver(ReceiverConfig(name: name, required: required, queue: QueueConfig(maxProfiles: 2, onFull: onFull)))
+    }
+
+    private static func queued(_ receivers: [Receiver]) -> [Int] {
+        receivers.map { receiver in receiver.state.withLock { $0.queue.count } }
+    }
+
+    @Test("When one receiver has no room nobody has the profile, and what others promised is taken back")
+    func allOrNone() throws {
+        let receivers = [Self.receiver("a"), Self.receiver("b", onFull: .dropOldest), Self.receiver("c"), Self.receiver("d")]
+        #expect(FanOut(receivers: [receivers[2]]).submit(try Self.profiles(0)) == nil)
+        let fanOut = FanOut(receivers: receivers)
+        #expect(fanOut.submit(try Self.profiles(0, 0)) == "c")
+        #expect(Self.queued(receivers) == [0, 0, 1, 0])
+        #expect(fanOut.submit(try Self.profiles(0)) == nil)
+        #expect(Self.queued(receivers) == [1, 1, 2, 1])
+        for receiver in receivers { #expect(receiver.state.withLock { $0.reserved == (0, 0) }) }
+    }
+
+    @Test("A full receiver that is not required turns nobody away")
+    func optional() throws {
+        let receivers = [Self.receiver("a", required: false), Self.receiver("b")]
+        for _ in 0..<2 { #expect(FanOut(receivers: [receivers[0]]).submit(try Self.profiles(0)) == nil) }
+        #expect(FanOut(receivers: receivers).submit(try Self.profiles(0)) == nil)
+        #expect(Self.queued(receivers) == [2, 1])
+        #expect(receivers[0].state.withLock { $0.account.dropped } == [.queueFull: 1])
+    }
+
+    @Test("A request without profiles, or without a required receiver, is answered at once")
+    func nothingToWaitFor() throws {
+        let answers = Mutex(0)
+        let optional = Self.receiver("a", required: false)
+        #expect(FanOut(receivers: [Self.receiver("b")]).submit([], answer: { _ in answers.withLock { $0 += 1 } }) == nil)
+        #expect(FanOut(receivers: [optional]).submit(try Self.profiles(0), answer: { _ in answers.withLock { $0 += 1 } }) == nil)
+        #expect(answers.withLock { $0 } == 2)
+        #expect(Self.queued([optional]) == [1])
+    }
+}
