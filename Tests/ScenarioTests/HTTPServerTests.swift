@@ -1,0 +1,420 @@
+import Foundation
+import Testing
+
+@Suite("The ingest server, as clients and strangers meet it", .serialized)
+struct HTTPServerTests {
+    /// A gateway with one receiver, which delivers at once.
+    private func run(http: String = "", more: String = "", _ body: (Scenario, GatewayProcess) throws -> Void) throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], http: http, more: more)
+            try body(scenario, gateway)
+        }
+    }
+
+    private func delivered(_ gateway: GatewayProcess, _ count: Int) throws {
+        try gateway.waitForMetrics("\(count) deliveries") { $0.delivered("console") == count }
+    }
+
+    static let head = "POST /ingest?name=a HTTP/1.1\r\nHost: gateway\r\n"
+
+    // MARK: Connections
+
+    @Test("A connection carries one request after another")
+    func keepAlive() throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            for _ in 0..<10 {
+                let answer = try connection.post("/ingest?name=a", "a 1")
+                #expect(answer.status == 200)
+                #expect(answer.header("Connection") == nil)
+                #expect(answer.body.isEmpty)
+            }
+            try delivered(gateway, 10)
+            #expect(try gateway.metrics().connections() == 1)
+        }
+    }
+
+    @Test("Pipelined requests are all answered, in order, refusals between them too")
+    func pipelining() throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            let good = Self.head + "Content-Length: 3\r\n\r\na 1"
+            let chunked = Self.head + "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\n 1\r\n0\r\n\r\n"
+            let unknown = "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nGET "
+            let wrongMethod = "GET /ingest HTTP/1.1\r\nHost: a\r\n\r\n"
+            let nameless = "POST /ingest HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+            connection.send(good + chunked + unknown + wrongMethod + nameless + good)
+            #expect(try (0..<6).map { _ in try connection.readResponse().status } == [200, 200, 404, 405, 400, 200])
+            try delivered(gateway, 3)
+        }
+    }
+
+    @Test("A request that comes byte by byte is understood like any other")
+    func byteByByte() throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            for byte in (Self.head + "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\na 1\r\n0\r\nTrailer: t\r\n\r\n").utf8 {
+                connection.send([byte])
+            }
+            #expect(try connection.readResponse().status == 200)
+            try delivered(gateway, 1)
+        }
+    }
+
+    @Test("curl gets its 100 Continue before it sends a large body")
+    func expectContinue() throws {
+        try run { scenario, gateway in
+            let file = try scenario.write(String(repeating: "main;work 1\n", count: 1000), to: "body")
+            // So long would curl wait for the interim answer, were none to come.
+            let options = ["-H", "Expect: 100-continue", "--expect100-timeout", "600", "-m", "50"]
+            let answer = try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file, options)
+            #expect(answer.status == 200)
+            #expect(answer.head.hasPrefix("HTTP/1.1 100 Continue"))
+            try delivered(gateway, 1)
+        }
+    }
+
+    @Test("Who expects 100 Continue for a request that is refused gets the refusal instead")
+    func expectContinueRefused() throws {
+        try run(more: "\"limits\": { \"max_body_size\": 1000 },") { _, gateway in
+            for (target, length, status) in [("/ingest", 10, 400), ("/nowhere", 10, 404), ("/ingest?name=a", 1001, 413)] {
+                let connection = try RawConnection(gateway.port)
+                connection.send("POST \(target) HTTP/1.1\r\nHost: a\r\nContent-Length: \(length)\r\nExpect: 100-continue\r\n\r\n")
+                let answer = try connection.readResponse()
+                #expect(answer.status == status)
+                #expect(answer.header("Connection") == "close")
+                #expect(try connection.readToEnd() == "")
+            }
+            let connection = try RawConnection(gateway.port)
+            connection.send(Self.head + "Content-Length: 3\r\nExpect: tea\r\n\r\n")
+            #expect(try connection.readResponse().status == 417)
+        }
+    }
+
+    @Test("Connection: close is answered and obeyed; HTTP/1.0 closes unless it asks to stay")
+    func closing() throws {
+        try run { _, gateway in
+            let closing = try RawConnection(gateway.port)
+            let answer = try closing.post("/ingest?name=a", "a 1", headers: "Connection: close\r\n")
+            #expect(answer.status == 200)
+            #expect(answer.header("Connection") == "close")
+            #expect(try closing.readToEnd() == "")
+
+            let old = try RawConnection(gateway.port)
+            old.send("POST /ingest?name=a HTTP/1.0\r\nContent-Length: 3\r\n\r\na 1")
+            #expect(try old.readResponse().status == 200)
+            #expect(try old.readToEnd() == "")
+
+            let staying = try RawConnection(gateway.port)
+            for _ in 0..<2 {
+                staying.send("POST /ingest?name=a HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 3\r\n\r\na 1")
+                let answer = try staying.readResponse()
+                #expect(answer.status == 200)
+                #expect(answer.header("Connection")?.lowercased() == "keep-alive")
+            }
+            try delivered(gateway, 4)
+        }
+    }
+
+    @Test("curl's HTTP/1.0 and an absolute target are understood")
+    func absoluteForm() throws {
+        try run { scenario, gateway in
+            let file = try scenario.write("a 1", to: "body")
+            #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file, ["-0"]).status == 200)
+            let connection = try RawConnection(gateway.port)
+            connection.send("POST http://gateway:1/ingest?name=a HTTP/1.1\r\nHost: gateway:1\r\nContent-Length: 3\r\n\r\na 1")
+            #expect(try connection.readResponse().status == 200)
+            try delivered(gateway, 2)
+        }
+    }
+
+    @Test("Who closes its sending side after the request still gets the answer")
+    func halfClose() throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            connection.send(Self.head + "Content-Length: 3\r\n\r\na 1")
+            connection.halfClose()
+            #expect(try connection.readResponse().status == 200)
+            #expect(try connection.readToEnd() == "")
+            try delivered(gateway, 1)
+        }
+    }
+
+    @Test("A sender that is gone in the middle of a body leaves nothing behind, whether it ends or resets")
+    func goneMidBody() throws {
+        try run { _, gateway in
+            for isReset in [false, true] {
+                let connection = try RawConnection(gateway.port)
+                connection.send(Self.head + "Content-Length: 100000\r\n\r\nhalf")
+                try gateway.waitForMetrics("a connection") { $0.connections() == 1 }
+                if isReset { connection.reset() } else { connection.close() }
+                try gateway.waitForMetrics("no connection") { $0.connections() == 0 }
+            }
+            #expect(try gateway.metrics().accepted("console") == 0)
+        }
+    }
+
+    // MARK: Refusals
+
+    struct Refusal: CustomTestStringConvertible, Sendable {
+        let what: String
+        let request: String
+        let status: Int
+        var isFramingSafe = false
+        var testDescription: String { what }
+    }
+
+    @Test(
+        "Malformed requests are refused and the connection is closed",
+        arguments: [
+            Refusal(what: "no request line", request: "hello\r\n\r\n", status: 400),
+            Refusal(what: "a bare LF", request: "POST /ingest?name=a HTTP/1.1\nHost: a\n\n", status: 400),
+            Refusal(what: "no Host", request: "POST /ingest?name=a HTTP/1.1\r\nContent-Length: 0\r\n\r\n", status: 400),
+            Refusal(what: "two Hosts", request: head + "Host: b\r\nContent-Length: 0\r\n\r\n", status: 400),
+            Refusal(what: "two lengths", request: head + "Content-Length: 3\r\nContent-Length: 3\r\n\r\na 1", status: 400),
+            Refusal(what: "a list of lengths", request: head + "Content-Length: 3, 3\r\n\r\na 1", status: 400),
+            Refusal(what: "a signed length", request: head + "Content-Length: +3\r\n\r\na 1", status: 400),
+            Refusal(
+                what: "length and chunked", request: head + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", status: 400),
+            Refusal(what: "chunked twice", request: head + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", status: 400),
+            Refusal(what: "another coding", request: head + "Transfer-Encoding: gzip\r\n\r\n", status: 501),
+            Refusal(
+                what: "chunked in HTTP/1.0", request: "POST /ingest?name=a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                status: 400),
+            Refusal(what: "a chunk without a size", request: head + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", status: 400),
+            Refusal(what: "a chunk longer than its size", request: head + "Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", status: 400),
+            Refusal(what: "a folded header", request: head + "X: a\r\n b\r\n\r\n", status: 400),
+            Refusal(what: "a space before the colon", request: head + "Content-Length : 3\r\n\r\na 1", status: 400),
+            Refusal(what: "a NUL in a header", request: head + "X: a\0b\r\n\r\n", status: 400),
+            Refusal(
+                what: "a host that differs", request: "POST http://b/ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+                status: 400),
+            Refusal(what: "HTTP/2 by prior knowledge", request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status: 505),
+            Refusal(
+                what: "a head over 32 KiB", request: head + String(repeating: "X: \(String(repeating: "y", count: 1000))\r\n", count: 40),
+                status: 431),
+            Refusal(what: "more than 128 header lines", request: head + String(repeating: "X: y\r\n", count: 130) + "\r\n", status: 431),
+            Refusal(
+                what: "a request line over 8 KiB", request: "POST /ingest?name=\(String(repeating: "a", count: 9000)) HTTP/1.1\r\n",
+                status: 414),
+        ])
+    func malformed(_ refusal: Refusal) throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            connection.send(refusal.request)
+            let answer = try connection.readResponse()
+            #expect(answer.status == refusal.status)
+            #expect(answer.header("Connection") == "close")
+            #expect(answer.header("Content-Type") == "application/json")
+            #expect(try connection.readToEnd() == "")
+            #expect(try gateway.metrics().accepted("console") == 0)
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200, "the gateway lives on")
+            try delivered(gateway, 1)
+        }
+    }
+
+    @Test("Requests that are no profiles are refused with the reason, and the connection stays")
+    func refusedRequests() throws {
+        try run { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            func check(
+                _ target: String, headers: String = "", _ status: Int, _ reason: String, _ location: SourceLocation = #_sourceLocation
+            ) throws {
+                let answer = try connection.post(target, "a 1", headers: headers)
+                #expect(answer.status == status, sourceLocation: location)
+                #expect(reason.isEmpty || answer.text.contains(reason), "\(answer.text)", sourceLocation: location)
+            }
+            try check("/", 404, "no such path")
+            try check("/ingest/", 404, "no such path")
+            try check("/ingest", 400, "name: is required")
+            try check("/ingest?name=", 400, "service name is required")
+            try check("/ingest?name=%7Ba=b%7D", 400, "service name is required")
+            try check("/ingest?name=a%20b", 400, "invalid service name")
+            try check("/ingest?name=a%7Bb-c=d%7D", 400, "invalid label name")
+            try check("/ingest?name=a%00", 400, "NUL")
+            try check("/ingest?name=a%7Bb=%FF%7D", 400, "UTF-8")
+            try check("/ingest?name=a%zz", 400, "percent-encoding")
+            try check("/ingest?name=a", headers: "X-Scope-OrgID: \(String(repeating: "t", count: 151))\r\n", 400, "150")
+            try check("/ingest?name=a", headers: "X-Scope-OrgID: a/../b\r\n", 400, "X-Scope-OrgID")
+            try check("/ingest?name=a", headers: "X-Scope-OrgID: \(String(repeating: "t", count: 150))\r\n", 200, "")
+            connection.send("GET /ingest?name=a HTTP/1.1\r\nHost: a\r\n\r\n")
+            let answer = try connection.readResponse()
+            #expect(answer.status == 405)
+            #expect(answer.header("Allow") == "POST")
+            let json = try #require(try JSONSerialization.jsonObject(with: Data(answer.body)) as? [String: Any])
+            #expect(json["code"] is String && json["message"] is String)
+            connection.send("HEAD /ingest?name=a HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(try connection.readResponse(toHead: true).status == 405)
+            try check("/ingest?name=a", 200, "")
+            try delivered(gateway, 2)
+        }
+    }
+
+    @Test("max_body_size: below and at it a body is taken, above it 413, announced or chunked")
+    func bodyLimit() throws {
+        try run(more: "\"limits\": { \"max_body_size\": 1000 },") { _, gateway in
+            for (size, status) in [(999, 200), (1000, 200), (1001, 413)] {
+                let body = String(repeating: "x", count: size)
+                let fixed = try RawConnection(gateway.port)
+                #expect(try fixed.post("/ingest?name=a", body).status == status)
+                let chunked = try RawConnection(gateway.port)
+                let half = size / 2
+                chunked.send(Self.head + "Transfer-Encoding: chunked\r\n\r\n\(String(half, radix: 16))\r\n\(body.prefix(half))\r\n")
+                chunked.send("\(String(size - half, radix: 16))\r\n\(body.dropFirst(half))\r\n0\r\n\r\n")
+                let answer = try chunked.readResponse()
+                #expect(answer.status == status)
+                if status == 413 {
+                    #expect(answer.text.contains("max_body_size"))
+                    #expect(try fixed.readToEnd() == "" && chunked.readToEnd() == "")
+                }
+            }
+            try delivered(gateway, 4)
+        }
+    }
+
+    @Test("A sender of a body that is far too large reads its 413, not a reset")
+    func farTooLarge() throws {
+        try run(more: "\"limits\": { \"max_body_size\": \"1MiB\" },") { scenario, gateway in
+            let file = scenario.path("big")
+            try Data(count: 8 << 20).write(to: URL(fileURLWithPath: file))
+            #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file, ["-H", "Expect:"]).status == 413)
+        }
+    }
+
+    // MARK: Timeouts
+
+    @Test("A sender slower than server_read_timeout gets 408, in the head and in the body")
+    func readTimeout() throws {
+        try run(http: "\"server_read_timeout\": \"200ms\",") { _, gateway in
+            for request in [
+                "POST /ingest?na", Self.head + "Content-Length: 10\r\n\r\nhalf", Self.head + "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+            ] {
+                let connection = try RawConnection(gateway.port)
+                connection.send(request)
+                let answer = try connection.readResponse()
+                #expect(answer.status == 408)
+                #expect(answer.header("Connection") == "close")
+                #expect(try connection.readToEnd() == "")
+            }
+            let silent = try RawConnection(gateway.port)
+            #expect(try silent.readToEnd() == "", "who never says anything is owed no answer")
+        }
+    }
+
+    @Test("A connection without a next request is closed after server_idle_timeout, without a word")
+    func idleTimeout() throws {
+        try run(http: "\"server_idle_timeout\": \"200ms\",") { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            #expect(try connection.post("/ingest?name=a", "a 1").status == 200)
+            #expect(try connection.readToEnd() == "")
+            try delivered(gateway, 1)
+        }
+    }
+
+    @Test("A client that sends and never reads is let go after server_write_timeout")
+    func writeTimeout() throws {
+        try run(http: "\"server_write_timeout\": \"300ms\",") { _, gateway in
+            let connection = try RawConnection(gateway.port, receiveBuffer: 4096)
+            let path = String(repeating: "x", count: 120)
+            let request = Array("POST /\(path) HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
+            let batch = Array(repeating: request, count: 100).flatMap { $0 }
+            // Filled again and again, for the gateway takes requests as long as its answers find room.
+            try gateway.waitForMetrics("the end of the connection") { metrics in
+                connection.fill(batch)
+                return metrics.answered(404) > 0 && metrics.connections() == 0
+            }
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            try delivered(gateway, 1)
+        }
+    }
+
+    // MARK: Limits
+
+    @Test("conn_limit: below and at it connections are served, above it 503 with Retry-After, and a place that is left is free")
+    func connectionLimit() throws {
+        try run(http: "\"conn_limit\": 3,") { _, gateway in
+            var served = try (0..<3).map { _ in try RawConnection(gateway.port) }
+            for connection in served { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
+            #expect(try gateway.metrics()["pyroscope_receive_http_tcp_connections_limit{listener=\"default\"}"] == 3)
+            for _ in 0..<3 {
+                let refused = try RawConnection(gateway.port)
+                let answer = try refused.readResponse()
+                #expect(answer.status == 503)
+                #expect(answer.header("Retry-After") != nil)
+                #expect(try refused.readToEnd() == "")
+            }
+            served.removeLast().close()
+            try gateway.waitForMetrics("a free place") { $0.connections() == 2 }
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            #expect(try served[0].post("/ingest?name=a", "a 1").status == 200)
+            try delivered(gateway, 5)
+        }
+    }
+
+    @Test("Over max_in_flight_bytes one body is read on and the others wait; those that wait too long get 503")
+    func bodiesInFlight() throws {
+        try run(http: "\"server_read_timeout\": \"1s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
+            let size = 200_000
+            let head = Self.head + "Content-Length: \(size)\r\nExpect: 100-continue\r\n\r\n"
+            let senders = try (0..<3).map { _ in try RawConnection(gateway.port) }
+            for sender in senders {
+                sender.send(head)
+                #expect(try sender.readResponse().status == 100)
+            }
+            // All but the last byte of each: nobody can finish, and together they are over the limit.
+            for sender in senders { sender.send([UInt8](repeating: 120, count: size - 1)) }
+            let answers = try senders.map { try $0.readResponse() }
+            let refused = answers.filter { $0.status == 503 }
+            #expect(refused.count >= 1)
+            #expect(refused.allSatisfy { $0.header("Retry-After") != nil })
+            #expect(answers.allSatisfy { $0.status == 503 || $0.status == 408 })
+            try gateway.send(20)
+            try delivered(gateway, 20)
+        }
+    }
+
+    @Test("A sender that leaves while the gateway is over max_in_flight_bytes does not take the others' turn with it")
+    func turnIsGivenBack() throws {
+        try run(http: "\"server_read_timeout\": \"5s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
+            let size = 200_000
+            let patient = try RawConnection(gateway.port)
+            patient.send(Self.head + "Content-Length: \(size)\r\nExpect: 100-continue\r\n\r\n")
+            #expect(try patient.readResponse().status == 100)
+            // The limit is reached, and nothing of it is left to read.
+            patient.send([UInt8](repeating: 120, count: 64 * 1024))
+            let barrier = try RawConnection(gateway.port)
+            #expect(try barrier.post("/ingest", "").status == 400)
+            let leaving = try RawConnection(gateway.port)
+            leaving.send(Self.head + "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+            #expect(try leaving.readResponse().status == 100)
+            leaving.close()
+            try gateway.waitForMetrics("two connections") { $0.connections() == 2 }
+            patient.send([UInt8](repeating: 120, count: size - 64 * 1024))
+            let answer = try patient.readResponse()
+            try #require(answer.status == 200, "\(answer.text)")
+            try delivered(gateway, 1)
+        }
+    }
+
+    // MARK: Several listeners
+
+    @Test("Listeners forward to their own receivers, and count apart")
+    func severalListeners() throws {
+        try Scenario.run { scenario in
+            let (one, two) = (try Recorder(scenario), try Recorder(scenario))
+            let listeners =
+                GatewayProcess.listener(["one"], name: "default") + GatewayProcess.listener(["two"], name: "other")
+                + GatewayProcess.listener(["one", "two"], name: "both")
+            let gateway = try GatewayProcess(
+                scenario,
+                GatewayProcess.config(
+                    listeners: listeners, receivers: ["one": ReceiverEntry.writer(one.url), "two": ReceiverEntry.writer(two.url)]))
+            #expect(gateway.ports.keys.sorted() == ["both", "default", "other"])
+            for (name, port) in gateway.ports { #expect(try RawConnection(port).post("/ingest?name=\(name)", "a 1").status == 200) }
+            let metrics = try gateway.waitForMetrics("4 deliveries") { $0.delivered("one") == 2 && $0.delivered("two") == 2 }
+            #expect(Set(one.requests.map(\.target)) == ["/ingest?name=default", "/ingest?name=both"])
+            #expect(Set(two.requests.map(\.target)) == ["/ingest?name=other", "/ingest?name=both"])
+            for name in gateway.ports.keys { #expect(metrics.answered(200, name) == 1) }
+        }
+    }
+}
