@@ -280,6 +280,22 @@ struct FileSinkTests {
         #expect(TestFolder.files(below: archive).filter { $0.hasSuffix(".tmp") } == [])
     }
 
+    @Test("A profile is not touched after its delivery is finished")
+    func untouchedAfterFinish() async throws {
+        await #expect(processExitsWith: .success) {
+            let folder = try TestFolder()
+            let host = TestHost()
+            let sink = try LoadedPlugin.release("FileSink").create(#"{"directory":"\#(folder.path)"}"#, host)
+            let tokens = (0..<100).map { number in
+                sink.begin(
+                    TestProfile(sequence: UInt64(number), samples: [("", [UInt8](repeating: 1, count: 10_000))]), isForbiddenAfter: true)
+            }
+            for token in tokens { #expect(try host.outcome(of: token).status == .delivered) }
+            sink.destroy()
+            #expect(TestHost.retained.current.values.allSatisfy { $0 == 0 })
+        }
+    }
+
     // MARK: Config
 
     @Test("A new instance makes its directory and nothing else")

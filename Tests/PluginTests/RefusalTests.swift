@@ -86,7 +86,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         try #require(mkfifo(folder.path("libpipe.so"), 0o600) == 0)
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(folder.path("libpipe.so"))\" }")]))
-        let result = try Child([try Project.built("gateway"), "check", "--config", file]).wait(timeout: 10)
+        let result = try Child([try Project.built("gateway"), "check", "--config", file]).wait(timeout: 5)
         #expect(result.status == 1)
         #expect(result.out.contains("libpipe.so"))
     }
@@ -192,6 +192,18 @@ struct RefusalTests {
         #expect(lines.contains { $0.hasPrefix("\(depth): receivers.sink.config") && $0.hasSuffix("depth: must be 1 to 9, is 0") })
         #expect(lines.contains { $0.hasPrefix("\(colour): receivers.sink.config") && $0.hasSuffix("list[1].colour: unknown") })
         #expect(lines.contains { $0.hasPrefix("\(config): receivers.sink.config") && $0.hasSuffix("no disk") })
+    }
+
+    @Test("A mistake in a plugin's config is shown at its place in the file")
+    func placeInConfig() throws {
+        let folder = try TestFolder()
+        let lines = try check(
+            "HTTPWriter", config: #"{ "endpoint": [{ "url": "http://a" }, { "url": "gopher://b", "retries": 3 }] }"#, in: folder)
+        #expect(lines.count == 2)
+        let url = try place(of: "\"gopher", in: folder)
+        let retries = try place(of: "3 }", in: folder)
+        #expect(lines.contains { $0.hasPrefix("\(url): receivers.sink.config") && $0.contains("endpoint[1].url: ") })
+        #expect(lines.contains { $0.hasPrefix("\(retries): receivers.sink.config") && $0.contains("endpoint[1].retries: unknown") })
     }
 
     @Test("A plugin that refuses without a word still gives a sentence")

@@ -68,9 +68,11 @@ final class PluginInstance: @unchecked Sendable {
 
     /// Hands a profile over.
     ///
+    /// - Parameter isForbiddenAfter: whether a use of the profile after its finish ends the process.
     /// - Returns: the operation's token.
-    func begin(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0) -> UInt {
+    func begin(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0, isForbiddenAfter: Bool = false) -> UInt {
         let token = host.newToken()
+        if isForbiddenAfter { host.said.update { $0.forbidden[token] = profile } }
         var delivery = gw_delivery(
             size: MemoryLayout<gw_delivery>.size, token: UnsafeMutableRawPointer(bitPattern: token), attempt: attempt, progress: progress)
         plugin.pointee.deliver(instance, profile.view, &delivery)

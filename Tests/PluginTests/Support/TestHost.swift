@@ -27,6 +27,8 @@ final class TestHost: @unchecked Sendable {
         var healths: [(health: gw_health, reason: String)] = []
         var metrics: [Metric] = []
         var lastToken: UInt = 0
+        /// What must not be used any more once its token is finished.
+        var forbidden: [UInt: TestProfile] = [:]
     }
 
     /// How often each profile was retained and not released; these two calls carry no context.
@@ -73,7 +75,10 @@ final class TestHost: @unchecked Sendable {
         let finish = Finish(
             token: token, status: outcome.status, retryAfter: .nanoseconds(outcome.retry_after_ns), progress: outcome.progress,
             httpStatus: outcome.http_status, reason: outcome.reason.text)
-        said.update { $0.finishes.append(finish) }
+        said.update { said in
+            said.forbidden[token]?.forbidUse()
+            said.finishes.append(finish)
+        }
     }
 
     private func declare(_ metric: Metric) -> UInt32 {

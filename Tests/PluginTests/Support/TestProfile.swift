@@ -1,13 +1,16 @@
+import Glibc
 import PluginABI
 
-/// A profile as the gateway would lend it, in memory of the test's own.
+/// A profile as the gateway would lend it, in pages of its own.
 ///
 /// `@unchecked`: nothing changes after it is made.
 final class TestProfile: @unchecked Sendable {
     typealias Pair = (name: String, value: String)
 
     let view: UnsafeMutablePointer<gw_profile>
-    private var blocks: [UnsafeMutableRawPointer] = []
+    private let arena: UnsafeMutableRawPointer
+    private let capacity: Int
+    private var used = 0
 
     /// 2026-01-31T23:59:59.123456789Z.
     static let someTime: Int64 = 1_769_903_999_123_456_789
@@ -19,7 +22,14 @@ final class TestProfile: @unchecked Sendable {
         query: String = "name=checkout%7Benv%3Dprod%7D&format=pprof", format: String = "pprof", contentType: String = "",
         contentEncoding: String = "", headers: [Pair] = [], samples: [(id: String, bytes: [UInt8])] = [("", Array("profile".utf8))]
     ) {
-        view = .allocate(capacity: 1)
+        let texts = [tenant, path, query, format, contentType, contentEncoding] + (labels + headers).flatMap { [$0.name, $0.value] }
+        capacity = texts.reduce(samples.reduce(65_536) { $0 + $1.id.utf8.count + $1.bytes.count + 128 }) { $0 + $1.utf8.count + 64 }
+        guard let pages = mmap(nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), pages != MAP_FAILED else {
+            fatalError("no memory for a profile")
+        }
+        arena = pages
+        view = pages.bindMemory(to: gw_profile.self, capacity: 1)
+        used = MemoryLayout<gw_profile>.size
         var profile = gw_profile()
         profile.size = MemoryLayout<gw_profile>.size
         profile.sequence = sequence
@@ -36,17 +46,18 @@ final class TestProfile: @unchecked Sendable {
         view.initialize(to: profile)
     }
 
-    deinit {
-        for block in blocks { block.deallocate() }
-        view.deallocate()
-    }
+    deinit { munmap(arena, capacity) }
 
-    /// Exactly as long as the bytes, so that a plugin that reads past them is seen by a sanitizer.
+    /// Makes every further use of the profile end the process.
+    func forbidUse() { mprotect(arena, capacity, PROT_NONE) }
+
     private func copy<T>(_ values: [T]) -> UnsafePointer<T>? {
         if values.isEmpty { return nil }
-        let room = UnsafeMutablePointer<T>.allocate(capacity: values.count)
+        let start = (used + 15) / 16 * 16
+        used = start + MemoryLayout<T>.stride * values.count
+        precondition(used <= capacity)
+        let room = (arena + start).bindMemory(to: T.self, capacity: values.count)
         room.initialize(from: values, count: values.count)
-        blocks.append(UnsafeMutableRawPointer(room))
         return UnsafePointer(room)
     }
 

@@ -37,6 +37,15 @@ final class Watched<Value>: @unchecked Sendable {
     }
 }
 
+/// Holds other threads back until a test opens it; they go on by themselves when the test never does.
+final class Gate: Sendable {
+    private let isOpen = Watched(false)
+
+    func open() { isOpen.update { $0 = true } }
+
+    func wait() { _ = try? isOpen.wait(for: "the gate") { $0 ? true : nil } }
+}
+
 /// What was waited for did not come.
 struct TimedOut: Error, CustomStringConvertible {
     let what: String
