@@ -17,12 +17,12 @@ final class FileSink: Receiver {
     private let worker: Worker<Job>
     private let isHealthy = Atomic<Bool>(true)
 
-    /// One profile to write; the delivery is finished once.
+    /// One profile to write, or without one a flush; the delivery is finished once.
     private final class Job: Sendable {
-        let profile: Profile
+        let profile: Profile?
         private let delivery: Mutex<Delivery?>
 
-        init(_ profile: Profile, _ delivery: consuming Delivery) {
+        init(_ profile: Profile?, _ delivery: consuming Delivery) {
             self.profile = profile
             self.delivery = Mutex(delivery)
         }
@@ -46,15 +46,16 @@ final class FileSink: Receiver {
         }
     }
 
-    func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
-        let job = Job(profile, delivery)
+    func deliver(_ profile: Profile, _ delivery: consuming Delivery) { submit(Job(profile, delivery)) }
+
+    /// The worker takes jobs in order, so a flush is done when whatever came before it is.
+    func flush(_ flush: consuming Delivery) { submit(Job(nil, flush)) }
+
+    private func submit(_ job: Job) {
         do throws(SystemError) {
             try worker.submit(job) { [self] in store($0) }
         } catch { job.finish(.retry("\(error)")) }
     }
-
-    /// The worker takes jobs in order, so whatever was delivered before is done when the flush is.
-    func flush(_ flush: consuming Delivery) { flush.finish(.delivered) }
 
     func abort() { for job in worker.takeBack() { job.finish(.aborted) } }
 
@@ -63,8 +64,8 @@ final class FileSink: Receiver {
     /// Writes a batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job]) {
         var batch = ArchiveBatch(archive)
-        let results = batch.store(jobs.map(\.profile))
-        for (job, result) in zip(jobs, results) {
+        let results = batch.store(jobs.compactMap(\.profile))
+        for (job, result) in zip(jobs.filter { $0.profile != nil }, results) {
             switch result {
             case .success: job.finish(.delivered)
             case .failure(.conflict(let path)):
@@ -72,6 +73,7 @@ final class FileSink: Receiver {
             case .failure(.system(let error)): job.finish(.retry("\(error)"))
             }
         }
+        for job in jobs where job.profile == nil { job.finish(.delivered) }
         stateHealth(results)
     }
 

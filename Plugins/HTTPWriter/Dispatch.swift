@@ -24,9 +24,53 @@ final class Dispatch: Sendable {
     }
 }
 
+/// Flushes that wait for the dispatches that came before them; on the transfer thread only.
+struct FlushQueue {
+    private var nextOrdinal = 0
+    private var open: Set<Int> = []
+    private var waiting: [(ordinal: Int, flush: Flush)] = []
+
+    /// Counts a dispatch in and numbers it.
+    mutating func began() -> Int {
+        defer { nextOrdinal += 1 }
+        open.insert(nextOrdinal)
+        return nextOrdinal
+    }
+
+    mutating func ended(_ ordinal: Int) {
+        open.remove(ordinal)
+        finishDue()
+    }
+
+    mutating func add(_ flush: Flush) {
+        waiting.append((nextOrdinal, flush))
+        finishDue()
+    }
+
+    private mutating func finishDue() {
+        while let first = waiting.first, !open.contains(where: { $0 < first.ordinal }) {
+            waiting.removeFirst()
+            first.flush.finish()
+        }
+    }
+}
+
+/// One flush, finished once.
+final class Flush: Sendable {
+    private let delivery: Mutex<Delivery?>
+
+    init(_ delivery: consuming Delivery) { self.delivery = Mutex(delivery) }
+
+    func finish() {
+        if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(.delivered) }
+    }
+}
+
 /// The verdicts that have come for one dispatch; on the transfer thread only.
 final class DispatchProgress {
     let dispatch: Dispatch
+    /// Which dispatch it is, for the flushes that wait for it.
+    let ordinal: Int
     private var open = 0
     private var settled: UInt64
     private var retry: Outcome?
@@ -34,8 +78,9 @@ final class DispatchProgress {
     private var rejection: Outcome?
     private var isAborted = false
 
-    init(_ dispatch: Dispatch) {
+    init(_ dispatch: Dispatch, ordinal: Int) {
         self.dispatch = dispatch
+        self.ordinal = ordinal
         settled = dispatch.settledBefore
     }
 
@@ -61,12 +106,17 @@ final class DispatchProgress {
     func ended() { open -= 1 }
 
     /// Finishes the delivery once no attempt is open.
-    func finishIfComplete() {
-        guard open == 0 else { return }
-        if isAborted { return dispatch.finish(.aborted) }
-        if case .retry(let reason, _, _, let status) = retry {
-            return dispatch.finish(.retry(reason, after: retryAfter, progress: settled, httpStatus: status))
+    ///
+    /// - Returns: true when it is finished.
+    func finishIfComplete() -> Bool {
+        guard open == 0 else { return false }
+        if isAborted {
+            dispatch.finish(.aborted)
+        } else if case .retry(let reason, _, _, let status) = retry {
+            dispatch.finish(.retry(reason, after: retryAfter, progress: settled, httpStatus: status))
+        } else {
+            dispatch.finish(rejection ?? .delivered)
         }
-        dispatch.finish(rejection ?? .delivered)
+        return true
     }
 }

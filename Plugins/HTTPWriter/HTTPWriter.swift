@@ -15,9 +15,14 @@ final class HTTPWriter: Receiver {
     static let version = "0.1.0"
 
     private struct Inbox {
-        var dispatches: [Dispatch] = []
+        var work: [Work] = []
         var isAborting = false
         var isClosing = false
+    }
+
+    private enum Work {
+        case dispatch(Dispatch)
+        case flush(Flush)
     }
 
     private let config: WriterConfig
@@ -41,9 +46,19 @@ final class HTTPWriter: Receiver {
         do throws(SystemError) {
             try startThread()
         } catch { return dispatch.finish(.retry("\(error)")) }
+        add(.dispatch(dispatch))
+    }
+
+    func flush(_ flush: consuming Delivery) {
+        let flush = Flush(flush)
+        // Without a thread there has been nothing to flush.
+        if thread.withLock({ $0 == nil }) { flush.finish() } else { add(.flush(flush)) }
+    }
+
+    private func add(_ work: Work) {
         let wasEmpty = inbox.withLock { inbox in
-            inbox.dispatches.append(dispatch)
-            return inbox.dispatches.count == 1
+            inbox.work.append(work)
+            return inbox.work.count == 1
         }
         if wasEmpty { wakeup.signal() }
     }
@@ -73,17 +88,18 @@ final class HTTPWriter: Receiver {
         while true {
             guard engine.turn() else { continue }
             wakeup.clear()
-            let work = inbox.withLock { inbox in
-                defer { (inbox.dispatches, inbox.isAborting) = ([], false) }
+            let new = inbox.withLock { inbox in
+                defer { (inbox.work, inbox.isAborting) = ([], false) }
                 return inbox
             }
-            if work.isAborting {
-                engine.abort()
-                for dispatch in work.dispatches { dispatch.finish(.aborted) }
-            } else {
-                for dispatch in work.dispatches { engine.start(dispatch) }
+            if new.isAborting { engine.abort() }
+            for item in new.work {
+                switch item {
+                case .dispatch(let dispatch): new.isAborting ? dispatch.finish(.aborted) : engine.start(dispatch)
+                case .flush(let flush): engine.add(flush)
+                }
             }
-            if work.isClosing { return }
+            if new.isClosing { return }
         }
     }
 }

@@ -14,7 +14,7 @@ import PluginKit
     private var answer: [UInt8] = []
 
     /// - Returns: nil when libcurl has no memory for a handle.
-    init?(_ config: WriterConfig.Endpoint, endpoint: Int) {
+    init?(_ config: WriterConfig.Endpoint, endpoint: Int, sockets: SocketWatcher) {
         guard let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = unsafe handle
         self.endpoint = endpoint
@@ -27,6 +27,11 @@ import PluginKit
         unsafe ccurl_set_long(handle, CURLOPT_POST, 1)
         unsafe ccurl_set_long(handle, CURLOPT_TIMEOUT_MS, Int(config.remoteTimeout.inNanoseconds / 1_000_000))
         unsafe ccurl_set_pointer(handle, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_pointer(handle, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
+        unsafe ccurl_set_close(handle) { context, socket in
+            if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
+            return 0
+        }
         unsafe ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_write(handle) { bytes, size, count, transfer in
             guard let transfer = unsafe transfer, let bytes = unsafe bytes else { return 0 }

@@ -6,8 +6,6 @@ import PluginKit
 
 /// libcurl's multi interface on one epoll, driven by readiness and libcurl's own timer; on the transfer thread only.
 @safe final class TransferEngine {
-    /// The key of the wakeup; sockets have their own number.
-    private static let wakeupKey = UInt64.max
     /// How many idle connections stay open; more than any `max_in_flight` that makes sense.
     private static let keptConnections = 1024
 
@@ -15,11 +13,10 @@ import PluginKit
     private let endpoints: [Endpoint]
     private let health: EndpointHealth
     private let multi: UnsafeMutableRawPointer
-    private var poller: Poller
-    private var timer = MonotonicTime.never
+    private let sockets: SocketWatcher
     private var idle: [[Transfer]]
     private var active: [ObjectIdentifier: Transfer] = [:]
-    private var watched: Set<Int32> = []
+    private var flushes = FlushQueue()
 
     init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
         guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
@@ -28,20 +25,19 @@ import PluginKit
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
         unsafe self.multi = unsafe multi
-        poller = try Poller()
-        try poller.add(wakeup, .readable, key: Self.wakeupKey)
-        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+        sockets = try SocketWatcher(wakeup: wakeup)
+        let context = unsafe Unmanaged.passUnretained(sockets).toOpaque()
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
         // By default libcurl keeps four connections a request that is under way, so it closes most when a burst is over.
         unsafe ccurl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, Self.keptConnections)
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_TIMERDATA, context)
         unsafe ccurl_multi_set_socket(multi) { _, socket, what, context, _ in
-            if let context = unsafe context { unsafe TransferEngine.at(context).watch(socket, what) }
+            if let context = unsafe context { unsafe SocketWatcher.at(context).watch(socket, what) }
             return 0
         }
         unsafe ccurl_multi_set_timer(multi) { _, milliseconds, context in
             guard let context = unsafe context else { return 0 }
-            unsafe TransferEngine.at(context).timer = milliseconds < 0 ? .never : .now + .milliseconds(milliseconds)
+            unsafe SocketWatcher.at(context).timer = milliseconds < 0 ? .never : .now + .milliseconds(milliseconds)
             return 0
         }
     }
@@ -52,53 +48,22 @@ import PluginKit
         unsafe curl_multi_cleanup(multi)
     }
 
-    private static func at(_ context: UnsafeMutableRawPointer) -> TransferEngine {
-        unsafe Unmanaged<TransferEngine>.fromOpaque(context).takeUnretainedValue()
-    }
-
-    private func watch(_ socket: curl_socket_t, _ what: Int32) {
-        guard what != CURL_POLL_REMOVE else {
-            watched.remove(socket)
-            return poller.remove(socket)
-        }
-        var interest: Poller.Interest = []
-        if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
-        if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
-        do throws(SystemError) {
-            if watched.insert(socket).inserted {
-                try poller.add(socket, interest, key: UInt64(socket))
-            } else {
-                try poller.modify(socket, interest, key: UInt64(socket))
-            }
-        } catch { /* The transfer then ends by its own timeout, as a retry. */  }
-    }
-
     // MARK: The loop
 
     /// Waits for what happens next and deals with it.
     ///
     /// - Returns: true when the wakeup was signalled.
     func turn() -> Bool {
-        var events: [Poller.Event] = []
-        poller.wait(until: timer, into: &events)
-        var isWoken = false
         var running: Int32 = 0
-        for event in events {
-            if event.key == Self.wakeupKey { isWoken = true; continue }
-            var mask: Int32 = 0
-            if !event.ready.isDisjoint(with: .readable) { mask |= CURL_CSELECT_IN }
-            if !event.ready.isDisjoint(with: .writable) { mask |= CURL_CSELECT_OUT }
-            if !event.ready.isDisjoint(with: .hangup) { mask |= CURL_CSELECT_ERR }
-            unsafe curl_multi_socket_action(multi, curl_socket_t(event.key), mask, &running)
-        }
+        let isWoken = sockets.wait { socket, bits in unsafe curl_multi_socket_action(multi, socket, bits, &running) }
         runTimer()
         takeFinished()
         return isWoken
     }
 
     private func runTimer() {
-        guard timer <= .now else { return }
-        timer = .never
+        guard sockets.timer != .never, sockets.timer <= .now else { return }
+        sockets.timer = .never
         var running: Int32 = 0
         unsafe curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running)
     }
@@ -117,7 +82,7 @@ import PluginKit
 
     /// Begins the attempts that one dispatch needs.
     func start(_ dispatch: Dispatch) {
-        let progress = DispatchProgress(dispatch)
+        let progress = DispatchProgress(dispatch, ordinal: flushes.began())
         let now = MonotonicTime.now
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest(dispatch.profile, external: config.externalLabels)
@@ -127,8 +92,15 @@ import PluginKit
                 take(.rejected(error.reason, httpStatus: 0), of: index, progress)
             }
         }
-        progress.finishIfComplete()
+        finishIfComplete(progress)
     }
+
+    private func finishIfComplete(_ progress: DispatchProgress) {
+        if progress.finishIfComplete() { flushes.ended(progress.ordinal) }
+    }
+
+    /// Finishes a flush once everything that was started before it has ended.
+    func add(_ flush: Flush) { flushes.add(flush) }
 
     private func begin(_ index: Int, _ progress: DispatchProgress, _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
@@ -137,7 +109,7 @@ import PluginKit
             let why = "is down: \(endpoint.lastFailure)"
             return progress.took(.retry(why, after: endpoint.pause(now), httpStatus: 0), of: index, name: endpoint.config.name)
         }
-        guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index) else {
+        guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index, sockets: sockets) else {
             return take(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, progress)
         }
         transfer.begin(progress, request, to: endpoint.config)
@@ -157,7 +129,7 @@ import PluginKit
         idle[transfer.endpoint].append(transfer)
         progress.ended()
         take(verdict, of: transfer.endpoint, progress)
-        progress.finishIfComplete()
+        finishIfComplete(progress)
     }
 
     private func take(_ verdict: Verdict, of index: Int, _ progress: DispatchProgress) {
@@ -176,9 +148,16 @@ import PluginKit
             _ = transfer.end(CURLE_OK)
             progress.ended()
             progress.took(.aborted, of: transfer.endpoint, name: "")
-            progress.finishIfComplete()
+            finishIfComplete(progress)
         }
         active = [:]
+    }
+}
+
+extension SocketWatcher {
+    /// The watcher that a callback's context is.
+    static func at(_ context: UnsafeMutableRawPointer) -> SocketWatcher {
+        unsafe Unmanaged<SocketWatcher>.fromOpaque(context).takeUnretainedValue()
     }
 }
 
@@ -190,6 +169,7 @@ final class EndpointHealth {
     init(_ host: Host) { self.host = host }
 
     func state(_ endpoints: [Endpoint]) {
+        if stated.isEmpty, !endpoints.contains(where: \.isDown) { return }
         let down = endpoints.filter(\.isDown)
         let names = down.map(\.config.name).joined(separator: ", ")
         guard names != stated else { return }

@@ -78,7 +78,10 @@ public struct JSONParser {
     }
 
     private mutating func skipBlank() throws {
-        if index == 0, next == "\u{feff}" { advance() }
+        if index == 0, next == "\u{feff}" {
+            advance()
+            lineStart = 1
+        }
         while let next {
             switch next {
             case " ", "\t", "\r", "\n": advance()

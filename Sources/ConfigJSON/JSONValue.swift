@@ -55,7 +55,8 @@ public struct JSONValue: Sendable {
         }
     }
 
-    /// `text` as a JSON string with quotes; control characters, C1 ones and DEL too, become `\u` escapes.
+    /// `text` as a JSON string with quotes; control characters, C1 ones, DEL and those that turn
+    /// the direction of text become `\u` escapes.
     public static func quoted(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
@@ -65,7 +66,8 @@ public struct JSONValue: Sendable {
             case "\n": result += "\\n"
             case "\r": result += "\\r"
             case "\t": result += "\\t"
-            case "\0"..."\u{1f}", "\u{7f}"..."\u{9f}", "\u{2028}", "\u{2029}":
+            case "\0"..."\u{1f}", "\u{7f}"..."\u{9f}", "\u{200e}", "\u{200f}", "\u{2028}"..."\u{202e}",
+                "\u{2066}"..."\u{2069}":
                 let digits = String(scalar.value, radix: 16)
                 result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
             default: result.unicodeScalars.append(scalar)

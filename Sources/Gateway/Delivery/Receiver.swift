@@ -147,12 +147,11 @@ final class Receiver: Sendable {
         let settled = update { state in state.settle(token, outcome, config, now) }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
-        log(settled.event, outcome)
+        for event in settled.events { log(event, outcome) }
     }
 
     private func log(_ event: State.Event, _ outcome: DeliveryOutcome) {
         switch event {
-        case .nothing: break
         case .dropped(let reason, let sequence):
             Log.warning(
                 "profile dropped",
@@ -240,7 +239,6 @@ extension Receiver: PluginEvents {
 extension Receiver.State {
     /// What came of one outcome, for the log.
     enum Event {
-        case nothing
         case dropped(DropReason, sequence: UInt64)
         case failing
         case recovered

@@ -106,6 +106,10 @@ struct ReceiverQueue {
     /// Holds an open entry back until `due`; then it goes before what has not been tried yet.
     mutating func delay(_ handle: Handle, until due: MonotonicTime) {
         entries[Int(handle.index)]?.place = .delayed
+        if delays.count > 2 * count + 64 {
+            // Evicted entries leave their records behind; a sorted array is a heap.
+            delays = delays.filter(isCurrent).sorted { $0.due < $1.due }
+        }
         delays.append(Delay(due: due, index: handle.index, serial: self[handle].serial))
         var child = delays.count - 1
         while child > 0, delays[child].due < delays[(child - 1) / 2].due {
@@ -114,17 +118,25 @@ struct ReceiverQueue {
         }
     }
 
-    /// Makes ready what is due, or everything that waits when `now` is ``MonotonicTime/never``.
+    /// Makes ready what is due, or everything that waits when `now` is ``MonotonicTime/never``; the oldest goes first.
     mutating func wake(now: MonotonicTime) {
+        guard let first = delays.first, first.due <= now else { return }
+        var due: [(sequence: UInt64, index: Int32)] = []
         while let first = delays.first, first.due <= now {
             popDelay()
-            // An entry that was evicted while it waited has left its heap record behind.
-            guard let entry = entries[Int(first.index)], entry.serial == first.serial, entry.place == .delayed else {
-                continue
-            }
-            entries[Int(first.index)]?.place = .ready
-            link(first.index, \.ready, \.order, atEnd: false)
+            guard isCurrent(first), let sequence = entries[Int(first.index)]?.profile.sequence else { continue }
+            due.append((sequence, first.index))
         }
+        for (_, index) in due.sorted(by: { $0.sequence > $1.sequence }) {
+            entries[Int(index)]?.place = .ready
+            link(index, \.ready, \.order, atEnd: false)
+        }
+    }
+
+    /// False for the heap record of an entry that was evicted while it waited.
+    private func isCurrent(_ delay: Delay) -> Bool {
+        guard let entry = entries[Int(delay.index)] else { return false }
+        return entry.serial == delay.serial && entry.place == .delayed
     }
 
     /// When the first delayed entry is due.

@@ -120,79 +120,76 @@ extension Receiver.State {
     /// Settles one operation; nil when the token stands for none.
     mutating func settle(
         _ token: UInt, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> (event: Event, openedAt: MonotonicTime?)? {
+    ) -> (events: [Event], openedAt: MonotonicTime?)? {
         guard let (operation, openedAt) = open.close(token) else { return nil }
         guard case .delivery(let handle) = operation else {
             phase = .ended
-            return (.nothing, nil)
+            return ([], nil)
         }
-        let event: Event
+        let events: [Event]
         switch outcome.status {
         case .delivered:
             settle(handle, .delivered)
             account.delivered += 1
-            event = alive()
+            events = alive()
         case .rejected:
             let sequence = queue[handle].profile.sequence
             drop(handle, .rejected, status: outcome.httpStatus)
             lastError = outcome.reason
-            _ = alive()
-            event = .dropped(.rejected, sequence: sequence)
-        case .retry, .aborted: event = retry(handle, outcome, config, now)
+            events = [.dropped(.rejected, sequence: sequence)] + alive()
+        case .retry, .aborted: events = retry(handle, outcome, config, now)
         }
-        return (event, openedAt)
+        return (events, openedAt)
     }
 
-    private mutating func alive() -> Event {
-        guard pace.sawLife() else { return .nothing }
+    private mutating func alive() -> [Event] {
+        guard pace.sawLife() else { return [] }
         queue.wake(now: .never)
         failingReason = ""
-        return .recovered
+        return [.recovered]
     }
 
     private mutating func retry(
         _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> Event {
+    ) -> [Event] {
         let entry = queue[handle]
         account.retries += 1
         lastError = outcome.reason
         if phase == .ended {
             drop(handle, .shutdown)
-            return .nothing
+            return []
         }
         if config.retry.isExhausted(attempts: entry.attempts) {
             drop(handle, .retriesExhausted, status: outcome.httpStatus)
-            _ = sawRetry(of: entry, outcome, config.retry, now)
-            return .dropped(.retriesExhausted, sequence: entry.profile.sequence)
+            return [.dropped(.retriesExhausted, sequence: entry.profile.sequence)] + sawRetry(of: entry, outcome, config.retry, now)
         }
         queue[handle].progress = outcome.progress
         // Something got further than the last time, so the destination is not dead.
-        let event: Event
-        if outcome.progress != entry.progress {
-            event = alive()
-        } else {
-            event = sawRetry(of: entry, outcome, config.retry, now)
-        }
+        let isFurther = outcome.progress != entry.progress
+        let events = isFurther ? alive() : sawRetry(of: entry, outcome, config.retry, now)
         if pace.isFailing {
             queue.putBack(handle)
         } else {
-            let wait = max(outcome.retryAfter, config.retry.delay(afterAttempt: entry.attempts))
+            let wait = max(Self.held(outcome.retryAfter), config.retry.delay(afterAttempt: entry.attempts))
             queue.delay(handle, until: now + wait)
         }
-        return event
+        return events
     }
+
+    /// A wait that a destination asks for, held to a day: whatever it says, it is asked again some time.
+    private static func held(_ retryAfter: Duration) -> Duration { min(retryAfter, .seconds(86_400)) }
 
     private mutating func sawRetry(
         of entry: ReceiverQueue.Entry, _ outcome: DeliveryOutcome, _ policy: RetryPolicy, _ now: MonotonicTime
-    ) -> Event {
+    ) -> [Event] {
         let began = pace.sawRetry(
-            of: entry.profile.sequence, notBefore: now + outcome.retryAfter, open: open.deliveryCount, policy: policy,
+            of: entry.profile.sequence, notBefore: now + Self.held(outcome.retryAfter), open: open.deliveryCount, policy: policy,
             now: now)
         if pace.isFailing { failingReason = outcome.reason }
-        guard began else { return .nothing }
+        guard began else { return [] }
         // From here on the probes' clock rules, not that of each profile.
         queue.wake(now: .never)
-        return .failing
+        return [.failing]
     }
 
     /// Ends deliveries for good; what waits is dropped.

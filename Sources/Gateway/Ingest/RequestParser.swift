@@ -216,7 +216,7 @@ struct RequestParser {
             if head.minorVersion >= 1 { throw .malformed("no Host") }
             return
         }
-        guard head[host.value].allSatisfy({ $0 != 32 && $0 != 9 && $0 != UInt8(ascii: ",") && $0 != UInt8(ascii: "/") }) else {
+        guard !head[host.value].contains(where: { " \t,/?#@\\".utf8.contains($0) }) else {
             throw .malformed("Host is no host")
         }
         if let authority {

@@ -67,7 +67,8 @@ struct Exposition {
             families[name] = Family(kind: kind, help: help)
             order.append(name)
         }
-        families[name]?.lines += lines
+        // A family of two kinds would spoil the page for everybody; the first kind stays.
+        if families[name]?.kind == kind { families[name]?.lines += lines }
     }
 
     /// The whole page.

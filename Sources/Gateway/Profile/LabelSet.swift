@@ -39,14 +39,25 @@ struct LabelSet: Equatable, Sendable {
     init(parsing text: String) throws(ParseError) {
         let scalars = text.unicodeScalars
         let brace = scalars.firstIndex(of: "{") ?? scalars.endIndex
-        self[Self.appName] = try Self.serviceName(scalars[..<brace])
+        // Collected first and sorted once: inserting each in its place would let one long name cost milliseconds.
+        var found = [Label(name: Self.appName, value: try Self.serviceName(scalars[..<brace]))]
+        defer { labels = Self.sortedLastWins(found) }
         var rest = brace == scalars.endIndex ? scalars[brace...] : scalars[scalars.index(after: brace)...]
         while let equals = rest.firstIndex(where: { $0 == "=" || $0 == "}" }), rest[equals] == "=" {
             let value = rest[rest.index(after: equals)...]
-            guard let end = value.firstIndex(where: { $0 == "," || $0 == "}" }) else { return }
-            self[try Self.labelName(rest[..<equals])] = Self.trimmed(value[..<end])
+            guard let end = value.firstIndex(where: { $0 == "," || $0 == "}" }) else { break }
+            found.append(Label(name: try Self.labelName(rest[..<equals]), value: Self.trimmed(value[..<end])))
             rest = value[value.index(after: end)...]
         }
+    }
+
+    private static func sortedLastWins(_ found: [Label]) -> [Label] {
+        var result: [Label] = []
+        for (_, label) in found.enumerated().sorted(by: { ($0.element.name, $0.offset) < ($1.element.name, $1.offset) }) {
+            if result.last?.name == label.name { result.removeLast() }
+            result.append(label)
+        }
+        return result
     }
 
     /// The value of a label; setting keeps the order and nil removes it.

@@ -1,0 +1,86 @@
+import CCurl
+import Glibc
+import LinuxSystem
+
+/// The sockets that libcurl wants watched, and its timer; on the transfer thread only.
+///
+/// libcurl says "no longer" after each request and "again" before the next one on the same connection. A socket stays in
+/// epoll in between, which saves two system calls a request; it leaves when libcurl closes it, or when something
+/// comes on it that nobody asked for.
+final class SocketWatcher {
+    private struct Watch {
+        var interest: Poller.Interest
+        var isIdle = false
+    }
+
+    /// The key of the wakeup; sockets have their own number.
+    private static let wakeupKey = UInt64.max
+
+    private var poller: Poller
+    private var watches: [Int32: Watch] = [:]
+    private var events: [Poller.Event] = []
+    /// When libcurl wants to be called though nothing has happened.
+    var timer = MonotonicTime.never
+
+    init(wakeup: Int32) throws(SystemError) {
+        poller = try Poller()
+        try poller.add(wakeup, .readable, key: Self.wakeupKey)
+    }
+
+    /// Does what libcurl's socket callback asks: `what` is one of `CURL_POLL_…`.
+    func watch(_ socket: curl_socket_t, _ what: Int32) {
+        if what == CURL_POLL_REMOVE {
+            watches[socket]?.isIdle = true
+            return
+        }
+        var interest: Poller.Interest = []
+        if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
+        if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
+        let known = watches.updateValue(Watch(interest: interest), forKey: socket)
+        do throws(SystemError) {
+            if known == nil {
+                try poller.add(socket, interest, key: UInt64(socket))
+            } else if known?.interest != interest {
+                try poller.modify(socket, interest, key: UInt64(socket))
+            }
+        } catch {
+            // The transfer then ends by its own timeout, as a retry.
+            watches[socket] = nil
+        }
+    }
+
+    /// Closes a socket for libcurl; its number may come back as another connection's.
+    func close(_ socket: curl_socket_t) {
+        watches[socket] = nil
+        Glibc.close(socket)
+    }
+
+    /// Waits for what happens next and hands each socket that is ready to `body`, with `CURL_CSELECT_…` bits.
+    ///
+    /// - Returns: true when the wakeup was signalled.
+    func wait(_ body: (curl_socket_t, Int32) -> Void) -> Bool {
+        var isWoken = false
+        events.removeAll(keepingCapacity: true)
+        poller.wait(until: timer, into: &events)
+        for event in events {
+            let socket = curl_socket_t(truncatingIfNeeded: event.key)
+            if event.key == Self.wakeupKey {
+                isWoken = true
+            } else if watches[socket]?.isIdle != false {
+                poller.remove(socket)
+                watches[socket] = nil
+            } else {
+                body(socket, Self.bits(event.ready))
+            }
+        }
+        return isWoken
+    }
+
+    private static func bits(_ ready: Poller.Interest) -> Int32 {
+        var bits: Int32 = 0
+        if !ready.isDisjoint(with: .readable) { bits |= CURL_CSELECT_IN }
+        if !ready.isDisjoint(with: .writable) { bits |= CURL_CSELECT_OUT }
+        if !ready.isDisjoint(with: .hangup) { bits |= CURL_CSELECT_ERR }
+        return bits
+    }
+}
