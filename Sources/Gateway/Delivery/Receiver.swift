@@ -238,7 +238,7 @@ extension Receiver: PluginEvents {
 
 extension Receiver.State {
     /// What came of one outcome, for the log.
-    enum Event {
+    enum Event: Equatable {
         case dropped(DropReason, sequence: UInt64)
         case failing
         case recovered
