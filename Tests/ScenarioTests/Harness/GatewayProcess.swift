@@ -6,6 +6,7 @@ final class GatewayProcess {
     let process: ChildProcess
     private(set) var ports: [String: UInt16] = [:]
     private(set) var adminPort: UInt16 = 0
+    private var admin: RawConnection?
 
     var log: LineLog { process.errors }
     /// The port of the listener that the scenario calls "default".
@@ -62,9 +63,10 @@ final class GatewayProcess {
     // MARK: Metrics
 
     func metrics() throws -> Metrics {
-        let connection = try RawConnection(adminPort)
-        defer { connection.close() }
-        connection.send("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        // One connection for all scrapes, so that none of them shows among what is counted.
+        let connection = try admin ?? RawConnection(adminPort)
+        admin = connection
+        connection.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         return Metrics(try connection.readResponse().text)
     }
 
