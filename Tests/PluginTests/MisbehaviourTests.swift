@@ -236,6 +236,17 @@ struct MisbehaviourTests {
         #expect(log.contains("profiles lost at shutdown"))
     }
 
+    @Test("A plugin is not destroyed while its abort has not returned")
+    func lingersInAbort() throws {
+        let gateway = try gateway("linger in abort", settings: #""shutdown_timeout": "1s","#)
+        try gateway.send()
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 0)
+        let lines = log.split(separator: "\n").filter { $0.contains("receiver=odd") }
+        let calls = lines.compactMap { line in ["abort called", "abort returns", "destroy called"].first { line.contains($0) } }
+        #expect(calls == ["abort called", "abort returns", "destroy called"])
+    }
+
     @Test("A plugin that blocks in deliver holds nobody but its own receiver, which is failed and named")
     func blocks() throws {
         let gateway = try gateway(

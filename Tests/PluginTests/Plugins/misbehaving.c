@@ -149,7 +149,7 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
     } else if (does(self, "level 99")) {
         self->host->log(self->host->context, (gw_level)99, slice("a later level"));
         finish(self, token, GW_STATUS_DELIVERED, "");
-    } else if (does(self, "never finish") || does(self, "finish in abort")) {
+    } else if (does(self, "never finish") || does(self, "finish in abort") || does(self, "linger in abort")) {
         self->open = token;
     } else if (does(self, "block until abort")) {
         wait_for_abort(self);
@@ -197,6 +197,11 @@ static void abort_all(void *object) {
     instance *self = object;
     log_line(self, "abort called");
     if (self->open && does(self, "finish in abort")) finish(self, self->open, GW_STATUS_ABORTED, "");
+    if (self->open && does(self, "linger in abort")) {
+        finish(self, self->open, GW_STATUS_ABORTED, "");
+        usleep(50000);
+        log_line(self, "abort returns");
+    }
     pthread_mutex_lock(&self->lock);
     self->aborted = 1;
     pthread_cond_broadcast(&self->changed);
@@ -206,6 +211,7 @@ static void abort_all(void *object) {
 static void destroy(void *object) {
     instance *self = object;
     log_line(self, "destroy called");
+    if (does(self, "linger in abort")) return; // Left alone, so that a call after this one is seen and does not crash.
     free(self);
 }
 
