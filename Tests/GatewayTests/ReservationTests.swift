@@ -35,7 +35,7 @@ final class ReservationTests {
         let first = try Self.profiles(0)
         #expect(reserve(first))
         #expect(!reserve(try Self.profiles(0)), "one waits, one is open, one is promised")
-        state.release(first)
+        state.release(first, bounds)
         #expect(reserve(first), "a promise that was taken back is room again")
         #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(2)) != nil)
         #expect(reserve(try Self.profiles(0)), "what was delivered is room again")
@@ -48,7 +48,7 @@ final class ReservationTests {
         bounds.maxBytes = try Profile.emptyCost
         let large = try Self.profiles(1)
         #expect(reserve(large))
-        state.release(large)
+        state.release(large, bounds)
         #expect(state.reserved == (0, 0))
         state.accept(large[0], nil, bounds, .at(1))
         #expect(state.account.dropped == [.tooLarge: 1])

@@ -85,7 +85,7 @@ final class Receiver: Sendable {
     func reserve(_ profiles: [Profile]) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
 
     /// Takes a promise back.
-    func cancelReservation(_ profiles: [Profile]) { state.withLock { $0.release(profiles) } }
+    func cancelReservation(_ profiles: [Profile]) { state.withLock { $0.release(profiles, config.queue) } }
 
     /// Accepts profiles into the queue, making room by the queue's rule.
     ///
@@ -93,7 +93,7 @@ final class Receiver: Sendable {
     func offer(_ profiles: [Profile], _ acknowledgement: Acknowledgement?) {
         let now = MonotonicTime.now
         let report = update { state -> String? in
-            if config.required, config.queue.onFull == .reject { state.release(profiles) }
+            if config.required, config.queue.onFull == .reject { state.release(profiles, config.queue) }
             for profile in profiles { state.accept(profile, acknowledgement, config.queue, now) }
             return state.drops.due(now)
         }

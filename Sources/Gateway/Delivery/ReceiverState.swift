@@ -34,17 +34,20 @@ extension Receiver.State {
     ///
     /// A profile that no queue could ever hold needs no room: it is dropped when it comes.
     mutating func reserve(_ profiles: [Profile], _ bounds: QueueConfig) -> Bool {
-        let sizes = profiles.map(\.byteCount)
-        let bytes = sizes.filter { $0 <= bounds.maxBytes }.reduce(0, +)
-        let fits = bytes == 0 || hasRoom(count: profiles.count, bytes: bytes, bounds)
-        // Held in any case, so that a release always has its reservation.
-        if fits { reserved = (reserved.profiles + profiles.count, reserved.bytes + sizes.reduce(0, +)) }
-        return fits
+        let (count, bytes) = Self.need(of: profiles, bounds)
+        guard count == 0 || hasRoom(count: count, bytes: bytes, bounds) else { return false }
+        reserved = (reserved.profiles + count, reserved.bytes + bytes)
+        return true
     }
 
-    mutating func release(_ profiles: [Profile]) {
-        reserved.profiles -= profiles.count
-        reserved.bytes -= profiles.reduce(0) { $0 + $1.byteCount }
+    mutating func release(_ profiles: [Profile], _ bounds: QueueConfig) {
+        let (count, bytes) = Self.need(of: profiles, bounds)
+        reserved = (reserved.profiles - count, reserved.bytes - bytes)
+    }
+
+    private static func need(of profiles: [Profile], _ bounds: QueueConfig) -> (count: Int, bytes: Int) {
+        let fitting = profiles.lazy.map(\.byteCount).filter { $0 <= bounds.maxBytes }
+        return (fitting.count, fitting.reduce(0, +))
     }
 
     mutating func takeSettlements() -> [(Acknowledgement, Settlement)] {

@@ -209,21 +209,32 @@ struct PushJSON: ~Copyable {
     private mutating func base64(_ bytes: Span<UInt8>) throws(Malformed) -> Range<Int> {
         let start = decoded.count
         if takeNull(bytes) { return start..<start }
-        try expect(UInt8(ascii: "\""), bytes)
-        guard let length = Self.lengthOfString(bytes, from: index) else { throw Malformed("a string that does not end") }
-        do throws(SystemError) {
-            try Base64.decode(bytes.extracting(index..<(index + length)), into: &decoded)
-        } catch {
-            throw Malformed(error.code == Base64.invalid ? "rawProfile is no base64" : "no memory for a sample")
+        if let length = lengthOfPlainString(bytes) {
+            try decode(bytes.extracting((index + 1)..<(index + 1 + length)))
+            index += length + 2
+        } else {
+            let text = Array(try string(bytes).utf8)
+            try decode(text.span)
         }
-        index += length + 1
         return start..<decoded.count
     }
 
-    private static func lengthOfString(_ bytes: Span<UInt8>, from start: Int) -> Int? {
-        var index = start
-        while index < bytes.count, bytes[index] != UInt8(ascii: "\"") { index += 1 }
-        return index < bytes.count ? index - start : nil
+    private mutating func decode(_ text: Span<UInt8>) throws(Malformed) {
+        do throws(SystemError) {
+            try Base64.decode(text, into: &decoded)
+        } catch {
+            throw Malformed(error.code == Base64.invalid ? "rawProfile is no base64" : "no memory for a sample")
+        }
+    }
+
+    /// How long the string is that comes next; nil when it has escapes or is no string, so that it needs a closer look.
+    private func lengthOfPlainString(_ bytes: Span<UInt8>) -> Int? {
+        guard index < bytes.count, bytes[index] == UInt8(ascii: "\"") else { return nil }
+        for end in (index + 1)..<bytes.count {
+            if bytes[end] == UInt8(ascii: "\\") { return nil }
+            if bytes[end] == UInt8(ascii: "\"") { return end - index - 1 }
+        }
+        return nil
     }
 
     /// Reads past any value.
