@@ -75,12 +75,20 @@ final class DispatchProgress {
     private var settled: UInt64
     private var retry: Outcome?
     private var retryAfter = Duration.zero
-    private var rejection: Outcome?
+    private var rejection: Refusal?
     private var isAborted = false
 
-    init(_ dispatch: Dispatch, ordinal: Int) {
+    /// An endpoint's refusal, which outlives the attempt when another endpoint is to be asked again.
+    struct Refusal {
+        let reason: String
+        let httpStatus: Int
+    }
+
+    /// - Parameter refusal: that of an earlier attempt.
+    init(_ dispatch: Dispatch, ordinal: Int, refusal: Refusal?) {
         self.dispatch = dispatch
         self.ordinal = ordinal
+        rejection = refusal
         settled = dispatch.settledBefore
     }
 
@@ -94,7 +102,7 @@ final class DispatchProgress {
         case .delivered: settled |= 1 << UInt64(endpoint)
         case .rejected(let reason, let status):
             settled |= 1 << UInt64(endpoint)
-            if rejection == nil { rejection = .rejected("\(name): \(reason)", httpStatus: status) }
+            if rejection == nil { rejection = Refusal(reason: "\(name): \(reason)", httpStatus: status) }
         case .retry(let reason, let after, let status):
             // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
             retryAfter = retry == nil ? after : min(retryAfter, after)
@@ -107,16 +115,19 @@ final class DispatchProgress {
 
     /// Finishes the delivery once no attempt is open.
     ///
-    /// - Returns: true when it is finished.
-    func finishIfComplete() -> Bool {
-        guard open == 0 else { return false }
+    /// - Returns: whether it is, and what the next attempt must remember.
+    func finishIfComplete() -> (isFinished: Bool, refusal: Refusal?) {
+        guard open == 0 else { return (false, nil) }
         if isAborted {
             dispatch.finish(.aborted)
         } else if case .retry(let reason, _, _, let status) = retry {
             dispatch.finish(.retry(reason, after: retryAfter, progress: settled, httpStatus: status))
+            return (true, rejection)
+        } else if let rejection {
+            dispatch.finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus))
         } else {
-            dispatch.finish(rejection ?? .delivered)
+            dispatch.finish(.delivered)
         }
-        return true
+        return (true, nil)
     }
 }

@@ -64,8 +64,7 @@ import PluginKit
         self.progress = progress
         self.request = request
         answer.removeAll(keepingCapacity: true)
-        let path = config.url.hasPrefix("http") ? Self.path(of: config.url) : ""
-        unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, path + request.target)
+        unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, config.path + request.target)
         var headers = request.headers
         if request.message != nil { headers.append(("Connect-Timeout-Ms", "\(config.remoteTimeout.inNanoseconds / 1_000_000)")) }
         setHeaders(headers, config.headers)
@@ -73,12 +72,6 @@ import PluginKit
         unsafe ccurl_set_offset(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
         // Never NULL: that would make libcurl ask a read callback for the body.
         unsafe ccurl_set_pointer(handle, CURLOPT_POSTFIELDS, body.baseAddress ?? UnsafeRawPointer(handle))
-    }
-
-    /// The path of a URL, without a slash at the end.
-    private static func path(of url: String) -> Substring {
-        let rest = url.drop { $0 != "/" }.dropFirst(2)
-        return rest.drop { $0 != "/" }
     }
 
     private func setHeaders(_ own: [(name: String, value: String)], _ configured: [(name: String, value: String)]) {

@@ -8,6 +8,7 @@ import PluginKit
 @safe final class TransferEngine {
     /// How many idle connections stay open; more than any `max_in_flight` that makes sense.
     private static let keptConnections = 1024
+    private static let rememberedRefusals = 4096
 
     private let config: WriterConfig
     private let endpoints: [Endpoint]
@@ -17,6 +18,8 @@ import PluginKit
     private var idle: [[Transfer]]
     private var active: [ObjectIdentifier: Transfer] = [:]
     private var flushes = FlushQueue()
+    /// By sequence: who was refused by one endpoint and is still to be taken by another.
+    private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
     init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
         guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
@@ -82,7 +85,8 @@ import PluginKit
 
     /// Begins the attempts that one dispatch needs.
     func start(_ dispatch: Dispatch) {
-        let progress = DispatchProgress(dispatch, ordinal: flushes.began())
+        let refusal = refusals.removeValue(forKey: dispatch.profile.sequence)
+        let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal)
         let now = MonotonicTime.now
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest(dispatch.profile, external: config.externalLabels)
@@ -96,7 +100,17 @@ import PluginKit
     }
 
     private func finishIfComplete(_ progress: DispatchProgress) {
-        if progress.finishIfComplete() { flushes.ended(progress.ordinal) }
+        let sequence = progress.dispatch.profile.sequence
+        let (isFinished, refusal) = progress.finishIfComplete()
+        guard isFinished else { return }
+        if let refusal { remember(refusal, of: sequence) }
+        flushes.ended(progress.ordinal)
+    }
+
+    private func remember(_ refusal: DispatchProgress.Refusal, of sequence: UInt64) {
+        // A profile that the gateway drops meanwhile never comes back for its entry, so there is an end to them.
+        if refusals.count >= Self.rememberedRefusals { refusals.removeAll() }
+        refusals[sequence] = refusal
     }
 
     /// Finishes a flush once everything that was started before it has ended.

@@ -4,8 +4,10 @@ import ConfigJSON
 struct WriterConfig: Sendable {
     /// One destination.
     struct Endpoint: Sendable {
-        /// Where it is, without a slash at the end.
+        /// Where it is.
         var url = ""
+        /// The path of the URL, without a slash at the end; goes before that of each request.
+        var path = ""
         /// What metrics, health and log call it; its URL when it has no name.
         var name = ""
         var headers: [(name: String, value: String)] = []
@@ -22,7 +24,9 @@ struct WriterConfig: Sendable {
 
     init(_ object: ConfigObject) {
         let entries = object.objects("endpoint") ?? []
-        if entries.isEmpty { object.refuse("endpoint", "must hold at least one endpoint") }
+        if object.value("endpoint") == nil || object.value("endpoint")?.text == "[]" {
+            object.refuse("endpoint", "must hold at least one endpoint")
+        }
         if entries.count > Self.maximumEndpoints {
             object.refuse("endpoint", "must hold at most \(Self.maximumEndpoints) endpoints, holds \(entries.count)")
         }
@@ -40,10 +44,14 @@ struct WriterConfig: Sendable {
 
 extension WriterConfig.Endpoint {
     init(_ object: ConfigObject) {
-        url = object.string("url") ?? ""
         if object.value("url") == nil { object.refuse("url", "is required: the server to write to") }
-        if object.value("url") != nil, let why = Self.objection(to: url) { object.refuse("url", why) }
-        while url.hasSuffix("/") { url.removeLast() }
+        if let text = object.string("url") {
+            url = text
+            switch UpstreamURL.parse(text) {
+            case .success(let parsed): path = parsed
+            case .failure(let objection): object.refuse("url", objection.reason)
+            }
+        }
         name = object.string("name") ?? url
         headers = object.stringMembers("headers")
         for header in headers {
@@ -56,20 +64,6 @@ extension WriterConfig.Endpoint {
             object.refuse(name, "belongs to the receiver's retry block, not to an endpoint")
         }
         object.refuseUnknown()
-    }
-
-    private static func objection(to url: String) -> String? {
-        let lowered = url.lowercased()
-        guard let scheme = ["http://", "https://"].first(where: { lowered.hasPrefix($0) }) else {
-            return "must begin with http:// or https://, is \(JSONValue.quoted(url))"
-        }
-        let authority = url.dropFirst(scheme.count).prefix { !"/?#".contains($0) }
-        // Not echoed: what stands there is a password.
-        if authority.contains("@") { return "must not hold a user or password" }
-        if authority.isEmpty { return "names no host: \(JSONValue.quoted(url))" }
-        if url.contains("?") || url.contains("#") { return "must not hold a query or fragment, is \(JSONValue.quoted(url))" }
-        if !url.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) { return "holds a space, a control or a non-ASCII character" }
-        return nil
     }
 
     private static func objection(to header: (name: String, value: String)) -> String? {

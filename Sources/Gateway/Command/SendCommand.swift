@@ -50,8 +50,8 @@ enum SendCommand {
             let bytes = try FileDescriptor.open(file, O_RDONLY).readAll(limit: 1 << 31)
             let answer = options.isPush ? try push(bytes, options, client) : try ingest(bytes, file, options, client)
             let text = String(decoding: answer.body.prefix(4096), as: UTF8.self)
-            let printable = text.isEmpty ? "" : " " + JSONValue.quoted(text).dropFirst().dropLast().replacing("\\\"", with: "\"")
-            return ("\(answer.status) \(Response.reason(answer.status))\(printable)", answer.status == 200)
+            let words = text.isEmpty ? "" : " \(printable(text))"
+            return ("\(answer.status) \(Response.reason(answer.status))\(words)", answer.status == 200)
         } catch { return ("\(error)", false) }
     }
 

@@ -61,7 +61,7 @@ final class Receiver: Sendable {
                 // A plugin names the member in its own config; the path leads to the place in ours.
                 return error.message.split(separator: "\n").map { line in
                     let place = config.pluginConfig.nearest(to: line.prefix { $0 != ":" }).position
-                    return Problem(position: place, path: "\(path).config", message: String(line))
+                    return Problem(position: place, path: "\(path).config", message: printable(String(line)))
                 }
             }
         } catch {

@@ -51,6 +51,11 @@ enum Log {
     }
 }
 
+/// `text` on one line of a terminal: what could move the cursor or turn the text is escaped.
+func printable(_ text: String) -> String {
+    String(JSONValue.quoted(text).dropFirst().dropLast()).replacing("\\\"", with: "\"").replacing("\\\\", with: "\\")
+}
+
 /// `text` in quotes and escaped, for a message that a person reads; a long one is cut.
 func quotedForPeople(_ text: String) -> String {
     let scalars = text.unicodeScalars

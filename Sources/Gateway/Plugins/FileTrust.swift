@@ -31,6 +31,7 @@ enum FileTrust {
             ahead += components(target).reversed()
         }
         try checkOne(current, mayBeSticky: false)
+        try checkRegular(current)
         let folder = parent(of: current)
         try checkOne(folder.isEmpty ? "/" : folder, mayBeSticky: false)
         return current
@@ -42,6 +43,13 @@ enum FileTrust {
 
     private static func parent(of path: String) -> String {
         path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+    }
+
+    /// A pipe or a device would make the loader wait, or worse.
+    private static func checkRegular(_ path: String) throws(PluginLibrary.LoadError) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { throw .unreadable(SystemError("stat \(path)")) }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw .notSharedObject(path) }
     }
 
     /// Where a link leads, or nil when it is none; whoever owns a link decides that.

@@ -18,6 +18,7 @@ import PluginABI
         case untrusted(path: String, why: String)
         case notSharedObject(String)
         case otherArchitecture(String, machine: UInt16)
+        case cutShort(String)
         case notLoadable(String, reason: String)
         case noEntry(String)
         case declined(String)
@@ -34,6 +35,7 @@ import PluginABI
             case .notSharedObject(let path): "\(path) is not a shared object (ELF); build the plugin with -shared"
             case .otherArchitecture(let path, let machine):
                 "\(path) is built for another machine (ELF machine \(machine), this one is \(ELFHeader.native.machine)); build the plugin for this one"
+            case .cutShort(let path): "\(path) ends before its content does: copy or build it again"
             case .notLoadable(let path, let reason): "\(path) cannot be loaded: \(reason)"
             case .noEntry(let path):
                 "\(path) has no symbol \(GW_PLUGIN_ENTRY): export the plugin's entry (GW_EXPORT in C, a public @c function in Swift)"
@@ -79,15 +81,16 @@ import PluginABI
     }
 
     private static func checkHeader(_ path: String) throws(LoadError) {
-        let header: ELFHeader?
+        let bytes: [UInt8]
         do throws(SystemError) {
-            let file = try FileDescriptor.open(path, O_RDONLY)
-            var bytes = [UInt8](repeating: 0, count: 20)
-            header = unsafe read(file.number, &bytes, bytes.count) == bytes.count ? ELFHeader(bytes) : nil
+            bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: maximumFile)
         } catch { throw .unreadable(error) }
-        guard let header, header.isSharedObject else { throw .notSharedObject(path) }
+        guard let header = ELFHeader(bytes), header.isSharedObject else { throw .notSharedObject(path) }
         guard header.isNative else { throw .otherArchitecture(path, machine: header.machine) }
+        guard header.loadedEnd(bytes) <= bytes.count else { throw .cutShort(path) }
     }
+
+    private static let maximumFile = 1 << 30
 }
 
 /// The first bytes of an ELF file: enough to say why the loader would refuse it.
@@ -120,6 +123,25 @@ struct ELFHeader: Equatable {
         let (low, high) = bytes[5] == 1 ? (0, 1) : (1, 0)
         type = UInt16(bytes[16 + low]) | UInt16(bytes[16 + high]) << 8
         machine = UInt16(bytes[18 + low]) | UInt16(bytes[18 + high]) << 8
+    }
+
+    /// Where the last segment that is loaded ends in the file, by the program headers of a native file; beyond the file's
+    /// end the loader would be killed by SIGBUS. Headers that lie outside are themselves beyond every end.
+    func loadedEnd(_ bytes: [UInt8]) -> Int {
+        func number(_ offset: Int, _ size: Int) -> Int? {
+            guard offset >= 0, offset <= bytes.count - size else { return nil }
+            return bytes[offset..<(offset + size)].reversed().reduce(0) { ($0 & 0xFF_FFFF_FFFF_FFFF) << 8 | Int($1) }
+        }
+        guard let start = number(32, 8), let size = number(54, 2), let count = number(56, 2) else { return .max }
+        var end = 0
+        for index in 0..<count {
+            let header = start &+ index * size
+            guard let type = number(header, 4), let offset = number(header &+ 8, 8), let length = number(header &+ 32, 8)
+            else { return .max }
+            let (sum, overflow) = offset.addingReportingOverflow(length)
+            if type == 1 { end = max(end, overflow || offset < 0 || length < 0 ? .max : sum) }
+        }
+        return end
     }
 
     var isSharedObject: Bool { type == 3 }

@@ -1,0 +1,42 @@
+import CCurl
+
+/// What an endpoint's URL may be, by libcurl's own reading of it.
+enum UpstreamURL {
+    /// Why a URL is refused; never with the URL, which may hold a secret where none belongs.
+    struct Objection: Error {
+        let reason: String
+    }
+
+    /// - Returns: the URL's path without a slash at the end.
+    static func parse(_ text: String) -> Result<String, Objection> {
+        let lowered = text.lowercased()
+        guard lowered.hasPrefix("http://") || lowered.hasPrefix("https://") else {
+            return .failure(Objection(reason: "must begin with http:// or https://"))
+        }
+        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else {
+            return .failure(Objection(reason: "holds a space, a control or a non-ASCII character"))
+        }
+        guard let url = unsafe curl_url() else { return .failure(Objection(reason: "cannot be read for lack of memory")) }
+        defer { unsafe curl_url_cleanup(url) }
+        let result = unsafe curl_url_set(url, CURLUPART_URL, text, 0)
+        guard result == CURLUE_OK else {
+            return .failure(Objection(reason: "is no URL: \(unsafe String(cString: curl_url_strerror(result)))"))
+        }
+        for (part, what) in [
+            (CURLUPART_USER, "a user"), (CURLUPART_PASSWORD, "a password"), (CURLUPART_QUERY, "a query"),
+            (CURLUPART_FRAGMENT, "a fragment"),
+        ] where unsafe Self.part(url, part) != nil {
+            return .failure(Objection(reason: "must not hold \(what)"))
+        }
+        var path = unsafe Self.part(url, CURLUPART_PATH) ?? ""
+        while path.hasSuffix("/") { path.removeLast() }
+        return .success(path)
+    }
+
+    private static func part(_ url: OpaquePointer, _ part: CURLUPart) -> String? {
+        var text: UnsafeMutablePointer<CChar>?
+        guard unsafe curl_url_get(url, part, &text, 0) == CURLUE_OK, let text = unsafe text else { return nil }
+        defer { unsafe curl_free(text) }
+        return unsafe String(cString: text)
+    }
+}
