@@ -1,10 +1,13 @@
 import Glibc
 import LinuxSystem
 import PluginKit
+import Synchronization
 
 /// Several profiles made durable together: all files are written, then synced, then named, and then their folders are
 /// synced, each once.
 struct ArchiveBatch {
+    private static let nextTemporary = Atomic<Int>(0)
+
     private let archive: Archive
     private var folders: Set<String> = []
 
@@ -80,7 +83,9 @@ struct ArchiveBatch {
     }
 
     private mutating func write(_ bytes: RawSpan, _ folder: String, _ name: String) throws(ArchiveError) -> StagedFile {
-        let temporary = archive.path("\(folder)/.\(name).tmp")
+        // Two receivers may share a directory, and then each of them writes a file of this name.
+        let number = Self.nextTemporary.wrappingAdd(1, ordering: .relaxed).oldValue
+        let temporary = archive.path("\(folder)/.\(name).\(getpid())-\(number).tmp")
         do throws(SystemError) {
             let file = StagedFile(
                 try open(temporary, folder), temporary: temporary, final: archive.path("\(folder)/\(name)"))

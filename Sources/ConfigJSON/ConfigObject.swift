@@ -7,6 +7,7 @@ public final class ConfigObject {
     public let position: TextPosition
     public let problems: Problems
     private let members: [JSONMember]
+    private let isObject: Bool
     private var asked: Set<String> = []
 
     /// Makes a reader; anything but an object is a problem and reads as an empty one.
@@ -16,8 +17,10 @@ public final class ConfigObject {
         position = value.position
         if case .object(let members) = value.content {
             self.members = members
+            isObject = true
         } else {
             members = []
+            isObject = false
             problems.add(path, "must be an object, is \(value.kind)", at: value.position)
         }
     }
@@ -30,8 +33,9 @@ public final class ConfigObject {
 
     public func path(_ name: String) -> String { Problems.path(path, name) }
 
-    /// Reports a problem with a member, at its value when it is there.
+    /// Reports a problem with a member, at its value when it is there; nothing when the whole is no object, which was reported.
     public func refuse(_ name: String, _ message: String) {
+        guard isObject else { return }
         problems.add(path(name), message, at: value(name)?.position ?? position)
     }
 

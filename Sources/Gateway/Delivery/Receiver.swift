@@ -23,6 +23,8 @@ final class Receiver: Sendable {
         var isOverdue = false
         var misbehaved = 0
         var phase = Phase.running
+        /// While the plugin is told to abort, it must not be destroyed.
+        var isAborting = false
         var drops = DropReports()
         /// What `reject` receivers have promised room for and not received yet.
         var reserved = (profiles: 0, bytes: 0)
@@ -60,8 +62,12 @@ final class Receiver: Sendable {
             } catch {
                 // A plugin names the member in its own config; the path leads to the place in ours.
                 return error.message.split(separator: "\n").map { line in
-                    let place = config.pluginConfig.nearest(to: line.prefix { $0 != ":" }).position
-                    return Problem(position: place, path: "\(path).config", message: printable(String(line)))
+                    let member = line.prefix { $0 != ":" }
+                    let place = config.pluginConfig.nearest(to: member).position
+                    let isPath = member.count < line.count && !member.contains(" ")
+                    let whole = isPath ? "\(path).config.\(member)" : "\(path).config"
+                    let message = isPath ? line.dropFirst(member.count + 1).drop { $0 == " " } : line
+                    return Problem(position: place, path: printable(whole), message: printable(String(message)))
                 }
             }
         } catch {
@@ -193,12 +199,16 @@ final class Receiver: Sendable {
     ///
     /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
     func end() -> Bool {
-        let (left, openCount) = update { state in (state.stop(), state.open.count) }
+        let (left, openCount) = update { state in
+            state.isAborting = state.open.count > 0
+            return (state.stop(), state.open.count)
+        }
         if left > 0 {
             Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left)"])
         }
         guard let instance else { return true }
         if openCount > 0 { instance.abort() }
+        update { $0.isAborting = false }
         let deadline = MonotonicTime.now + .seconds(1)
         let isQuiet = state.wait { state in
             if state.open.count == 0, state.callSince == nil { return .done(true) }

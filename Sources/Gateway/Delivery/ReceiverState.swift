@@ -73,7 +73,7 @@ extension Receiver.State {
         queue.wake(now: now)
         dropOld(config.queue, now)
         if !settlements.isEmpty { return .done(.tell(takeSettlements())) }
-        if phase == .ended { return open.count == 0 ? .done(.end) : .again(.never) }
+        if phase == .ended { return open.count == 0 && !isAborting ? .done(.end) : .again(.never) }
         if mayDeliver(config, now), let handle = queue.open() {
             queue[handle].attempts += 1
             callSince = now

@@ -24,6 +24,7 @@ import PluginABI
         case declined(String)
         case tableTooSmall(String, size: Int, smallest: Int)
         case unknownFlags(String, UInt32)
+        case missingFunction(String, String)
 
         var description: String {
             switch self {
@@ -42,6 +43,7 @@ import PluginABI
             case .declined(let path): "\(path) declines this gateway (its entry answered NULL): use a plugin built for this version"
             case .tableTooSmall(let path, let size, let smallest):
                 "\(path) has a plugin table of \(size) bytes, smaller than version 1.0's \(smallest): set gw_plugin.size to sizeof(gw_plugin)"
+            case .missingFunction(let path, let name): "\(path) has no function \(name) in its plugin table: set every one"
             case .unknownFlags(let path, let flags):
                 "\(path) sets flags 0x\(String(flags, radix: 16)) that this gateway does not know: use a newer gateway"
             }
@@ -75,9 +77,24 @@ import PluginABI
             throw .tableTooSmall(self.path, size: unsafe table.pointee.size, smallest: smallest)
         }
         guard unsafe table.pointee.flags == 0 else { throw .unknownFlags(self.path, unsafe table.pointee.flags) }
+        try unsafe Self.checkFunctions(table, self.path)
         unsafe self.table = unsafe table
         name = unsafe table.pointee.name.text
         version = unsafe table.pointee.version.text
+    }
+
+    /// C lets a table leave functions out, though the header says that none is NULL.
+    private static func checkFunctions(_ table: UnsafePointer<gw_plugin>, _ path: String) throws(LoadError) {
+        let functions: [(String, Int?)] = unsafe [
+            ("create", MemoryLayout<gw_plugin>.offset(of: \.create)), ("deliver", MemoryLayout<gw_plugin>.offset(of: \.deliver)),
+            ("flush", MemoryLayout<gw_plugin>.offset(of: \.flush)), ("abort", MemoryLayout<gw_plugin>.offset(of: \.abort)),
+            ("destroy", MemoryLayout<gw_plugin>.offset(of: \.destroy)),
+        ]
+        for (name, offset) in functions {
+            guard let offset, unsafe UnsafeRawPointer(table).load(fromByteOffset: offset, as: UInt.self) != 0 else {
+                throw .missingFunction(path, name)
+            }
+        }
     }
 
     private static func checkHeader(_ path: String) throws(LoadError) {
