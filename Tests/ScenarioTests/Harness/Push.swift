@@ -1,0 +1,79 @@
+import Foundation
+
+extension GatewayProcess {
+    static let pushPath = "/push.v1.PusherService/Push"
+
+    /// A gateway that answers senders when every required receiver has settled.
+    convenience init(_ scenario: Scenario, delivering receivers: [String: String], http: String = "") throws {
+        let listener = Self.listener(receivers.keys.sorted(), http: http, more: "\"ack\": \"delivered\",")
+        try self.init(scenario, Self.config(listeners: listener, receivers: receivers))
+    }
+
+    /// Sends one Push in JSON, on a connection of its own.
+    func push(_ series: PushSeries..., headers: String = "") throws -> RawConnection.Response {
+        let connection = try RawConnection(port)
+        defer { connection.close() }
+        return try connection.push(series, headers: headers)
+    }
+
+    /// The most memory that the process has had resident, in bytes.
+    func peakMemory() throws -> Int {
+        let status = try String(contentsOfFile: "/proc/\(process.id)/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        guard let kibibytes = line?.split(whereSeparator: { !$0.isNumber }).first.flatMap({ Int($0) }) else {
+            throw NeverCame(what: "VmHWM", seen: [status])
+        }
+        return kibibytes * 1024
+    }
+}
+
+extension RawConnection {
+    func push(_ series: [PushSeries], headers: String = "") throws -> Response {
+        try post(GatewayProcess.pushPath, try PushSeries.json(series), headers: "Content-Type: application/json\r\n\(headers)")
+    }
+
+    func post(_ target: String, bytes: [UInt8], headers: String) throws -> Response {
+        send("POST \(target) HTTP/1.1\r\nHost: gateway\r\nContent-Length: \(bytes.count)\r\n\(headers)\r\n")
+        send(bytes)
+        return try readResponse()
+    }
+}
+
+extension RawConnection.Response {
+    private struct Failure: Decodable {
+        let code: String
+        let message: String
+    }
+
+    private var failure: Failure? { try? JSONDecoder().decode(Failure.self, from: Data(body)) }
+    /// The Connect code of an error.
+    var code: String? { failure?.code }
+    var message: String { failure?.message ?? "" }
+}
+
+extension Recorder.Request {
+    /// What a short Push says.
+    var series: [PushSeries] {
+        get throws { try PushSeries.decode(Data((text ?? "").unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) })) }
+    }
+}
+
+extension Recorder {
+    /// The samples of all short Pushes so far, each with how often it came.
+    var samples: [String: Int] {
+        get throws { try requests.flatMap { try $0.series }.flatMap(\.texts).reduce(into: [:]) { $0[$1, default: 0] += 1 } }
+    }
+}
+
+extension Package {
+    /// The Python with the clients of `Tests/requirements.txt`.
+    static func python() throws -> String { try madeByTest(".build/venv/bin/python") }
+    static func promtool() throws -> String { try madeByTest(".build/tools/promtool") }
+
+    private static func madeByTest(_ path: String) throws -> String {
+        guard FileManager.default.isExecutableFile(atPath: "\(root)/\(path)") else {
+            throw NeverCame(what: "\(path): run make test", seen: [])
+        }
+        return "\(root)/\(path)"
+    }
+}

@@ -1,0 +1,59 @@
+"""A Connect client for push.v1, from PyPI: connect_client.py SERVER
+
+Each line of standard input is a call, each line of standard output what came of it:
+
+  {"codec": "json", "gzip": true, "headers": {}, "series": [{"labels": [{"name": "a", "value": "b"}], "samples": [...]}]}
+  {"code": "ok"}   or   {"code": "invalid_argument", "message": "..."}
+"""
+
+import json
+import sys
+
+from connectrpc.client import ConnectClientSync
+from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
+from connectrpc.compression.gzip import GzipCompression
+from connectrpc.errors import ConnectError
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from google.protobuf import descriptor_pb2, json_format, message_factory
+
+STRING, BYTES, MESSAGE = 9, 12, 11
+MESSAGES = {
+    "LabelPair": [("name", 1, STRING), ("value", 2, STRING)],
+    "RawSample": [("raw_profile", 1, BYTES), ("ID", 2, STRING)],
+    "RawProfileSeries": [("labels", 1, "LabelPair"), ("samples", 2, "RawSample")],
+    "PushRequest": [("series", 1, "RawProfileSeries")],
+    "PushResponse": [],
+}
+
+
+def classes():
+    file = descriptor_pb2.FileDescriptorProto(name="push.proto", package="push.v1", syntax="proto3")
+    for name, fields in MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind in fields:
+            repeated = kind in MESSAGES
+            added = message.field.add(
+                name=field, number=number, label=3 if repeated else 1, type=MESSAGE if repeated else kind)
+            if repeated:
+                added.type_name = ".push.v1." + kind
+    return message_factory.GetMessages([file])
+
+
+made = classes()
+request_type = made["push.v1.PushRequest"]
+push = MethodInfo(
+    name="Push", service_name="push.v1.PusherService", input=request_type, output=made["push.v1.PushResponse"],
+    idempotency_level=IdempotencyLevel.UNKNOWN, stream_type=StreamType.UNARY)
+codecs = {"proto": google_protobuf_binary_codec(), "json": google_protobuf_json_codec()}
+
+for line in sys.stdin:
+    call = json.loads(line)
+    client = ConnectClientSync(
+        sys.argv[1], codec=codecs[call["codec"]], send_compression=GzipCompression() if call["gzip"] else None)
+    request = json_format.ParseDict({"series": call["series"]}, request_type())
+    try:
+        client.execute_unary(request=request, method=push, headers=call["headers"])
+        outcome = {"code": "ok"}
+    except ConnectError as error:
+        outcome = {"code": error.code.value, "message": error.message}
+    print(json.dumps(outcome), flush=True)
