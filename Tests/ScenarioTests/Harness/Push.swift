@@ -59,9 +59,16 @@ extension Recorder.Request {
 }
 
 extension Recorder {
-    /// The samples of all short Pushes so far, each with how often it came.
-    var samples: [String: Int] {
-        get throws { try requests.flatMap { try $0.series }.flatMap(\.texts).reduce(into: [:]) { $0[$1, default: 0] += 1 } }
+    /// Waits until these samples have come in short Pushes, and answers how often each one that came did.
+    func wait(forSamples wanted: Set<String>) throws -> [String: Int] {
+        func samples(_ requests: [Request]) throws -> [String: Int] {
+            try requests.flatMap { try $0.series }.flatMap(\.texts).reduce(into: [:]) { $0[$1, default: 0] += 1 }
+        }
+        let requests = try wait(for: "\(wanted.count) samples") { requests in
+            // Looked at only when it can be true, for looking takes time.
+            requests.count >= wanted.count && (try? samples(requests))?.keys.count { wanted.contains($0) } == wanted.count
+        }
+        return try samples(requests)
     }
 }
 

@@ -1,0 +1,300 @@
+import Foundation
+import Testing
+
+/// `ack: delivered`: the answer says what became of the profile, by both APIs.
+@Suite("A sender who waits hears what the destination said", .serialized)
+struct DeliveredTests {
+    /// How a profile is sent, and what the answer must be when the destination's own status is this.
+    enum API: String, CaseIterable, Sendable {
+        case ingest, push
+
+        /// What is sent, with a text that tells it from others.
+        private func request(_ text: String) throws -> (target: String, body: String) {
+            switch self {
+            case .ingest: ("/ingest?name=app", text)
+            case .push: (GatewayProcess.pushPath, try PushSeries.json([PushSeries(samples: ["": text])]))
+            }
+        }
+
+        /// Both APIs take this type; Push needs it.
+        private static let type = "Content-Type: application/json\r\n"
+
+        func send(_ connection: RawConnection, _ number: Int = 1, padding: String = "") throws -> RawConnection.Response {
+            let (target, body) = try request("profile \(number)" + padding)
+            return try connection.post(target, body, headers: Self.type)
+        }
+
+        /// Sends without waiting for the answer.
+        func begin(_ connection: RawConnection, _ number: Int) throws {
+            let (target, body) = try request("profile \(number)")
+            connection.send("POST \(target) HTTP/1.1\r\nHost: a\r\n\(Self.type)Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+        }
+    }
+
+    private static let oneRetry =
+        "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"5ms\", \"max_backoff_retries\": 1 },"
+
+    private func run(_ more: String = ReceiverEntry.quickRetry, http: String = "", _ body: (GatewayProcess, Recorder) throws -> Void) throws
+    {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let gateway = try GatewayProcess(scenario, delivering: ["up": ReceiverEntry.writer(upstream.url, more: more)], http: http)
+            try body(gateway, upstream)
+        }
+    }
+
+    private static func check(_ answer: RawConnection.Response, _ status: Int, _ code: String, secret upstream: Recorder) {
+        #expect(answer.status == status, "\(answer.text)")
+        #expect(answer.code == code, "\(answer.text)")
+        #expect(answer.header("Content-Type") == "application/json")
+        #expect((answer.header("Retry-After") != nil) == (status == 503))
+        #expect(!answer.text.contains("\(upstream.port)"), "no destination is named")
+        #expect(!answer.text.contains("s3cret"), "no destination's words are repeated")
+    }
+
+    // MARK: One destination
+
+    @Test("200 comes when the profile is there, and not before", arguments: API.allCases)
+    func delivered(api: API) throws {
+        try run { gateway, upstream in
+            try upstream.hold()
+            let connection = try RawConnection(gateway.port)
+            try api.begin(connection, 1)
+            try upstream.wait(count: 1)
+            #expect(try gateway.metrics().answered(200) == 0)
+            try upstream.answer()
+            #expect(try connection.readResponse().status == 200)
+            #expect(try gateway.metrics().delivered("up") == 1)
+        }
+    }
+
+    /// A destination's status, and what a sender gets for it by each API.
+    typealias Translation = (upstream: Int, ingest: (Int, String), push: (Int, String))
+
+    static let permanent: [Translation] = [
+        (400, (400, "invalid_argument"), (400, "invalid_argument")), (401, (401, "unauthenticated"), (401, "unauthenticated")),
+        (403, (403, "permission_denied"), (403, "permission_denied")), (404, (404, "not_found"), (404, "not_found")),
+        (413, (413, "invalid_argument"), (400, "invalid_argument")), (422, (422, "unknown"), (400, "invalid_argument")),
+        (302, (500, "internal"), (500, "internal")),
+    ]
+
+    static let transient: [Translation] = [
+        (408, (408, "unknown"), (504, "deadline_exceeded")), (429, (429, "resource_exhausted"), (429, "resource_exhausted")),
+        (500, (500, "internal"), (500, "internal")), (502, (502, "unknown"), (503, "unavailable")),
+        (503, (503, "unavailable"), (503, "unavailable")), (504, (504, "deadline_exceeded"), (504, "deadline_exceeded")),
+    ]
+
+    /// Sends a profile for each status, all on one connection, and checks what comes back.
+    private func check(_ translations: [Translation], _ api: API, _ gateway: GatewayProcess, _ upstream: Recorder) throws {
+        let connection = try RawConnection(gateway.port)
+        for translation in translations {
+            try upstream.answer(translation.upstream, body: "s3cret words")
+            let (status, code) = api == .push ? translation.push : translation.ingest
+            Self.check(try api.send(connection, translation.upstream), status, code, secret: upstream)
+        }
+        try upstream.answer()
+        #expect(try api.send(connection).status == 200)
+    }
+
+    @Test("What a destination refuses for good is refused with its status, or the code that says so on Push", arguments: API.allCases)
+    func rejected(api: API) throws {
+        try run { gateway, upstream in
+            try check(Self.permanent, api, gateway, upstream)
+            #expect(try gateway.metrics().dropped("up", "rejected") == Self.permanent.count)
+            let count = Self.permanent.count + 1
+            #expect(try upstream.wait(count: count).count == count, "one attempt each")
+        }
+    }
+
+    @Test("Out of retries, a transient failure is answered with the destination's status", arguments: API.allCases)
+    func exhausted(api: API) throws {
+        try run(Self.oneRetry) { gateway, upstream in
+            try check(Self.transient, api, gateway, upstream)
+            #expect(try gateway.metrics().dropped("up", "retries_exhausted") == Self.transient.count)
+            let count = 2 * Self.transient.count + 1
+            #expect(try upstream.wait(count: count).count == count, "two attempts each")
+        }
+    }
+
+    @Test("A destination that refuses connections has no status: 500", arguments: API.allCases)
+    func refused(api: API) throws {
+        try run(Self.oneRetry) { gateway, upstream in
+            try upstream.refuse()
+            Self.check(try api.send(RawConnection(gateway.port)), 500, "internal", secret: upstream)
+        }
+    }
+
+    @Test("A destination that passes at the second attempt is 200", arguments: API.allCases)
+    func secondAttempt(api: API) throws {
+        try run { gateway, upstream in
+            try upstream.refuse()
+            let connection = try RawConnection(gateway.port)
+            try api.begin(connection, 1)
+            try gateway.waitForMetrics("a retry") { $0["gateway_retries_total{receiver=\"up\"}"] >= 1 }
+            try upstream.listen()
+            #expect(try connection.readResponse().status == 200)
+        }
+    }
+
+    // MARK: Time
+
+    @Test("No answer within server_write_timeout is 504 that says the profile stays; it arrives later, once", arguments: API.allCases)
+    func silent(api: API) throws {
+        try run(http: "\"server_write_timeout\": \"200ms\",") { gateway, upstream in
+            try upstream.hold()
+            let connection = try RawConnection(gateway.port)
+            let answer = try api.send(connection)
+            Self.check(answer, 504, "deadline_exceeded", secret: upstream)
+            #expect(answer.message.contains("stays queued"))
+            #expect(try gateway.metrics().queued("up") == 1)
+            try upstream.answer()
+            try gateway.waitForMetrics("the delivery") { $0.delivered("up") == 1 && $0.queued("up") == 0 }
+            #expect(try upstream.wait(count: 1).count == 1)
+            #expect(try api.send(connection, 2).status == 200, "the late outcome is not taken for the next one's")
+        }
+    }
+
+    @Test(
+        "Connect-Timeout-Ms ends the wait sooner, and later than server_write_timeout it counts for nothing",
+        arguments: [("100", "60s"), ("60000", "100ms")])
+    func timeoutHeader(header: String, writeTimeout: String) throws {
+        try run(http: "\"server_write_timeout\": \"\(writeTimeout)\",") { gateway, upstream in
+            try upstream.hold()
+            let answer = try gateway.push(.numbered(1), headers: "Connect-Timeout-Ms: \(header)\r\n")
+            Self.check(answer, 504, "deadline_exceeded", secret: upstream)
+            try upstream.answer()
+            try gateway.waitForMetrics("the delivery") { $0.delivered("up") == 1 }
+        }
+    }
+
+    @Test("A sender who leaves takes nothing with it", arguments: API.allCases)
+    func senderLeaves(api: API) throws {
+        try run { gateway, upstream in
+            try upstream.hold()
+            for number in 1...10 {
+                let connection = try RawConnection(gateway.port)
+                try api.begin(connection, number)
+                try upstream.wait(count: number)
+                if number % 2 == 0 { connection.reset() } else { connection.close() }
+            }
+            try upstream.answer()
+            try gateway.waitForMetrics("10 deliveries") { $0.delivered("up") == 10 && $0.connections() == 0 }
+        }
+    }
+
+    @Test("Requests sent one behind the other are answered in their order", arguments: API.allCases)
+    func pipelined(api: API) throws {
+        try run { gateway, upstream in
+            let connection = try RawConnection(gateway.port)
+            for number in 1...20 { try api.begin(connection, number) }
+            for _ in 1...20 { #expect(try connection.readResponse().status == 200) }
+            #expect(try upstream.wait(count: 20).count == 20)
+        }
+    }
+
+    // MARK: Dropped by a rule
+
+    @Test("A profile that is evicted, or too old, or too large is no success: 500", arguments: API.allCases)
+    func dropped(api: API) throws {
+        let bounds = "\"max_in_flight\": 1, \"queue\": { \"max_profiles\": 2, \"max_age\": \"2s\", \"max_bytes\": \"4KiB\" },"
+        try run(bounds) { gateway, upstream in
+            try upstream.hold()
+            let (first, second, third) = (try RawConnection(gateway.port), try RawConnection(gateway.port), try RawConnection(gateway.port))
+            try api.begin(first, 1)
+            try upstream.wait(count: 1)
+            try api.begin(second, 2)
+            try gateway.waitForMetrics("the second one to wait") { $0.queued("up") == 2 }
+            try api.begin(third, 3)
+            Self.check(try second.readResponse(), 500, "internal", secret: upstream)
+            #expect(try gateway.metrics().dropped("up", "queue_full") == 1)
+            Self.check(try third.readResponse(), 500, "internal", secret: upstream)
+            #expect(try gateway.metrics().dropped("up", "max_age") == 1)
+            Self.check(try api.send(third, padding: String(repeating: "x", count: 5000)), 500, "internal", secret: upstream)
+            #expect(try gateway.metrics().dropped("up", "too_large") == 1)
+            try upstream.answer()
+            #expect(try first.readResponse().status == 200)
+        }
+    }
+
+    // MARK: Several destinations
+
+    private func run(
+        _ first: String, _ second: String, http: String = "", _ body: (GatewayProcess, Recorder, Recorder) throws -> Void
+    ) throws {
+        try Scenario.run { scenario in
+            let (a, b) = (try Recorder(scenario), try Recorder(scenario))
+            let receivers = ["a": ReceiverEntry.writer(a.url, more: first), "b": ReceiverEntry.writer(b.url, more: second)]
+            try body(try GatewayProcess(scenario, delivering: receivers, http: http), a, b)
+        }
+    }
+
+    @Test("A dead receiver that is not required is not waited for, and gets its profile when it comes back", arguments: API.allCases)
+    func notRequired(api: API) throws {
+        try run("\"required\": false, \(ReceiverEntry.quickRetry)", "") { gateway, dead, healthy in
+            try dead.refuse()
+            #expect(try api.send(RawConnection(gateway.port)).status == 200)
+            #expect(try healthy.wait(count: 1).count == 1)
+            try dead.listen()
+            try gateway.waitForMetrics("the late delivery") { $0.delivered("a") == 1 }
+        }
+    }
+
+    @Test("A receiver that is not required may refuse too", arguments: API.allCases)
+    func notRequiredRefuses(api: API) throws {
+        try run("\"required\": false,", "") { gateway, refusing, _ in
+            try refusing.answer(400)
+            #expect(try api.send(RawConnection(gateway.port)).status == 200)
+            try gateway.waitForMetrics("its drop") { $0.dropped("a", "rejected") == 1 }
+        }
+    }
+
+    @Test("One rejects and one is out of retries: the transient failure is the answer", arguments: API.allCases)
+    func transientWins(api: API) throws {
+        try run("", Self.oneRetry) { gateway, a, b in
+            try a.answer(400)
+            try b.answer(503)
+            let answer = try api.send(RawConnection(gateway.port))
+            Self.check(answer, 503, "unavailable", secret: b)
+            #expect(answer.message.contains("\"b\""))
+        }
+    }
+
+    @Test("Two reject: the first of the config is the answer, whichever came first", arguments: API.allCases)
+    func configOrder(api: API) throws {
+        try run("", "") { gateway, a, b in
+            try a.hold()
+            try b.answer(401)
+            let connection = try RawConnection(gateway.port)
+            try api.begin(connection, 1)
+            try gateway.waitForMetrics("b's outcome") { $0.dropped("b", "rejected") == 1 }
+            try a.wait(count: 1)
+            try a.answer(403)
+            let answer = try connection.readResponse()
+            Self.check(answer, 403, "permission_denied", secret: a)
+            #expect(answer.message.contains("\"a\""))
+        }
+    }
+
+    @Test("One rejects and one tries for ever: 504, and the one gets it at last", arguments: API.allCases)
+    func rejectedAndRetried(api: API) throws {
+        try run("", ReceiverEntry.quickRetry, http: "\"server_write_timeout\": \"300ms\",") { gateway, a, b in
+            try a.answer(400)
+            try b.refuse()
+            Self.check(try api.send(RawConnection(gateway.port)), 504, "deadline_exceeded", secret: b)
+            try b.listen()
+            try gateway.waitForMetrics("the late delivery") { $0.delivered("b") == 1 }
+        }
+    }
+
+    @Test("All series of a Push must be there for a 200; one that is refused decides")
+    func severalSeries() throws {
+        try run { gateway, upstream in
+            #expect(try gateway.push(.numbered(1), .numbered(2), .numbered(3)).status == 200)
+            let all = ["profile 1": 1, "profile 2": 1, "profile 3": 1]
+            #expect(try upstream.wait(forSamples: Set(all.keys)) == all)
+            try upstream.answer(400)
+            Self.check(try gateway.push(.numbered(4), .numbered(5)), 400, "invalid_argument", secret: upstream)
+            #expect(try gateway.metrics().dropped("up", "rejected") == 2)
+        }
+    }
+}
