@@ -25,8 +25,8 @@ struct DeliveredTests {
         }
 
         /// Sends without waiting for the answer.
-        func begin(_ connection: RawConnection, _ number: Int) throws {
-            let (target, body) = try request("profile \(number)")
+        func begin(_ connection: RawConnection, _ number: Int, padding: String = "") throws {
+            let (target, body) = try request("profile \(number)" + padding)
             connection.send("POST \(target) HTTP/1.1\r\nHost: a\r\n\(Self.type)Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
         }
     }
@@ -189,6 +189,40 @@ struct DeliveredTests {
             for number in 1...20 { try api.begin(connection, number) }
             for _ in 1...20 { #expect(try connection.readResponse().status == 200) }
             #expect(try upstream.wait(count: 20).count == 20)
+        }
+    }
+
+    @Test("A waiting sender's body counts against max_in_flight_bytes until it is answered", arguments: API.allCases)
+    func inFlightBytes(api: API) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try upstream.hold()
+            let listener = GatewayProcess.listener(["up"], http: "\"server_read_timeout\": \"1s\",", more: "\"ack\": \"delivered\",")
+            let receivers = ["up": ReceiverEntry.writer(upstream.url)]
+            let limits = "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },"
+            let gateway = try GatewayProcess(scenario, GatewayProcess.config(listeners: listener, receivers: receivers, more: limits))
+            let padding = String(repeating: "x", count: 200_000)
+            let (first, second) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
+            try api.begin(first, 1, padding: padding)
+            try upstream.wait(count: 1)
+            let refused = try api.send(second, 2, padding: padding)
+            #expect(refused.status == 503)
+            #expect(refused.header("Retry-After") != nil)
+            try upstream.answer()
+            #expect(try first.readResponse().status == 200)
+            #expect(try api.send(RawConnection(gateway.port), 3, padding: padding).status == 200)
+        }
+    }
+
+    @Test("Every answer is counted by its status, a destination's unusual one too", arguments: [409, 410, 418, 451, 507, 520])
+    func unusualStatus(status: Int) throws {
+        try run(Self.oneRetry) { gateway, upstream in
+            try upstream.answer(status)
+            #expect(try API.ingest.send(RawConnection(gateway.port)).status == status)
+            let pushed = try API.push.send(RawConnection(gateway.port)).status
+            let metrics = try gateway.metrics()
+            #expect(metrics.answered(status) == (pushed == status ? 2 : 1))
+            #expect(metrics.answered(pushed) >= 1)
         }
     }
 
