@@ -16,15 +16,18 @@ enum UpstreamURL {
         guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else {
             return .failure(Objection(reason: "holds a space, a control or a non-ASCII character"))
         }
+        // libcurl reads http:///x as http://x, which nobody means.
+        let authority = text.drop { $0 != "/" }.dropFirst(2)
+        guard let first = authority.first, !"/?#".contains(first) else { return .failure(Objection(reason: "names no host")) }
         guard let url = unsafe curl_url() else { return .failure(Objection(reason: "cannot be read for lack of memory")) }
         defer { unsafe curl_url_cleanup(url) }
-        let result = unsafe curl_url_set(url, CURLUPART_URL, text, 0)
+        let result = unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
         guard result == CURLUE_OK else {
             return .failure(Objection(reason: "is no URL: \(unsafe String(cString: curl_url_strerror(result)))"))
         }
         for (part, what) in [
-            (CURLUPART_USER, "a user"), (CURLUPART_PASSWORD, "a password"), (CURLUPART_QUERY, "a query"),
-            (CURLUPART_FRAGMENT, "a fragment"),
+            (CURLUPART_USER, "a user or password"), (CURLUPART_PASSWORD, "a user or password"),
+            (CURLUPART_QUERY, "a query or fragment"), (CURLUPART_FRAGMENT, "a query or fragment"),
         ] where unsafe Self.part(url, part) != nil {
             return .failure(Objection(reason: "must not hold \(what)"))
         }

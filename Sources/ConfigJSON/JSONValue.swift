@@ -76,6 +76,19 @@ public struct JSONValue: Sendable {
         return result + "\""
     }
 
+    /// Where the value stands that a path such as `endpoint[0].url` leads to, or the deepest one on the way to it.
+    ///
+    /// - Parameter ofName: asks for the name of the last member instead of its value.
+    public func place(of path: Substring, ofName: Bool = false) -> TextPosition {
+        guard ofName, let dot = path.lastIndex(of: "."), !path[dot...].contains("[") else {
+            if ofName, case .object(let members) = content, let member = members.first(where: { $0.name == path }) {
+                return member.position
+            }
+            return nearest(to: path).position
+        }
+        return nearest(to: path[..<dot]).place(of: path[path.index(after: dot)...], ofName: true)
+    }
+
     /// The value that a path such as `endpoint[0].url` leads to, or the deepest one on the way to it.
     public func nearest(to path: Substring) -> JSONValue {
         let step = path.drop { $0 == "." || $0 == "[" }

@@ -121,6 +121,8 @@ final class Gateway: Sendable {
         stopListening(until: start + config.shutdownTimeout / 2)
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers { receiver.waitDrained(until: deadline) }
+        // All before any is waited for: one plugin may hold what another one waits for.
+        for receiver in receivers { receiver.stop() }
         let ended = receivers.map { $0.end() }
         adminLoop?.stop()
         return ended.contains(false) ? 1 : 0

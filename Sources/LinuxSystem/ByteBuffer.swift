@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Growable bytes that are moved, not copied, from hand to hand, and stay at one address while nobody appends.
@@ -66,6 +67,11 @@ import Glibc
         capacity = count
     }
 }
+
+/// Gives memory that was freed back to the system; the allocator keeps it otherwise, for the next burst.
+///
+/// Takes milliseconds after a large backlog.
+public func returnFreedMemory() { malloc_trim(0) }
 
 /// How one non-blocking transfer went.
 public enum Transfer: Equatable, Sendable {

@@ -34,6 +34,14 @@ public struct Signals: ~Copyable {
     }
 }
 
+/// Opens /dev/null in place of standard descriptors that the parent closed, so that no file or socket of ours gets their
+/// numbers and somebody's output.
+public func openStandardDescriptors() {
+    for number in STDIN_FILENO...STDERR_FILENO where fcntl(number, F_GETFD) == -1 {
+        _ = unsafe open("/dev/null", O_RDWR)
+    }
+}
+
 /// Raises the limit of open descriptors to the hard limit: each connection is one.
 public func raiseDescriptorLimit() {
     var limit = rlimit()

@@ -121,7 +121,6 @@ struct CommandTests {
             let outcome = try gateway(scenario, "check", "--config", file)
             #expect(outcome.status == 0)
             #expect(outcome.output == ["\(file): ok"])
-            #expect(!FileManager.default.fileExists(atPath: scenario.path("archive")), "checking does not begin an archive")
         }
     }
 

@@ -11,6 +11,7 @@ enum CheckCommand {
         for entry in file.config.receivers where !entry.plugin.isEmpty {
             let receiver = Receiver(entry)
             file.problems += receiver.create(from: file.config.pluginFolders)
+            receiver.stop()
             _ = receiver.end()
         }
         file.problems.sortByPlace()

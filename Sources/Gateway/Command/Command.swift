@@ -1,9 +1,11 @@
 import Glibc
+import LinuxSystem
 
 /// The command line: what the first word asks for.
 @main
 enum Command {
     static func main() {
+        openStandardDescriptors()
         exit(run(Array(CommandLine.arguments.dropFirst())))
     }
 

@@ -186,6 +186,7 @@ extension HTTPConfig {
 extension ReceiverConfig {
     fileprivate init(_ name: String, _ object: ConfigObject) {
         self.name = name
+        pluginConfig = JSONValue(.object([]), at: object.position)
         pluginPosition = object.value("plugin")?.position ?? object.position
         plugin = object.string("plugin") ?? ""
         if object.lacks("plugin", "a string") { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }

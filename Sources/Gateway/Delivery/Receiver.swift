@@ -63,8 +63,9 @@ final class Receiver: Sendable {
                 // A plugin names the member in its own config; the path leads to the place in ours.
                 return error.message.split(separator: "\n").map { line in
                     let member = line.prefix { $0 != ":" }
-                    let place = config.pluginConfig.nearest(to: member).position
                     let isPath = member.count < line.count && !member.contains(" ")
+                    let isUnknown = line.dropFirst(member.count).hasPrefix(": unknown")
+                    let place = config.pluginConfig.place(of: member, ofName: isUnknown)
                     let whole = isPath ? "\(path).config.\(member)" : "\(path).config"
                     let message = isPath ? line.dropFirst(member.count + 1).drop { $0 == " " } : line
                     return Problem(position: place, path: printable(whole), message: printable(String(message)))
@@ -126,6 +127,8 @@ final class Receiver: Sendable {
     enum Step {
         case deliver(Profile, token: UInt, attempt: Int, progress: UInt64)
         case flush(token: UInt)
+        /// A large backlog is over.
+        case returnMemory
         /// Time alone has settled something.
         case tell([(Acknowledgement, Settlement)])
         case end
@@ -137,6 +140,7 @@ final class Receiver: Sendable {
             case .deliver(let profile, let token, let attempt, let progress):
                 instance.deliver(profile, token: token, attempt: attempt, progress: progress)
             case .flush(let token): instance.flush(token: token)
+            case .returnMemory: returnFreedMemory()
             case .tell(let settlements): tell(settlements)
             case .end:
                 state.signal()
@@ -195,10 +199,8 @@ final class Receiver: Sendable {
         }
     }
 
-    /// Ends the plugin instance, aborting what is still open.
-    ///
-    /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
-    func end() -> Bool {
+    /// Ends deliveries for good: what waits is dropped, what is open is given up.
+    func stop() {
         let (left, openCount) = update { state in
             state.isAborting = state.open.count > 0
             return (state.stop(), state.open.count)
@@ -206,9 +208,15 @@ final class Receiver: Sendable {
         if left > 0 {
             Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left)"])
         }
-        guard let instance else { return true }
-        if openCount > 0 { instance.abort() }
+        if openCount > 0 { instance?.abort() }
         update { $0.isAborting = false }
+    }
+
+    /// Ends the plugin instance; ``stop()`` has been called.
+    ///
+    /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
+    func end() -> Bool {
+        guard let instance else { return true }
         let deadline = MonotonicTime.now + .seconds(1)
         let isQuiet = state.wait { state in
             if state.open.count == 0, state.callSince == nil { return .done(true) }

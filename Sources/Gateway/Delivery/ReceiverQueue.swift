@@ -59,6 +59,8 @@ struct ReceiverQueue {
     private(set) var count = 0
     /// The bytes of their profiles.
     private(set) var byteCount = 0
+    /// The most bytes there were since the queue was last seen empty by ``takePeak()``.
+    private var peak = 0
 
     var hasReady: Bool { ready.first >= 0 }
 
@@ -86,6 +88,17 @@ struct ReceiverQueue {
         link(index, \.ready, \.order, atEnd: true)
         count += 1
         byteCount += profile.byteCount
+        peak = max(peak, byteCount)
+    }
+
+    /// True when a backlog of at least so many bytes is over and ``takePeak()`` has not told it.
+    func isOver(_ bytes: Int) -> Bool { count == 0 && peak >= bytes }
+
+    /// How large the backlog was that is over now; 0 while there is one, and when it was told already.
+    mutating func takePeak() -> Int {
+        guard count == 0 else { return 0 }
+        defer { peak = 0 }
+        return peak
     }
 
     /// Takes the next ready entry; it is open until it is put back or removed.

@@ -88,10 +88,14 @@ extension Receiver.State {
             callSince = now
             return .done(.flush(token: open.open(.flush, now: now)))
         }
+        if queue.takePeak() >= Self.largeBacklog { return .done(.returnMemory) }
         let next = nextEvent(config.queue)
         sleepsUntil = next
         return .again(next)
     }
+
+    /// From here on a backlog's memory is given back to the system when it is over.
+    private static let largeBacklog = 4 << 20
 
     private func mayDeliver(_ config: ReceiverConfig, _ now: MonotonicTime) -> Bool {
         queue.hasReady && open.deliveryCount < config.maxInFlight && pace.allows(open: open.deliveryCount, now: now)
@@ -101,7 +105,7 @@ extension Receiver.State {
     func mustWake(_ config: ReceiverConfig, now: MonotonicTime) -> Bool {
         if phase != .running { return true }
         guard let sleepsUntil else { return false }
-        return mayDeliver(config, now) || nextEvent(config.queue) < sleepsUntil
+        return mayDeliver(config, now) || nextEvent(config.queue) < sleepsUntil || queue.isOver(Self.largeBacklog)
     }
 
     /// When something happens by time alone.
@@ -168,8 +172,15 @@ extension Receiver.State {
         }
         queue[handle].progress = outcome.progress
         // Something got further than the last time, so the destination is not dead.
-        let isFurther = outcome.progress != entry.progress
-        let events = isFurther ? alive() : sawRetry(of: entry, outcome, config.retry, now)
+        let events: [Event]
+        if outcome.progress != entry.progress {
+            events = alive()
+        } else if outcome.progress != 0, !pace.isFailing {
+            // Part of the way is behind it: one destination of several is dead, which says nothing about the receiver.
+            events = []
+        } else {
+            events = sawRetry(of: entry, outcome, config.retry, now)
+        }
         if pace.isFailing {
             queue.putBack(handle)
         } else {

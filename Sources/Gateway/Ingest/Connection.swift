@@ -243,7 +243,7 @@ final class Connection {
     }
 
     private func releaseHeld() {
-        if held > 0 { listener.bodies.release(held, key) }
+        listener.bodies.release(held, key)
         held = 0
     }
 
@@ -283,6 +283,7 @@ final class Connection {
     private func respond(_ response: Response) {
         releaseHeld()
         reception = nil
+        if table.isDraining { keepsAlive = false }
         listener.counters.answered(response.status)
         if response.status >= 400 {
             Log.debug(

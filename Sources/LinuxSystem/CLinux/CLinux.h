@@ -8,4 +8,5 @@
 #include <sys/socket.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int malloc_trim(size_t);
 extern int pthread_setname_np(pthread_t, const char *);
