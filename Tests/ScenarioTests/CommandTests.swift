@@ -93,7 +93,7 @@ struct CommandTests {
             #expect(outcome.status == 1)
             #expect(
                 outcome.output == [
-                    "\(file):6:35: receivers.sink.config.endpoint[0].url: must begin with http:// or https://, is \"ftp://x\"",
+                    "\(file):6:35: receivers.sink.config.endpoint[0].url: must begin with http:// or https://",
                     "\(file):6:48: receivers.sink.config.endpoint[1].url: is required: the server to write to",
                     "\(file):6:50: receivers.sink.config.endpoint[1].uri: unknown; did you mean url?",
                 ])
