@@ -123,6 +123,8 @@ final class Gateway: Sendable {
         for receiver in receivers { receiver.waitDrained(until: deadline) }
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
+        // What a sender still waits for is settled now, and the loops are there to tell.
+        stopLoops()
         let ended = receivers.map { $0.end() }
         adminLoop?.stop()
         return ended.contains(false) ? 1 : 0
@@ -138,6 +140,9 @@ final class Gateway: Sendable {
         }
         busy.waitForZero(until: deadline)
         for loop in loops { loop.refuseRest() }
+    }
+
+    private func stopLoops() {
         for loop in loops { loop.stop() }
         for listener in listeners { listener.close() }
     }

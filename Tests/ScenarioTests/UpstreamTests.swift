@@ -76,6 +76,7 @@ struct UpstreamTests {
             let statuses = String(repeating: "503,", count: 12)
             try gateway.send(1, to: "/ingest?name=hasty&answer=\(statuses)200")
             try gateway.waitForMetrics("both deliveries") { $0.delivered("up") == 2 }
+            try upstream.wait(count: 15)
             let order = upstream.requests.map { $0.target.contains("patient") }
             #expect(order.first == true && order.last == true)
             #expect(order.count { $0 } == 2)

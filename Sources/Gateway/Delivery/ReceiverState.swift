@@ -63,6 +63,7 @@ extension Receiver.State {
     }
 
     private mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0) {
+        let status = reason == .shutdown ? 503 : status
         settle(handle, .failed(status: status, isRetryable: reason != .rejected))
         account.drop(reason)
     }

@@ -51,20 +51,25 @@ final class Listener: Sendable {
 final class ListenerCounters: Sendable {
     let bytes = Counter()
     let profiles: [Counter] = [Counter(), Counter()]
-    /// The statuses a listener can answer, each with its count.
-    private let statuses: [Int: Counter]
-    private let others = Counter()
+    /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
+    private let usual: [Int: Counter]
+    /// Those of destinations, with `ack: delivered`.
+    private let unusual = Mutex<[Int: Int]>([:])
 
     init() {
-        let known = [200, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505]
-        statuses = Dictionary(uniqueKeysWithValues: known.map { ($0, Counter()) })
+        let known = [200, 400, 404, 405, 408, 413, 414, 415, 417, 429, 431, 500, 501, 503, 504, 505]
+        usual = Dictionary(uniqueKeysWithValues: known.map { ($0, Counter()) })
     }
 
-    func answered(_ status: Int) { (statuses[status] ?? others).add() }
+    func answered(_ status: Int) {
+        if let counter = usual[status] { return counter.add() }
+        unusual.withLock { $0[status, default: 0] += 1 }
+    }
 
     /// The statuses that were answered at least once.
     var answers: [(status: Int, count: Int)] {
-        statuses.map { ($0.key, $0.value.value) }.filter { $0.1 > 0 }.sorted { $0.0 < $1.0 }
+        let known = usual.map { ($0.key, $0.value.value) }.filter { $0.1 > 0 }
+        return (known + unusual.withLock { $0.map { ($0.key, $0.value) } }).sorted { $0.0 < $1.0 }
     }
 }
 

@@ -37,6 +37,6 @@ struct ProfileIntake: Sendable {
     private static func failed(_ outcome: Acknowledgement.Failure, _ failure: (Int, String) -> Response) -> Response {
         let receiver = quotedForPeople(outcome.receiver)
         guard outcome.status >= 400 else { return failure(500, "receiver \(receiver) could not deliver the profile") }
-        return failure(outcome.status, "receiver \(receiver): its destination answered \(outcome.status)")
+        return failure(outcome.status, "receiver \(receiver) did not deliver the profile: status \(outcome.status)")
     }
 }

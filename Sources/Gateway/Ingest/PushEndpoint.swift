@@ -160,6 +160,7 @@ struct PushEndpoint: Sendable {
             content.samples = request.series[0].samples
             return [Profile(content, body: bytes)]
         }
+        let head = Profile(content, body: ByteBuffer())
         var profiles: [Profile] = []
         for series in request.series {
             var body = ByteBuffer()
@@ -172,7 +173,7 @@ struct PushEndpoint: Sendable {
                 } catch { throw PushRequest.Malformed("no memory for a sample") }
                 content.samples.append(ProfileContent.Sample(id: sample.id, range: start..<body.count))
             }
-            profiles.append(Profile(content, body: body))
+            profiles.append(Profile(content, body: body, sharing: head))
         }
         return profiles
     }

@@ -11,6 +11,8 @@ struct PushRequest {
     static let maximumSeries = 16_384
     static let maximumSamples = 65_536
     static let maximumLabels = 256
+    /// Of all series together.
+    static let maximumLabelsInAll = 65_536
 
     /// Why a message is refused, as `invalid_argument`.
     struct Malformed: Error, Equatable {
@@ -19,11 +21,14 @@ struct PushRequest {
     }
 
     private var sampleCount = 0
+    private var labelCount = 0
 
     mutating func add(_ new: Series) throws(Malformed) {
         guard series.count < Self.maximumSeries else { throw Malformed("more than \(Self.maximumSeries) series") }
         sampleCount += new.samples.count
         guard sampleCount <= Self.maximumSamples else { throw Malformed("more than \(Self.maximumSamples) samples") }
+        labelCount += new.labels.labels.count
+        guard labelCount <= Self.maximumLabelsInAll else { throw Malformed("more than \(Self.maximumLabelsInAll) labels") }
         series.append(new)
     }
 }

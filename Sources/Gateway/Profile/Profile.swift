@@ -41,18 +41,23 @@ struct ProfileContent: Sendable {
     /// What the profile costs a queue: its body, texts and tables.
     let byteCount: Int
     private let body: ByteBuffer
+    /// Whose block holds what the request's head said, when that is not this one's own.
+    private let head: Profile?
     private nonisolated(unsafe) let block: UnsafeMutableRawPointer
 
     // Without a spool there is nothing to continue from, so the clock keeps numbers unique over a restart.
     private static let nextSequence = Atomic<UInt64>(UInt64(clamping: MonotonicTime.unixNanoseconds))
 
-    init(_ content: ProfileContent, body: consuming ByteBuffer) {
+    /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a
+    ///   long query costs that query once. It stays as long as this one does, so it should have no body.
+    init(_ content: ProfileContent, body: consuming ByteBuffer, sharing head: Profile? = nil) {
+        self.head = head
         sequence = Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
         api = content.api
         receivedAt = content.receivedAt
-        var layout = ProfileLayout(content)
+        var layout = ProfileLayout(content, sharesHead: head != nil)
         unsafe block = layout.allocate()
-        unsafe view = layout.fill(content, sequence: sequence, body: body.address)
+        unsafe view = layout.fill(content, sequence: sequence, body: body.address, head: head?.view)
         byteCount = layout.size + body.count
         self.body = body
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())
@@ -80,18 +85,18 @@ struct ProfileContent: Sendable {
     private var textAt: Int
     private var block: UnsafeMutableRawPointer?
 
-    init(_ content: ProfileContent) {
+    init(_ content: ProfileContent, sharesHead: Bool) {
         labelsAt = unsafe Self.ownerSize + MemoryLayout<gw_profile>.size
         headersAt = unsafe labelsAt + MemoryLayout<gw_label>.stride * content.labels.labels.count
-        samplesAt = unsafe headersAt + MemoryLayout<gw_label>.stride * content.headers.count
+        let headers = sharesHead ? [] : content.headers
+        samplesAt = unsafe headersAt + MemoryLayout<gw_label>.stride * headers.count
         textAt = unsafe samplesAt + MemoryLayout<gw_sample>.stride * content.samples.count
-        var text = 0
-        for label in content.labels.labels { text += label.name.utf8.count + label.value.utf8.count }
-        for header in content.headers { text += header.name.utf8.count + header.value.utf8.count }
+        var text = content.format.rawValue.utf8.count
+        for label in content.labels.labels + headers { text += label.name.utf8.count + label.value.utf8.count }
         for sample in content.samples { text += sample.id.utf8.count }
-        text += content.tenant.utf8.count + content.path.utf8.count + content.query.utf8.count
-        text += content.format.rawValue.utf8.count + content.contentType.utf8.count
-        size = textAt + text + content.contentEncoding.utf8.count
+        let shared = [content.tenant, content.path, content.query, content.contentType, content.contentEncoding]
+        if !sharesHead { for string in shared { text += string.utf8.count } }
+        size = textAt + text
     }
 
     mutating func allocate() -> UnsafeMutableRawPointer {
@@ -102,27 +107,49 @@ struct ProfileContent: Sendable {
 
     func setOwner(_ owner: UnsafeMutableRawPointer) { unsafe block?.storeBytes(of: owner, as: UnsafeMutableRawPointer.self) }
 
-    mutating func fill(_ content: ProfileContent, sequence: UInt64, body: UnsafeMutableRawPointer?) -> UnsafePointer<gw_profile> {
+    mutating func fill(
+        _ content: ProfileContent, sequence: UInt64, body: UnsafeMutableRawPointer?, head: UnsafePointer<gw_profile>?
+    ) -> UnsafePointer<gw_profile> {
         guard let block = unsafe block else { preconditionFailure("fill follows allocate") }
-        let labels = unsafe table(content.labels.labels, at: labelsAt)
-        let headers = unsafe table(content.headers, at: headersAt)
-        let samples = unsafe (block + samplesAt).bindMemory(to: gw_sample.self, capacity: content.samples.count)
-        for (index, sample) in content.samples.enumerated() {
+        let view = unsafe (block + Self.ownerSize).bindMemory(to: gw_profile.self, capacity: 1)
+        unsafe view.initialize(to: head?.pointee ?? gw_profile())
+        if unsafe head == nil { unsafe fillHead(of: &view.pointee, content) }
+        unsafe view.pointee.size = MemoryLayout<gw_profile>.size
+        unsafe view.pointee.sequence = sequence
+        unsafe view.pointee.api = content.api
+        unsafe view.pointee.received_ns = content.receivedAt
+        unsafe view.pointee.from_ns = content.from
+        unsafe view.pointee.until_ns = content.until
+        unsafe view.pointee.labels = unsafe table(content.labels.labels, at: labelsAt)
+        unsafe view.pointee.label_count = content.labels.labels.count
+        unsafe view.pointee.format = unsafe text(content.format.rawValue)
+        unsafe view.pointee.samples = unsafe samples(content.samples, in: body)
+        unsafe view.pointee.sample_count = content.samples.count
+        return unsafe UnsafePointer(view)
+    }
+
+    /// Writes what all profiles of a request have in common.
+    private mutating func fillHead(of view: inout gw_profile, _ content: ProfileContent) {
+        unsafe view.headers = unsafe table(content.headers, at: headersAt)
+        unsafe view.header_count = content.headers.count
+        unsafe view.tenant = unsafe text(content.tenant)
+        unsafe view.path = unsafe text(content.path)
+        unsafe view.query = unsafe text(content.query)
+        unsafe view.content_type = unsafe text(content.contentType)
+        unsafe view.content_encoding = unsafe text(content.contentEncoding)
+    }
+
+    private mutating func samples(
+        _ samples: [ProfileContent.Sample], in body: UnsafeMutableRawPointer?
+    ) -> UnsafePointer<gw_sample>? {
+        guard let block = unsafe block else { return nil }
+        let table = unsafe (block + samplesAt).bindMemory(to: gw_sample.self, capacity: samples.count)
+        for (index, sample) in samples.enumerated() {
             let bytes = unsafe body?.advanced(by: sample.range.lowerBound).assumingMemoryBound(to: UInt8.self)
-            unsafe (samples + index).initialize(
+            unsafe (table + index).initialize(
                 to: gw_sample(id: text(sample.id), bytes: gw_slice(bytes: bytes, count: sample.range.count)))
         }
-        let view = unsafe (block + Self.ownerSize).bindMemory(to: gw_profile.self, capacity: 1)
-        unsafe view.initialize(
-            to: gw_profile(
-                size: MemoryLayout<gw_profile>.size, sequence: sequence, api: content.api,
-                received_ns: content.receivedAt, from_ns: content.from, until_ns: content.until,
-                tenant: text(content.tenant), labels: labels, label_count: content.labels.labels.count,
-                path: text(content.path), query: text(content.query), format: text(content.format.rawValue),
-                content_type: text(content.contentType), content_encoding: text(content.contentEncoding),
-                headers: headers, header_count: content.headers.count, samples: samples,
-                sample_count: content.samples.count))
-        return unsafe UnsafePointer(view)
+        return unsafe UnsafePointer(table)
     }
 
     private mutating func table(_ labels: [Label], at offset: Int) -> UnsafePointer<gw_label>? {
