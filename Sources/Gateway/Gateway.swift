@@ -123,9 +123,9 @@ final class Gateway: Sendable {
         for receiver in receivers { receiver.waitDrained(until: deadline) }
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
-        // What a sender still waits for is settled now, and the loops are there to tell.
-        stopLoops()
         let ended = receivers.map { $0.end() }
+        // Last, for until now something was settled that a sender waits for.
+        stopLoops()
         adminLoop?.stop()
         return ended.contains(false) ? 1 : 0
     }

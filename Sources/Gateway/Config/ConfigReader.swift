@@ -144,9 +144,12 @@ extension Log.Settings {
 }
 
 extension Limits {
+    /// zlib counts what it is given in 32 bits.
+    private static let largestBody = 2 << 30
+
     fileprivate init(_ object: ConfigObject) {
-        maxBodySize = object.size("max_body_size", default: maxBodySize)
-        maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize)
+        maxBodySize = object.size("max_body_size", default: maxBodySize, atMost: Self.largestBody)
+        maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize, atMost: Self.largestBody)
         maxInFlightBytes = object.size("max_in_flight_bytes", default: maxInFlightBytes)
         object.refuseUnknown()
     }

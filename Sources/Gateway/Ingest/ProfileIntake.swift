@@ -36,7 +36,7 @@ struct ProfileIntake: Sendable {
     /// The destination's own status where it has one; never its text, which could name what a sender must not know.
     private static func failed(_ outcome: Acknowledgement.Failure, _ failure: (Int, String) -> Response) -> Response {
         let receiver = quotedForPeople(outcome.receiver)
-        guard outcome.status >= 400 else { return failure(500, "receiver \(receiver) could not deliver the profile") }
+        guard 400...599 ~= outcome.status else { return failure(500, "receiver \(receiver) could not deliver the profile") }
         return failure(outcome.status, "receiver \(receiver) did not deliver the profile: status \(outcome.status)")
     }
 }
