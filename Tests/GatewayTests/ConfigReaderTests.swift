@@ -180,7 +180,10 @@ struct ConfigReaderTests {
         (.queue, #""max_bytes": "64Mi""#, "9:14: receivers.r.queue.max_bytes: \(aSize), is \"64Mi\""),
         (.top, #""limits": {"max_body_size": "3GiB"},"#, "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is \"3GiB\""),
         (.top, #""limits": {"max_body_size": {}},"#, "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is an object"),
-        (.top, #""limits": {"max_body_size": "8388608TiB"},"#, "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is \"8388608TiB\""),
+        (
+            .top, #""limits": {"max_body_size": "8388608TiB"},"#,
+            "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is \"8388608TiB\""
+        ),
         (
             .retry, #""min_backoff_period": "2s", "max_backoff_period": "1s""#,
             "11:51: receivers.r.retry.max_backoff_period: must not be shorter than min_backoff_period"
