@@ -12,12 +12,16 @@ import PluginKit
     private var request: UpstreamRequest?
     private var headers: UnsafeMutablePointer<curl_slist>?
     private var answer: [UInt8] = []
+    /// Where libcurl says what went wrong, with more words than its error code has.
+    private let explanation: UnsafeMutablePointer<CChar>
 
     /// - Returns: nil when libcurl has no memory for a handle.
     init?(_ config: WriterConfig.Endpoint, endpoint: Int, sockets: SocketWatcher) {
         guard let handle = unsafe curl_easy_init() else { return nil }
         unsafe self.handle = unsafe handle
         self.endpoint = endpoint
+        unsafe explanation = .allocate(capacity: Int(CURL_ERROR_SIZE))
+        unsafe ccurl_set_pointer(handle, CURLOPT_ERRORBUFFER, explanation)
         unsafe ccurl_set_text(handle, CURLOPT_URL, config.url)
         unsafe ccurl_set_text(handle, CURLOPT_PROTOCOLS_STR, "http,https")
         // Empty, not absent: the environment's proxy variables are not ours to obey.
@@ -44,6 +48,7 @@ import PluginKit
     deinit {
         unsafe curl_easy_cleanup(handle)
         unsafe curl_slist_free_all(headers)
+        unsafe explanation.deallocate()
     }
 
     /// The transfer a finished handle belongs to.
@@ -64,6 +69,7 @@ import PluginKit
         self.progress = progress
         self.request = request
         answer.removeAll(keepingCapacity: true)
+        unsafe explanation.pointee = 0
         unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, config.path + request.target)
         var headers = request.headers
         if request.message != nil { headers.append(("Connect-Timeout-Ms", "\(config.remoteTimeout.inNanoseconds / 1_000_000)")) }
@@ -95,7 +101,8 @@ import PluginKit
         let isConnect = request?.message != nil
         (progress, request) = (nil, nil)
         guard result == CURLE_OK else {
-            return .retry(unsafe String(cString: curl_easy_strerror(result)), after: .zero, httpStatus: 0)
+            let words = unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
+            return .retry(words, after: .zero, httpStatus: 0)
         }
         var status = 0
         var retryAfter: curl_off_t = 0

@@ -5,7 +5,7 @@ import LinuxSystem
 ///     head ─► body ─► waiting ─► writing ─► head …            (or ─► lingering ─► closed)
 ///        └──► discarding ────────▲
 final class Connection {
-    private enum Phase {
+    enum Phase {
         /// Waiting for a request, or in the middle of its head.
         case head
         case body
@@ -22,31 +22,31 @@ final class Connection {
     }
 
     /// A refused body up to this size is read past; for a longer one the connection closes instead.
-    private static let discardLimit = 256 * 1024
-    private static let lingerTime = Duration.seconds(2)
+    static let discardLimit = 256 * 1024
+    static let lingerTime = Duration.seconds(2)
 
     let key: ConnectionKey
-    private let socket: FileDescriptor
-    private let listener: Listener
-    private let isAdmitted: Bool
-    private unowned let table: ConnectionTable
+    let socket: FileDescriptor
+    let listener: Listener
+    let isAdmitted: Bool
+    unowned let table: ConnectionTable
 
-    private var phase = Phase.head
-    private var deadline: MonotonicTime
-    private var pending: [UInt8] = []
+    var phase = Phase.head
+    var deadline: MonotonicTime
+    var pending: [UInt8] = []
     private var scanned = 0
-    private var hasBegun = false
-    private var head = RequestHead()
-    private var body: RequestBody?
-    private var reception: Reception?
-    private var held = 0
-    private var isPaused = false
-    private var requestNumber: UInt32 = 0
-    private var output: [UInt8] = []
-    private var sent = 0
-    private var keepsAlive = true
-    private var interest = Poller.Interest.readable
-    private var isClosed = false
+    var hasBegun = false
+    var head = RequestHead()
+    var body: RequestBody?
+    var reception: Reception?
+    var held = 0
+    var isPaused = false
+    var requestNumber: UInt32 = 0
+    var output: [UInt8] = []
+    var sent = 0
+    var keepsAlive = true
+    var interest = Poller.Interest.readable
+    var isClosed = false
 
     init(
         _ socket: consuming FileDescriptor, key: ConnectionKey, listener: Listener, table: ConnectionTable, isAdmitted: Bool
@@ -77,14 +77,14 @@ final class Connection {
         }
     }
 
-    private func set(_ new: Poller.Interest) {
+    func set(_ new: Poller.Interest) {
         guard interest != new else { return }
         interest = new
         table.setInterest(new, of: self, socket.number)
     }
 
     /// Reads what is there into the loop's scratch and works through it.
-    private func receive() {
+    func receive() {
         var scratch: [UInt8] = []
         swap(&scratch, &table.scratch)
         defer { swap(&scratch, &table.scratch) }
@@ -98,7 +98,7 @@ final class Connection {
         }
     }
 
-    private func consumePending() {
+    func consumePending() {
         let input = pending
         pending = []
         consume(input[...])
@@ -242,7 +242,7 @@ final class Connection {
         listener.bodies.add(bytes)
     }
 
-    private func releaseHeld() {
+    func releaseHeld() {
         listener.bodies.release(held, key)
         held = 0
     }
@@ -261,119 +261,5 @@ final class Connection {
         guard case .discarding(let response) = phase else { return }
         body = nil
         respond(response)
-    }
-
-    // MARK: Answer
-
-    /// Takes an answer that was promised for later; one to another request is ignored.
-    func reply(request: UInt32, _ response: Response) {
-        guard case .waiting = phase, request == requestNumber else { return }
-        respond(response)
-        if !isClosed, case .head = phase { set(.readable) }
-        if case .head = phase, !pending.isEmpty { consumePending() }
-    }
-
-    /// Answers and closes, for what follows on the connection cannot be told.
-    private func refuse(_ response: Response) {
-        body = nil
-        keepsAlive = false
-        respond(response)
-    }
-
-    private func respond(_ response: Response) {
-        releaseHeld()
-        reception = nil
-        if table.isDraining { keepsAlive = false }
-        listener.counters.answered(response.status)
-        if response.status >= 400 {
-            Log.debug(
-                "request refused",
-                [
-                    "listener": listener.name, "status": "\(response.status)",
-                    "reason": String(decoding: response.body.prefix(512), as: UTF8.self),
-                ])
-        }
-        output = response.serialized(
-            date: table.currentDate(), keepAlive: keepsAlive, minorVersion: head.minorVersion,
-            withBody: !head.equals(head.method, "HEAD"))
-        sent = 0
-        phase = .writing
-        deadline = table.now + listener.http.writeTimeout
-        write()
-    }
-
-    private func write() {
-        while sent < output.count {
-            switch Socket.send(socket.number, output, from: sent) {
-            case .done(let count): sent += count
-            case .wouldBlock: return set(.writable)
-            case .failed: return close()
-            }
-        }
-        output = []
-        finishAnswer()
-    }
-
-    private func finishAnswer() {
-        guard keepsAlive else { return linger() }
-        phase = .head
-        head = RequestHead()
-        hasBegun = false
-        deadline = table.now + listener.http.idleTimeout
-        if interest == .writable {
-            set(.readable)
-            if !pending.isEmpty { consumePending() }
-        }
-    }
-
-    /// Closes so that the peer gets the answer: a close with unread input would reset the connection.
-    private func linger() {
-        Socket.finishSending(socket.number)
-        phase = .lingering
-        deadline = table.now + Self.lingerTime
-        set(.readable)
-    }
-
-    // MARK: End
-
-    /// Answers 503 to a connection beyond `conn_limit`.
-    func refuseForLimit() {
-        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)"))
-    }
-
-    func checkDeadline(_ now: MonotonicTime) {
-        guard now >= deadline else { return }
-        switch phase {
-        case .head where pending.isEmpty: close()
-        case .body where isPaused:
-            refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
-        case .head, .body, .discarding:
-            refuse(.error(408, "the request took longer than server_read_timeout"))
-        case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))
-        case .writing, .lingering: close()
-        }
-    }
-
-    /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
-    func closeIfIdle() {
-        guard case .head = phase, pending.isEmpty else { return }
-        receive()
-        if !isClosed, case .head = phase, pending.isEmpty { close() }
-    }
-
-    func refuseForShutdown() {
-        switch phase {
-        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
-        default: break
-        }
-    }
-
-    func close() {
-        guard !isClosed else { return }
-        isClosed = true
-        releaseHeld()
-        body = nil
-        if isAdmitted { listener.connectionEnded() }
-        table.remove(self)
     }
 }

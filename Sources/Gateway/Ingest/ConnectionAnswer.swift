@@ -1,0 +1,118 @@
+import LinuxSystem
+
+/// How a connection answers and ends.
+extension Connection {
+    // MARK: Answer
+
+    /// Takes an answer that was promised for later; one to another request is ignored.
+    func reply(request: UInt32, _ response: Response) {
+        guard case .waiting = phase, request == requestNumber else { return }
+        respond(response)
+        if !isClosed, case .head = phase { set(.readable) }
+        if case .head = phase, !pending.isEmpty { consumePending() }
+    }
+
+    /// Answers and closes, for what follows on the connection cannot be told.
+    func refuse(_ response: Response) {
+        body = nil
+        keepsAlive = false
+        respond(response)
+    }
+
+    func respond(_ response: Response) {
+        releaseHeld()
+        reception = nil
+        if table.isDraining { keepsAlive = false }
+        listener.counters.answered(response.status)
+        if response.status >= 400 {
+            Log.debug(
+                "request refused",
+                [
+                    "listener": listener.name, "status": "\(response.status)",
+                    "reason": String(decoding: response.body.prefix(512), as: UTF8.self),
+                ])
+        }
+        output = response.serialized(
+            date: table.currentDate(), keepAlive: keepsAlive, minorVersion: head.minorVersion,
+            withBody: !head.equals(head.method, "HEAD"))
+        sent = 0
+        phase = .writing
+        deadline = table.now + listener.http.writeTimeout
+        write()
+    }
+
+    func write() {
+        while sent < output.count {
+            switch Socket.send(socket.number, output, from: sent) {
+            case .done(let count): sent += count
+            case .wouldBlock: return set(.writable)
+            case .failed: return close()
+            }
+        }
+        output = []
+        finishAnswer()
+    }
+
+    private func finishAnswer() {
+        guard keepsAlive else { return linger() }
+        phase = .head
+        head = RequestHead()
+        hasBegun = false
+        deadline = table.now + listener.http.idleTimeout
+        if interest == .writable {
+            set(.readable)
+            if !pending.isEmpty { consumePending() }
+        }
+    }
+
+    /// Closes so that the peer gets the answer: a close with unread input would reset the connection.
+    private func linger() {
+        Socket.finishSending(socket.number)
+        phase = .lingering
+        deadline = table.now + Self.lingerTime
+        set(.readable)
+    }
+
+    // MARK: End
+
+    /// Answers 503 to a connection beyond `conn_limit`.
+    func refuseForLimit() {
+        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)"))
+    }
+
+    func checkDeadline(_ now: MonotonicTime) {
+        guard now >= deadline else { return }
+        switch phase {
+        case .head where pending.isEmpty: close()
+        case .body where isPaused:
+            refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
+        case .head, .body, .discarding:
+            refuse(.error(408, "the request took longer than server_read_timeout"))
+        case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))
+        case .writing, .lingering: close()
+        }
+    }
+
+    /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
+    func closeIfIdle() {
+        guard case .head = phase, pending.isEmpty else { return }
+        receive()
+        if !isClosed, case .head = phase, pending.isEmpty { close() }
+    }
+
+    func refuseForShutdown() {
+        switch phase {
+        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
+        default: break
+        }
+    }
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        releaseHeld()
+        body = nil
+        if isAdmitted { listener.connectionEnded() }
+        table.remove(self)
+    }
+}
