@@ -72,7 +72,7 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: ["\(error)"]) }
         let stopped = waitForStop(signals)
         Log.info("stopping", ["signal": stopped])
-        let status = drain()
+        let status = drain(signals)
         Log.info("stopped", ["status": "\(status)"])
         return status
     }
@@ -114,42 +114,69 @@ final class Gateway: Sendable {
 
     // MARK: End
 
-    private func drain() -> Int32 {
+    private func drain(_ signals: borrowing Signals) -> Int32 {
         ready.store(false, ordering: .relaxed)
         let start = MonotonicTime.now
         let deadline = start + config.shutdownTimeout
-        stopListening(until: start + config.shutdownTimeout / 2)
+        stopListening()
+        let busy = LoopCount(loops.count)
+        for loop in loops { loop.drain { busy.countDown() } }
+        var isHurried = wait(signals, until: start + config.shutdownTimeout / 2) { busy.isZero(until: $0) }
+        for loop in loops { loop.refuseRest() }
         for receiver in receivers { receiver.beginDrain() }
-        for receiver in receivers { receiver.waitDrained(until: deadline) }
+        for receiver in receivers where !isHurried {
+            isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
+        }
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
         let ended = receivers.map { $0.end() }
         // Last, for until now something was settled that a sender waits for.
-        stopLoops()
+        for loop in loops { loop.stop() }
         adminLoop?.stop()
         return ended.contains(false) ? 1 : 0
     }
 
-    private func stopListening(until deadline: MonotonicTime) {
-        let busy = Monitor(loops.count)
+    /// Closes the listening sockets once every loop has taken what the kernel had accepted for us.
+    private func stopListening() {
+        let busy = LoopCount(loops.count)
         for loop in loops {
-            loop.drain {
-                busy.withLock { $0 -= 1 }
-                busy.signal()
+            loop.post { table in
+                table.stopAccepting()
+                busy.countDown()
             }
         }
-        busy.waitForZero(until: deadline)
-        for loop in loops { loop.refuseRest() }
+        _ = busy.isZero(until: .now + .seconds(1))
+        for listener in listeners { listener.close() }
+        Log.info("no longer listening")
     }
 
-    private func stopLoops() {
-        for loop in loops { loop.stop() }
-        for listener in listeners { listener.close() }
+    /// Waits until `isDone`, `deadline`, or a second signal.
+    ///
+    /// - Returns: true when that was a signal.
+    private func wait(_ signals: borrowing Signals, until deadline: MonotonicTime, _ isDone: (MonotonicTime) -> Bool) -> Bool {
+        while !isDone(min(deadline, .now + .milliseconds(50))), MonotonicTime.now < deadline {
+            if let signal = signals.wait(until: .now), signal != SIGHUP {
+                Log.warning("a second signal: not waiting for what is left", ["signal": "\(signal)"])
+                return true
+            }
+        }
+        return false
     }
 }
 
-extension Monitor<Int> {
-    fileprivate func waitForZero(until deadline: MonotonicTime) {
-        wait { count in count == 0 || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
+/// How many loops have something left to do.
+private final class LoopCount: Sendable {
+    private let count: Monitor<Int>
+
+    init(_ count: Int) { self.count = Monitor(count) }
+
+    func countDown() {
+        count.withLock { $0 -= 1 }
+        count.signal()
+    }
+
+    /// Waits for zero, at most until `deadline`.
+    func isZero(until deadline: MonotonicTime) -> Bool {
+        count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
     }
 }

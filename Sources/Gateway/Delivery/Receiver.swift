@@ -179,10 +179,10 @@ final class Receiver: Sendable {
         state.signal()
     }
 
-    /// Waits until everything is delivered and flushed, or until `deadline`.
-    func waitDrained(until deadline: MonotonicTime) {
+    /// Waits until everything is delivered and flushed, at most until `deadline`.
+    func isDrained(until deadline: MonotonicTime) -> Bool {
         state.wait { state in
-            state.phase == .ended || MonotonicTime.now >= deadline ? .done(()) : .again(deadline)
+            state.phase == .ended ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
     }
 

@@ -111,9 +111,9 @@ final class ConnectionTable {
 
     // MARK: Accepting
 
-    private func accept(_ listener: Listener) {
-        // A few at a time, so that a burst of new connections does not starve those that are there.
-        for _ in 0..<16 {
+    /// - Parameter limit: a few at a time, so that a burst of new connections does not starve those that are there.
+    private func accept(_ listener: Listener, atMost limit: Int = 16) {
+        for _ in 0..<limit {
             guard let descriptor = listener.descriptor else { return }
             switch Socket.accept(descriptor) {
             case .connection(let socket): add(consume socket, listener)
@@ -192,14 +192,15 @@ final class ConnectionTable {
         connection(key)?.reply(request: request, response)
     }
 
-    func drain(_ done: @escaping () -> Void) {
-        // What the kernel has accepted for us was in flight before we stopped.
-        for listener in listeners { accept(listener) }
+    /// Takes what the kernel has accepted for us, which was in flight before we stopped, and then no more.
+    func stopAccepting() {
+        for listener in listeners { accept(listener, atMost: .max) }
         isDraining = true
+        for listener in listeners { listener.descriptor.map { poller.remove($0) } }
+    }
+
+    func drain(_ done: @escaping () -> Void) {
         drained = done
-        for listener in listeners {
-            listener.descriptor.map { poller.remove($0) }
-        }
         for connection in connections { connection?.closeIfIdle() }
     }
 

@@ -45,7 +45,7 @@ final class EventLoop: Sendable {
         }
     }
 
-    /// Stops accepting and lets every connection finish its request.
+    /// Lets every connection finish its request and closes those that have none.
     ///
     /// - Parameter done: called on the loop's thread when the last connection has gone.
     func drain(_ done: @escaping @Sendable () -> Void) { post { $0.drain(done) } }
