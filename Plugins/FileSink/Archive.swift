@@ -7,6 +7,8 @@ enum ArchiveError: Error {
     /// A file of that name is there, with other bytes.
     case conflict(path: String)
     case system(SystemError)
+    /// The gateway does not wait any longer.
+    case aborted
 }
 
 /// A directory of profiles, by tenant, service and hour.
@@ -44,21 +46,25 @@ struct Archive: Sendable {
 
     func path(_ relative: String) -> String { relative.isEmpty ? directory : "\(directory)/\(relative)" }
 
+    /// A folder, its parents up to the archive's own directory, and the folder that names that one: what must be synced before
+    /// anything in the folder is sure to be found after a crash.
+    func lineage(of relative: String) -> [String] {
+        var folders = [Self.parent(of: directory), directory]
+        for part in relative.split(separator: "/") { folders.append("\(folders[folders.count - 1])/\(part)") }
+        return folders
+    }
+
     /// Makes a folder and its parents.
-    ///
-    /// - Returns: the folders that hold a new entry now, to be synced.
-    @discardableResult
-    func makeFolder(_ relative: String) throws(SystemError) -> [String] {
+    func makeFolder(_ relative: String) throws(SystemError) {
         let path = path(relative)
-        if unsafe mkdir(path, 0o755) == 0 { return [Self.parent(of: path)] }
+        if unsafe mkdir(path, 0o755) == 0 { return }
         switch errno {
-        case EEXIST where Self.isFolder(path): return []
+        case EEXIST where Self.isFolder(path): return
         case ENOENT:
             let parent = Self.parent(of: path)
             guard parent != path else { throw SystemError("mkdir \(path)", code: ENOENT) }
-            let made = try Archive(parent).makeFolder("")
+            try Archive(parent).makeFolder("")
             guard unsafe mkdir(path, 0o755) == 0 || errno == EEXIST else { throw SystemError("mkdir \(path)") }
-            return made + [parent]
         case let code: throw SystemError("mkdir \(path)", code: code == EEXIST ? ENOTDIR : code)
         }
     }

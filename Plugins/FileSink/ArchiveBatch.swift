@@ -10,19 +10,39 @@ struct ArchiveBatch {
 
     private let archive: Archive
     private var folders: Set<String> = []
+    /// Folders that are on disk with all their parents; grows with what this batch has synced.
+    private(set) var durable: Set<String>
+    private let isAborting: () -> Bool
+    private var openFiles = 0
+    private var newFolders: Set<String> = []
 
-    init(_ archive: Archive) { self.archive = archive }
+    /// More files than this are synced one by one, for a Push may have thousands of samples and the process has only so many
+    /// descriptors.
+    private static let maximumOpenFiles = 128
+    private static let maximumDurable = 10_000
+
+    init(_ archive: Archive, durable: Set<String>, isAborting: @escaping () -> Bool) {
+        self.archive = archive
+        self.durable = durable.count < Self.maximumDurable ? durable : []
+        self.isAborting = isAborting
+    }
 
     /// A file under its temporary name.
     fileprivate final class StagedFile {
-        let file: FileDescriptor
+        /// Open until it is synced.
+        private var file: FileDescriptor?
         let temporary: String
         let final: String
 
-        init(_ file: consuming FileDescriptor, temporary: String, final: String) {
+        init(_ file: consuming FileDescriptor?, temporary: String, final: String) {
             self.file = file
             self.temporary = temporary
             self.final = final
+        }
+
+        func synchronize() throws(SystemError) {
+            guard let file = file.take() else { return }
+            try file.synchronize()
         }
     }
 
@@ -33,7 +53,7 @@ struct ArchiveBatch {
     mutating func store(_ profiles: [Profile]) -> [Result<Void, ArchiveError>] {
         var staged: [Staged] = []
         for profile in profiles { staged.append(stage(profile)) }
-        staged = staged.map { $0.then { (file) throws(SystemError) in try file.file.synchronize() } }
+        staged = staged.map { $0.then { (file) throws(SystemError) in try file.synchronize() } }
         staged = staged.map { $0.then { (file) throws(SystemError) in try Self.rename(file) } }
         let failure = syncFolders()
         return staged.map { result in
@@ -51,6 +71,7 @@ struct ArchiveBatch {
             let ending = Archive.ending(of: profile)
             var entries: [ProfileMetadata.Entry] = []
             for index in 0..<profile.sampleCount {
+                if isAborting() { throw ArchiveError.aborted }
                 let sample = profile.sample(index)
                 let suffix = profile.sampleCount > 1 ? "-\(index)" : ""
                 let name = "\(place.name)\(suffix).\(ending)"
@@ -87,16 +108,20 @@ struct ArchiveBatch {
         let number = Self.nextTemporary.wrappingAdd(1, ordering: .relaxed).oldValue
         let temporary = archive.path("\(folder)/.\(name).\(getpid())-\(number).tmp")
         do throws(SystemError) {
-            let file = StagedFile(
-                try open(temporary, folder), temporary: temporary, final: archive.path("\(folder)/\(name)"))
+            let opened = try open(temporary, folder)
+            openFiles += 1
             do throws(SystemError) {
-                try file.file.writeAll(bytes)
+                try opened.writeAll(bytes)
+                if openFiles > Self.maximumOpenFiles { try opened.synchronize() }
             } catch {
                 unsafe unlink(temporary)
                 throw SystemError("write \(temporary)", code: error.code)
             }
-            folders.insert(archive.path(folder))
-            return file
+            folders.formUnion(durable.contains(folder) ? [archive.path(folder)] : archive.lineage(of: folder))
+            newFolders.insert(folder)
+            let final = archive.path("\(folder)/\(name)")
+            guard openFiles > Self.maximumOpenFiles else { return StagedFile(opened, temporary: temporary, final: final) }
+            return StagedFile(nil, temporary: temporary, final: final)
         } catch { throw .system(error) }
     }
 
@@ -106,7 +131,7 @@ struct ArchiveBatch {
             return try FileDescriptor.open(path, flags)
         } catch {
             guard error.code == ENOENT else { throw error }
-            folders.formUnion(try archive.makeFolder(folder))
+            try archive.makeFolder(folder)
             return try FileDescriptor.open(path, flags)
         }
     }
@@ -115,12 +140,13 @@ struct ArchiveBatch {
         guard unsafe Glibc.rename(file.temporary, file.final) == 0 else { throw SystemError("rename \(file.temporary)") }
     }
 
-    private func syncFolders() -> SystemError? {
+    private mutating func syncFolders() -> SystemError? {
         for folder in folders {
             do throws(SystemError) {
                 try FileDescriptor.open(folder, O_RDONLY | O_DIRECTORY).synchronizeDirectory()
             } catch { return error }
         }
+        durable.formUnion(newFolders)
         return nil
     }
 }

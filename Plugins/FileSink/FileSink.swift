@@ -16,6 +16,9 @@ final class FileSink: Receiver {
     private let archive: Archive
     private let worker: Worker<Job>
     private let isHealthy = Atomic<Bool>(true)
+    private let isAborting = Atomic<Bool>(false)
+    /// Folders that are known to be on disk with all their parents; on the worker's thread.
+    private let durable = Mutex<Set<String>>([])
 
     /// One profile to write, or without one a flush; the delivery is finished once.
     private final class Job: Sendable {
@@ -57,19 +60,24 @@ final class FileSink: Receiver {
         } catch { job.finish(.retry("\(error)")) }
     }
 
-    func abort() { for job in worker.takeBack() { job.finish(.aborted) } }
+    func abort() {
+        isAborting.store(true, ordering: .relaxed)
+        for job in worker.takeBack() { job.finish(.aborted) }
+    }
 
     func close() { worker.stop() }
 
     /// Writes a batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job]) {
-        var batch = ArchiveBatch(archive)
+        var batch = ArchiveBatch(archive, durable: durable.withLock { $0 }) { [self] in isAborting.load(ordering: .relaxed) }
         let results = batch.store(jobs.compactMap(\.profile))
+        durable.withLock { $0 = batch.durable }
         for (job, result) in zip(jobs.filter { $0.profile != nil }, results) {
             switch result {
             case .success: job.finish(.delivered)
             case .failure(.conflict(let path)):
                 job.finish(.rejected("\(path) exists already with other content"))
+            case .failure(.aborted): job.finish(.aborted)
             case .failure(.system(let error)): job.finish(.retry("\(error)"))
             }
         }

@@ -8,6 +8,8 @@ import PluginKit
 final class Endpoint {
     static let failuresUntilDown = 5
     private static let longestPause = Duration.seconds(30)
+    /// Whatever a destination asks for, it is asked again after this.
+    private static let longestRetryAfter = Duration.seconds(300)
 
     let config: WriterConfig.Endpoint
     private let metrics: EndpointMetrics
@@ -29,15 +31,19 @@ final class Endpoint {
     /// its profiles do not hold the deliveries of its siblings.
     func admits(_ now: MonotonicTime) -> Bool { !isDown || (!isProbing && nextProbe <= now) }
 
-    func began() { if isDown { isProbing = true } }
+    /// - Returns: true when the attempt that begins is the probe of a destination that is down.
+    func began() -> Bool {
+        if isDown { isProbing = true }
+        return isDown
+    }
 
     /// How long until the next probe.
     func pause(_ now: MonotonicTime) -> Duration { max(.milliseconds(100), nextProbe.since(now)) }
 
     /// Takes the verdict of an attempt.
-    func ended(_ verdict: Verdict, bytes: Int, attempt: Int, now: MonotonicTime) {
+    func ended(_ verdict: Verdict, isProbe: Bool, bytes: Int, attempt: Int, now: MonotonicTime) {
         if attempt > 1 { metrics.retries.observe(1) }
-        isProbing = false
+        if isProbe { isProbing = false }
         switch verdict {
         case .delivered:
             failures = 0
@@ -48,10 +54,12 @@ final class Endpoint {
             metrics.droppedProfiles.observe(1)
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, let after, _):
-            failures += 1
             lastFailure = reason
+            // What was under way when the destination went down fails in a bunch; that is one failure.
+            guard !isDown || isProbe else { return }
+            failures += 1
             let doublings = min(max(0, failures - Self.failuresUntilDown), 10)
-            nextProbe = now + max(after, min(Self.longestPause, .milliseconds(500) * (1 << doublings)))
+            nextProbe = now + max(min(after, Self.longestRetryAfter), min(Self.longestPause, .milliseconds(500) * (1 << doublings)))
         case .aborted: break
         }
     }

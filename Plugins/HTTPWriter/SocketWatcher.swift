@@ -4,9 +4,10 @@ import LinuxSystem
 
 /// The sockets that libcurl wants watched, and its timer; on the transfer thread only.
 ///
-/// libcurl says "no longer" after each request and "again" before the next one on the same connection. A socket stays in
-/// epoll in between, which saves two system calls a request; it leaves when libcurl closes it, or when something
-/// comes on it that nobody asked for.
+/// libcurl says "no longer" after each request and "again" before the next one on the same connection. A connection stays in
+/// epoll in between, which saves two system calls a request; it leaves when libcurl closes it, or when something comes on it
+/// that nobody asked for. Descriptors that libcurl opens by itself, as its resolver does, it also closes by itself, so those
+/// leave at once.
 final class SocketWatcher {
     private struct Watch {
         var interest: Poller.Interest
@@ -18,6 +19,8 @@ final class SocketWatcher {
 
     private var poller: Poller
     private var watches: [Int32: Watch] = [:]
+    /// The sockets of connections, opened and closed here.
+    private var connections: Set<Int32> = []
     private var events: [Poller.Event] = []
     /// When libcurl wants to be called though nothing has happened.
     var timer = MonotonicTime.never
@@ -30,7 +33,7 @@ final class SocketWatcher {
     /// Does what libcurl's socket callback asks: `what` is one of `CURL_POLL_…`.
     func watch(_ socket: curl_socket_t, _ what: Int32) {
         if what == CURL_POLL_REMOVE {
-            watches[socket]?.isIdle = true
+            if connections.contains(socket) { watches[socket]?.isIdle = true } else { forget(socket) }
             return
         }
         var interest: Poller.Interest = []
@@ -49,8 +52,20 @@ final class SocketWatcher {
         }
     }
 
-    /// Closes a socket for libcurl; its number may come back as another connection's.
+    private func forget(_ socket: curl_socket_t) {
+        if watches.removeValue(forKey: socket) != nil { poller.remove(socket) }
+    }
+
+    /// Opens the socket of a connection for libcurl.
+    func open(_ family: Int32, _ type: Int32, _ number: Int32) -> curl_socket_t {
+        let socket = Glibc.socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
+        if socket >= 0 { connections.insert(socket) }
+        return socket
+    }
+
+    /// Closes the socket of a connection; its number may come back as another one's.
     func close(_ socket: curl_socket_t) {
+        connections.remove(socket)
         watches[socket] = nil
         Glibc.close(socket)
     }

@@ -10,6 +10,8 @@ import PluginKit
     let endpoint: Int
     private(set) var progress: DispatchProgress?
     private var request: UpstreamRequest?
+    /// True when this request finds out whether a destination that was down answers again.
+    private(set) var isProbe = false
     private var headers: UnsafeMutablePointer<curl_slist>?
     private var answer: [UInt8] = []
     /// Where libcurl says what went wrong, with more words than its error code has.
@@ -29,9 +31,14 @@ import PluginKit
         unsafe ccurl_set_text(handle, CURLOPT_USERAGENT, "profile-gateway/\(HTTPWriter.version)")
         unsafe ccurl_set_long(handle, CURLOPT_NOSIGNAL, 1)
         unsafe ccurl_set_long(handle, CURLOPT_POST, 1)
-        unsafe ccurl_set_long(handle, CURLOPT_TIMEOUT_MS, Int(config.remoteTimeout.inNanoseconds / 1_000_000))
+        unsafe ccurl_set_long(handle, CURLOPT_TIMEOUT_MS, config.timeoutMilliseconds)
         unsafe ccurl_set_pointer(handle, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_pointer(handle, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
+        unsafe ccurl_set_pointer(handle, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
+        unsafe ccurl_set_open(handle) { context, _, address in
+            guard let context = unsafe context, let address = unsafe address?.pointee else { return -1 }
+            return unsafe SocketWatcher.at(context).open(address.family, address.socktype, address.protocol)
+        }
         unsafe ccurl_set_close(handle) { context, socket in
             if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
             return 0
@@ -60,19 +67,20 @@ import PluginKit
 
     /// Only the beginning of an answer is for people; the rest is read and forgotten, so that the connection can be reused.
     private func keep(_ bytes: UnsafeRawBufferPointer) {
-        let room = UpstreamAnswer.reasonLimit - answer.count
+        let room = UpstreamAnswer.bodyLimit - answer.count
         if room > 0 { unsafe answer.append(contentsOf: bytes.prefix(room)) }
     }
 
     /// Points the handle at a request; its profile must stay until ``end()``.
-    func begin(_ progress: DispatchProgress, _ request: UpstreamRequest, to config: WriterConfig.Endpoint) {
+    func begin(_ progress: DispatchProgress, _ request: UpstreamRequest, to config: WriterConfig.Endpoint, isProbe: Bool) {
+        self.isProbe = isProbe
         self.progress = progress
         self.request = request
         answer.removeAll(keepingCapacity: true)
         unsafe explanation.pointee = 0
         unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, config.path + request.target)
         var headers = request.headers
-        if request.message != nil { headers.append(("Connect-Timeout-Ms", "\(config.remoteTimeout.inNanoseconds / 1_000_000)")) }
+        if request.message != nil { headers.append(("Connect-Timeout-Ms", "\(config.timeoutMilliseconds)")) }
         setHeaders(headers, config.headers)
         let body = unsafe request.body(of: progress.dispatch.profile)
         unsafe ccurl_set_offset(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))

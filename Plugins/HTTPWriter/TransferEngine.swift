@@ -92,8 +92,11 @@ import PluginKit
             let request = try UpstreamRequest(dispatch.profile, external: config.externalLabels)
             for index in endpoints.indices where progress.needs(index) { begin(index, progress, request, now) }
         } catch {
+            // Nobody was asked, so no endpoint is the better or the worse for it.
+            let verdict: Verdict =
+                error.isTransient ? .retry(error.reason, after: .zero, httpStatus: 0) : .rejected(error.reason, httpStatus: 0)
             for index in endpoints.indices where progress.needs(index) {
-                take(.rejected(error.reason, httpStatus: 0), of: index, progress)
+                progress.took(verdict, of: index, name: endpoints[index].config.name)
             }
         }
         finishIfComplete(progress)
@@ -109,7 +112,7 @@ import PluginKit
 
     private func remember(_ refusal: DispatchProgress.Refusal, of sequence: UInt64) {
         // A profile that the gateway drops meanwhile never comes back for its entry, so there is an end to them.
-        if refusals.count >= Self.rememberedRefusals { refusals.removeAll() }
+        if refusals.count >= Self.rememberedRefusals, let oldest = refusals.keys.min() { refusals[oldest] = nil }
         refusals[sequence] = refusal
     }
 
@@ -124,15 +127,14 @@ import PluginKit
             return progress.took(.retry(why, after: endpoint.pause(now), httpStatus: 0), of: index, name: endpoint.config.name)
         }
         guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index, sockets: sockets) else {
-            return take(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, progress)
+            return progress.took(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, name: endpoint.config.name)
         }
-        transfer.begin(progress, request, to: endpoint.config)
+        transfer.begin(progress, request, to: endpoint.config, isProbe: endpoint.began())
         guard unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK else {
-            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: index, progress)
+            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, progress)
         }
         active[ObjectIdentifier(transfer)] = transfer
         progress.began()
-        endpoint.began()
     }
 
     private func finish(_ transfer: Transfer, _ result: CURLcode) {
@@ -142,15 +144,15 @@ import PluginKit
         let verdict = transfer.end(result)
         idle[transfer.endpoint].append(transfer)
         progress.ended()
-        take(verdict, of: transfer.endpoint, progress)
+        take(verdict, of: transfer, progress)
         finishIfComplete(progress)
     }
 
-    private func take(_ verdict: Verdict, of index: Int, _ progress: DispatchProgress) {
-        let endpoint = endpoints[index]
+    private func take(_ verdict: Verdict, of transfer: Transfer, _ progress: DispatchProgress) {
+        let endpoint = endpoints[transfer.endpoint]
         let dispatch = progress.dispatch
-        endpoint.ended(verdict, bytes: dispatch.byteCount, attempt: dispatch.attempt, now: .now)
-        progress.took(verdict, of: index, name: endpoint.config.name)
+        endpoint.ended(verdict, isProbe: transfer.isProbe, bytes: dispatch.byteCount, attempt: dispatch.attempt, now: .now)
+        progress.took(verdict, of: transfer.endpoint, name: endpoint.config.name)
         health.state(endpoints)
     }
 

@@ -14,6 +14,8 @@ enum Verdict: Sendable {
 struct UpstreamAnswer {
     /// How much of an answer's body is kept for people.
     static let reasonLimit = 512
+    /// How much is kept at all: enough for the code of a Connect error with a long message.
+    static let bodyLimit = 4096
 
     var status: Int
     var body: [UInt8]
@@ -51,7 +53,7 @@ struct UpstreamAnswer {
 
     /// The upstream's own words, printable.
     private var reason: String {
-        let quoted = JSONValue.quoted(text)
+        let quoted = JSONValue.quoted(String(decoding: body.prefix(Self.reasonLimit), as: UTF8.self))
         let printable = quoted.dropFirst().dropLast().replacing("\\\"", with: "\"").replacing("\\n", with: " ")
         return text.isEmpty ? "HTTP \(status)" : "HTTP \(status): \(printable)"
     }

@@ -8,6 +8,8 @@ struct UpstreamRequest {
     /// What cannot be sent on, and why: permanent for this profile.
     struct Refusal: Error {
         let reason: String
+        /// True when a later attempt may succeed.
+        var isTransient = false
     }
 
     /// Path and query, beginning with a slash, to be put behind the endpoint's URL.
@@ -47,7 +49,7 @@ struct UpstreamRequest {
                 return unsafe PushMessage.Sample(id: sample.id, bytes: sample.bytes)
             }
             message = try PushMessage(labels: Self.pushLabels(profile, external), samples: samples)
-        } catch { throw Refusal(reason: "\(error)") }
+        } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
     /// What a Pyroscope server may be sent: Alloy's choice drops reserved labels but the profile's name and whether its

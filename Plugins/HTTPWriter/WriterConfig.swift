@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// What `config` of a `pyroscope.write` receiver says; names and defaults are Alloy's.
 struct WriterConfig: Sendable {
@@ -13,6 +14,8 @@ struct WriterConfig: Sendable {
         var headers: [(name: String, value: String)] = []
         /// The time one attempt may take.
         var remoteTimeout = Duration.seconds(10)
+        /// For libcurl, to whom 0 is no limit.
+        var timeoutMilliseconds: Int { max(1, Int(remoteTimeout.inNanoseconds / 1_000_000)) }
     }
 
     /// As many as `progress` has bits.

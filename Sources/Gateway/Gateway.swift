@@ -14,7 +14,6 @@ final class Gateway: Sendable {
     let startedAt = MonotonicTime.unixNanoseconds
     private let loops: [EventLoop]
     private let adminLoop: EventLoop?
-    private let adminListener = Mutex<Listener?>(nil)
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
@@ -45,7 +44,18 @@ final class Gateway: Sendable {
             self.listeners = listeners
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
             adminLoop = config.admin == nil ? nil : try EventLoop()
-        } catch { throw StartError(messages: ["\(error)"]) }
+        } catch {
+            Self.end(receivers)
+            throw StartError(messages: ["\(error)"])
+        }
+    }
+
+    /// Ends receivers that never started.
+    private static func end(_ receivers: [Receiver]) {
+        for receiver in receivers {
+            receiver.stop()
+            _ = receiver.end()
+        }
     }
 
     /// Half of the processors, for deliveries need the other half.
@@ -59,7 +69,10 @@ final class Gateway: Sendable {
             messages += receiver.create(from: config.pluginFolders).map { "receiver \(entry.name): \($0.message)" }
             receivers.append(receiver)
         }
-        guard messages.isEmpty else { throw StartError(messages: messages) }
+        guard messages.isEmpty else {
+            end(receivers)
+            throw StartError(messages: messages)
+        }
         return receivers
     }
 
@@ -82,9 +95,8 @@ final class Gateway: Sendable {
         if let admin = config.admin, let adminLoop {
             let http = HTTPConfig(address: admin.address, port: admin.port, connLimit: 256)
             let listener = try Listener(
-                "admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: 0), counters: ListenerCounters())
+                "admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: .max), counters: ListenerCounters())
             try adminLoop.start("admin", number: 0, listeners: [listener])
-            adminListener.withLock { $0 = listener }
             Log.info("admin is listening", ["address": Self.address(listener)])
         }
         for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1, listeners: listeners) }
@@ -122,7 +134,7 @@ final class Gateway: Sendable {
         let busy = LoopCount(loops.count)
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(signals, until: start + config.shutdownTimeout / 2) { busy.isZero(until: $0) }
-        for loop in loops { loop.refuseRest() }
+        onEveryLoop { $0.refuseRest() }
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers where !isHurried {
             isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
@@ -138,16 +150,21 @@ final class Gateway: Sendable {
 
     /// Closes the listening sockets once every loop has taken what the kernel had accepted for us.
     private func stopListening() {
+        onEveryLoop { $0.stopAccepting() }
+        for listener in listeners { listener.close() }
+        Log.info("no longer listening")
+    }
+
+    /// Runs work on every loop's thread and waits until all have done it, but not for a loop that is busy for long.
+    private func onEveryLoop(_ work: @escaping EventLoop.Work) {
         let busy = LoopCount(loops.count)
         for loop in loops {
             loop.post { table in
-                table.stopAccepting()
+                work(table)
                 busy.countDown()
             }
         }
         _ = busy.isZero(until: .now + .seconds(1))
-        for listener in listeners { listener.close() }
-        Log.info("no longer listening")
     }
 
     /// Waits until `isDone`, `deadline`, or a second signal.

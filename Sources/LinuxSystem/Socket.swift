@@ -96,9 +96,9 @@ public enum Socket {
         }
     }
 
-    /// Reads what is there into `buffer`.
-    public static func receive(_ socket: Int32, into buffer: inout [UInt8]) -> Transfer {
-        Transfer(unsafe recv(socket, &buffer, buffer.count, 0))
+    /// Reads what is there into `buffer`, at most `limit` bytes.
+    public static func receive(_ socket: Int32, into buffer: inout [UInt8], atMost limit: Int) -> Transfer {
+        Transfer(unsafe recv(socket, &buffer, min(limit, buffer.count), 0))
     }
 
     /// Sends from `bytes`, beginning at `offset`; never raises SIGPIPE.

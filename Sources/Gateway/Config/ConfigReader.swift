@@ -160,7 +160,8 @@ extension ListenerConfig {
         self.name = name
         if let http = object.object("http") { self.http = HTTPConfig(http) }
         if let kept = object.strings("keep_headers") {
-            keepHeaders = kept.map { $0.lowercased() }
+            keepHeaders = []
+            for name in kept.map({ $0.lowercased() }) where !keepHeaders.contains(name) { keepHeaders.append(name) }
             for header in kept where header.isEmpty || !header.utf8.allSatisfy(RequestParser.isTokenByte) {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }

@@ -7,6 +7,11 @@ extension Receiver.State {
         _ profile: Profile, _ acknowledgement: Acknowledgement?, _ bounds: QueueConfig, _ now: MonotonicTime
     ) {
         account.accepted += 1
+        guard phase != .ended else {
+            // Too late for the last look at the queue, so nobody else would settle it.
+            if let acknowledgement { settlements.append((acknowledgement, .failed(status: 503, isRetryable: true))) }
+            return account.drop(.shutdown)
+        }
         guard profile.byteCount <= bounds.maxBytes else {
             if let acknowledgement { settlements.append((acknowledgement, .failed(status: 0, isRetryable: false))) }
             account.drop(.tooLarge)
@@ -112,7 +117,8 @@ extension Receiver.State {
     /// When something happens by time alone.
     private func nextEvent(_ bounds: QueueConfig) -> MonotonicTime {
         var next = queue.nextDue
-        if pace.isFailing, queue.hasReady { next = min(next, max(pace.nextProbe, MonotonicTime(nanoseconds: 1))) }
+        // While a probe is open its outcome is waited for, not a time that has passed.
+        if pace.isFailing, queue.hasReady, open.deliveryCount == 0 { next = min(next, max(pace.nextProbe, MonotonicTime(nanoseconds: 1))) }
         if let maxAge = bounds.maxAge, let oldest = queue.oldestWaiting { next = min(next, queue[oldest].acceptedAt + maxAge) }
         return next
     }
@@ -144,7 +150,9 @@ extension Receiver.State {
             let sequence = queue[handle].profile.sequence
             drop(handle, .rejected, status: outcome.httpStatus)
             lastError = outcome.reason
-            events = [.dropped(.rejected, sequence: sequence)] + alive()
+            // A refusal without an answer of the destination says nothing about its health.
+            let isAnswer = outcome.httpStatus != 0 || !pace.isFailing
+            events = [.dropped(.rejected, sequence: sequence)] + (isAnswer ? alive() : [])
         case .retry, .aborted: events = retry(handle, outcome, config, now)
         }
         return (events, openedAt)

@@ -23,6 +23,10 @@ final class Connection {
 
     /// A refused body up to this size is read past; for a longer one the connection closes instead.
     static let discardLimit = 256 * 1024
+    /// Enough for a head and a small body; the rest of a larger one goes right into its own storage.
+    static let headRead = 16 * 1024
+    /// While there is no room for bodies: they come with their heads, so little is read of both.
+    static let smallRead = 1024
     static let lingerTime = Duration.seconds(2)
 
     let key: ConnectionKey
@@ -85,10 +89,11 @@ final class Connection {
 
     /// Reads what is there into the loop's scratch and works through it.
     func receive() {
+        guard mayReceive else { return pause() }
         var scratch: [UInt8] = []
         swap(&scratch, &table.scratch)
         defer { swap(&scratch, &table.scratch) }
-        switch Socket.receive(socket.number, into: &scratch) {
+        switch Socket.receive(socket.number, into: &scratch, atMost: listener.bodies.hasRoom ? Self.headRead : Self.smallRead) {
         case .wouldBlock: return
         case .failed, .done(0): close()
         case .done(let count):
@@ -96,6 +101,21 @@ final class Connection {
             pending += scratch[..<count]
             consumePending()
         }
+    }
+
+    /// Whether `max_in_flight_bytes` has room for what may come.
+    private var mayReceive: Bool {
+        switch phase {
+        case .body, .discarding: listener.bodies.allows(key)
+        case .head, .waiting, .writing, .lingering: true
+        }
+    }
+
+    /// Leaves what comes of a body in the kernel until there is room.
+    private func pause() {
+        isPaused = true
+        set([])
+        table.pause(self)
     }
 
     func consumePending() {
@@ -212,11 +232,7 @@ final class Connection {
 
     /// Reads a body right into its own storage.
     private func receiveBody() {
-        guard listener.bodies.allows(key) else {
-            isPaused = true
-            set([])
-            return table.pause(self)
-        }
+        guard mayReceive else { return pause() }
         do throws(RequestBody.Refusal) {
             guard let result = try body?.receive(from: socket.number) else { return }
             switch result {
@@ -253,6 +269,7 @@ final class Connection {
         listener.counters.bytes.add(content.count)
         phase = .waiting
         deadline = table.now + min(listener.http.writeTimeout, reception.timeLimit ?? listener.http.writeTimeout)
+        table.expect(deadline)
         let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
         if let response = reception.answer(content, reply) { respond(response) }
     }

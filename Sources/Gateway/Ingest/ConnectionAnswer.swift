@@ -22,6 +22,7 @@ extension Connection {
     func respond(_ response: Response) {
         releaseHeld()
         reception = nil
+        isPaused = false
         if table.isDraining { keepsAlive = false }
         listener.counters.answered(response.status)
         if response.status >= 400 {
@@ -83,9 +84,9 @@ extension Connection {
     func checkDeadline(_ now: MonotonicTime) {
         guard now >= deadline else { return }
         switch phase {
-        case .head where pending.isEmpty: close()
-        case .body where isPaused:
+        case _ where isPaused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
+        case .head where pending.isEmpty: close()
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
         case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))

@@ -114,8 +114,7 @@ final class ConnectionTable {
     /// - Parameter limit: a few at a time, so that a burst of new connections does not starve those that are there.
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
-            guard let descriptor = listener.descriptor else { return }
-            switch Socket.accept(descriptor) {
+            switch listener.accept() {
             case .connection(let socket): add(consume socket, listener)
             case .none: return
             case .exhausted(let error): return pauseAccepting(error)
@@ -180,6 +179,9 @@ final class ConnectionTable {
         nextSweep = count == 0 ? .never : now + (paused.isEmpty ? sweepInterval : min(sweepInterval, .milliseconds(5)))
     }
 
+    /// Makes sure that a deadline nearer than the next sweep is not missed by much.
+    func expect(_ deadline: MonotonicTime) { nextSweep = min(nextSweep, deadline) }
+
     /// Looks at a connection again that waits for room for its body.
     func pause(_ connection: Connection) {
         paused.append(connection.key)
@@ -204,6 +206,7 @@ final class ConnectionTable {
         for connection in connections { connection?.closeIfIdle() }
     }
 
+    /// Answers 503 to what is still arriving.
     func refuseRest() {
         for connection in connections { connection?.refuseForShutdown() }
     }

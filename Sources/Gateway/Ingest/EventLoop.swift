@@ -50,9 +50,6 @@ final class EventLoop: Sendable {
     /// - Parameter done: called on the loop's thread when the last connection has gone.
     func drain(_ done: @escaping @Sendable () -> Void) { post { $0.drain(done) } }
 
-    /// Answers 503 to what is still arriving.
-    func refuseRest() { post { $0.refuseRest() } }
-
     /// Closes everything and waits for the thread's end.
     func stop() {
         post { $0.stop() }

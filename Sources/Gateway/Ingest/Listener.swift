@@ -30,6 +30,14 @@ final class Listener: Sendable {
     /// The socket's number while it listens.
     var descriptor: Int32? { socket.withLock { $0?.number } }
 
+    /// Takes the next connection that waits; the lock keeps the socket from being closed meanwhile.
+    func accept() -> Socket.Accepted {
+        socket.withLock { socket in
+            guard let number = socket?.number else { return .none }
+            return Socket.accept(number)
+        }
+    }
+
     /// How many connections it has now.
     var connectionCount: Int { connections.load(ordering: .relaxed) }
 
@@ -84,9 +92,12 @@ final class BodyBudget: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
+    /// True while the bodies are below the limit.
+    var hasRoom: Bool { used.load(ordering: .relaxed) < limit }
+
     /// True when the connection may read more of its body now.
     func allows(_ connection: ConnectionKey) -> Bool {
-        if used.load(ordering: .relaxed) < limit { return true }
+        if hasRoom { return true }
         let (_, original) = privileged.compareExchange(
             expected: 0, desired: connection.rawValue, ordering: .relaxed)
         return original == 0 || original == connection.rawValue

@@ -98,16 +98,19 @@ struct PushJSON: ~Copyable {
 
     private mutating func takeNull(_ bytes: Span<UInt8>) -> Bool {
         skipBlank(bytes)
-        return takeWord("null", bytes)
+        return takeWord(Self.null, bytes)
     }
 
-    private mutating func takeWord(_ word: StaticString, _ bytes: Span<UInt8>) -> Bool {
-        let text = "\(word)".utf8
-        guard bytes.count - index >= text.count else { return false }
-        for (offset, byte) in text.enumerated() where bytes[index + offset] != byte { return false }
-        index += text.count
+    private mutating func takeWord(_ word: [UInt8], _ bytes: Span<UInt8>) -> Bool {
+        guard bytes.count - index >= word.count else { return false }
+        for offset in word.indices where bytes[index + offset] != word[offset] { return false }
+        index += word.count
         return true
     }
+
+    private static let null = Array("null".utf8)
+    private static let words = [null, Array("true".utf8), Array("false".utf8)]
+    private static let unicodeEscape = Array("\\u".utf8)
 
     private mutating func enter() throws(Malformed) {
         guard depth < Self.maximumDepth else { throw Malformed("nested deeper than \(Self.maximumDepth)") }
@@ -185,7 +188,7 @@ struct PushJSON: ~Copyable {
 
     private mutating func unicode(_ bytes: Span<UInt8>) throws(Malformed) -> Unicode.Scalar {
         var code = try hexadecimal(bytes)
-        if (0xD800..<0xDC00).contains(code), takeWord("\\u", bytes) {
+        if (0xD800..<0xDC00).contains(code), takeWord(Self.unicodeEscape, bytes) {
             let low = try hexadecimal(bytes)
             guard (0xDC00..<0xE000).contains(low) else { throw Malformed("half a character in a \\u escape") }
             code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
@@ -250,7 +253,9 @@ struct PushJSON: ~Copyable {
     }
 
     private mutating func skipScalar(_ bytes: Span<UInt8>) throws(Malformed) {
-        for word: StaticString in ["null", "true", "false"] where takeWord(word, bytes) { return }
+        if bytes[index] >= UInt8(ascii: "a") {
+            for word in Self.words where takeWord(word, bytes) { return }
+        }
         let start = index
         while index < bytes.count, "+-.0123456789eE".utf8.contains(bytes[index]) { index += 1 }
         guard index > start, bytes[start] == UInt8(ascii: "-") || 48...57 ~= bytes[start] else { throw unexpected("a value") }

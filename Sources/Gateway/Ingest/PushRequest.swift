@@ -1,6 +1,8 @@
 /// A decoded `push.v1.PushRequest`: what each series says, and where its samples' bytes lie.
 struct PushRequest {
     struct Series {
+        /// As they came; ``PushRequest/add(_:)`` sorts them.
+        fileprivate(set) var unsorted: [Label] = []
         var labels = LabelSet()
         var samples: [ProfileContent.Sample] = []
     }
@@ -11,6 +13,8 @@ struct PushRequest {
     static let maximumSeries = 16_384
     static let maximumSamples = 65_536
     static let maximumLabels = 256
+    /// Four times what Pyroscope takes.
+    static let maximumNameLength = 4096
     /// Of all series together.
     static let maximumLabelsInAll = 65_536
 
@@ -27,21 +31,28 @@ struct PushRequest {
         guard series.count < Self.maximumSeries else { throw Malformed("more than \(Self.maximumSeries) series") }
         sampleCount += new.samples.count
         guard sampleCount <= Self.maximumSamples else { throw Malformed("more than \(Self.maximumSamples) samples") }
-        labelCount += new.labels.labels.count
+        labelCount += new.unsorted.count
         guard labelCount <= Self.maximumLabelsInAll else { throw Malformed("more than \(Self.maximumLabelsInAll) labels") }
-        series.append(new)
+        var sorted = new
+        do throws(LabelSet.DuplicateName) {
+            sorted.labels = try LabelSet(distinct: new.unsorted)
+        } catch { throw Malformed("duplicate label \(quotedForPeople(error.name))") }
+        sorted.unsorted = []
+        series.append(sorted)
     }
 }
 
 extension PushRequest.Series {
     mutating func add(label name: String, _ value: String) throws(PushRequest.Malformed) {
-        guard labels.labels.count < PushRequest.maximumLabels else {
+        guard unsorted.count < PushRequest.maximumLabels else {
             throw PushRequest.Malformed("more than \(PushRequest.maximumLabels) labels in a series")
+        }
+        guard name.utf8.count <= PushRequest.maximumNameLength else {
+            throw PushRequest.Malformed("a label name of more than \(PushRequest.maximumNameLength) bytes")
         }
         for text in [name, value] where text.utf8.contains(0) {
             throw PushRequest.Malformed("label \(quotedForPeople(name)) contains a NUL character")
         }
-        guard labels[name] == nil else { throw PushRequest.Malformed("duplicate label \(quotedForPeople(name))") }
-        labels[name] = value
+        unsorted.append(Label(name: name, value: value))
     }
 }

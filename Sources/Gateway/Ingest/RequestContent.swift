@@ -29,7 +29,7 @@ extension ProfileContent {
         }
         // A second Content-Type is odd but legal to forward, so it travels beside the first one.
         for type in types { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
-        for name in kept {
+        for name in kept where name != "content-type" {
             for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }
         }
     }

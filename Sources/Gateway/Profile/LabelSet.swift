@@ -64,11 +64,11 @@ struct LabelSet: Equatable, Sendable {
     subscript(name: String) -> String? {
         get {
             let index = position(of: name)
-            return index < labels.count && labels[index].name == name ? labels[index].value : nil
+            return index < labels.count && labels[index].name.utf8.elementsEqual(name.utf8) ? labels[index].value : nil
         }
         set {
             let index = position(of: name)
-            let exists = index < labels.count && labels[index].name == name
+            let exists = index < labels.count && labels[index].name.utf8.elementsEqual(name.utf8)
             if let newValue, exists {
                 labels[index].value = newValue
             } else if let newValue {
@@ -80,7 +80,24 @@ struct LabelSet: Equatable, Sendable {
     }
 
     private func position(of name: String) -> Int {
-        labels.firstIndex { $0.name >= name } ?? labels.count
+        labels.firstIndex { !Self.precedes($0.name, name) } ?? labels.count
+    }
+
+    /// By bytes: two spellings that look the same are two names.
+    private static func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+
+    /// Makes a set of labels whose names must all differ.
+    ///
+    /// - Throws: the name that is there twice.
+    init(distinct found: [Label]) throws(DuplicateName) {
+        labels = found.sorted { Self.precedes($0.name, $1.name) }
+        for (label, next) in zip(labels, labels.dropFirst()) where label.name.utf8.elementsEqual(next.name.utf8) {
+            throw DuplicateName(name: label.name)
+        }
+    }
+
+    struct DuplicateName: Error {
+        let name: String
     }
 
     /// Alloy's rule for what comes in: without a `service_name` the application is it, else the application is kept as `app_name`.

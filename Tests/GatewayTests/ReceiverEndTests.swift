@@ -1,0 +1,51 @@
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("What a receiver decides while it fails and when it ends")
+struct ReceiverEndTests {
+    private let config = ReceiverConfig(name: "r")
+    private var state = Receiver.State(pace: Pace(limit: 64))
+
+    private mutating func fail() throws {
+        for number in 0..<Pace.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
+        for _ in 0..<Pace.retriesUntilFailing {
+            guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(1)) else { return }
+            _ = state.settle(token, DeliveryOutcome(status: .retry, reason: "down"), config, .at(1))
+        }
+    }
+
+    @Test("While a probe is open the thread sleeps until its outcome comes")
+    mutating func openProbe() throws {
+        try fail()
+        #expect(state.pace.isFailing)
+        guard case .done(.deliver) = state.nextStep(config, now: .at(100)) else {
+            Issue.record("the probe does not go out")
+            return
+        }
+        guard case .again(.never) = state.nextStep(config, now: .at(101)) else {
+            Issue.record("the thread would spin")
+            return
+        }
+    }
+
+    @Test("A refusal without an answer of the destination is no sign of life", arguments: [0, 400])
+    mutating func localRefusal(status: Int) throws {
+        try fail()
+        guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(100)) else { return }
+        _ = state.settle(token, DeliveryOutcome(status: .rejected, httpStatus: status), config, .at(100))
+        #expect(state.pace.isFailing == (status == 0))
+    }
+
+    @Test("A profile that comes after the end is counted as lost, and its sender is told")
+    mutating func tooLate() throws {
+        _ = state.stop()
+        let acknowledgement = Acknowledgement(profiles: 1, receivers: ["r"]) { _ in }
+        state.accept(try .sample(), acknowledgement, config.queue, .at(1))
+        #expect(state.account.accepted == 1)
+        #expect(state.account.dropped == [.shutdown: 1])
+        #expect(state.queue.count == 0)
+        #expect(state.takeSettlements().map(\.1) == [.failed(status: 503, isRetryable: true)])
+    }
+}
