@@ -20,7 +20,7 @@ struct DeliveredShutdownTests {
             try api.begin(sender, 1)
             try upstream.wait(count: 1)
             gateway.process.signal(SIGTERM)
-            try gateway.log.wait(for: "msg=stopping")
+            try gateway.log.wait(for: "no longer listening")
             try body(gateway, upstream, sender)
             try gateway.process.waitForExit()
         }

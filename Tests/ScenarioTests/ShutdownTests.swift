@@ -24,7 +24,7 @@ struct ShutdownTests {
             try gateway.send(20)
             try upstream.wait(count: 4)
             gateway.process.signal(signal)
-            try gateway.log.wait(for: "msg=stopping")
+            try gateway.log.wait(for: "no longer listening")
             try gateway.waitForMetrics("an admin listener that still answers") { $0.queued("up") == 20 }
             #expect(try status(gateway, "/-/healthy") == 200)
             while try status(gateway, "/-/ready") != 503 { gateway.log.pause() }
@@ -47,7 +47,7 @@ struct ShutdownTests {
             #expect(try connection.readResponse().status == 100)
             connection.send("main")
             gateway.process.signal(SIGTERM)
-            try gateway.log.wait(for: "msg=stopping")
+            try gateway.log.wait(for: "no longer listening")
             #expect(try idle.readToEnd() == "", "an idle connection is closed at once")
             connection.send(";x 1")
             let answer = try connection.readResponse()

@@ -36,8 +36,10 @@ final class Recorder {
 
     var url: String { "http://127.0.0.1:\(port)" }
 
-    /// Everything received so far, in order.
+    /// Everything received so far, in order: whatever has been answered is in it.
     var requests: [Request] {
+        // Each request is told before it is answered, so behind the answer to a command all that came before it can be read.
+        try? command("{\"do\":\"sync\"}")
         decode(process.output.lines)
         return decoded
     }

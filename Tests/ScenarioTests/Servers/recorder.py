@@ -7,6 +7,7 @@ input ends the process, so that no test leaves one behind.
   {"do": "hold"}      requests are read and recorded, and never answered
   {"do": "refuse"}    the port stays taken and refuses connections; open ones are reset
   {"do": "listen"}    accepts again
+  {"do": "sync"}      does nothing but answer
 
 A request that says `answer=503,200` in its query gets those statuses in turn, the last one for ever; `retry_after=2`
 adds that header to whatever is no 2xx.
