@@ -21,7 +21,6 @@ final class Receiver: Sendable {
         /// While the delivery thread sleeps: when it wakes by itself.
         var sleepsUntil: MonotonicTime?
         var isOverdue = false
-        var misbehaved = 0
         var phase = Phase.running
         /// While the plugin is told to abort, it must not be destroyed.
         var isAborting = false
@@ -249,7 +248,6 @@ extension Receiver: PluginEvents {
     func pluginLogged(_ level: Log.Level, _ message: String) { Log.write(level, message, ["receiver": name]) }
 
     func pluginMisbehaved(_ what: String) {
-        state.withLock { $0.misbehaved += 1 }
         Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
     }
 }
