@@ -46,16 +46,17 @@ let package = Package(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
         .executableTarget(
-            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "PushWire"],
+            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "COpenSSL", "CCrypt", "PushWire"],
             path: "Sources/Gateway",
-            swiftSettings: settings),
+            swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
 
-        // zlib, libcurl and OpenSSL, as Debian has them.
+        // zlib, libcurl, OpenSSL and libxcrypt, as Debian has them.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         // Not linked by the module: the gateway opens libcurl only to send, and a plugin links it.
         .systemLibrary(name: "CCurl", path: "Sources/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CCrypt", path: "Sources/CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         plugin("HTTPWriter", ["CCurl", "LinuxSystem", "PushWire"], links: [.linkedLibrary("curl")]),
         plugin("FileSink", ["COpenSSL", "LinuxSystem"]),
         plugin("StdoutSink", ["LinuxSystem"]),

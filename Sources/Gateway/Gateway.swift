@@ -14,6 +14,8 @@ final class Gateway: Sendable {
     let startedAt = MonotonicTime.unixNanoseconds
     private let loops: [EventLoop]
     private let adminLoop: EventLoop?
+    private let adminGuards: Listener.Guards?
+    private let largePushes: LargePushes
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
@@ -27,19 +29,25 @@ final class Gateway: Sendable {
     init(_ config: Config, path: String) throws(StartError) {
         self.config = config
         configPath = path
+        let guards = try Self.readGuards(config)
+        adminGuards = guards.admin
         receivers = try Self.createReceivers(config)
+        let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
+        largePushes = LargePushes(bodies: bodies)
         do throws(SystemError) {
-            let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
             let byName = Dictionary(uniqueKeysWithValues: receivers.map { ($0.name, $0) })
             var listeners: [Listener] = []
-            for entry in config.listeners {
+            for (entry, guards) in zip(config.listeners, guards.listeners) {
                 let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] })
                 let counters = ListenerCounters()
-                let intake = ProfileIntake(ack: entry.ack, keepHeaders: entry.keepHeaders, fanOut: fanOut, counters: counters)
+                let intake = ProfileIntake(
+                    ack: entry.ack, tenant: entry.tenant, rates: entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
+                    writeTimeout: entry.http.writeTimeout, fanOut: fanOut, counters: counters)
                 let routes = IngestRoutes(
                     ingest: IngestEndpoint(limits: config.limits, intake: intake),
-                    push: PushEndpoint(limits: config.limits, intake: intake))
-                listeners.append(try Listener(entry.name, entry.http, routes: routes, bodies: bodies, counters: counters))
+                    push: PushEndpoint(limits: config.limits, intake: intake, largePushes: largePushes))
+                listeners.append(
+                    try Listener(entry.name, entry.http, guards: guards, routes: routes, bodies: bodies, counters: counters))
             }
             self.listeners = listeners
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
@@ -48,6 +56,17 @@ final class Gateway: Sendable {
             Self.end(receivers)
             throw StartError(messages: ["\(error)"])
         }
+    }
+
+    /// Reads the files of TLS and authentication before anything is opened.
+    private static func readGuards(_ config: Config) throws(StartError) -> (listeners: [Listener.Guards], admin: Listener.Guards?) {
+        do throws(Problem) {
+            let listeners = try config.listeners.map { entry throws(Problem) in try Listener.Guards(entry.http) }
+            return (
+                listeners,
+                try config.admin.map { admin throws(Problem) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
+            )
+        } catch { throw StartError(messages: ["\(error)"]) }
     }
 
     /// Ends receivers that never started.
@@ -92,10 +111,10 @@ final class Gateway: Sendable {
 
     private func start() throws(SystemError) {
         for receiver in receivers { try receiver.start() }
-        if let admin = config.admin, let adminLoop {
-            let http = HTTPConfig(address: admin.address, port: admin.port, connLimit: 256)
+        if let admin = config.admin, let adminLoop, let adminGuards {
             let listener = try Listener(
-                "admin", http, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: .max), counters: ListenerCounters())
+                "admin", admin.http, guards: adminGuards, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: .max),
+                counters: ListenerCounters())
             try adminLoop.start("admin", number: 0, listeners: [listener])
             Log.info("admin is listening", ["address": Self.address(listener)])
         }
@@ -119,7 +138,10 @@ final class Gateway: Sendable {
             case SIGTERM: return "SIGTERM"
             case SIGINT: return "SIGINT"
             case SIGHUP: Log.warning("SIGHUP ignored: this build does not reload its config")
-            default: for receiver in receivers { receiver.checkOverdue(.now) }
+            default:
+                for receiver in receivers { receiver.checkOverdue(.now) }
+                for listener in listeners { listener.guards.refreshFiles(listener: listener.name) }
+                adminGuards?.refreshFiles(listener: "admin")
             }
         }
     }
@@ -145,6 +167,8 @@ final class Gateway: Sendable {
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }
         adminLoop?.stop()
+        largePushes.stop()
+        for guards in listeners.map(\.guards) + [adminGuards] { guards?.access?.stop() }
         return ended.contains(false) ? 1 : 0
     }
 

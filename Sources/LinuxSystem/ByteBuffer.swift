@@ -53,12 +53,21 @@ import Glibc
 
     /// Reads at most `limit` bytes from a socket to the end, after making room for `room` of them.
     public mutating func receive(from socket: Int32, room: Int, limit: Int) throws(SystemError) -> Transfer {
-        try reserve(min(room, limit))
-        guard let end = unsafe storage?.advanced(by: count) else { return .done(0) }
-        let result = Transfer(unsafe recv(socket, end, min(capacity - count, limit), 0))
+        unsafe try receive(room: room, limit: limit) { Transfer(unsafe recv(socket, $0.baseAddress, $0.count, 0)) }
+    }
+
+    /// Lets `read` fill at most `limit` bytes at the end, after making room for `room` of them.
+    public mutating func receive(
+        room: Int, limit: Int, _ read: (UnsafeMutableRawBufferPointer) -> Transfer
+    ) throws(SystemError) -> Transfer {
+        // Only when little is left: growing for each byte of a slow sender would move, and so touch, all that was reserved.
+        if capacity - count < min(Self.littleRoom, limit) { try reserve(min(room, limit)) }
+        let result = unsafe read(UnsafeMutableRawBufferPointer(start: storage?.advanced(by: count), count: min(capacity - count, limit)))
         if case .done(let received) = result { count += received }
         return result
     }
+
+    private static let littleRoom = 4096
 
     /// Gives back what growing allocated beyond the content, when that is worth a copy.
     public mutating func trim() {

@@ -40,7 +40,7 @@ struct ConfigReaderTests {
     func defaults() throws {
         let file = Self.read(#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": {"r": {"plugin": "P"}}}"#)
         #expect(file.lines.isEmpty)
-        #expect(file.config.admin == AdminConfig(address: "127.0.0.1", port: 12345))
+        #expect(file.config.admin == AdminConfig(http: HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)))
         #expect(file.config.log == Log.Settings(level: .info, format: .logfmt))
         #expect(file.config.limits == Limits(maxBodySize: 67_108_864, maxDecompressedSize: 268_435_456, maxInFlightBytes: 536_870_912))
         #expect(file.config.shutdownTimeout == .seconds(30))
@@ -87,7 +87,7 @@ struct ConfigReaderTests {
             """)
         let config = file.config
         #expect(file.lines.isEmpty)
-        #expect(config.admin == AdminConfig(address: "::1", port: 0))
+        #expect(config.admin == AdminConfig(http: HTTPConfig(address: "::1", port: 0, connLimit: 256)))
         #expect(config.log == Log.Settings(level: .debug, format: .json))
         #expect((config.pluginDirs, config.shutdownTimeout) == (["/a", "/b"], .seconds(300)))
         #expect(config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864))
@@ -201,8 +201,6 @@ struct ConfigReaderTests {
     static let notInThisBuild: [(Section, String, String)] = [
         (.top, #""data_dir": "./data","#, "2:13: data_dir: the spool on disk is not in this build"),
         (.queue, #""storage": "disk""#, "9:12: receivers.r.queue.storage: the spool on disk is not in this build"),
-        (.listener, #""tls": {}"#, "6:8: receive_http.l.tls: TLS on the listener is not in this build"),
-        (.listener, #""auth": {}"#, "6:9: receive_http.l.auth: authentication of senders is not in this build"),
     ]
 
     @Test(

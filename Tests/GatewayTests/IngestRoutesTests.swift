@@ -6,8 +6,12 @@ import Testing
 struct IngestRoutesTests {
     private static let routes: IngestRoutes = {
         let limits = Limits(maxBodySize: 77)
-        let intake = ProfileIntake(ack: .queued, keepHeaders: ["user-agent"], fanOut: FanOut(receivers: []), counters: ListenerCounters())
-        return IngestRoutes(ingest: IngestEndpoint(limits: limits, intake: intake), push: PushEndpoint(limits: limits, intake: intake))
+        let intake = ProfileIntake(
+            ack: .queued, tenant: .pass, rates: nil, keepHeaders: ["user-agent"], writeTimeout: .seconds(30), fanOut: FanOut(receivers: []),
+            counters: ListenerCounters())
+        return IngestRoutes(
+            ingest: IngestEndpoint(limits: limits, intake: intake),
+            push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))
     }()
 
     /// `77` when a body of at most 77 bytes is wanted, or the refusal's status and message.

@@ -149,7 +149,7 @@ struct RequestBodyTests {
         var body = try RequestBody(framing, limit: 100)
         if framing == .chunked { #expect(try body.append(Array("5\r\n".utf8)[...]) == 3) }
         #expect(body.directBytes == 5)
-        #expect(try body.receive(from: far.number) == .done(5))
+        #expect(try body.receive(from: Transport(far)) == .done(5))
         #expect(body.directBytes == 0)
         #expect(body.isComplete == (framing != .chunked))
         #expect(Self.text(body.content) == "hello")

@@ -14,6 +14,7 @@ enum CheckCommand {
             receiver.stop()
             _ = receiver.end()
         }
+        file.problems += Listener.Guards.problems(file.config)
         file.problems.sortByPlace()
         for line in file.lines { print(line) }
         if file.problems.isEmpty { print("\(file.path): ok") }

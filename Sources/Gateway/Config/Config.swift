@@ -27,8 +27,7 @@ extension Config {
 }
 
 struct AdminConfig: Equatable {
-    var address = "127.0.0.1"
-    var port: UInt16 = 12345
+    var http = HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)
 }
 
 /// Bounds on what senders may make the gateway hold.
@@ -48,6 +47,9 @@ struct ListenerConfig: Equatable {
     /// Request headers that plugins see, names in lower case.
     var keepHeaders = ["traceparent", "tracestate", "uber-trace-id", "user-agent"]
     var ack = AckMode.queued
+    var tenant = TenantPolicy.pass
+    /// nil is no limit.
+    var rateLimit: RateLimitConfig?
     var forwardTo: [String] = []
 }
 
@@ -65,6 +67,10 @@ struct HTTPConfig: Equatable {
     var writeTimeout = Duration.seconds(30)
     /// How long a connection may wait for its next request.
     var idleTimeout = Duration.seconds(120)
+    /// nil speaks plain HTTP.
+    var tls: TLSConfig?
+    /// nil lets everybody send.
+    var auth: AuthConfig?
 }
 
 /// One entry of `receivers`.

@@ -129,8 +129,10 @@ extension ConfigObject {
 
 extension AdminConfig {
     fileprivate init(_ object: ConfigObject) {
-        address = object.string("listen_address") ?? address
-        port = object.port("listen_port", default: port)
+        http.address = object.string("listen_address") ?? http.address
+        http.port = object.port("listen_port", default: http.port)
+        http.tls = object.object("tls").flatMap(TLSConfig.init)
+        http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
         object.refuseUnknown()
     }
 }
@@ -167,8 +169,13 @@ extension ListenerConfig {
             }
         }
         ack = object.choice("ack", default: ack)
-        object.refuseLater("tls", "TLS on the listener")
-        object.refuseLater("auth", "authentication of senders")
+        if let tls = object.object("tls") {
+            if http.tls != nil { object.refuse("tls", "is given beside http.tls; one of them is meant") }
+            http.tls = TLSConfig(tls)
+        }
+        http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
+        if let tenant = object.object("tenant") { self.tenant = TenantPolicy(tenant) }
+        rateLimit = object.object("rate_limit").map(RateLimitConfig.init)
         forwardTo = object.strings("forward_to") ?? []
         if object.lacks("forward_to", "an array") { object.refuse("forward_to", "must name at least one receiver") }
         object.refuseUnknown()
@@ -183,6 +190,8 @@ extension HTTPConfig {
         readTimeout = object.duration("server_read_timeout", default: readTimeout)
         writeTimeout = object.duration("server_write_timeout", default: writeTimeout)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
+        // Alloy has it here, beside the address.
+        tls = object.object("tls").flatMap(TLSConfig.init)
         object.refuseUnknown()
     }
 }

@@ -27,6 +27,16 @@ enum Base64 {
         }
     }
 
+    /// Encodes a short text, such as an answer's; standard, with padding.
+    static func encode(_ bytes: [UInt8]) -> [UInt8] {
+        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        return stride(from: 0, to: bytes.count, by: 3).flatMap { start in
+            let piece = bytes[start..<min(start + 3, bytes.count)]
+            let group = piece.reduce(0) { $0 << 8 | Int($1) } << (8 * (3 - piece.count))
+            return (0..<4).map { $0 <= piece.count ? digits[group >> (18 - 6 * $0) & 63] : UInt8(ascii: "=") }
+        }
+    }
+
     private static func value(of digit: UInt8) -> UInt32? {
         switch digit {
         case 65...90: UInt32(digit) - 65

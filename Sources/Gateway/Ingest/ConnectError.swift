@@ -25,6 +25,24 @@ enum ConnectCode: String, Sendable {
         }
     }
 
+    /// The number that gRPC has for it.
+    var grpcStatus: Int {
+        switch self {
+        case .canceled: 1
+        case .unknown: 2
+        case .invalidArgument: 3
+        case .deadlineExceeded: 4
+        case .notFound: 5
+        case .permissionDenied: 7
+        case .resourceExhausted: 8
+        case .aborted: 10
+        case .unimplemented: 12
+        case .internal: 13
+        case .unavailable: 14
+        case .unauthenticated: 16
+        }
+    }
+
     /// The code nearest to a destination's own status, so that a client that retries by code does what the status means.
     init(destinationStatus status: Int) {
         switch status {
@@ -48,7 +66,7 @@ extension Response {
     static func connect(_ code: ConnectCode, _ message: String, headers: [(name: String, value: String)] = []) -> Response {
         let body = "{\"code\":\"\(code.rawValue)\",\"message\":\(JSONValue.quoted(message))}"
         var headers = [("Content-Type", "application/json")] + headers
-        if code == .unavailable { headers.append(("Retry-After", "1")) }
+        if code == .unavailable, !headers.contains(where: { $0.name == "Retry-After" }) { headers.append(("Retry-After", "1")) }
         return Response(status: code.httpStatus, headers: headers, body: Array(body.utf8))
     }
 }

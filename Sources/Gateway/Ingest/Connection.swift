@@ -2,12 +2,16 @@ import LinuxSystem
 
 /// One connection: a state machine that its event loop drives; nothing in it blocks.
 ///
-///     head ─► body ─► waiting ─► writing ─► head …            (or ─► lingering ─► closed)
-///        └──► discarding ────────▲
+///     (handshake ─►) head (─► verifying) ─► body ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
+///                      └────────────────► discarding ────────────▲
 final class Connection {
     enum Phase {
+        /// TLS is being agreed on.
+        case handshake
         /// Waiting for a request, or in the middle of its head.
         case head
+        /// Another thread looks whether the request's credentials are genuine.
+        case verifying
         case body
         /// A refused body is read past, so that the connection can be kept; then comes this answer.
         case discarding(Response)
@@ -30,12 +34,12 @@ final class Connection {
     static let lingerTime = Duration.seconds(2)
 
     let key: ConnectionKey
-    let socket: FileDescriptor
     let listener: Listener
     let isAdmitted: Bool
     unowned let table: ConnectionTable
 
-    var phase = Phase.head
+    var transport: Transport
+    var phase: Phase
     var deadline: MonotonicTime
     var pending: [UInt8] = []
     private var scanned = 0
@@ -53,9 +57,10 @@ final class Connection {
     var isClosed = false
 
     init(
-        _ socket: consuming FileDescriptor, key: ConnectionKey, listener: Listener, table: ConnectionTable, isAdmitted: Bool
+        _ transport: consuming Transport, key: ConnectionKey, listener: Listener, table: ConnectionTable, isAdmitted: Bool
     ) {
-        self.socket = socket
+        phase = transport.isSecure ? .handshake : .head
+        self.transport = transport
         self.key = key
         self.listener = listener
         self.table = table
@@ -65,15 +70,48 @@ final class Connection {
 
     // MARK: Readiness
 
+    /// Begins to serve a connection that was just accepted.
+    func start() {
+        if case .handshake = phase { return handshake() }
+        if isAdmitted { readable(isHangup: false) } else { refuseForLimit() }
+    }
+
     func ready(_ events: Poller.Interest) {
-        if !events.isDisjoint(with: .writable), case .writing = phase { write() }
+        if case .handshake = phase { return handshake() }
+        if !events.isDisjoint(with: .writable) {
+            if phase.isWriting { write() } else { continueReading() }
+        }
         if !events.isDisjoint(with: [.readable, .hangup]), !isClosed { readable(isHangup: !events.isDisjoint(with: .hangup)) }
+        readAgainIfUnread()
+    }
+
+    /// Asks for another turn when bytes wait where the poller does not see them.
+    func readAgainIfUnread() {
+        if !isClosed, interest == .readable, transport.hasUnread { table.readAgain(self) }
+    }
+
+    private func handshake() {
+        switch transport.handshake() {
+        case .done:
+            phase = .head
+            set(.readable)
+            if !isAdmitted { refuseForLimit() }
+        case .wantsReadable: set(.readable)
+        case .wantsWritable: set(.writable)
+        case .plainHTTP:
+            transport.fallBackToPlain()
+            refuse(.error(400, "this listener speaks HTTPS; the request came without TLS"))
+        case .failed(let reason):
+            listener.counters.failedHandshakes.add()
+            Log.debug("TLS handshake failed", ["listener": listener.name, "reason": reason])
+            close()
+        }
     }
 
     private func readable(isHangup: Bool) {
         switch phase {
         case _ where isHangup && isPaused: close()
-        case .waiting, .writing:
+        case .verifying, .waiting, .writing:
             // The next request can wait in the kernel. A peer that is gone cannot be answered.
             if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
         case .body where (body?.directBytes ?? 0) > 0: receiveBody()
@@ -84,7 +122,15 @@ final class Connection {
     func set(_ new: Poller.Interest) {
         guard interest != new else { return }
         interest = new
-        table.setInterest(new, of: self, socket.number)
+        table.setInterest(new, of: self, transport.number)
+    }
+
+    /// Waits for what receiving needs next.
+    private func waitToReceive() { set(transport.readWantsWritable ? .writable : .readable) }
+
+    private func continueReading() {
+        set(.readable)
+        readable(isHangup: false)
     }
 
     /// Reads what is there into the loop's scratch and works through it.
@@ -93,8 +139,8 @@ final class Connection {
         var scratch: [UInt8] = []
         swap(&scratch, &table.scratch)
         defer { swap(&scratch, &table.scratch) }
-        switch Socket.receive(socket.number, into: &scratch, atMost: listener.bodies.hasRoom ? Self.headRead : Self.smallRead) {
-        case .wouldBlock: return
+        switch transport.receive(into: &scratch, atMost: listener.bodies.hasRoom ? Self.headRead : Self.smallRead) {
+        case .wouldBlock: waitToReceive()
         case .failed, .done(0): close()
         case .done(let count):
             if pending.isEmpty { return consume(scratch[..<count]) }
@@ -107,7 +153,7 @@ final class Connection {
     private var mayReceive: Bool {
         switch phase {
         case .body, .discarding: listener.bodies.allows(key)
-        case .head, .waiting, .writing, .lingering: true
+        case .handshake, .head, .verifying, .waiting, .writing, .lingering: true
         }
     }
 
@@ -134,7 +180,7 @@ final class Connection {
                 input = rest
             case .body, .discarding: input = consumeBody(input)
             case .lingering: return
-            case .waiting, .writing:
+            case .handshake, .verifying, .waiting, .writing:
                 pending = Array(input)
                 return
             }
@@ -169,18 +215,58 @@ final class Connection {
         self.head = head
         requestNumber &+= 1
         keepsAlive = head.keepsAlive && !table.isDraining
+        switch listener.guards.access?.judge(head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        case .allowed: admit(hasMore: hasMore)
+        case .refused(let response): refuseBody(response)
+        case .unsettled(let credentials): verify(credentials)
+        }
+    }
+
+    private func admit(hasMore: Bool) {
         switch listener.routes.admit(head) {
         case .refuse(let response): refuseBody(response)
         case .receive(let reception):
             self.reception = reception
             beginBody(reception)
-            if case .body = phase, head.expectsContinue, !hasMore {
-                // RFC 9110 §10.1.1: the client holds its body back until it hears this.
-                output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
-                _ = Socket.send(socket.number, output, from: 0)
-                output = []
-            }
+            if case .body = phase, head.expectsContinue, !hasMore { sendContinue() }
         }
+    }
+
+    /// RFC 9110 §10.1.1: the client holds its body back until it hears this.
+    private func sendContinue() {
+        let interim = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
+        // There is room for it unless the client has not read its earlier answers.
+        if transport.send(interim, from: 0) != .done(interim.count) { close() }
+    }
+
+    // MARK: Credentials
+
+    /// Lets another thread look at credentials that were not seen before; the body stays in the kernel meanwhile.
+    private func verify(_ credentials: Credentials) {
+        phase = .verifying
+        let (loop, key, request) = (table.loop, key, requestNumber)
+        listener.guards.access?.verify(credentials) { verdict in
+            loop.post { table in table.connection(key)?.verified(request: request, verdict) }
+        }
+    }
+
+    private func verified(request: UInt32, _ verdict: AccessControl.Verdict) {
+        guard case .verifying = phase, request == requestNumber else { return }
+        // For what is refused the body is read past in this phase.
+        phase = .head
+        switch verdict {
+        case .refused(let response): refuseBody(response)
+        case .allowed, .unsettled: admit(hasMore: !pending.isEmpty)
+        }
+        resumeReading()
+    }
+
+    /// Goes on with what has come meanwhile.
+    func resumeReading() {
+        guard !isClosed, !phase.isWriting else { return }
+        set(.readable)
+        if !pending.isEmpty { consumePending() }
+        readAgainIfUnread()
     }
 
     private func beginBody(_ reception: Reception) {
@@ -234,9 +320,9 @@ final class Connection {
     private func receiveBody() {
         guard mayReceive else { return pause() }
         do throws(RequestBody.Refusal) {
-            guard let result = try body?.receive(from: socket.number) else { return }
+            guard let result = try body?.receive(from: transport) else { return }
             switch result {
-            case .wouldBlock: break
+            case .wouldBlock: waitToReceive()
             case .failed, .done(0): close()
             case .done(let count):
                 hold(count)
@@ -249,8 +335,8 @@ final class Connection {
     func resume() {
         guard isPaused else { return }
         isPaused = false
-        set(.readable)
-        readable(isHangup: false)
+        continueReading()
+        readAgainIfUnread()
     }
 
     private func hold(_ bytes: Int) {

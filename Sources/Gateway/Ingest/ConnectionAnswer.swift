@@ -8,8 +8,7 @@ extension Connection {
     func reply(request: UInt32, _ response: Response) {
         guard case .waiting = phase, request == requestNumber else { return }
         respond(response)
-        if !isClosed, case .head = phase { set(.readable) }
-        if case .head = phase, !pending.isEmpty { consumePending() }
+        if case .head = phase { resumeReading() }
     }
 
     /// Answers and closes, for what follows on the connection cannot be told.
@@ -24,12 +23,13 @@ extension Connection {
         reception = nil
         isPaused = false
         if table.isDraining { keepsAlive = false }
-        listener.counters.answered(response.status)
-        if response.status >= 400 {
+        let outcome = response.outcome ?? response.status
+        listener.counters.answered(outcome)
+        if outcome >= 400 {
             Log.debug(
                 "request refused",
                 [
-                    "listener": listener.name, "status": "\(response.status)",
+                    "listener": listener.name, "status": "\(outcome)",
                     "reason": String(decoding: response.body.prefix(512), as: UTF8.self),
                 ])
         }
@@ -44,7 +44,7 @@ extension Connection {
 
     func write() {
         while sent < output.count {
-            switch Socket.send(socket.number, output, from: sent) {
+            switch transport.send(output, from: sent) {
             case .done(let count): sent += count
             case .wouldBlock: return set(.writable)
             case .failed: return close()
@@ -68,7 +68,7 @@ extension Connection {
 
     /// Closes so that the peer gets the answer: a close with unread input would reset the connection.
     private func linger() {
-        Socket.finishSending(socket.number)
+        transport.finishSending()
         phase = .lingering
         deadline = table.now + Self.lingerTime
         set(.readable)
@@ -84,11 +84,13 @@ extension Connection {
     func checkDeadline(_ now: MonotonicTime) {
         guard now >= deadline else { return }
         switch phase {
+        case .handshake: close()
         case _ where isPaused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
         case .head where pending.isEmpty: close()
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
+        case .verifying: refuse(.error(503, "the credentials could not be verified in time"))
         case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))
         case .writing, .lingering: close()
         }
@@ -96,6 +98,7 @@ extension Connection {
 
     /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
     func closeIfIdle() {
+        if case .handshake = phase { return close() }
         guard case .head = phase, pending.isEmpty else { return }
         receive()
         if !isClosed, case .head = phase, pending.isEmpty { close() }
@@ -103,7 +106,7 @@ extension Connection {
 
     func refuseForShutdown() {
         switch phase {
-        case .head, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
+        case .head, .verifying, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
         default: break
         }
     }
@@ -111,6 +114,8 @@ extension Connection {
     func close() {
         guard !isClosed else { return }
         isClosed = true
+        transport.prepareToClose()
+        if case .waiting = phase { reception?.abandoned() }
         releaseHeld()
         body = nil
         if isAdmitted { listener.connectionEnded() }

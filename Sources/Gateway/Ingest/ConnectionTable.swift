@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 
 /// Names a connection of one loop; a number that came back to life for another connection is another key.
@@ -36,6 +37,7 @@ final class ConnectionTable {
     private var nextSweep = MonotonicTime.never
     private var sweepInterval = Duration.seconds(1)
     private var paused: [ConnectionKey] = []
+    private var unread: [ConnectionKey] = []
     private var drained: (() -> Void)?
     private var isStopped = false
     private var dateSecond: Int64 = -1
@@ -70,9 +72,10 @@ final class ConnectionTable {
         var events: [Poller.Event] = []
         while !isStopped {
             events.removeAll(keepingCapacity: true)
-            poller.wait(until: min(nextSweep, acceptsAgainAt), into: &events)
+            poller.wait(until: unread.isEmpty ? min(nextSweep, acceptsAgainAt) : now, into: &events)
             now = .now
             for event in events { handle(event) }
+            readUnread()
             if now >= acceptsAgainAt { acceptAgain() }
             if now >= nextSweep { sweep() }
             if count == 0, let drained {
@@ -140,18 +143,22 @@ final class ConnectionTable {
         if slot == connections.count { connections.append(nil) }
         let key = ConnectionKey(loop: number, generation: nextGeneration, slot: slot)
         let isAdmitted = listener.admitConnection()
+        let descriptor = socket.number
+        let tls = listener.guards.certificates?.context.session(descriptor)
+        let transport = Transport(socket, tls: tls)
         do throws(SystemError) {
-            try poller.add(socket.number, .readable, key: key.rawValue)
+            guard transport.isSecure == (listener.guards.certificates != nil) else { throw SystemError("SSL_new", code: ENOMEM) }
+            try poller.add(descriptor, .readable, key: key.rawValue)
         } catch {
             // Not watched, the connection would hang; closing it tells the sender at once.
             if isAdmitted { listener.connectionEnded() }
             return free.append(slot)
         }
-        let connection = Connection(socket, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
+        let connection = Connection(transport, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
         connections[slot] = connection
         count += 1
         if nextSweep == .never { nextSweep = now + sweepInterval }
-        if isAdmitted { connection.ready(.readable) } else { connection.refuseForLimit() }
+        connection.start()
     }
 
     /// Forgets a connection, which closes its socket.
@@ -181,6 +188,15 @@ final class ConnectionTable {
 
     /// Makes sure that a deadline nearer than the next sweep is not missed by much.
     func expect(_ deadline: MonotonicTime) { nextSweep = min(nextSweep, deadline) }
+
+    /// Gives a connection another turn after the others, for bytes that the poller does not see.
+    func readAgain(_ connection: Connection) { unread.append(connection.key) }
+
+    private func readUnread() {
+        let waiting = unread
+        unread = []
+        for key in waiting { connection(key)?.ready(.readable) }
+    }
 
     /// Looks at a connection again that waits for room for its body.
     func pause(_ connection: Connection) {

@@ -14,7 +14,11 @@ enum Gzip {
     private static let step = 64 * 1024
 
     /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
-    static func inflate(_ input: borrowing ByteBuffer, limit: Int) throws(Failure) -> ByteBuffer {
+    ///
+    /// - Parameter mayGrow: asked before each piece of the output; a no is `noRoom`.
+    static func inflate(
+        _ input: borrowing ByteBuffer, limit: Int, mayGrow: (Int) -> Bool = { _ in true }
+    ) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
         guard unsafe czlib_inflate_gzip_init(&stream) == Z_OK else { throw .noRoom }
@@ -22,10 +26,11 @@ enum Gzip {
         unsafe stream.next_in = input.address?.assumingMemoryBound(to: Bytef.self)
         unsafe stream.avail_in = uInt(input.count)
         while true {
+            // One byte beyond the limit is room enough to see that there is one.
+            let room = max(1, min(step, limit - output.count + 1))
+            guard mayGrow(room) else { throw .noRoom }
             let result: Int32
             do throws(SystemError) {
-                // One byte beyond the limit is room enough to see that there is one.
-                let room = max(1, min(step, limit - output.count + 1))
                 result = try unsafe output.append(room: room) { unsafe inflate(&stream, into: $0) }
             } catch { throw .noRoom }
             guard output.count <= limit else { throw .tooLarge }

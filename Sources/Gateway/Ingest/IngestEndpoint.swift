@@ -15,19 +15,26 @@ struct IngestEndpoint: Sendable {
                     tooLarge: { _ in .error(413, "the request body is larger than max_body_size, \(limits.maxBodySize) bytes") },
                     timedOut: { .error(504, ProfileIntake.timedOut) },
                     answer: { body, reply in accept(content, body, reply) }))
-        } catch { return .refuse(.error(400, error.message)) }
+        } catch { return .refuse(Self.failure(error)) }
     }
 
     private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer, _ reply: Reply) -> Response? {
+        if let refusal = intake.charge(content.tenant, profiles: 1, bytes: body.count) { return Self.failure(refusal) }
         var content = content
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]
         return intake.submit([Profile(content, body: body)], reply, success: .ok) { status, message in .error(status, message) }
     }
 
+    private static func failure(_ invalid: InvalidRequest) -> Response {
+        var response = Response.error(invalid.status, invalid.message)
+        response.headers += invalid.headers
+        return response
+    }
+
     /// Everything about the profile but its bytes.
     private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let query = QueryString(head[head.query])
-        var content = try ProfileContent(api: .ingest, head, keeping: intake.keepHeaders)
+        var content = try intake.content(.ingest, head)
         content.labels = try labels(query)
         content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
         content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0

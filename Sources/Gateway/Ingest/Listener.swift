@@ -8,6 +8,7 @@ final class Listener: Sendable {
     let routes: any Routes
     let bodies: BodyBudget
     let counters: ListenerCounters
+    let guards: Guards
     /// The port it got; differs from the configured one when that is 0.
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
@@ -15,10 +16,11 @@ final class Listener: Sendable {
 
     /// Starts listening; connections wait in the kernel until a loop accepts.
     init(
-        _ name: String, _ http: HTTPConfig, routes: any Routes, bodies: BodyBudget, counters: ListenerCounters
+        _ name: String, _ http: HTTPConfig, guards: Guards, routes: any Routes, bodies: BodyBudget, counters: ListenerCounters
     ) throws(SystemError) {
         self.name = name
         self.http = http
+        self.guards = guards
         self.routes = routes
         self.bodies = bodies
         self.counters = counters
@@ -58,6 +60,7 @@ final class Listener: Sendable {
 /// What a listener counts.
 final class ListenerCounters: Sendable {
     let bytes = Counter()
+    let failedHandshakes = Counter()
     let profiles: [Counter] = [Counter(), Counter()]
     /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
     private let usual: [Int: Counter]
@@ -65,7 +68,7 @@ final class ListenerCounters: Sendable {
     private let unusual = Mutex<[Int: Int]>([:])
 
     init() {
-        let known = [200, 400, 404, 405, 408, 413, 414, 415, 417, 429, 431, 500, 501, 503, 504, 505]
+        let known = [200, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 500, 501, 503, 504, 505]
         usual = Dictionary(uniqueKeysWithValues: known.map { ($0, Counter()) })
     }
 

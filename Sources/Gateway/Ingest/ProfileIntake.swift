@@ -1,14 +1,48 @@
+import LinuxSystem
 import PluginABI
 
 /// Where the endpoints of a listener hand their profiles to: the fan-out, and the answer that the listener promises.
 struct ProfileIntake: Sendable {
     let ack: AckMode
+    let tenant: TenantPolicy
+    let rates: RateLimiter?
     let keepHeaders: [String]
+    /// How long an answer may take.
+    let writeTimeout: Duration
     let fanOut: FanOut
     let counters: ListenerCounters
 
     /// The message of a 504: the sender need not send again.
     static let timedOut = "no outcome yet from every required receiver; the profile stays queued and is delivered later"
+
+    /// What the listener takes from a request's head, for each of its profiles.
+    ///
+    /// A tenant over its rate is refused here already, before its body is read.
+    func content(_ api: gw_api, _ head: RequestHead) throws(InvalidRequest) -> ProfileContent {
+        let content = try ProfileContent(api: api, head, tenant: tenant, keeping: keepHeaders)
+        let bytes = if case .length(let length) = head.framing { length } else { 0 }
+        if let wait = rates?.take(content.tenant, profiles: 1, bytes: bytes, isFinal: false) {
+            throw InvalidRequest(Self.overRate(content.tenant), status: 429, headers: Self.retryAfter(wait))
+        }
+        return content
+    }
+
+    /// Counts a request against its tenant's rate.
+    ///
+    /// - Returns: the refusal when it is over it.
+    func charge(_ tenant: String, profiles: Int, bytes: Int) -> InvalidRequest? {
+        guard let wait = rates?.take(tenant, profiles: profiles, bytes: bytes) else { return nil }
+        return InvalidRequest(Self.overRate(tenant), status: 429, headers: Self.retryAfter(wait))
+    }
+
+    private static func overRate(_ tenant: String) -> String {
+        tenant.isEmpty ? "over rate_limit" : "tenant \(quotedForPeople(tenant)) is over rate_limit"
+    }
+
+    /// Whole seconds, rounded up (RFC 9110 §10.2.3).
+    private static func retryAfter(_ wait: Duration) -> [(name: String, value: String)] {
+        [("Retry-After", "\(max(1, (wait.inNanoseconds + 999_999_999) / 1_000_000_000))")]
+    }
 
     /// Submits the profiles of one request.
     ///

@@ -55,11 +55,11 @@ struct RequestBody: ~Copyable {
     /// How much room a socket read asks for at most: bodies grow as they come, not as they are announced.
     static let step = 256 * 1024
 
-    /// Reads from a socket into the content, at most what is direct.
-    mutating func receive(from socket: Int32) throws(Refusal) -> Transfer {
+    /// Reads from a connection into the content, at most what is direct.
+    mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
         do throws(SystemError) {
-            let result = try content.receive(from: socket, room: min(direct, Self.step), limit: direct)
+            let result = try transport.receive(into: &content, room: min(direct, Self.step), limit: direct)
             if case .done(let count) = result { state = advanced(by: count) }
             return result
         } catch { throw .noRoom }

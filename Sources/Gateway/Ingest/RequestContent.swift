@@ -1,10 +1,15 @@
 import LinuxSystem
 import PluginABI
 
-/// A request that cannot become a profile: the sentence that its sender gets with status 400.
+/// A request that cannot become a profile, and what its sender is told: a sentence, with status 400 where it says nothing else.
 struct InvalidRequest: Error {
     let message: String
-    init(_ message: String) { self.message = message }
+    let status: Int
+    let headers: [(name: String, value: String)]
+
+    init(_ message: String, status: Int = 400, headers: [(name: String, value: String)] = []) {
+        (self.message, self.status, self.headers) = (message, status, headers)
+    }
 }
 
 /// Text as plugins are promised it: valid UTF-8 without NUL.
@@ -16,12 +21,12 @@ func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidReques
 
 extension ProfileContent {
     /// What both APIs take from a request's head: path, query, tenant, and the headers that are kept.
-    init(api: gw_api, _ head: RequestHead, keeping kept: [String]) throws(InvalidRequest) {
+    init(api: gw_api, _ head: RequestHead, tenant policy: TenantPolicy, keeping kept: [String]) throws(InvalidRequest) {
         self.init(
             api: api, receivedAt: MonotonicTime.unixNanoseconds, path: try validText(head[head.path], of: "path"),
             format: .pprof, samples: [])
         query = try validText(head[head.query], of: "query")
-        tenant = try Self.tenant(head)
+        tenant = try policy.tenant(head)
         var types = Array(head.values(of: "content-type"))
         if !types.isEmpty { contentType = try validText(types.removeFirst(), of: "content-type") }
         if let encoding = head.value(of: "content-encoding") {
@@ -32,16 +37,5 @@ extension ProfileContent {
         for name in kept where name != "content-type" {
             for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }
         }
-    }
-
-    /// `X-Scope-OrgID`, held to what Pyroscope takes for a tenant.
-    private static func tenant(_ head: RequestHead) throws(InvalidRequest) -> String {
-        guard let value = head.value(of: "x-scope-orgid") else { return "" }
-        guard value.count <= 150 else { throw InvalidRequest("X-Scope-OrgID: is longer than 150 bytes") }
-        let text = String(decoding: value, as: UTF8.self)
-        guard value.allSatisfy({ (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!_.*'()-".utf8.contains($0) }) else {
-            throw InvalidRequest("X-Scope-OrgID: \(quotedForPeople(text)) has a character other than A-Z a-z 0-9 ! _ . * ' ( ) -")
-        }
-        return text
     }
 }

@@ -5,6 +5,8 @@ struct Response: Sendable {
     var status: Int
     var headers: [(name: String, value: String)] = []
     var body: [UInt8] = []
+    /// The status that is counted and logged, where a protocol hides it in a 200.
+    var outcome: Int?
 
     static let ok = Response(status: 200)
 

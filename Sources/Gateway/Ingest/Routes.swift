@@ -22,6 +22,8 @@ struct Reception {
     let tooLarge: (Int?) -> Response
     /// What is answered when a later answer does not come in time.
     let timedOut: () -> Response
+    /// Called instead of an answer when the peer goes away while one is due.
+    var abandoned: () -> Void = {}
     /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
     let answer: (consuming ByteBuffer, Reply) -> Response?
 }

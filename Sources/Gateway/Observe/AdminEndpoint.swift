@@ -1,5 +1,8 @@
 /// The routes of the admin listener.
 struct AdminEndpoint: Routes {
+    /// Open to everybody, for whoever restarts the process has no password.
+    static let openPath = "/-/healthy"
+
     let gateway: Gateway
 
     func admit(_ head: RequestHead) -> Admission {
@@ -9,7 +12,7 @@ struct AdminEndpoint: Routes {
             return .refuse(response)
         }
         switch String(decoding: head[head.path], as: UTF8.self) {
-        case "/-/healthy": return .refuse(.text(200, "healthy\n"))
+        case Self.openPath: return .refuse(.text(200, "healthy\n"))
         case "/-/ready":
             return .refuse(gateway.isReady ? .text(200, "ready\n") : .error(503, "the gateway is starting or draining"))
         case "/metrics": return .refuse(.text(200, gateway.metricsPage, type: "text/plain; version=0.0.4; charset=utf-8"))

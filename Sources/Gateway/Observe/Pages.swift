@@ -41,6 +41,11 @@ extension Listener {
                 .counter, "gateway_requests_total", help: "Requests answered, by status.",
                 labels + [Label(name: "status", value: "\(status)")], count)
         }
+        if guards.certificates != nil {
+            page.add(
+                .counter, "gateway_tls_handshake_errors_total", help: "TLS handshakes that failed.", labels, counters.failedHandshakes.value
+            )
+        }
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, http.connLimit)
     }

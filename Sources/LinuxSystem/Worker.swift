@@ -1,7 +1,7 @@
-public import LinuxSystem
+import Glibc
 import Synchronization
 
-/// A plugin's own thread that takes jobs in batches; it starts with the first job.
+/// A thread of its owner's that takes jobs in batches; it starts with the first job.
 ///
 /// For work that may block, such as syncing files: everything that has come while the last batch was being done is the
 /// next batch. Jobs are not lost: ``stop()`` lets the thread finish what it has.
@@ -17,11 +17,14 @@ public final class Worker<Job: Sendable>: Sendable {
     }
 
     private let name: String
+    private let niceness: Int32
     private let state = Monitor(State())
     private let thread = Mutex<Thread?>(nil)
 
     /// Makes a worker whose thread will be named `name`.
-    public init(_ name: String) { self.name = name }
+    ///
+    /// - Parameter niceness: how far the thread stands back from the others of the process when all want to run, 0 to 19.
+    public init(_ name: String, niceness: Int32 = 0) { (self.name, self.niceness) = (name, niceness) }
 
     /// Hands one job over, from any thread.
     ///
@@ -46,6 +49,8 @@ public final class Worker<Job: Sendable>: Sendable {
     }
 
     private func run(_ body: @Sendable ([Job]) -> Void) {
+        // To Linux, who 0 is the calling thread alone.
+        if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
         while true {
             let batch: [Job] = state.wait { state in
                 state.jobs.isEmpty && !state.isStopping ? .again(.never) : .done(state.takeJobs())

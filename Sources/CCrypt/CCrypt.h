@@ -1,0 +1,3 @@
+// libxcrypt: crypt(5) password hashes.
+#pragma once
+#include <crypt.h>

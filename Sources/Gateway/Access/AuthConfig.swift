@@ -1,0 +1,32 @@
+import ConfigJSON
+
+/// A listener's `auth` block: whoever meets one of what it names may send.
+struct AuthConfig: Equatable, Sendable {
+    /// Lines of `user:hash`, the hash as crypt(5) has it.
+    var users: ConfigSource?
+    /// Tokens, one a line (RFC 6750).
+    var tokens: ConfigSource?
+    /// Whether a client certificate that TLS has verified is enough.
+    var clientCertificate = false
+}
+
+extension AuthConfig {
+    /// - Parameter tls: the listener's TLS, on which client certificates rest.
+    init(_ object: ConfigObject, tls: TLSConfig?) {
+        if let basic = object.object("basic") {
+            users = basic.file("users_file")
+            if users == nil { basic.refuse("users_file", "is required: a file with a line user:hash for each user") }
+            basic.refuseUnknown()
+        }
+        tokens = object.file("bearer_tokens_file")
+        clientCertificate = object.bool("client_certificate", default: clientCertificate)
+        if clientCertificate, tls?.clientAuth.verifies != true {
+            object.refuse("client_certificate", "needs tls with a client_auth_type that verifies")
+        }
+        object.refuseUnknown()
+        if object.value("basic") == nil, tokens == nil, !clientCertificate {
+            object.problems.add(
+                object.path, "must name basic, bearer_tokens_file or client_certificate: nobody could send", at: object.position)
+        }
+    }
+}

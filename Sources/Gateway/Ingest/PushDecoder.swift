@@ -1,0 +1,110 @@
+import LinuxSystem
+import PluginABI
+
+/// Makes profiles of a Push's body: takes it out of its frame, inflates and reads it; bounded in all that comes of it.
+struct PushDecoder {
+    let call: PushCall
+    /// The most bytes of the inflated message.
+    let limit: Int
+    /// Asked before each piece of memory that is not the body's own.
+    var grow: (Int) throws(PushFailure) -> Void = { _ in }
+
+    /// The message of a body that is more than the message alone; nil when it is the message.
+    func unwrap(_ body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer? {
+        guard call.form.isGRPCWeb else {
+            // An empty body is an empty message, compressed or not.
+            return call.isCompressed && body.count > 0 ? try inflate(body) : nil
+        }
+        guard call.form.isText else { return try unframe(body) }
+        var decoded = ByteBuffer()
+        try grow(body.count)
+        try body.withBytes { (text) throws(PushFailure) in try GRPCWeb.decode(text, into: &decoded) }
+        return try unframe(decoded)
+    }
+
+    private func unframe(_ body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
+        let frame = try body.withBytes { (bytes) throws(PushFailure) in try GRPCWeb.message(bytes) }
+        guard !frame.isCompressed || call.isCompressed else {
+            throw PushFailure(.invalidArgument, "a compressed message without Grpc-Encoding")
+        }
+        try grow(frame.range.count)
+        let message = try Self.copy(frame.range, of: body)
+        return frame.isCompressed ? try inflate(message) : message
+    }
+
+    private static func copy(_ range: Range<Int>, of body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
+        do throws(SystemError) {
+            return try body.withBytes { (bytes) throws(SystemError) in
+                var copy = ByteBuffer()
+                try unsafe copy.append(bytes.extracting(range).bytes)
+                return copy
+            }
+        } catch { throw PushFailure(.unavailable, "no memory for the message") }
+    }
+
+    private func inflate(_ input: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
+        var refused: PushFailure?
+        do throws(Gzip.Failure) {
+            return try Gzip.inflate(input, limit: limit) { size in
+                do throws(PushFailure) { try grow(size) } catch { refused = error }
+                return refused == nil
+            }
+        } catch {
+            switch error {
+            case .tooLarge: throw .tooLarge(nil, limit: limit)
+            case .malformed: throw PushFailure(.invalidArgument, "the message is no gzip")
+            case .noRoom: throw refused ?? PushFailure(.unavailable, "no memory for the message")
+            }
+        }
+    }
+
+    /// The profiles of a body.
+    func decode(_ body: consuming ByteBuffer) throws(PushFailure) -> [Profile] {
+        guard let message = try unwrap(body) else { return try profiles(body) }
+        return try profiles(message)
+    }
+
+    /// Reads a message.
+    func profiles(_ message: consuming ByteBuffer) throws(PushFailure) -> [Profile] {
+        do throws(PushRequest.Malformed) {
+            switch call.form.codec {
+            case .proto:
+                let request = try message.withBytes { (bytes) throws(PushRequest.Malformed) in try PushProtobuf.parse(bytes) }
+                return try profiles(request, message)
+            case .json:
+                guard message.count > 0 else { return [] }
+                var decoded = ByteBuffer()
+                let request = try message.withBytes { (bytes) throws(PushRequest.Malformed) in
+                    try PushJSON.parse(bytes, samples: &decoded)
+                }
+                return try profiles(request, decoded)
+            }
+        } catch { throw PushFailure(.invalidArgument, "unmarshal message: \(error.reason)") }
+    }
+
+    /// One profile a series. A single one keeps the message as its storage; of several, each gets a copy of its samples.
+    private func profiles(_ request: PushRequest, _ bytes: consuming ByteBuffer) throws(PushRequest.Malformed) -> [Profile] {
+        var content = call.content
+        if request.series.count == 1 {
+            content.labels = request.series[0].labels
+            content.samples = request.series[0].samples
+            return [Profile(content, body: bytes)]
+        }
+        let head = Profile(content, body: ByteBuffer())
+        var profiles: [Profile] = []
+        for series in request.series {
+            var body = ByteBuffer()
+            content.labels = series.labels
+            content.samples = []
+            for sample in series.samples {
+                let start = body.count
+                do throws(SystemError) {
+                    try bytes.withBytes { (all) throws(SystemError) in try unsafe body.append(all.extracting(sample.range).bytes) }
+                } catch { throw PushRequest.Malformed("no memory for a sample") }
+                content.samples.append(ProfileContent.Sample(id: sample.id, range: start..<body.count))
+            }
+            profiles.append(Profile(content, body: body, sharing: head))
+        }
+        return profiles
+    }
+}

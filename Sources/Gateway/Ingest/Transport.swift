@@ -1,0 +1,57 @@
+import LinuxSystem
+
+/// How the bytes of a connection travel: over its socket as they are, or in TLS.
+struct Transport: ~Copyable {
+    private let socket: FileDescriptor
+    private var tls: TLSSession?
+
+    init(_ socket: consuming FileDescriptor, tls: TLSSession? = nil) {
+        self.socket = socket
+        self.tls = tls
+    }
+
+    /// The socket's number; borrowed, valid while this value lives.
+    var number: Int32 { socket.number }
+    var isSecure: Bool { tls != nil }
+    var hasVerifiedCertificate: Bool { tls?.hasVerifiedCertificate ?? false }
+    /// Whether bytes have left the socket and were not received yet.
+    var hasUnread: Bool { tls?.hasUnread ?? false }
+    /// Whether receiving goes on only when the socket is writable.
+    var readWantsWritable: Bool { tls?.readWantsWritable ?? false }
+
+    func handshake() -> TLSSession.Handshake { tls?.handshake() ?? .done }
+
+    /// Gives TLS up, so that a peer that speaks none can be told.
+    mutating func fallBackToPlain() { tls = nil }
+
+    /// Reads what is there into `buffer`, at most `limit` bytes.
+    func receive(into buffer: inout [UInt8], atMost limit: Int) -> Transfer {
+        guard let tls else { return Socket.receive(number, into: &buffer, atMost: limit) }
+        return unsafe buffer.withUnsafeMutableBytes { buffer in
+            unsafe tls.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(limit, buffer.count)]))
+        }
+    }
+
+    /// Reads to the end of `content`, at most `limit` bytes, after making room for `room` of them.
+    func receive(into content: inout ByteBuffer, room: Int, limit: Int) throws(SystemError) -> Transfer {
+        guard let tls else { return try content.receive(from: number, room: room, limit: limit) }
+        return unsafe try content.receive(room: room, limit: limit) { unsafe tls.read(into: $0) }
+    }
+
+    /// Sends from `bytes`, beginning at `offset`.
+    func send(_ bytes: [UInt8], from offset: Int) -> Transfer {
+        guard let tls else { return Socket.send(number, bytes, from: offset) }
+        return unsafe bytes.withUnsafeBytes { buffer in
+            unsafe tls.write(UnsafeRawBufferPointer(rebasing: buffer[offset...]))
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent; reading goes on.
+    func finishSending() {
+        tls?.sayGoodbye()
+        Socket.finishSending(number)
+    }
+
+    /// Says what has to be said before the socket closes.
+    func prepareToClose() { tls?.sayGoodbye() }
+}

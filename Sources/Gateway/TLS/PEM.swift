@@ -1,0 +1,54 @@
+import COpenSSL
+import ConfigJSON
+
+/// Certificates and keys in PEM (RFC 7468), as OpenSSL reads them.
+@safe enum PEM {
+    /// Lends each certificate of a source to `body`; none is a problem.
+    static func certificates(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
+        let memory = unsafe try memory(source)
+        defer { unsafe BIO_free(memory) }
+        var count = 0
+        while let certificate = unsafe PEM_read_bio_X509(memory, nil, refusePassphrase, nil) {
+            defer { unsafe X509_free(certificate) }
+            count += 1
+            unsafe try body(certificate)
+        }
+        // The end of the text is an error of its own kind to OpenSSL; any other one means a spoilt certificate.
+        let error = ERR_peek_last_error()
+        ERR_clear_error()
+        guard count > 0, copenssl_reason(error) == PEM_R_NO_START_LINE else {
+            throw source.problem(count == 0 ? "holds no certificate in PEM" : "certificate \(count + 1) is spoilt: \(reason(error))")
+        }
+    }
+
+    /// Lends the private key of a source to `body`.
+    static func privateKey(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
+        let memory = unsafe try memory(source)
+        defer { unsafe BIO_free(memory) }
+        guard let key = unsafe PEM_read_bio_PrivateKey(memory, nil, refusePassphrase, nil) else {
+            let error = ERR_peek_last_error()
+            ERR_clear_error()
+            throw source.problem("holds no private key in PEM without a passphrase: \(reason(error))")
+        }
+        defer { unsafe EVP_PKEY_free(key) }
+        unsafe try body(key)
+    }
+
+    /// OpenSSL would ask for a passphrase on the terminal.
+    private static let refusePassphrase: @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) -> Int32 = {
+        _, _, _, _ in -1
+    }
+
+    private static func memory(_ source: ConfigSource) throws(Problem) -> OpaquePointer {
+        let text = try source.read()
+        ERR_clear_error()
+        guard let memory = unsafe BIO_new(BIO_s_mem()) else { throw source.problem("cannot be read: no memory") }
+        _ = unsafe BIO_write(memory, text, Int32(text.count))
+        return unsafe memory
+    }
+
+    /// OpenSSL's sentence for an error.
+    static func reason(_ error: UInt) -> String {
+        unsafe ERR_reason_error_string(error).map { unsafe String(cString: $0) } ?? "error \(error)"
+    }
+}

@@ -1,0 +1,51 @@
+import ConfigJSON
+
+/// A listener's `tls` block; names are Alloy's.
+struct TLSConfig: Equatable, Sendable {
+    /// The server's certificate, followed by those that lead to its authority.
+    let certificate: ConfigSource
+    let key: ConfigSource
+    /// The authorities that may sign clients' certificates.
+    var clientAuthorities: ConfigSource?
+    var clientAuth = ClientAuth.none
+    var minimumVersion = Version.tls12
+
+    /// What is asked of clients; the words are Go's, as Alloy takes them.
+    enum ClientAuth: String, CaseIterable, Sendable {
+        case none = "NoClientCert"
+        case request = "RequestClientCert"
+        case requireAny = "RequireAnyClientCert"
+        case verifyIfGiven = "VerifyClientCertIfGiven"
+        case requireAndVerify = "RequireAndVerifyClientCert"
+
+        var verifies: Bool { self == .verifyIfGiven || self == .requireAndVerify }
+        var requires: Bool { self == .requireAny || self == .requireAndVerify }
+    }
+
+    enum Version: String, CaseIterable, Sendable {
+        case tls12 = "TLS12"
+        case tls13 = "TLS13"
+    }
+}
+
+extension TLSConfig {
+    /// Reads a `tls` block; nil when it says too little to serve with, which is among the problems then.
+    init?(_ object: ConfigObject) {
+        let certificate = object.source(file: "cert_file", text: "cert_pem")
+        let key = object.source(file: "key_file", text: "key_pem")
+        clientAuthorities = object.source(file: "client_ca_file", text: "client_ca_pem")
+        clientAuth = object.choice("client_auth_type", default: clientAuth)
+        minimumVersion = object.choice("min_version", default: minimumVersion)
+        if clientAuth.verifies, clientAuthorities == nil {
+            object.refuse("client_auth_type", "\(JSONValue.quoted(clientAuth.rawValue)) needs client_ca_file or client_ca_pem")
+        } else if !clientAuth.verifies, let authorities = clientAuthorities {
+            object.problems.add(
+                authorities.path, "is of no use with client_auth_type \(JSONValue.quoted(clientAuth.rawValue))", at: authorities.position)
+        }
+        object.refuseUnknown()
+        if certificate == nil { object.refuse("cert_file", "is required, or cert_pem") }
+        if key == nil { object.refuse("key_file", "is required, or key_pem") }
+        guard let certificate, let key else { return nil }
+        (self.certificate, self.key) = (certificate, key)
+    }
+}

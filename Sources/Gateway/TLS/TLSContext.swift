@@ -1,0 +1,105 @@
+import COpenSSL
+import ConfigJSON
+import LinuxSystem
+
+/// What a TLS listener shows its clients and asks of them, as its files were at one moment; immutable, for any thread.
+@safe final class TLSContext: Sendable {
+    private nonisolated(unsafe) let context: OpaquePointer
+
+    /// Reads certificate, key and authorities.
+    ///
+    /// - Throws: the first one that cannot be used, and why.
+    init(_ config: TLSConfig) throws(Problem) {
+        guard let context = unsafe SSL_CTX_new(TLS_server_method()) else {
+            throw config.certificate.problem("no memory for a TLS context")
+        }
+        unsafe self.context = unsafe context
+        unsafe copenssl_set_defaults(context)
+        _ = unsafe copenssl_set_minimum(context, config.minimumVersion == .tls13 ? TLS1_3_VERSION : TLS1_2_VERSION)
+        unsafe SSL_CTX_set_alpn_select_cb(context, Self.chooseProtocol, nil)
+        try useCertificate(config)
+        try askClients(config)
+    }
+
+    deinit { unsafe SSL_CTX_free(context) }
+
+    /// A server's end of a connection over `socket`; nil when there is no memory for one.
+    func session(_ socket: Int32) -> TLSSession? {
+        guard let session = unsafe SSL_new(context) else { return nil }
+        unsafe SSL_set_accept_state(session)
+        guard unsafe SSL_set_fd(session, socket) == 1 else {
+            unsafe SSL_free(session)
+            return nil
+        }
+        return unsafe TLSSession(owning: session)
+    }
+
+    private func useCertificate(_ config: TLSConfig) throws(Problem) {
+        var isFirst = true
+        unsafe try PEM.certificates(config.certificate) { (certificate) throws(Problem) in
+            unsafe try Self.checkTime(certificate, config.certificate)
+            let isTaken =
+                isFirst
+                ? unsafe SSL_CTX_use_certificate(context, certificate) == 1 : unsafe copenssl_add_chain(context, certificate) == 1
+            guard isTaken else { throw config.certificate.problem("OpenSSL refuses it: \(PEM.reason(ERR_peek_last_error()))") }
+            isFirst = false
+        }
+        unsafe try PEM.privateKey(config.key) { (key) throws(Problem) in
+            ERR_clear_error()
+            guard unsafe SSL_CTX_use_PrivateKey(context, key) == 1, unsafe SSL_CTX_check_private_key(context) == 1 else {
+                throw config.key.problem("is not the key of the certificate: \(PEM.reason(ERR_peek_last_error()))")
+            }
+        }
+    }
+
+    /// A certificate outside its time would only make clients fail, one by one and later.
+    private static func checkTime(_ certificate: OpaquePointer, _ source: ConfigSource) throws(Problem) {
+        if unsafe X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0 {
+            throw unsafe source.problem("has expired: it was valid until \(day(X509_get0_notAfter(certificate)))")
+        }
+        if unsafe X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0 {
+            throw unsafe source.problem("is not valid before \(day(X509_get0_notBefore(certificate)))")
+        }
+    }
+
+    private static func day(_ time: UnsafePointer<ASN1_TIME>?) -> String {
+        var parts = unsafe tm()
+        guard unsafe ASN1_TIME_to_tm(time, &parts) == 1 else { return "an unreadable date" }
+        return unsafe "\(parts.tm_year + 1900)-\(CivilTime.pad(Int(parts.tm_mon) + 1))-\(CivilTime.pad(Int(parts.tm_mday)))"
+    }
+
+    private func askClients(_ config: TLSConfig) throws(Problem) {
+        guard config.clientAuth != .none else { return unsafe SSL_CTX_set_verify(context, SSL_VERIFY_NONE, nil) }
+        let mode = SSL_VERIFY_PEER | (config.clientAuth.requires ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0)
+        // Without verification any certificate will do; who sent it is then not known.
+        unsafe SSL_CTX_set_verify(context, mode, config.clientAuth.verifies ? nil : { _, _ in 1 })
+        // A resumed session would skip the look at the certificate's time and at authorities that were taken away.
+        unsafe copenssl_disable_resumption(context)
+        guard let authorities = config.clientAuthorities else { return }
+        unsafe try PEM.certificates(authorities) { (certificate) throws(Problem) in
+            guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(context), certificate) == 1,
+                unsafe SSL_CTX_add_client_CA(context, certificate) == 1
+            else { throw authorities.problem("OpenSSL refuses a certificate: \(PEM.reason(ERR_peek_last_error()))") }
+        }
+    }
+
+    /// RFC 7301 §3.2: a client that lists protocols and not ours is told so.
+    private static let chooseProtocol:
+        @convention(c) (
+            OpaquePointer?, UnsafeMutablePointer<UnsafePointer<UInt8>?>?, UnsafeMutablePointer<UInt8>?, UnsafePointer<UInt8>?, UInt32,
+            UnsafeMutableRawPointer?
+        ) -> Int32 = { _, chosen, length, offered, count, _ in
+            let offers = unsafe Array(UnsafeBufferPointer(start: offered, count: Int(count)))
+            var index = 0
+            while index < offers.count {
+                let name = offers[(index + 1)..<min(offers.count, index + 1 + Int(offers[index]))]
+                if name.elementsEqual("http/1.1".utf8) {
+                    unsafe chosen?.pointee = offered.map { unsafe $0 + index + 1 }
+                    unsafe length?.pointee = UInt8(name.count)
+                    return SSL_TLSEXT_ERR_OK
+                }
+                index = name.endIndex
+            }
+            return SSL_TLSEXT_ERR_ALERT_FATAL
+        }
+}

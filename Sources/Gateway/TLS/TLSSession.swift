@@ -1,0 +1,81 @@
+import COpenSSL
+import Glibc
+import LinuxSystem
+
+/// A server's end of one TLS connection over a non-blocking socket; used by one thread.
+@safe final class TLSSession {
+    private let session: OpaquePointer
+    /// After a fatal error nothing more may be said, not even goodbye.
+    private var isBroken = false
+
+    /// How far a handshake has come.
+    enum Handshake: Equatable {
+        case done, wantsReadable, wantsWritable
+        /// The peer speaks HTTP without TLS, and would read an answer of the same kind.
+        case plainHTTP
+        case failed(String)
+    }
+
+    init(owning session: OpaquePointer) { unsafe self.session = unsafe session }
+
+    deinit { unsafe SSL_free(session) }
+
+    func handshake() -> Handshake {
+        ERR_clear_error()
+        let result = unsafe SSL_do_handshake(session)
+        if result == 1 { return .done }
+        switch unsafe SSL_get_error(session, result) {
+        case SSL_ERROR_WANT_READ: return .wantsReadable
+        case SSL_ERROR_WANT_WRITE: return .wantsWritable
+        default:
+            isBroken = true
+            let error = ERR_peek_error()
+            if [SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST].contains(copenssl_reason(error)) { return .plainHTTP }
+            return .failed(error == 0 ? "the client went away" : PEM.reason(error))
+        }
+    }
+
+    /// Whether bytes that have been decrypted wait here, so that the socket's readiness tells nothing of them.
+    var hasUnread: Bool { unsafe SSL_pending(session) > 0 }
+
+    /// Whether the last read waits until something can be written: a TLS 1.3 key update has to be answered first.
+    private(set) var readWantsWritable = false
+
+    /// Whether the client has shown a certificate, and OpenSSL found nothing wrong with it.
+    var hasVerifiedCertificate: Bool {
+        unsafe SSL_get0_peer_certificate(session) != nil && SSL_get_verify_result(session) == Int(X509_V_OK)
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+        ERR_clear_error()
+        return transfer(unsafe SSL_read(session, buffer.baseAddress, Int32(clamping: buffer.count)))
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer) -> Transfer {
+        ERR_clear_error()
+        return transfer(unsafe SSL_write(session, bytes.baseAddress, Int32(clamping: bytes.count)))
+    }
+
+    private func transfer(_ result: Int32) -> Transfer {
+        readWantsWritable = false
+        if result > 0 { return .done(Int(result)) }
+        switch unsafe SSL_get_error(session, result) {
+        case SSL_ERROR_WANT_READ: return .wouldBlock
+        case SSL_ERROR_WANT_WRITE:
+            readWantsWritable = true
+            return .wouldBlock
+        case SSL_ERROR_ZERO_RETURN: return .done(0)
+        default:
+            isBroken = true
+            return .failed(EPROTO)
+        }
+    }
+
+    /// Sends close_notify once, without which a client cannot tell the end from a cut (RFC 8446 §6.1).
+    func sayGoodbye() {
+        guard !isBroken, unsafe SSL_is_init_finished(session) == 1, unsafe SSL_get_shutdown(session) & SSL_SENT_SHUTDOWN == 0
+        else { return }
+        ERR_clear_error()
+        _ = unsafe SSL_shutdown(session)
+    }
+}
