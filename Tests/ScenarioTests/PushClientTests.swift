@@ -1,16 +1,20 @@
 import Foundation
 import Testing
 
-/// connectrpc of PyPI with protobuf's own classes, over both codecs, compressed or not.
-@Suite("A Connect client", .serialized)
-struct PushConnectClientTests {
+/// connectrpc and sonora of PyPI with protobuf's own classes, over all codecs, compressed or not.
+@Suite("A Connect or gRPC-Web client", .serialized)
+struct PushClientTests {
     struct Codec: CustomTestStringConvertible, Sendable {
+        let client: String
         let name: String
         let isCompressed: Bool
-        var testDescription: String { name + (isCompressed ? "+gzip" : "") }
+        var testDescription: String { "\(client) \(name)" + (isCompressed ? "+gzip" : "") }
+        /// The header by which a call says that it has 100 milliseconds.
+        var timeout: [String: String] { client == "connect" ? ["connect-timeout-ms": "100"] : ["grpc-timeout": "100m"] }
     }
 
-    static let codecs = ["proto", "json"].flatMap { [Codec(name: $0, isCompressed: false), Codec(name: $0, isCompressed: true)] }
+    static let codecs = [("connect", "proto"), ("connect", "json"), ("grpc_web", "proto"), ("grpc_web", "json"), ("grpc_web", "text")]
+        .flatMap { client, name in [false, true].map { Codec(client: client, name: name, isCompressed: $0) } }
 
     private struct Call: Encodable {
         let codec: String
@@ -32,7 +36,7 @@ struct PushConnectClientTests {
 
         init(_ scenario: Scenario, _ gateway: GatewayProcess, _ codec: Codec) throws {
             let server = "http://127.0.0.1:\(gateway.port)"
-            process = try scenario.start([try Package.python(), "\(Package.servers)/connect_client.py", server])
+            process = try scenario.start([try Package.python(), "\(Package.servers)/\(codec.client)_client.py", server])
             self.codec = codec
         }
 
@@ -135,7 +139,7 @@ struct PushConnectClientTests {
         try run(codec) { client, gateway, upstream in
             try upstream.hold()
             // As a header alone, so that it is not the client that gives up first.
-            let outcome = try client.push(.numbered(1), headers: ["connect-timeout-ms": "100"])
+            let outcome = try client.push(.numbered(1), headers: codec.timeout)
             #expect(outcome.code == "deadline_exceeded")
             #expect(outcome.message.contains("stays queued"))
             try upstream.answer()
