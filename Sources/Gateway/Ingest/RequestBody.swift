@@ -20,13 +20,20 @@ struct RequestBody: ~Copyable {
         case chunkSize(digits: Int, size: Int)
         /// After white space, which only an extension may follow.
         case chunkSpace(size: Int)
-        case chunkExtension(size: Int)
+        case chunkExtension(size: Int, Quoting)
         case sizeLineFeed(size: Int)
         case chunkData(Int)
         case dataReturn, dataLineFeed
-        case trailer(lineLength: Int, total: Int)
+        /// With how many bytes of trailers came before.
+        case trailer(TrailerPart, Int)
         case complete
     }
+
+    /// Where a chunk extension is in a quoted string.
+    private enum Quoting { case outside, inside, escape }
+
+    /// Where a trailer line is: its CR is apart from that of the empty line at the end.
+    private enum TrailerPart { case lineStart, name, value, lineReturn, endReturn }
 
     /// - Parameter limit: the most bytes the content may have.
     init(_ framing: RequestHead.Framing, limit: Int) throws(Refusal) {
@@ -101,27 +108,18 @@ struct RequestBody: ~Copyable {
         case .chunkSize(let digits, let size): try stepSize(byte, digits, size)
         case .chunkSpace(let size):
             guard [32, 9, UInt8(ascii: ";")].contains(byte) else { throw .malformed("a chunk size that is not hexadecimal") }
-            if byte == UInt8(ascii: ";") { state = .chunkExtension(size: size) }
-        case .chunkExtension(let size):
-            // RFC 9112 §7.1.1: unknown extensions are ignored; control characters in them are not.
-            if byte == 13 {
-                state = .sizeLineFeed(size: size)
-            } else if byte < 0x20 && byte != 9 || byte == 0x7F {
-                throw .malformed("a control character in a chunk extension")
-            } else {
-                extensionBytes += 1
-                guard extensionBytes <= Self.maximumExtension else { throw .malformed("chunk extensions that are too long") }
-            }
+            if byte == UInt8(ascii: ";") { state = .chunkExtension(size: size, .outside) }
+        case .chunkExtension(let size, let quoting): try stepExtension(byte, size, quoting)
         case .sizeLineFeed(let size):
             guard byte == 10 else { throw .malformed("a chunk size that does not end in CRLF") }
-            state = size == 0 ? .trailer(lineLength: 0, total: 0) : .chunkData(size)
+            state = size == 0 ? .trailer(.lineStart, 0) : .chunkData(size)
         case .dataReturn:
             guard byte == 13 else { throw .malformed("a chunk that is longer than its size") }
             state = .dataLineFeed
         case .dataLineFeed:
             guard byte == 10 else { throw .malformed("a chunk that is longer than its size") }
             state = .chunkSize(digits: 0, size: 0)
-        case .trailer(let length, let total): try stepTrailer(byte, length, total)
+        case .trailer(let part, let total): try stepTrailer(byte, part, total)
         case .fixed, .chunkData, .complete: break
         }
     }
@@ -140,23 +138,47 @@ struct RequestBody: ~Copyable {
         switch byte {
         case 13: state = .sizeLineFeed(size: size)
         case 32, 9: state = .chunkSpace(size: size)
-        case UInt8(ascii: ";"): state = .chunkExtension(size: size)
+        case UInt8(ascii: ";"): state = .chunkExtension(size: size, .outside)
         default: throw .malformed("a chunk size that is not hexadecimal")
         }
     }
 
-    /// Trailers are read and dropped, RFC 9112 §7.1.2.
-    private mutating func stepTrailer(_ byte: UInt8, _ length: Int, _ total: Int) throws(Refusal) {
-        guard total < RequestParser.maximumHead else { throw .malformed("trailers that are too long") }
-        switch (byte, length) {
-        case (10, -1): state = .complete
-        case (10, -2): state = .trailer(lineLength: 0, total: total + 1)
-        case (_, -1), (_, -2), (10, _): throw .malformed("a trailer line that does not end in CRLF")
-        case (13, 0): state = .trailer(lineLength: -1, total: total + 1)
-        case (13, _): state = .trailer(lineLength: -2, total: total + 1)
-        case (0..<9, _), (11..<32, _), (127, _): throw .malformed("a control character in a trailer")
-        default: state = .trailer(lineLength: 1, total: total + 1)
+    /// RFC 9112 §7.1.1: unknown extensions are ignored; what could hide a line's end in them is not.
+    private mutating func stepExtension(_ byte: UInt8, _ size: Int, _ quoting: Quoting) throws(Refusal) {
+        if byte == 13 {
+            // One reader would look for the quote's end beyond this line, and the next would not.
+            guard quoting == .outside else { throw .malformed("a chunk extension whose quotes do not close") }
+            return state = .sizeLineFeed(size: size)
         }
+        guard byte >= 0x20 && byte != 0x7F || byte == 9 else { throw .malformed("a control character in a chunk extension") }
+        extensionBytes += 1
+        guard extensionBytes <= Self.maximumExtension else { throw .malformed("chunk extensions that are too long") }
+        switch (quoting, byte) {
+        case (.outside, UInt8(ascii: "\"")), (.escape, _): state = .chunkExtension(size: size, .inside)
+        case (.inside, UInt8(ascii: "\"")): state = .chunkExtension(size: size, .outside)
+        case (.inside, UInt8(ascii: "\\")): state = .chunkExtension(size: size, .escape)
+        default: break
+        }
+    }
+
+    /// Trailers are read and dropped, RFC 9112 §7.1.2; they must be fields, or the next request could be among them.
+    private mutating func stepTrailer(_ byte: UInt8, _ part: TrailerPart, _ total: Int) throws(Refusal) {
+        guard total < RequestParser.maximumHead else { throw .malformed("trailers that are too long") }
+        let next: TrailerPart
+        switch (part, byte) {
+        case (.endReturn, 10): return state = .complete
+        case (.lineReturn, 10): next = .lineStart
+        case (.endReturn, _), (.lineReturn, _), (_, 10): throw .malformed("a trailer line that does not end in CRLF")
+        case (.lineStart, 13): next = .endReturn
+        case (.value, 13): next = .lineReturn
+        case (.name, UInt8(ascii: ":")): next = .value
+        case (.lineStart, _), (.name, _):
+            guard RequestParser.isTokenByte(byte) else { throw .malformed("a trailer line without a proper name and colon") }
+            next = .name
+        case (.value, 0..<9), (.value, 11..<32), (.value, 127): throw .malformed("a control character in a trailer")
+        case (.value, _): next = .value
+        }
+        state = .trailer(next, total + 1)
     }
 
     private static func hexadecimal(_ byte: UInt8) -> Int? {

@@ -38,6 +38,10 @@ struct RequestParser {
         if input[start...].starts(with: "PRI * HTTP/2.0".utf8) {
             throw Refusal(status: 505, message: "HTTP/2 is not spoken here; use HTTP/1.1")
         }
+        // What cannot become a method is refused at once: a client that speaks TLS need not ever send a line's end.
+        if let first = input[start...].first, !isTokenByte(first), first != 13 || start + 1 < input.endIndex {
+            throw .malformed("the method is no token")
+        }
         let end = endOfHead(input[start...], from: max(start, input.startIndex + scanned))
         try checkSize(input[start..<(end ?? input.endIndex)])
         guard let end else { return .incomplete }
@@ -125,7 +129,7 @@ struct RequestParser {
         let start = range.lowerBound + scheme.utf8.count
         let end = head.bytes[start..<range.upperBound].firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") }
         authority = start..<(end ?? range.upperBound)
-        guard authority?.isEmpty == false else { throw .malformed("the request target names no host") }
+        guard let authority, Self.isHost(head[authority]) else { throw .malformed("the request target names no proper host") }
         return (end ?? range.upperBound)..<range.upperBound
     }
 
@@ -216,14 +220,27 @@ struct RequestParser {
             if head.minorVersion >= 1 { throw .malformed("no Host") }
             return
         }
-        guard !head[host.value].contains(where: { " \t,/?#@\\".utf8.contains($0) }) else {
-            throw .malformed("Host is no host")
-        }
+        guard host.value.isEmpty || Self.isHost(head[host.value]) else { throw .malformed("Host is no host") }
         if let authority {
             guard head[authority].map(Self.lowered) == head[host.value].map(Self.lowered) else {
                 throw .malformed("the target's host differs from Host")
             }
         }
+    }
+
+    /// RFC 3986 §3.2.2: a name or an address, and perhaps a port. A comma is none of it: so look two hosts that were made one.
+    private static func isHost(_ text: ArraySlice<UInt8>) -> Bool {
+        var name = text
+        if let colon = text.lastIndex(of: UInt8(ascii: ":")), text[(colon + 1)...].allSatisfy({ digit($0) != nil }) {
+            name = text[..<colon]
+        }
+        if name.first == UInt8(ascii: "[") {
+            let address = name.dropFirst().dropLast()
+            return name.last == UInt8(ascii: "]") && !address.isEmpty && address.allSatisfy { isHexadecimal($0) || ":.".utf8.contains($0) }
+        }
+        let encoded = name.split(separator: UInt8(ascii: "%"), omittingEmptySubsequences: false).dropFirst()
+        return !name.isEmpty && encoded.allSatisfy { $0.count >= 2 && $0.prefix(2).allSatisfy(isHexadecimal) }
+            && name.allSatisfy { isTokenByte($0) && !"#^`|".utf8.contains($0) || "();=".utf8.contains($0) }
     }
 
     // MARK: Bytes
@@ -239,6 +256,8 @@ struct RequestParser {
     }
 
     static func lowered(_ byte: UInt8) -> UInt8 { 65...90 ~= byte ? byte | 0x20 : byte }
+
+    private static func isHexadecimal(_ byte: UInt8) -> Bool { digit(byte) != nil || 97...102 ~= lowered(byte) }
 
     private static func digit(_ byte: UInt8) -> Int? { 48...57 ~= byte ? Int(byte) - 48 : nil }
 
