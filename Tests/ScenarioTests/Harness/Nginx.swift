@@ -6,7 +6,7 @@ struct Nginx {
     let port: UInt16
     var url: String { "http://127.0.0.1:\(port)" }
 
-    init(_ scenario: Scenario, before upstream: UInt16, location: String = "") throws {
+    init(_ scenario: Scenario, before upstream: UInt16, location: String = "", server: String = "") throws {
         port = try Self.freePort()
         let user = getuid() == 0 ? "user root;" : ""
         let prefix = scenario.path("nginx")
@@ -22,6 +22,7 @@ struct Nginx {
               upstream recorder { server 127.0.0.1:\(upstream); keepalive 8; }
               server {
                 listen 127.0.0.1:\(port);
+                \(server)
                 location / {
                   \(location)
                   proxy_pass http://recorder; proxy_http_version 1.1; proxy_set_header Connection "";

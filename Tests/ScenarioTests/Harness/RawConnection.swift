@@ -123,6 +123,21 @@ final class RawConnection {
         return Response(status: status, headers: headers, body: body)
     }
 
+    /// Reads responses until the peer closes; bytes at the end that are none count as one with status 0.
+    func readResponses(firstToHead: Bool = false) throws -> [Response] {
+        var responses: [Response] = []
+        while true {
+            if let response = takeResponse(toHead: firstToHead && responses.isEmpty) {
+                responses.append(response)
+            } else if try !receive() {
+                break
+            }
+        }
+        guard !received.isEmpty else { return responses }
+        defer { received = [] }
+        return responses + [Response(status: 0, headers: [], body: received)]
+    }
+
     /// Reads whatever comes until the peer closes: empty when it said nothing more.
     func readToEnd() throws -> String {
         while try receive() {}
