@@ -119,14 +119,19 @@ final class ConnectionTable {
         for _ in 0..<limit {
             switch listener.accept() {
             case .connection(let socket): add(consume socket, listener)
-            case .none: return
-            case .exhausted(let error): return pauseAccepting(error)
+            case .none:
+                if listener.noteRoom(true) { Log.info("accepting goes on", ["listener": listener.name]) }
+                return
+            case .exhausted(let error): return pauseAccepting(listener, error)
             }
         }
     }
 
-    private func pauseAccepting(_ error: SystemError) {
-        if acceptsAgainAt == .never { Log.error("accepting pauses for lack of room", ["error": "\(error)"]) }
+    private func pauseAccepting(_ listener: Listener, _ error: SystemError) {
+        // It is tried again and again, and said once.
+        if listener.noteRoom(false) {
+            Log.error("accepting pauses for lack of room", ["listener": listener.name, "error": "\(error)"])
+        }
         acceptsAgainAt = now + .milliseconds(250)
         for listener in listeners { listener.descriptor.map { poller.remove($0) } }
     }

@@ -13,6 +13,7 @@ final class Listener: Sendable {
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
     private let connections = Atomic<Int>(0)
+    private let lacksRoom = Atomic<Bool>(false)
 
     /// Starts listening; connections wait in the kernel until a loop accepts.
     init(
@@ -39,6 +40,11 @@ final class Listener: Sendable {
             return Socket.accept(number)
         }
     }
+
+    /// Notes whether there was room to accept one more connection.
+    ///
+    /// - Returns: true when that is news, for all loops together.
+    func noteRoom(_ hasRoom: Bool) -> Bool { lacksRoom.exchange(!hasRoom, ordering: .relaxed) == hasRoom }
 
     /// How many connections it has now.
     var connectionCount: Int { connections.load(ordering: .relaxed) }
