@@ -343,6 +343,7 @@ struct HTTPServerTests {
                 #expect(answer.header("Retry-After") != nil)
                 #expect(try refused.readToEnd() == "")
             }
+            #expect(try gateway.metrics().answered(503) == 3)
             served.removeLast().close()
             try gateway.waitForMetrics("a free place") { $0.connections() == 2 }
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)

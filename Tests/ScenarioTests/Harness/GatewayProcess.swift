@@ -14,12 +14,18 @@ final class GatewayProcess {
 
     /// Starts a gateway and waits until it says that it is ready.
     ///
-    /// - Parameter config: members of the config without the outer braces; ports of 0 are found in the log.
-    init(_ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines) throws {
+    /// - Parameters:
+    ///   - config: members of the config without the outer braces; ports of 0 are found in the log.
+    ///   - descriptors: how many descriptors the process may have, where that is to be few.
+    init(
+        _ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines,
+        descriptors: Int? = nil
+    ) throws {
         let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
         let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
+        let limit = descriptors.map { ["prlimit", "--nofile=\($0)"] } ?? []
         process = try scenario.start(
-            [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
+            limit + [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
         try log.wait(for: "msg=ready")
         for line in log.lines where line.contains("listening") {
             guard let port = Self.field("address", of: line)?.split(separator: ":").last.flatMap({ UInt16($0) }) else { continue }
@@ -43,10 +49,12 @@ final class GatewayProcess {
 
     /// A gateway with one listener that forwards to all receivers, in the order of their names.
     convenience init(
-        _ scenario: Scenario, receivers: [String: String], http: String = "", more: String = "", stdout: ChildProcess.Stream = .lines
+        _ scenario: Scenario, receivers: [String: String], http: String = "", more: String = "", stdout: ChildProcess.Stream = .lines,
+        descriptors: Int? = nil
     ) throws {
         let listeners = Self.listener(receivers.keys.sorted(), http: http)
-        try self.init(scenario, Self.config(listeners: listeners, receivers: receivers, more: more), stdout: stdout)
+        let config = Self.config(listeners: listeners, receivers: receivers, more: more)
+        try self.init(scenario, config, stdout: stdout, descriptors: descriptors)
     }
 
     /// The value of a logfmt field that needs no quotes.

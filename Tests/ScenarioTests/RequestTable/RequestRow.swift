@@ -11,7 +11,7 @@ struct RequestRow: Sendable {
     let reason: String
 
     var isHead: Bool { request.starts(with: "HEAD ".utf8) }
-    var statuses: [Int] { answer.split(separator: " ").compactMap { Int($0) } }
+    var statuses: String { answer.split(separator: " ").dropLast().joined(separator: " ") }
 
     /// - Parameter request: each character is one byte.
     init(_ what: String, _ request: String, _ answer: String, nginx: String? = nil, _ reason: String = "") {

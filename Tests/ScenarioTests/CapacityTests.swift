@@ -1,0 +1,90 @@
+import Foundation
+import Testing
+
+@Suite("Many connections and large bodies", .serialized)
+struct CapacityTests {
+    @Test("Out of descriptors, accepting pauses and says so once, who is connected is served, and everybody gets a turn")
+    func descriptors() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"500ms\",", descriptors: 64)
+            let served = try RawConnection(gateway.port)
+            #expect(try served.post("/ingest?name=a", "a 1").status == 200)
+            // Before the descriptors are gone: the connection that asks for metrics.
+            #expect(try gateway.metrics().connections() == 1)
+            let silent = try (0..<100).map { _ in try RawConnection(gateway.port) }
+            try gateway.log.wait(for: "accepting pauses")
+            #expect(try served.post("/ingest?name=a", "a 1").status == 200)
+            for connection in silent { #expect(try connection.readToEnd() == "", "accepted in its turn, and closed as it says nothing") }
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            #expect(gateway.log.lines.count { $0.contains("accepting pauses") } == 1)
+            try gateway.log.wait(for: "accepting goes on")
+            try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == 3 }
+        }
+    }
+
+    @Test("10,000 idle connections that have each sent a profile cost less than 20 MiB")
+    func idleConnections() throws {
+        try Scenario.run { scenario in
+            let count = 10_000
+            try Self.raiseDescriptorLimit(to: count + 2000)
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+            try gateway.send(count)
+            func resident() throws -> Int {
+                try gateway.waitForMetrics("a quiet gateway") { $0.queued("console") == 0 }["process_resident_memory_bytes"]
+            }
+            let before = try resident()
+            let connections = try (0..<count).map { _ in try RawConnection(gateway.port) }
+            for connection in connections { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
+            #expect(try gateway.metrics().connections() == count)
+            #expect(try resident() - before < 20 << 20)
+        }
+    }
+
+    private static func raiseDescriptorLimit(to count: Int) throws {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        try #require(limit.rlim_max >= count, "the hard limit of descriptors")
+        guard limit.rlim_cur < count else { return }
+        limit.rlim_cur = rlim_t(count)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    @Test(
+        "A body of 256 MiB passes byte for byte where the limits allow it",
+        arguments: ["Expect: 100-continue", "Transfer-Encoding: chunked"])
+    func largeBody(header: String) throws {
+        try Scenario.run { scenario in
+            let size = 256 << 20
+            let limits = "\"limits\": { \"max_body_size\": \(size) },"
+            let http = "\"server_read_timeout\": \"10m\", \"server_write_timeout\": \"10m\","
+            let archive = ReceiverEntry.archive(more: "\"delivery_timeout\": \"10m\", \"queue\": { \"max_bytes\": \"300MiB\" },")
+            let gateway = try GatewayProcess(
+                scenario,
+                GatewayProcess.config(
+                    listeners: GatewayProcess.listener(["archive"], http: http, more: "\"ack\": \"delivered\","),
+                    receivers: ["archive": archive], more: limits))
+            let file = scenario.path("body")
+            // Mostly a hole: what matters is that its marks are where they were.
+            try Data().write(to: URL(fileURLWithPath: file))
+            let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: file))
+            try handle.truncate(atOffset: UInt64(size))
+            for mark in [0, 262_143, 100_000_001, size - 9] {
+                try handle.seek(toOffset: UInt64(mark))
+                try handle.write(contentsOf: Data("mark \(mark % 1000)".utf8))
+            }
+            try handle.close()
+            func upload() throws -> Curl {
+                let url = "http://127.0.0.1:\(gateway.port)/ingest?name=large&format=pprof"
+                return try Curl(scenario, ["-X", "POST", "-H", header, "-T", file, url])
+            }
+            let answer = try upload()
+            #expect(answer.status == 200, "\(answer.body)")
+            let archived = try #require(scenario.files(under: "archive").first { !$0.hasSuffix(".json") })
+            #expect(try scenario.start(["cmp", file, scenario.path("archive/\(archived)")]).waitForExit() == 0)
+            let one = try FileHandle(forWritingTo: URL(fileURLWithPath: file))
+            try one.truncate(atOffset: UInt64(size) + 1)
+            #expect(try upload().status == 413)
+        }
+    }
+}
