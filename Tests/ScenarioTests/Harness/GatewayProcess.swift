@@ -130,6 +130,10 @@ struct Metrics {
     func answered(_ status: Int, _ listener: String = "default") -> Int {
         self["gateway_requests_total{listener=\"\(listener)\",status=\"\(status)\"}"]
     }
+    /// Profiles received by the listener of that name, by both APIs.
+    var received: Int {
+        ["ingest", "push"].map { self["gateway_profiles_received_total{listener=\"default\",api=\"\($0)\"}"] }.reduce(0, +)
+    }
     func connections(_ listener: String = "default") -> Int {
         self["pyroscope_receive_http_tcp_connections{listener=\"\(listener)\"}"]
     }

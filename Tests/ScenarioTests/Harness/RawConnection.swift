@@ -88,6 +88,12 @@ final class RawConnection {
 
     // MARK: Receiving
 
+    /// Whether something has come, or the end.
+    var hasInput: Bool {
+        var poll = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        return !received.isEmpty || Glibc.poll(&poll, 1, 0) > 0
+    }
+
     /// - Returns: false at the end of the stream.
     private func receive() throws -> Bool {
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)

@@ -81,10 +81,3 @@ struct RequestTableTests {
         }
     }
 }
-
-extension Metrics {
-    /// The profiles received by the usual listener, by whichever API.
-    fileprivate var received: Int {
-        ["ingest", "push"].map { self["gateway_profiles_received_total{listener=\"default\",api=\"\($0)\"}"] }.reduce(0, +)
-    }
-}

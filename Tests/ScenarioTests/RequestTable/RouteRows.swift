@@ -76,7 +76,7 @@ extension RequestRow {
         .init("an empty tenant", with("X-Scope-OrgID:"), "200 keeps"),
         .init("a tenant of 150 bytes", with("X-Scope-OrgID: \(times(150, "t"))"), "200 keeps"),
         .init("a tenant of 151 bytes", with("X-Scope-OrgID: \(times(151, "t"))"), "400 keeps"),
-        .init("two tenants", with("X-Scope-OrgID: a", "X-Scope-OrgID: b"), "200 keeps"),
+        .init("two tenants", with("X-Scope-OrgID: a", "X-Scope-OrgID: b"), "400 keeps"),
         .init("a list of tenants", with("X-Scope-OrgID: a|b"), "400 keeps"),
         .init("a tenant that is a path", with("X-Scope-OrgID: ../a"), "400 keeps"),
     ]
