@@ -90,15 +90,16 @@ import LinuxSystem
             UnsafeMutableRawPointer?
         ) -> Int32 = { _, chosen, length, offered, count, _ in
             let offers = unsafe Array(UnsafeBufferPointer(start: offered, count: Int(count)))
-            var index = 0
-            while index < offers.count {
-                let name = offers[(index + 1)..<min(offers.count, index + 1 + Int(offers[index]))]
-                if name.elementsEqual("http/1.1".utf8) {
-                    unsafe chosen?.pointee = offered.map { unsafe $0 + index + 1 }
-                    unsafe length?.pointee = UInt8(name.count)
-                    return SSL_TLSEXT_ERR_OK
+            for wanted in ["http/1.1", "http/1.0"].map({ [UInt8($0.utf8.count)] + $0.utf8 }) {
+                var index = 0
+                while index < offers.count {
+                    if offers[index...].starts(with: wanted) {
+                        unsafe chosen?.pointee = offered.map { unsafe $0 + index + 1 }
+                        unsafe length?.pointee = offers[index]
+                        return SSL_TLSEXT_ERR_OK
+                    }
+                    index += 1 + Int(offers[index])
                 }
-                index = name.endIndex
             }
             return SSL_TLSEXT_ERR_ALERT_FATAL
         }
