@@ -1,6 +1,6 @@
 # make run    a running gateway with the example config
 # make test   everything that is checked, on a machine with only the Swift toolchain
-.PHONY: run build test lint format fixtures clean
+.PHONY: run build test fuzz fuzz-long lint format fixtures clean
 
 run: build
 	@echo
@@ -21,6 +21,14 @@ test:
 	$(MAKE) --no-print-directory lint
 	swift build -c release
 	swift test
+
+# Fuzzes whatever reads bytes from outside, for FUZZ_SECONDS a target (60 by default), TARGETS only where given.
+fuzz:
+	@scripts/setup build
+	@Tests/Fuzz/run $(TARGETS)
+
+fuzz-long:
+	@FUZZ_SECONDS=300 $(MAKE) --no-print-directory fuzz
 
 lint:
 	swift format lint --strict --parallel --recursive Package.swift Sources Plugins Tests

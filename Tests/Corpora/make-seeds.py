@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets beside this script; what it did not write, such as a finding-*, stays."""
+import base64
+import gzip
+import pathlib
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+
+
+def seeds(target, **files):
+    folder = HERE / target
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        content = content if isinstance(content, bytes) else content.encode()
+        assert len(content) <= 4096, name
+        (folder / name.replace("_", "-")).write_bytes(content)
+
+
+def head(*lines):
+    return "\r\n".join(lines) + "\r\n\r\n"
+
+
+def compressed(content):
+    return gzip.compress(content, mtime=0)
+
+
+def chunked(*pieces):
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+# protobuf
+
+
+def varint(value):
+    rest = value >> 7
+    return bytes([value & 0x7F | (0x80 if rest else 0)]) + (varint(rest) if rest else b"")
+
+
+def field(number, content):
+    content = content if isinstance(content, bytes) else content.encode()
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def series(labels, *samples):
+    pairs = [field(1, field(1, name) + field(2, value)) for name, value in labels.items()]
+    return field(1, b"".join(pairs) + b"".join(field(2, field(1, raw) + field(2, identity)) for raw, identity in samples))
+
+
+# A profile.proto with one sample of one function: sample type, sample, location, function, strings, period.
+PPROF = (
+    field(1, b"\x08\x01\x10\x02")
+    + field(2, field(1, b"\x01") + field(2, b"\x05"))
+    + field(4, b"\x08\x01" + field(4, b"\x08\x01\x10\x2a"))
+    + field(5, b"\x08\x01\x10\x03")
+    + b"".join(field(6, text) for text in ["", "cpu", "nanoseconds", "main.work"])
+    + b"\x60\x80\xad\xe2\x04"
+)
+LABELS = {"__name__": "process_cpu", "service_name": "checkout", "region": "eu-1"}
+PYTHON = series(LABELS, (compressed(PPROF), "b1946ac9-2492-4d23-a47c-1f3f0b5d0f5e"))
+DOTNET = series({"__name__": "memory", "service_name": "shop"}, (PPROF, ""))
+MANY = PYTHON + DOTNET + series({}) + series({"a": "ü→", "b": ""}, (b"", "one"), (b"x", "two"))
+UNKNOWN = b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"\x21" + bytes(8) + b"\x33\x08\x01\x34" + b"\x3d" + bytes(4)
+
+# Heads, as clients send them.
+
+CURL = [
+    "POST /ingest?name=myapp&format=pprof HTTP/1.1", "Host: 127.0.0.1:9999", "User-Agent: curl/7.88.1", "Accept: */*",
+    "Content-Length: 4180", "Content-Type: application/x-www-form-urlencoded", "Expect: 100-continue",
+]
+PUSH = "POST /push.v1.PusherService/Push HTTP/1.1"
+RUST = [
+    PUSH, "content-type: application/proto", "content-encoding: gzip", "x-scope-orgid: team-a",
+    "user-agent: pyroscope-rs/pyspy/2.0.0 reqwest", "accept: */*", "host: gateway:9999",
+]
+JAVA = [
+    "POST /ingest?name=shop%7Benv%3Dprod%7D&units=samples&aggregationType=sum&sampleRate=100&from=1790000000&until=1790000010"
+    "&spyName=javaspy&format=jfr HTTP/1.1", "Content-Type: multipart/form-data; boundary=3c1f0b5d", "Transfer-Encoding: chunked",
+    "Host: gateway:9999", "Connection: Keep-Alive", "Accept-Encoding: gzip", "User-Agent: okhttp/4.12.0",
+]
+ALLOY = [
+    PUSH, "Host: gateway:9999", "User-Agent: Alloy/v1.9.0", "Content-Length: 351", "Accept-Encoding: gzip",
+    "Connect-Protocol-Version: 1", "Connect-Timeout-Ms: 9999", "Content-Type: application/proto",
+    "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "X-Alloy-Id: 7", "X-Scope-OrgID: team-a",
+]
+NODE = [
+    "POST /ingest?from=1790000000&name=pyroscope-nodejs-pprof-{app=x,region=,cluster=}&spyName=nodespy&until=1790000010 HTTP/1.1",
+    "host: gateway:9999", "connection: close", "content-type: multipart/form-data; boundary=x", "content-length: 900",
+]
+GO = [
+    "POST /ingest?aggregationType=sum&from=1790000000000000000&name=shop.cpu%7B%7D&sampleRate=100&spyName=gospy&units=samples"
+    "&until=1790000010000000000 HTTP/1.1", "Host: gateway:9999", "User-Agent: Go-http-client/1.1", "Content-Length: 12",
+    "Authorization: Basic dGVzdDp0ZXN0", "Content-Type: multipart/form-data; boundary=0a1b", "Accept-Encoding: gzip",
+]
+PLAIN = ["POST /ingest?name=a HTTP/1.1", "Host: a"]
+
+seeds(
+    "head",
+    curl=head(*CURL), rust=head(*RUST), java=head(*JAVA), alloy=head(*ALLOY), node=head(*NODE), go=head(*GO),
+    empty_lines="\r\n\r\n" + head("GET / HTTP/1.0", "Connection: keep-alive"),
+    absolute=head("GET http://A:80/x?y HTTP/1.1", "Host: a:80"), asterisk=head("OPTIONS * HTTP/1.1", "Host: a"),
+    pipelined=head(*PLAIN) + head("GET /-/ready HTTP/1.1", "Host: [::1]:1"), http2="PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    both_framings=head(*PLAIN, "Content-Length: 5", "Transfer-Encoding: chunked"),
+    two_lengths=head(*PLAIN, "Content-Length: 5", "Content-Length: 5"), folded=head(*PLAIN, "X: y", " Content-Length: 5"),
+    bare_line_feeds="POST / HTTP/1.1\nHost: a\n\n", no_host=head("GET / HTTP/1.1"), incomplete="POST /ingest?name=a HTTP/1.1\r\nHost: a\r\n\r",
+    space_before_colon=head(*PLAIN, "Content-Length : 5"), many_fields=head(*PLAIN, *[f"X-{number}: {number}" for number in range(127)]),
+)
+seeds(
+    "body",
+    one=chunked(b"hello"), two=chunked(b"hello", b", world") + b"GET", empty="0\r\n\r\n", many=chunked(*[b"x" * 17] * 20),
+    extensions="5;a=b;c=\"d\"\r\nhello\r\n0 ;x\r\n\r\n", trailers="5\r\nhello\r\n0\r\nA: b\r\nC:\td\r\n\r\nnext", zeros="005\r\nhello\r\n000\r\n\r\n",
+    upper_case="A\r\n0123456789\r\n0\r\n\r\n", line_ends_inside="4\r\n\r\n\r\n\r\n0\r\n\r\n", cut="5\r\nhel", no_size="\r\n",
+    too_long="6\r\nhello\r\n0\r\n\r\n", too_short="4\r\nhello\r\n0\r\n\r\n", bare_line_feed="5\nhello", signed="+5\r\nhello",
+    prefixed="0x5\r\nhello", two_sizes="5 5\r\nhello\r\n0\r\n\r\n", huge="fffffffffffffff\r\n", too_many_digits="0000000000000005\r\nhello",
+)
+
+
+def request(lines, body):
+    kept = [line for line in lines if not line.lower().startswith("content-length")]
+    return head(*kept, f"Content-Length: {len(body)}").encode() + body
+
+
+def multipart(boundary, **files):
+    parts = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n{text}\r\n' for name, text in files.items())
+    return f"{parts}--{boundary}--\r\n".encode()
+
+
+def connect(kind, body, *more):
+    return request([PUSH, "Host: a", "Connect-Protocol-Version: 1", f"Content-Type: application/{kind}", *more], body)
+
+
+JSON = b'{"series":[{"labels":[{"name":"service_name","value":"a"}],"samples":[{"rawProfile":"aGVsbG8=","ID":"1"}]}]}'
+seeds(
+    "request",
+    folded=request(["POST /ingest?name=app.cpu%7Benv=prod%7D&from=now-10s&until=now HTTP/1.1", "Host: a"], b"main;work 1\n"),
+    pprof=request(CURL, PPROF), go=request(GO, multipart("0a1b", profile="x", sample_type_config="{}")),
+    java=head(*JAVA).encode() + chunked(multipart("3c1f0b5d", jfr="FLR", labels="")), node=request(NODE, multipart("x", profile="x")),
+    python=request(RUST, compressed(PYTHON)), dotnet=connect("proto", DOTNET), several=connect("proto", MANY),
+    json=connect("json", JSON), gzip_json=connect("json; charset=utf-8", compressed(JSON), "Content-Encoding: gzip"),
+    empty_push=connect("proto", b""), no_gzip=connect("proto", b"x", "Content-Encoding: gzip"), codec=connect("grpc-web", b""),
+    compression=connect("proto", b"", "Content-Encoding: br"), timeout=connect("proto", b"", "Connect-Timeout-Ms: 1x"),
+    two_types=request([*PLAIN, "Content-Type: a", "Content-Type: b", "traceparent: 00"], b""),
+    tenant=request([*PLAIN, "X-Scope-OrgID: a|b"], b""), no_name=request(["POST /ingest HTTP/1.1", "Host: a"], b""),
+    nowhere=request(["GET /x%22 HTTP/1.1", "Host: a"], b""),
+)
+seeds(
+    "labels",
+    application="shop.cpu", usual="shop{env=prod,region=eu-1}", blanks=" foo { bar = 1 , baz = 2 } ", empty_value="foo{a=,b=1}",
+    literal='foo{a="x",b={y,c=d=e}', after_end="foo{a=1}b=2}", twice="foo{a=1,b=2,a=3}", name="foo{__name__=b@d!,service_name=x}",
+    unterminated="foo{a=1,b", unicode="foo{a=ü\u2003→,b=e\u0301}", bad_name="foo{a-b=1}", bad_application="föö{a=b}", no_application="{a=b}",
+    node="pyroscope-nodejs-pprof-{app=x,region=,cluster=}", many="a{" + ",".join(f"k{number % 40}=v{number}" for number in range(100)) + "}",
+)
+seeds(
+    "query",
+    go="aggregationType=sum&from=1790000000000000000&name=shop.cpu%7B%7D&sampleRate=100&spyName=gospy&until=1790000010000000000",
+    java="name=shop%7Benv%3Dprod%7D&from=1790000000&until=1790000010&format=jfr", plus="name=a+b%2Bc&name=second", bare="&&name&=x&a==b&",
+    malformed="name=%zz&a=%4&b=%+1&c=%", offset="now-1h30min", days="now - 2d, 3w_1M", date="20260921", milliseconds="1790000000000",
+    microseconds="1790000000000000", huge="99999999999999999999", overflow="+9223372036854775807y", units="-1s1m1h1d1w1mon1y1q",
+    bytes=b"name=%ff\xff\x00&\xc3=1",
+)
+seeds(
+    "content-type",
+    multipart="\nmultipart/form-data; boundary=3c1f0b5d", named="pprof\nmultipart/form-data; boundary=x", trie="\nbinary/octet-stream+trie",
+    tree="groups\nbinary/octet-stream+tree", jfr="jfr", lines="lines\ntext/plain", speedscope="speedscope\napplication/json",
+    upper_case="PPROF\nMultipart/Form-Data", empty="", mixed="x\ntext/plain, multipart/form-data",
+)
+seeds(
+    "protobuf",
+    python=PYTHON, dotnet=DOTNET, several=MANY, empty="", no_series=UNKNOWN, unknown=field(1, UNKNOWN + field(1, UNKNOWN) + field(2, UNKNOWN)),
+    repeated=field(1, field(2, field(1, "a") + field(1, "bc") + field(2, "x") + field(2, "y"))),
+    duplicate=field(1, field(1, field(1, "a")) * 2), groups=b"\x4b" * 31 + b"\x4c" * 31, deep_groups=b"\x4b" * 40 + b"\x4c" * 40,
+    wrong_group=b"\x4b\x54", cut=PYTHON[:-7], long_length=b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", long_number=b"\x18" + b"\xff" * 11,
+    field_zero=b"\x02\x00", wire_type=b"\x0e", not_text=field(1, field(1, field(1, b"\xff"))), nul=series({"a\0": "b"}), gzip=compressed(PYTHON),
+)
+
+
+def sample(raw, more=""):
+    return '{"series":[{"samples":[{"rawProfile":"%s"%s}]}]}' % (raw, more)
+
+
+seeds(
+    "json",
+    usual=JSON, pprof=sample(base64.b64encode(PPROF).decode(), ',"ID":"1"'), url_safe=sample("-_-_"), unpadded=sample("YQ"), empty="{}",
+    snake_case='{"series":[{"samples":[{"raw_profile":"YQ=="},{"ID":"only"}]}]}', nulls='{"series":[{"labels":null,"samples":[null,{"ID":null}]},null]}',
+    unknown='{"x":[1,-2.5e+3,true,false,null,{"y":"z"}],"series":[{"annotations":[{"key":"k"}]}]}', blanks=' {\n"series"\t:\r[ ] } ',
+    escapes=r'{"series":[{"labels":[{"name":"\u0061\n\"\\\/","value":"\ud83d\ude00"}],"samples":[{"rawProfile":"\u0059Q=="}]}]}',
+    half=r'{"series":[{"labels":[{"name":"\ud83d","value":"b"}]}]}', deep='{"x":' + "[" * 31 + "]" * 31 + "}", too_deep='{"x":' + "[" * 40,
+    several='{"series":[{"labels":[{"name":"b","value":"1"},{"name":"a","value":"2"}]},{"labels":[]},{}],"series":[{}]}', base64=sample("Y"),
+    padding=sample("YQ="), duplicate='{"series":[{"labels":[{"name":"a"},{"name":"a"}]}]}', cut='{"series":[{"labels":[{"name":"a', tail="{}x",
+    nul=r'{"series":[{"labels":[{"name":"a\u0000"}]}]}',
+)
+HELLO = compressed(b"hello")
+seeds(
+    "gzip",
+    hello=HELLO, empty=compressed(b""), zeros=compressed(bytes(100_000)), push=compressed(PYTHON), members=HELLO + compressed(b"") + HELLO,
+    named=b"\x1f\x8b\x08\x1c\0\0\0\0\0\x03\x02\0\xaa\xbbhello.txt\0a comment\0" + HELLO[10:], stored=gzip.compress(b"hello", 0, mtime=0),
+    cut=HELLO[:-3], checksum=HELLO[:-8] + b"\0" + HELLO[-7:], length=HELLO[:-1] + b"\1", trailing=HELLO + b"x", header=HELLO[:10],
+    bomb=compressed(bytes(2 << 20)), nested=compressed(compressed(b"x" * 1000)), text="hello", zlib=b"\x78\x9c" + HELLO[10:-8] + b"\x06\x2c\x02\x15",
+)
+
+
+def config(text):
+    return '{ "receive_http": { "default": { "forward_to": ["a"] } }, "receivers": { "a": { "plugin": "StdoutSink" } }, %s }' % text
+
+
+README = (ROOT / "README.md").read_text().split("```jsonc\n")[1].split("```")[0]
+seeds(
+    "config",
+    readme=README, example=(ROOT / "examples/gateway.json").read_bytes(), clusters=(ROOT / "examples/two-clusters.json").read_bytes(),
+    admin_off=config('"admin": null'), sizes=config('"limits": { "max_body_size": "1.5GiB", "max_in_flight_bytes": 1e3 }'),
+    durations=config('"shutdown_timeout": "1h30m500ms"'), near_miss=config('"plugin_dir": [], "lgo": { "level": "inf" }'),
+    unknown_receiver='{"receive_http":{"x":{"forward_to":["b","b","aa"]}},"receivers":{"a":{},"b":{"plugin":"p.so","config":[]}}}',
+    duplicates='{"log":{"level":"info","level":"debug"},"log":{}}', odd_names=config('"a.b": 1, "": 2, "\\u202e\\"": 3'),
+    comments='/* a */ { // b\n /* c', trailing_comma='{"receivers":{},}', byte_order_mark="\ufeff{}", not_utf8=b'{"log":"\xff"}',
+    deep='{"x":' + "[" * 63 + "]" * 63 + "}", too_deep="[" * 70, numbers='[0,-0,1.5,1e5,-1E-5,01]', escapes='["\\ud83d\\ude00\\n\\/","\\ud83d"]',
+    wrong_kinds='{"admin":[],"log":1,"limits":"x","receive_http":{"a":7},"receivers":[]}', later=config('"data_dir": "/x"'),
+)
+
+# Words that libFuzzer puts in, since bytes at random seldom make one.
+WORDS = {
+    "head": ["POST ", "GET ", "/ingest?name=", " HTTP/1.1\r\n", " HTTP/1.0\r\n", "\r\n", "\r\n\r\n", "Host: a\r\n", "Content-Length: ",
+             "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "keep-alive", "Expect: 100-continue\r\n", "http://", "PRI * HTTP/2.0"],
+    "body": ["\r\n", "0\r\n\r\n", ";a=b", "5\r\nhello\r\n", "fffffffffffffff", "A: b\r\n"],
+    "labels": ["{", "}", "=", ",", "__name__=", "service_name=", "app_name=", "\u2003"],
+    "query": ["&", "=", "%41", "%", "+", "name=", "now-", "1h", "min", "mon", "20260921", "1790000000000"],
+    "content-type": ["pprof", "jfr", "trie", "tree", "lines", "speedscope", "folded", "binary/octet-stream+trie", "multipart/form-data", "\n"],
+    "json": ["{", "}", "[", "]", ":", ",", '"series"', '"labels"', '"samples"', '"name"', '"value"', '"rawProfile"', '"ID"', "null", "true", "\\u0061",
+             "\\ud83d\\ude00", "YQ=="],
+    "gzip": ["\x1f\x8b\x08"],
+    "config": ["{", "}", "[", "]", ":", ",", "//", "/*", "*/", "null", "true", "\\u0061", '"30s"', '"64MiB"', '"admin"', '"log"', '"level"', '"limits"',
+               '"receive_http"', '"receivers"', '"http"', '"listen_port"', '"forward_to"', '"plugin"', '"queue"', '"retry"', '"max_bytes"', '"ack"'],
+}
+WORDS["request"] = WORDS["head"] + ["/push.v1.PusherService/Push", "Content-Type: application/proto\r\n", "Content-Type: application/json\r\n",
+                                    "Content-Encoding: gzip\r\n", "X-Scope-OrgID: ", "Connect-Timeout-Ms: ", "format=", "from="]
+for target, words in WORDS.items():
+    escaped = ("".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in word.encode("latin-1" if
+               target == "gzip" else "utf-8")) for word in words)
+    (HERE / f"{target}.dict").write_text("".join(f'"{word}"\n' for word in escaped))

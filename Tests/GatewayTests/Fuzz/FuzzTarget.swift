@@ -1,0 +1,57 @@
+/// What is fuzzed: each case has its seeds and past findings in `Tests/Corpora/<raw value>`.
+///
+/// This folder compiles in two places: here, where `make test` replays those files, and with `Tests/Fuzz/Entry.swift` in the
+/// program that `make fuzz` runs.
+enum FuzzTarget: String, CaseIterable, Sendable {
+    case head, body, request, labels, query
+    case contentType = "content-type"
+    case protobuf, json, gzip, config
+
+    /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
+    func run(_ bytes: [UInt8]) {
+        switch self {
+        case .head: fuzzHead(bytes)
+        case .body: fuzzBody(bytes)
+        case .request: fuzzRequest(bytes)
+        case .labels: fuzzLabels(bytes)
+        case .query: fuzzQuery(bytes)
+        case .contentType: fuzzContentType(bytes)
+        case .protobuf: fuzzProtobuf(bytes)
+        case .json: fuzzJSON(bytes)
+        case .gzip: fuzzGzip(bytes)
+        case .config: fuzzConfig(bytes)
+        }
+    }
+}
+
+/// `precondition`, but one that says what broke in an optimised build too.
+func promise(_ isKept: Bool, _ what: @autoclosure () -> String) {
+    if !isKept { fatalError("broken promise: \(what())") }
+}
+
+/// Choices that depend on the input alone, so that a finding repeats; the input stays what a person would write.
+struct InputChoices: RandomNumberGenerator {
+    private var state: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    /// FNV-1a.
+    init(_ bytes: [UInt8]) {
+        for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    }
+
+    /// The multiplier is Knuth's; its high bits are the random ones.
+    mutating func next() -> UInt64 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return state ^ (state >> 32)
+    }
+
+    /// `bytes` in one to eight pieces, some of which are empty or a byte long.
+    mutating func pieces(_ bytes: [UInt8]) -> [ArraySlice<UInt8>] {
+        var cuts = [0, bytes.count]
+        for _ in 0..<Int.random(in: 0...7, using: &self) {
+            cuts.append(Int.random(in: 0...bytes.count, using: &self))
+            if Bool.random(using: &self) { cuts.append(min(bytes.count, (cuts.last ?? 0) + 1)) }
+        }
+        cuts.sort()
+        return zip(cuts, cuts.dropFirst()).map { bytes[$0..<$1] }
+    }
+}

@@ -1,0 +1,88 @@
+import ConfigJSON
+
+@testable import Gateway
+
+// MARK: Labels
+
+/// A label set is in order, and is the same set when it is written and read again.
+func fuzzLabels(_ bytes: [UInt8]) {
+    guard let text = String(validating: bytes, as: UTF8.self) else { return }
+    guard var labels = try? LabelSet(parsing: text) else { return }
+    checkOrder(labels)
+    let pairs = labels.labels.map { "\($0.name)=\($0.value)" }.joined(separator: ",")
+    promise((try? LabelSet(parsing: "app{\(pairs)}")) == labels, "another set when read again")
+    labels.addServiceName()
+    checkOrder(labels)
+    promise(labels["service_name"] != nil, "no service_name")
+}
+
+/// By bytes, each name once, each found by its name.
+func checkOrder(_ set: LabelSet) {
+    let names = set.labels.map(\.name)
+    promise(zip(names, names.dropFirst()).allSatisfy { $0.utf8.lexicographicallyPrecedes($1.utf8) }, "labels out of order: \(names)")
+    promise(set.labels.allSatisfy { set[$0.name] == $0.value }, "a label that is not found by its name")
+}
+
+// MARK: Queries
+
+/// The first parameter of a name is the one found, its encoding is undone once, and any time is some time.
+func fuzzQuery(_ bytes: [UInt8]) {
+    let query = QueryString(bytes[...])
+    for pair in bytes.split(separator: UInt8(ascii: "&")) {
+        guard let name = String(validating: pair.prefix { $0 != UInt8(ascii: "=") }, as: UTF8.self) else { continue }
+        guard let raw = query.raw(name) else { fatalError("broken promise: a parameter is not found") }
+        promise(raw.isEmpty || raw.startIndex >= bytes.startIndex && raw.endIndex <= bytes.endIndex, "a value outside of the query")
+        guard let value = try? query.value(name) else { continue }
+        promise(value.count <= raw.count, "a value longer than its encoding")
+        let encoded = value.flatMap { [UInt8(ascii: "%")] + hexadecimal($0) }
+        promise((try? QueryString((Array("x=".utf8) + encoded)[...]).value("x")) == value, "another value when encoded again")
+    }
+    let text = String(decoding: bytes, as: UTF8.self)
+    let now: Int64 = 1_790_000_000_000_000_000
+    promise(SenderTime.parse(" _,\(text)_ ", now: now) == SenderTime.parse(text, now: now), "blanks tell another time")
+    _ = SenderTime.parse(text, now: .max)
+    _ = SenderTime.parse(text, now: .min)
+}
+
+private func hexadecimal(_ byte: UInt8) -> [UInt8] {
+    let digits = Array("0123456789abcdef".utf8)
+    return [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+}
+
+/// A `format` and, after a line feed, a content type: multipart bodies are told by it and never looked into.
+func fuzzContentType(_ bytes: [UInt8]) {
+    let lines = bytes.split(separator: 10, maxSplits: 1, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    let type = lines.count > 1 ? lines[1] : ""
+    let format = ProfileFormat(format: lines[0], contentType: type)
+    promise(format == .folded || lines[0] == format.rawValue || !type.isEmpty, "a format that nobody named")
+    promise(!type.contains("multipart/form-data") || format != .folded, "multipart taken for text")
+}
+
+// MARK: Configs
+
+/// A config is read or its problems have a place in it; its JSON is the same when it is written and read again.
+func fuzzConfig(_ bytes: [UInt8]) {
+    let file = ConfigFile(path: "gateway.json", text: bytes)
+    let lines = bytes.count { $0 == 10 } + 1
+    for problem in file.problems + file.warnings {
+        guard let position = problem.position else { continue }
+        promise(1...lines ~= position.line && 1...(bytes.count + 1) ~= position.column, "a problem outside of the text")
+    }
+    promise(file.lines.count == file.problems.count + file.warnings.count, "a line too many or too few")
+    if file.problems.isEmpty {
+        let names = file.config.receivers.map(\.name)
+        promise(!names.isEmpty && !file.config.listeners.isEmpty, "nothing to do, and no problem")
+        promise(file.config.listeners.allSatisfy { $0.forwardTo.allSatisfy(names.contains) }, "an unknown receiver, and no problem")
+    }
+    guard let value = JSONParser.parse(bytes, dialect: .relaxed, problems: Problems()) else { return }
+    let again = JSONParser.parse(Array(value.text.utf8), dialect: .strict, problems: Problems())
+    promise(again?.text == value.text, "other JSON when read again")
+}
+
+/// An answer that says it is JSON is.
+func checkJSON(_ response: Response) {
+    guard !response.body.isEmpty, !response.headers.contains(where: { $0.name == "Content-Encoding" }) else { return }
+    guard response.headers.contains(where: { $0.name == "Content-Type" && $0.value == "application/json" }) else { return }
+    let problems = Problems()
+    promise(JSONParser.parse(response.body, dialect: .strict, problems: problems) != nil, "no JSON: \(problems.list)")
+}
