@@ -237,3 +237,25 @@ for target, words in WORDS.items():
     escaped = ("".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in word.encode("latin-1" if
                target == "gzip" else "utf-8")) for word in words)
     (HERE / f"{target}.dict").write_text("".join(f'"{word}"\n' for word in escaped))
+
+
+# gRPC-Web, Authorization headers, and files of users
+
+
+def frame(content, flags=0):
+    content = content if isinstance(content, bytes) else content.encode()
+    return bytes([flags]) + len(content).to_bytes(4, "big") + content
+
+
+seeds(
+    "grpc-web", empty=b"", message=frame(PYTHON), no_message=frame(b"x: y\r\n", 0x80), compressed=frame(compressed(PYTHON), 1),
+    with_trailers=frame(PYTHON) + frame(b"grpc-status: 0\r\n", 0x80), two=frame(b"a") + frame(b"b"), cut=frame(PYTHON)[:-1],
+    prefix=b"\0\0\0", huge=b"\0\xff\xff\xff\xff", flags=frame(b"a", 0x42), text=base64.b64encode(frame(PYTHON)),
+    text_in_pieces=b"".join(base64.b64encode(frame(PYTHON)[start:start + 10]) for start in range(0, 60, 10)))
+seeds(
+    "authorization", basic="Basic YWxpY2U6c2VjcmV0", colons="Basic YTpiOmM=", no_colon="Basic YWxpY2U=", blank="Basic ", spaces="basic   YTo=",
+    bearer="Bearer t-1._~+/==", no_scheme="YTpi", digest="Digest username=a", not_utf8=b"Basic /zpi", control=b"Bearer \x01", empty=b"")
+seeds(
+    "users", one="alice:$6$saltsalt$" + "x" * 86, windows="# users\r\nbob:$2b$10$" + "y" * 53 + "\r\n", plain="alice:secret\n",
+    twice=("a:$y$j9T$salt$" + "z" * 43 + "\n") * 2, no_user=":x\n", tokens="one\ntwo==\n# three\n", not_token="a b\n", not_utf8=b"a:\xff\n",
+    md5="a:$1$salt$0123456789012345678901\n", empty=b"")

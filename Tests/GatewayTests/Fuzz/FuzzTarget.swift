@@ -6,6 +6,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case head, body, request, labels, query
     case contentType = "content-type"
     case protobuf, json, gzip, config
+    case grpcWeb = "grpc-web"
+    case authorization, users
 
     /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
     func run(_ bytes: [UInt8]) {
@@ -20,6 +22,9 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .json: fuzzJSON(bytes)
         case .gzip: fuzzGzip(bytes)
         case .config: fuzzConfig(bytes)
+        case .grpcWeb: fuzzGRPCWeb(bytes)
+        case .authorization: fuzzAuthorization(bytes)
+        case .users: fuzzUsers(bytes)
         }
     }
 }

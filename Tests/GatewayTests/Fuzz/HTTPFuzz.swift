@@ -130,8 +130,11 @@ private func decodeChunks(_ input: [UInt8]) -> (content: [UInt8], end: Int)? {
 private let routes: IngestRoutes = {
     let limits = Limits(maxBodySize: 1 << 20, maxDecompressedSize: 1 << 20)
     let intake = ProfileIntake(
-        ack: .queued, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders, fanOut: FanOut(receivers: []), counters: ListenerCounters())
-    return IngestRoutes(ingest: IngestEndpoint(limits: limits, intake: intake), push: PushEndpoint(limits: limits, intake: intake))
+        ack: .queued, tenant: .pass, rates: nil, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders, writeTimeout: .seconds(30),
+        fanOut: FanOut(receivers: []), counters: ListenerCounters())
+    return IngestRoutes(
+        ingest: IngestEndpoint(limits: limits, intake: intake),
+        push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))
 }()
 
 private let loop: EventLoop = {
