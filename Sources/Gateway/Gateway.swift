@@ -42,7 +42,7 @@ final class Gateway: Sendable {
                 let counters = ListenerCounters()
                 let intake = ProfileIntake(
                     ack: entry.ack, tenant: entry.tenant, rates: entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
-                    writeTimeout: entry.http.writeTimeout, fanOut: fanOut, counters: counters)
+                    fanOut: fanOut, counters: counters)
                 let routes = IngestRoutes(
                     ingest: IngestEndpoint(limits: config.limits, intake: intake),
                     push: PushEndpoint(limits: config.limits, intake: intake, largePushes: largePushes))

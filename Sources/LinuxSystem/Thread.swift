@@ -1,14 +1,6 @@
 import CLinux
 import Glibc
 
-/// Lets the calling thread rest for a while; for threads that nobody waits for.
-public func pauseThread(_ span: Duration) {
-    var time = timespec(tv_sec: 0, tv_nsec: 0)
-    time.tv_sec = Int(span.inNanoseconds / 1_000_000_000)
-    time.tv_nsec = Int(span.inNanoseconds % 1_000_000_000)
-    unsafe nanosleep(&time, nil)
-}
-
 /// A thread of the process, for work that may block; joined exactly once.
 public struct Thread: ~Copyable, Sendable {
     private let handle: pthread_t

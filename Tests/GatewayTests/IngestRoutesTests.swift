@@ -7,7 +7,7 @@ struct IngestRoutesTests {
     private static let routes: IngestRoutes = {
         let limits = Limits(maxBodySize: 77)
         let intake = ProfileIntake(
-            ack: .queued, tenant: .pass, rates: nil, keepHeaders: ["user-agent"], writeTimeout: .seconds(30), fanOut: FanOut(receivers: []),
+            ack: .queued, tenant: .pass, rates: nil, keepHeaders: ["user-agent"], fanOut: FanOut(receivers: []),
             counters: ListenerCounters())
         return IngestRoutes(
             ingest: IngestEndpoint(limits: limits, intake: intake),

@@ -15,10 +15,8 @@ enum Gzip {
 
     /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
     ///
-    /// - Parameter mayGrow: asked before each piece of the output; a no is `noRoom`.
-    static func inflate(
-        _ input: borrowing ByteBuffer, limit: Int, mayGrow: (Int) -> Bool = { _ in true }
-    ) throws(Failure) -> ByteBuffer {
+    /// - Parameter grow: told of each piece of the output before it is made.
+    static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
         guard unsafe czlib_inflate_gzip_init(&stream) == Z_OK else { throw .noRoom }
@@ -28,7 +26,7 @@ enum Gzip {
         while true {
             // One byte beyond the limit is room enough to see that there is one.
             let room = max(1, min(step, limit - output.count + 1))
-            guard mayGrow(room) else { throw .noRoom }
+            grow(room)
             let result: Int32
             do throws(SystemError) {
                 result = try unsafe output.append(room: room) { unsafe inflate(&stream, into: $0) }

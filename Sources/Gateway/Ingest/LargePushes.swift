@@ -4,7 +4,8 @@ import Synchronization
 /// Decodes Pushes that take long, one after the other, on a thread that stands back: a bomb costs its sender's time, and
 /// nobody else's.
 ///
-/// What it makes of a message counts against `max_in_flight_bytes` while it works.
+/// What it makes of a message counts against `max_in_flight_bytes` while it works, so that bodies wait for it; it waits for
+/// none of them, for what it does makes room.
 final class LargePushes: Sendable {
     /// Messages up to this size are decoded where they arrive, which takes about a millisecond.
     static let smallSize = 1 << 20
@@ -28,44 +29,34 @@ final class LargePushes: Sendable {
         func cancel() -> Bool { state.compareExchange(expected: 0, desired: 2, ordering: .relaxed).exchanged }
     }
 
-    /// Answers like ``Reception/answer``; asks before each piece of memory that it takes.
-    typealias Decode =
-        @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) throws(PushFailure) -> Void) -> Response?
+    /// Answers like ``Reception/answer``, and tells of each piece of memory that it takes.
+    typealias Decode = @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) -> Void) -> Response?
 
     private final class Job: Sendable {
         let body: Mutex<ByteBuffer?>
         let size: Int
         let turn: Turn
         let reply: Reply
-        let deadline: MonotonicTime
         let decode: Decode
 
-        init(
-            _ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, _ deadline: MonotonicTime,
-            _ decode: @escaping Decode
-        ) {
+        init(_ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, _ decode: @escaping Decode) {
             size = body.count
             self.body = Mutex(consume body)
-            (self.turn, self.reply, self.deadline, self.decode) = (turn, reply, deadline, decode)
+            (self.turn, self.reply, self.decode) = (turn, reply, decode)
         }
     }
 
     /// Takes a body; its answer goes through `reply`.
     ///
-    /// - Parameters:
-    ///   - deadline: when to give up waiting for room.
-    ///   - decode: runs on the thread.
+    /// - Parameter decode: runs on the thread.
     /// - Throws: when the thread cannot be had.
-    func submit(
-        _ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, deadline: MonotonicTime,
-        _ decode: @escaping Decode
-    ) throws(SystemError) {
-        let job = Job(body, turn, reply, deadline, decode)
+    func submit(_ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, _ decode: @escaping Decode) throws(SystemError) {
+        let job = Job(body, turn, reply, decode)
         bodies.add(job.size)
         do throws(SystemError) {
             try worker.submit(job) { [self] jobs in jobs.forEach(run) }
         } catch {
-            bodies.release(job.size, reply.connection)
+            bodies.release(job.size)
             throw error
         }
     }
@@ -73,23 +64,12 @@ final class LargePushes: Sendable {
     private func run(_ job: Job) {
         var held = job.size
         if job.turn.begin(), let body = job.body.withLock({ $0.take() }) {
-            let response = job.decode(body) { [self] (size) throws(PushFailure) in
-                try waitForRoom(job)
+            let response = job.decode(body) { [bodies] size in
                 bodies.add(size)
                 held += size
             }
             if let response { job.reply.send(response) }
         }
-        bodies.release(held, job.reply.connection)
-    }
-
-    /// Other bodies make room by arriving, or by being given up at the end of their time.
-    private func waitForRoom(_ job: Job) throws(PushFailure) {
-        while !bodies.allows(job.reply.connection) {
-            guard MonotonicTime.now < job.deadline else {
-                throw PushFailure(.unavailable, "no room for the message: max_in_flight_bytes is in use")
-            }
-            pauseThread(.milliseconds(5))
-        }
+        bodies.release(held)
     }
 }

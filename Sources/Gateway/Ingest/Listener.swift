@@ -114,9 +114,11 @@ final class BodyBudget: Sendable {
 
     func add(_ bytes: Int) { used.wrappingAdd(bytes, ordering: .relaxed) }
 
+    func release(_ bytes: Int) { used.wrappingSubtract(bytes, ordering: .relaxed) }
+
     /// Gives back what a body held, and its turn when it had it.
     func release(_ bytes: Int, _ connection: ConnectionKey) {
-        used.wrappingSubtract(bytes, ordering: .relaxed)
+        release(bytes)
         guard privileged.load(ordering: .relaxed) == connection.rawValue else { return }
         _ = privileged.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
     }

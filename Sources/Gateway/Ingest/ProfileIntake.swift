@@ -7,8 +7,6 @@ struct ProfileIntake: Sendable {
     let tenant: TenantPolicy
     let rates: RateLimiter?
     let keepHeaders: [String]
-    /// How long an answer may take.
-    let writeTimeout: Duration
     let fanOut: FanOut
     let counters: ListenerCounters
 

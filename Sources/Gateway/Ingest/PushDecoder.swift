@@ -6,8 +6,8 @@ struct PushDecoder {
     let call: PushCall
     /// The most bytes of the inflated message.
     let limit: Int
-    /// Asked before each piece of memory that is not the body's own.
-    var grow: (Int) throws(PushFailure) -> Void = { _ in }
+    /// Told of each piece of memory that is not the body's own.
+    var grow: (Int) -> Void = { _ in }
 
     /// The message of a body that is more than the message alone; nil when it is the message.
     func unwrap(_ body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer? {
@@ -17,7 +17,7 @@ struct PushDecoder {
         }
         guard call.form.isText else { return try unframe(body) }
         var decoded = ByteBuffer()
-        try grow(body.count)
+        grow(body.count)
         try body.withBytes { (text) throws(PushFailure) in try GRPCWeb.decode(text, into: &decoded) }
         return try unframe(decoded)
     }
@@ -27,7 +27,7 @@ struct PushDecoder {
         guard !frame.isCompressed || call.isCompressed else {
             throw PushFailure(.invalidArgument, "a compressed message without Grpc-Encoding")
         }
-        try grow(frame.range.count)
+        grow(frame.range.count)
         let message = try Self.copy(frame.range, of: body)
         return frame.isCompressed ? try inflate(message) : message
     }
@@ -43,17 +43,13 @@ struct PushDecoder {
     }
 
     private func inflate(_ input: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
-        var refused: PushFailure?
         do throws(Gzip.Failure) {
-            return try Gzip.inflate(input, limit: limit) { size in
-                do throws(PushFailure) { try grow(size) } catch { refused = error }
-                return refused == nil
-            }
+            return try Gzip.inflate(input, limit: limit, grow: grow)
         } catch {
             switch error {
             case .tooLarge: throw .tooLarge(nil, limit: limit)
             case .malformed: throw PushFailure(.invalidArgument, "the message is no gzip")
-            case .noRoom: throw refused ?? PushFailure(.unavailable, "no memory for the message")
+            case .noRoom: throw PushFailure(.unavailable, "no memory for the message")
             }
         }
     }

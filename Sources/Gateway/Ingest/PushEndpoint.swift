@@ -56,9 +56,8 @@ struct PushEndpoint: Sendable {
     /// What would hold up this loop's other senders goes to a thread of its own.
     private func decodeLater(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
         let size = body.count
-        let deadline = MonotonicTime.now + intake.writeTimeout
         do throws(SystemError) {
-            try largePushes.submit(body, turn, reply, deadline: deadline) { body, grow in
+            try largePushes.submit(body, turn, reply) { body, grow in
                 let decoder = PushDecoder(call: call, limit: limits.maxDecompressedSize, grow: grow)
                 do throws(PushFailure) {
                     return submit(call, try decoder.decode(body), size, turn, reply)

@@ -130,7 +130,7 @@ private func decodeChunks(_ input: [UInt8]) -> (content: [UInt8], end: Int)? {
 private let routes: IngestRoutes = {
     let limits = Limits(maxBodySize: 1 << 20, maxDecompressedSize: 1 << 20)
     let intake = ProfileIntake(
-        ack: .queued, tenant: .pass, rates: nil, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders, writeTimeout: .seconds(30),
+        ack: .queued, tenant: .pass, rates: nil, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders,
         fanOut: FanOut(receivers: []), counters: ListenerCounters())
     return IngestRoutes(
         ingest: IngestEndpoint(limits: limits, intake: intake),

@@ -1,0 +1,150 @@
+import Foundation
+import Testing
+
+@Suite("Pushes that take long to decode", .serialized)
+struct LargePushTests {
+    private static let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
+
+    private func run(
+        limits: String = limits, http: String = "",
+        receiver: String = ReceiverEntry.console("json", more: "\"queue\": { \"max_bytes\": \"2GiB\" },"),
+        _ body: (Scenario, GatewayProcess) throws -> Void
+    ) throws {
+        try Scenario.run { scenario in
+            try body(scenario, try GatewayProcess(scenario, receivers: ["console": receiver], http: http, more: limits))
+        }
+    }
+
+    /// Writes a gzip'd PushRequest of one series whose one sample holds `size` times the same byte, by Python's own zlib.
+    private static func bomb(_ scenario: Scenario, _ size: Int) throws -> [UInt8] {
+        let script = """
+            import gzip, sys
+            def varint(n): return bytes([n & 127 | (128 if n > 127 else 0)]) + (varint(n >> 7) if n > 127 else b"")
+            def field(number, content): return varint(number << 3 | 2) + varint(len(content)) + content
+            sample = field(2, field(1, bytes(\(size))))
+            open("bomb", "wb").write(gzip.compress(field(1, field(1, field(1, b"service_name") + field(2, b"app")) + sample), 1))
+            """
+        let process = try scenario.start(["python3", "-c", script])
+        #expect(try process.waitForExit() == 0)
+        return [UInt8](try scenario.bytes(of: "bomb"))
+    }
+
+    private static let headers = "Content-Type: application/proto\r\nContent-Encoding: gzip\r\n"
+
+    private static func begin(_ connection: RawConnection, _ bytes: [UInt8]) {
+        connection.send("POST \(GatewayProcess.pushPath) HTTP/1.1\r\nHost: a\r\n\(headers)Content-Length: \(bytes.count)\r\n\r\n")
+        connection.send(bytes)
+    }
+
+    private static func waitForBytes(_ count: Int, _ gateway: GatewayProcess) throws {
+        try gateway.waitForMetrics("\(count) bytes") { $0["gateway_received_bytes_total{listener=\"default\"}"] == count }
+    }
+
+    @Test("While one is inflated, others are served; then it is delivered whole")
+    func others() throws {
+        try run { scenario, gateway in
+            let size = 600_000_000
+            let bytes = try Self.bomb(scenario, size)
+            let large = try RawConnection(gateway.port)
+            Self.begin(large, bytes)
+            let other = try RawConnection(gateway.port)
+            for _ in 0..<50 { #expect(try other.post("/ingest?name=small", "a 1").status == 200) }
+            #expect(try gateway.push(.numbered(1)).status == 200)
+            #expect(!large.hasInput, "it was not in the way of those")
+            #expect(try large.readResponse().status == 200)
+            try gateway.waitForMetrics("all of it") { $0.delivered("console") == 52 }
+            try gateway.process.output.wait(for: "\"bytes\":\(size)")
+        }
+    }
+
+    @Test("One is the same as a small one to its sender: uncompressed, in JSON, with errors", arguments: [900_000, 1_100_000])
+    func sizes(size: Int) throws {
+        try run { scenario, gateway in
+            let connection = try RawConnection(gateway.port)
+            var series = PushSeries(samples: ["id": ""])
+            series.samples[0].rawProfile = Data(repeating: 7, count: size)
+            #expect(try connection.push([series, .numbered(2)]).status == 200)
+            let invalid = try connection.push([series, PushSeries(["a": "1", "a": "2"], samples: ["": "x"])])
+            #expect((invalid.status, invalid.message) == (400, "unmarshal message: duplicate label \"a\""))
+            #expect(
+                try connection.post(
+                    GatewayProcess.pushPath, bytes: [UInt8](repeating: 0xFF, count: size), headers: "Content-Type: application/proto\r\n"
+                ).status == 400)
+            #expect(
+                try connection.post(GatewayProcess.pushPath, bytes: [UInt8](repeating: 0xFF, count: size), headers: Self.headers).status
+                    == 400)
+            #expect(try connection.post(GatewayProcess.pushPath, bytes: try Self.bomb(scenario, size), headers: Self.headers).status == 200)
+            try gateway.waitForMetrics("3 profiles") { $0.delivered("console") == 3 }
+        }
+    }
+
+    @Test("It may inflate to exactly max_decompressed_size, and not to a byte more", arguments: [-1, 0, 1])
+    func limit(excess: Int) throws {
+        try Scenario.run { scenario in
+            let bytes = try Self.bomb(scenario, 5_000_000)
+            let size = try Self.inflatedSize(scenario)
+            try run(limits: "\"limits\": { \"max_decompressed_size\": \(size - excess) },") { _, gateway in
+                let answer = try RawConnection(gateway.port).post(GatewayProcess.pushPath, bytes: bytes, headers: Self.headers)
+                #expect(answer.status == (excess > 0 ? 429 : 200))
+                if excess > 0 { #expect(answer.message == "message is larger than configured max \(size - excess)") }
+            }
+        }
+    }
+
+    private static func inflatedSize(_ scenario: Scenario) throws -> Int {
+        let process = try scenario.start(["sh", "-c", "gzip -dc bomb | wc -c"])
+        try process.waitForExit()
+        return Int(process.output.lines.joined().trimmingCharacters(in: .whitespaces)) ?? 0
+    }
+
+    @Test("What it inflates to counts against max_in_flight_bytes: others wait for room, and all are answered")
+    func budget() throws {
+        let limits = "\"limits\": { \"max_in_flight_bytes\": \"16MiB\", \"max_decompressed_size\": \"64MiB\" },"
+        try run(limits: limits) { scenario, gateway in
+            let before = try gateway.peakMemory()
+            let bytes = try Self.bomb(scenario, 100 << 20)
+            let senders = try (0..<8).map { _ in try RawConnection(gateway.port) }
+            for sender in senders { Self.begin(sender, bytes) }
+            let other = try RawConnection(gateway.port)
+            #expect(try other.post("/ingest?name=app", String(repeating: "main;work 1\n", count: 10_000)).status == 200)
+            for sender in senders { #expect(try sender.readResponse().status == 429) }
+            #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time")
+        }
+    }
+
+    @Test("One whose turn does not come in time was not queued, and its sender is told to try again")
+    func turn() throws {
+        try run(http: "\"server_write_timeout\": \"20ms\",") { scenario, gateway in
+            let (large, small) = (try Self.bomb(scenario, 800_000_000), try Self.bomb(scenario, 2_000_000))
+            let first = try RawConnection(gateway.port)
+            Self.begin(first, large)
+            try Self.waitForBytes(large.count, gateway)
+            let second = try RawConnection(gateway.port)
+            Self.begin(second, small)
+            let late = try second.readResponse()
+            #expect((late.status, late.code, late.header("Retry-After")) == (503, "unavailable", "1"))
+            let gone = try first.readResponse()
+            #expect((gone.status, gone.code) == (504, "deadline_exceeded"))
+            try gateway.waitForMetrics("the first one alone") { $0.delivered("console") == 1 }
+        }
+    }
+
+    @Test("One whose sender has gone before its turn is not decoded")
+    func abandoned() throws {
+        try run { scenario, gateway in
+            let (large, small) = (try Self.bomb(scenario, 800_000_000), try Self.bomb(scenario, 2_000_000))
+            let first = try RawConnection(gateway.port)
+            Self.begin(first, large)
+            try Self.waitForBytes(large.count, gateway)
+            let leaving = try RawConnection(gateway.port)
+            Self.begin(leaving, small)
+            try Self.waitForBytes(large.count + small.count, gateway)
+            leaving.reset()
+            let last = try RawConnection(gateway.port)
+            Self.begin(last, small)
+            #expect(try first.readResponse().status == 200)
+            #expect(try last.readResponse().status == 200)
+            #expect(try gateway.metrics().received == 2)
+        }
+    }
+}
