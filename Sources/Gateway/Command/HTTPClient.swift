@@ -19,6 +19,7 @@ import LinuxSystem
     private typealias Explain = @convention(c) (CURLcode) -> UnsafePointer<CChar>?
     private typealias Append = @convention(c) (UnsafeMutablePointer<curl_slist>?, UnsafePointer<CChar>) -> UnsafeMutablePointer<curl_slist>?
     private typealias FreeList = @convention(c) (UnsafeMutablePointer<curl_slist>?) -> Void
+    private typealias Cleanup = @convention(c) (UnsafeMutableRawPointer) -> Void
 
     private let setOption: UnsafeMutableRawPointer
     private let getInfo: UnsafeMutableRawPointer
@@ -26,6 +27,7 @@ import LinuxSystem
     private let explain: Explain
     private let append: Append
     private let freeList: FreeList
+    private let cleanup: Cleanup
     private let handle: UnsafeMutableRawPointer
     private var received: [UInt8] = []
 
@@ -37,6 +39,7 @@ import LinuxSystem
         unsafe explain = unsafe unsafeBitCast(try curl.function("curl_easy_strerror"), to: Explain.self)
         unsafe append = unsafe unsafeBitCast(try curl.function("curl_slist_append"), to: Append.self)
         unsafe freeList = unsafe unsafeBitCast(try curl.function("curl_slist_free_all"), to: FreeList.self)
+        unsafe cleanup = unsafe unsafeBitCast(try curl.function("curl_easy_cleanup"), to: Cleanup.self)
         let start = unsafe unsafeBitCast(try curl.function("curl_easy_init"), to: Init.self)
         guard let handle = unsafe start() else { throw DynamicLibrary.Missing(description: "libcurl has no memory") }
         unsafe self.handle = unsafe handle
@@ -52,6 +55,8 @@ import LinuxSystem
             return size * count
         }
     }
+
+    deinit { unsafe cleanup(handle) }
 
     /// Posts a body and waits for the answer.
     func post(_ url: String, headers: [(name: String, value: String)], body: [UInt8]) throws(Failure) -> Answer {
