@@ -1,6 +1,6 @@
 # make run    a running gateway with the example config
 # make test   everything that is checked, on a machine with only the Swift toolchain
-.PHONY: run build test fuzz fuzz-long lint format fixtures clean
+.PHONY: run build test sanitize fuzz fuzz-long lint format fixtures clean
 
 run: build
 	@echo
@@ -21,6 +21,13 @@ test:
 	$(MAKE) --no-print-directory lint
 	swift build -c release
 	swift test
+	$(MAKE) --no-print-directory sanitize
+
+# The tests again, with AddressSanitizer and then with ThreadSanitizer in the gateway and its plugins.
+sanitize:
+	@scripts/setup test
+	Tests/Sanitizers/run address
+	Tests/Sanitizers/run thread
 
 # Fuzzes whatever reads bytes from outside, for FUZZ_SECONDS a target (60 by default), TARGETS only where given.
 fuzz:

@@ -60,9 +60,12 @@ struct LeakTests {
             let warm = try round(64, 16)
             let sequential = try round(1, 10_000)
             let parallel = try round(64, 32)
-            // The memory of a backlog goes back a moment after the last delivery.
-            try gateway.waitForMetrics("the memory of the backlog to come back") {
-                $0["process_resident_memory_bytes"] < (warm.residentKilobytes + 8 * 1024) * 1024
+            // A sanitizer keeps what is freed, to see whether somebody still uses it.
+            if !Package.isSanitized {
+                // The memory of a backlog goes back a moment after the last delivery.
+                try gateway.waitForMetrics("the memory of the backlog to come back") {
+                    $0["process_resident_memory_bytes"] < (warm.residentKilobytes + 8 * 1024) * 1024
+                }
             }
             for later in [sequential, parallel] {
                 #expect(later.descriptors <= warm.descriptors)

@@ -21,7 +21,8 @@ struct PushMemoryTests {
                 scenario, gateway.port, GatewayProcess.pushPath + query, file: scenario.path(file),
                 ["-H", "Content-Type: application/\(type)"] + encoding)
             #expect(status == nil || answer.status == status, "\(answer.status) \(answer.body.prefix(200))")
-            #expect(try gateway.peakMemory() - before <= limit)
+            // What a sanitizer adds to each allocation, and keeps of it when it is freed, is not the gateway's.
+            if !Package.isSanitized { #expect(try gateway.peakMemory() - before <= limit) }
             #expect(try gateway.push(.numbered(2)).status == 200, "it goes on")
             try gateway.waitForMetrics("quiet") { $0.queued("console") == 0 }
         }

@@ -90,7 +90,7 @@ final class Child: Sendable {
 
     /// Waits for the end; one that does not end in time is killed.
     @discardableResult
-    func wait(timeout: TimeInterval = 60) throws -> (status: Int32, out: String, err: String) {
+    func wait(timeout: TimeInterval = 2 * Project.patience) throws -> (status: Int32, out: String, err: String) {
         do {
             return try output.wait(for: "the end of process \(pid)", timeout: timeout) { output in
                 guard let status = output.exitStatus, output.openPipes == 0 else { return nil }

@@ -26,7 +26,7 @@ final class Watched<Value>: @unchecked Sendable {
     ///
     /// - Parameter what: what is waited for, for the message when it does not come.
     @discardableResult
-    func wait<R>(for what: String, timeout: TimeInterval = 30, _ step: (inout Value) throws -> R?) throws -> R {
+    func wait<R>(for what: String, timeout: TimeInterval = Project.patience, _ step: (inout Value) throws -> R?) throws -> R {
         let deadline = Date(timeIntervalSinceNow: timeout)
         condition.lock()
         defer { condition.unlock() }

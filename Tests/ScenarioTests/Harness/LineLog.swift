@@ -11,7 +11,7 @@ struct NeverCame: Error, CustomStringConvertible {
 /// The lines of a stream as they come, kept from the first one on.
 final class LineLog: @unchecked Sendable {
     /// Bounds a wait that would never end; nothing is asserted about time.
-    static let patience: TimeInterval = 60
+    static let patience: TimeInterval = Package.isSanitized ? 180 : 60
 
     private let condition = NSCondition()
     private var kept: [String] = []

@@ -66,14 +66,19 @@ final class Scenario {
 enum Package {
     static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().path
-    static let gateway = "\(root)/.build/release/gateway"
+    private static let sanitized = ProcessInfo.processInfo.environment["GATEWAY_BUILD"]
+    /// True when a sanitizer is in what is tested: it is slower then, and its memory is the sanitizer's.
+    static let isSanitized = sanitized != nil
+    /// What is tested: what users run, or the same with a sanitizer in it.
+    static let build = sanitized ?? "\(root)/.build/release"
+    static let gateway = "\(build)/gateway"
     static let servers = "\(root)/Tests/ScenarioTests/Servers"
 
-    /// The built program; scenarios test what users run, so it is the release build.
+    /// The built program.
     static func builtGateway() throws -> String {
         let files = ["gateway", "libHTTPWriter.so", "libFileSink.so", "libStdoutSink.so"]
-        for file in files where access("\(root)/.build/release/\(file)", F_OK) != 0 {
-            throw NeverCame(what: ".build/release/\(file): run make test", seen: [])
+        for file in files where access("\(build)/\(file)", F_OK) != 0 {
+            throw NeverCame(what: "\(build)/\(file): run make test", seen: [])
         }
         return gateway
     }
