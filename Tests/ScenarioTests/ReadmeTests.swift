@@ -3,15 +3,21 @@ import Testing
 
 @Suite("What the README and the examples show works")
 struct ReadmeTests {
-    /// The first code block of a language in the README.
-    private func block(_ language: String) throws -> String {
+    /// The code blocks of a language in the README.
+    private func blocks(_ language: String) throws -> [String] {
         let text = try String(contentsOfFile: "\(Package.root)/README.md", encoding: .utf8)
-        let start = try #require(text.range(of: "```\(language)\n")).upperBound
-        let end = try #require(text.range(of: "```", range: start..<text.endIndex)).lowerBound
-        return String(text[start..<end])
+        return text.components(separatedBy: "```\(language)\n").dropFirst().compactMap { $0.components(separatedBy: "```").first }
     }
 
     private func check(_ scenario: Scenario, _ config: String) throws {
+        let certificates = try Certificates(scenario)
+        try FileManager.default.createDirectory(atPath: scenario.path("tls"), withIntermediateDirectories: true)
+        for name in ["server.pem", "server.key"] {
+            try FileManager.default.copyItem(atPath: certificates.path(name), toPath: scenario.path("tls/\(name)"))
+        }
+        try scenario.write("token\n", to: "tokens")
+        try scenario.write(try AccessTests.user(scenario, "alice", "secret"), to: "users")
+        try FileManager.default.copyItem(atPath: certificates.authority, toPath: scenario.path("clients.pem"))
         // Its folders are relative, and a test writes nowhere but into its own.
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
         let process = try scenario.start([try Package.builtGateway(), "check", "--config", file])
@@ -19,9 +25,13 @@ struct ReadmeTests {
         #expect(process.output.lines == ["\(file): ok"])
     }
 
-    @Test("The README's config is one that check finds nothing wrong with")
+    @Test("The README's config is one that check finds nothing wrong with, and so are the members it adds later")
     func readmeConfig() throws {
-        try Scenario.run { try check($0, try block("jsonc")) }
+        let blocks = try blocks("jsonc")
+        #expect(blocks.count == 2)
+        try Scenario.run { try check($0, blocks[0]) }
+        let receivers = "\"receivers\": { \"archive\": { \(ReceiverEntry.archive()) } }"
+        try Scenario.run { try check($0, "{ \(blocks[1]) \(receivers) }") }
     }
 
     @Test("So is every example")
