@@ -1,3 +1,4 @@
+import COpenSSL
 import ConfigJSON
 import Glibc
 import LinuxSystem
@@ -20,14 +21,8 @@ enum PluginsCommand {
             return 1
         }
         let entries = entries(file.config)
-        do throws(DynamicLibrary.Missing) {
-            let digest = try FileDigest()
-            let lines = entries.map { arguments.has("--json") ? json($0, digest) : text($0, digest) }
-            print(arguments.has("--json") ? "[\(lines.joined(separator: ",\n "))]" : lines.joined(separator: "\n"))
-        } catch {
-            printError("gateway: \(error)")
-            return 1
-        }
+        let lines = entries.map { arguments.has("--json") ? json($0) : text($0) }
+        print(arguments.has("--json") ? "[\(lines.joined(separator: ",\n "))]" : lines.joined(separator: "\n"))
         return entries.contains { if case .failure = $0.library { true } else { false } } ? 1 : 0
     }
 
@@ -43,52 +38,34 @@ enum PluginsCommand {
         }
     }
 
-    private static func text(_ entry: Entry, _ digest: FileDigest) -> String {
+    private static func text(_ entry: Entry) -> String {
         switch entry.library {
         case .success(let library):
-            "\(entry.plugin)  \(library.name) \(library.version)  \(library.path)  sha256:\(digest.sha256(library.path))  for \(entry.receivers.joined(separator: ", "))"
+            "\(entry.plugin)  \(library.name) \(library.version)  \(library.path)  sha256:\(sha256(library.path))  for \(entry.receivers.joined(separator: ", "))"
         case .failure(let error): "\(entry.plugin)  cannot be loaded: \(error)"
         }
     }
 
-    private static func json(_ entry: Entry, _ digest: FileDigest) -> String {
+    private static func json(_ entry: Entry) -> String {
         let receivers = entry.receivers.map(JSONValue.quoted).joined(separator: ",")
         let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin)),\"receivers\":[\(receivers)]"
         switch entry.library {
         case .success(let library):
             return """
                 \(head),"name":\(JSONValue.quoted(library.name)),"version":\(JSONValue.quoted(library.version)),\
-                "path":\(JSONValue.quoted(library.path)),"sha256":"\(digest.sha256(library.path))"}
+                "path":\(JSONValue.quoted(library.path)),"sha256":"\(sha256(library.path))"}
                 """
         case .failure(let error): return "\(head),\"error\":\(JSONValue.quoted("\(error)"))}"
         }
     }
 }
 
-/// SHA-256 of files, by OpenSSL, which is opened when it is needed.
-@safe private struct FileDigest {
-    private typealias Digest =
-        @convention(c) (
-            UnsafeRawPointer?, Int, UnsafeMutablePointer<UInt8>, UnsafeMutablePointer<UInt32>?, OpaquePointer?, OpaquePointer?
-        ) -> Int32
-    private typealias Algorithm = @convention(c) () -> OpaquePointer?
-
-    private let digest: Digest
-    private let algorithm: OpaquePointer?
-
-    init() throws(DynamicLibrary.Missing) {
-        let crypto = try DynamicLibrary("libcrypto.so.3")
-        unsafe digest = unsafe unsafeBitCast(try crypto.function("EVP_Digest"), to: Digest.self)
-        unsafe algorithm = unsafe unsafeBitCast(try crypto.function("EVP_sha256"), to: Algorithm.self)()
-    }
-
-    /// The digest in lower-case hexadecimal, or why there is none.
-    func sha256(_ path: String) -> String {
-        do throws(SystemError) {
-            let bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30)
-            var result = [UInt8](repeating: 0, count: 32)
-            _ = unsafe bytes.withUnsafeBytes { unsafe digest($0.baseAddress, $0.count, &result, nil, algorithm, nil) }
-            return result.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-        } catch { return "\(error)" }
-    }
+/// The SHA-256 of a file in lower-case hexadecimal, or why there is none.
+private func sha256(_ path: String) -> String {
+    do throws(SystemError) {
+        let bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30)
+        var digest = [UInt8](repeating: 0, count: 32)
+        _ = unsafe bytes.withUnsafeBytes { unsafe EVP_Digest($0.baseAddress, $0.count, &digest, nil, EVP_sha256(), nil) }
+        return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    } catch { return "\(error)" }
 }

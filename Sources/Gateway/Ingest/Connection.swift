@@ -90,24 +90,6 @@ final class Connection {
         if !isClosed, interest == .readable, transport.hasUnread { table.readAgain(self) }
     }
 
-    private func handshake() {
-        switch transport.handshake() {
-        case .done:
-            phase = .head
-            set(.readable)
-            if !isAdmitted { refuseForLimit() }
-        case .wantsReadable: set(.readable)
-        case .wantsWritable: set(.writable)
-        case .plainHTTP:
-            transport.fallBackToPlain()
-            refuse(.error(400, "this listener speaks HTTPS; the request came without TLS"))
-        case .failed(let reason):
-            listener.counters.failedHandshakes.add()
-            Log.debug("TLS handshake failed", ["listener": listener.name, "reason": reason])
-            close()
-        }
-    }
-
     private func readable(isHangup: Bool) {
         switch phase {
         case _ where isHangup && isPaused: close()
@@ -211,56 +193,6 @@ final class Connection {
         }
     }
 
-    private func begin(_ head: RequestHead, hasMore: Bool) {
-        self.head = head
-        requestNumber &+= 1
-        keepsAlive = head.keepsAlive && !table.isDraining
-        switch listener.guards.access?.judge(head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
-        case .allowed: admit(hasMore: hasMore)
-        case .refused(let response): refuseBody(response)
-        case .unsettled(let credentials): verify(credentials)
-        }
-    }
-
-    private func admit(hasMore: Bool) {
-        switch listener.routes.admit(head) {
-        case .refuse(let response): refuseBody(response)
-        case .receive(let reception):
-            self.reception = reception
-            beginBody(reception)
-            if case .body = phase, head.expectsContinue, !hasMore { sendContinue() }
-        }
-    }
-
-    /// RFC 9110 §10.1.1: the client holds its body back until it hears this.
-    private func sendContinue() {
-        let interim = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
-        // There is room for it unless the client has not read its earlier answers.
-        if transport.send(interim, from: 0) != .done(interim.count) { close() }
-    }
-
-    // MARK: Credentials
-
-    /// Lets another thread look at credentials that were not seen before; the body stays in the kernel meanwhile.
-    private func verify(_ credentials: Credentials) {
-        phase = .verifying
-        let (loop, key, request) = (table.loop, key, requestNumber)
-        listener.guards.access?.verify(credentials) { verdict in
-            loop.post { table in table.connection(key)?.verified(request: request, verdict) }
-        }
-    }
-
-    private func verified(request: UInt32, _ verdict: AccessControl.Verdict) {
-        guard case .verifying = phase, request == requestNumber else { return }
-        // For what is refused the body is read past in this phase.
-        phase = .head
-        switch verdict {
-        case .refused(let response): refuseBody(response)
-        case .allowed, .unsettled: admit(hasMore: !pending.isEmpty)
-        }
-        resumeReading()
-    }
-
     /// Goes on with what has come meanwhile.
     func resumeReading() {
         guard !isClosed, !phase.isWriting else { return }
@@ -269,24 +201,12 @@ final class Connection {
         readAgainIfUnread()
     }
 
-    private func beginBody(_ reception: Reception) {
+    func beginBody(_ reception: Reception) {
         do throws(RequestBody.Refusal) {
             body = try RequestBody(head.framing, limit: reception.limit)
             phase = .body
             if body?.isComplete == true { finishBody() }
         } catch { refuse(response(to: error)) }
-    }
-
-    /// Answers a request whose body nobody wants; a short body is read past first, so that the connection stays.
-    private func refuseBody(_ response: Response) {
-        guard case .length(let length) = head.framing, length <= Self.discardLimit, !head.expectsContinue else {
-            return refuse(response)
-        }
-        phase = .discarding(response)
-        if length == 0 { return finishDiscarding() }
-        do throws(RequestBody.Refusal) {
-            body = try RequestBody(head.framing, limit: length)
-        } catch { refuse(response) }
     }
 
     /// - Returns: what follows the body.
@@ -360,7 +280,7 @@ final class Connection {
         if let response = reception.answer(content, reply) { respond(response) }
     }
 
-    private func finishDiscarding() {
+    func finishDiscarding() {
         guard case .discarding(let response) = phase else { return }
         body = nil
         respond(response)
