@@ -29,7 +29,7 @@ final class Gateway: Sendable {
     init(_ config: Config, path: String) throws(StartError) {
         self.config = config
         configPath = path
-        let guards = try Self.readGuards(config)
+        let guards = try Self.readGuards(config, path)
         adminGuards = guards.admin
         receivers = try Self.createReceivers(config)
         let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
@@ -59,14 +59,16 @@ final class Gateway: Sendable {
     }
 
     /// Reads the files of TLS and authentication before anything is opened.
-    private static func readGuards(_ config: Config) throws(StartError) -> (listeners: [Listener.Guards], admin: Listener.Guards?) {
-        do throws(Problem) {
-            let listeners = try config.listeners.map { entry throws(Problem) in try Listener.Guards(entry.http) }
+    private static func readGuards(_ config: Config, _ path: String) throws(StartError) -> (
+        listeners: [Listener.Guards], admin: Listener.Guards?
+    ) {
+        do throws(FileProblems) {
+            let listeners = try config.listeners.map { entry throws(FileProblems) in try Listener.Guards(entry.http) }
             return (
                 listeners,
-                try config.admin.map { admin throws(Problem) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
+                try config.admin.map { admin throws(FileProblems) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
             )
-        } catch { throw StartError(messages: ["\(error)"]) }
+        } catch { throw StartError(messages: error.list.map { $0.line(in: path) }) }
     }
 
     /// Ends receivers that never started.

@@ -209,15 +209,20 @@ struct AccessTests {
             let config = "{ \(GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()])) }"
             let file = try scenario.write(config, to: "gateway.json")
             try scenario.write("alice:\(Self.password)\n", to: "users")
-            for message in [
+            let messages = [
                 "users_file: line 1: the hash of \"alice\" is none that is taken: yescrypt $y$, bcrypt $2b$, sha512crypt $6$",
                 "bearer_tokens_file: cannot be read: open tokens: No such file or directory",
-            ] {
-                let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
-                #expect(try check.waitForExit() == 1)
-                #expect(check.output.lines.count == 1)
-                #expect(check.output.lines.first?.hasSuffix(message) == true, "\(check.output.lines)")
-                try scenario.write(try Self.user(scenario, "alice", Self.password), to: "users")
+            ]
+            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            #expect(try check.waitForExit() == 1)
+            #expect(check.output.lines.count == messages.count)
+            for (line, message) in zip(check.output.lines, messages) {
+                #expect(line.hasPrefix("\(file):") && line.hasSuffix(message), "\(line)")
+            }
+            let run = try scenario.start([try Package.builtGateway(), "run", "--config", file])
+            #expect(try run.waitForExit() == 1)
+            for message in messages {
+                #expect(run.errors.lines.contains { $0.contains("cannot start") && $0.contains(message.prefix(30)) })
             }
         }
     }

@@ -40,17 +40,19 @@ final class AccessControl: Sendable {
     /// Reads the files of `config`.
     ///
     /// - Parameter openPath: a path that everybody may ask for.
-    init(_ config: AuthConfig, openPath: String? = nil) throws(Problem) {
+    init(_ config: AuthConfig, openPath: String? = nil) throws(FileProblems) {
         self.config = config
         self.openPath = openPath
         state = Mutex(try Self.read(config))
     }
 
-    private static func read(_ config: AuthConfig) throws(Problem) -> State {
+    private static func read(_ config: AuthConfig) throws(FileProblems) -> State {
         let stamps = stamps(config)
         var state = State(stamps: stamps)
-        if let users = config.users { state.users = try UserList(users) }
-        if let tokens = config.tokens { state.tokens = try TokenList(tokens) }
+        var problems = FileProblems()
+        state.users = problems.collect { () throws(Problem) in try config.users.map { source throws(Problem) in try UserList(source) } }
+        state.tokens = problems.collect { () throws(Problem) in try config.tokens.map { source throws(Problem) in try TokenList(source) } }
+        try problems.check()
         return state
     }
 
@@ -148,7 +150,7 @@ final class AccessControl: Sendable {
     func refresh(listener: String) {
         let stamps = Self.stamps(config)
         guard stamps != state.withLock({ $0.stamps }) else { return }
-        do throws(Problem) {
+        do throws(FileProblems) {
             let new = try Self.read(config)
             state.withLock { state in
                 (state.users, state.tokens, state.stamps) = (new.users, new.tokens, new.stamps)

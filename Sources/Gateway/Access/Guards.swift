@@ -9,17 +9,24 @@ extension Listener {
         private(set) var access: AccessControl?
 
         /// - Parameter openPath: a path that everybody may ask for.
-        init(_ http: HTTPConfig, openPath: String? = nil) throws(Problem) {
-            if let tls = http.tls { certificates = try ServerCertificates(tls) }
-            if let auth = http.auth { access = try AccessControl(auth, openPath: openPath) }
+        init(_ http: HTTPConfig, openPath: String? = nil) throws(FileProblems) {
+            var problems = FileProblems()
+            certificates = problems.collect(all: { () throws(FileProblems) in
+                try http.tls.map { tls throws(FileProblems) in try ServerCertificates(tls) }
+            })
+            access = problems.collect(all: { () throws(FileProblems) in
+                try http.auth.map { auth throws(FileProblems) in try AccessControl(auth, openPath: openPath) }
+            })
+            try problems.check()
         }
 
         /// What is wrong with the files that a config names.
         static func problems(_ config: Config) -> [Problem] {
-            (config.listeners.map(\.http) + [config.admin?.http].compactMap(\.self)).compactMap { http in
-                do throws(Problem) { _ = try Self(http) } catch { return error }
-                return nil
+            var problems = FileProblems()
+            for http in config.listeners.map(\.http) + [config.admin?.http].compactMap(\.self) {
+                _ = problems.collect(all: { () throws(FileProblems) in try Self(http) })
             }
+            return problems.list
         }
 
         /// Reads the files that were changed again; may block on the disk.

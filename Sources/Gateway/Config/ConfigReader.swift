@@ -27,11 +27,14 @@ struct ConfigFile {
 
     /// One line a problem: `gateway.json:14:9: receivers.staging.queue: unknown`.
     var lines: [String] {
-        problems.map { "\(place(of: $0)): \($0)" } + warnings.map { "\(place(of: $0)): warning: \($0)" }
+        problems.map { $0.line(in: path) } + warnings.map { $0.line(in: path, "warning: ") }
     }
+}
 
-    private func place(of problem: Problem) -> String {
-        problem.position.map { "\(path):\($0.line):\($0.column)" } ?? path
+extension Problem {
+    /// What a person reads of it: file, line, column, path and what is wrong.
+    func line(in file: String, _ kind: String = "") -> String {
+        "\(position.map { "\(file):\($0.line):\($0.column)" } ?? file): \(kind)\(self)"
     }
 }
 

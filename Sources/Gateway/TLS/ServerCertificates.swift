@@ -12,7 +12,7 @@ final class ServerCertificates: Sendable {
         var stamps: [FileStamp?]
     }
 
-    init(_ config: TLSConfig) throws(Problem) {
+    init(_ config: TLSConfig) throws(FileProblems) {
         self.config = config
         let stamps = Self.stamps(config)
         state = Mutex(State(context: try TLSContext(config), stamps: stamps))
@@ -30,7 +30,7 @@ final class ServerCertificates: Sendable {
     func refresh(listener: String) {
         let stamps = Self.stamps(config)
         guard stamps != state.withLock({ $0.stamps }) else { return }
-        do throws(Problem) {
+        do throws(FileProblems) {
             let context = try TLSContext(config)
             state.withLock { $0 = State(context: context, stamps: stamps) }
             Log.info("TLS certificates read again", ["listener": listener])

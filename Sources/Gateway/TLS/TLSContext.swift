@@ -8,17 +8,24 @@ import LinuxSystem
 
     /// Reads certificate, key and authorities.
     ///
-    /// - Throws: the first one that cannot be used, and why.
-    init(_ config: TLSConfig) throws(Problem) {
-        guard let context = unsafe SSL_CTX_new(TLS_server_method()) else {
-            throw config.certificate.problem("no memory for a TLS context")
+    /// - Throws: those that cannot be used, and why.
+    init(_ config: TLSConfig) throws(FileProblems) {
+        var problems = FileProblems()
+        let made: OpaquePointer? = unsafe problems.collect { () throws(Problem) in
+            guard let context = unsafe SSL_CTX_new(TLS_server_method()) else {
+                throw config.certificate.problem("no memory for a TLS context")
+            }
+            return unsafe context
         }
+        guard let context = unsafe made else { throw problems }
         unsafe self.context = unsafe context
         unsafe copenssl_set_defaults(context)
         _ = unsafe copenssl_set_minimum(context, config.minimumVersion == .tls13 ? TLS1_3_VERSION : TLS1_2_VERSION)
         unsafe SSL_CTX_set_alpn_select_cb(context, Self.chooseProtocol, nil)
-        try useCertificate(config)
-        try askClients(config)
+        let hasCertificate: Void? = problems.collect { () throws(Problem) in try useCertificate(config.certificate) }
+        _ = problems.collect { () throws(Problem) in try useKey(config.key, ofCertificate: hasCertificate != nil) }
+        _ = problems.collect { () throws(Problem) in try askClients(config) }
+        try problems.check()
     }
 
     deinit { unsafe SSL_CTX_free(context) }
@@ -34,20 +41,24 @@ import LinuxSystem
         return unsafe TLSSession(owning: session)
     }
 
-    private func useCertificate(_ config: TLSConfig) throws(Problem) {
+    private func useCertificate(_ source: ConfigSource) throws(Problem) {
         var isFirst = true
-        unsafe try PEM.certificates(config.certificate) { (certificate) throws(Problem) in
-            unsafe try Self.checkTime(certificate, config.certificate)
+        unsafe try PEM.certificates(source) { (certificate) throws(Problem) in
+            unsafe try Self.checkTime(certificate, source)
             let isTaken =
                 isFirst
                 ? unsafe SSL_CTX_use_certificate(context, certificate) == 1 : unsafe copenssl_add_chain(context, certificate) == 1
-            guard isTaken else { throw config.certificate.problem("OpenSSL refuses it: \(PEM.reason(ERR_peek_last_error()))") }
+            guard isTaken else { throw source.problem("OpenSSL refuses it: \(PEM.reason(ERR_peek_last_error()))") }
             isFirst = false
         }
-        unsafe try PEM.privateKey(config.key) { (key) throws(Problem) in
+    }
+
+    private func useKey(_ source: ConfigSource, ofCertificate isChecked: Bool) throws(Problem) {
+        unsafe try PEM.privateKey(source) { (key) throws(Problem) in
             ERR_clear_error()
+            guard isChecked else { return }
             guard unsafe SSL_CTX_use_PrivateKey(context, key) == 1, unsafe SSL_CTX_check_private_key(context) == 1 else {
-                throw config.key.problem("is not the key of the certificate: \(PEM.reason(ERR_peek_last_error()))")
+                throw source.problem("is not the key of the certificate: \(PEM.reason(ERR_peek_last_error()))")
             }
         }
     }
