@@ -108,7 +108,8 @@ struct LargePushTests {
             let other = try RawConnection(gateway.port)
             #expect(try other.post("/ingest?name=app", String(repeating: "main;work 1\n", count: 10_000)).status == 200)
             for sender in senders { #expect(try sender.readResponse().status == 429) }
-            #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time")
+            // What a sanitizer keeps of freed memory is not the gateway's.
+            if !Package.isSanitized { #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time") }
         }
     }
 
