@@ -37,7 +37,8 @@ struct CapacityTests {
             let connections = try (0..<count).map { _ in try RawConnection(gateway.port) }
             for connection in connections { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
             #expect(try gateway.metrics().connections() == count)
-            #expect(try resident() - before < 20 << 20)
+            // A sanitizer's share of each is not the gateway's.
+            if !Package.isSanitized { #expect(try resident() - before < 20 << 20) }
         }
     }
 
