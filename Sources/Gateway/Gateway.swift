@@ -159,6 +159,7 @@ final class Gateway: Sendable {
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(signals, until: start + config.shutdownTimeout / 2) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest() }
+        largePushes.stop()
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers where !isHurried {
             isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
@@ -169,7 +170,6 @@ final class Gateway: Sendable {
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }
         adminLoop?.stop()
-        largePushes.stop()
         for guards in listeners.map(\.guards) + [adminGuards] { guards?.access?.stop() }
         return ended.contains(false) ? 1 : 0
     }

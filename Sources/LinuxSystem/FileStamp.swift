@@ -1,6 +1,7 @@
 import Glibc
 
-/// What tells one state of a file from another without reading it: which file the path names now, its size and its time.
+/// What tells one state of a file from another without reading it: which file the path names now, its size, and when it, its
+/// owner or its mode was changed.
 ///
 /// Links are followed, so that replacing the target of one, as Kubernetes does with secrets, is seen.
 public struct FileStamp: Equatable, Sendable {
@@ -15,6 +16,6 @@ public struct FileStamp: Equatable, Sendable {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { return nil }
         (device, inode, size) = (status.st_dev, status.st_ino, status.st_size)
-        (seconds, nanoseconds) = (status.st_mtim.tv_sec, status.st_mtim.tv_nsec)
+        (seconds, nanoseconds) = (status.st_ctim.tv_sec, status.st_ctim.tv_nsec)
     }
 }

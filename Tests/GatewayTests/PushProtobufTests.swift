@@ -173,4 +173,12 @@ struct PushProtobufTests {
             _ = Self.outcome(random.bytes(upTo: 64, of: "\n\u{12}\u{1a}\u{1}\u{2}\u{3}ab"))
         }
     }
+
+    static let counts: [([UInt8], Int)] = [
+        ([], 0), (Wire.series(), 1), (Wire.series() + Wire.unknown + Wire.series(), 2), (Wire.series() + Wire.series() + [0xFF], 2),
+        (Array(repeatElement(Wire.series(), count: 9).joined()), 5), ([0xFF], 0),
+    ]
+
+    @Test("Series are counted without a look at what is in them, up to a limit", arguments: counts)
+    func count(message: [UInt8], count: Int) { #expect(PushProtobuf.countSeries(message.span, upTo: 5) == count) }
 }

@@ -44,7 +44,7 @@ struct RateLimiterTests {
     @Test("Both rates hold, and what one refuses costs the other nothing; asking costs nothing at all")
     func both() {
         let limiter = RateLimiter(RateLimitConfig(profiles: .init(perSecond: 1, burst: 2), bytes: .init(perSecond: 10, burst: 10)))
-        for _ in 0..<5 { #expect(limiter.take("a", profiles: 2, bytes: 10, now: Self.time(0), isFinal: false) == nil) }
+        for _ in 0..<5 { #expect(limiter.wait("a", profiles: 2, bytes: 10, now: Self.time(0)) == nil) }
         #expect(limiter.take("a", profiles: 1, bytes: 10, now: Self.time(0)) == nil)
         #expect(limiter.take("a", profiles: 1, bytes: 5, now: Self.time(0)) == .milliseconds(500))
         #expect(limiter.take("a", profiles: 1, bytes: 0, now: Self.time(0)) == nil)

@@ -21,20 +21,35 @@ final class AccessControl: Sendable {
         var users: UserList?
         var tokens: TokenList?
         var stamps: [FileStamp?]
+        /// What was last said of files that cannot be used.
+        var complaint = ""
         /// Counts the readings of the files, so that an outcome under old ones is not remembered.
         var generation = 0
         var genuine: Set<[UInt8]> = []
         var wrong: Set<[UInt8]> = []
-        var queue = PasswordQueue()
+        /// Newest first, so that a login that is no guess has its chance among guesses.
+        var queue = FairQueue<PasswordJob>(order: .newestFirst, maximumPerLane: AccessControl.maximumPerLane)
         /// Who waits for the outcome of which job.
         var waiting: [[UInt8]: [@Sendable (Verdict) -> Void]] = [:]
     }
+
+    private struct PasswordJob: Sendable {
+        let user: String
+        let password: [UInt8]
+        /// Stands for both.
+        let digest: [UInt8]
+    }
+
+    /// Names share lanes, chosen by a key that nobody knows: nobody can tell by waiting which names there are.
+    private static let laneCount: UInt8 = 64
+    /// How many passwords may wait in a lane.
+    static let maximumPerLane = 32
 
     private let config: AuthConfig
     private let openPath: String?
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
-    /// Each job is a turn of the queue.
+    /// Each job is a reason to look at the queue.
     private let worker = Worker<Void>("passwords", niceness: 10)
 
     /// Reads the files of `config`.
@@ -62,23 +77,23 @@ final class AccessControl: Sendable {
     func judge(_ head: RequestHead, hasCertificate: Bool) -> Verdict {
         if let openPath, head.equals(head.path, openPath) { return .allowed }
         if config.clientCertificate, hasCertificate { return .allowed }
-        guard let value = head.value(of: "authorization") else { return .refused(refusal("credentials are required")) }
-        guard let credentials = Credentials(value) else { return .refused(refusal(Self.notAccepted)) }
-        return state.withLock { state in
-            switch credentials {
-            case .bearer(let token) where state.tokens?.contains(token) == true: .allowed
-            case .basic(let user, let password) where state.users != nil: remembered(state, user, password) ?? .unsettled(credentials)
-            default: .refused(refusal(Self.notAccepted))
-            }
+        let values = Array(head.values(of: "authorization"))
+        guard !values.isEmpty else { return .refused(refusal("credentials are required")) }
+        // Of two, another reader could take the other one.
+        guard values.count == 1, let credentials = Credentials(values[0]) else { return .refused(refusal(Self.notAccepted)) }
+        switch credentials {
+        case .bearer(let token) where state.withLock({ $0.tokens })?.contains(token) == true: return .allowed
+        case .basic(let user, let password) where config.users != nil: return remembered(user, password) ?? .unsettled(credentials)
+        default: return .refused(refusal(Self.notAccepted))
         }
     }
 
     private static let notAccepted = "the credentials are not accepted"
 
-    private func remembered(_ state: borrowing State, _ user: String, _ password: [UInt8]) -> Verdict? {
+    private func remembered(_ user: String, _ password: [UInt8]) -> Verdict? {
         let digest = digest(user, password)
-        if state.genuine.contains(digest) { return .allowed }
-        return state.wrong.contains(digest) ? .refused(refusal(Self.notAccepted)) : nil
+        let (isGenuine, isWrong) = state.withLock { ($0.genuine.contains(digest), $0.wrong.contains(digest)) }
+        return isGenuine ? .allowed : isWrong ? .refused(refusal(Self.notAccepted)) : nil
     }
 
     private func digest(_ user: String, _ password: [UInt8]) -> [UInt8] {
@@ -103,35 +118,31 @@ final class AccessControl: Sendable {
     /// - Parameter done: called once, on any thread.
     func verify(_ credentials: Credentials, _ done: @escaping @Sendable (Verdict) -> Void) {
         guard case .basic(let user, let password) = credentials else { return done(.refused(refusal(Self.notAccepted))) }
-        let job = PasswordQueue.Job(user: user, password: password, digest: digest(user, password))
-        guard let isFirst = state.withLock({ Self.enqueue(job, done, in: &$0) }) else { return done(.refused(Self.busy)) }
-        guard isFirst else { return }
+        let job = PasswordJob(user: user, password: password, digest: digest(user, password))
+        let lane = Secrets.digest(user.utf8, key: key)[0] % Self.laneCount
+        let given = state.withLock { state in
+            state.waiting[job.digest, default: []].append(done)
+            return state.waiting[job.digest]?.count == 1 ? state.queue.append(job, lane: "\(lane)") : nil
+        }
+        if let given { finish(given.digest, .refused(Self.busy)) }
         do throws(SystemError) {
-            try worker.submit(()) { [self] turns in for _ in turns { settleNext() } }
+            try worker.submit(()) { [self] _ in while settleNext() {} }
         } catch { finish(job.digest, .refused(Self.busy)) }
-    }
-
-    /// - Returns: whether the job is a new one; nil when there is no room for it.
-    private static func enqueue(
-        _ job: PasswordQueue.Job, _ done: @escaping @Sendable (Verdict) -> Void, in state: inout State
-    ) -> Bool? {
-        let isFirst = state.waiting[job.digest] == nil
-        if isFirst, !state.queue.append(job, isKnown: state.users?.contains(job.user) == true) { return nil }
-        state.waiting[job.digest, default: []].append(done)
-        return isFirst
     }
 
     private static let busy = Response.error(503, "too many passwords wait to be verified")
 
-    private func settleNext() {
+    /// - Returns: false when nothing waits.
+    private func settleNext() -> Bool {
         let (next, users, generation) = state.withLock { ($0.queue.next(), $0.users, $0.generation) }
-        guard let job = next else { return }
+        guard let job = next else { return false }
         let isGenuine = users?.verify(job.user, job.password) == true
         state.withLock { state in
             guard state.generation == generation else { return }
             if isGenuine { Self.remember(job.digest, in: &state.genuine) } else { Self.remember(job.digest, in: &state.wrong) }
         }
         finish(job.digest, isGenuine ? .allowed : .refused(refusal(Self.notAccepted)))
+        return true
     }
 
     private static func remember(_ digest: [UInt8], in set: inout Set<[UInt8]>) {
@@ -146,24 +157,31 @@ final class AccessControl: Sendable {
     // MARK: Life
 
     /// Reads the files again when one of them was changed, and forgets what was remembered; what cannot be used leaves
-    /// everything as it was. May block on the disk.
+    /// everything as it was, and is tried again. May block on the disk.
     func refresh(listener: String) {
         let stamps = Self.stamps(config)
         guard stamps != state.withLock({ $0.stamps }) else { return }
         do throws(FileProblems) {
             let new = try Self.read(config)
             state.withLock { state in
-                (state.users, state.tokens, state.stamps) = (new.users, new.tokens, new.stamps)
+                (state.users, state.tokens, state.stamps, state.complaint) = (new.users, new.tokens, new.stamps, "")
                 (state.genuine, state.wrong) = ([], [])
                 state.generation += 1
             }
             Log.info("users and tokens read again", ["listener": listener])
         } catch {
-            state.withLock { $0.stamps = stamps }
+            let isNew = state.withLock { state in
+                defer { state.complaint = "\(error)" }
+                return state.complaint != "\(error)"
+            }
+            guard isNew else { return }
             Log.error("the files of auth changed and cannot be used; the old ones stay", ["listener": listener, "error": "\(error)"])
         }
     }
 
-    /// Ends the thread.
-    func stop() { worker.stop() }
+    /// Ends the thread after the password it is at; who waits for others is not told.
+    func stop() {
+        state.withLock { $0.queue.removeAll() }
+        worker.stop()
+    }
 }

@@ -63,9 +63,17 @@ final class RateLimiter: Sendable {
     ///
     /// What costs more than a whole bucket passes when that is full, and leaves a debt behind, for it could never pass otherwise.
     ///
-    /// - Parameter isFinal: false only asks.
     /// - Returns: nil when it may pass, else how long the tenant should wait.
-    func take(_ tenant: String, profiles: Int, bytes: Int, now: MonotonicTime = .now, isFinal: Bool = true) -> Duration? {
+    func take(_ tenant: String, profiles: Int, bytes: Int, now: MonotonicTime = .now) -> Duration? {
+        pass(tenant, profiles, bytes, now, isTaken: true)
+    }
+
+    /// How long the tenant should wait with such a request; nil when ``take(_:profiles:bytes:now:)`` would let it pass.
+    func wait(_ tenant: String, profiles: Int, bytes: Int, now: MonotonicTime = .now) -> Duration? {
+        pass(tenant, profiles, bytes, now, isTaken: false)
+    }
+
+    private func pass(_ tenant: String, _ profiles: Int, _ bytes: Int, _ now: MonotonicTime, isTaken: Bool) -> Duration? {
         state.withLock { state in
             let name = Self.bucket(tenant, now, config, &state)
             var debt = state.debts[name] ?? Debt(at: now)
@@ -73,7 +81,7 @@ final class RateLimiter: Sendable {
             let wait = max(
                 Self.wait(debt.profiles, config.profiles, cost: profiles), Self.wait(debt.bytes, config.bytes, cost: bytes))
             guard wait <= 0 else { return .seconds(wait) }
-            if isFinal {
+            if isTaken {
                 debt.profiles += Double(profiles)
                 debt.bytes += Double(bytes)
                 state.debts[name] = debt

@@ -4,10 +4,8 @@ import COpenSSL
 enum Secrets {
     /// A key that nobody outside this process knows.
     static func randomKey() -> [UInt8] {
-        var key = [UInt8](repeating: 0, count: 32)
-        // OpenSSL's generator fails only where the system has no randomness at all; the key then is a guess of ours.
-        if unsafe RAND_bytes(&key, Int32(key.count)) != 1 { key = key.map { _ in .random(in: 0...255) } }
-        return key
+        var system = SystemRandomNumberGenerator()
+        return (0..<32).map { _ in .random(in: .min ... .max, using: &system) }
     }
 
     /// HMAC-SHA-256 (RFC 2104): stands for a secret where it is remembered, and says nothing about it without the key.

@@ -40,8 +40,6 @@ import ConfigJSON
         return text[text.index(after: last)...].utf8.count == kind.tail
     }
 
-    func contains(_ user: String) -> Bool { hashes[user] != nil }
-
     /// Whether a password is the user's; takes as long as the hash is made to, some 50 ms.
     func verify(_ user: String, _ password: [UInt8]) -> Bool {
         let hash = hashes[user]
@@ -61,20 +59,5 @@ import ConfigJSON
         let setting = (hash + [0]).map { CChar(bitPattern: $0) }
         guard let result = unsafe crypt_rn(phrase, setting, memory, Int32(MemoryLayout<crypt_data>.size)) else { return nil }
         return unsafe Array(String(cString: result).utf8)
-    }
-}
-
-extension ConfigSource {
-    /// The lines that say something, with their numbers.
-    func lines() throws(Problem) -> [(number: Int, text: String)] {
-        var lines: [(Int, String)] = []
-        // By bytes: to Swift, CR LF is one character and not the end of a line.
-        for (index, bytes) in try read().split(separator: 10, omittingEmptySubsequences: false).enumerated() {
-            guard let line = String(validating: bytes.last == 13 ? bytes.dropLast() : bytes, as: UTF8.self) else {
-                throw problem("line \(index + 1): is not valid UTF-8")
-            }
-            if !line.isEmpty, !line.hasPrefix("#") { lines.append((index + 1, line)) }
-        }
-        return lines
     }
 }

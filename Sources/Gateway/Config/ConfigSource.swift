@@ -37,6 +37,21 @@ struct ConfigSource: Equatable, Sendable {
     func problem(_ message: String) -> Problem { Problem(position: position, path: path, message: message) }
 }
 
+extension ConfigSource {
+    /// The lines that say something, with their numbers.
+    func lines() throws(Problem) -> [(number: Int, text: String)] {
+        var lines: [(Int, String)] = []
+        // By bytes: to Swift, CR LF is one character and not the end of a line.
+        for (index, bytes) in try read().split(separator: 10, omittingEmptySubsequences: false).enumerated() {
+            guard let line = String(validating: bytes.last == 13 ? bytes.dropLast() : bytes, as: UTF8.self) else {
+                throw problem("line \(index + 1): is not valid UTF-8")
+            }
+            if !line.isEmpty, !line.hasPrefix("#") { lines.append((index + 1, line)) }
+        }
+        return lines
+    }
+}
+
 /// All that is wrong with the files that one part of a config names.
 struct FileProblems: Error, CustomStringConvertible {
     private(set) var list: [Problem] = []

@@ -13,8 +13,8 @@ final class Connection {
         /// Another thread looks whether the request's credentials are genuine.
         case verifying
         case body
-        /// A refused body is read past, so that the connection can be kept; then comes this answer.
-        case discarding(Response)
+        /// So much of a refused body is still to be read past, so that the connection can be kept; then comes this answer.
+        case discarding(Response, left: Int)
         /// The answer will come later, through a reply.
         case waiting
         /// The answer is on its way out.
@@ -65,7 +65,8 @@ final class Connection {
         self.listener = listener
         self.table = table
         self.isAdmitted = isAdmitted
-        deadline = table.now + listener.http.readTimeout
+        // Whoever is one too many gets no longer to shake hands than to be told.
+        deadline = table.now + (isAdmitted ? listener.http.readTimeout : Self.lingerTime)
     }
 
     // MARK: Readiness
@@ -134,8 +135,8 @@ final class Connection {
     /// Whether `max_in_flight_bytes` has room for what may come.
     private var mayReceive: Bool {
         switch phase {
-        case .body, .discarding: listener.bodies.allows(key)
-        case .handshake, .head, .verifying, .waiting, .writing, .lingering: true
+        case .body: listener.bodies.allows(key)
+        case .handshake, .head, .verifying, .discarding, .waiting, .writing, .lingering: true
         }
     }
 
@@ -156,11 +157,15 @@ final class Connection {
     private func consume(_ input: ArraySlice<UInt8>) {
         var input = input
         while !input.isEmpty, !isClosed {
+            let count = input.count
             switch phase {
             case .head:
                 guard let rest = consumeHead(input) else { return }
                 input = rest
-            case .body, .discarding: input = consumeBody(input)
+            case .body: input = consumeBody(input)
+            case .discarding(let response, let left):
+                input = input.dropFirst(left)
+                discard(response, left: left - (count - input.count))
             case .lingering: return
             case .handshake, .verifying, .waiting, .writing:
                 pending = Array(input)
@@ -193,13 +198,7 @@ final class Connection {
         }
     }
 
-    /// Goes on with what has come meanwhile.
-    func resumeReading() {
-        guard !isClosed, !phase.isWriting else { return }
-        set(.readable)
-        if !pending.isEmpty { consumePending() }
-        readAgainIfUnread()
-    }
+    // MARK: Body
 
     func beginBody(_ reception: Reception) {
         do throws(RequestBody.Refusal) {
@@ -225,12 +224,7 @@ final class Connection {
 
     private func response(to refusal: RequestBody.Refusal) -> Response {
         switch refusal {
-        case .tooLarge:
-            if case .length(let size) = head.framing {
-                reception?.tooLarge(size) ?? .error(413, "the request body is too large")
-            } else {
-                reception?.tooLarge(nil) ?? .error(413, "the request body is too large")
-            }
+        case .tooLarge: reception?.tooLarge(head.framing.announced) ?? .error(413, "the request body is too large")
         case .malformed(let what): .error(400, "\(what) in the request body")
         case .noRoom: .error(503, "no memory for the request body")
         }
@@ -249,6 +243,14 @@ final class Connection {
                 if body?.isComplete == true { finishBody() }
             }
         } catch { refuse(response(to: error)) }
+    }
+
+    /// Goes on with what has come while nothing could be read.
+    func resumeReading() {
+        guard !isClosed, !phase.isWriting else { return }
+        set(.readable)
+        if !pending.isEmpty { consumePending() }
+        readAgainIfUnread()
     }
 
     /// Tries again to read a body that had to wait for room.
@@ -270,7 +272,6 @@ final class Connection {
     }
 
     private func finishBody() {
-        if case .discarding = phase { return finishDiscarding() }
         guard let content = body.take()?.take(), let reception else { return }
         listener.counters.bytes.add(content.count)
         phase = .waiting
@@ -278,11 +279,5 @@ final class Connection {
         table.expect(deadline)
         let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
         if let response = reception.answer(content, reply) { respond(response) }
-    }
-
-    func finishDiscarding() {
-        guard case .discarding(let response) = phase else { return }
-        body = nil
-        respond(response)
     }
 }

@@ -10,7 +10,9 @@ extension Connection {
             if !isAdmitted { refuseForLimit() }
         case .wantsReadable: set(.readable)
         case .wantsWritable: set(.writable)
+        case .gone: close()
         case .plainHTTP:
+            listener.counters.failedHandshakes.add()
             transport.fallBackToPlain()
             refuse(.error(400, "this listener speaks HTTPS; the request came without TLS"))
         case .failed(let reason):
@@ -63,7 +65,7 @@ extension Connection {
 
     private func verified(request: UInt32, _ verdict: AccessControl.Verdict) {
         guard case .verifying = phase, request == requestNumber else { return }
-        // For what is refused the body is read past in this phase.
+        // As it was when the head was read: what follows decides the next phase by itself.
         phase = .head
         switch verdict {
         case .refused(let response): refuseBody(response)
@@ -74,13 +76,12 @@ extension Connection {
 
     /// Answers a request whose body nobody wants; a short body is read past first, so that the connection stays.
     private func refuseBody(_ response: Response) {
-        guard case .length(let length) = head.framing, length <= Self.discardLimit, !head.expectsContinue else {
-            return refuse(response)
-        }
-        phase = .discarding(response)
-        if length == 0 { return finishDiscarding() }
-        do throws(RequestBody.Refusal) {
-            body = try RequestBody(head.framing, limit: length)
-        } catch { refuse(response) }
+        guard let length = head.framing.announced, length <= Self.discardLimit, !head.expectsContinue else { return refuse(response) }
+        discard(response, left: length)
+    }
+
+    /// Reads past so many bytes of a body, then answers; nothing of it is kept.
+    func discard(_ response: Response, left: Int) {
+        if left > 0 { phase = .discarding(response, left: left) } else { respond(response) }
     }
 }

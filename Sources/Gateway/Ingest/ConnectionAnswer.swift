@@ -84,17 +84,29 @@ extension Connection {
     func checkDeadline(_ now: MonotonicTime) {
         guard now >= deadline else { return }
         switch phase {
-        case .handshake: close()
+        case .handshake:
+            listener.counters.failedHandshakes.add()
+            close()
         case _ where isPaused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
         case .head where pending.isEmpty: close()
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
         case .verifying: refuse(.error(503, "the credentials could not be verified in time"))
-        case .waiting: reply(request: requestNumber, reception?.timedOut() ?? .error(504, "no outcome in time"))
+        case .waiting: giveUpWaiting()
         case .writing, .lingering: close()
         }
     }
+
+    /// Answers for an outcome that has not come in time.
+    private func giveUpWaiting() {
+        guard let reception else { return }
+        let answer =
+            reception.cancel() ? reception.failure(503, Self.tooLong) : reception.failure(504, ProfileIntake.timedOut)
+        reply(request: requestNumber, answer)
+    }
+
+    private static let tooLong = "the message is large, and its turn did not come in time"
 
     /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
     func closeIfIdle() {
@@ -104,9 +116,13 @@ extension Connection {
         if !isClosed, case .head = phase, pending.isEmpty { close() }
     }
 
+    private static let shuttingDown = "the gateway is shutting down"
+
     func refuseForShutdown() {
         switch phase {
-        case .head, .verifying, .body, .discarding: refuse(.error(503, "the gateway is shutting down"))
+        case .head, .verifying, .body, .discarding: refuse(.error(503, Self.shuttingDown))
+        case .waiting where reception?.cancel() == true:
+            if let reception { refuse(reception.failure(503, Self.shuttingDown)) }
         default: break
         }
     }
@@ -115,7 +131,7 @@ extension Connection {
         guard !isClosed else { return }
         isClosed = true
         transport.prepareToClose()
-        if case .waiting = phase { reception?.abandoned() }
+        if case .waiting = phase { _ = reception?.cancel() }
         releaseHeld()
         body = nil
         if isAdmitted { listener.connectionEnded() }

@@ -15,7 +15,7 @@ enum Gzip {
 
     /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
     ///
-    /// - Parameter grow: told of each piece of the output before it is made.
+    /// - Parameter grow: told of each piece of the output.
     static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
@@ -26,12 +26,13 @@ enum Gzip {
         while true {
             // One byte beyond the limit is room enough to see that there is one.
             let room = max(1, min(step, limit - output.count + 1))
-            grow(room)
+            let before = output.count
             let result: Int32
             do throws(SystemError) {
                 result = try unsafe output.append(room: room) { unsafe inflate(&stream, into: $0) }
             } catch { throw .noRoom }
             guard output.count <= limit else { throw .tooLarge }
+            grow(output.count - before)
             switch result {
             case Z_STREAM_END where unsafe stream.avail_in == 0: return output
             case Z_STREAM_END: unsafe inflateReset(&stream)

@@ -13,7 +13,7 @@ struct IngestEndpoint: Sendable {
                 Reception(
                     limit: limits.maxBodySize,
                     tooLarge: { _ in .error(413, "the request body is larger than max_body_size, \(limits.maxBodySize) bytes") },
-                    timedOut: { .error(504, ProfileIntake.timedOut) },
+                    failure: { status, message in .error(status, message) },
                     answer: { body, reply in accept(content, body, reply) }))
         } catch { return .refuse(Self.failure(error)) }
     }

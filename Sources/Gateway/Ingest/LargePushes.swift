@@ -1,75 +1,87 @@
 import LinuxSystem
 import Synchronization
 
-/// Decodes Pushes that take long, one after the other, on a thread that stands back: a bomb costs its sender's time, and
-/// nobody else's.
+/// Decodes Pushes that take long, one at a time, on a thread that stands back, so that a bomb costs no sender but those who
+/// send large ones too; of those, tenants take turns.
 ///
 /// What it makes of a message counts against `max_in_flight_bytes` while it works, so that bodies wait for it; it waits for
 /// none of them, for what it does makes room.
 final class LargePushes: Sendable {
-    /// Messages up to this size are decoded where they arrive, which takes about a millisecond.
-    static let smallSize = 1 << 20
-
     private let bodies: BodyBudget
-    private let worker = Worker<Job>("large-pushes", niceness: 19)
+    private let queue = Mutex(FairQueue<Job>(order: .oldestFirst))
+    /// Each job is a reason to look at the queue.
+    private let worker = Worker<Void>("large-pushes", niceness: 19)
 
     init(bodies: BodyBudget) { self.bodies = bodies }
 
-    /// Ends the thread once it has decoded what it has.
-    func stop() { worker.stop() }
-
-    /// One body's wait for its turn, as its connection sees it.
-    final class Turn: Sendable {
-        private let state = Atomic<Int>(0)
-
-        /// True once: when the body is still wanted.
-        fileprivate func begin() -> Bool { state.compareExchange(expected: 0, desired: 1, ordering: .relaxed).exchanged }
-
-        /// Gives the turn up; false when it has begun.
-        func cancel() -> Bool { state.compareExchange(expected: 0, desired: 2, ordering: .relaxed).exchanged }
+    /// Ends the thread after the message it is at.
+    func stop() {
+        queue.withLock { $0.removeAll() }
+        worker.stop()
     }
 
-    /// Answers like ``Reception/answer``, and tells of each piece of memory that it takes.
-    typealias Decode = @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) -> Void) -> Response?
+    /// Runs on the thread; tells of each piece of memory that it takes, and answers what is left to do on the event loop.
+    typealias Decode = @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) -> Void) -> Submit
+    /// Answers like ``Reception/answer``.
+    typealias Submit = @Sendable () -> Response?
 
-    private final class Job: Sendable {
-        let body: Mutex<ByteBuffer?>
-        let size: Int
+    private struct Job: Sendable {
         let turn: Turn
         let reply: Reply
         let decode: Decode
+    }
 
-        init(_ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, _ decode: @escaping Decode) {
-            size = body.count
-            self.body = Mutex(consume body)
-            (self.turn, self.reply, self.decode) = (turn, reply, decode)
+    /// One Push on its way from its body to its profiles.
+    final class Turn: Sendable {
+        private enum State { case open, submitted, cancelled }
+
+        private let state = Mutex(State.open)
+        /// The body while it waits.
+        fileprivate let body = Mutex<ByteBuffer?>(nil)
+
+        /// Gives the Push up, and its body with it; false when its profiles were submitted.
+        func cancel() -> Bool {
+            body.withLock { $0 = nil }
+            return end(as: .cancelled)
+        }
+
+        /// True once, when the Push was not given up: its profiles may be submitted now.
+        func submit() -> Bool { end(as: .submitted) }
+
+        private func end(as last: State) -> Bool {
+            state.withLock { state in
+                guard state == .open else { return false }
+                state = last
+                return true
+            }
         }
     }
 
     /// Takes a body; its answer goes through `reply`.
     ///
-    /// - Parameter decode: runs on the thread.
-    /// - Throws: when the thread cannot be had.
-    func submit(_ body: consuming ByteBuffer, _ turn: Turn, _ reply: Reply, _ decode: @escaping Decode) throws(SystemError) {
-        let job = Job(body, turn, reply, decode)
-        bodies.add(job.size)
-        do throws(SystemError) {
-            try worker.submit(job) { [self] jobs in jobs.forEach(run) }
-        } catch {
-            bodies.release(job.size)
-            throw error
-        }
+    /// - Throws: when the thread cannot be had; the body is gone then.
+    func submit(
+        _ body: consuming ByteBuffer, _ turn: Turn, tenant: String, _ reply: Reply, _ decode: @escaping Decode
+    ) throws(SystemError) {
+        var waiting: ByteBuffer? = body
+        turn.body.withLock { swap(&$0, &waiting) }
+        _ = queue.withLock { $0.append(Job(turn: turn, reply: reply, decode: decode), lane: tenant) }
+        try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
     }
 
     private func run(_ job: Job) {
-        var held = job.size
-        if job.turn.begin(), let body = job.body.withLock({ $0.take() }) {
-            let response = job.decode(body) { [bodies] size in
-                bodies.add(size)
-                held += size
-            }
-            if let response { job.reply.send(response) }
+        guard let body = job.turn.body.withLock({ $0.take() }) else { return }
+        let reply = job.reply
+        var held = body.count
+        bodies.add(held)
+        let submit = job.decode(body) { [bodies] size in
+            bodies.add(size)
+            held += size
         }
         bodies.release(held)
+        // Queues are entered from the loop: this thread, once it has a lock, could be kept from giving it back.
+        reply.loop.post { table in
+            if let response = submit() { table.reply(reply.connection, request: reply.request, response) }
+        }
     }
 }

@@ -18,8 +18,7 @@ struct ProfileIntake: Sendable {
     /// A tenant over its rate is refused here already, before its body is read.
     func content(_ api: gw_api, _ head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let content = try ProfileContent(api: api, head, tenant: tenant, keeping: keepHeaders)
-        let bytes = if case .length(let length) = head.framing { length } else { 0 }
-        if let wait = rates?.take(content.tenant, profiles: 1, bytes: bytes, isFinal: false) {
+        if let wait = rates?.wait(content.tenant, profiles: 1, bytes: head.framing.announced ?? 0) {
             throw InvalidRequest(Self.overRate(content.tenant), status: 429, headers: Self.retryAfter(wait))
         }
         return content

@@ -3,6 +3,11 @@ import PluginABI
 
 /// Makes profiles of a Push's body: takes it out of its frame, inflates and reads it; bounded in all that comes of it.
 struct PushDecoder {
+    /// Messages up to this size, and of so many series, are decoded where they arrive, which takes a millisecond or so.
+    static let smallSize = 1 << 20
+    private static let smallSizeOfJSON = 64 << 10
+    private static let smallCount = 256
+
     let call: PushCall
     /// The most bytes of the inflated message.
     let limit: Int
@@ -54,6 +59,25 @@ struct PushDecoder {
         }
     }
 
+    /// Whether reading a message takes longer than others should wait for it.
+    ///
+    /// - Parameter unwrapped: the message, where the body is more than that.
+    func takesLong(_ body: borrowing ByteBuffer, _ unwrapped: borrowing ByteBuffer?) -> Bool {
+        switch unwrapped {
+        case .some(let message): takesLong(message)
+        case .none: takesLong(body)
+        }
+    }
+
+    private func takesLong(_ message: borrowing ByteBuffer) -> Bool {
+        switch call.form.codec {
+        case .json: message.count > Self.smallSizeOfJSON
+        case .proto:
+            message.count > Self.smallSize
+                || message.withBytes { PushProtobuf.countSeries($0, upTo: Self.smallCount + 1) } > Self.smallCount
+        }
+    }
+
     /// The profiles of a body.
     func decode(_ body: consuming ByteBuffer) throws(PushFailure) -> [Profile] {
         guard let message = try unwrap(body) else { return try profiles(body) }
@@ -70,6 +94,7 @@ struct PushDecoder {
             case .json:
                 guard message.count > 0 else { return [] }
                 var decoded = ByteBuffer()
+                grow(message.count / 4 * 3)
                 let request = try message.withBytes { (bytes) throws(PushRequest.Malformed) in
                     try PushJSON.parse(bytes, samples: &decoded)
                 }
@@ -86,6 +111,7 @@ struct PushDecoder {
             content.samples = request.series[0].samples
             return [Profile(content, body: bytes)]
         }
+        grow(request.series.flatMap(\.samples).reduce(0) { $0 + $1.range.count })
         let head = Profile(content, body: ByteBuffer())
         var profiles: [Profile] = []
         for series in request.series {

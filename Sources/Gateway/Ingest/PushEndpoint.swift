@@ -27,27 +27,21 @@ struct PushEndpoint: Sendable {
             limit: limits.maxBodySize,
             timeLimit: call.timeLimit,
             tooLarge: { call.form.failure(.tooLarge($0, limit: limits.maxBodySize)) },
-            timedOut: {
-                turn.cancel()
-                    ? call.form.failure(PushFailure(.unavailable, "the message is large, and its turn did not come in time"))
-                    : call.form.failure(PushFailure(.deadlineExceeded, ProfileIntake.timedOut))
-            },
-            abandoned: { _ = turn.cancel() },
+            failure: { status, message in call.form.failure(PushFailure(ConnectCode(destinationStatus: status), message)) },
+            cancel: { turn.cancel() },
             answer: { body, reply in answer(call, body, turn, reply) })
     }
 
-    private func answer(
-        _ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply
-    ) -> Response? {
+    private func answer(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
         let size = body.count
         do throws(PushFailure) {
-            guard size <= LargePushes.smallSize else { return decodeLater(call, body, turn, reply) }
-            let decoder = PushDecoder(call: call, limit: min(LargePushes.smallSize, limits.maxDecompressedSize))
+            let decoder = PushDecoder(call: call, limit: min(PushDecoder.smallSize, limits.maxDecompressedSize))
             let message: ByteBuffer?
             do throws(PushFailure) { message = try decoder.unwrap(body) } catch {
                 guard error.code == .resourceExhausted, decoder.limit < limits.maxDecompressedSize else { throw error }
                 return decodeLater(call, body, turn, reply)
             }
+            if decoder.takesLong(body, message) { return decodeLater(call, body, turn, reply) }
             guard let message else { return submit(call, try decoder.profiles(body), size, turn, reply) }
             return submit(call, try decoder.profiles(message), size, turn, reply)
         } catch { return call.form.failure(error) }
@@ -57,19 +51,22 @@ struct PushEndpoint: Sendable {
     private func decodeLater(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
         let size = body.count
         do throws(SystemError) {
-            try largePushes.submit(body, turn, reply) { body, grow in
+            try largePushes.submit(body, turn, tenant: call.content.tenant, reply) { body, grow in
                 let decoder = PushDecoder(call: call, limit: limits.maxDecompressedSize, grow: grow)
                 do throws(PushFailure) {
-                    return submit(call, try decoder.decode(body), size, turn, reply)
-                } catch { return call.form.failure(error) }
+                    let profiles = try decoder.decode(body)
+                    return { submit(call, profiles, size, turn, reply) }
+                } catch {
+                    let response = call.form.failure(error)
+                    return { response }
+                }
             }
             return nil
         } catch { return call.form.failure(PushFailure(.unavailable, "\(error)")) }
     }
 
     private func submit(_ call: PushCall, _ profiles: [Profile], _ size: Int, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
-        // From here on the profiles may be queued, so that giving up tells nothing about them.
-        _ = turn.cancel()
+        guard turn.submit() else { return nil }
         if let refusal = intake.charge(call.content.tenant, profiles: profiles.count, bytes: size) {
             return call.form.failure(PushFailure(refusal))
         }

@@ -16,6 +16,8 @@ struct PushForm: Sendable, Equatable {
         ("application/grpc-web-text", .proto), ("application/grpc-web-text+proto", .proto),
     ]
 
+    private static let byType = Dictionary(uniqueKeysWithValues: (grpcWeb + connect).map { ($0.0.filter { $0 != " " }, $0) })
+
     /// What `Accept-Post` says beside a 415.
     static let served = (grpcWeb + connect).map(\.0).joined(separator: ", ")
 
@@ -23,7 +25,7 @@ struct PushForm: Sendable, Equatable {
     init?(_ head: RequestHead) {
         guard let value = head.value(of: "content-type") else { return nil }
         let type = String(decoding: value, as: UTF8.self).lowercased().filter { $0 != " " }
-        guard let (name, codec) = (Self.grpcWeb + Self.connect).first(where: { $0.0.filter { $0 != " " } == type }) else { return nil }
+        guard let (name, codec) = Self.byType[type] else { return nil }
         isGRPCWeb = name.hasPrefix("application/grpc-web")
         isText = name.hasPrefix("application/grpc-web-text")
         contentType = isGRPCWeb ? name : codec == .json ? "application/json" : "application/proto"

@@ -24,6 +24,16 @@ struct PushProtobuf {
         return request
     }
 
+    /// How many series a message has, at most `limit`, and fewer where it is malformed; nothing in them is read.
+    static func countSeries(_ bytes: Span<UInt8>, upTo limit: Int) -> Int {
+        var message = PushProtobuf(0..<bytes.count)
+        var count = 0
+        while count < limit, let field = try? message.field(bytes) {
+            if case .bytes(1, _) = field { count += 1 }
+        }
+        return count
+    }
+
     private static func series(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(Malformed) -> PushRequest.Series {
         var series = PushRequest.Series()
         var message = PushProtobuf(range)

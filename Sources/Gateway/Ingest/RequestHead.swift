@@ -9,6 +9,9 @@ struct RequestHead: Sendable {
     enum Framing: Equatable, Sendable {
         case length(Int)
         case chunked
+
+        /// The size of the body, where it is told beforehand.
+        var announced: Int? { if case .length(let size) = self { size } else { nil } }
     }
 
     var bytes: [UInt8] = []

@@ -20,10 +20,10 @@ struct Reception {
     var timeLimit: Duration?
     /// What a larger body is answered, by its size where that is known.
     let tooLarge: (Int?) -> Response
-    /// What is answered when a later answer does not come in time.
-    let timedOut: () -> Response
-    /// Called instead of an answer when the peer goes away while one is due.
-    var abandoned: () -> Void = {}
+    /// An error as the request's API writes it, from a status and a message.
+    let failure: @Sendable (Int, String) -> Response
+    /// Gives up a request whose answer is due later; true when nothing has come of it yet, and nothing will.
+    var cancel: () -> Bool = { false }
     /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
     let answer: (consuming ByteBuffer, Reply) -> Response?
 }

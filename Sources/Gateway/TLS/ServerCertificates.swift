@@ -10,6 +10,8 @@ final class ServerCertificates: Sendable {
     private struct State {
         var context: TLSContext
         var stamps: [FileStamp?]
+        /// What was last said of files that cannot be used.
+        var complaint = ""
     }
 
     init(_ config: TLSConfig) throws(FileProblems) {
@@ -24,7 +26,8 @@ final class ServerCertificates: Sendable {
     /// Whether a certificate that a client shows says who it is.
     var verifiesClients: Bool { config.clientAuth.verifies }
 
-    /// Reads the files again when one of them was changed; what cannot be used leaves everything as it was.
+    /// Reads the files again when one of them was changed; what cannot be used leaves everything as it was, and is tried again,
+    /// for certificate and key are seldom replaced in one moment.
     ///
     /// May block on the disk, so it is not for an event loop.
     func refresh(listener: String) {
@@ -35,8 +38,11 @@ final class ServerCertificates: Sendable {
             state.withLock { $0 = State(context: context, stamps: stamps) }
             Log.info("TLS certificates read again", ["listener": listener])
         } catch {
-            // Tried again at the next change: certificate and key are seldom replaced in one moment.
-            state.withLock { $0.stamps = stamps }
+            let isNew = state.withLock { state in
+                defer { state.complaint = "\(error)" }
+                return state.complaint != "\(error)"
+            }
+            guard isNew else { return }
             Log.error("TLS files changed and cannot be used; the old ones stay", ["listener": listener, "error": "\(error)"])
         }
     }

@@ -21,7 +21,6 @@ import LinuxSystem
         unsafe self.context = unsafe context
         unsafe copenssl_set_defaults(context)
         _ = unsafe copenssl_set_minimum(context, config.minimumVersion == .tls13 ? TLS1_3_VERSION : TLS1_2_VERSION)
-        unsafe SSL_CTX_set_alpn_select_cb(context, Self.chooseProtocol, nil)
         let hasCertificate: Void? = problems.collect { () throws(Problem) in try useCertificate(config.certificate) }
         _ = problems.collect { () throws(Problem) in try useKey(config.key, ofCertificate: hasCertificate != nil) }
         _ = problems.collect { () throws(Problem) in try askClients(config) }
@@ -38,6 +37,7 @@ import LinuxSystem
             unsafe SSL_free(session)
             return nil
         }
+        unsafe copenssl_bound_reads(session)
         return unsafe TLSSession(owning: session)
     }
 
@@ -93,25 +93,4 @@ import LinuxSystem
             else { throw authorities.problem("OpenSSL refuses a certificate: \(PEM.reason(ERR_peek_last_error()))") }
         }
     }
-
-    /// RFC 7301 §3.2: a client that lists protocols and not ours is told so.
-    private static let chooseProtocol:
-        @convention(c) (
-            OpaquePointer?, UnsafeMutablePointer<UnsafePointer<UInt8>?>?, UnsafeMutablePointer<UInt8>?, UnsafePointer<UInt8>?, UInt32,
-            UnsafeMutableRawPointer?
-        ) -> Int32 = { _, chosen, length, offered, count, _ in
-            let offers = unsafe Array(UnsafeBufferPointer(start: offered, count: Int(count)))
-            for wanted in ["http/1.1", "http/1.0"].map({ [UInt8($0.utf8.count)] + $0.utf8 }) {
-                var index = 0
-                while index < offers.count {
-                    if offers[index...].starts(with: wanted) {
-                        unsafe chosen?.pointee = offered.map { unsafe $0 + index + 1 }
-                        unsafe length?.pointee = offers[index]
-                        return SSL_TLSEXT_ERR_OK
-                    }
-                    index += 1 + Int(offers[index])
-                }
-            }
-            return SSL_TLSEXT_ERR_ALERT_FATAL
-        }
 }

@@ -13,6 +13,8 @@ import LinuxSystem
         case done, wantsReadable, wantsWritable
         /// The peer speaks HTTP without TLS, and would read an answer of the same kind.
         case plainHTTP
+        /// The peer has closed, as those do who only look whether somebody listens.
+        case gone
         case failed(String)
     }
 
@@ -21,7 +23,7 @@ import LinuxSystem
     deinit { unsafe SSL_free(session) }
 
     func handshake() -> Handshake {
-        ERR_clear_error()
+        prepare()
         let result = unsafe SSL_do_handshake(session)
         if result == 1 { return .done }
         switch unsafe SSL_get_error(session, result) {
@@ -31,7 +33,7 @@ import LinuxSystem
             isBroken = true
             let error = ERR_peek_error()
             if [SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST].contains(copenssl_reason(error)) { return .plainHTTP }
-            return .failed(error == 0 ? "the client went away" : PEM.reason(error))
+            return error == 0 ? .gone : .failed(PEM.reason(error))
         }
     }
 
@@ -47,13 +49,21 @@ import LinuxSystem
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
-        ERR_clear_error()
+        prepare()
         return transfer(unsafe SSL_read(session, buffer.baseAddress, Int32(clamping: buffer.count)))
     }
 
     func write(_ bytes: UnsafeRawBufferPointer) -> Transfer {
-        ERR_clear_error()
+        prepare()
         return transfer(unsafe SSL_write(session, bytes.baseAddress, Int32(clamping: bytes.count)))
+    }
+
+    /// How often one call may read from the socket: a record takes two.
+    private static let readsPerCall = 64
+
+    private func prepare() {
+        ERR_clear_error()
+        unsafe copenssl_allow_reads(session, Self.readsPerCall)
     }
 
     private func transfer(_ result: Int32) -> Transfer {
