@@ -41,12 +41,14 @@ let package = Package(
             name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
         .target(name: "PushWire", dependencies: ["LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
-        .target(name: "ConfigJSON", path: "Sources/ConfigJSON", swiftSettings: settings),
+        .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
+        .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL"], path: "Sources/PEM", swiftSettings: settings),
         .target(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
         .executableTarget(
-            name: "Gateway", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "COpenSSL", "CCrypt", "PushWire"],
+            name: "Gateway",
+            dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire"],
             path: "Sources/Gateway",
             swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
 
@@ -57,7 +59,7 @@ let package = Package(
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCrypt", path: "Sources/CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
-        plugin("HTTPWriter", ["CCurl", "LinuxSystem", "PushWire"], links: [.linkedLibrary("curl")]),
+        plugin("HTTPWriter", ["CCurl", "COpenSSL", "LinuxSystem", "PEM", "PushWire"], links: [.linkedLibrary("curl")]),
         plugin("FileSink", ["COpenSSL", "LinuxSystem"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 

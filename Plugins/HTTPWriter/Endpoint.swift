@@ -11,16 +11,22 @@ final class Endpoint {
     /// Whatever a destination asks for, it is asked again after this.
     private static let longestRetryAfter = Duration.seconds(300)
 
-    let config: WriterConfig.Endpoint
+    let config: EndpointConfig
     private let metrics: EndpointMetrics
+    let credentials: Credentials
+    let files: TLSFiles
+    /// Why it does not take what we are; empty when it does, or has not been asked.
+    private(set) var refusal = ""
     private var failures = 0
     private var nextProbe = MonotonicTime(nanoseconds: 0)
     private var isProbing = false
     private(set) var lastFailure = ""
 
-    init(_ config: WriterConfig.Endpoint, host: Host) {
+    init(_ config: EndpointConfig, host: Host) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
+        credentials = Credentials(config.authentication)
+        files = TLSFiles(config.connection)
     }
 
     var isDown: Bool { failures >= Self.failuresUntilDown }
@@ -40,17 +46,27 @@ final class Endpoint {
     /// How long until the next probe.
     func pause(_ now: MonotonicTime) -> Duration { max(.milliseconds(100), nextProbe.since(now)) }
 
+    /// Takes what an attempt cost.
+    func spent(_ cost: Transfer.Cost) {
+        metrics.latency.observe(cost.nanoseconds)
+        metrics.openedConnections.observe(Int64(cost.openedConnections))
+        if cost.openedConnections == 0 { metrics.reusedConnections.observe(1) }
+        metrics.wireBytes.observe(Int64(cost.wireBytes))
+    }
+
     /// Takes the verdict of an attempt.
     func ended(_ verdict: Verdict, isProbe: Bool, bytes: Int, attempt: Int, now: MonotonicTime) {
         if attempt > 1 { metrics.retries.observe(1) }
         if isProbe { isProbing = false }
         switch verdict {
         case .delivered:
-            failures = 0
+            (failures, refusal) = (0, "")
             metrics.sentProfiles.observe(1)
             metrics.sentBytes.observe(Int64(bytes))
-        case .rejected:
+        case .rejected(let reason, let status):
             failures = 0
+            // Nobody gets a profile through before a person has repaired this.
+            if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(1)
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, let after, _):
@@ -72,6 +88,10 @@ struct EndpointMetrics {
     let droppedBytes: Host.Metric
     let droppedProfiles: Host.Metric
     let retries: Host.Metric
+    let latency: Host.Metric
+    let openedConnections: Host.Metric
+    let reusedConnections: Host.Metric
+    let wireBytes: Host.Metric
 
     init(_ host: Host, endpoint: String) {
         func counter(_ name: String, _ help: String) -> Host.Metric {
@@ -82,5 +102,10 @@ struct EndpointMetrics {
         droppedBytes = counter("dropped_bytes", "Bytes of profiles the endpoint refused for good.")
         droppedProfiles = counter("dropped_profiles", "Profiles the endpoint refused for good.")
         retries = counter("retries", "Attempts after the first.")
+        openedConnections = counter("connections_opened", "Connections opened for attempts.")
+        reusedConnections = counter("connections_reused", "Attempts on a connection that was there.")
+        wireBytes = counter("wire_bytes", "Bytes of requests sent, heads included.")
+        latency = host.metric(
+            .seconds, "pyroscope_write_latency", help: "How long attempts took.", labels: [("endpoint", endpoint)])
     }
 }

@@ -1,4 +1,5 @@
 import CCurl
+import ConfigJSON
 import Glibc
 import LinuxSystem
 import PluginABI
@@ -129,7 +130,9 @@ import PluginKit
         guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index, sockets: sockets) else {
             return progress.took(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, name: endpoint.config.name)
         }
-        transfer.begin(progress, request, to: endpoint.config, isProbe: endpoint.began())
+        do throws(Problem) { try transfer.begin(progress, request, to: endpoint, isProbe: endpoint.began()) } catch {
+            return take(.retry("\(error)", after: .zero, httpStatus: 0), of: transfer, progress)
+        }
         guard unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK else {
             return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, progress)
         }
@@ -140,8 +143,10 @@ import PluginKit
     private func finish(_ transfer: Transfer, _ result: CURLcode) {
         guard let progress = transfer.progress else { return }
         unsafe curl_multi_remove_handle(multi, transfer.handle)
+        if transfer.followsRedirect(result), unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK { return }
         active[ObjectIdentifier(transfer)] = nil
         let verdict = transfer.end(result)
+        endpoints[transfer.endpoint].spent(transfer.cost)
         idle[transfer.endpoint].append(transfer)
         progress.ended()
         take(verdict, of: transfer, progress)
@@ -185,13 +190,13 @@ final class EndpointHealth {
     init(_ host: Host) { self.host = host }
 
     func state(_ endpoints: [Endpoint]) {
-        if stated.isEmpty, !endpoints.contains(where: \.isDown) { return }
-        let down = endpoints.filter(\.isDown)
-        let names = down.map(\.config.name).joined(separator: ", ")
+        if stated.isEmpty, !endpoints.contains(where: { $0.isDown || !$0.refusal.isEmpty }) { return }
+        let (down, refusing) = (endpoints.filter(\.isDown), endpoints.filter { !$0.refusal.isEmpty })
+        let names = (down + refusing).map(\.config.name).joined(separator: ", ")
         guard names != stated else { return }
         stated = names
-        if down.isEmpty { return host.setHealth(.ok) }
-        let reason = down.map { "\($0.config.name): \($0.lastFailure)" }.joined(separator: "; ")
-        host.setHealth(down.count == endpoints.count ? .failed : .degraded, reason)
+        if names.isEmpty { return host.setHealth(.ok) }
+        let reasons = down.map { "\($0.config.name): \($0.lastFailure)" } + refusing.map { "\($0.config.name): \($0.refusal)" }
+        host.setHealth(down.count == endpoints.count || !refusing.isEmpty ? .failed : .degraded, reasons.joined(separator: "; "))
     }
 }

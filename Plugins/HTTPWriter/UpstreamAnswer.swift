@@ -23,12 +23,16 @@ struct UpstreamAnswer {
     var retryAfter: Duration
     /// True when the request was a Connect call, whose errors carry a code.
     var isConnect = false
+    var retriesOn429 = true
+    var retriesOn422 = false
 
     var verdict: Verdict {
         switch status {
         case 200...299: return .delivered
         // Connect has one code for "too fast" and "too big", and says the second only in words.
         case 429 where saysTooLarge: return .rejected(reason, httpStatus: status)
+        case 429 where !retriesOn429: return .rejected(reason, httpStatus: status)
+        case 422 where retriesOn422: return .retry(reason, after: retryAfter, httpStatus: status)
         case 429, 503: return .retry(reason, after: retryAfter, httpStatus: status)
         // The code refines what the status says: nothing was wrong with the profile, or nothing will ever be right with it.
         case 400..<500 where isConnect && (code == "aborted" || code == "canceled"):

@@ -18,6 +18,21 @@ struct UpstreamRequest {
     /// The message of a Push; without one the body is the profile's only sample, as it was received.
     let message: PushMessage?
 
+    /// The sender's tenant; empty when there was none.
+    private var tenant = ""
+
+    /// What ties a request to the trace that it belongs to.
+    private static let traceHeaders = ["traceparent", "tracestate", "uber-trace-id"]
+
+    /// The headers for one endpoint, which may have a word about the tenant.
+    func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
+        switch endpoint.tenant {
+        case .force(let forced): headers + [("X-Scope-OrgID", forced)]
+        case .pass where !tenant.isEmpty: headers + [("X-Scope-OrgID", tenant)]
+        case .pass, .drop: headers
+        }
+    }
+
     /// Makes the request for a profile, by the API it came in by.
     init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
         if profile.api == .push {
@@ -25,7 +40,8 @@ struct UpstreamRequest {
         } else {
             try self.init(ingest: profile, external)
         }
-        if !profile.tenant.isEmpty { headers.append(("X-Scope-OrgID", profile.tenant)) }
+        tenant = profile.tenant
+        headers += profile.headers.filter { Self.traceHeaders.contains($0.name) }
     }
 
     /// Rebuilds what the sender sent to `/ingest`; its query changes only when an external label changes a label.

@@ -36,9 +36,26 @@ enum UpstreamURL {
         return .success(path)
     }
 
-    private static func part(_ url: OpaquePointer, _ part: CURLUPart) -> String? {
+    /// A URL that was parsed before, taken apart.
+    struct Place: Equatable {
+        let scheme: String
+        let host: String
+        let port: String
+    }
+
+    static func place(of text: String) -> Place? {
+        guard let url = unsafe curl_url() else { return nil }
+        defer { unsafe curl_url_cleanup(url) }
+        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK,
+            let scheme = unsafe part(url, CURLUPART_SCHEME), let host = unsafe part(url, CURLUPART_HOST),
+            let port = unsafe part(url, CURLUPART_PORT, flags: UInt32(CURLU_DEFAULT_PORT))
+        else { return nil }
+        return Place(scheme: scheme.lowercased(), host: host.lowercased(), port: port)
+    }
+
+    private static func part(_ url: OpaquePointer, _ part: CURLUPart, flags: UInt32 = 0) -> String? {
         var text: UnsafeMutablePointer<CChar>?
-        guard unsafe curl_url_get(url, part, &text, 0) == CURLUE_OK, let text = unsafe text else { return nil }
+        guard unsafe curl_url_get(url, part, &text, flags) == CURLUE_OK, let text = unsafe text else { return nil }
         defer { unsafe curl_free(text) }
         return unsafe String(cString: text)
     }

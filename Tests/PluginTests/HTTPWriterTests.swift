@@ -6,7 +6,7 @@ import Testing
 /// HTTPWriter with one endpoint, and what that endpoint is sent.
 @Suite("HTTPWriter, through its shared object")
 struct HTTPWriterTests {
-    private static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
+    static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
 
     static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> PluginInstance {
         try plugin.get().create(config, host)
@@ -36,6 +36,7 @@ struct HTTPWriterTests {
             request.headers == [
                 "Accept: */*", "Content-Encoding: gzip", "Content-Length: 13", "Content-Type: application/x-jfr; v=2",
                 "Host: 127.0.0.1:\(server.port)", "User-Agent: profile-gateway/0.1.0", "X-Scope-OrgID: team-a",
+                "traceparent: 00-1",
             ])
     }
 
@@ -224,14 +225,6 @@ struct HTTPWriterTests {
         let body = #"{"code":"resource_exhausted","message":"message size 9 is larger than configured max 8"}"#
         let server = try UpstreamServer(always: "429 Too Many Requests", body: body)
         #expect(try writer(to: server.url).deliver(TestProfile()).status == .rejected)
-    }
-
-    @Test("A redirect is not followed with a sender's profile")
-    func redirect() throws {
-        let other = try UpstreamServer(always: "200 OK")
-        let server = try UpstreamServer(always: "307 Temporary Redirect", headers: "Location: \(other.url)/ingest\r\n")
-        #expect(try writer(to: server.url).deliver(TestProfile()).status != .delivered)
-        #expect(other.requests.isEmpty)
     }
 
     @Test("An upstream's words are cut and escaped before people read them")
@@ -465,6 +458,10 @@ struct HTTPWriterTests {
         #expect(host.value("pyroscope_write_dropped_profiles_total", labels) == 1)
         #expect(host.value("pyroscope_write_dropped_bytes_total", labels) == 7)
         #expect(host.value("pyroscope_write_retries_total", labels) == 1)
-        #expect(host.said.current.metrics.allSatisfy { $0.kind == .counter })
+        let connections = ["opened", "reused"].map { host.value("pyroscope_write_connections_\($0)_total", labels) ?? 0 }
+        #expect(connections.reduce(0, +) == 4)
+        #expect(host.value("pyroscope_write_wire_bytes_total", labels) ?? 0 > 4 * 100)
+        let kinds = host.said.current.metrics.filter { $0.kind != .counter }
+        #expect(kinds.map(\.name) == ["pyroscope_write_latency"] && kinds[0].kind == .seconds)
     }
 }

@@ -1,6 +1,7 @@
 import COpenSSL
 import ConfigJSON
 import LinuxSystem
+import PEM
 
 /// What a TLS listener shows its clients and asks of them, as its files were at one moment; immutable, for any thread.
 @safe final class TLSContext: Sendable {

@@ -1,6 +1,7 @@
 import COpenSSL
 import Glibc
 import LinuxSystem
+import PEM
 
 /// A server's end of one TLS connection over a non-blocking socket; used by one thread.
 @safe final class TLSSession {

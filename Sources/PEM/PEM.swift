@@ -1,10 +1,10 @@
 import COpenSSL
-import ConfigJSON
+public import ConfigJSON
 
 /// Certificates and keys in PEM (RFC 7468), as OpenSSL reads them.
-@safe enum PEM {
+@safe public enum PEM {
     /// Lends each certificate of a source to `body`; none is a problem.
-    static func certificates(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
+    public static func certificates(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
         let memory = unsafe try memory(source)
         defer { unsafe BIO_free(memory) }
         var count = 0
@@ -22,7 +22,7 @@ import ConfigJSON
     }
 
     /// Lends the private key of a source to `body`.
-    static func privateKey(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
+    public static func privateKey(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
         let memory = unsafe try memory(source)
         defer { unsafe BIO_free(memory) }
         guard let key = unsafe PEM_read_bio_PrivateKey(memory, nil, refusePassphrase, nil) else {
@@ -48,7 +48,7 @@ import ConfigJSON
     }
 
     /// OpenSSL's sentence for an error.
-    static func reason(_ error: UInt) -> String {
+    public static func reason(_ error: UInt) -> String {
         unsafe ERR_reason_error_string(error).map { unsafe String(cString: $0) } ?? "error \(error)"
     }
 }

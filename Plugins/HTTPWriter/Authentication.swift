@@ -1,0 +1,99 @@
+import COpenSSL
+import ConfigJSON
+import LinuxSystem
+
+/// How an endpoint is shown who writes to it; at most one way each.
+enum Authentication: Sendable {
+    case none
+    /// RFC 7617; without a source the password is empty.
+    case basic(user: String, password: ConfigSource?)
+    /// `Authorization: scheme credentials`, RFC 9110 §11.6.2.
+    case header(scheme: String, credentials: ConfigSource)
+}
+
+extension Authentication {
+    /// Reads `basic_auth`, `authorization`, `bearer_token` and `bearer_token_file` of an endpoint.
+    init(_ endpoint: ConfigObject, headers: [(name: String, value: String)]) {
+        var found: [(name: String, way: Authentication)] = []
+        if let basic = endpoint.object("basic_auth") {
+            let user = basic.string("username") ?? ""
+            if user.isEmpty { basic.refuse("username", "is required") }
+            if user.contains(":") { basic.refuse("username", "must not hold a colon, which ends it") }
+            found.append(("basic_auth", .basic(user: user, password: basic.secret(file: "password_file", text: "password"))))
+            basic.refuseUnknown()
+        }
+        if let object = endpoint.object("authorization") {
+            let scheme = object.string("type") ?? "Bearer"
+            if scheme.lowercased() == "basic" { object.refuse("type", "must not be \"Basic\": that is what basic_auth is for") }
+            if let credentials = object.secret(file: "credentials_file", text: "credentials") {
+                found.append(("authorization", .header(scheme: scheme, credentials: credentials)))
+            } else {
+                object.refuse("credentials", "is required, or credentials_file")
+            }
+            object.refuseUnknown()
+        }
+        if let token = endpoint.secret(file: "bearer_token_file", text: "bearer_token") {
+            found.append(
+                (
+                    endpoint.value("bearer_token") == nil ? "bearer_token_file" : "bearer_token",
+                    .header(scheme: "Bearer", credentials: token)
+                ))
+        }
+        if let first = found.first, headers.contains(where: { $0.name.lowercased() == "authorization" }) {
+            endpoint.refuse(first.name, "is given beside an Authorization header; one of them is meant")
+        }
+        for other in found.dropFirst() { endpoint.refuse(other.name, "is given beside \(found[0].name); one of them is meant") }
+        self = found.first?.way ?? .none
+    }
+}
+
+extension ConfigObject {
+    /// The source of a secret; a file that cannot be read is a problem.
+    func secret(file: String, text: String) -> ConfigSource? {
+        let source = source(file: file, text: text)
+        if let source {
+            do throws(Problem) { _ = try source.read() } catch { problems.add(error.path, error.message, at: error.position) }
+        }
+        return source
+    }
+}
+
+/// The value of an endpoint's Authorization header, read again when its file changes; on the transfer thread only.
+final class Credentials {
+    private let authentication: Authentication
+    private var stamp: FileStamp?
+    private var value: String?
+
+    init(_ authentication: Authentication) { self.authentication = authentication }
+
+    /// - Returns: the header's value now; nil when there is none to send.
+    func current() throws(Problem) -> String? {
+        switch authentication {
+        case .none: return nil
+        case .basic(let user, let source):
+            return try read(source) { secret in "Basic " + base64(Array("\(user):\(secret)".utf8)) }
+        case .header(let scheme, let source): return try read(source) { "\(scheme) \($0)" }
+        }
+    }
+
+    private func read(_ source: ConfigSource?, _ write: (String) -> String) throws(Problem) -> String {
+        let now = source?.stamp
+        if let value, now == stamp { return value }
+        var secret = String(decoding: try source?.read() ?? [], as: UTF8.self)
+        // Editors end a file with a line feed, which no header may hold.
+        while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
+        guard !secret.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+            throw source?.problem("holds a control character") ?? Problem(position: nil, path: "", message: "holds a control character")
+        }
+        let written = write(secret)
+        (value, stamp) = (written, now)
+        return written
+    }
+}
+
+/// Standard base64 with padding (RFC 4648 §4).
+func base64(_ bytes: [UInt8]) -> String {
+    var text = [UInt8](repeating: 0, count: (bytes.count + 2) / 3 * 4 + 1)
+    let count = unsafe EVP_EncodeBlock(&text, bytes, Int32(bytes.count))
+    return String(decoding: text.prefix(Int(count)), as: UTF8.self)
+}

@@ -1,0 +1,84 @@
+import COpenSSL
+import ConfigJSON
+import LinuxSystem
+import PEM
+
+/// How an endpoint is reached: `tls_config`, the proxy members, and `enable_http2`.
+struct ConnectionOptions: Sendable {
+    var authorities: ConfigSource?
+    var certificate: ConfigSource?
+    var key: ConfigSource?
+    /// Whose certificate is expected, when that is not the URL's host.
+    var serverName: String?
+    var skipsVerification = false
+    var minimumVersion = Version.tls12
+    var usesHTTP2 = true
+    var proxy = Proxy.none
+    /// Hosts that are reached without the proxy, with commas between.
+    var noProxy: String?
+    var proxyHeaders: [(name: String, value: String)] = []
+
+    enum Version: String, CaseIterable, Sendable {
+        case tls10 = "TLS10"
+        case tls11 = "TLS11"
+        case tls12 = "TLS12"
+        case tls13 = "TLS13"
+    }
+
+    enum Proxy: Equatable, Sendable {
+        case none
+        case url(String)
+        /// What the environment's variables say.
+        case environment
+    }
+}
+
+extension ConnectionOptions {
+    /// Reads the members of an endpoint.
+    init(_ endpoint: ConfigObject) {
+        if let tls = endpoint.object("tls_config") { read(tls) }
+        usesHTTP2 = endpoint.bool("enable_http2", default: usesHTTP2)
+        noProxy = endpoint.string("no_proxy")
+        proxyHeaders = endpoint.headers("proxy_connect_header")
+        let isFromEnvironment = endpoint.bool("proxy_from_environment", default: false)
+        if let url = endpoint.string("proxy_url") {
+            proxy = .url(url)
+            if !["http://", "https://", "socks5://"].contains(where: url.hasPrefix) {
+                endpoint.refuse("proxy_url", "must begin with http://, https:// or socks5://")
+            }
+            if isFromEnvironment { endpoint.refuse("proxy_from_environment", "is given beside proxy_url; one of them is meant") }
+        } else if isFromEnvironment {
+            proxy = .environment
+        }
+        if noProxy != nil, proxy == .none { endpoint.refuse("no_proxy", "means nothing without proxy_url") }
+        if noProxy != nil, proxy == .environment { endpoint.refuse("no_proxy", "is the environment's with proxy_from_environment") }
+        if !proxyHeaders.isEmpty, proxy == .none { endpoint.refuse("proxy_connect_header", "means nothing without a proxy") }
+    }
+
+    private mutating func read(_ tls: ConfigObject) {
+        authorities = tls.source(file: "ca_file", text: "ca_pem")
+        certificate = tls.source(file: "cert_file", text: "cert_pem")
+        key = tls.source(file: "key_file", text: "key_pem")
+        serverName = tls.string("server_name")
+        skipsVerification = tls.bool("insecure_skip_verify", default: skipsVerification)
+        minimumVersion = tls.choice("min_version", default: minimumVersion)
+        if certificate != nil, key == nil { tls.refuse("cert_file", "needs key_file or key_pem") }
+        if key != nil, certificate == nil { tls.refuse("key_file", "needs cert_file or cert_pem") }
+        tls.refuseUnknown()
+        do throws(Problem) { try check() } catch { tls.problems.add(error.path, error.message, at: error.position) }
+    }
+
+    /// Looks into the files, which libcurl would do with the first connection only.
+    private func check() throws(Problem) {
+        if let authorities { unsafe try PEM.certificates(authorities) { (_) throws(Problem) in } }
+        guard let certificate, let key else { return }
+        var isFirst = true
+        unsafe try PEM.certificates(certificate) { (certificate) throws(Problem) in
+            guard isFirst else { return }
+            isFirst = false
+            unsafe try PEM.privateKey(key) { (pair) throws(Problem) in
+                guard unsafe X509_check_private_key(certificate, pair) == 1 else { throw key.problem("is not the key of the certificate") }
+            }
+        }
+    }
+}

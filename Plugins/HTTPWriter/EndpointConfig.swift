@@ -1,0 +1,111 @@
+import ConfigJSON
+import LinuxSystem
+
+/// One destination; names and defaults are Alloy's.
+struct EndpointConfig: Sendable {
+    /// Where it is.
+    var url = ""
+    /// The path of the URL, without a slash at the end; goes before that of each request.
+    var path = ""
+    /// What metrics, health and log call it; its URL when it has no name.
+    var name = ""
+    /// Sent with every request, in this order; a name may be there more than once.
+    var headers: [(name: String, value: String)] = []
+    /// The time one attempt may take.
+    var remoteTimeout = Duration.seconds(10)
+    var authentication = Authentication.none
+    var connection = ConnectionOptions()
+    var tenant = TenantRule.pass
+    var followsRedirects = true
+    var retriesOn429 = true
+    var retriesOn422 = false
+    /// Whether the messages of Pushes are compressed.
+    var compresses = false
+
+    /// What becomes of a profile's tenant.
+    enum TenantRule: Equatable, Sendable {
+        case pass
+        case force(String)
+        case drop
+    }
+
+    private enum Compression: String, CaseIterable { case none, gzip }
+
+    /// For libcurl, to whom 0 is no limit.
+    var timeoutMilliseconds: Int { max(1, Int(remoteTimeout.inNanoseconds / 1_000_000)) }
+}
+
+extension EndpointConfig {
+    init(_ object: ConfigObject) {
+        if object.value("url") == nil { object.refuse("url", "is required: the server to write to") }
+        if let text = object.string("url") {
+            url = text
+            switch UpstreamURL.parse(text) {
+            case .success(let parsed): path = parsed
+            case .failure(let objection): object.refuse("url", objection.reason)
+            }
+        }
+        name = object.string("name") ?? url
+        headers = object.stringMembers("headers") + object.headers("http_headers")
+        for (member, header) in headers.map({ ("headers", $0) }) {
+            if let why = Self.objection(to: header) {
+                object.problems.add(Problems.path(object.path(member), header.name), why, at: object.value(member)?.position)
+            }
+        }
+        remoteTimeout = object.duration("remote_timeout", default: remoteTimeout)
+        authentication = Authentication(object, headers: headers)
+        connection = ConnectionOptions(object)
+        tenant = TenantRule(object)
+        followsRedirects = object.bool("follow_redirects", default: followsRedirects)
+        retriesOn429 = object.bool("retry_on_http_429", default: retriesOn429)
+        retriesOn422 = object.bool("retry_on_422", default: retriesOn422)
+        compresses = object.choice("compression", default: Compression.none) == .gzip
+        for name in ["min_backoff_period", "max_backoff_period", "max_backoff_retries"] where object.value(name) != nil {
+            object.refuse(name, "belongs to the receiver's retry block, not to an endpoint")
+        }
+        object.refuseUnknown()
+    }
+
+    private static func objection(to header: (name: String, value: String)) -> String? {
+        let isToken =
+            !header.name.isEmpty
+            && header.name.utf8.allSatisfy {
+                (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!#$%&'*+-.^_`|~".utf8.contains($0)
+            }
+        if !isToken { return "is no header name" }
+        let framing = ["content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer", "keep-alive"]
+        if framing.contains(header.name.lowercased()) { return "is set by the HTTP client itself" }
+        return header.value.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? "holds a control character" : nil
+    }
+}
+
+extension EndpointConfig.TenantRule {
+    /// Reads an endpoint's `tenant`.
+    init(_ endpoint: ConfigObject) {
+        self = .pass
+        guard let object = endpoint.object("tenant") else { return }
+        let forced = object.string("force")
+        let isDropped = object.bool("drop", default: false)
+        object.refuseUnknown()
+        if forced != nil, isDropped { object.refuse("drop", "leaves nothing to force") }
+        if forced == "" { object.refuse("force", "must name a tenant") }
+        if let forced { self = .force(forced) } else if isDropped { self = .drop }
+    }
+}
+
+extension ConfigObject {
+    /// An object of header names, each with one value or an array of them.
+    func headers(_ name: String) -> [(name: String, value: String)] {
+        members(of: name).flatMap { member -> [(name: String, value: String)] in
+            switch member.value.content {
+            case .string(let text): return [(member.name, text)]
+            case .array(let values):
+                let texts = values.compactMap { if case .string(let text) = $0.content { text } else { nil } }
+                if texts.count == values.count { return texts.map { (member.name, $0) } }
+            default: break
+            }
+            problems.add(Problems.path(path(name), member.name), "must be a string or an array of strings", at: member.value.position)
+            return []
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import CCurl
+import ConfigJSON
+import LinuxSystem
+
+/// What an endpoint's config means to a libcurl handle.
+extension Transfer {
+    /// Sets what stays the same for all requests.
+    func setConnectionOptions(_ config: EndpointConfig) {
+        let options = config.connection
+        unsafe ccurl_set_long(handle, CURLOPT_HTTP_VERSION, options.usesHTTP2 ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
+        unsafe ccurl_set_long(handle, CURLOPT_SSL_VERIFYPEER, options.skipsVerification ? 0 : 1)
+        unsafe ccurl_set_long(handle, CURLOPT_SSL_VERIFYHOST, options.skipsVerification ? 0 : 2)
+        unsafe ccurl_set_long(handle, CURLOPT_SSLVERSION, options.minimumVersion.curlVersion)
+        switch options.proxy {
+        // Empty, not absent: the environment's proxy variables are obeyed only where the config says so.
+        case .none: unsafe ccurl_set_text(handle, CURLOPT_PROXY, "")
+        case .url(let url): unsafe ccurl_set_text(handle, CURLOPT_PROXY, url)
+        case .environment: break
+        }
+        if let hosts = options.noProxy { unsafe ccurl_set_text(handle, CURLOPT_NOPROXY, hosts) }
+        guard !options.proxyHeaders.isEmpty else { return }
+        for header in options.proxyHeaders {
+            unsafe proxyHeaders = unsafe curl_slist_append(proxyHeaders, "\(header.name): \(header.value)")
+        }
+        unsafe ccurl_set_list(handle, CURLOPT_PROXYHEADER, proxyHeaders)
+        unsafe ccurl_set_long(handle, CURLOPT_HEADEROPT, Int(CURLHEADER_SEPARATE))
+    }
+
+    /// Points the handle at a request of the endpoint itself.
+    func setTarget(_ target: String, of config: EndpointConfig) {
+        // To a proxy the whole URL has to be said, so libcurl must know it.
+        if config.connection.proxy != .none, config.url.lowercased().hasPrefix("http:") {
+            var base = config.url
+            while base.hasSuffix("/") { base.removeLast() }
+            unsafe ccurl_set_text(handle, CURLOPT_URL, base + target)
+            unsafe ccurl_set_long(handle, CURLOPT_PATH_AS_IS, 1)
+        } else {
+            unsafe ccurl_set_text(handle, CURLOPT_URL, config.url)
+            unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, config.path + target)
+        }
+        setServerName(config)
+    }
+
+    /// Another name for the certificate's check: libcurl takes it for the host, and is told where that is.
+    private func setServerName(_ config: EndpointConfig) {
+        guard let name = config.connection.serverName, let place = UpstreamURL.place(of: config.url) else { return }
+        unsafe ccurl_set_text(handle, CURLOPT_URL, "\(place.scheme)://\(name):\(place.port)/")
+        unsafe curl_slist_free_all(detour)
+        unsafe detour = unsafe curl_slist_append(nil, "\(name):\(place.port):\(place.host):\(place.port)")
+        unsafe ccurl_set_list(handle, CURLOPT_CONNECT_TO, detour)
+    }
+
+    /// Hands over certificates and key; connections that began with others are not used for this request.
+    func setFiles(_ files: TLSFiles) {
+        guard files.generation != filesGeneration else { return }
+        filesGeneration = files.generation
+        set(CURLOPT_CAINFO_BLOB, files.texts[0])
+        set(CURLOPT_SSLCERT_BLOB, files.texts[1])
+        set(CURLOPT_SSLKEY_BLOB, files.texts[2])
+    }
+
+    private func set(_ option: CURLoption, _ text: [UInt8]?) {
+        guard var text else { return }
+        unsafe text.withUnsafeMutableBytes { bytes in
+            var blob = unsafe curl_blob(data: bytes.baseAddress, len: bytes.count, flags: UInt32(CURL_BLOB_COPY))
+            unsafe ccurl_set_pointer(handle, option, &blob)
+        }
+    }
+}
+
+extension ConnectionOptions.Version {
+    fileprivate var curlVersion: Int {
+        switch self {
+        case .tls10: Int(CURL_SSLVERSION_TLSv1_0)
+        case .tls11: Int(CURL_SSLVERSION_TLSv1_1)
+        case .tls12: Int(CURL_SSLVERSION_TLSv1_2)
+        case .tls13: Int(CURL_SSLVERSION_TLSv1_3)
+        }
+    }
+}
+
+/// The certificates and the key of an endpoint, read again when their files change; on the transfer thread only.
+final class TLSFiles {
+    private let sources: [ConfigSource?]
+    private var stamps: [FileStamp?] = []
+    /// Authorities, certificate and key, where there are such.
+    private(set) var texts: [[UInt8]?] = [nil, nil, nil]
+    /// Counts how often they were read.
+    private(set) var generation = 0
+
+    init(_ options: ConnectionOptions) { sources = [options.authorities, options.certificate, options.key] }
+
+    func refresh() throws(Problem) {
+        let now = sources.map { $0?.stamp }
+        guard now != stamps else { return }
+        var read: [[UInt8]?] = []
+        for source in sources { read.append(try source?.read()) }
+        (texts, stamps, generation) = (read, now, generation + 1)
+    }
+}
