@@ -40,7 +40,7 @@ let package = Package(
         .target(
             name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
-        .target(name: "PushWire", dependencies: ["LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
+        .target(name: "PushWire", dependencies: ["CZlib", "LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
         .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
         .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL"], path: "Sources/PEM", swiftSettings: settings),
         .target(
@@ -48,7 +48,7 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(
             name: "Gateway",
-            dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CZlib", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire"],
+            dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire"],
             path: "Sources/Gateway",
             swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
 
@@ -64,7 +64,8 @@ let package = Package(
         plugin("StdoutSink", ["LinuxSystem"]),
 
         .testTarget(
-            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI"], path: "Tests/GatewayTests",
+            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "PushWire"],
+            path: "Tests/GatewayTests",
             swiftSettings: testSettings),
         .testTarget(
             name: "PluginTests", dependencies: ["PluginABI"], path: "Tests/PluginTests", exclude: ["Plugins"],

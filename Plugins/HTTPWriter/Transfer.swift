@@ -91,7 +91,7 @@ import PluginKit
         unsafe explanation.pointee = 0
         setTarget(request.target, of: config)
         setHeaders(request, withCredentials: true)
-        let body = unsafe request.body(of: progress.dispatch.profile)
+        let body = unsafe request.body(of: progress.dispatch.profile, for: config)
         unsafe ccurl_set_offset(handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
         // Never NULL: that would make libcurl ask a read callback for the body.
         unsafe ccurl_set_pointer(handle, CURLOPT_POSTFIELDS, body.baseAddress ?? UnsafeRawPointer(handle))
@@ -104,7 +104,7 @@ import PluginKit
         var own = request.headers(of: config)
         if request.message != nil { own.append(("Connect-Timeout-Ms", "\(config.timeoutMilliseconds)")) }
         if let authorization, withCredentials { own.append(("Authorization", authorization)) }
-        if let place = UpstreamURL.place(of: config.url), config.connection.serverName != nil, withCredentials {
+        if config.connection.serverName != nil, withCredentials, let place = UpstreamURL.place(of: config.url) {
             own.append(("Host", "\(place.host):\(place.port)"))
         }
         // What a config adds may be a secret as well as not.

@@ -17,6 +17,7 @@ struct UpstreamRequest {
     private(set) var headers: [(name: String, value: String)]
     /// The message of a Push; without one the body is the profile's only sample, as it was received.
     let message: PushMessage?
+    private let compressed = Compressed()
 
     /// The sender's tenant; empty when there was none.
     private var tenant = ""
@@ -26,12 +27,28 @@ struct UpstreamRequest {
 
     /// The headers for one endpoint, which may have a word about the tenant.
     func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
+        let own = isCompressed(for: endpoint) ? headers + [("Content-Encoding", "gzip")] : headers
         switch endpoint.tenant {
-        case .force(let forced): headers + [("X-Scope-OrgID", forced)]
-        case .pass where !tenant.isEmpty: headers + [("X-Scope-OrgID", tenant)]
-        case .pass, .drop: headers
+        case .force(let forced): return own + [("X-Scope-OrgID", forced)]
+        case .pass where !tenant.isEmpty: return own + [("X-Scope-OrgID", tenant)]
+        case .pass, .drop: return own
         }
     }
+
+    /// A message as it goes out to those who want it compressed; made once for all of them.
+    private final class Compressed {
+        private(set) var bytes: ByteBuffer?
+
+        func make(_ message: PushMessage) -> Bool {
+            if bytes == nil { bytes = message.bytes.withBytes { unsafe Gzip.deflate($0.bytes) } }
+            return bytes != nil
+        }
+
+        var view: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: bytes?.address, count: bytes?.count ?? 0) }
+    }
+
+    /// Whether the body for an endpoint is compressed; where that cannot be had, it is as good as it is.
+    func isCompressed(for endpoint: EndpointConfig) -> Bool { endpoint.compresses && message.map(compressed.make) == true }
 
     /// Makes the request for a profile, by the API it came in by.
     init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
@@ -81,7 +98,8 @@ struct UpstreamRequest {
     }
 
     /// The bytes to send, valid as long as this request and its profile are.
-    func body(of profile: Profile) -> UnsafeRawBufferPointer {
+    func body(of profile: Profile, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
+        if isCompressed(for: endpoint) { return unsafe compressed.view }
         if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
         return unsafe profile.sample(0).bytes
     }

@@ -1,4 +1,5 @@
 import LinuxSystem
+import PushWire
 import Testing
 
 @testable import Gateway

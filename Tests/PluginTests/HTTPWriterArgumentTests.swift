@@ -74,6 +74,20 @@ struct HTTPWriterArgumentTests {
         #expect(lost.reason.contains("cannot be read") && !lost.reason.contains("second"))
     }
 
+    @Test("A Push is compressed where that is asked for, and not for its siblings; a body of /ingest never is")
+    func compression() throws {
+        let servers = try (0..<2).map { _ in try UpstreamServer(always: "200 OK") }
+        let config = #"{"endpoint":[{"url":"\#(servers[0].url)","compression":"gzip"},{"url":"\#(servers[1].url)"}]}"#
+        let writer = try HTTPWriterTests.writer(config)
+        let bytes = Array(String(repeating: "profile", count: 1000).utf8)
+        #expect(try writer.deliver(TestProfile(api: .push, samples: [("id", bytes)])).status == .delivered)
+        let (small, plain) = (try #require(servers[0].requests.first), try #require(servers[1].requests.first))
+        #expect(small.headers.contains("Content-Encoding: gzip") && !plain.headers.contains { $0.hasPrefix("Content-Encoding") })
+        #expect(small.body.starts(with: [0x1F, 0x8B]) && small.body.count < 500 && plain.body.count > 7000)
+        #expect(try writer.deliver(TestProfile(samples: [("", bytes)])).status == .delivered)
+        #expect(servers.allSatisfy { $0.requests.last?.body == bytes })
+    }
+
     static let problems: [(String, String)] = [
         (#""basic_auth":{}"#, "endpoint[0].basic_auth.username: is required"),
         (#""basic_auth":{"username":"a:b"}"#, "endpoint[0].basic_auth.username: must not hold a colon"),

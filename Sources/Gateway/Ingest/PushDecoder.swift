@@ -1,5 +1,6 @@
 import LinuxSystem
 import PluginABI
+import PushWire
 
 /// Makes profiles of a Push's body: takes it out of its frame, inflates and reads it; bounded in all that comes of it.
 struct PushDecoder {

@@ -1,3 +1,5 @@
+import PushWire
+
 /// How a Push and its answer are written, as the Content-Type says: the Connect protocol or gRPC-Web, in protobuf or JSON.
 struct PushForm: Sendable, Equatable {
     enum Codec: Sendable { case proto, json }

@@ -1,5 +1,6 @@
 import LinuxSystem
 import PluginABI
+import PushWire
 
 @testable import Gateway
 

@@ -1,9 +1,9 @@
 import CZlib
-import LinuxSystem
+public import LinuxSystem
 
 /// gzip (RFC 1952), by zlib.
-enum Gzip {
-    enum Failure: Error, Equatable {
+public enum Gzip {
+    public enum Failure: Error, Equatable {
         case malformed
         /// The content is larger than the limit; how much larger is not found out, for that would mean inflating it.
         case tooLarge
@@ -16,7 +16,7 @@ enum Gzip {
     /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
     ///
     /// - Parameter grow: told of each piece of the output.
-    static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
+    public static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
         guard unsafe czlib_inflate_gzip_init(&stream) == Z_OK else { throw .noRoom }
@@ -51,22 +51,31 @@ enum Gzip {
     }
 
     /// Deflates a short text, such as an answer's.
-    static func deflate(_ input: [UInt8]) -> [UInt8]? {
+    public static func deflate(_ input: [UInt8]) -> [UInt8]? {
+        guard let output = unsafe deflate(input.span.bytes) else { return nil }
+        return output.withBytes { bytes in bytes.indices.map { bytes[$0] } }
+    }
+
+    /// Deflates a message; nil when there is no memory for that, or it has 4 GiB.
+    public static func deflate(_ input: RawSpan) -> ByteBuffer? {
+        var output = ByteBuffer()
         var stream = unsafe z_stream()
-        guard unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
+        guard input.byteCount <= Int(uInt.max), unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
         defer { unsafe deflateEnd(&stream) }
-        var input = input
-        var output = [UInt8](repeating: 0, count: Int(unsafe deflateBound(&stream, uLong(input.count))) + 32)
-        let result = unsafe input.withUnsafeMutableBufferPointer { source in
-            unsafe output.withUnsafeMutableBufferPointer { target in
-                unsafe stream.next_in = source.baseAddress
-                unsafe stream.avail_in = uInt(source.count)
-                unsafe stream.next_out = target.baseAddress
-                unsafe stream.avail_out = uInt(target.count)
-                return unsafe CZlib.deflate(&stream, Z_FINISH)
+        let room = Int(unsafe deflateBound(&stream, uLong(input.byteCount))) + 32
+        do throws(SystemError) {
+            let result = unsafe try input.withUnsafeBytes { source throws(SystemError) in
+                unsafe try output.append(room: room) { target in
+                    unsafe stream.next_in = UnsafeMutablePointer(mutating: source.assumingMemoryBound(to: Bytef.self).baseAddress)
+                    unsafe stream.avail_in = uInt(source.count)
+                    unsafe stream.next_out = target.assumingMemoryBound(to: Bytef.self).baseAddress
+                    unsafe stream.avail_out = uInt(target.count)
+                    let result = unsafe CZlib.deflate(&stream, Z_FINISH)
+                    return unsafe (Int(stream.total_out), result)
+                }
             }
-        }
-        guard result == Z_STREAM_END else { return nil }
-        return Array(output.prefix(unsafe Int(stream.total_out)))
+            guard result == Z_STREAM_END else { return nil }
+        } catch { return nil }
+        return output
     }
 }
