@@ -9,10 +9,12 @@ enum Authentication: Sendable {
     case basic(user: String, password: ConfigSource?)
     /// `Authorization: scheme credentials`, RFC 9110 §11.6.2.
     case header(scheme: String, credentials: ConfigSource)
+    /// A token that another server gives, RFC 6749 §4.4.
+    case oauth2(OAuth2Config)
 }
 
 extension Authentication {
-    /// Reads `basic_auth`, `authorization`, `bearer_token` and `bearer_token_file` of an endpoint.
+    /// Reads `basic_auth`, `authorization`, `bearer_token`, `bearer_token_file` and `oauth2` of an endpoint.
     init(_ endpoint: ConfigObject, headers: [(name: String, value: String)]) {
         var found: [(name: String, way: Authentication)] = []
         if let basic = endpoint.object("basic_auth") {
@@ -39,6 +41,7 @@ extension Authentication {
                     .header(scheme: "Bearer", credentials: token)
                 ))
         }
+        if let object = endpoint.object("oauth2") { found.append(("oauth2", .oauth2(OAuth2Config(object)))) }
         if let first = found.first, headers.contains(where: { $0.name.lowercased() == "authorization" }) {
             endpoint.refuse(first.name, "is given beside an Authorization header; one of them is meant")
         }
@@ -58,6 +61,16 @@ extension ConfigObject {
     }
 }
 
+extension ConfigSource {
+    /// The text without the line feed with which editors end a file, and which no header may hold.
+    func secret() throws(Problem) -> String {
+        var secret = String(decoding: try read(), as: UTF8.self)
+        while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
+        guard !secret.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw problem("holds a control character") }
+        return secret
+    }
+}
+
 /// The value of an endpoint's Authorization header, read again when its file changes; on the transfer thread only.
 final class Credentials {
     private let authentication: Authentication
@@ -69,7 +82,7 @@ final class Credentials {
     /// - Returns: the header's value now; nil when there is none to send.
     func current() throws(Problem) -> String? {
         switch authentication {
-        case .none: return nil
+        case .none, .oauth2: return nil
         case .basic(let user, let source):
             return try read(source) { secret in "Basic " + base64(Array("\(user):\(secret)".utf8)) }
         case .header(let scheme, let source): return try read(source) { "\(scheme) \($0)" }
@@ -79,13 +92,7 @@ final class Credentials {
     private func read(_ source: ConfigSource?, _ write: (String) -> String) throws(Problem) -> String {
         let now = source?.stamp
         if let value, now == stamp { return value }
-        var secret = String(decoding: try source?.read() ?? [], as: UTF8.self)
-        // Editors end a file with a line feed, which no header may hold.
-        while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
-        guard !secret.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
-            throw source?.problem("holds a control character") ?? Problem(position: nil, path: "", message: "holds a control character")
-        }
-        let written = write(secret)
+        let written = write(try source?.secret() ?? "")
         (value, stamp) = (written, now)
         return written
     }

@@ -13,7 +13,9 @@ final class Endpoint {
 
     let config: EndpointConfig
     private let metrics: EndpointMetrics
-    let credentials: Credentials
+    private let credentials: Credentials
+    /// Where its tokens come from, when it wants such.
+    let tokens: TokenSource?
     let files: TLSFiles
     /// Why it does not take what we are; empty when it does, or has not been asked.
     private(set) var refusal = ""
@@ -22,11 +24,18 @@ final class Endpoint {
     private var isProbing = false
     private(set) var lastFailure = ""
 
-    init(_ config: EndpointConfig, host: Host) {
+    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
         credentials = Credentials(config.authentication)
+        tokens = if case .oauth2(let oauth2) = config.authentication { TokenSource(oauth2, sockets: sockets) } else { nil }
         files = TLSFiles(config.connection)
+    }
+
+    /// The value of the Authorization header; nil when there is none to send.
+    func authorization() throws(Problem) -> String? {
+        if let tokens { return tokens.current(.now).map { "Bearer \($0)" } }
+        return try credentials.current()
     }
 
     var isDown: Bool { failures >= Self.failuresUntilDown }
@@ -46,6 +55,12 @@ final class Endpoint {
     /// How long until the next probe.
     func pause(_ now: MonotonicTime) -> Duration { max(.milliseconds(100), nextProbe.since(now)) }
 
+    /// A token may have been taken back before its time: then another one is asked for, and the profile is sent again.
+    func reconsidered(_ verdict: Verdict) -> Verdict {
+        guard case .rejected(let reason, 401) = verdict, tokens?.forget() == true else { return verdict }
+        return .retry(reason, after: .zero, httpStatus: 401)
+    }
+
     /// Takes what an attempt cost.
     func spent(_ cost: Transfer.Cost) {
         metrics.latency.observe(cost.nanoseconds)
@@ -61,6 +76,7 @@ final class Endpoint {
         switch verdict {
         case .delivered:
             (failures, refusal) = (0, "")
+            tokens?.proved()
             metrics.sentProfiles.observe(1)
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status):

@@ -25,11 +25,12 @@ import PluginKit
     init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
         guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
         self.config = config
-        endpoints = config.endpoints.map { Endpoint($0, host: host) }
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
         unsafe self.multi = unsafe multi
-        sockets = try SocketWatcher(wakeup: wakeup)
+        let sockets = try SocketWatcher(wakeup: wakeup)
+        self.sockets = sockets
+        endpoints = config.endpoints.map { Endpoint($0, host: host, sockets: sockets) }
         let context = unsafe Unmanaged.passUnretained(sockets).toOpaque()
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
         // By default libcurl keeps four connections a request that is under way, so it closes most when a burst is over.
@@ -47,7 +48,9 @@ import PluginKit
     }
 
     deinit {
-        for transfer in active.values { unsafe curl_multi_remove_handle(multi, transfer.handle) }
+        for curl in active.values.map(\.curl) + endpoints.compactMap({ $0.tokens?.curl }) {
+            unsafe curl_multi_remove_handle(multi, curl.easy)
+        }
         (active, idle) = ([:], [])
         unsafe curl_multi_cleanup(multi)
     }
@@ -75,10 +78,12 @@ import PluginKit
     private func takeFinished() {
         var left: Int32 = 0
         while let message = unsafe curl_multi_info_read(multi, &left) {
-            guard unsafe message.pointee.msg == CURLMSG_DONE, let handle = unsafe message.pointee.easy_handle,
-                let transfer = unsafe Transfer.of(handle)
+            guard unsafe message.pointee.msg == CURLMSG_DONE, let easy = unsafe message.pointee.easy_handle,
+                let curl = unsafe CurlHandle.of(easy)
             else { continue }
-            finish(transfer, unsafe ccurl_message_result(message))
+            let result = unsafe ccurl_message_result(message)
+            unsafe curl_multi_remove_handle(multi, easy)
+            curl.ended(result)
         }
     }
 
@@ -127,26 +132,67 @@ import PluginKit
             let why = "is down: \(endpoint.lastFailure)"
             return progress.took(.retry(why, after: endpoint.pause(now), httpStatus: 0), of: index, name: endpoint.config.name)
         }
-        guard let transfer = idle[index].popLast() ?? Transfer(endpoint.config, endpoint: index, sockets: sockets) else {
+        if let tokens = endpoint.tokens, tokens.current(now) == nil { return wait(for: tokens, index, progress, request) }
+        guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
             return progress.took(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, name: endpoint.config.name)
         }
         do throws(Problem) { try transfer.begin(progress, request, to: endpoint, isProbe: endpoint.began()) } catch {
             return take(.retry("\(error)", after: .zero, httpStatus: 0), of: transfer, progress)
         }
-        guard unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK else {
+        guard add(transfer.curl) else {
             return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, progress)
         }
         active[ObjectIdentifier(transfer)] = transfer
         progress.began()
     }
 
+    private func makeTransfer(_ index: Int) -> Transfer? {
+        let transfer = Transfer(endpoints[index].config, endpoint: index, sockets: sockets)
+        transfer?.curl.ended = { [unowned self, unowned transfer] result in transfer.map { finish($0, result) } }
+        return transfer
+    }
+
+    private func add(_ curl: CurlHandle) -> Bool { unsafe curl_multi_add_handle(multi, curl.easy) == CURLM_OK }
+
+    /// Begins the attempt when its endpoint's token has come.
+    private func wait(for tokens: TokenSource, _ index: Int, _ progress: DispatchProgress, _ request: UpstreamRequest) {
+        progress.began()
+        do throws(Problem) {
+            let curl = try tokens.wait { [unowned self] failure in
+                progress.ended()
+                if let failure {
+                    progress.took(failure.isEmpty ? .aborted : failed(failure, index), of: index, name: endpoints[index].config.name)
+                } else {
+                    begin(index, progress, request, .now)
+                }
+                finishIfComplete(progress)
+            }
+            guard let curl else { return }
+            curl.ended = { [unowned self, unowned tokens] result in
+                if let again = tokens.take(result, .now), !add(again) { tokens.finish("oauth2: libcurl refused a request") }
+            }
+            if !add(curl) { tokens.finish("oauth2: libcurl refused a request") }
+        } catch {
+            progress.ended()
+            progress.took(failed("\(error)", index), of: index, name: endpoints[index].config.name)
+        }
+    }
+
+    /// Without a token an endpoint is as good as away.
+    private func failed(_ reason: String, _ index: Int) -> Verdict {
+        let verdict = Verdict.retry(reason, after: .zero, httpStatus: 0)
+        endpoints[index].ended(verdict, isProbe: endpoints[index].isDown, bytes: 0, attempt: 1, now: .now)
+        health.state(endpoints)
+        return verdict
+    }
+
     private func finish(_ transfer: Transfer, _ result: CURLcode) {
         guard let progress = transfer.progress else { return }
-        unsafe curl_multi_remove_handle(multi, transfer.handle)
-        if transfer.followsRedirect(result), unsafe curl_multi_add_handle(multi, transfer.handle) == CURLM_OK { return }
+        if transfer.followsRedirect(result), add(transfer.curl) { return }
         active[ObjectIdentifier(transfer)] = nil
-        let verdict = transfer.end(result)
-        endpoints[transfer.endpoint].spent(transfer.cost)
+        let cost = transfer.cost
+        let verdict = endpoints[transfer.endpoint].reconsidered(transfer.end(result))
+        endpoints[transfer.endpoint].spent(cost)
         idle[transfer.endpoint].append(transfer)
         progress.ended()
         take(verdict, of: transfer, progress)
@@ -165,13 +211,18 @@ import PluginKit
     func abort() {
         for transfer in active.values {
             guard let progress = transfer.progress else { continue }
-            unsafe curl_multi_remove_handle(multi, transfer.handle)
+            unsafe curl_multi_remove_handle(multi, transfer.curl.easy)
             _ = transfer.end(CURLE_OK)
             progress.ended()
             progress.took(.aborted, of: transfer.endpoint, name: "")
             finishIfComplete(progress)
         }
         active = [:]
+        for tokens in endpoints.compactMap(\.tokens) {
+            if let curl = tokens.curl { unsafe curl_multi_remove_handle(multi, curl.easy) }
+            // No reason: nothing has failed.
+            tokens.finish("")
+        }
     }
 }
 

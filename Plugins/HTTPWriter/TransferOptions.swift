@@ -2,28 +2,22 @@ import CCurl
 import ConfigJSON
 import LinuxSystem
 
-/// What an endpoint's config means to a libcurl handle.
-extension Transfer {
+/// What a config means to a libcurl handle.
+extension CurlHandle {
     /// Sets what stays the same for all requests.
-    func setConnectionOptions(_ config: EndpointConfig) {
-        let options = config.connection
-        unsafe ccurl_set_long(handle, CURLOPT_HTTP_VERSION, options.usesHTTP2 ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
-        unsafe ccurl_set_long(handle, CURLOPT_SSL_VERIFYPEER, options.skipsVerification ? 0 : 1)
-        unsafe ccurl_set_long(handle, CURLOPT_SSL_VERIFYHOST, options.skipsVerification ? 0 : 2)
-        unsafe ccurl_set_long(handle, CURLOPT_SSLVERSION, options.minimumVersion.curlVersion)
+    func setOptions(_ options: ConnectionOptions) {
+        unsafe ccurl_set_long(easy, CURLOPT_HTTP_VERSION, options.usesHTTP2 ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
+        unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYPEER, options.skipsVerification ? 0 : 1)
+        unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYHOST, options.skipsVerification ? 0 : 2)
+        unsafe ccurl_set_long(easy, CURLOPT_SSLVERSION, options.minimumVersion.curlVersion)
         switch options.proxy {
         // Empty, not absent: the environment's proxy variables are obeyed only where the config says so.
-        case .none: unsafe ccurl_set_text(handle, CURLOPT_PROXY, "")
-        case .url(let url): unsafe ccurl_set_text(handle, CURLOPT_PROXY, url)
+        case .none: unsafe ccurl_set_text(easy, CURLOPT_PROXY, "")
+        case .url(let url): unsafe ccurl_set_text(easy, CURLOPT_PROXY, url)
         case .environment: break
         }
-        if let hosts = options.noProxy { unsafe ccurl_set_text(handle, CURLOPT_NOPROXY, hosts) }
-        guard !options.proxyHeaders.isEmpty else { return }
-        for header in options.proxyHeaders {
-            unsafe proxyHeaders = unsafe curl_slist_append(proxyHeaders, "\(header.name): \(header.value)")
-        }
-        unsafe ccurl_set_list(handle, CURLOPT_PROXYHEADER, proxyHeaders)
-        unsafe ccurl_set_long(handle, CURLOPT_HEADEROPT, Int(CURLHEADER_SEPARATE))
+        if let hosts = options.noProxy { unsafe ccurl_set_text(easy, CURLOPT_NOPROXY, hosts) }
+        if !options.proxyHeaders.isEmpty { setProxyHeaders(options.proxyHeaders) }
     }
 
     /// Points the handle at a request of the endpoint itself.
@@ -32,22 +26,27 @@ extension Transfer {
         if config.connection.proxy != .none, config.url.lowercased().hasPrefix("http:") {
             var base = config.url
             while base.hasSuffix("/") { base.removeLast() }
-            unsafe ccurl_set_text(handle, CURLOPT_URL, base + target)
-            unsafe ccurl_set_long(handle, CURLOPT_PATH_AS_IS, 1)
+            unsafe ccurl_set_text(easy, CURLOPT_URL, base + target)
+            unsafe ccurl_set_long(easy, CURLOPT_PATH_AS_IS, 1)
         } else {
-            unsafe ccurl_set_text(handle, CURLOPT_URL, config.url)
-            unsafe ccurl_set_text(handle, CURLOPT_REQUEST_TARGET, config.path + target)
+            unsafe ccurl_set_text(easy, CURLOPT_URL, config.url)
+            unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, config.path + target)
         }
         setServerName(config)
+    }
+
+    /// Points the handle at any URL.
+    func setTarget(of url: String) {
+        unsafe ccurl_set_text(easy, CURLOPT_URL, url)
+        unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, nil)
+        setDetour(nil)
     }
 
     /// Another name for the certificate's check: libcurl takes it for the host, and is told where that is.
     private func setServerName(_ config: EndpointConfig) {
         guard let name = config.connection.serverName, let place = UpstreamURL.place(of: config.url) else { return }
-        unsafe ccurl_set_text(handle, CURLOPT_URL, "\(place.scheme)://\(name):\(place.port)/")
-        unsafe curl_slist_free_all(detour)
-        unsafe detour = unsafe curl_slist_append(nil, "\(name):\(place.port):\(place.host):\(place.port)")
-        unsafe ccurl_set_list(handle, CURLOPT_CONNECT_TO, detour)
+        unsafe ccurl_set_text(easy, CURLOPT_URL, "\(place.scheme)://\(name):\(place.port)/")
+        setDetour("\(name):\(place.port):\(place.host):\(place.port)")
     }
 
     /// Hands over certificates and key; connections that began with others are not used for this request.
@@ -63,7 +62,7 @@ extension Transfer {
         guard var text else { return }
         unsafe text.withUnsafeMutableBytes { bytes in
             var blob = unsafe curl_blob(data: bytes.baseAddress, len: bytes.count, flags: UInt32(CURL_BLOB_COPY))
-            unsafe ccurl_set_pointer(handle, option, &blob)
+            unsafe ccurl_set_pointer(easy, option, &blob)
         }
     }
 }

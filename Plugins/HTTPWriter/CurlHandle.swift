@@ -1,0 +1,142 @@
+import CCurl
+import LinuxSystem
+
+/// A libcurl handle, with what all requests of this plugin have in common; on the transfer thread only.
+@safe final class CurlHandle {
+    typealias List = UnsafeMutablePointer<curl_slist>
+
+    let easy: UnsafeMutableRawPointer
+    /// Called when a request has ended, after the handle has left libcurl's multi handle.
+    var ended: (CURLcode) -> Void = { _ in }
+    /// Which reading of its endpoint's files the handle has.
+    var filesGeneration = 0
+    /// The beginning of the answer.
+    private(set) var answer: [UInt8] = []
+    private let answerLimit: Int
+    private var headers: List?
+    private var proxyHeaders: List?
+    private var detour: List?
+    /// Where libcurl says what went wrong, with more words than its error code has.
+    private let explanation: UnsafeMutablePointer<CChar>
+
+    /// - Parameter answerLimit: how much of an answer is kept.
+    /// - Returns: nil when libcurl has no memory for a handle.
+    init?(timeoutMilliseconds: Int, answerLimit: Int, sockets: SocketWatcher) {
+        guard let easy = unsafe curl_easy_init() else { return nil }
+        unsafe self.easy = unsafe easy
+        self.answerLimit = answerLimit
+        unsafe explanation = .allocate(capacity: Int(CURL_ERROR_SIZE))
+        unsafe ccurl_set_pointer(easy, CURLOPT_ERRORBUFFER, explanation)
+        unsafe ccurl_set_text(easy, CURLOPT_PROTOCOLS_STR, "http,https")
+        unsafe ccurl_set_text(easy, CURLOPT_USERAGENT, "profile-gateway/\(HTTPWriter.version)")
+        unsafe ccurl_set_long(easy, CURLOPT_NOSIGNAL, 1)
+        unsafe ccurl_set_long(easy, CURLOPT_POST, 1)
+        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, timeoutMilliseconds)
+        unsafe ccurl_set_pointer(easy, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
+        unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
+        unsafe ccurl_set_open(easy) { context, _, address in
+            guard let context = unsafe context, let address = unsafe address?.pointee else { return -1 }
+            return unsafe SocketWatcher.at(context).open(address.family, address.socktype, address.protocol)
+        }
+        unsafe ccurl_set_close(easy) { context, socket in
+            if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
+            return 0
+        }
+        unsafe ccurl_set_pointer(easy, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_write(easy) { bytes, size, count, handle in
+            guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
+            let received = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue().keep(received)
+            return size * count
+        }
+    }
+
+    deinit {
+        unsafe curl_easy_cleanup(easy)
+        unsafe curl_slist_free_all(headers)
+        unsafe curl_slist_free_all(proxyHeaders)
+        unsafe curl_slist_free_all(detour)
+        unsafe explanation.deallocate()
+    }
+
+    /// The object of a handle that libcurl names.
+    static func of(_ easy: UnsafeMutableRawPointer) -> CurlHandle? {
+        var pointer: UnsafeMutableRawPointer?
+        unsafe ccurl_get_pointer(easy, CURLINFO_PRIVATE, &pointer)
+        return unsafe pointer.map { unsafe Unmanaged<CurlHandle>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
+    private func keep(_ bytes: UnsafeRawBufferPointer) {
+        let room = answerLimit - answer.count
+        if room > 0 { unsafe answer.append(contentsOf: bytes.prefix(room)) }
+    }
+
+    // MARK: Request
+
+    /// Forgets the request before.
+    func prepare() {
+        answer.removeAll(keepingCapacity: true)
+        unsafe explanation.pointee = 0
+    }
+
+    /// Sets the headers; an empty value takes out what libcurl would send by itself.
+    func setHeaders(_ headers: [(name: String, value: String)]) {
+        unsafe curl_slist_free_all(self.headers)
+        unsafe self.headers = unsafe Self.list(headers.map { $0.value.isEmpty ? "\($0.name):" : "\($0.name): \($0.value)" })
+        unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, self.headers)
+    }
+
+    func setProxyHeaders(_ headers: [(name: String, value: String)]) {
+        unsafe curl_slist_free_all(proxyHeaders)
+        unsafe proxyHeaders = unsafe Self.list(headers.map { "\($0.name): \($0.value)" })
+        unsafe ccurl_set_list(easy, CURLOPT_PROXYHEADER, proxyHeaders)
+        unsafe ccurl_set_long(easy, CURLOPT_HEADEROPT, Int(CURLHEADER_SEPARATE))
+    }
+
+    /// Where another host is to be found: `host:port:host:port`; nil where its name says.
+    func setDetour(_ detour: String?) {
+        unsafe curl_slist_free_all(self.detour)
+        unsafe self.detour = unsafe Self.list([detour].compactMap(\.self))
+        unsafe ccurl_set_list(easy, CURLOPT_CONNECT_TO, self.detour)
+    }
+
+    private static func list(_ lines: [String]) -> List? {
+        unsafe lines.reduce(nil) { unsafe curl_slist_append($0, $1) }
+    }
+
+    /// Sets the body, which must stay where it is until the request has ended.
+    func setBody(_ body: UnsafeRawBufferPointer) {
+        unsafe ccurl_set_offset(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
+        // Never NULL: that would make libcurl ask a read callback for the body.
+        unsafe ccurl_set_pointer(easy, CURLOPT_POSTFIELDS, body.baseAddress ?? UnsafeRawPointer(easy))
+    }
+
+    // MARK: Answer
+
+    var status: Int { number(CURLINFO_RESPONSE_CODE) }
+
+    func number(_ what: CURLINFO) -> Int {
+        var number = 0
+        unsafe ccurl_get_long(easy, what, &number)
+        return number
+    }
+
+    func offset(_ what: CURLINFO) -> Int {
+        var offset: curl_off_t = 0
+        unsafe ccurl_get_offset(easy, what, &offset)
+        return Int(offset)
+    }
+
+    func text(_ what: CURLINFO) -> String? {
+        var text: UnsafeMutableRawPointer?
+        unsafe ccurl_get_pointer(easy, what, &text)
+        return unsafe text.map { unsafe String(cString: $0.assumingMemoryBound(to: CChar.self)) }
+    }
+
+    /// What went wrong, for people.
+    func words(for result: CURLcode) -> String {
+        unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
+    }
+}

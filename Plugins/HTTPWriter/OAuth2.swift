@@ -1,0 +1,165 @@
+import CCurl
+import ConfigJSON
+import LinuxSystem
+import PushWire
+
+/// An endpoint's `oauth2` block: the client credentials grant of RFC 6749 §4.4.
+struct OAuth2Config: Sendable {
+    var clientID = ""
+    var clientSecret: ConfigSource?
+    var tokenURL = ""
+    var scopes: [String] = []
+    /// Further parameters of the request.
+    var parameters: [(name: String, value: String)] = []
+    var connection = ConnectionOptions()
+
+    init(_ object: ConfigObject) {
+        clientID = object.string("client_id") ?? ""
+        if clientID.isEmpty { object.refuse("client_id", "is required") }
+        clientSecret = object.secret(file: "client_secret_file", text: "client_secret")
+        if clientSecret == nil { object.refuse("client_secret", "is required, or client_secret_file") }
+        tokenURL = object.string("token_url") ?? ""
+        if case .failure(let objection) = UpstreamURL.parse(tokenURL) { object.refuse("token_url", objection.reason) }
+        scopes = object.strings("scopes") ?? []
+        parameters = object.stringMembers("endpoint_params")
+        connection = ConnectionOptions(object)
+        object.refuseUnknown()
+    }
+}
+
+/// The token of one endpoint: asked for once for all who wait, and kept until it expires; on the transfer thread only.
+final class TokenSource {
+    /// Who waits for a token: told that there is one, or why there is none.
+    typealias Waiter = (_ failure: String?) -> Void
+
+    private static let timeout = 30_000
+    /// Tokens are given by people's standards small, and by some servers with all that is known of a client.
+    private static let largestAnswer = 256 << 10
+    /// So long before its end a token is not used any more, for requests take a while too.
+    private static let margin = Duration.seconds(10)
+
+    private let config: OAuth2Config
+    private let sockets: SocketWatcher
+    private let files: TLSFiles
+    private(set) var curl: CurlHandle?
+    private var body: [UInt8] = []
+    private var bodyBuffer = ByteBuffer()
+    private var token: String?
+    private var isProven = false
+    private var expiry = MonotonicTime.never
+    private var waiting: [Waiter] = []
+    /// Some servers take id and secret in the body only (RFC 6749 §2.3.1).
+    private var namesClientInBody = false
+    private var isSecondTry = false
+
+    init(_ config: OAuth2Config, sockets: SocketWatcher) {
+        self.config = config
+        self.sockets = sockets
+        files = TLSFiles(config.connection)
+    }
+
+    /// The token, while it can be used.
+    func current(_ now: MonotonicTime) -> String? { now < expiry ? token : nil }
+
+    /// The endpoint has taken it.
+    func proved() { isProven = true }
+
+    /// The endpoint does not take it, whatever its time.
+    ///
+    /// - Returns: whether it took it before, so that another token may be all that is needed.
+    func forget() -> Bool {
+        defer { (token, isProven) = (nil, false) }
+        return isProven
+    }
+
+    /// Waits for a token.
+    ///
+    /// - Returns: a handle to add when nobody waits yet.
+    func wait(_ waiter: @escaping Waiter) throws(Problem) -> CurlHandle? {
+        if !waiting.isEmpty {
+            waiting.append(waiter)
+            return nil
+        }
+        let handle = try request()
+        waiting.append(waiter)
+        return handle
+    }
+
+    /// Tells everybody who waits.
+    func finish(_ failure: String?) {
+        let told = waiting
+        waiting = []
+        for waiter in told { waiter(failure) }
+    }
+
+    private func request() throws(Problem) -> CurlHandle {
+        guard let curl = curl ?? CurlHandle(timeoutMilliseconds: Self.timeout, answerLimit: Self.largestAnswer, sockets: sockets),
+            let source = config.clientSecret
+        else { throw Problem(position: nil, path: "oauth2", message: "no memory for a request") }
+        self.curl = curl
+        let secret = try source.secret()
+        try files.refresh()
+        curl.setOptions(config.connection)
+        curl.setFiles(files)
+        curl.prepare()
+        curl.setTarget(of: config.tokenURL)
+        var fields = [("grant_type", "client_credentials")] + config.parameters
+        if !config.scopes.isEmpty { fields.append(("scope", config.scopes.joined(separator: " "))) }
+        var headers = [("Expect", ""), ("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")]
+        if namesClientInBody {
+            fields += [("client_id", config.clientID), ("client_secret", secret)]
+        } else {
+            let pair = "\(percentEncoded(config.clientID)):\(percentEncoded(secret))"
+            headers.append(("Authorization", "Basic \(base64(Array(pair.utf8)))"))
+        }
+        curl.setHeaders(headers)
+        let text = Array(fields.map { "\(percentEncoded($0.0))=\(percentEncoded($0.1))" }.joined(separator: "&").utf8)
+        bodyBuffer = ByteBuffer()
+        do throws(SystemError) { try unsafe bodyBuffer.append(text.span.bytes) } catch {
+            throw Problem(position: nil, path: "oauth2", message: "\(error)")
+        }
+        unsafe curl.setBody(UnsafeRawBufferPointer(start: bodyBuffer.address, count: bodyBuffer.count))
+        return curl
+    }
+
+    /// Takes the token server's answer.
+    ///
+    /// - Returns: a handle to add for a second try, with id and secret where this server wants them.
+    func take(_ result: CURLcode, _ now: MonotonicTime) -> CurlHandle? {
+        guard let curl else { return nil }
+        if result == CURLE_OK, [400, 401].contains(curl.status), !isSecondTry {
+            (isSecondTry, namesClientInBody) = (true, !namesClientInBody)
+            if let again = try? request() { return again }
+        }
+        isSecondTry = false
+        finish(read(result, curl, now))
+        return nil
+    }
+
+    /// - Returns: why there is no token; nil when there is.
+    private func read(_ result: CURLcode, _ curl: CurlHandle, _ now: MonotonicTime) -> String? {
+        guard result == CURLE_OK else { return "oauth2: \(curl.words(for: result))" }
+        guard curl.status == 200 else {
+            return "oauth2: the token server answers HTTP \(curl.status)\(member("error", of: curl.answer).map { ": \($0)" } ?? "")"
+        }
+        guard let text = member("access_token", of: curl.answer), !text.isEmpty, text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else {
+            return "oauth2: the token server's answer holds no access_token"
+        }
+        token = text
+        let seconds = member("expires_in", of: curl.answer).flatMap { Int64($0) } ?? 0
+        expiry = seconds > 0 ? now + max(.zero, .seconds(seconds) - Self.margin) : .never
+        // One that is over by then is still good for those who wait.
+        if expiry <= now { expiry = now + .seconds(1) }
+        return nil
+    }
+
+    /// A member of an answer, as text; numbers too, for some servers quote them and some do not.
+    private func member(_ name: String, of body: [UInt8]) -> String? {
+        guard case .object(let members) = JSONParser.parse(body, dialect: .strict, problems: Problems())?.content else { return nil }
+        switch members.first(where: { $0.name == name })?.value.content {
+        case .string(let text): return JSONValue.quoted(text).dropFirst().dropLast() == text ? text : nil
+        case .number(let digits): return digits
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import Foundation
+import PluginABI
+import Testing
+
+@Suite("HTTPWriter's OAuth2")
+struct HTTPWriterOAuth2Tests {
+    private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> PluginInstance {
+        let oauth2 = #"{"client_id":"id:1","client_secret":"s&cret","token_url":"\#(tokens)/token"\#(more)}"#
+        return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)}]}"#, host)
+    }
+
+    private static func token(_ text: String, _ more: String = #","expires_in":3600"#) -> String {
+        UpstreamServer.response(
+            "200 OK", headers: "Content-Type: application/json\r\n", body: #"{"access_token":"\#(text)","token_type":"Bearer"\#(more)}"#)
+    }
+
+    private static let basic = "Authorization: Basic \(Data("id%3A1:s%26cret".utf8).base64EncodedString())"
+
+    @Test("A token is asked for once for all who wait, and used while it lasts")
+    func once() throws {
+        let upstream = try UpstreamServer(always: "200 OK")
+        let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
+        let writer = try Self.writer(to: upstream.url, tokens: tokens.url, #","scopes":["a","b c"],"endpoint_params":{"audience":"x&y"}"#)
+        let profiles = (0..<16).map { _ in TestProfile() }
+        let open = profiles.map { writer.begin($0) }
+        let statuses = try withExtendedLifetime(profiles) { try open.map { try writer.host.outcome(of: $0).status } }
+        #expect(statuses.allSatisfy { $0 == .delivered })
+        #expect(try writer.deliver(TestProfile()).status == .delivered)
+        #expect(upstream.requests.allSatisfy { $0.headers.contains("Authorization: Bearer t-0") })
+        #expect(tokens.requests.count == 1)
+        let request = try #require(tokens.requests.first)
+        #expect(request.head.hasPrefix("POST /token HTTP/1.1\r\n"))
+        #expect(request.headers.contains(Self.basic) && request.headers.contains("Content-Type: application/x-www-form-urlencoded"))
+        #expect(String(decoding: request.body, as: UTF8.self) == "grant_type=client_credentials&audience=x%26y&scope=a%20b%20c")
+    }
+
+    @Test("A server that wants id and secret in the body gets them there, and from then on at once")
+    func inBody() throws {
+        let tokens = try UpstreamServer { index, request in
+            request.headers.contains(Self.basic)
+                ? UpstreamServer.response("401 No", body: #"{"error":"invalid_client"}"#)
+                : Self.token("t-\(index)", #","expires_in":"3600""#)
+        }
+        let upstream = try UpstreamServer { index, _ in UpstreamServer.response(index == 1 ? "401 Gone" : "200 OK") }
+        let writer = try Self.writer(to: upstream.url, tokens: tokens.url)
+        #expect(try writer.deliver(TestProfile()).status == .delivered)
+        #expect(tokens.requests.count == 2)
+        #expect(
+            String(decoding: tokens.requests[1].body, as: UTF8.self)
+                == "grant_type=client_credentials&client_id=id%3A1&client_secret=s%26cret")
+        // A token that was good and is not any more is replaced, and the profile is not lost for it.
+        #expect(try writer.deliver(TestProfile()).status == .retry)
+        #expect(try writer.deliver(TestProfile()).status == .delivered)
+        #expect(tokens.requests.count == 3)
+        #expect(upstream.requests.last?.headers.contains("Authorization: Bearer t-2") == true)
+    }
+
+    @Test("An endpoint that takes no token at all rejects the profile")
+    func unwanted() throws {
+        let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
+        let upstream = try UpstreamServer(always: "401 No")
+        #expect(try Self.writer(to: upstream.url, tokens: tokens.url).deliver(TestProfile()).status == .rejected)
+    }
+
+    static let failures: [(String, String)] = [
+        ("500 No", "oauth2: the token server answers HTTP 500"), ("200 OK", "oauth2: the token server's answer holds no access_token"),
+        ("403 No", "oauth2: the token server answers HTTP 403: access_denied"),
+    ]
+
+    @Test("Without a token the profile waits, and the reason tells no secret", arguments: failures)
+    func failure(status: String, reason: String) throws {
+        let tokens = try UpstreamServer(always: status, body: status == "403 No" ? #"{"error":"access_denied"}"# : "")
+        let upstream = try UpstreamServer(always: "200 OK")
+        let outcome = try Self.writer(to: upstream.url, tokens: tokens.url).deliver(TestProfile())
+        #expect(outcome.status == .retry)
+        #expect(outcome.reason.contains(reason), "\(outcome.reason)")
+        #expect(!outcome.reason.contains("s&cret") && upstream.requests.isEmpty)
+    }
+
+    @Test("Who waits for a token is let go by abort")
+    func abort() throws {
+        let gate = Gate()
+        let tokens = try UpstreamServer { _, _ in
+            gate.wait()
+            return nil
+        }
+        defer { gate.open() }
+        let writer = try Self.writer(to: "http://127.0.0.1:1", tokens: tokens.url)
+        let profile = TestProfile()
+        let token = writer.begin(profile)
+        _ = try tokens.requests(1)
+        writer.abort()
+        let status = try withExtendedLifetime(profile) { try writer.host.outcome(of: token).status }
+        #expect(status == .aborted)
+    }
+
+    @Test(
+        "A config that says too little is refused by name",
+        arguments: [
+            ("{}", "oauth2.client_id: is required"), ("{}", "oauth2.client_secret: is required, or client_secret_file"),
+            ("{}", "oauth2.token_url: must begin with http:// or https://"),
+            (#"{"client_id":"a","client_secret":"b","token_url":"http://x","scopes":"s"}"#, "oauth2.scopes: must be an array of strings"),
+            (#"{"client_id":"a","client_secret":"b","token_url":"http://x","scope":[]}"#, "oauth2.scope: unknown; did you mean scopes?"),
+        ])
+    func problems(oauth2: String, message: String) throws {
+        let lines = try HTTPWriterTests.plugin.get().refusal(of: #"{"endpoint":[{"url":"http://127.0.0.1:1","oauth2":\#(oauth2)}]}"#)
+        #expect(lines.contains { $0.contains("endpoint[0].\(message)") }, "\(lines)")
+    }
+}
