@@ -69,21 +69,22 @@ final class Endpoint {
         metrics.wireBytes.observe(Int64(cost.wireBytes))
     }
 
-    /// Takes the verdict of an attempt.
-    func ended(_ verdict: Verdict, isProbe: Bool, bytes: Int, attempt: Int, now: MonotonicTime) {
-        if attempt > 1 { metrics.retries.observe(1) }
+    /// Takes the verdict of an attempt, which may be about several profiles.
+    func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, now: MonotonicTime) {
+        metrics.retries.observe(Int64(dispatches.count { $0.attempt > 1 }))
         if isProbe { isProbing = false }
+        let bytes = dispatches.reduce(0) { $0 + $1.byteCount }
         switch verdict {
         case .delivered:
             (failures, refusal) = (0, "")
             tokens?.proved()
-            metrics.sentProfiles.observe(1)
+            metrics.sentProfiles.observe(Int64(dispatches.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status):
             failures = 0
             // Nobody gets a profile through before a person has repaired this.
             if status == 401 || status == 403 { refusal = reason }
-            metrics.droppedProfiles.observe(1)
+            metrics.droppedProfiles.observe(Int64(dispatches.count))
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, let after, _):
             lastFailure = reason

@@ -86,7 +86,10 @@ final class HTTPWriter: Receiver {
 
     private func run(_ engine: TransferEngine) {
         while true {
-            guard engine.turn() else { continue }
+            guard engine.turn() else {
+                engine.sendBatches()
+                continue
+            }
             wakeup.clear()
             let new = inbox.withLock { inbox in
                 defer { (inbox.work, inbox.isAborting) = ([], false) }
@@ -99,6 +102,7 @@ final class HTTPWriter: Receiver {
                 case .flush(let flush): engine.add(flush)
                 }
             }
+            engine.sendBatches()
             if new.isClosing { return }
         }
     }

@@ -9,8 +9,9 @@ import PluginKit
 final class Transfer {
     let curl: CurlHandle
     let endpoint: Int
-    private(set) var progress: DispatchProgress?
-    private var request: UpstreamRequest?
+    /// Those whose profiles are under way, mostly one.
+    private(set) var items: [DispatchProgress] = []
+    private(set) var request: UpstreamRequest?
     /// True when this request finds out whether a destination that was down answers again.
     private(set) var isProbe = false
     private let config: EndpointConfig
@@ -27,17 +28,17 @@ final class Transfer {
         curl.setOptions(config.connection)
     }
 
-    /// Points the handle at a request; its profile must stay until ``end()``.
-    func begin(_ progress: DispatchProgress, _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool) throws(Problem) {
+    /// Points the handle at a request; the profiles must stay until ``end()``.
+    func begin(_ items: [DispatchProgress], _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool) throws(Problem) {
         self.isProbe = isProbe
         authorization = try endpoint.authorization()
         try endpoint.files.refresh()
         curl.setFiles(endpoint.files)
-        (self.progress, self.request, hops) = (progress, request, 0)
+        (self.items, self.request, hops) = (items, request, 0)
         curl.prepare()
         curl.setTarget(request.target, of: config)
         setHeaders(request, withCredentials: true)
-        unsafe curl.setBody(request.body(of: progress.dispatch.profile, for: config))
+        unsafe curl.setBody(request.body(of: items[0].dispatch.profile, for: config))
     }
 
     private func setHeaders(_ request: UpstreamRequest, withCredentials: Bool) {
@@ -93,7 +94,7 @@ final class Transfer {
     /// Reads what came of the request and lets go of it.
     func end(_ result: CURLcode) -> Verdict {
         let isConnect = request?.message != nil
-        (progress, request) = (nil, nil)
+        (items, request) = ([], nil)
         guard result == CURLE_OK else { return .retry(curl.words(for: result), after: .zero, httpStatus: 0) }
         return UpstreamAnswer(
             status: curl.status, body: curl.answer, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,

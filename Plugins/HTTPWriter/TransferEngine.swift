@@ -18,6 +18,8 @@ import PluginKit
     private let sockets: SocketWatcher
     private var idle: [[Transfer]]
     private var active: [ObjectIdentifier: Transfer] = [:]
+    /// What waits for each endpoint, where several profiles may share a request.
+    private var batches: [[(item: DispatchProgress, request: UpstreamRequest)]]
     private var flushes = FlushQueue()
     /// By sequence: who was refused by one endpoint and is still to be taken by another.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
@@ -27,6 +29,7 @@ import PluginKit
         self.config = config
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
+        batches = config.endpoints.map { _ in [] }
         unsafe self.multi = unsafe multi
         let sockets = try SocketWatcher(wakeup: wakeup)
         self.sockets = sockets
@@ -95,8 +98,15 @@ import PluginKit
         let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal)
         let now = MonotonicTime.now
         do throws(UpstreamRequest.Refusal) {
-            let request = try UpstreamRequest(dispatch.profile, external: config.externalLabels)
-            for index in endpoints.indices where progress.needs(index) { begin(index, progress, request, now) }
+            let request = try UpstreamRequest(dispatch.profile, config)
+            for index in endpoints.indices where progress.needs(index) {
+                if config.batch != nil, request.message != nil {
+                    progress.began()
+                    batches[index].append((progress, request))
+                } else {
+                    begin(index, [progress], request, now)
+                }
+            }
         } catch {
             // Nobody was asked, so no endpoint is the better or the worse for it.
             let verdict: Verdict =
@@ -125,25 +135,57 @@ import PluginKit
     /// Finishes a flush once everything that was started before it has ended.
     func add(_ flush: Flush) { flushes.add(flush) }
 
-    private func begin(_ index: Int, _ progress: DispatchProgress, _ request: UpstreamRequest, _ now: MonotonicTime) {
+    /// Sends what waits for endpoints that have no request under way: what comes during one goes out together after it.
+    func sendBatches() {
+        guard let limits = config.batch else { return }
+        for index in endpoints.indices {
+            while let first = batches[index].first, !active.values.contains(where: { $0.endpoint == index }) {
+                var bytes = 0
+                let batch = batches[index].prefix(limits.maximumProfiles).prefix { next in
+                    bytes += next.request.messageSize
+                    // One always fits, however large it is.
+                    return next.item === first.item || bytes <= limits.maximumBytes && next.request.goesWith(first.request)
+                }
+                batches[index].removeFirst(batch.count)
+                send(batch.map(\.item), batch.map(\.request), index)
+            }
+        }
+    }
+
+    private func send(_ items: [DispatchProgress], _ requests: [UpstreamRequest], _ index: Int) {
+        for item in items { item.ended() }
+        do throws(UpstreamRequest.Refusal) {
+            begin(index, items, requests.count == 1 ? requests[0] : try UpstreamRequest(joining: requests), .now)
+        } catch {
+            for item in items {
+                item.took(.retry(error.reason, after: .zero, httpStatus: 0), of: index, name: endpoints[index].config.name)
+            }
+        }
+        for item in items { finishIfComplete(item) }
+    }
+
+    private func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
         // A single endpoint needs no guard of its own: the gateway probes the receiver.
         guard endpoints.count == 1 || endpoint.admits(now) else {
-            let why = "is down: \(endpoint.lastFailure)"
-            return progress.took(.retry(why, after: endpoint.pause(now), httpStatus: 0), of: index, name: endpoint.config.name)
+            return tell(items, .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(now), httpStatus: 0), index)
         }
-        if let tokens = endpoint.tokens, tokens.current(now) == nil { return wait(for: tokens, index, progress, request) }
+        if let tokens = endpoint.tokens, tokens.current(now) == nil { return wait(for: tokens, index, items, request) }
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
-            return progress.took(.retry("no memory for a transfer", after: .zero, httpStatus: 0), of: index, name: endpoint.config.name)
+            return tell(items, .retry("no memory for a transfer", after: .zero, httpStatus: 0), index)
         }
-        do throws(Problem) { try transfer.begin(progress, request, to: endpoint, isProbe: endpoint.began()) } catch {
-            return take(.retry("\(error)", after: .zero, httpStatus: 0), of: transfer, progress)
+        do throws(Problem) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began()) } catch {
+            return take(.retry("\(error)", after: .zero, httpStatus: 0), of: transfer, items)
         }
         guard add(transfer.curl) else {
-            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, progress)
+            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, items)
         }
         active[ObjectIdentifier(transfer)] = transfer
-        progress.began()
+        for item in items { item.began() }
+    }
+
+    private func tell(_ items: [DispatchProgress], _ verdict: Verdict, _ index: Int) {
+        for item in items { item.took(verdict, of: index, name: endpoints[index].config.name) }
     }
 
     private func makeTransfer(_ index: Int) -> Transfer? {
@@ -155,17 +197,17 @@ import PluginKit
     private func add(_ curl: CurlHandle) -> Bool { unsafe curl_multi_add_handle(multi, curl.easy) == CURLM_OK }
 
     /// Begins the attempt when its endpoint's token has come.
-    private func wait(for tokens: TokenSource, _ index: Int, _ progress: DispatchProgress, _ request: UpstreamRequest) {
-        progress.began()
+    private func wait(for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest) {
+        for item in items { item.began() }
         do throws(Problem) {
             let curl = try tokens.wait { [unowned self] failure in
-                progress.ended()
+                for item in items { item.ended() }
                 if let failure {
-                    progress.took(failure.isEmpty ? .aborted : failed(failure, index), of: index, name: endpoints[index].config.name)
+                    tell(items, failure.isEmpty ? .aborted : failed(failure, index), index)
                 } else {
-                    begin(index, progress, request, .now)
+                    begin(index, items, request, .now)
                 }
-                finishIfComplete(progress)
+                for item in items { finishIfComplete(item) }
             }
             guard let curl else { return }
             curl.ended = { [unowned self, unowned tokens] result in
@@ -173,51 +215,64 @@ import PluginKit
             }
             if !add(curl) { tokens.finish("oauth2: libcurl refused a request") }
         } catch {
-            progress.ended()
-            progress.took(failed("\(error)", index), of: index, name: endpoints[index].config.name)
+            for item in items { item.ended() }
+            tell(items, failed("\(error)", index), index)
         }
     }
 
     /// Without a token an endpoint is as good as away.
     private func failed(_ reason: String, _ index: Int) -> Verdict {
         let verdict = Verdict.retry(reason, after: .zero, httpStatus: 0)
-        endpoints[index].ended(verdict, isProbe: endpoints[index].isDown, bytes: 0, attempt: 1, now: .now)
+        endpoints[index].ended(verdict, [], isProbe: endpoints[index].isDown, now: .now)
         health.state(endpoints)
         return verdict
     }
 
     private func finish(_ transfer: Transfer, _ result: CURLcode) {
-        guard let progress = transfer.progress else { return }
         if transfer.followsRedirect(result), add(transfer.curl) { return }
         active[ObjectIdentifier(transfer)] = nil
-        let cost = transfer.cost
-        let verdict = endpoints[transfer.endpoint].reconsidered(transfer.end(result))
-        endpoints[transfer.endpoint].spent(cost)
+        let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
+        let endpoint = endpoints[transfer.endpoint]
+        let verdict = endpoint.reconsidered(transfer.end(result))
+        endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
-        progress.ended()
-        take(verdict, of: transfer, progress)
-        finishIfComplete(progress)
+        if case .rejected = verdict, items.count > 1 {
+            // One of them may be why, and the others need not go with it.
+            endpoint.ended(verdict, [], isProbe: transfer.isProbe, now: .now)
+            for (item, part) in zip(items, parts) { send([item], [part], transfer.endpoint) }
+            return
+        }
+        for item in items { item.ended() }
+        take(verdict, of: transfer, items)
+        for item in items { finishIfComplete(item) }
     }
 
-    private func take(_ verdict: Verdict, of transfer: Transfer, _ progress: DispatchProgress) {
-        let endpoint = endpoints[transfer.endpoint]
-        let dispatch = progress.dispatch
-        endpoint.ended(verdict, isProbe: transfer.isProbe, bytes: dispatch.byteCount, attempt: dispatch.attempt, now: .now)
-        progress.took(verdict, of: transfer.endpoint, name: endpoint.config.name)
+    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress]) {
+        endpoints[transfer.endpoint].ended(verdict, items.map(\.dispatch), isProbe: transfer.isProbe, now: .now)
+        tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
     }
 
     /// Gives every open attempt up.
     func abort() {
         for transfer in active.values {
-            guard let progress = transfer.progress else { continue }
             unsafe curl_multi_remove_handle(multi, transfer.curl.easy)
+            let items = transfer.items
             _ = transfer.end(CURLE_OK)
-            progress.ended()
-            progress.took(.aborted, of: transfer.endpoint, name: "")
-            finishIfComplete(progress)
+            for item in items { item.ended() }
+            tell(items, .aborted, transfer.endpoint)
+            for item in items { finishIfComplete(item) }
         }
         active = [:]
+        for index in endpoints.indices {
+            let waiting = batches[index]
+            batches[index] = []
+            for (item, _) in waiting {
+                item.ended()
+                tell([item], .aborted, index)
+                finishIfComplete(item)
+            }
+        }
         for tokens in endpoints.compactMap(\.tokens) {
             if let curl = tokens.curl { unsafe curl_multi_remove_handle(multi, curl.easy) }
             // No reason: nothing has failed.
@@ -230,24 +285,5 @@ extension SocketWatcher {
     /// The watcher that a callback's context is.
     static func at(_ context: UnsafeMutableRawPointer) -> SocketWatcher {
         unsafe Unmanaged<SocketWatcher>.fromOpaque(context).takeUnretainedValue()
-    }
-}
-
-/// Says the health of all endpoints together, when it changes.
-final class EndpointHealth {
-    private let host: Host
-    private var stated = ""
-
-    init(_ host: Host) { self.host = host }
-
-    func state(_ endpoints: [Endpoint]) {
-        if stated.isEmpty, !endpoints.contains(where: { $0.isDown || !$0.refusal.isEmpty }) { return }
-        let (down, refusing) = (endpoints.filter(\.isDown), endpoints.filter { !$0.refusal.isEmpty })
-        let names = (down + refusing).map(\.config.name).joined(separator: ", ")
-        guard names != stated else { return }
-        stated = names
-        if names.isEmpty { return host.setHealth(.ok) }
-        let reasons = down.map { "\($0.config.name): \($0.lastFailure)" } + refusing.map { "\($0.config.name): \($0.refusal)" }
-        host.setHealth(down.count == endpoints.count || !refusing.isEmpty ? .failed : .degraded, reasons.joined(separator: "; "))
     }
 }

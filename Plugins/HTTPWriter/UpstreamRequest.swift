@@ -16,8 +16,8 @@ struct UpstreamRequest {
     let target: String
     private(set) var headers: [(name: String, value: String)]
     /// The message of a Push; without one the body is the profile's only sample, as it was received.
-    let message: PushMessage?
-    private let compressed = Compressed()
+    private(set) var message: PushMessage?
+    private var compressed = Compressed()
 
     /// The sender's tenant; empty when there was none.
     private var tenant = ""
@@ -50,15 +50,45 @@ struct UpstreamRequest {
     /// Whether the body for an endpoint is compressed; where that cannot be had, it is as good as it is.
     func isCompressed(for endpoint: EndpointConfig) -> Bool { endpoint.compresses && message.map(compressed.make) == true }
 
-    /// Makes the request for a profile, by the API it came in by.
-    init(_ profile: Profile, external: [(name: String, value: String)]) throws(Refusal) {
+    /// What it was put together from; empty for the request of one profile.
+    private(set) var parts: [UpstreamRequest] = []
+
+    /// Makes the request for a profile, by the API it came in by, where its labels can be written there.
+    init(_ profile: Profile, _ config: WriterConfig) throws(Refusal) {
         if profile.api == .push {
-            try self.init(push: profile, external)
+            try self.init(push: profile, config.externalLabels)
         } else {
-            try self.init(ingest: profile, external)
+            do throws(Refusal) { try self.init(ingest: profile, config.externalLabels) } catch {
+                guard config.unsafeLabels == .push, Self.isPlainPprof(profile) else { throw error }
+                try self.init(push: profile, config.externalLabels)
+            }
         }
         tenant = profile.tenant
         headers += profile.headers.filter { Self.traceHeaders.contains($0.name) }
+    }
+
+    /// How many bytes the message of a Push has.
+    var messageSize: Int { message?.bytes.count ?? 0 }
+
+    /// Puts Pushes together that differ in their series only.
+    init(joining requests: [UpstreamRequest]) throws(Refusal) {
+        self = requests[0]
+        parts = requests
+        do throws(SystemError) {
+            message = try PushMessage(joining: requests.compactMap(\.message))
+        } catch { throw Refusal(reason: "\(error)", isTransient: true) }
+        compressed = Compressed()
+    }
+
+    /// Whether two Pushes may go out as one.
+    func goesWith(_ other: UpstreamRequest) -> Bool {
+        tenant == other.tenant && headers.count == other.headers.count
+            && zip(headers, other.headers).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+    }
+
+    /// What a Push can carry: a body that is one pprof, compressed or not.
+    private static func isPlainPprof(_ profile: Profile) -> Bool {
+        profile.format == "pprof" && !profile.contentType.contains("multipart/") && profile.contentEncoding.isEmpty
     }
 
     /// Rebuilds what the sender sent to `/ingest`; its query changes only when an external label changes a label.

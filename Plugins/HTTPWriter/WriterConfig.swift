@@ -9,6 +9,18 @@ struct WriterConfig: Sendable {
     var endpoints: [EndpointConfig] = []
     /// Added to each profile's labels; where both have a name, the external one wins.
     var externalLabels: [(name: String, value: String)] = []
+    var unsafeLabels = UnsafeLabels.reject
+    /// nil sends each profile by itself.
+    var batch: Batch?
+
+    /// What becomes of a profile from `/ingest` whose labels cannot be written there again.
+    enum UnsafeLabels: String, CaseIterable { case reject, push }
+
+    /// How much one Push may carry.
+    struct Batch: Equatable {
+        var maximumProfiles = 64
+        var maximumBytes = 4 << 20
+    }
 
     init(_ object: ConfigObject) {
         let entries = object.objects("endpoint") ?? []
@@ -20,8 +32,16 @@ struct WriterConfig: Sendable {
         }
         endpoints = entries.map(EndpointConfig.init)
         externalLabels = object.stringMembers("external_labels")
+        unsafeLabels = object.choice("unsafe_labels", default: unsafeLabels)
+        if let batch = object.object("batch") {
+            self.batch = Batch(
+                maximumProfiles: batch.integer("max_profiles", in: 1...16_384, default: Batch().maximumProfiles),
+                maximumBytes: batch.size("max_bytes", default: Batch().maximumBytes))
+            batch.refuseUnknown()
+        }
         for label in externalLabels {
-            if let why = LabelGrammar.objection(toName: label.name) ?? LabelGrammar.objection(toValue: label.value) {
+            let objection = unsafeLabels == .push ? nil : LabelGrammar.objection(toValue: label.value)
+            if let why = LabelGrammar.objection(toName: label.name) ?? objection {
                 object.problems.add(
                     Problems.path(object.path("external_labels"), label.name), why,
                     at: object.value("external_labels")?.position)

@@ -20,6 +20,16 @@ public final class PushMessage: Sendable {
 
     public let bytes: ByteBuffer
 
+    /// Puts requests together: their series one after the other, for so protobuf reads messages that are written so.
+    ///
+    /// - Throws: ENOMEM.
+    public init(joining messages: [PushMessage]) throws(SystemError) {
+        var all = ByteBuffer()
+        try all.reserve(messages.reduce(0) { $0 + $1.bytes.count })
+        for message in messages { try message.bytes.withBytes { (bytes) throws(SystemError) in try unsafe all.append(bytes.bytes) } }
+        bytes = all
+    }
+
     /// Writes labels and samples; the samples' bytes are copied once.
     ///
     /// - Throws: ENOMEM.

@@ -1,0 +1,108 @@
+import PluginABI
+import Testing
+
+@Suite("HTTPWriter's batches, and labels that /ingest cannot carry")
+struct HTTPWriterBatchTests {
+    /// Delivers Pushes that were all handed over while the first request was held, and answers their outcomes.
+    private func deliver(
+        _ count: Int, _ members: String, tenant: (Int) -> String = { _ in "" }, samples: Int = 10,
+        answer: @escaping @Sendable (Int, UpstreamServer.Request) -> String?
+    ) throws -> (outcomes: [TestHost.Finish], requests: [UpstreamServer.Request]) {
+        let gate = Gate()
+        let server = try UpstreamServer { index, request in
+            if index == 0 { gate.wait() }
+            return answer(index, request)
+        }
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(server.url)"}],\#(members)}"#)
+        let profiles = (0...count).map { number in
+            TestProfile(
+                sequence: UInt64(number), api: .push, tenant: tenant(number),
+                samples: [("id-\(number);", [UInt8](repeating: 120, count: samples))])
+        }
+        let first = writer.begin(profiles[0])
+        _ = try server.requests(1)
+        let tokens = profiles.dropFirst().map { writer.begin($0) }
+        gate.open()
+        let outcomes = try withExtendedLifetime(profiles) { try ([first] + tokens).map { try writer.host.outcome(of: $0) } }
+        return (Array(outcomes.dropFirst()), Array(server.requests.dropFirst()))
+    }
+
+    /// The numbers of the profiles in each request.
+    private func numbers(_ requests: [UpstreamServer.Request]) -> [[Int]] {
+        requests.map { request in
+            String(decoding: request.body, as: UTF8.self).components("id-").dropFirst().compactMap { Int($0.prefix { $0 != ";" }) }
+        }
+    }
+
+    @Test("Off, each profile is a request")
+    func off() throws {
+        let (outcomes, requests) = try deliver(5, #""external_labels":{}"#) { _, _ in UpstreamServer.response("200 OK") }
+        #expect(outcomes.allSatisfy { $0.status == .delivered })
+        #expect(numbers(requests).sorted { $0[0] < $1[0] } == (1...5).map { [$0] })
+    }
+
+    @Test("On, what comes together goes together, each profile once, within its limits")
+    func limits() throws {
+        let (outcomes, requests) = try deliver(50, #""batch":{"max_profiles":10,"max_bytes":"1MiB"}"#) { _, _ in
+            UpstreamServer.response("200 OK")
+        }
+        #expect(outcomes.allSatisfy { $0.status == .delivered })
+        let sent = numbers(requests)
+        #expect(sent.flatMap(\.self).sorted() == Array(1...50))
+        #expect(sent.map(\.count) == [10, 10, 10, 10, 10], "what came during a request went out together after it")
+        let (_, small) = try deliver(8, #""batch":{"max_bytes":500}"#, samples: 300) { _, _ in UpstreamServer.response("200 OK") }
+        #expect(numbers(small).allSatisfy { $0.count == 1 }, "one always fits, two do not")
+    }
+
+    @Test("Tenants do not share a request")
+    func tenants() throws {
+        let (outcomes, requests) = try deliver(20, #""batch":{}"#, tenant: { $0 % 2 == 0 ? "even" : "odd" }) { _, _ in
+            UpstreamServer.response("200 OK")
+        }
+        #expect(outcomes.allSatisfy { $0.status == .delivered })
+        for (request, numbers) in zip(requests, numbers(requests)) {
+            let isEven = request.headers.contains("X-Scope-OrgID: even")
+            #expect(numbers.allSatisfy { $0 % 2 == (isEven ? 0 : 1) })
+        }
+    }
+
+    @Test("Of a batch that is rejected, only those are that are so by themselves")
+    func rejected() throws {
+        let (outcomes, requests) = try deliver(20, #""batch":{}"#) { _, request in
+            String(decoding: request.body, as: UTF8.self).contains("id-7;")
+                ? UpstreamServer.response("400 No") : UpstreamServer.response("200 OK")
+        }
+        #expect(outcomes.map(\.status) == (1...20).map { $0 == 7 ? .rejected : .delivered })
+        #expect(numbers(requests).filter { $0.contains(7) }.last == [7])
+    }
+
+    @Test("A batch that fails is retried by each of its profiles")
+    func retried() throws {
+        let (outcomes, _) = try deliver(6, #""batch":{}"#) { index, _ in UpstreamServer.response(index == 0 ? "200 OK" : "503 Later") }
+        #expect(outcomes.allSatisfy { $0.status == .retry })
+    }
+
+    // MARK: Labels
+
+    private static let unsafe: [(name: String, value: String)] = [("__name__", "app"), ("path", "a,b}"), ("service_name", "app")]
+
+    @Test("With unsafe_labels push, labels that name= cannot carry go out by Push when the body is one pprof", arguments: [true, false])
+    func unsafeLabels(isPush: Bool) throws {
+        let server = try UpstreamServer(always: "200 OK")
+        let members = isPush ? #","unsafe_labels":"push""# : ""
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(server.url)"}],"external_labels":{"zone":"z"}\#(members)}"#)
+        let outcome = try writer.deliver(TestProfile(labels: Self.unsafe, format: "pprof"))
+        #expect(outcome.status == (isPush ? .delivered : .rejected))
+        #expect(server.requests.map(\.target) == (isPush ? ["/push.v1.PusherService/Push"] : []))
+        if isPush { #expect(String(decoding: server.requests[0].body, as: UTF8.self).contains("a,b}")) }
+        for (format, type) in [("jfr", ""), ("pprof", "multipart/form-data; boundary=x")] {
+            #expect(try writer.deliver(TestProfile(labels: Self.unsafe, format: format, contentType: type)).status == .rejected)
+        }
+        #expect(try writer.deliver(TestProfile()).status == .delivered)
+        #expect(server.requests.last?.target.hasPrefix("/ingest?") == true)
+    }
+}
+
+extension String {
+    fileprivate func components(_ separator: String) -> [Substring] { self.split(separator: separator, omittingEmptySubsequences: false) }
+}
