@@ -59,14 +59,14 @@ struct RequestBody: ~Copyable {
     /// Gives the content away.
     consuming func take() -> ByteBuffer { content }
 
-    /// How much room a socket read asks for at most: bodies grow as they come, not as they are announced.
-    static let step = 256 * 1024
+    /// How much room a socket read asks for: bodies grow as they come, not as they are announced, and at most by the second.
+    private static let steps = 16 * 1024...256 * 1024
 
     /// Reads from a connection into the content, at most what is direct.
     mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
         do throws(SystemError) {
-            let result = try transport.receive(into: &content, room: min(direct, Self.step), limit: direct)
+            let result = try transport.receive(into: &content, room: min(direct, max(Self.steps.lowerBound, min(content.count, Self.steps.upperBound))), limit: direct)
             if case .done(let count) = result { state = advanced(by: count) }
             return result
         } catch { throw .noRoom }
