@@ -65,8 +65,9 @@ struct RequestBody: ~Copyable {
     /// Reads from a connection into the content, at most what is direct.
     mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
+        let room = max(Self.steps.lowerBound, min(content.count, Self.steps.upperBound))
         do throws(SystemError) {
-            let result = try transport.receive(into: &content, room: min(direct, max(Self.steps.lowerBound, min(content.count, Self.steps.upperBound))), limit: direct)
+            let result = try transport.receive(into: &content, room: min(direct, room), limit: direct)
             if case .done(let count) = result { state = advanced(by: count) }
             return result
         } catch { throw .noRoom }
