@@ -1,38 +1,89 @@
 import Foundation
 import Glibc
 
-/// Debian's nginx as a proxy before an upstream, everything of it in the scenario's folder.
+/// Debian's nginx, as a proxy before an upstream or as the upstream itself; everything of it is in the scenario's folder.
 struct Nginx {
+    /// What it saw of a request.
+    struct Request: Decodable {
+        let target: String
+        let status: Int
+        let version: String
+        let connection: Int
+        let tls: String
+        /// The name that the client asked for in its handshake.
+        let name: String
+        /// SUCCESS, NONE or why not; then whose certificate it was.
+        let verified: String
+        let subject: String
+        let authorization: String
+        let encoding: String
+    }
+
+    private static let format = """
+        {"target":"$request_uri","status":$status,"version":"$server_protocol","connection":$connection,"tls":"$ssl_protocol",\
+        "name":"$ssl_server_name","verified":"$ssl_client_verify","subject":"$ssl_client_s_dn",\
+        "authorization":"$http_authorization","encoding":"$http_content_encoding"}
+        """
+
     let port: UInt16
     var url: String { "http://127.0.0.1:\(port)" }
+    /// For where it speaks TLS: the name that is in the server's certificate.
+    var secureURL: String { "https://localhost:\(port)" }
+    private let scenario: Scenario
+    private let prefix: String
+    private let process: ChildProcess
 
-    init(_ scenario: Scenario, before upstream: UInt16, location: String = "", server: String = "") throws {
+    /// - Parameters:
+    ///   - upstream: where requests are passed on to; without one, `location` or `server` must say what is answered.
+    ///   - listen: what follows the address, such as `ssl http2`.
+    init(_ scenario: Scenario, before upstream: UInt16? = nil, listen: String = "", location: String = "", server: String = "") throws {
+        self.scenario = scenario
         port = try Self.freePort()
-        let user = getuid() == 0 ? "user root;" : ""
-        let prefix = scenario.path("nginx")
+        prefix = scenario.path("nginx-\(port)")
         try FileManager.default.createDirectory(atPath: prefix, withIntermediateDirectories: true)
+        let user = getuid() == 0 ? "user root;" : ""
+        let pass = "proxy_pass http://upstream; proxy_http_version 1.1; proxy_set_header Connection \"\";"
         let file = try scenario.write(
             """
             daemon off; master_process off; pid \(prefix)/pid; error_log stderr notice; \(user)
             events {}
             http {
-              access_log off; client_max_body_size 0;
+              log_format requests escape=json '\(Self.format)';
+              access_log /dev/stdout requests; client_max_body_size 0;
               client_body_temp_path \(prefix)/body; proxy_temp_path \(prefix)/proxy; fastcgi_temp_path \(prefix)/f;
               uwsgi_temp_path \(prefix)/u; scgi_temp_path \(prefix)/s;
-              upstream recorder { server 127.0.0.1:\(upstream); keepalive 8; }
+              \(upstream.map { "upstream upstream { server 127.0.0.1:\($0); keepalive 8; }" } ?? "")
+              server { listen unix:\(prefix)/sync; return 204; }
               server {
-                listen 127.0.0.1:\(port);
+                listen 127.0.0.1:\(port) \(listen);
                 \(server)
                 location / {
                   \(location)
-                  proxy_pass http://recorder; proxy_http_version 1.1; proxy_set_header Connection "";
+                  \(upstream == nil ? "" : pass)
                 }
               }
             }
-            """, to: "nginx.conf")
-        let process = try scenario.start([Self.program, "-p", prefix, "-c", file])
+            """, to: "nginx-\(port).conf")
+        process = try scenario.start([Self.program, "-p", prefix, "-c", file])
         // It has its socket before it chooses how to wait on it.
         try process.errors.wait(for: "using the \"epoll\" event method")
+    }
+
+    /// A server's directives for TLS with a certificate of ``Certificates``.
+    static func tls(_ name: String = "server", _ more: String = "") -> String {
+        "ssl_certificate \(name).pem; ssl_certificate_key \(name).key; \(more)"
+    }
+
+    /// Every request that has been answered so far, in order.
+    var requests: [Request] {
+        get throws {
+            // It writes its lines in order, so behind the line of this request are those of all before it.
+            let mark = "/sync/\(UUID().uuidString)"
+            try scenario.start(["curl", "-q", "-sS", "--unix-socket", "\(prefix)/sync", "http://nginx\(mark)"]).waitForExit()
+            try process.output.wait(for: mark)
+            let lines = process.output.lines.filter { !$0.contains("\"/sync/") }
+            return try lines.map { try JSONDecoder().decode(Request.self, from: Data($0.utf8)) }
+        }
     }
 
     /// Debian keeps it where only root looks.

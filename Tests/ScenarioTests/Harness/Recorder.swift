@@ -28,8 +28,9 @@ final class Recorder {
     private var decoded: [Request] = []
     private var read = 0
 
-    init(_ scenario: Scenario) throws {
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/recorder.py"])
+    /// - Parameter port: where one stood that is gone; 0 is any.
+    init(_ scenario: Scenario, port wanted: UInt16 = 0) throws {
+        process = try scenario.start(["python3", "-u", "\(Package.servers)/recorder.py", "\(wanted)"])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }
@@ -39,7 +40,7 @@ final class Recorder {
     /// Everything received so far, in order: whatever has been answered is in it.
     var requests: [Request] {
         // Each request is told before it is answered, so behind the answer to a command all that came before it can be read.
-        try? command("{\"do\":\"sync\"}")
+        if process.isRunning { try? command("{\"do\":\"sync\"}") }
         decode(process.output.lines)
         return decoded
     }
@@ -78,6 +79,11 @@ final class Recorder {
     /// From now on connections are refused.
     func refuse() throws { try command("{\"do\":\"refuse\"}") }
     func listen() throws { try command("{\"do\":\"listen\"}") }
+    /// Ends it without a word; what it got before can still be asked for.
+    func kill() {
+        process.end()
+        _ = try? process.output.waitForEnd()
+    }
 
     private func command(_ json: String) throws {
         commands += 1

@@ -1,0 +1,105 @@
+import Testing
+
+/// Every answer that an upstream may give, from a real nginx, to both APIs at once.
+@Suite("How often a profile is sent follows from the status, the body and the API", .serialized)
+struct StatusTableTests {
+    struct Row: Sendable {
+        let status: Int
+        /// The Connect code of the body in JSON.
+        let code: String
+        var message = "no"
+        /// The attempts that each profile gets, when one retry is allowed.
+        let attempts: Int
+        /// The attempts of a Push whose answer's body is JSON, where its code matters.
+        var pushWithCode: Int? = nil
+        var members = ""
+
+        init(_ status: Int, _ code: String, _ attempts: Int, push: Int? = nil, message: String = "no", _ members: String = "") {
+            (self.status, self.code, self.attempts, pushWithCode) = (status, code, attempts, push)
+            (self.message, self.members) = (message, members)
+        }
+    }
+
+    enum Body: String, CaseIterable { case json, html, empty }
+
+    static let tooLarge = "message size 9 is larger than configured max 4"
+
+    static let rows = [
+        Row(200, "unknown", 1), Row(204, "unknown", 1), Row(301, "unknown", 1), Row(303, "unknown", 1),
+        Row(400, "invalid_argument", 1), Row(400, "unavailable", 1), Row(401, "unauthenticated", 1), Row(403, "permission_denied", 1),
+        Row(404, "not_found", 1), Row(408, "deadline_exceeded", 2), Row(409, "already_exists", 1), Row(409, "aborted", 1, push: 2),
+        Row(413, "invalid_argument", 1), Row(415, "unknown", 1), Row(422, "unknown", 1),
+        Row(429, "resource_exhausted", 2, message: "too fast"), Row(429, "resource_exhausted", 1, message: tooLarge),
+        Row(429, "resource_exhausted", 1, message: "message is larger than configured max 4"), Row(431, "unknown", 1),
+        Row(499, "canceled", 1, push: 2), Row(500, "internal", 2), Row(500, "unknown", 2), Row(501, "internal", 2),
+        Row(501, "unimplemented", 2, push: 1), Row(502, "unavailable", 2), Row(503, "unavailable", 2), Row(503, "invalid_argument", 2),
+        Row(504, "deadline_exceeded", 2), Row(507, "unknown", 2), Row(520, "unknown", 2),
+    ]
+
+    /// A row with one kind of body: a receiver of its own, and a place of its own at the upstream.
+    private struct Cell {
+        let name: String
+        let row: Row
+        let body: Body
+
+        init?(_ number: Int, _ row: Row, _ body: Body) {
+            // Without words nothing says that a message is too large.
+            if body == .empty, row.message.contains("larger") { return nil }
+            (name, self.row, self.body) = ("\(row.status)-\(number)-\(body)", row, body)
+        }
+
+        var location: String {
+            let text =
+                switch body {
+                case .json: #"{"code":"\#(row.code)","message":"\#(row.message)"}"#
+                case .html: "<html><body><h1>\(row.status)</h1>\(row.message)</body></html>"
+                // Nothing at all would have nginx write a page of its own, or hang up.
+                case .empty: "$nothing"
+                }
+            let type = body == .json ? "application/json" : "text/html"
+            // A text would be the place to go to.
+            let answer = (300..<400).contains(row.status) ? "$nothing" : text
+            return "location /\(name)/ { default_type \(type); return \(row.status) '\(answer)'; }"
+        }
+
+        func attempts(byPush: Bool) -> Int { byPush && body == .json ? row.pushWithCode ?? row.attempts : row.attempts }
+
+        /// What becomes of the two profiles, each with how many of them.
+        var outcomes: [String: Int] {
+            [false, true].reduce(into: [:]) { outcomes, byPush in
+                let once = row.status < 300 ? "delivered" : "rejected"
+                outcomes[attempts(byPush: byPush) == 1 ? once : "retries_exhausted", default: 0] += 1
+            }
+        }
+    }
+
+    private func check(_ rows: [Row]) throws {
+        let cells = rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
+        try Scenario.run { scenario in
+            let nginx = try Nginx(
+                scenario, location: "return 404;", server: "set $nothing ''; \(cells.map(\.location).joined(separator: "\n"))")
+            let receivers = cells.map {
+                ($0.name, ReceiverEntry.endpoint("\(nginx.url)/\($0.name)", $0.row.members, more: ReceiverEntry.oneRetry))
+            }
+            let gateway = try GatewayProcess(scenario, receivers: Dictionary(uniqueKeysWithValues: receivers))
+            try gateway.send(1)
+            #expect(try gateway.push(.numbered(1)).status == 200)
+            let metrics = try gateway.waitForMetrics("the end of both profiles everywhere") { metrics in
+                metrics.receivers.allSatisfy { metrics.accepted($0) == 2 && metrics.queued($0) == 0 }
+            }
+            let targets = try nginx.requests.map(\.target)
+            for cell in cells {
+                for (target, byPush) in [("/ingest?name=app", false), (GatewayProcess.pushPath, true)] {
+                    let count = targets.count { $0 == "/\(cell.name)\(target)" }
+                    #expect(count == cell.attempts(byPush: byPush), "\(cell.row.status) \(cell.row.code), \(cell.body), \(target)")
+                }
+                let known = ["rejected", "retries_exhausted"].map { ($0, metrics.dropped(cell.name, $0)) }
+                let all = Dictionary(uniqueKeysWithValues: known + [("delivered", metrics.delivered(cell.name))])
+                #expect(all.filter { $0.value > 0 } == cell.outcomes, "\(cell.row.status) \(cell.row.code), \(cell.body)")
+            }
+        }
+    }
+
+    @Test("Every status with each kind of body")
+    func all() throws { try check(Self.rows) }
+}
