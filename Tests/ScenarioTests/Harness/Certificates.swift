@@ -21,10 +21,12 @@ struct Certificates {
             ])
     }
 
-    /// - Parameter days: how long it is valid; a negative number makes one that has expired.
-    func make(_ name: String, by authority: String = "ca", days: Int = 2) throws {
+    /// - Parameters:
+    ///   - days: how long it is valid; a negative number makes one that has expired.
+    ///   - hosts: whom it is for.
+    func make(_ name: String, by authority: String = "ca", days: Int = 2, hosts: String = "DNS:localhost,IP:127.0.0.1") throws {
         let extensions = try scenario.write(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n", to: "extensions")
+            "subjectAltName=\(hosts)\nextendedKeyUsage=serverAuth,clientAuth\n", to: "extensions")
         try openssl(["req"] + Self.newKey + ["-keyout", path("\(name).key"), "-out", path("request"), "-subj", "/CN=\(name)"])
         try openssl([
             "x509", "-req", "-in", path("request"), "-CA", path("\(authority).pem"), "-CAkey", path("\(authority).key"), "-set_serial",
@@ -37,6 +39,11 @@ struct Certificates {
     func openssl(_ arguments: [String]) throws {
         let process = try scenario.start(["openssl"] + arguments)
         guard try process.waitForExit() == 0 else { throw NeverCame(what: "openssl \(arguments)", seen: process.errors.lines) }
+    }
+
+    /// The text of a file, as a JSON string has it.
+    func pem(_ name: String) throws -> String {
+        try String(contentsOfFile: path(name), encoding: .utf8).replacing("\n", with: "\\n")
     }
 
     /// The members of a `tls` block with the server's certificate.

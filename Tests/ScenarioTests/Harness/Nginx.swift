@@ -8,6 +8,7 @@ struct Nginx {
         let target: String
         let status: Int
         let version: String
+        let host: String
         let connection: Int
         let tls: String
         /// The name that the client asked for in its handshake.
@@ -20,7 +21,7 @@ struct Nginx {
     }
 
     private static let format = """
-        {"target":"$request_uri","status":$status,"version":"$server_protocol","connection":$connection,"tls":"$ssl_protocol",\
+        {"target":"$request_uri","status":$status,"version":"$server_protocol","host":"$http_host","connection":$connection,"tls":"$ssl_protocol",\
         "name":"$ssl_server_name","verified":"$ssl_client_verify","subject":"$ssl_client_s_dn",\
         "authorization":"$http_authorization","encoding":"$http_content_encoding"}
         """

@@ -74,6 +74,10 @@ final class Recorder {
         try command(String(decoding: JSONSerialization.data(withJSONObject: members), as: UTF8.self))
     }
 
+    /// From now on a body that contains a text is answered so.
+    func reject(_ text: String, _ status: Int) throws {
+        try command("{\"do\":\"reject\",\"text\":\"\(text)\",\"status\":\(status)}")
+    }
     /// From now on requests are read and not answered.
     func hold() throws { try command("{\"do\":\"hold\"}") }
     /// From now on connections are refused.

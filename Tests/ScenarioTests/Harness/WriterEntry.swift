@@ -1,3 +1,6 @@
+import Foundation
+import Testing
+
 extension ReceiverEntry {
     /// A writer with one endpoint that is named "up" and has more members than its URL.
     static func endpoint(_ url: String, _ members: String = "", more: String = quickRetry, config: String = "") -> String {
@@ -9,9 +12,46 @@ extension ReceiverEntry {
         "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"2ms\", \"max_backoff_retries\": 1 },"
 }
 
+/// A receiver with one endpoint, and whether its profiles are to arrive.
+struct Way: Sendable {
+    let name: String
+    let path: String
+    let members: String
+    let arrives: Bool
+
+    /// - Parameter path: goes behind the upstream's URL, to tell the requests of one way from another's.
+    init(_ name: String, _ members: String, arrives: Bool = true) {
+        (self.name, path, self.members, self.arrives) = (name, "/\(name)", members, arrives)
+    }
+}
+
 extension GatewayProcess {
     /// A gateway whose one receiver is called "up".
     convenience init(_ scenario: Scenario, up entry: String) throws { try self.init(scenario, receivers: ["up": entry]) }
+
+    /// A gateway with a receiver for each way to an upstream; none of them tries more than twice.
+    convenience init(
+        _ scenario: Scenario, _ ways: [Way], to url: (Way) -> String, environment: [String: String] = [:], listener: String = ""
+    ) throws {
+        let entries = ways.map { ($0.name, ReceiverEntry.endpoint(url($0) + $0.path, $0.members, more: ReceiverEntry.oneRetry)) }
+        let config = Self.config(
+            listeners: Self.listener(ways.map(\.name), more: listener), receivers: Dictionary(uniqueKeysWithValues: entries))
+        try self.init(scenario, config, environment: environment)
+    }
+
+    /// Waits until every receiver has done with so many profiles.
+    @discardableResult
+    func waitForOutcomes(_ count: Int = 1) throws -> Metrics {
+        try waitForMetrics("the end of \(count) profiles everywhere") { metrics in
+            metrics.receivers.allSatisfy { metrics.accepted($0) == count && metrics.queued($0) == 0 }
+        }
+    }
+
+    /// The names of the receivers that have delivered everything, once all have done with so many profiles.
+    func arrivals(_ count: Int = 1) throws -> [String] {
+        let metrics = try waitForOutcomes(count)
+        return metrics.receivers.filter { metrics.delivered($0) == count }
+    }
 
     /// Waits until the receiver "up" has delivered so many.
     func waitForDeliveries(_ count: Int) throws { try waitForMetrics("\(count) deliveries") { $0.delivered("up") == count } }
@@ -20,8 +60,38 @@ extension GatewayProcess {
     func waitForRejections(_ count: Int) throws {
         try waitForMetrics("\(count) rejections") { $0.dropped("up", "rejected") == count }
     }
+
+    /// Sends one profile after another, each when the one before is done with, until a test is satisfied.
+    func send(until what: String, _ test: () throws -> Bool) throws {
+        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        var count = try metrics().accepted("up")
+        while true {
+            try send(1, from: count)
+            count += 1
+            try waitForOutcomes(count)
+            if try test() { return }
+            guard Date() < limit else { throw NeverCame(what: what, seen: log.lines.suffix(20)) }
+        }
+    }
+}
+
+extension Array where Element == Way {
+    /// The names of those that are to arrive, as ``GatewayProcess/arrivals(_:)`` has them.
+    var arriving: [String] { filter(\.arrives).map(\.name).sorted() }
 }
 
 extension Metrics {
     func retries(_ receiver: String = "up") -> Int { self["gateway_retries_total{receiver=\"\(receiver)\"}"] }
+}
+
+extension Scenario {
+    /// Puts one file in another one's place, as a renewal does.
+    func replace(_ name: String, by other: String) throws {
+        guard rename(path(other), path(name)) == 0 else { throw NeverCame(what: "rename \(other)", seen: []) }
+    }
+
+    func replace(_ name: String, text: String) throws {
+        try write(text, to: "\(name).new")
+        try replace(name, by: "\(name).new")
+    }
 }

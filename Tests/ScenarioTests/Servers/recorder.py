@@ -4,6 +4,7 @@ Commands come as JSON lines on standard input, events leave as JSON lines on sta
 input ends the process, so that no test leaves one behind.
 
   {"do": "answer", "status": 200, "headers": [["A", "b"]], "body": "text"}   what is held is answered so, too
+  {"do": "reject", "status": 400, "text": "bad"}                             what contains the text is answered so
   {"do": "hold"}      requests are read and recorded, and never answered
   {"do": "refuse"}    the port stays taken and refuses connections; open ones are reset
   {"do": "listen"}    accepts again
@@ -38,6 +39,7 @@ class Recorder:
         self.open = set()
         self.held = []
         self.turns = {}
+        self.rejected = None
 
     async def listen(self):
         if self.placeholder:
@@ -91,7 +93,7 @@ class Recorder:
             answered = asyncio.get_running_loop().create_future()
             self.held.append(answered)
             await answered
-        status, extra, content = self.choose(target)
+        status, extra, content = self.choose(target, body)
         lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(content)}"] + [f"{n}: {v}" for n, v in extra]
         writer.write("\r\n".join(lines + ["", ""]).encode("latin-1") + content)
         await writer.drain()
@@ -108,7 +110,9 @@ class Recorder:
             return b"".join(parts)
         return await reader.readexactly(int(fields.get("content-length", "0")))
 
-    def choose(self, target):
+    def choose(self, target, body):
+        if self.rejected and self.rejected[1] in body:
+            return self.rejected[0], [], b""
         query = parse_qs(urlsplit(target).query)
         if "answer" not in query:
             return self.answer
@@ -128,6 +132,8 @@ class Recorder:
                 if not answered.done():
                     answered.set_result(None)
             self.held = []
+        elif do == "reject":
+            self.rejected = (command["status"], command["text"].encode())
         elif do == "hold":
             self.mode = "hold"
         elif do == "refuse":

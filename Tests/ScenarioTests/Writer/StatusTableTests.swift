@@ -102,4 +102,21 @@ struct StatusTableTests {
 
     @Test("Every status with each kind of body")
     func all() throws { try check(Self.rows) }
+
+    @Test("A body over nginx's own limit is rejected at once, however large it is", arguments: [2 << 10, 8 << 20])
+    func limit(size: Int) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let nginx = try Nginx(scenario, before: upstream.port, server: "client_max_body_size 1k;")
+            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(nginx.url))
+            let file = try scenario.write(String(repeating: "a;b 1\n", count: size / 6), to: "body")
+            #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file).status == 200)
+            #expect(try gateway.push(PushSeries(samples: ["id": String(repeating: "x", count: size)])).status == 200)
+            try gateway.waitForRejections(2)
+            try gateway.log.wait(for: "profile dropped", "HTTP 413", "Request Entity Too Large")
+            #expect(try nginx.requests.map(\.status) == [413, 413])
+            #expect(upstream.requests.isEmpty)
+            #expect(try gateway.metrics().retries() == 0)
+        }
+    }
 }
