@@ -75,6 +75,14 @@ struct Nginx {
         "ssl_certificate \(name).pem; ssl_certificate_key \(name).key; \(more)"
     }
 
+    /// Waits until there are so many requests; over HTTP/2 their lines can come some time after their answers.
+    func wait(count: Int) throws -> [Request] {
+        _ = try process.output.wait(for: "\(count) requests") { lines in
+            lines.count { !$0.contains("\"/sync/") } >= count ? true : nil
+        }
+        return try requests
+    }
+
     /// Every request that has been answered so far, in order.
     var requests: [Request] {
         get throws {

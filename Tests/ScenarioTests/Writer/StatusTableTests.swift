@@ -34,6 +34,9 @@ struct StatusTableTests {
         Row(499, "canceled", 1, push: 2), Row(500, "internal", 2), Row(500, "unknown", 2), Row(501, "internal", 2),
         Row(501, "unimplemented", 2, push: 1), Row(502, "unavailable", 2), Row(503, "unavailable", 2), Row(503, "invalid_argument", 2),
         Row(504, "deadline_exceeded", 2), Row(507, "unknown", 2), Row(520, "unknown", 2),
+        Row(422, "unknown", 2, "\"retry_on_422\": true"), Row(429, "resource_exhausted", 1, "\"retry_on_http_429\": false"),
+        Row(400, "invalid_argument", 1, "\"retry_on_422\": true"), Row(503, "unavailable", 2, "\"retry_on_http_429\": false"),
+        Row(301, "unknown", 1, "\"follow_redirects\": false"),
     ]
 
     /// A row with one kind of body: a receiver of its own, and a place of its own at the upstream.
@@ -73,8 +76,9 @@ struct StatusTableTests {
         }
     }
 
-    private func check(_ rows: [Row]) throws {
-        let cells = rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
+    @Test("Every status with each kind of body")
+    func all() throws {
+        let cells = Self.rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
         try Scenario.run { scenario in
             let nginx = try Nginx(
                 scenario, location: "return 404;", server: "set $nothing ''; \(cells.map(\.location).joined(separator: "\n"))")
@@ -100,23 +104,26 @@ struct StatusTableTests {
         }
     }
 
-    @Test("Every status with each kind of body")
-    func all() throws { try check(Self.rows) }
-
-    @Test("A body over nginx's own limit is rejected at once, however large it is", arguments: [2 << 10, 8 << 20])
-    func limit(size: Int) throws {
+    @Test(
+        "A body over nginx's own limit is rejected at once, however large it is and whatever the connection",
+        arguments: [2 << 10, 8 << 20], ["", "ssl", "ssl http2"])
+    func limit(size: Int, listen: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let nginx = try Nginx(scenario, before: upstream.port, server: "client_max_body_size 1k;")
-            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(nginx.url))
+            let tls = listen.isEmpty ? "" : Nginx.tls()
+            _ = try Certificates(scenario)
+            let nginx = try Nginx(scenario, before: upstream.port, listen: listen, server: "\(tls) client_max_body_size 1k;")
+            let url = listen.isEmpty ? nginx.url : nginx.secureURL
+            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(url, #""tls_config": { "ca_file": "ca.pem" }"#))
             let file = try scenario.write(String(repeating: "a;b 1\n", count: size / 6), to: "body")
             #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file).status == 200)
             #expect(try gateway.push(PushSeries(samples: ["id": String(repeating: "x", count: size)])).status == 200)
+            let metrics = try gateway.waitForMetrics("two rejections, or retries") { $0.dropped("up", "rejected") == 2 || $0.retries() > 0 }
+            #expect(metrics.retries() == 0)
             try gateway.waitForRejections(2)
             try gateway.log.wait(for: "profile dropped", "HTTP 413", "Request Entity Too Large")
-            #expect(try nginx.requests.map(\.status) == [413, 413])
+            #expect(try nginx.wait(count: 2).map(\.status) == [413, 413])
             #expect(upstream.requests.isEmpty)
-            #expect(try gateway.metrics().retries() == 0)
         }
     }
 }
