@@ -74,7 +74,7 @@ final class Recorder {
         try command(String(decoding: JSONSerialization.data(withJSONObject: members), as: UTF8.self))
     }
 
-    /// From now on a body that contains a text is answered so.
+    /// From now on a request that contains a text, in its head or body, is answered so.
     func reject(_ text: String, _ status: Int) throws {
         try command("{\"do\":\"reject\",\"text\":\"\(text)\",\"status\":\(status)}")
     }

@@ -4,7 +4,7 @@ Commands come as JSON lines on standard input, events leave as JSON lines on sta
 input ends the process, so that no test leaves one behind.
 
   {"do": "answer", "status": 200, "headers": [["A", "b"]], "body": "text"}   what is held is answered so, too
-  {"do": "reject", "status": 400, "text": "bad"}                             what contains the text is answered so
+  {"do": "reject", "status": 400, "text": "bad"}                             a request that contains the text is answered so
   {"do": "hold"}      requests are read and recorded, and never answered
   {"do": "refuse"}    the port stays taken and refuses connections; open ones are reset
   {"do": "listen"}    accepts again
@@ -93,7 +93,7 @@ class Recorder:
             answered = asyncio.get_running_loop().create_future()
             self.held.append(answered)
             await answered
-        status, extra, content = self.choose(target, body)
+        status, extra, content = self.choose(target, head + body)
         lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(content)}"] + [f"{n}: {v}" for n, v in extra]
         writer.write("\r\n".join(lines + ["", ""]).encode("latin-1") + content)
         await writer.drain()
@@ -110,8 +110,8 @@ class Recorder:
             return b"".join(parts)
         return await reader.readexactly(int(fields.get("content-length", "0")))
 
-    def choose(self, target, body):
-        if self.rejected and self.rejected[1] in body:
+    def choose(self, target, request):
+        if self.rejected and self.rejected[1] in request:
             return self.rejected[0], [], b""
         query = parse_qs(urlsplit(target).query)
         if "answer" not in query:

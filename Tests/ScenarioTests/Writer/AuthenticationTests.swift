@@ -77,6 +77,26 @@ struct AuthenticationTests {
         }
     }
 
+    @Test("A secret's file that is away for a while holds profiles back, at worst, and loses none")
+    func away() throws {
+        try Scenario.run { scenario in
+            try scenario.write("old", to: "secret")
+            let upstream = try Recorder(scenario)
+            let members = #""bearer_token_file": "secret""#
+            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(upstream.url, members))
+            try gateway.send(1)
+            try gateway.waitForDeliveries(1)
+            try scenario.replace("elsewhere", by: "secret")
+            try gateway.send(20, from: 1)
+            try scenario.replace("secret", text: "new")
+            try gateway.waitForDeliveries(21)
+            try gateway.send(until: "the new secret") { upstream.requests.last?.header("Authorization") == ["Bearer new"] }
+            let known = Set(upstream.requests.map { $0.header("Authorization") })
+            #expect(known == [["Bearer old"], ["Bearer new"]], "nothing is sent without a secret")
+            #expect(try gateway.metrics().dropped("up") == 0)
+        }
+    }
+
     @Test("401 and 403 reject the profile and make the receiver failed until something passes", arguments: [401, 403])
     func refused(status: Int) throws {
         try Scenario.run { scenario in

@@ -34,4 +34,28 @@ struct ConnectionTests {
             #expect(try nginx.requests.count == 500)
         }
     }
+
+    @Test("What is sent is counted by endpoint: profiles, bytes, attempts, their time and their connections")
+    func counters() throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(upstream.url, more: ReceiverEntry.oneRetry))
+            for (number, target) in ["/ingest?name=a", "/ingest?name=a&answer=400", "/ingest?name=a&answer=500,200"].enumerated() {
+                #expect(try RawConnection(gateway.port).post(target, "main;work 1").status == 200)
+                try gateway.waitForOutcomes(number + 1)
+            }
+            let metrics = try gateway.metrics()
+            func count(_ name: String) -> Int { metrics["pyroscope_write_\(name){receiver=\"up\",endpoint=\"up\"}"] }
+            #expect(["sent", "dropped"].map { count("\($0)_profiles_total") } == [2, 1])
+            #expect(["sent", "dropped"].map { count("\($0)_bytes_total") } == [22, 11])
+            #expect([count("retries_total"), count("latency_count")] == [1, 4])
+            #expect(["opened", "reused"].map { count("connections_\($0)_total") } == [1, 3])
+            // Heads and bodies as they stand on the wire.
+            let heads = upstream.requests.map { request in
+                "POST \(request.target) HTTP/1.1\r\n".utf8.count
+                    + request.headers.map { $0[0].utf8.count + $0[1].utf8.count + 4 }.reduce(2, +)
+            }
+            #expect(count("wire_bytes_total") == heads.reduce(4 * 11, +))
+        }
+    }
 }

@@ -1,0 +1,138 @@
+import Testing
+
+@Suite("check finds what is wrong with an endpoint", .serialized)
+struct WriterCheckTests {
+    /// Members of an endpoint, with a mark before where the problem is; the problem's path below the endpoint, and words of it.
+    private static let problems: [(String, String, String)] = [
+        (#""url": @"localhost:4040""#, "url", ""), (#""url": @"http://user:hunter2@host""#, "url", ""),
+        (#""basic_auth": { "username": "a", "password": "hunter2", "password_file": "p" }"#, "basic_auth", "password"),
+        (#""basic_auth": { "username": "a", "password_file": @"none" }"#, "basic_auth.password_file", "No such file"),
+        (#""basic_auth": { "username": "a", @"pass": "hunter2" }"#, "basic_auth.pass", "unknown"),
+        (#""authorization": { "credentials_file": @"none" }"#, "authorization.credentials_file", "No such file"),
+        (#""authorization": { "credentials": "hunter2", "credentials_file": "p" }"#, "authorization", "credentials"),
+        (#""authorization": { "type": @"Basic", "credentials": "hunter2" }"#, "authorization.type", "basic_auth"),
+        (#""bearer_token_file": @"none""#, "bearer_token_file", "No such file"),
+        (#""bearer_token": "hunter2", "bearer_token_file": "p""#, "bearer_token", ""),
+        (#""bearer_token": "hunter2", "basic_auth": { "username": "a", "password": "hunter2" }"#, "", "one of them"),
+        (#""bearer_token": "hunter2", "headers": { "authorization": "hunter2" }"#, "", "one of them"),
+        (#""http_headers": { "Authorization": ["hunter2"] }, "authorization": { "credentials": "hunter2" }"#, "", "one of them"),
+        (
+            #""oauth2": { "client_id": "a", "client_secret": "hunter2", "token_url": "http://a" }, "bearer_token": "hunter2""#, "",
+            "one of them"
+        ),
+        (#""oauth2": { "client_secret": "hunter2", "token_url": "http://a" }"#, "oauth2.client_id", "required"),
+        (#""oauth2": { "client_id": "a", "client_secret": "hunter2", "token_url": @"ftp://a" }"#, "oauth2.token_url", "http"),
+        (
+            #""oauth2": { "client_id": "a", "client_secret_file": @"none", "token_url": "http://a" }"#, "oauth2.client_secret_file",
+            "No such file"
+        ),
+        (#""oauth2": { "client_id": "a", "client_secret": "hunter2", "token_url": "http://a", "scopes": @"x" }"#, "oauth2.scopes", ""),
+        (
+            #""oauth2": { "client_id": "a", "client_secret": "hunter2", "token_url": "http://a", "tls_config": { "ca_file": @"none" } }"#,
+            "oauth2.tls_config.ca_file", "No such file"
+        ),
+        (#""basic_auth": { "username": @"a:b", "password": "hunter2" }"#, "basic_auth.username", "colon"),
+        (#""basic_auth": { "password": "hunter2" }"#, "basic_auth.username", "required"),
+        (#""tls_config": { "ca_file": @"none" }"#, "tls_config.ca_file", "No such file"),
+        (#""tls_config": { "ca_file": @"server.key" }"#, "tls_config.ca_file", "certificate"),
+        (#""tls_config": { "ca_pem": @"x" }"#, "tls_config.ca_pem", "certificate"),
+        (#""tls_config": { "ca_file": "ca.pem", "ca_pem": "x" }"#, "tls_config", ""),
+        (#""tls_config": { "cert_file": "client.pem" }"#, "tls_config", "key"),
+        (#""tls_config": { "key_file": "client.key" }"#, "tls_config", "cert"),
+        (#""tls_config": { "cert_file": "client.pem", "key_file": @"none" }"#, "tls_config.key_file", "No such file"),
+        (#""tls_config": { "cert_file": "client.pem", "key_file": @"server.key" }"#, "tls_config.key_file", "not the key"),
+        (#""tls_config": { "cert_file": "client.pem", "key_file": @"locked.key" }"#, "tls_config.key_file", "passphrase"),
+        (#""tls_config": { "min_version": @"SSL3" }"#, "tls_config.min_version", "TLS12"),
+        (#""tls_config": { "insecure_skip_verify": @"yes" }"#, "tls_config.insecure_skip_verify", ""),
+        (#""proxy_url": @"no url""#, "proxy_url", ""), (#""proxy_url": @"gopher://a""#, "proxy_url", ""),
+        (#""proxy_url": "http://a", "proxy_from_environment": true"#, "proxy", ""),
+        (#""no_proxy": @"a""#, "no_proxy", "proxy_url"), (#""proxy_connect_header": @{ "A": "b" }"#, "proxy_connect_header", "proxy"),
+        (#""http_headers": { "A": [7] }"#, "http_headers", "string"),
+        (#""compression": @"zstd""#, "compression", "gzip"), (#""follow_redirects": @1"#, "follow_redirects", ""),
+        (#""tenant": { "force": "a", "drop": true }"#, "tenant", ""),
+        (#""retry_on_http_429": @"no""#, "retry_on_http_429", ""), (#"@"retry_on_442": true"#, "retry_on_442", "retry_on_422"),
+    ]
+
+    @Test("Each problem is found, alone, where it is, and without the secret")
+    func problems() throws { try check(Self.problems) }
+
+    private func check(_ problems: [(String, String, String)]) throws {
+        try Scenario.run { scenario in
+            let certificates = try Certificates(scenario)
+            try certificates.openssl(["ec", "-in", "server.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"])
+            try certificates.make("old", days: -1)
+            try scenario.write("hunter2", to: "p")
+            for (marked, path, words) in problems {
+                // The first one; a user's is further behind.
+                let mark = marked.firstIndex(of: "@")
+                let members = mark.map { String(marked[..<$0] + marked[marked.index(after: $0)...]) } ?? marked
+                let url = members.contains("\"url\"") ? "" : "\"url\": \"http://host\","
+                let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \(url)\n\(members)\n}] }"
+                let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
+                let file = try scenario.write("{ \(config) }", to: "gateway.json")
+                let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+                #expect(try check.waitForExit() == 1, "\(members)")
+                #expect(check.output.lines.count == 1, "\(members): \(check.output.lines)")
+                let said = check.output.lines.first ?? ""
+                #expect(said.contains("receivers.up.config.endpoint[0]\(path.isEmpty ? "" : "." + path)"), "\(members): \(said)")
+                #expect(words.isEmpty || said.lowercased().contains(words.lowercased()), "\(members): \(said)")
+                #expect(!said.contains("hunter2"), "\(members)")
+                if let column = mark.map({ marked.distance(from: marked.startIndex, to: $0) + 1 }) {
+                    let line = config.prefix(upTo: config.range(of: members)?.lowerBound ?? config.startIndex).count { $0 == "\n" } + 1
+                    #expect(said.hasPrefix("\(file):\(line):\(column): "), "\(members): \(said)")
+                } else {
+                    #expect(said.hasPrefix("\(file):"), "\(members): \(said)")
+                }
+            }
+        }
+    }
+
+    private static let receiverProblems = [
+        (#""unsafe_labels": @"drop""#, "unsafe_labels"), (#""batch": { "max_profiles": @0 }"#, "batch.max_profiles"),
+        (#""batch": { "max_bytes": @"lots" }"#, "batch.max_bytes"), (#""batch": { @"max_profile": 1 }"#, "batch.max_profile"),
+    ]
+
+    @Test("So is what is wrong with the members beside the endpoints", arguments: receiverProblems)
+    func receivers(marked: String, path: String) throws {
+        try Scenario.run { scenario in
+            let members = marked.replacing("@", with: "")
+            let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \"url\": \"http://host\" }],\n\(members)\n}"
+            let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
+            let file = try scenario.write("{ \(config) }", to: "gateway.json")
+            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            #expect(try check.waitForExit() == 1)
+            let column = marked.prefix { $0 != "@" }.count + 1
+            #expect(check.output.lines.count == 1)
+            #expect(check.output.lines.first?.contains(":\(column): receivers.up.config.\(path): ") == true, "\(check.output.lines)")
+        }
+    }
+
+    @Test("Everything that an endpoint can say is taken together")
+    func everything() throws {
+        try Scenario.run { scenario in
+            _ = try Certificates(scenario)
+            try scenario.write("s3cret", to: "secret")
+            let entry = """
+                "plugin": "HTTPWriter",
+                "config": {
+                  "endpoint": [{
+                    "url": "https://host", "name": "a", "remote_timeout": "10s", "headers": { "A": "b" }, "http_headers": { "C": ["d", "e"] },
+                    "oauth2": { "client_id": "a", "client_secret_file": "secret", "token_url": "https://b/token", "scopes": ["c"],
+                                "endpoint_params": { "d": "e" }, "tls_config": { "ca_file": "ca.pem" }, "proxy_url": "http://proxy" },
+                    "tls_config": { "ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key", "server_name": "f",
+                                    "insecure_skip_verify": false, "min_version": "TLS13" },
+                    "proxy_url": "http://proxy", "proxy_connect_header": { "G": ["h"] }, "no_proxy": "i,j", "proxy_from_environment": false,
+                    "follow_redirects": true, "enable_http2": true, "retry_on_http_429": true, "retry_on_422": false,
+                    "compression": "gzip", "tenant": { "force": "k" },
+                  }],
+                  "external_labels": { "l": "m" }, "unsafe_labels": "push", "batch": { "max_profiles": 10, "max_bytes": "1MiB" },
+                }
+                """
+            let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
+            let check = try scenario.start([
+                try Package.builtGateway(), "check", "--config", try scenario.write("{ \(config) }", to: "gateway.json"),
+            ])
+            #expect(try check.waitForExit() == 0, "\(check.output.lines)")
+        }
+    }
+}
