@@ -38,18 +38,22 @@ struct BatchTests {
         }
     }
 
-    @Test("max_bytes bounds a request, and a profile that is larger goes alone")
-    func bytes() throws {
+    @Test("max_bytes bounds a request, and a profile that is larger goes alone", arguments: ["none", "gzip"])
+    func bytes(compression: String) throws {
         try Scenario.run { scenario in
             let upstream = try Tap(scenario, "tap")
             let gateway = try GatewayProcess(
-                scenario, up: ReceiverEntry.endpoint(upstream.url, config: "\"batch\": { \"max_profiles\": 100, \"max_bytes\": \"1KiB\" }"))
+                scenario,
+                up: ReceiverEntry.endpoint(
+                    upstream.url, "\"compression\": \"\(compression)\"",
+                    config: "\"batch\": { \"max_profiles\": 100, \"max_bytes\": \"1KiB\" }"))
             let series = (0..<100).map { number in
                 PushSeries(samples: ["id-\(number)": String(repeating: "x", count: number == 50 ? 5000 : 300)])
             }
             #expect(try RawConnection(gateway.port).push(series).status == 200)
             try gateway.waitForDeliveries(100)
-            let requests = try upstream.wait(count: 1).map { try $0.series }
+            let attempts = try gateway.metrics()["pyroscope_write_latency_count{receiver=\"up\",endpoint=\"up\"}"]
+            let requests = try upstream.wait(count: attempts).map { try $0.series }
             #expect(Set(requests.flatMap { $0 }) == Set(series))
             for request in requests where request.count > 1 {
                 #expect(request.flatMap(\.texts).map(\.utf8.count).reduce(0, +) <= 1024)
@@ -71,6 +75,23 @@ struct BatchTests {
             // The bodies that passed are those without the bad one.
             let passed = try series(upstream).filter { !$0.contains(.numbered(77)) }.flatMap { $0 }
             #expect(passed.count == 99 && Set(passed).count == 99)
+        }
+    }
+
+    @Test("A sender that waits is told of its own profile, not of another one's in the same batch")
+    func delivered() throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try upstream.reject("profile 7", 400)
+            let gateway = try GatewayProcess(scenario, delivering: ["up": entry(upstream, "\"max_profiles\": 4")])
+            let connections = try (0..<10).map { _ in try RawConnection(gateway.port) }
+            for (number, connection) in connections.enumerated() {
+                let body = try PushSeries.json([.numbered(number)])
+                connection.send(
+                    "POST \(GatewayProcess.pushPath) HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                        + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+            }
+            #expect(try connections.map { try $0.readResponse().status } == (0..<10).map { $0 == 7 ? 400 : 200 })
         }
     }
 

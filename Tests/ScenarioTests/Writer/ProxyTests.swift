@@ -45,6 +45,24 @@ struct ProxyTests {
         }
     }
 
+    @Test("A tunnel leads to the URL's host, whatever name the server's certificate has")
+    func serverName() throws {
+        try Scenario.run { scenario in
+            let certificates = try Certificates(scenario)
+            try certificates.make("named", hosts: "DNS:profiles.example")
+            let nginx = try Nginx(scenario, before: try Recorder(scenario).port, listen: "ssl http2", server: Nginx.tls("named"))
+            let proxy = try Proxy(scenario)
+            let members =
+                #""tls_config": { "ca_file": "ca.pem", "server_name": "profiles.example" }, "proxy_url": "http://\#(proxy.address)""#
+            let gateway = try GatewayProcess(scenario, [Way("up", members)]) { _ in nginx.secureURL }
+            try gateway.send(1)
+            #expect(try gateway.arrivals() == ["up"])
+            #expect(try proxy.requests == ["CONNECT localhost:\(nginx.port)"])
+            let request = try #require(try nginx.requests.first)
+            #expect((request.name, request.host) == ("profiles.example", "localhost:\(nginx.port)"))
+        }
+    }
+
     @Test("A tunnel is asked for with the proxy's headers and without the upstream's, which are for what goes through")
     func tunnelHeaders() throws {
         try Scenario.run { scenario in

@@ -80,11 +80,15 @@ struct RedirectTests {
                 Way("bearer", #""bearer_token": "t0ken", "headers": { "Cookie": "c00kie" }"#),
             ]
             let gateway = try GatewayProcess(scenario, ways) { _ in "\(nginx.url)/from" }
-            try gateway.send(1)
-            #expect(try gateway.arrivals() == ways.arriving)
-            #expect(upstream.requests.count == ways.count)
+            for number in 1...2 {
+                try gateway.send(1)
+                #expect(try gateway.arrivals(number) == ways.arriving)
+            }
+            #expect(upstream.requests.count == 2 * ways.count)
             #expect(upstream.requests.allSatisfy { $0.header("Authorization").isEmpty != stay && $0.header("Cookie").isEmpty != stay })
             #expect(upstream.requests.allSatisfy { $0.target.hasPrefix("/to/from/") })
+            let first = try nginx.requests.filter { $0.target.hasPrefix("/from/") }
+            #expect(first.count == 2 * ways.count && first.allSatisfy { !$0.authorization.isEmpty }, "a detour is forgotten afterwards")
         }
     }
 

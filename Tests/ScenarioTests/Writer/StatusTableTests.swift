@@ -76,14 +76,19 @@ struct StatusTableTests {
         }
     }
 
-    @Test("Every status with each kind of body")
-    func all() throws {
+    @Test("Every status with each kind of body, over each kind of connection", arguments: ["", "ssl"])
+    func all(listen: String) throws {
         let cells = Self.rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
         try Scenario.run { scenario in
+            _ = try Certificates(scenario)
+            let tls = listen.isEmpty ? "" : Nginx.tls()
             let nginx = try Nginx(
-                scenario, location: "return 404;", server: "set $nothing ''; \(cells.map(\.location).joined(separator: "\n"))")
-            let receivers = cells.map {
-                ($0.name, ReceiverEntry.endpoint("\(nginx.url)/\($0.name)", $0.row.members, more: ReceiverEntry.oneRetry))
+                scenario, listen: listen, location: "return 404;",
+                server: "\(tls) set $nothing ''; \(cells.map(\.location).joined(separator: "\n"))")
+            let url = listen.isEmpty ? nginx.url : nginx.secureURL
+            let receivers = cells.map { cell in
+                let members = "\"tls_config\": { \"ca_file\": \"ca.pem\" }, \(cell.row.members)"
+                return (cell.name, ReceiverEntry.endpoint("\(url)/\(cell.name)", members, more: ReceiverEntry.oneRetry))
             }
             let gateway = try GatewayProcess(scenario, receivers: Dictionary(uniqueKeysWithValues: receivers))
             try gateway.send(1)
@@ -91,6 +96,9 @@ struct StatusTableTests {
             let metrics = try gateway.waitForMetrics("the end of both profiles everywhere") { metrics in
                 metrics.receivers.allSatisfy { metrics.accepted($0) == 2 && metrics.queued($0) == 0 }
             }
+            let expected = cells.map { $0.attempts(byPush: false) + $0.attempts(byPush: true) }.reduce(0, +)
+            // Where some are missing, it is said of each below.
+            _ = try? nginx.wait(count: expected)
             let targets = try nginx.requests.map(\.target)
             for cell in cells {
                 for (target, byPush) in [("/ingest?name=app", false), (GatewayProcess.pushPath, true)] {
