@@ -76,9 +76,11 @@ struct StatusTableTests {
         }
     }
 
-    @Test("Every status with each kind of body, over each kind of connection", arguments: ["", "ssl"])
+    @Test("Every status with each kind of body, over each kind of connection", arguments: ["", "ssl", "ssl http2"])
     func all(listen: String) throws {
-        let cells = Self.rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
+        // libcurl takes a success that comes over HTTP/2 before the body was read for a broken stream.
+        let rows = Self.rows.filter { listen != "ssl http2" || $0.status >= 300 }
+        let cells = rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
             let tls = listen.isEmpty ? "" : Nginx.tls()
