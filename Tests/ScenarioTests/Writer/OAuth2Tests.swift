@@ -119,6 +119,24 @@ struct OAuth2Tests {
         }
     }
 
+    @Test("A token that is revoked while profiles are on their way costs none of them, and one request for another")
+    func revokedOnTheWay() throws {
+        try run { _, gateway, upstream, tokens in
+            try gateway.send(1)
+            try gateway.waitForDeliveries(1)
+            try upstream.reject("Bearer token-1", 401)
+            try upstream.hold()
+            try gateway.send(10, from: 1)
+            try upstream.wait(count: 11)
+            try upstream.answer()
+            let metrics = try gateway.waitForOutcomes(11)
+            #expect(metrics.delivered("up") == 11)
+            #expect(metrics.health("up") == 0)
+            #expect(try tokens.requests.count == 2)
+            #expect(authorizations(upstream).suffix(10) == Array(repeating: "Bearer token-2", count: 10)[...])
+        }
+    }
+
     @Test("A gateway that stops while the token endpoint is silent does not wait for it")
     func shutdown() throws {
         try Scenario.run { scenario in

@@ -86,6 +86,7 @@ struct ProxyTests {
             let request = try #require(plain.requests.first)
             #expect((request.method, request.target) == ("POST", "http://profiles.example/plain/ingest?name=app"))
             #expect((request.header("X-Mine"), request.header("Authorization")) == (["mine"], ["Bearer t0ken"]))
+            #expect(request.header("X-One").isEmpty, "the proxy passes it on to the upstream")
         }
     }
 

@@ -108,6 +108,7 @@ struct RedirectTests {
             #expect(try gateway.arrivals() == ways.arriving)
             #expect(upstream.requests.map(\.target) == ["/up/ingest?name=app"])
             #expect(upstream.requests.map(\.text) == [GatewayProcess.body(0)])
+            #expect(upstream.requests.map { $0.header("Authorization") } == [["Bearer t0ken"]], "the host is the same one")
         }
     }
 }

@@ -87,6 +87,22 @@ struct WriterCheckTests {
         }
     }
 
+    private static let lessObvious: [(String, String, String)] = [
+        (#""bearer_token": @"hunter2\nx""#, "bearer_token", "control character"),
+        (#""oauth2": { "client_id": "a", "client_secret": "hunter2" }"#, "oauth2.token_url", "required"),
+        (#""proxy_url": "http://a", "proxy_connect_header": { "a b": "c" }"#, "proxy_connect_header", "header name"),
+        (#""http_headers": { "A": ["b\nhunter2"] }"#, "http_headers", "control character"),
+        (#""http_headers": { "a b": "c" }"#, "http_headers", "header name"),
+        (#""tenant": { "force": @"a b" }"#, "tenant.force", ""),
+        (#""authorization": { "type": @"Be\nrer", "credentials": "hunter2" }"#, "authorization.type", ""),
+        (#""basic_auth": { "username": @"a\nb", "password": "hunter2" }"#, "basic_auth.username", ""),
+        (#""proxy_url": @"http://""#, "proxy_url", ""), (#""proxy_url": @"http://user:hunter2@a b""#, "proxy_url", ""),
+        (#""tls_config": { "cert_file": @"old.pem", "key_file": "old.key" }"#, "tls_config.cert_file", "expired"),
+    ]
+
+    @Test("So is what would be found with the first request only")
+    func lessObvious() throws { try check(Self.lessObvious) }
+
     private static let receiverProblems = [
         (#""unsafe_labels": @"drop""#, "unsafe_labels"), (#""batch": { "max_profiles": @0 }"#, "batch.max_profiles"),
         (#""batch": { "max_bytes": @"lots" }"#, "batch.max_bytes"), (#""batch": { @"max_profile": 1 }"#, "batch.max_profile"),
