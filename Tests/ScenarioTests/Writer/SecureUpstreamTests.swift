@@ -134,7 +134,7 @@ struct SecureUpstreamTests {
 
     @Test(
         "Every byte arrives once over TLS, by both versions of HTTP, also where connections end after some requests",
-        arguments: [("ssl", 100_000), ("ssl", 3), ("ssl http2", 100_000), ("ssl http2", 20)])
+        arguments: [("ssl", 100_000), ("ssl", 3), ("ssl http2", 100_000), ("ssl http2", 5)])
     func many(listen: String, requestsPerConnection: Int) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
