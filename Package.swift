@@ -42,7 +42,7 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "PushWire", dependencies: ["CZlib", "LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
         .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
-        .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL"], path: "Sources/PEM", swiftSettings: settings),
+        .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem"], path: "Sources/PEM", swiftSettings: settings),
         .target(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),

@@ -21,11 +21,15 @@ extension Authentication {
             let user = basic.string("username") ?? ""
             if user.isEmpty { basic.refuse("username", "is required") }
             if user.contains(":") { basic.refuse("username", "must not hold a colon, which ends it") }
+            if user.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) { basic.refuse("username", "holds a control character") }
             found.append(("basic_auth", .basic(user: user, password: basic.secret(file: "password_file", text: "password"))))
             basic.refuseUnknown()
         }
         if let object = endpoint.object("authorization") {
             let scheme = object.string("type") ?? "Bearer"
+            if scheme.isEmpty || !scheme.utf8.allSatisfy({ (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "-._~+".utf8.contains($0) }) {
+                object.refuse("type", "\(JSONValue.quoted(scheme)) is no authentication scheme")
+            }
             if scheme.lowercased() == "basic" { object.refuse("type", "must not be \"Basic\": that is what basic_auth is for") }
             if let credentials = object.secret(file: "credentials_file", text: "credentials") {
                 found.append(("authorization", .header(scheme: scheme, credentials: credentials)))
@@ -55,7 +59,7 @@ extension ConfigObject {
     func secret(file: String, text: String) -> ConfigSource? {
         let source = source(file: file, text: text)
         if let source {
-            do throws(Problem) { _ = try source.read() } catch { problems.add(error.path, error.message, at: error.position) }
+            do throws(Problem) { _ = try source.secret() } catch { problems.add(error.path, error.message, at: error.position) }
         }
         return source
     }
@@ -65,7 +69,9 @@ extension ConfigSource {
     /// The text without the line feed with which editors end a file, and which no header may hold.
     func secret() throws(Problem) -> String {
         var secret = String(decoding: try read(), as: UTF8.self)
-        while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
+        if case .file = content {
+            while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
+        }
         guard !secret.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw problem("holds a control character") }
         return secret
     }

@@ -39,12 +39,15 @@ extension ConnectionOptions {
         if let tls = endpoint.object("tls_config") { read(tls) }
         usesHTTP2 = endpoint.bool("enable_http2", default: usesHTTP2)
         noProxy = endpoint.string("no_proxy")
-        proxyHeaders = endpoint.headers("proxy_connect_header")
+        proxyHeaders = endpoint.checkedHeaders("proxy_connect_header")
         let isFromEnvironment = endpoint.bool("proxy_from_environment", default: false)
         if let url = endpoint.string("proxy_url") {
             proxy = .url(url)
             if !["http://", "https://", "socks5://"].contains(where: url.hasPrefix) {
                 endpoint.refuse("proxy_url", "must begin with http://, https:// or socks5://")
+            } else if !UpstreamURL.isURL(url) {
+                // Without the URL, which may hold a password.
+                endpoint.refuse("proxy_url", "is no URL")
             }
             if isFromEnvironment { endpoint.refuse("proxy_from_environment", "is given beside proxy_url; one of them is meant") }
         } else if isFromEnvironment {
@@ -59,7 +62,10 @@ extension ConnectionOptions {
         authorities = tls.source(file: "ca_file", text: "ca_pem")
         certificate = tls.source(file: "cert_file", text: "cert_pem")
         key = tls.source(file: "key_file", text: "key_pem")
-        serverName = tls.string("server_name")
+        serverName = tls.string("server_name").flatMap { $0.isEmpty ? nil : $0 }
+        if let serverName, !serverName.utf8.allSatisfy({ (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "-._".utf8.contains($0) }) {
+            tls.refuse("server_name", "\(JSONValue.quoted(serverName)) is no host name")
+        }
         skipsVerification = tls.bool("insecure_skip_verify", default: skipsVerification)
         minimumVersion = tls.choice("min_version", default: minimumVersion)
         if certificate != nil, key == nil { tls.refuse("cert_file", "needs key_file or key_pem") }
@@ -73,11 +79,12 @@ extension ConnectionOptions {
         if let authorities { unsafe try PEM.certificates(authorities) { (_) throws(Problem) in } }
         guard let certificate, let key else { return }
         var isFirst = true
-        unsafe try PEM.certificates(certificate) { (certificate) throws(Problem) in
+        unsafe try PEM.certificates(certificate) { (own) throws(Problem) in
             guard isFirst else { return }
             isFirst = false
+            unsafe try PEM.checkTime(own, certificate)
             unsafe try PEM.privateKey(key) { (pair) throws(Problem) in
-                guard unsafe X509_check_private_key(certificate, pair) == 1 else { throw key.problem("is not the key of the certificate") }
+                guard unsafe X509_check_private_key(own, pair) == 1 else { throw key.problem("is not the key of the certificate") }
             }
         }
     }

@@ -30,8 +30,9 @@ import LinuxSystem
         unsafe ccurl_set_text(easy, CURLOPT_PROTOCOLS_STR, "http,https")
         unsafe ccurl_set_text(easy, CURLOPT_USERAGENT, "profile-gateway/\(HTTPWriter.version)")
         unsafe ccurl_set_long(easy, CURLOPT_NOSIGNAL, 1)
+        // A host name that nobody answers for is not waited for at the end.
+        unsafe ccurl_set_long(easy, CURLOPT_QUICK_EXIT, 1)
         unsafe ccurl_set_long(easy, CURLOPT_POST, 1)
-        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, timeoutMilliseconds)
         unsafe ccurl_set_pointer(easy, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
         unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
@@ -50,6 +51,7 @@ import LinuxSystem
             unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue().keep(received)
             return size * count
         }
+        setTimeout(timeoutMilliseconds)
     }
 
     deinit {
@@ -81,6 +83,11 @@ import LinuxSystem
         unsafe explanation.pointee = 0
     }
 
+    func setTimeout(_ milliseconds: Int) { unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds) }
+
+    /// Whether a connection that is there already will not do.
+    func setFresh(_ isFresh: Bool) { unsafe ccurl_set_long(easy, CURLOPT_FRESH_CONNECT, isFresh ? 1 : 0) }
+
     /// Sets the headers; an empty value takes out what libcurl would send by itself.
     func setHeaders(_ headers: [(name: String, value: String)]) {
         unsafe curl_slist_free_all(self.headers)
@@ -92,7 +99,6 @@ import LinuxSystem
         unsafe curl_slist_free_all(proxyHeaders)
         unsafe proxyHeaders = unsafe Self.list(headers.map { "\($0.name): \($0.value)" })
         unsafe ccurl_set_list(easy, CURLOPT_PROXYHEADER, proxyHeaders)
-        unsafe ccurl_set_long(easy, CURLOPT_HEADEROPT, Int(CURLHEADER_SEPARATE))
     }
 
     /// Where another host is to be found: `host:port:host:port`; nil where its name says.

@@ -1,7 +1,6 @@
 import ConfigJSON
 import LinuxSystem
 import PluginABI
-import PluginABI
 import PluginKit
 
 /// One destination: whether it answers, and what it was sent; on the transfer thread only.
@@ -28,13 +27,19 @@ final class Endpoint {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
         credentials = Credentials(config.authentication)
-        tokens = if case .oauth2(let oauth2) = config.authentication { TokenSource(oauth2, sockets: sockets) } else { nil }
+        tokens =
+            if case .oauth2(let oauth2) = config.authentication {
+                TokenSource(oauth2, timeoutMilliseconds: config.timeoutMilliseconds, sockets: sockets)
+            } else { nil }
         files = TLSFiles(config.connection)
     }
 
     /// The value of the Authorization header; nil when there is none to send.
     func authorization() throws(Problem) -> String? {
-        if let tokens { return tokens.current(.now).map { "Bearer \($0)" } }
+        if let tokens {
+            guard let token = tokens.current(.now) else { throw Problem(position: nil, path: "oauth2", message: "the token is over") }
+            return token
+        }
         return try credentials.current()
     }
 
@@ -56,16 +61,22 @@ final class Endpoint {
     func pause(_ now: MonotonicTime) -> Duration { max(.milliseconds(100), nextProbe.since(now)) }
 
     /// A token may have been taken back before its time: then another one is asked for, and the profile is sent again.
-    func reconsidered(_ verdict: Verdict) -> Verdict {
-        guard case .rejected(let reason, 401) = verdict, tokens?.forget() == true else { return verdict }
-        return .retry(reason, after: .zero, httpStatus: 401)
+    func reconsidered(_ verdict: Verdict, _ authorization: String?) -> Verdict {
+        switch verdict {
+        case .delivered: tokens?.proved(authorization)
+        case .rejected(let reason, 401) where tokens?.refused(authorization) == true:
+            return .retry(reason, after: .zero, httpStatus: 401)
+        default: break
+        }
+        return verdict
     }
 
     /// Takes what an attempt cost.
     func spent(_ cost: Transfer.Cost) {
         metrics.latency.observe(cost.nanoseconds)
         metrics.openedConnections.observe(Int64(cost.openedConnections))
-        if cost.openedConnections == 0 { metrics.reusedConnections.observe(1) }
+        // A connection that was never made is not counted among the opened ones either.
+        if cost.openedConnections == 0, cost.wireBytes > 0 { metrics.reusedConnections.observe(1) }
         metrics.wireBytes.observe(Int64(cost.wireBytes))
     }
 
@@ -77,7 +88,6 @@ final class Endpoint {
         switch verdict {
         case .delivered:
             (failures, refusal) = (0, "")
-            tokens?.proved()
             metrics.sentProfiles.observe(Int64(dispatches.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status):

@@ -46,12 +46,7 @@ extension EndpointConfig {
             }
         }
         name = object.string("name") ?? url
-        headers = object.stringMembers("headers") + object.headers("http_headers")
-        for (member, header) in headers.map({ ("headers", $0) }) {
-            if let why = Self.objection(to: header) {
-                object.problems.add(Problems.path(object.path(member), header.name), why, at: object.value(member)?.position)
-            }
-        }
+        headers = object.checkedHeaders("headers") + object.checkedHeaders("http_headers")
         remoteTimeout = object.duration("remote_timeout", default: remoteTimeout)
         authentication = Authentication(object, headers: headers)
         connection = ConnectionOptions(object)
@@ -65,6 +60,35 @@ extension EndpointConfig {
         }
         object.refuseUnknown()
     }
+}
+
+extension EndpointConfig.TenantRule {
+    /// Reads an endpoint's `tenant`.
+    init(_ endpoint: ConfigObject) {
+        self = .pass
+        guard let object = endpoint.object("tenant") else { return }
+        let forced = object.string("force")
+        let isDropped = object.bool("drop", default: false)
+        object.refuseUnknown()
+        if forced != nil, isDropped { object.refuse("drop", "leaves nothing to force") }
+        if let forced, forced.isEmpty || !forced.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) {
+            object.refuse("force", "\(JSONValue.quoted(forced)) is no tenant")
+        }
+        if let forced { self = .force(forced) } else if isDropped { self = .drop }
+    }
+}
+
+extension ConfigObject {
+    /// The headers of a member, where they can be sent.
+    func checkedHeaders(_ name: String) -> [(name: String, value: String)] {
+        let headers = headers(name)
+        for header in headers {
+            if let why = Self.objection(to: header) {
+                problems.add(Problems.path(path(name), header.name), why, at: value(name)?.position)
+            }
+        }
+        return headers
+    }
 
     private static func objection(to header: (name: String, value: String)) -> String? {
         let isToken =
@@ -77,23 +101,7 @@ extension EndpointConfig {
         if framing.contains(header.name.lowercased()) { return "is set by the HTTP client itself" }
         return header.value.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? "holds a control character" : nil
     }
-}
 
-extension EndpointConfig.TenantRule {
-    /// Reads an endpoint's `tenant`.
-    init(_ endpoint: ConfigObject) {
-        self = .pass
-        guard let object = endpoint.object("tenant") else { return }
-        let forced = object.string("force")
-        let isDropped = object.bool("drop", default: false)
-        object.refuseUnknown()
-        if forced != nil, isDropped { object.refuse("drop", "leaves nothing to force") }
-        if forced == "" { object.refuse("force", "must name a tenant") }
-        if let forced { self = .force(forced) } else if isDropped { self = .drop }
-    }
-}
-
-extension ConfigObject {
     /// An object of header names, each with one value or an array of them.
     func headers(_ name: String) -> [(name: String, value: String)] {
         members(of: name).flatMap { member -> [(name: String, value: String)] in

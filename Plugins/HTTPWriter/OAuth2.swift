@@ -19,10 +19,15 @@ struct OAuth2Config: Sendable {
         clientSecret = object.secret(file: "client_secret_file", text: "client_secret")
         if clientSecret == nil { object.refuse("client_secret", "is required, or client_secret_file") }
         tokenURL = object.string("token_url") ?? ""
-        if case .failure(let objection) = UpstreamURL.parse(tokenURL) { object.refuse("token_url", objection.reason) }
+        if tokenURL.isEmpty {
+            object.refuse("token_url", "is required")
+        } else if case .failure(let objection) = UpstreamURL.parse(tokenURL) {
+            object.refuse("token_url", objection.reason)
+        }
         scopes = object.strings("scopes") ?? []
         parameters = object.stringMembers("endpoint_params")
         connection = ConnectionOptions(object)
+        if connection.serverName != nil { object.refuse("tls_config", "takes no server_name for the token server") }
         object.refuseUnknown()
     }
 }
@@ -32,8 +37,7 @@ final class TokenSource {
     /// Who waits for a token: told that there is one, or why there is none.
     typealias Waiter = (_ failure: String?) -> Void
 
-    private static let timeout = 30_000
-    /// Tokens are given by people's standards small, and by some servers with all that is known of a client.
+    /// Tokens of some servers hold all that is known of a client.
     private static let largestAnswer = 256 << 10
     /// So long before its end a token is not used any more, for requests take a while too.
     private static let margin = Duration.seconds(10)
@@ -42,35 +46,45 @@ final class TokenSource {
     private let sockets: SocketWatcher
     private let files: TLSFiles
     private(set) var curl: CurlHandle?
-    private var body: [UInt8] = []
     private var bodyBuffer = ByteBuffer()
     private var token: String?
-    private var isProven = false
+    /// The header that the endpoint took last.
+    private var proven: String?
     private var expiry = MonotonicTime.never
     private var waiting: [Waiter] = []
     /// Some servers take id and secret in the body only (RFC 6749 §2.3.1).
     private var namesClientInBody = false
     private var isSecondTry = false
 
-    init(_ config: OAuth2Config, sockets: SocketWatcher) {
+    private let timeoutMilliseconds: Int
+    /// Called once for each request that has brought no token.
+    var failed: (_ reason: String) -> Void = { _ in }
+
+    init(_ config: OAuth2Config, timeoutMilliseconds: Int, sockets: SocketWatcher) {
         self.config = config
+        self.timeoutMilliseconds = timeoutMilliseconds
         self.sockets = sockets
         files = TLSFiles(config.connection)
     }
 
-    /// The token, while it can be used.
-    func current(_ now: MonotonicTime) -> String? { now < expiry ? token : nil }
+    /// The value of the Authorization header, while the token can be used.
+    func current(_ now: MonotonicTime) -> String? { now < expiry ? header : nil }
 
-    /// The endpoint has taken it.
-    func proved() { isProven = true }
+    /// The endpoint has taken a token.
+    func proved(_ authorization: String?) { proven = authorization }
 
-    /// The endpoint does not take it, whatever its time.
+    /// The endpoint does not take a token, whatever its time.
     ///
     /// - Returns: whether it took it before, so that another token may be all that is needed.
-    func forget() -> Bool {
-        defer { (token, isProven) = (nil, false) }
-        return isProven
+    func refused(_ authorization: String?) -> Bool {
+        if authorization == header { token = nil }
+        return authorization == proven
     }
+
+    private var header: String? { token.map { "Bearer \($0)" } }
+
+    /// Whether a token is on its way.
+    var isAsked: Bool { !waiting.isEmpty }
 
     /// Waits for a token.
     ///
@@ -85,15 +99,16 @@ final class TokenSource {
         return handle
     }
 
-    /// Tells everybody who waits.
+    /// Tells everybody who waits: nil that there is a token, an empty text that nobody asks any more.
     func finish(_ failure: String?) {
         let told = waiting
-        waiting = []
+        (waiting, isSecondTry) = ([], false)
+        if let failure, !failure.isEmpty { failed(failure) }
         for waiter in told { waiter(failure) }
     }
 
     private func request() throws(Problem) -> CurlHandle {
-        guard let curl = curl ?? CurlHandle(timeoutMilliseconds: Self.timeout, answerLimit: Self.largestAnswer, sockets: sockets),
+        guard let curl = curl ?? CurlHandle(timeoutMilliseconds: timeoutMilliseconds, answerLimit: Self.largestAnswer, sockets: sockets),
             let source = config.clientSecret
         else { throw Problem(position: nil, path: "oauth2", message: "no memory for a request") }
         self.curl = curl
@@ -131,7 +146,6 @@ final class TokenSource {
             (isSecondTry, namesClientInBody) = (true, !namesClientInBody)
             if let again = try? request() { return again }
         }
-        isSecondTry = false
         finish(read(result, curl, now))
         return nil
     }

@@ -15,8 +15,12 @@ final class Transfer {
     /// True when this request finds out whether a destination that was down answers again.
     private(set) var isProbe = false
     private let config: EndpointConfig
-    private var authorization: String?
+    private(set) var authorization: String?
     private var hops = 0
+    private var isRepeated = false
+    /// Where the request went last.
+    private var isSecure = false
+    private var deadline = MonotonicTime.never
 
     /// - Returns: nil when libcurl has no memory for a handle.
     init?(_ config: EndpointConfig, endpoint: Int, sockets: SocketWatcher) {
@@ -35,7 +39,11 @@ final class Transfer {
         try endpoint.files.refresh()
         curl.setFiles(endpoint.files)
         (self.items, self.request, hops) = (items, request, 0)
+        (isSecure, deadline) = (config.url.lowercased().hasPrefix("https:"), .now + config.remoteTimeout)
         curl.prepare()
+        curl.setTimeout(config.timeoutMilliseconds)
+        if isRepeated { curl.setFresh(false) }
+        isRepeated = false
         curl.setTarget(request.target, of: config)
         setHeaders(request, withCredentials: true)
         unsafe curl.setBody(request.body(of: items[0].dispatch.profile, for: config))
@@ -54,23 +62,39 @@ final class Transfer {
         curl.setHeaders(kept + configured)
     }
 
+    // MARK: Another try
+
+    /// Turns to a new connection when the one that was there had ended, which a server may do at any time between requests; the
+    /// handle has to be added again then.
+    func repeats(_ result: CURLcode) -> Bool {
+        let ends = [CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_GOT_NOTHING, CURLE_HTTP2, CURLE_HTTP2_STREAM]
+        guard !isRepeated, ends.contains(result), curl.number(CURLINFO_NUM_CONNECTS) == 0, curl.status == 0 else { return false }
+        isRepeated = true
+        curl.prepare()
+        curl.setFresh(true)
+        return true
+    }
+
     // MARK: Redirects
 
     private static let maximumHops = 10
 
     /// Turns to where the answer sends the request, when it may go there; the handle has to be added again then.
     ///
-    /// The method stays and the body with it. Never from https to http, and what could be a secret goes to the same host only.
+    /// The method stays and the body with it. Never from https to http, and what could be a secret goes to the same host only;
+    /// all hops together have the time of one attempt. With `server_name`, a URL does not say where its host is.
     func followsRedirect(_ result: CURLcode) -> Bool {
         guard result == CURLE_OK, config.followsRedirects, let request, hops < Self.maximumHops,
             [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
-            let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url),
-            to.scheme == from.scheme || to.scheme == "https"
+            let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url), to.scheme == "https" || !isSecure,
+            config.connection.serverName == nil
         else { return false }
         hops += 1
+        isSecure = to.scheme == "https"
         curl.prepare()
+        curl.setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000)))
         curl.setTarget(of: url)
-        setHeaders(request, withCredentials: to.host == from.host && to.port == from.port)
+        setHeaders(request, withCredentials: to.host == from.host && (to.port == from.port || to.scheme != from.scheme))
         return true
     }
 

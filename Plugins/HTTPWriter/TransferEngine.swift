@@ -34,6 +34,7 @@ import PluginKit
         let sockets = try SocketWatcher(wakeup: wakeup)
         self.sockets = sockets
         endpoints = config.endpoints.map { Endpoint($0, host: host, sockets: sockets) }
+        defer { for index in endpoints.indices { endpoints[index].tokens?.failed = { [unowned self] in tokenFailed($0, index) } } }
         let context = unsafe Unmanaged.passUnretained(sockets).toOpaque()
         unsafe ccurl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
         // By default libcurl keeps four connections a request that is under way, so it closes most when a burst is over.
@@ -97,6 +98,8 @@ import PluginKit
         let refusal = refusals.removeValue(forKey: dispatch.profile.sequence)
         let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal)
         let now = MonotonicTime.now
+        // Not finished before all endpoints have been asked, whatever some of them say at once.
+        progress.began()
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest(dispatch.profile, config)
             for index in endpoints.indices where progress.needs(index) {
@@ -115,6 +118,7 @@ import PluginKit
                 progress.took(verdict, of: index, name: endpoints[index].config.name)
             }
         }
+        progress.ended()
         finishIfComplete(progress)
     }
 
@@ -139,7 +143,7 @@ import PluginKit
     func sendBatches() {
         guard let limits = config.batch else { return }
         for index in endpoints.indices {
-            while let first = batches[index].first, !active.values.contains(where: { $0.endpoint == index }) {
+            while let first = batches[index].first, !isPushing(index) {
                 var bytes = 0
                 let batch = batches[index].prefix(limits.maximumProfiles).prefix { next in
                     bytes += next.request.messageSize
@@ -152,8 +156,11 @@ import PluginKit
         }
     }
 
+    private func isPushing(_ index: Int) -> Bool {
+        active.values.contains { $0.endpoint == index && $0.request?.message != nil }
+    }
+
     private func send(_ items: [DispatchProgress], _ requests: [UpstreamRequest], _ index: Int) {
-        for item in items { item.ended() }
         do throws(UpstreamRequest.Refusal) {
             begin(index, items, requests.count == 1 ? requests[0] : try UpstreamRequest(joining: requests), .now)
         } catch {
@@ -161,7 +168,10 @@ import PluginKit
                 item.took(.retry(error.reason, after: .zero, httpStatus: 0), of: index, name: endpoints[index].config.name)
             }
         }
-        for item in items { finishIfComplete(item) }
+        for item in items {
+            item.ended()
+            finishIfComplete(item)
+        }
     }
 
     private func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
@@ -170,7 +180,13 @@ import PluginKit
         guard endpoints.count == 1 || endpoint.admits(now) else {
             return tell(items, .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(now), httpStatus: 0), index)
         }
-        if let tokens = endpoint.tokens, tokens.current(now) == nil { return wait(for: tokens, index, items, request) }
+        if let tokens = endpoint.tokens, tokens.current(now) == nil {
+            // Who waits for what is down would hold its siblings' deliveries.
+            if endpoints.count > 1, endpoint.isDown, tokens.isAsked {
+                return tell(items, .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(now), httpStatus: 0), index)
+            }
+            return wait(for: tokens, index, items, request)
+        }
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
             return tell(items, .retry("no memory for a transfer", after: .zero, httpStatus: 0), index)
         }
@@ -203,7 +219,7 @@ import PluginKit
             let curl = try tokens.wait { [unowned self] failure in
                 for item in items { item.ended() }
                 if let failure {
-                    tell(items, failure.isEmpty ? .aborted : failed(failure, index), index)
+                    tell(items, failure.isEmpty ? .aborted : .retry(failure, after: .zero, httpStatus: 0), index)
                 } else {
                     begin(index, items, request, .now)
                 }
@@ -216,24 +232,27 @@ import PluginKit
             if !add(curl) { tokens.finish("oauth2: libcurl refused a request") }
         } catch {
             for item in items { item.ended() }
-            tell(items, failed("\(error)", index), index)
+            tokenFailed("\(error)", index)
+            tell(items, .retry("\(error)", after: .zero, httpStatus: 0), index)
         }
     }
 
     /// Without a token an endpoint is as good as away.
-    private func failed(_ reason: String, _ index: Int) -> Verdict {
-        let verdict = Verdict.retry(reason, after: .zero, httpStatus: 0)
-        endpoints[index].ended(verdict, [], isProbe: endpoints[index].isDown, now: .now)
+    private func tokenFailed(_ reason: String, _ index: Int) {
+        endpoints[index].ended(.retry(reason, after: .zero, httpStatus: 0), [], isProbe: endpoints[index].isDown, now: .now)
         health.state(endpoints)
-        return verdict
     }
 
     private func finish(_ transfer: Transfer, _ result: CURLcode) {
-        if transfer.followsRedirect(result), add(transfer.curl) { return }
+        var result = result
+        if transfer.followsRedirect(result) || transfer.repeats(result) {
+            if add(transfer.curl) { return }
+            result = CURLE_OUT_OF_MEMORY
+        }
         active[ObjectIdentifier(transfer)] = nil
         let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
         let endpoint = endpoints[transfer.endpoint]
-        let verdict = endpoint.reconsidered(transfer.end(result))
+        let verdict = endpoint.reconsidered(transfer.end(result), transfer.authorization)
         endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
         if case .rejected = verdict, items.count > 1 {

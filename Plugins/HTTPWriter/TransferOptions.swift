@@ -13,11 +13,11 @@ extension CurlHandle {
         switch options.proxy {
         // Empty, not absent: the environment's proxy variables are obeyed only where the config says so.
         case .none: unsafe ccurl_set_text(easy, CURLOPT_PROXY, "")
-        case .url(let url): unsafe ccurl_set_text(easy, CURLOPT_PROXY, url)
+        case .url(let url):
+            unsafe ccurl_set_text(easy, CURLOPT_PROXY, url)
+            unsafe ccurl_set_text(easy, CURLOPT_NOPROXY, options.noProxy ?? "")
         case .environment: break
         }
-        if let hosts = options.noProxy { unsafe ccurl_set_text(easy, CURLOPT_NOPROXY, hosts) }
-        if !options.proxyHeaders.isEmpty { setProxyHeaders(options.proxyHeaders) }
     }
 
     /// Points the handle at a request of the endpoint itself.
@@ -29,6 +29,8 @@ extension CurlHandle {
             unsafe ccurl_set_text(easy, CURLOPT_URL, base + target)
             unsafe ccurl_set_long(easy, CURLOPT_PATH_AS_IS, 1)
         } else {
+            // In a plain request they would go on to the endpoint, so they are for tunnels only.
+            if !config.connection.proxyHeaders.isEmpty { setProxyHeaders(config.connection.proxyHeaders) }
             unsafe ccurl_set_text(easy, CURLOPT_URL, config.url)
             unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, config.path + target)
         }
@@ -44,7 +46,9 @@ extension CurlHandle {
 
     /// Another name for the certificate's check: libcurl takes it for the host, and is told where that is.
     private func setServerName(_ config: EndpointConfig) {
-        guard let name = config.connection.serverName, let place = UpstreamURL.place(of: config.url) else { return }
+        guard let name = config.connection.serverName, let place = UpstreamURL.place(of: config.url), place.scheme == "https" else {
+            return
+        }
         unsafe ccurl_set_text(easy, CURLOPT_URL, "\(place.scheme)://\(name):\(place.port)/")
         setDetour("\(name):\(place.port):\(place.host):\(place.port)")
     }
@@ -54,6 +58,8 @@ extension CurlHandle {
         guard files.generation != filesGeneration else { return }
         filesGeneration = files.generation
         set(CURLOPT_CAINFO_BLOB, files.texts[0])
+        // The system's authorities are not trusted beside them.
+        if files.texts[0] != nil { unsafe ccurl_set_text(easy, CURLOPT_CAPATH, nil) }
         set(CURLOPT_SSLCERT_BLOB, files.texts[1])
         set(CURLOPT_SSLKEY_BLOB, files.texts[2])
     }

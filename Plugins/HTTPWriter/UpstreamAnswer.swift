@@ -38,7 +38,8 @@ struct UpstreamAnswer {
         case 400..<500 where isConnect && (code == "aborted" || code == "canceled"):
             return .retry(reason, after: .zero, httpStatus: status)
         case 501 where isConnect && code == "unimplemented": return .rejected(reason, httpStatus: status)
-        case 408, 500...599: return .retry(reason, after: .zero, httpStatus: status)
+        // 407 is a proxy's: it says nothing about the profile.
+        case 407, 408, 500...599: return .retry(reason, after: .zero, httpStatus: status)
         default: return .rejected(reason, httpStatus: status)
         }
     }

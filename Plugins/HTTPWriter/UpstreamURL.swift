@@ -36,8 +36,16 @@ enum UpstreamURL {
         return .success(path)
     }
 
+    /// Whether libcurl can read a text as a URL with a host, of whatever scheme.
+    static func isURL(_ text: String) -> Bool {
+        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }), let url = unsafe curl_url() else { return false }
+        defer { unsafe curl_url_cleanup(url) }
+        return unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK
+            && part(url, CURLUPART_HOST)?.isEmpty == false && part(url, CURLUPART_FRAGMENT) == nil
+    }
+
     /// A URL that was parsed before, taken apart.
-    struct Place: Equatable {
+    struct Place {
         let scheme: String
         let host: String
         let port: String

@@ -1,5 +1,6 @@
 import COpenSSL
 public import ConfigJSON
+import LinuxSystem
 
 /// Certificates and keys in PEM (RFC 7468), as OpenSSL reads them.
 @safe public enum PEM {
@@ -32,6 +33,22 @@ public import ConfigJSON
         }
         defer { unsafe EVP_PKEY_free(key) }
         unsafe try body(key)
+    }
+
+    /// A certificate outside its time would only make clients fail, one by one and later.
+    public static func checkTime(_ certificate: OpaquePointer, _ source: ConfigSource) throws(Problem) {
+        if unsafe X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0 {
+            throw unsafe source.problem("has expired: it was valid until \(day(X509_get0_notAfter(certificate)))")
+        }
+        if unsafe X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0 {
+            throw unsafe source.problem("is not valid before \(day(X509_get0_notBefore(certificate)))")
+        }
+    }
+
+    private static func day(_ time: UnsafePointer<ASN1_TIME>?) -> String {
+        var parts = unsafe tm()
+        guard unsafe ASN1_TIME_to_tm(time, &parts) == 1 else { return "an unreadable date" }
+        return unsafe "\(parts.tm_year + 1900)-\(CivilTime.pad(Int(parts.tm_mon) + 1))-\(CivilTime.pad(Int(parts.tm_mday)))"
     }
 
     /// OpenSSL would ask for a passphrase on the terminal.

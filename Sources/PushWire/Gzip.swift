@@ -56,11 +56,12 @@ public enum Gzip {
         return output.withBytes { bytes in bytes.indices.map { bytes[$0] } }
     }
 
-    /// Deflates a message; nil when there is no memory for that, or it has 4 GiB.
+    /// Deflates a message; nil when there is no memory for that, or it has more than 2 GiB.
     public static func deflate(_ input: RawSpan) -> ByteBuffer? {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
-        guard input.byteCount <= Int(uInt.max), unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
+        // Some bytes are added to what does not compress.
+        guard input.byteCount <= Int(uInt.max) / 2, unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
         defer { unsafe deflateEnd(&stream) }
         let room = Int(unsafe deflateBound(&stream, uLong(input.byteCount))) + 32
         do throws(SystemError) {

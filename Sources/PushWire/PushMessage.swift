@@ -1,6 +1,6 @@
 public import LinuxSystem
 
-/// A `push.v1.PushRequest` of one series, written in protobuf; at one address as long as it lives.
+/// A `push.v1.PushRequest`, written in protobuf; at one address as long as it lives.
 public final class PushMessage: Sendable {
     /// One payload, borrowed while the message is written.
     @safe public struct Sample {

@@ -98,7 +98,7 @@ struct HTTPWriterOAuth2Tests {
         "A config that says too little is refused by name",
         arguments: [
             ("{}", "oauth2.client_id: is required"), ("{}", "oauth2.client_secret: is required, or client_secret_file"),
-            ("{}", "oauth2.token_url: must begin with http:// or https://"),
+            ("{}", "oauth2.token_url: is required"),
             (#"{"client_id":"a","client_secret":"b","token_url":"http://x","scopes":"s"}"#, "oauth2.scopes: must be an array of strings"),
             (#"{"client_id":"a","client_secret":"b","token_url":"http://x","scope":[]}"#, "oauth2.scope: unknown; did you mean scopes?"),
         ])

@@ -61,8 +61,13 @@ final class Receiver: Sendable {
             } catch {
                 // A plugin names the member in its own config; the path leads to the place in ours.
                 return error.message.split(separator: "\n").map { line in
-                    let member = line.prefix { $0 != ":" }
-                    let isPath = member.count < line.count && !member.contains(" ")
+                    // A name in quotes may hold anything.
+                    var isQuoted = false
+                    let member = line.prefix { character in
+                        if character == "\"" { isQuoted.toggle() }
+                        return isQuoted || character != ":"
+                    }
+                    let isPath = member.count < line.count && (!member.contains(" ") || member.hasSuffix("\"]"))
                     let isUnknown = line.dropFirst(member.count).hasPrefix(": unknown")
                     let place = config.pluginConfig.place(of: member, ofName: isUnknown)
                     let whole = isPath ? "\(path).config.\(member)" : "\(path).config"

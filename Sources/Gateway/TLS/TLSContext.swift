@@ -45,7 +45,7 @@ import PEM
     private func useCertificate(_ source: ConfigSource) throws(Problem) {
         var isFirst = true
         unsafe try PEM.certificates(source) { (certificate) throws(Problem) in
-            unsafe try Self.checkTime(certificate, source)
+            unsafe try PEM.checkTime(certificate, source)
             let isTaken =
                 isFirst
                 ? unsafe SSL_CTX_use_certificate(context, certificate) == 1 : unsafe copenssl_add_chain(context, certificate) == 1
@@ -62,22 +62,6 @@ import PEM
                 throw source.problem("is not the key of the certificate: \(PEM.reason(ERR_peek_last_error()))")
             }
         }
-    }
-
-    /// A certificate outside its time would only make clients fail, one by one and later.
-    private static func checkTime(_ certificate: OpaquePointer, _ source: ConfigSource) throws(Problem) {
-        if unsafe X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0 {
-            throw unsafe source.problem("has expired: it was valid until \(day(X509_get0_notAfter(certificate)))")
-        }
-        if unsafe X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0 {
-            throw unsafe source.problem("is not valid before \(day(X509_get0_notBefore(certificate)))")
-        }
-    }
-
-    private static func day(_ time: UnsafePointer<ASN1_TIME>?) -> String {
-        var parts = unsafe tm()
-        guard unsafe ASN1_TIME_to_tm(time, &parts) == 1 else { return "an unreadable date" }
-        return unsafe "\(parts.tm_year + 1900)-\(CivilTime.pad(Int(parts.tm_mon) + 1))-\(CivilTime.pad(Int(parts.tm_mday)))"
     }
 
     private func askClients(_ config: TLSConfig) throws(Problem) {
