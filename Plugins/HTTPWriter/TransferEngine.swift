@@ -11,15 +11,15 @@ import PluginKit
     private static let keptConnections = 1024
     private static let rememberedRefusals = 4096
 
-    private let config: WriterConfig
-    private let endpoints: [Endpoint]
+    let config: WriterConfig
+    let endpoints: [Endpoint]
     private let health: EndpointHealth
     private let multi: UnsafeMutableRawPointer
     private let sockets: SocketWatcher
     private var idle: [[Transfer]]
-    private var active: [ObjectIdentifier: Transfer] = [:]
+    private(set) var active: [ObjectIdentifier: Transfer] = [:]
     /// What waits for each endpoint, where several profiles may share a request.
-    private var batches: [[(item: DispatchProgress, request: UpstreamRequest)]]
+    var batches: [[(item: DispatchProgress, request: UpstreamRequest)]]
     private var flushes = FlushQueue()
     /// By sequence: who was refused by one endpoint and is still to be taken by another.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
@@ -122,7 +122,7 @@ import PluginKit
         finishIfComplete(progress)
     }
 
-    private func finishIfComplete(_ progress: DispatchProgress) {
+    func finishIfComplete(_ progress: DispatchProgress) {
         let sequence = progress.dispatch.profile.sequence
         let (isFinished, refusal) = progress.finishIfComplete()
         guard isFinished else { return }
@@ -139,42 +139,7 @@ import PluginKit
     /// Finishes a flush once everything that was started before it has ended.
     func add(_ flush: Flush) { flushes.add(flush) }
 
-    /// Sends what waits for endpoints that have no request under way: what comes during one goes out together after it.
-    func sendBatches() {
-        guard let limits = config.batch else { return }
-        for index in endpoints.indices {
-            while let first = batches[index].first, !isPushing(index) {
-                var bytes = 0
-                let batch = batches[index].prefix(limits.maximumProfiles).prefix { next in
-                    bytes += next.request.messageSize
-                    // One always fits, however large it is.
-                    return next.item === first.item || bytes <= limits.maximumBytes && next.request.goesWith(first.request)
-                }
-                batches[index].removeFirst(batch.count)
-                send(batch.map(\.item), batch.map(\.request), index)
-            }
-        }
-    }
-
-    private func isPushing(_ index: Int) -> Bool {
-        active.values.contains { $0.endpoint == index && $0.request?.message != nil }
-    }
-
-    private func send(_ items: [DispatchProgress], _ requests: [UpstreamRequest], _ index: Int) {
-        do throws(UpstreamRequest.Refusal) {
-            begin(index, items, requests.count == 1 ? requests[0] : try UpstreamRequest(joining: requests), .now)
-        } catch {
-            for item in items {
-                item.took(.retry(error.reason, after: .zero, httpStatus: 0), of: index, name: endpoints[index].config.name)
-            }
-        }
-        for item in items {
-            item.ended()
-            finishIfComplete(item)
-        }
-    }
-
-    private func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
+    func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
         // A single endpoint needs no guard of its own: the gateway probes the receiver.
         guard endpoints.count == 1 || endpoint.admits(now) else {
@@ -200,7 +165,7 @@ import PluginKit
         for item in items { item.began() }
     }
 
-    private func tell(_ items: [DispatchProgress], _ verdict: Verdict, _ index: Int) {
+    func tell(_ items: [DispatchProgress], _ verdict: Verdict, _ index: Int) {
         for item in items { item.took(verdict, of: index, name: endpoints[index].config.name) }
     }
 
@@ -283,15 +248,7 @@ import PluginKit
             for item in items { finishIfComplete(item) }
         }
         active = [:]
-        for index in endpoints.indices {
-            let waiting = batches[index]
-            batches[index] = []
-            for (item, _) in waiting {
-                item.ended()
-                tell([item], .aborted, index)
-                finishIfComplete(item)
-            }
-        }
+        abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {
             if let curl = tokens.curl { unsafe curl_multi_remove_handle(multi, curl.easy) }
             // No reason: nothing has failed.
