@@ -19,7 +19,7 @@ struct ConnectionTests {
         "A server that closes its connections between requests costs no retry and no error",
         arguments: [
             ("", "keepalive_requests 1;"), ("", "keepalive_requests 2;"), ("", "keepalive_requests 3;"), ("", "keepalive_timeout 1ms;"),
-            ("ssl", "keepalive_requests 2;"), ("ssl", "keepalive_timeout 1ms;"), ("ssl http2", "keepalive_timeout 1ms;"),
+            ("ssl", "keepalive_requests 2;"), ("ssl", "keepalive_timeout 1ms;"),
         ])
     func closedBetween(listen: String, directive: String) throws {
         try Scenario.run { scenario in
