@@ -66,9 +66,12 @@ final class Transfer {
 
     /// Turns to a new connection when the one that was there had ended, which a server may do at any time between requests; the
     /// handle has to be added again then.
+    ///
+    /// Only where the server cannot have begun with the request: it could not be sent, or libcurl itself has tried again, as it
+    /// does with those that HTTP/2 gives back (RFC 9113 §8.7), and found the same dying connection each time.
     func repeats(_ result: CURLcode) -> Bool {
-        let ends = [CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_GOT_NOTHING, CURLE_HTTP2, CURLE_HTTP2_STREAM]
-        guard !isRepeated, ends.contains(result), curl.number(CURLINFO_NUM_CONNECTS) == 0, curl.status == 0 else { return false }
+        let isUnbegun = result == CURLE_SEND_ERROR || result != CURLE_OK && curl.words(for: result).hasPrefix("Connection died")
+        guard isUnbegun, !isRepeated, curl.number(CURLINFO_NUM_CONNECTS) == 0, curl.status == 0 else { return false }
         isRepeated = true
         curl.prepare()
         curl.setFresh(true)
