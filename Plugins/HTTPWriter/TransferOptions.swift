@@ -87,15 +87,20 @@ extension ConnectionOptions.Version {
 /// The certificates and the key of an endpoint, read again when their files change; on the transfer thread only.
 final class TLSFiles {
     private let sources: [ConfigSource?]
+    private let hasSources: Bool
     private var stamps: [FileStamp?] = []
     /// Authorities, certificate and key, where there are such.
     private(set) var texts: [[UInt8]?] = [nil, nil, nil]
     /// Counts how often they were read.
     private(set) var generation = 0
 
-    init(_ options: ConnectionOptions) { sources = [options.authorities, options.certificate, options.key] }
+    init(_ options: ConnectionOptions) {
+        sources = [options.authorities, options.certificate, options.key]
+        hasSources = sources.contains { $0 != nil }
+    }
 
     func refresh() throws(Problem) {
+        guard hasSources else { return }
         let now = sources.map { $0?.stamp }
         guard now != stamps else { return }
         var read: [[UInt8]?] = []
