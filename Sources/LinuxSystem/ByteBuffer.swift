@@ -77,15 +77,6 @@ import Glibc
     }
 }
 
-/// Has blocks of a megabyte and more given back when they are freed, whatever was freed before.
-///
-/// By itself the allocator keeps ever larger ones, so that what one large body had touched stays with the process.
-public func keepNoLargeBlocks() {
-    // From malloc.h, which Glibc's module leaves out: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
-    mallopt(-3, 1 << 20)
-    mallopt(-1, 16 << 20)
-}
-
 /// Gives memory that was freed back to the system; the allocator keeps it otherwise, for the next burst.
 ///
 /// Takes milliseconds after a large backlog.

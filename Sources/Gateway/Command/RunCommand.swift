@@ -17,7 +17,6 @@ enum RunCommand {
 
     private static func serve(_ path: String, _ signals: borrowing Signals) -> Int32 {
         raiseDescriptorLimit()
-        keepNoLargeBlocks()
         let file = ConfigFile.read(path)
         for line in file.lines { printError(line) }
         guard file.problems.isEmpty else { return 1 }

@@ -9,5 +9,4 @@
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int malloc_trim(size_t);
-extern int mallopt(int, int);
 extern int pthread_setname_np(pthread_t, const char *);
