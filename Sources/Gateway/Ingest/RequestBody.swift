@@ -59,15 +59,15 @@ struct RequestBody: ~Copyable {
     /// Gives the content away.
     consuming func take() -> ByteBuffer { content }
 
-    /// How much room a socket read asks for: bodies grow as they come, not as they are announced, and at most by the second.
-    private static let steps = 16 * 1024...256 * 1024
+    /// How much room a socket read asks for: little until something has come, for bodies grow as they come, not as they are
+    /// announced.
+    private var step: Int { content.count < 32 * 1024 ? 16 * 1024 : 256 * 1024 }
 
     /// Reads from a connection into the content, at most what is direct.
     mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
-        let room = max(Self.steps.lowerBound, min(content.count, Self.steps.upperBound))
         do throws(SystemError) {
-            let result = try transport.receive(into: &content, room: min(direct, room), limit: direct)
+            let result = try transport.receive(into: &content, room: min(direct, step), limit: direct)
             if case .done(let count) = result { state = advanced(by: count) }
             return result
         } catch { throw .noRoom }
