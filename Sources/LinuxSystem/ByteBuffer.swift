@@ -69,6 +69,9 @@ import Glibc
 
     private static let littleRoom = 4096
 
+    /// Forgets the bytes and keeps their room.
+    public mutating func removeAll() { count = 0 }
+
     /// Gives back what growing allocated beyond the content, when that is worth a copy.
     public mutating func trim() {
         guard capacity - count > max(4096, count / 4), count > 0, let trimmed = unsafe realloc(storage, count) else { return }

@@ -45,7 +45,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         var chunk = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
             let count = unsafe chunk.withUnsafeMutableBytes { buffer in
-                retrying { unsafe read(number, buffer.baseAddress, buffer.count) }
+                retrying { unsafe Glibc.read(number, buffer.baseAddress, buffer.count) }
             }
             guard count >= 0 else { throw SystemError("read") }
             if count == 0 { return result }
