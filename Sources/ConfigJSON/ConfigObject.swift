@@ -93,17 +93,18 @@ public final class ConfigObject {
         } ?? fallback
     }
 
-    /// A size in bytes, more than zero and at most `limit`.
-    public func size(_ name: String, default fallback: Int, atMost limit: Int = .max) -> Int {
+    /// A size in bytes, more than zero unless `zeroAllowed`, and at most `limit`.
+    public func size(_ name: String, default fallback: Int, atMost limit: Int = .max, zeroAllowed: Bool = false) -> Int {
+        let least = zeroAllowed ? 0 : 1
         let most = limit == .max ? "" : " and at most \(limit)"
-        return read(name, "a size such as \"64MiB\" or a number of bytes, more than 0\(most)") {
+        return read(name, "a size such as \"64MiB\" or a number of bytes, \(zeroAllowed ? "0 or more" : "more than 0")\(most)") {
             let size: Int? =
                 switch $0 {
                 case .string(let text): parseSize(text)
                 case .number(let digits): Int(digits)
                 default: nil
                 }
-            return size.flatMap { 1...limit ~= $0 ? $0 : nil }
+            return size.flatMap { least...limit ~= $0 ? $0 : nil }
         } ?? fallback
     }
 

@@ -16,6 +16,7 @@ final class Gateway: Sendable {
     private let adminLoop: EventLoop?
     private let adminGuards: Listener.Guards?
     private let largePushes: LargePushes
+    let spool: Spool?
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
@@ -31,14 +32,15 @@ final class Gateway: Sendable {
         configPath = path
         let guards = try Self.readGuards(config, path)
         adminGuards = guards.admin
-        receivers = try Self.createReceivers(config)
+        spool = try Self.openSpool(config)
+        receivers = try Self.createReceivers(config, spool)
         let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
         largePushes = LargePushes(bodies: bodies)
         do throws(SystemError) {
             let byName = Dictionary(uniqueKeysWithValues: receivers.map { ($0.name, $0) })
             var listeners: [Listener] = []
             for (entry, guards) in zip(config.listeners, guards.listeners) {
-                let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] })
+                let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] }, spool: spool)
                 let counters = ListenerCounters()
                 let intake = ProfileIntake(
                     ack: entry.ack, tenant: entry.tenant, rates: entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
@@ -82,11 +84,18 @@ final class Gateway: Sendable {
     /// Half of the processors, for deliveries need the other half.
     private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
 
-    private static func createReceivers(_ config: Config) throws(StartError) -> [Receiver] {
+    private static func openSpool(_ config: Config) throws(StartError) -> Spool? {
+        guard let directory = config.dataDirectory else { return nil }
+        do throws(SpoolRecovery.Refusal) {
+            return try Spool(dataDirectory: directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
+        } catch { throw StartError(messages: [error.description]) }
+    }
+
+    private static func createReceivers(_ config: Config, _ spool: Spool?) throws(StartError) -> [Receiver] {
         var messages: [String] = []
         var receivers: [Receiver] = []
         for entry in config.receivers {
-            let receiver = Receiver(entry)
+            let receiver = Receiver(entry, spool: spool)
             messages += receiver.create(from: config.pluginFolders).map { "receiver \(entry.name): \($0.message)" }
             receivers.append(receiver)
         }
@@ -112,6 +121,12 @@ final class Gateway: Sendable {
     }
 
     private func start() throws(SystemError) {
+        try spool?.start()
+        for stranger in spool?.strangers ?? [] {
+            Log.warning(
+                "the spool holds profiles of a receiver that the config does not have",
+                ["receiver": stranger.receiver, "count": "\(stranger.profiles)"])
+        }
         for receiver in receivers { try receiver.start() }
         if let admin = config.admin, let adminLoop, let adminGuards {
             let listener = try Listener(
@@ -160,6 +175,7 @@ final class Gateway: Sendable {
         var isHurried = wait(signals, until: start + config.shutdownTimeout / 2) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest() }
         largePushes.stop()
+        spool?.flush()
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers where !isHurried {
             isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
@@ -167,6 +183,7 @@ final class Gateway: Sendable {
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
         let ended = receivers.map { $0.end() }
+        spool?.stop()
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }
         adminLoop?.stop()

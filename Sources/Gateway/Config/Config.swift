@@ -3,6 +3,9 @@ import Glibc
 
 /// What the config file says, with every default filled in.
 struct Config {
+    /// Where the spool and the dead letters are; nil keeps queues in memory.
+    var dataDirectory: String?
+    var spool = SpoolConfig()
     /// Where the admin listener listens; nil turns it off.
     var admin: AdminConfig? = AdminConfig()
     var log = Log.Settings()
@@ -93,6 +96,9 @@ struct ReceiverConfig {
 
 /// The bounds of a receiver's queue.
 struct QueueConfig: Equatable {
+    enum Storage: String, CaseIterable, Sendable { case disk, memory }
+
+    var storage = Storage.memory
     var maxBytes = 64 << 20
     var maxProfiles = 100_000
     /// Older profiles are dropped; nil keeps them.

@@ -60,7 +60,12 @@ extension [Problem] {
 
 extension Config {
     fileprivate init(_ object: ConfigObject, warnings: Problems) {
-        object.refuseLater("data_dir", "the spool on disk")
+        dataDirectory = object.string("data_dir")
+        if object.lacks("data_dir", "a string"), dataDirectory != nil { object.refuse("data_dir", "must name a folder") }
+        if let spool = object.object("spool") {
+            self.spool = SpoolConfig(spool)
+            if dataDirectory == nil { object.refuse("spool", "needs data_dir") }
+        }
         if let value = object.value("admin") {
             if case .null = value.content { admin = nil } else { admin = object.object("admin").map(AdminConfig.init) }
         }
@@ -76,7 +81,8 @@ extension Config {
         let receivers = object.members(of: "receivers")
         self.receivers = receivers.map { member in
             ReceiverConfig(
-                member.name, ConfigObject(member.value, path: Problems.path("receivers", member.name), problems: object.problems))
+                member.name, ConfigObject(member.value, path: Problems.path("receivers", member.name), problems: object.problems),
+                hasSpool: dataDirectory != nil)
         }
         object.refuseUnknown()
         if object.lacks("receive_http", "an object") { object.refuse("receive_http", "must name at least one listener") }
@@ -114,11 +120,6 @@ extension Config {
 }
 
 extension ConfigObject {
-    /// Refuses a member that the format knows and this build does not have.
-    fileprivate func refuseLater(_ name: String, _ feature: String) {
-        if value(name) != nil { refuse(name, "\(feature) is not in this build") }
-    }
-
     /// True when a member that should be of `kind` is absent or holds nothing; one of a wrong kind is reported by its getter.
     fileprivate func lacks(_ name: String, _ kind: String) -> Bool {
         guard let value = value(name) else { return true }
@@ -200,7 +201,7 @@ extension HTTPConfig {
 }
 
 extension ReceiverConfig {
-    fileprivate init(_ name: String, _ object: ConfigObject) {
+    fileprivate init(_ name: String, _ object: ConfigObject, hasSpool: Bool) {
         self.name = name
         pluginConfig = JSONValue(.object([]), at: object.position)
         pluginPosition = object.value("plugin")?.position ?? object.position
@@ -211,7 +212,8 @@ extension ReceiverConfig {
             pluginConfig = config
         }
         required = object.bool("required", default: required)
-        if let queue = object.object("queue") { self.queue = QueueConfig(queue) }
+        queue.setStorage(hasSpool ? .disk : .memory)
+        if let queue = object.object("queue") { self.queue = QueueConfig(queue, hasSpool: hasSpool) }
         if let retry = object.object("retry") { self.retry = RetryPolicy(retry, defaults: self.retry) }
         maxInFlight = object.integer("max_in_flight", in: 1...65536, default: maxInFlight)
         deliveryTimeout = object.duration("delivery_timeout", default: deliveryTimeout)
@@ -219,13 +221,28 @@ extension ReceiverConfig {
     }
 }
 
-extension QueueConfig {
+extension SpoolConfig {
     fileprivate init(_ object: ConfigObject) {
-        switch object.string("storage") {
-        case nil, "memory": break
-        case "disk": object.refuse("storage", "the spool on disk is not in this build")
-        case .some(let other): object.refuse("storage", "must be \"memory\" or \"disk\", is \(JSONValue.quoted(other))")
-        }
+        if object.value("max_bytes") != nil { maxBytes = object.size("max_bytes", default: 0) }
+        if object.value("min_free_bytes") != nil { minFreeBytes = object.size("min_free_bytes", default: 0, zeroAllowed: true) }
+        sync = object.choice("sync", default: sync)
+        syncInterval = object.duration("sync_interval", default: syncInterval)
+        if object.value("sync_interval") != nil, sync != .interval { object.refuse("sync_interval", "goes with sync: \"interval\"") }
+        segmentBytes = object.size("segment_bytes", default: segmentBytes, atMost: 64 << 20)
+        if segmentBytes < 64 << 10 { object.refuse("segment_bytes", "must be at least 64KiB, is \(segmentBytes) bytes") }
+        object.refuseUnknown()
+    }
+}
+
+extension QueueConfig {
+    fileprivate mutating func setStorage(_ storage: Storage) {
+        self.storage = storage
+        maxBytes = storage == .disk ? 1 << 30 : 64 << 20
+    }
+
+    fileprivate init(_ object: ConfigObject, hasSpool: Bool) {
+        setStorage(object.choice("storage", default: hasSpool ? .disk : .memory))
+        if storage == .disk, !hasSpool { object.refuse("storage", "\"disk\" needs data_dir") }
         maxBytes = object.size("max_bytes", default: maxBytes)
         maxProfiles = object.integer("max_profiles", in: 1...Int(Int32.max), default: maxProfiles)
         if object.value("max_age") != nil { maxAge = object.duration("max_age", default: .seconds(3600)) }

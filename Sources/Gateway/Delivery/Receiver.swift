@@ -25,6 +25,14 @@ final class Receiver: Sendable {
         /// While the plugin is told to abort, it must not be destroyed.
         var isAborting = false
         var drops = DropReports()
+        /// What of the queue is in the spool; nil when everything is in memory.
+        var backlog: Backlog?
+        /// A hash of plugin and config: whose `progress` it is.
+        var owner: UInt64 = 0
+        var keepsDeadLetters = false
+        /// How often in a row a dead letter could not be written, and why.
+        var letterFailures = 0
+        var letterError: String?
         /// What `reject` receivers have promised room for and not received yet.
         var reserved = (profiles: 0, bytes: 0)
         /// What senders who wait are to be told once the lock is released.
@@ -38,13 +46,36 @@ final class Receiver: Sendable {
     var name: String { config.name }
     let latency = Histogram()
     let state: Monitor<State>
+    private let spool: Spool?
+    private let deadLetters: DeadLetters?
     private let plugin = Mutex<PluginInstance?>(nil)
     private let thread = Mutex<Thread?>(nil)
 
-    init(_ config: ReceiverConfig) {
+    /// - Parameters:
+    ///   - spool: where profiles are kept when the config wants them on disk, or had them there.
+    ///   - deadLetters: where they go that are given up.
+    init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil) {
         self.config = config
+        self.spool = spool
+        self.deadLetters = deadLetters
         state = Monitor(State(pace: Pace(limit: config.maxInFlight)))
+        attach()
     }
+
+    private func attach() {
+        guard let spool else { return }
+        let backlog = Backlog(spool.attach(name, self))
+        state.withLock { state in
+            state.account.recovered = backlog.count
+            state.backlog = backlog
+            state.owner = config.owner
+            state.keepsDeadLetters = deadLetters != nil
+        }
+        if backlog.count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(backlog.count)"]) }
+    }
+
+    /// Whether its profiles are to be in the spool.
+    var isOnDisk: Bool { spool != nil && config.queue.storage == .disk }
 
     /// Loads the plugin and makes the instance.
     ///
@@ -100,12 +131,26 @@ final class Receiver: Sendable {
 
     /// Accepts profiles into the queue, making room by the queue's rule.
     ///
-    /// - Parameter acknowledgement: is told what became of each of them.
-    func offer(_ profiles: [Profile], _ acknowledgement: Acknowledgement?) {
+    /// - Parameters:
+    ///   - positions: where they are in the spool; nil when they are in memory alone.
+    ///   - acknowledgement: is told what became of each of them.
+    func offer(_ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?) {
+        take(profiles) { state, index, now in
+            state.accept(
+                profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: config.promisesRoom, now)
+        }
+    }
+
+    /// Counts profiles as dropped that the spool could not store.
+    func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?) {
+        take(profiles) { state, _, _ in state.acceptUnstored(acknowledgement) }
+    }
+
+    private func take(_ profiles: [Profile], _ each: (inout State, Int, MonotonicTime) -> Void) {
         let now = MonotonicTime.now
         let report = update { state -> String? in
-            if config.required, config.queue.onFull == .reject { state.release(profiles, config.queue) }
-            for profile in profiles { state.accept(profile, acknowledgement, config.queue, now) }
+            if config.promisesRoom { state.release(profiles, config.queue) }
+            for index in profiles.indices { each(&state, index, now) }
             return state.drops.due(now)
         }
         if let report { Log.warning("profiles dropped", ["receiver": name, "count": report]) }
@@ -129,7 +174,8 @@ final class Receiver: Sendable {
     // MARK: Out
 
     enum Step {
-        case deliver(Profile, token: UInt, attempt: Int, progress: UInt64)
+        case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
+        case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, DeliveryOutcome)
         case flush(token: UInt)
         /// A large backlog is over.
         case returnMemory
@@ -141,8 +187,11 @@ final class Receiver: Sendable {
     private func deliverUntilEnd(with instance: PluginInstance) {
         while true {
             switch state.wait({ $0.nextStep(config, now: .now) }) {
-            case .deliver(let profile, let token, let attempt, let progress):
-                instance.deliver(profile, token: token, attempt: attempt, progress: progress)
+            case .deliver(let entry, let handle, let token):
+                guard let profile = profile(of: entry, handle, token: token) else { continue }
+                instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
+            case .bury(let entry, let handle, let outcome):
+                if let profile = profile(of: entry, handle, token: nil) { bury(profile, entry, handle, outcome) }
             case .flush(let token): instance.flush(token: token)
             case .returnMemory: returnFreedMemory()
             case .tell(let settlements): tell(settlements)
@@ -150,6 +199,34 @@ final class Receiver: Sendable {
                 state.signal()
                 return instance.destroy()
             }
+        }
+    }
+
+    /// The profile of an entry that was just opened, read from the spool where it is not in memory; nil when that fails, and
+    /// then the entry is not open any more.
+    private func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> Profile? {
+        if let profile = entry.profile { return profile }
+        guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
+        do throws(SpoolReceiver.ReadFailure) {
+            let profile = try reader.read(position, sequence: entry.sequence)
+            state.withLock { $0.loaded(profile, handle) }
+            return profile
+        } catch {
+            if case .damaged(let what) = error { reader.report(position, entry.sequence, what) }
+            update { state in
+                if let token { _ = state.open.close(token) }
+                state.unreadable(handle, error, now: .now)
+            }
+            return nil
+        }
+    }
+
+    private func bury(_ profile: Profile, _ entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome) {
+        let letter = DeadLetter(
+            profile: profile, receiver: name, reason: outcome.reason, status: outcome.httpStatus, attempts: entry.attempts)
+        deadLetters?.bury(letter) { [self] error in
+            update { $0.buried(handle, error, config.retry, now: .now) }
+            if let error { Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)"]) }
         }
     }
 
@@ -161,7 +238,10 @@ final class Receiver: Sendable {
         let settled = update { state in state.settle(token, outcome, config, now) }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
-        for event in settled.events { log(event, outcome) }
+        for event in settled.events {
+            log(event, outcome)
+            if case .gaveUp(_, let entry, let handle) = event, let profile = entry.profile { bury(profile, entry, handle, outcome) }
+        }
     }
 
     private func log(_ event: State.Event, _ outcome: DeliveryOutcome) {
@@ -170,6 +250,10 @@ final class Receiver: Sendable {
             Log.warning(
                 "profile dropped",
                 ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
+        case .gaveUp(let reason, let entry, _):
+            Log.warning(
+                "profile put with the dead letters",
+                ["receiver": name, "reason": reason.rawValue, "sequence": "\(entry.sequence)", "error": outcome.reason])
         case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": outcome.reason])
         case .recovered: Log.info("receiver has recovered", ["receiver": name])
         }
@@ -209,9 +293,8 @@ final class Receiver: Sendable {
             state.isAborting = state.open.count > 0
             return (state.stop(), state.open.count)
         }
-        if left > 0 {
-            Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left)"])
-        }
+        if left.dropped > 0 { Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left.dropped)"]) }
+        if left.kept > 0 { Log.info("profiles stay in the spool", ["receiver": name, "count": "\(left.kept)"]) }
         if openCount > 0 { instance?.abort() }
         update { $0.isAborting = false }
     }
@@ -257,10 +340,38 @@ extension Receiver: PluginEvents {
     }
 }
 
+extension Receiver: SpoolClient {
+    var spoolRule: OnFull { config.queue.onFull }
+
+    func spoolNeedsRoom(in segment: UInt64) {
+        // In pieces, for senders and the plugin want the lock too.
+        while update({ $0.dropSome(in: segment, now: .now) }) {}
+    }
+
+    func spoolPositions(in segment: UInt64) -> [SpoolPosition]? { update { $0.positions(in: segment, now: .now) } }
+
+    func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
+        update { $0.move(from: segment, places) }
+    }
+}
+
+extension ReceiverConfig {
+    /// Whether it says beforehand that there is room, so that a request is taken by all or by none.
+    var promisesRoom: Bool { required && queue.onFull == .reject }
+
+    /// Tells this plugin with this config from others, over restarts.
+    var owner: UInt64 {
+        let text = Array("\(plugin)\n\(pluginConfig.text)".utf8)
+        return UInt64(CRC32C.of(text)) << 32 | UInt64(CRC32C.of(text, seed: 1))
+    }
+}
+
 extension Receiver.State {
     /// What came of one outcome, for the log.
-    enum Event: Equatable {
+    enum Event {
         case dropped(DropReason, sequence: UInt64)
+        /// It goes to the dead letters.
+        case gaveUp(DropReason, ReceiverQueue.Entry, ReceiverQueue.Handle)
         case failing
         case recovered
     }

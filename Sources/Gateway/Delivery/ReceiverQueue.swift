@@ -15,9 +15,17 @@ struct ReceiverQueue {
     }
 
     struct Entry {
-        let profile: Profile
+        /// nil while it is on disk alone.
+        var profile: Profile?
+        let sequence: UInt64
+        /// What it counts against the queue's bounds.
+        let byteCount: Int
+        /// Where it is in the spool; nil when it is in memory alone.
+        var position: SpoolPosition?
+        /// Why it is to be put with the dead letters; nil while it may be delivered.
+        var letter: DeliveryOutcome?
         /// Who waits for this profile to be settled, with `ack: delivered`.
-        let acknowledgement: Acknowledgement?
+        var acknowledgement: Acknowledgement?
         /// How many attempts were begun.
         var attempts = 0
         /// What the plugin wants back at the next attempt.
@@ -27,7 +35,15 @@ struct ReceiverQueue {
         fileprivate var age = Links()
         fileprivate var order = Links()
         /// Tells a delayed entry from a later one at the same index.
-        fileprivate var serial: UInt32
+        fileprivate var serial: UInt32 = 0
+
+        init(
+            _ profile: Profile?, sequence: UInt64, byteCount: Int, position: SpoolPosition? = nil, _ acknowledgement: Acknowledgement?,
+            acceptedAt: MonotonicTime
+        ) {
+            (self.profile, self.sequence, self.byteCount) = (profile, sequence, byteCount)
+            (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
+        }
     }
 
     fileprivate enum Place { case ready, delayed, open }
@@ -53,6 +69,7 @@ struct ReceiverQueue {
     private struct Ends {
         var first: Int32 = -1
         var last: Int32 = -1
+        var count = 0
     }
 
     /// Entries of every place.
@@ -63,6 +80,9 @@ struct ReceiverQueue {
     private var peak = 0
 
     var hasReady: Bool { ready.first >= 0 }
+    var readyCount: Int { ready.count }
+    /// What is delivered next.
+    var firstReady: Handle? { hasReady ? Handle(index: ready.first) : nil }
 
     subscript(handle: Handle) -> Entry {
         get {
@@ -74,8 +94,16 @@ struct ReceiverQueue {
 
     /// Adds a profile, ready and newest.
     mutating func append(_ profile: Profile, _ acknowledgement: Acknowledgement? = nil, now: MonotonicTime) {
+        append(
+            Entry(
+                profile, sequence: profile.sequence, byteCount: profile.byteCount, acknowledgement, acceptedAt: now))
+    }
+
+    /// Adds an entry, ready and newest.
+    mutating func append(_ new: Entry) {
         nextSerial &+= 1
-        let entry = Entry(profile: profile, acknowledgement: acknowledgement, acceptedAt: now, serial: nextSerial)
+        var entry = new
+        entry.serial = nextSerial
         let index: Int32
         if let reused = free.popLast() {
             index = reused
@@ -87,7 +115,7 @@ struct ReceiverQueue {
         link(index, \.age, \.age, atEnd: true)
         link(index, \.ready, \.order, atEnd: true)
         count += 1
-        byteCount += profile.byteCount
+        byteCount += new.byteCount
         peak = max(peak, byteCount)
     }
 
@@ -137,7 +165,7 @@ struct ReceiverQueue {
         var due: [(sequence: UInt64, index: Int32)] = []
         while let first = delays.first, first.due <= now {
             popDelay()
-            guard isCurrent(first), let sequence = entries[Int(first.index)]?.profile.sequence else { continue }
+            guard isCurrent(first), let sequence = entries[Int(first.index)]?.sequence else { continue }
             due.append((sequence, first.index))
         }
         for (_, index) in due.sorted(by: { $0.sequence > $1.sequence }) {
@@ -180,6 +208,31 @@ struct ReceiverQueue {
         return nil
     }
 
+    /// Every entry, the oldest first.
+    var handles: [Handle] {
+        var handles: [Handle] = []
+        var index = age.first
+        while index >= 0, let entry = entries[Int(index)] {
+            handles.append(Handle(index: index))
+            index = entry.age.next
+        }
+        return handles
+    }
+
+    /// The last `count` entries.
+    func newest(_ count: Int) -> [Handle] {
+        var handles: [Handle] = []
+        var index = age.last
+        while handles.count < count, index >= 0, let entry = entries[Int(index)] {
+            handles.append(Handle(index: index))
+            index = entry.age.previous
+        }
+        return handles.reversed()
+    }
+
+    /// True while the entry is handed to the plugin, or is being put with the dead letters.
+    func isOpen(_ handle: Handle) -> Bool { self[handle].place == .open }
+
     /// Forgets an entry, wherever it is.
     mutating func remove(_ handle: Handle) {
         let entry = self[handle]
@@ -187,7 +240,7 @@ struct ReceiverQueue {
         unlink(handle.index, \.age, \.age)
         entries[Int(handle.index)] = nil
         count -= 1
-        byteCount -= entry.profile.byteCount
+        byteCount -= entry.byteCount
         if count == 0 {
             // A backlog's worth of room goes back with the backlog; stale delays name entries that are gone.
             (entries, free, delays) = ([], [], [])
@@ -210,6 +263,7 @@ struct ReceiverQueue {
         }
         if atEnd || neighbour < 0 { self[keyPath: ends].last = index }
         if !atEnd || neighbour < 0 { self[keyPath: ends].first = index }
+        self[keyPath: ends].count += 1
     }
 
     private mutating func unlink(
@@ -217,6 +271,7 @@ struct ReceiverQueue {
     ) {
         guard let (previous, next) = entries[Int(index)].map({ ($0[keyPath: links].previous, $0[keyPath: links].next) })
         else { return }
+        self[keyPath: ends].count -= 1
         if previous >= 0 { entries[Int(previous)]?[keyPath: links].next = next } else { self[keyPath: ends].first = next }
         if next >= 0 { entries[Int(next)]?[keyPath: links].previous = previous } else { self[keyPath: ends].last = previous }
     }

@@ -51,17 +51,30 @@ struct ProfileIntake: Sendable {
         _ profiles: [Profile], _ reply: Reply, success: Response, failure: @escaping @Sendable (Int, String) -> Response
     ) -> Response? {
         for profile in profiles { counters.profiles[profile.api == .push ? 1 : 0].add() }
-        guard ack == .delivered else {
-            return fanOut.submit(profiles).map { Self.full($0, failure) } ?? success
-        }
-        let full = fanOut.submit(profiles) { outcome in
+        let isDelivered = ack == .delivered
+        let answer: @Sendable (Acknowledgement.Failure?) -> Void = { outcome in
             reply.send(outcome.map { Self.failed($0, failure) } ?? success)
         }
-        return full.map { Self.full($0, failure) }
+        let stored: @Sendable (FanOut.Refusal?) -> Void = { refusal in
+            if let refusal {
+                reply.send(Self.refused(refusal, failure))
+            } else if !isDelivered {
+                reply.send(success)
+            }
+        }
+        switch fanOut.submit(profiles, answer: isDelivered ? answer : nil, stored: stored) {
+        case .refused(let refusal): return Self.refused(refusal, failure)
+        case .accepted: return isDelivered ? nil : success
+        case .pending: return nil
+        }
     }
 
-    private static func full(_ receiver: String, _ failure: (Int, String) -> Response) -> Response {
-        failure(503, "the queue of receiver \(quotedForPeople(receiver)) is full")
+    private static func refused(_ refusal: FanOut.Refusal, _ failure: (Int, String) -> Response) -> Response {
+        switch refusal {
+        case .full(let receiver): failure(503, "the queue of receiver \(quotedForPeople(receiver)) is full")
+        case .spoolFull(let receiver): failure(503, "the spool has no room for receiver \(quotedForPeople(receiver))")
+        case .behind: failure(503, "the spool is behind: too much waits for the disk")
+        }
     }
 
     /// The destination's own status where it has one; never its text, which could name what a sender must not know.

@@ -9,6 +9,7 @@ extension Gateway {
         page.add(.gauge, "gateway_build_info", help: "The version that runs; always 1.", [Label(name: "version", value: Self.version)], 1)
         for listener in listeners { listener.collect(into: &page) }
         for receiver in receivers { receiver.collect(into: &page) }
+        spool?.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
     }
@@ -51,17 +52,34 @@ extension Listener {
     }
 }
 
+extension Spool {
+    fileprivate func collect(into page: inout Exposition) {
+        let (segments, bytes) = size
+        page.add(.gauge, "gateway_spool_segments", help: "Segments of the spool.", [], segments)
+        page.add(.gauge, "gateway_spool_bytes", help: "Bytes of the spool's files.", [], bytes)
+        page.add("gateway_spool_sync_seconds", help: "How long syncs of the spool took.", [], syncTime)
+        page.add(.counter, "gateway_spool_write_errors_total", help: "Writes and syncs that failed.", [], writeErrors.value)
+        page.add(
+            .counter, "gateway_spool_damaged_records_total", help: "Damaged records and files, each counted where it was found.",
+            [], damagedRecords.value)
+    }
+}
+
 extension Receiver {
     fileprivate func collect(into page: inout Exposition) {
         let labels = [Label(name: "receiver", value: name)]
-        let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queue.count, $0.queue.byteCount, $0.health.0) }
+        let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0) }
         page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
+        page.add(
+            .counter, "gateway_profiles_recovered_total", help: "Profiles that the spool held at the start.", labels, account.recovered)
         page.add(.counter, "gateway_profiles_delivered_total", help: "Profiles delivered.", labels, account.delivered)
         for reason in DropReason.allCases {
             page.add(
                 .counter, "gateway_profiles_dropped_total", help: "Profiles dropped, by the rule that did it.",
                 labels + [Label(name: "reason", value: reason.rawValue)], account.dropped[reason] ?? 0)
         }
+        page.add(
+            .counter, "gateway_profiles_dead_lettered_total", help: "Profiles put with the dead letters.", labels, account.deadLettered)
         page.add(.counter, "gateway_retries_total", help: "Deliveries that ended in a retry.", labels, account.retries)
         page.add(.gauge, "gateway_queue_profiles", help: "Profiles queued, open deliveries included.", labels, queued)
         page.add(.gauge, "gateway_queue_bytes", help: "Bytes of the queued profiles.", labels, bytes)
@@ -75,7 +93,7 @@ extension Receiver {
     /// This receiver on the status page.
     fileprivate var statusObject: String {
         let (health, queued, bytes, open, lastError) = state.withLock {
-            ($0.health, $0.queue.count, $0.queue.byteCount, $0.open.deliveryCount, $0.lastError)
+            ($0.health, $0.queuedCount, $0.queuedBytes, $0.open.deliveryCount, $0.lastError)
         }
         let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
         return """

@@ -35,6 +35,9 @@ struct LabelSet: Equatable, Sendable {
 
     init() {}
 
+    /// Takes labels that are sorted by name, and their names unique, already.
+    init(sorted labels: [Label]) { self.labels = labels }
+
     /// Reads `app{key=value,…}`.
     init(parsing text: String) throws(ParseError) {
         let scalars = text.unicodeScalars

@@ -45,19 +45,26 @@ struct ProfileContent: Sendable {
     private let head: Profile?
     private nonisolated(unsafe) let block: UnsafeMutableRawPointer
 
-    // Without a spool there is nothing to continue from, so the clock keeps numbers unique over a restart.
+    // The clock keeps numbers unique over a restart; a spool moves them past its own where the clock was set back.
     private static let nextSequence = Atomic<UInt64>(UInt64(clamping: MonotonicTime.unixNanoseconds))
+
+    /// The sequence that the next profile gets at least.
+    static var sequenceToCome: UInt64 { nextSequence.load(ordering: .relaxed) }
+
+    /// Makes later profiles' sequences larger than one that is in the spool.
+    static func continueSequence(after sequence: UInt64) { nextSequence.max(sequence &+ 1, ordering: .relaxed) }
 
     /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a
     ///   long query costs that query once. It stays as long as this one does, so it should have no body.
-    init(_ content: ProfileContent, body: consuming ByteBuffer, sharing head: Profile? = nil) {
+    /// - Parameter sequence: that of a profile from the spool; a new one gets the next.
+    init(_ content: ProfileContent, body: consuming ByteBuffer, sharing head: Profile? = nil, sequence: UInt64? = nil) {
         self.head = head
-        sequence = Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
+        self.sequence = sequence ?? Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
         api = content.api
         receivedAt = content.receivedAt
         var layout = ProfileLayout(content, sharesHead: head != nil)
         unsafe block = layout.allocate()
-        unsafe view = layout.fill(content, sequence: sequence, body: body.address, head: head?.view)
+        unsafe view = layout.fill(content, sequence: self.sequence, body: body.address, head: head?.view)
         byteCount = layout.size + body.count
         self.body = body
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())

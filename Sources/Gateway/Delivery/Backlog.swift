@@ -1,0 +1,93 @@
+import LinuxSystem
+
+/// What of a receiver's queue is in the spool: a cursor into it, and how much lies behind the cursor.
+///
+/// Before the cursor everything is settled or an entry of ``ReceiverQueue``; so memory holds the next few profiles, however
+/// many wait.
+struct Backlog {
+    let reader: SpoolReceiver
+    private var cursor = SpoolCursor()
+    /// Behind the cursor.
+    private(set) var count: Int
+    private(set) var byteCount: Int
+    /// Who waits for a profile behind the cursor, by sequence.
+    private var acknowledgements: [UInt64: Acknowledgement] = [:]
+    /// The bytes of profiles from the spool that are in memory.
+    var resident = 0
+    /// Why the spool could not be read just now, and when it is tried again.
+    private(set) var failure: (text: String, retryAt: MonotonicTime)?
+
+    /// Entries beyond this wait behind the cursor.
+    static let mostEntries = 4096
+    /// Retries may hold more: each is an entry until it is settled.
+    static let mostDelayed = 65_536
+    /// Below so many entries that are ready, the next are read.
+    static let fewReady = 256
+    private static let step = 512
+    /// Profiles stay in memory from their acceptance up to so many bytes.
+    static let keptBytes = 4 << 20
+    /// What deliveries may hold in memory together; one is always allowed.
+    static let openBytes = 16 << 20
+
+    init(_ reader: SpoolReceiver) {
+        self.reader = reader
+        (count, byteCount) = reader.backlog
+    }
+
+    /// Puts a profile that was just accepted behind the cursor.
+    mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
+        count += 1
+        byteCount += Int(position.length)
+        if let acknowledgement { acknowledgements[sequence] = acknowledgement }
+    }
+
+    /// True when everything in a segment is settled or an entry.
+    func isPast(_ segment: UInt64) -> Bool { cursor.isPast(segment) }
+
+    /// Goes past a profile that became an entry at once.
+    mutating func pass(_ position: SpoolPosition) { cursor.pass(position) }
+
+    /// Takes those who wait for profiles behind the cursor.
+    mutating func takeAcknowledgements() -> [Acknowledgement] {
+        defer { acknowledgements = [:] }
+        return Array(acknowledgements.values)
+    }
+
+    /// Takes the next entries from behind the cursor.
+    ///
+    /// - Returns: nil when there are none although there should be: so many records are lost.
+    mutating func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
+        let found: [SpooledProfile]
+        do throws(SystemError) {
+            found = try reader.next(min(count, Self.step), after: &cursor)
+            failure = nil
+        } catch {
+            failure = ("\(error)", now + .seconds(1))
+            return []
+        }
+        guard !found.isEmpty else { return nil }
+        let unixNow = MonotonicTime.unixNanoseconds
+        return found.map { record in
+            count -= 1
+            byteCount -= Int(record.position.length)
+            return entry(record, now, unixNow, owner)
+        }
+    }
+
+    private mutating func entry(_ record: SpooledProfile, _ now: MonotonicTime, _ unixNow: Int64, _ owner: UInt64) -> ReceiverQueue.Entry {
+        var entry = ReceiverQueue.Entry(
+            nil, sequence: record.sequence, byteCount: Int(record.position.length), position: record.position,
+            acknowledgements.removeValue(forKey: record.sequence),
+            acceptedAt: MonotonicTime(nanoseconds: now.nanoseconds - max(0, unixNow - record.time)))
+        entry.attempts = record.attempt.count
+        // To another plugin, or another config, it says nothing.
+        if record.attempt.owner == owner { entry.progress = record.attempt.progress }
+        return entry
+    }
+
+    /// Forgets what cannot be found; answers how many that are.
+    mutating func giveUp() -> Int {
+        defer { (count, byteCount) = (0, 0) }
+        return count
+    }
+}

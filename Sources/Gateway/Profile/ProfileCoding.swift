@@ -1,0 +1,99 @@
+import LinuxSystem
+import PluginABI
+
+/// How a profile stands in a record of the spool: see `Sources/Gateway/Delivery/SPOOL.md`.
+extension Profile {
+    /// Everything but the samples' bytes, which follow it one after another.
+    var encodedHead: [UInt8] {
+        var writer = LittleEndianWriter()
+        let view = unsafe view.pointee
+        unsafe writer.add(view.api.rawValue)
+        for time in unsafe [view.received_ns, view.from_ns, view.until_ns] { writer.add(time) }
+        for unsafetext in unsafe [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding] {
+            unsafe writer.add(text)
+        }
+        for unsafe(table, count) in unsafe [(view.labels, view.label_count), (view.headers, view.header_count)] {
+            writer.add(UInt32(clamping: count))
+            for unsafelabel in unsafe UnsafeBufferPointer(start: table, count: count) {
+                unsafe writer.add(label.name)
+                unsafe writer.add(label.value)
+            }
+        }
+        writer.add(UInt32(clamping: sampleCount))
+        for index in 0..<sampleCount {
+            unsafe writer.add(sample(index).id)
+            unsafe writer.add(UInt64(sample(index).bytes.count))
+        }
+        return writer.bytes
+    }
+
+    var sampleCount: Int { unsafe view.pointee.sample_count }
+
+    /// Lends the bytes of one payload, below ``sampleCount``.
+    func withSample<R, E: Error>(_ index: Int, _ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+        let bytes = unsafe sample(index).bytes
+        guard let start = unsafe bytes.bytes else { return try body(RawSpan()) }
+        return try body(unsafe RawSpan(_unsafeStart: start, byteCount: bytes.count))
+    }
+
+    private func sample(_ index: Int) -> gw_sample {
+        guard let samples = unsafe view.pointee.samples else { return unsafe gw_sample() }
+        return unsafe samples[index]
+    }
+
+    /// Reads a profile that was encoded; nil when the bytes are none.
+    ///
+    /// - Parameter start: where it begins in `bytes`, which becomes the profile's storage.
+    static func decode(_ bytes: consuming ByteBuffer, at start: Int, sequence: UInt64) -> Profile? {
+        let content = bytes.withBytes { span in
+            unsafe span.bytes.withUnsafeBytes { buffer in
+                var reader = unsafe LittleEndianReader(buffer, at: start)
+                return ProfileContent(&reader)
+            }
+        }
+        guard let content else { return nil }
+        return Profile(content, body: bytes, sequence: sequence)
+    }
+}
+
+extension ProfileContent {
+    fileprivate init?(_ reader: inout LittleEndianReader) {
+        guard let api = reader.integer(UInt32.self), let received = reader.integer(Int64.self),
+            let from = reader.integer(Int64.self), let until = reader.integer(Int64.self),
+            let tenant = reader.text(), let path = reader.text(), let query = reader.text(),
+            let format = reader.text(), let type = reader.text(), let encoding = reader.text(),
+            let labels = Self.labels(&reader), let headers = Self.labels(&reader),
+            let samples = Self.samples(&reader)
+        else { return nil }
+        self.init(
+            api: gw_api(rawValue: api) ?? .ingest, receivedAt: received, from: from, until: until, tenant: tenant,
+            labels: LabelSet(sorted: labels), path: path, query: query, format: ProfileFormat(rawValue: format) ?? .pprof,
+            contentType: type, contentEncoding: encoding, headers: headers, samples: samples)
+    }
+
+    private static func labels(_ reader: inout LittleEndianReader) -> [Label]? {
+        guard let count = reader.count(smallest: 8) else { return nil }
+        var labels: [Label] = []
+        for _ in 0..<count {
+            guard let name = reader.text(), let value = reader.text() else { return nil }
+            labels.append(Label(name: name, value: value))
+        }
+        return labels
+    }
+
+    private static func samples(_ reader: inout LittleEndianReader) -> [Sample]? {
+        guard let count = reader.count(smallest: 12) else { return nil }
+        var samples: [Sample] = []
+        var size = 0
+        for _ in 0..<count {
+            guard let id = reader.text(), let bytes = reader.integer(UInt64.self).flatMap({ Int(exactly: $0) }),
+                case let (end, overflow) = size.addingReportingOverflow(bytes), !overflow
+            else { return nil }
+            samples.append(Sample(id: id, range: size..<end))
+            size = end
+        }
+        let start = reader.offset
+        guard size <= reader.left else { return nil }
+        return samples.map { Sample(id: $0.id, range: ($0.range.lowerBound + start)..<($0.range.upperBound + start)) }
+    }
+}

@@ -1,0 +1,169 @@
+import Glibc
+import LinuxSystem
+
+/// A profile laid out for a record.
+struct EncodedRecord {
+    let sequence: UInt64
+    let time: Int64
+    let receivers: [String]
+    var origin: UInt64 = 0
+    private let head: [UInt8]
+    /// Whose samples follow the head; nil when the head is all.
+    private let profile: Profile?
+    private let bodyLength: Int
+    private let sum: UInt32
+
+    var byteCount: Int { SpoolRecord.headLength(receivers) + bodyLength }
+
+    init(_ profile: Profile, receivers: [String], time: Int64) {
+        let head = profile.encodedHead
+        var sum = CRC32C()
+        unsafe sum.add(head.span.bytes)
+        var length = head.count
+        for index in 0..<profile.sampleCount {
+            profile.withSample(index) { bytes in
+                sum.add(bytes)
+                length += bytes.byteCount
+            }
+        }
+        (self.profile, self.receivers, self.time, self.head) = (profile, receivers, time, head)
+        (sequence, self.sum, bodyLength) = (profile.sequence, sum.value, length)
+    }
+
+    /// A record as it stands in another segment, for the receivers that still need it.
+    init(copying body: [UInt8], of record: SpoolRecord, from segment: UInt64, receivers: [String]) {
+        (sequence, time, origin, self.receivers) = (record.sequence, record.time, segment, receivers)
+        (head, bodyLength, sum, profile) = (body, body.count, record.bodySum, nil)
+    }
+
+    fileprivate func head(_ salt: UInt64) -> [UInt8] {
+        SpoolRecord(
+            salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: bodyLength, bodySum: sum, receivers: receivers
+        ).encoded + head
+    }
+
+    fileprivate func withSamples(_ body: (RawSpan) throws(SystemError) -> Void) throws(SystemError) {
+        guard let profile else { return }
+        for index in 0..<profile.sampleCount { try profile.withSample(index, body) }
+    }
+}
+
+/// The profiles of one request, laid out.
+struct EncodedAppend {
+    let append: SpoolAppend
+    let records: [EncodedRecord]
+
+    var profiles: [Profile] { append.profiles }
+    var byteCount: Int { records.reduce(0) { $0 + $1.byteCount } }
+
+    init(_ append: SpoolAppend) {
+        self.append = append
+        let now = MonotonicTime.unixNanoseconds
+        records = append.profiles.map { EncodedRecord($0, receivers: append.receivers, time: now) }
+    }
+}
+
+/// The segment that is written to.
+final class OpenSegment {
+    let header: SpoolHeader
+    var number: UInt64 { header.segment }
+    /// The bytes that are published.
+    private(set) var size: Int
+    private var written: Int
+    private let records: FileDescriptor
+    private let index: FileDescriptor
+    private var indexSize: Int
+    private var isIndexWhole = true
+    private var buffer = ByteBuffer()
+
+    /// Small pieces are written together, up to this.
+    private static let bufferSize = 1 << 20
+
+    var isEmpty: Bool { size == header.encoded(.records).count }
+
+    init(_ header: SpoolHeader, _ folder: SpoolFolder) throws(SystemError) {
+        self.header = header
+        let (head, indexHead) = (header.encoded(.records), header.encoded(.index))
+        (size, written, indexSize) = (head.count, head.count, indexHead.count)
+        do throws(SystemError) {
+            records = try folder.open(header.segment, .records, O_WRONLY | O_CREAT | O_EXCL)
+            try unsafe records.writeAll(head.span.bytes, at: 0)
+            index = try folder.open(header.segment, .index, O_WRONLY | O_CREAT | O_EXCL)
+            try unsafe index.writeAll(indexHead.span.bytes, at: 0)
+            try folder.folder.synchronize()
+        } catch {
+            folder.remove(header.segment)
+            throw error
+        }
+    }
+
+    /// Writes records behind what is published.
+    func write(_ list: [EncodedRecord]) throws(SystemError) -> [IndexEntry] {
+        written = size
+        var entries: [IndexEntry] = []
+        var offset = size
+        for record in list {
+            try add(record)
+            entries.append(
+                IndexEntry(
+                    offset: UInt32(clamping: offset), length: UInt32(clamping: record.byteCount), sequence: record.sequence,
+                    time: record.time, receivers: mask(record.receivers), isCopy: record.origin != 0))
+            offset += record.byteCount
+        }
+        try writeBuffer()
+        return entries
+    }
+
+    private func mask(_ receivers: [String]) -> UInt64 {
+        receivers.reduce(0) { mask, name in header.receivers.firstIndex(of: name).map { mask | 1 << UInt64($0) } ?? mask }
+    }
+
+    private func add(_ record: EncodedRecord) throws(SystemError) {
+        try add(unsafe record.head(header.salt).span.bytes)
+        try record.withSamples { (bytes) throws(SystemError) in try add(bytes) }
+    }
+
+    private func add(_ bytes: RawSpan) throws(SystemError) {
+        if bytes.byteCount >= Self.bufferSize / 4 {
+            try writeBuffer()
+            try records.writeAll(bytes, at: written)
+            written += bytes.byteCount
+        } else {
+            try buffer.append(bytes)
+            if buffer.count >= Self.bufferSize { try writeBuffer() }
+        }
+    }
+
+    private func writeBuffer() throws(SystemError) {
+        defer { buffer.removeAll() }
+        try buffer.withBytes { (span) throws(SystemError) in try unsafe records.writeAll(span.bytes, at: written) }
+        written += buffer.count
+    }
+
+    func synchronize() throws(SystemError) { try records.synchronize() }
+
+    /// Adds what is durable to the index. Only a start needs it, and one that it cannot be written to looks at the records.
+    func writeIndex(_ entries: [IndexEntry]) {
+        size = written
+        guard isIndexWhole else { return }
+        let bytes = entries.flatMap { $0.encoded(seed: header.seed) }
+        do throws(SystemError) {
+            try unsafe index.writeAll(bytes.span.bytes, at: indexSize)
+            indexSize += bytes.count
+        } catch { isIndexWhole = false }
+    }
+
+    /// Makes the index durable; false when it is not whole.
+    func finishIndex() -> Bool {
+        guard isIndexWhole else { return false }
+        do throws(SystemError) { try index.synchronize() } catch { return false }
+        return true
+    }
+
+    /// Takes back what was written and not published, where the disk lets us.
+    func discardUnpublished() {
+        buffer.removeAll()
+        try? records.truncate(to: size)
+        written = size
+    }
+}

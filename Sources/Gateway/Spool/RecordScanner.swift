@@ -1,0 +1,54 @@
+import LinuxSystem
+
+/// Finds the records of a segment without its index, also behind bytes that are damaged.
+struct RecordScanner: ~Copyable {
+    private static let windowSize = 4 << 20
+
+    private let file: FileDescriptor
+    let size: Int
+    /// nil takes any segment's records.
+    private let salt: UInt64?
+    private var window: [UInt8] = []
+    private var windowStart = 0
+
+    init(_ file: consuming FileDescriptor, salt: UInt64?) {
+        size = file.size
+        self.file = file
+        self.salt = salt
+    }
+
+    /// The head of the record that begins at `offset`, or nil when none does.
+    mutating func record(at offset: Int) throws(SystemError) -> SpoolRecord? {
+        try load(offset, atLeast: SpoolRecord.fixedSize + SpoolRecord.maximumReceivers)
+        return parse(at: offset)
+    }
+
+    private func parse(at offset: Int) -> SpoolRecord? {
+        let record = unsafe SpoolRecord(window.span.bytes, at: offset - windowStart)
+        return salt == nil || record?.salt == salt ? record : nil
+    }
+
+    /// Where the first record begins at or after `offset`; the end of the file when none does.
+    mutating func nextRecord(from offset: Int) throws(SystemError) -> Int {
+        let first = UInt8(truncatingIfNeeded: SpoolRecord.magic)
+        var offset = offset
+        while offset < size {
+            try load(offset, atLeast: SpoolRecord.fixedSize + SpoolRecord.maximumReceivers)
+            let end = windowStart + window.count
+            // A head may begin here and end behind the window, so the last bytes are looked at in the next one.
+            let last = end == size ? end : max(offset + 1, end - SpoolRecord.fixedSize - SpoolRecord.maximumReceivers)
+            while offset < last {
+                if window[offset - windowStart] == first, parse(at: offset) != nil { return offset }
+                offset += 1
+            }
+        }
+        return size
+    }
+
+    private mutating func load(_ offset: Int, atLeast count: Int) throws(SystemError) {
+        let end = min(offset + count, size)
+        if offset >= windowStart, end <= windowStart + window.count { return }
+        window = try file.read(min(Self.windowSize, max(0, size - offset)), at: offset)
+        windowStart = offset
+    }
+}

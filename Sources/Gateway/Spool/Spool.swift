@@ -1,0 +1,209 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// Profiles of one request on their way into the spool.
+struct SpoolAppend: Sendable {
+    let profiles: [Profile]
+    /// The names of the receivers that are to find them there.
+    let receivers: [String]
+    /// Called once, on the spool's thread: where they are, or why they are not there; then none of them is.
+    let done: @Sendable (Result<[SpoolPosition], SpoolFailure>) -> Void
+
+    var byteCount: Int { profiles.reduce(0) { $0 + $1.byteCount } }
+}
+
+/// Why profiles were not stored.
+enum SpoolFailure: Error, Equatable {
+    /// There is no room, and this receiver gives none away.
+    case full(receiver: String)
+    /// The disk is full, or fails.
+    case system(SystemError)
+}
+
+/// A receiver's queue, as the spool needs it.
+protocol SpoolClient: AnyObject, Sendable {
+    /// Whether the oldest profiles make room when the spool has none.
+    var spoolRule: OnFull { get }
+    /// Drops what waits in a segment; what is open stays.
+    func spoolNeedsRoom(in segment: UInt64)
+    /// All that it has not settled in a segment; nil when that is too much to tell.
+    func spoolPositions(in segment: UInt64) -> [SpoolPosition]?
+    /// Takes the new places of records, by their old offset.
+    ///
+    /// - Returns: those that it has settled meanwhile.
+    func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition]
+}
+
+/// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
+///
+/// One thread writes; everything that waits is synced together. Its format is written down in
+/// `Sources/Gateway/Delivery/SPOOL.md`.
+final class Spool: Sendable {
+    struct State {
+        var segments: [UInt64: SpoolSegment] = [:]
+        /// Their numbers, rising.
+        var order: [UInt64] = []
+        var active: UInt64?
+        var appends: [SpoolAppend] = []
+        var pendingBytes = 0
+        var notes: [SpoolNote] = []
+        var notesDue = MonotonicTime.never
+        var clients: [String: any SpoolClient] = [:]
+        /// Why the last profiles could not be stored.
+        var failure: String?
+        var isStopping = false
+        /// Work that was handed in, and how much of it is done: for those who wait until all of it is.
+        var flushesWanted = 0
+        var flushesDone = 0
+    }
+
+    let config: SpoolConfig
+    let folder: SpoolFolder
+    let state = Monitor(State())
+    let syncTime = Histogram()
+    let writeErrors = Counter()
+    let damagedRecords = Counter()
+    private let pendingLimit: Int
+    private let lock: FileDescriptor
+    private let thread = Mutex<Thread?>(nil)
+
+    /// Opens the spool under `dataDirectory`, making what is not there, and takes it for this process alone.
+    ///
+    /// - Parameter pendingLimit: the most bytes that may wait to be written.
+    init(dataDirectory: String, _ config: SpoolConfig, pendingLimit: Int) throws(SpoolRecovery.Refusal) {
+        folder = SpoolFolder(dataDirectory: dataDirectory)
+        self.pendingLimit = pendingLimit
+        do throws(SystemError) {
+            try folder.folder.make(mode: 0o700)
+            lock = try FileDescriptor.open("\(dataDirectory)/lock", O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+            self.config = try config.fitted(to: folder.folder)
+        } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
+        guard lock.lock() else {
+            throw SpoolRecovery.Refusal(description: "data_dir \(dataDirectory) is in use by another process\(Self.owner(lock))")
+        }
+        do throws(SystemError) {
+            try lock.truncate(to: 0)
+            try unsafe lock.writeAll(Array("\(getpid())\n".utf8).span.bytes, at: 0)
+        } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
+        take(try SpoolRecovery(folder, mayWrite: true))
+    }
+
+    private static func owner(_ lock: borrowing FileDescriptor) -> String {
+        let text = String(decoding: (try? lock.read(16, at: 0)) ?? [], as: UTF8.self).prefix { $0.isNumber }
+        return text.isEmpty ? "" : ", \(text)"
+    }
+
+    private func take(_ recovery: SpoolRecovery) {
+        damagedRecords.add(recovery.damaged)
+        Profile.continueSequence(after: recovery.lastSequence)
+        state.withLock { state in
+            for segment in recovery.segments { state.segments[segment.number] = segment }
+            state.order = recovery.segments.map(\.number)
+        }
+        nextNumber.store(recovery.lastNumber + 1, ordering: .relaxed)
+    }
+
+    /// The number of the next segment.
+    let nextNumber = Atomic<UInt64>(1)
+
+    // MARK: Life
+
+    /// Starts the thread that writes.
+    func start() throws(SystemError) {
+        try thread.withLock { (thread) throws(SystemError) in
+            thread = try Thread("spool") { [self] in SpoolJournal(self).run() }
+        }
+    }
+
+    /// Writes what waits and ends the thread.
+    func stop() {
+        state.withLock { $0.isStopping = true }
+        state.signal()
+        thread.withLock { $0.take()?.join() }
+    }
+
+    /// Waits until what was handed in before is written and its senders are answered.
+    func flush() {
+        let wanted = state.withLock { state in
+            state.flushesWanted += 1
+            return state.flushesWanted
+        }
+        state.signal()
+        state.wait { $0.flushesDone >= wanted || $0.isStopping ? .done(()) : .again(.never) }
+    }
+
+    // MARK: In
+
+    /// Hands profiles in, from any thread.
+    ///
+    /// - Returns: false when too much waits already; nothing is called then.
+    func append(_ append: SpoolAppend) -> Bool {
+        let isFirst = state.withLock { state -> Bool? in
+            guard state.pendingBytes <= pendingLimit, !state.isStopping else { return nil }
+            state.appends.append(append)
+            state.pendingBytes += append.byteCount
+            return state.appends.count == 1
+        }
+        if isFirst == true { state.signal() }
+        return isFirst != nil
+    }
+
+    /// Why profiles cannot be stored just now.
+    var failure: String? { state.withLock { $0.failure } }
+
+    // MARK: Receivers
+
+    /// Makes a receiver's queue known, from the oldest record that it has not settled.
+    func attach(_ receiver: String, _ client: any SpoolClient) -> SpoolReceiver {
+        state.withLock { state in
+            state.clients[receiver] = client
+            let ends = Dictionary(uniqueKeysWithValues: state.segments.map { ($0.key, UInt32(clamping: $0.value.count)) })
+            return SpoolReceiver(self, receiver, knownAtStart: ends)
+        }
+    }
+
+    /// Forgets a queue; what it has not settled stays.
+    func detach(_ receiver: String, _ client: any SpoolClient) {
+        state.withLock { state in
+            if state.clients[receiver] === client { state.clients[receiver] = nil }
+        }
+        flush()
+    }
+
+    /// How much a receiver has not settled.
+    func backlog(of receiver: String) -> (profiles: Int, bytes: Int) {
+        state.withLock { state in
+            state.segments.values.reduce((0, 0)) { sum, segment in
+                guard let slot = segment.slot(of: receiver) else { return sum }
+                return (sum.0 + segment.live[slot], sum.1 + segment.liveBytes[slot])
+            }
+        }
+    }
+
+    /// Receivers that have something here and no queue, as after a change of the config.
+    var strangers: [(receiver: String, profiles: Int)] {
+        let names = state.withLock { state in
+            Set(state.segments.values.flatMap(\.header.receivers)).subtracting(state.clients.keys)
+        }
+        return names.sorted().map { ($0, backlog(of: $0).profiles) }.filter { $0.1 > 0 }
+    }
+
+    /// How much is on disk.
+    var size: (segments: Int, bytes: Int) { state.withLock { ($0.segments.count, $0.byteCount) } }
+}
+
+extension Spool.State {
+    var byteCount: Int { segments.values.reduce(0) { $0 + $1.byteCount } }
+}
+
+extension SpoolConfig {
+    /// Small file systems get small segments, for room is made by the segment.
+    fileprivate func fitted(to folder: Folder) throws(SystemError) -> SpoolConfig {
+        let total = try folder.space().total
+        var config = self
+        config.minFreeBytes = minFreeBytes ?? min(total / 20, 1 << 30)
+        config.segmentBytes = min(segmentBytes, max(64 << 10, min(total, maxBytes ?? .max) / 16))
+        return config
+    }
+}

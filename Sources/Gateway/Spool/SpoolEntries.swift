@@ -1,0 +1,128 @@
+import LinuxSystem
+
+/// One entry of a segment's index: where a record is, and whom it is for.
+struct IndexEntry: Equatable, Sendable {
+    static let size = 40
+
+    var offset: UInt32
+    /// The whole record's, head included.
+    var length: UInt32
+    var sequence: UInt64
+    /// When it was accepted, Unix nanoseconds.
+    var time: Int64
+    /// A bit for each of the segment's receivers.
+    var receivers: UInt64
+    var isCopy: Bool = false
+
+    var end: Int { Int(offset) + Int(length) }
+
+    func encoded(seed: UInt32) -> [UInt8] {
+        var writer = LittleEndianWriter()
+        writer.add(offset)
+        writer.add(length)
+        writer.add(sequence)
+        writer.add(time)
+        writer.add(receivers)
+        writer.add(UInt32(isCopy ? 1 : 0))
+        writer.add(CRC32C.of(writer.bytes, seed: seed))
+        return writer.bytes
+    }
+
+    /// Reads all entries of `bytes` that are whole and sound, in order.
+    static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (IndexEntry?) -> Void) {
+        unsafe bytes.withUnsafeBytes { buffer in
+            for offset in stride(from: start, through: buffer.count - size, by: size) {
+                let sum = CRC32C.of(bytes, offset..<(offset + size - 4), seed: seed)
+                var reader = unsafe LittleEndianReader(buffer, at: offset)
+                body(IndexEntry(&reader, sum))
+            }
+        }
+    }
+
+    private init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
+        guard let offset = reader.integer(UInt32.self), let length = reader.integer(UInt32.self),
+            let sequence = reader.integer(UInt64.self), let time = reader.integer(Int64.self),
+            let receivers = reader.integer(UInt64.self), let flags = reader.integer(UInt32.self),
+            reader.integer(UInt32.self) == sum
+        else { return nil }
+        self.init(offset: offset, length: length, sequence: sequence, time: time, receivers: receivers, isCopy: flags & 1 != 0)
+    }
+
+    init(offset: UInt32, length: UInt32, sequence: UInt64, time: Int64, receivers: UInt64, isCopy: Bool = false) {
+        (self.offset, self.length, self.sequence) = (offset, length, sequence)
+        (self.time, self.receivers, self.isCopy) = (time, receivers, isCopy)
+    }
+}
+
+/// One entry of what receivers have settled in a segment.
+struct SettledEntry: Equatable, Sendable {
+    static let size = 48
+
+    enum Kind: UInt8, Sendable {
+        /// The receiver needs no record any more that begins in `offset ..< end`.
+        case settled = 1
+        /// The receiver's plugin has attempted the record at `offset`.
+        case attempted = 2
+    }
+
+    var kind: Kind
+    var receiver: UInt16
+    var offset: UInt32
+    var end: UInt32 = 0
+    var attempt = SpoolAttempt()
+
+    func encoded(seed: UInt32) -> [UInt8] {
+        var writer = LittleEndianWriter()
+        writer.add(kind.rawValue)
+        writer.add(UInt8(0))
+        writer.add(receiver)
+        writer.add(offset)
+        writer.add(end)
+        writer.add(UInt32(clamping: attempt.count))
+        writer.add(attempt.progress)
+        writer.add(attempt.due)
+        writer.add(attempt.owner)
+        writer.add(UInt32(0))
+        writer.add(CRC32C.of(writer.bytes, seed: seed))
+        return writer.bytes
+    }
+
+    /// Reads all entries of `bytes` that are whole; a damaged one is nil.
+    static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (SettledEntry?) -> Void) {
+        unsafe bytes.withUnsafeBytes { buffer in
+            for offset in stride(from: start, through: buffer.count - size, by: size) {
+                let sum = CRC32C.of(bytes, offset..<(offset + size - 4), seed: seed)
+                var reader = unsafe LittleEndianReader(buffer, at: offset)
+                body(SettledEntry(&reader, sum))
+            }
+        }
+    }
+
+    private init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
+        guard let kind = reader.integer(UInt8.self).flatMap(Kind.init), reader.integer(UInt8.self) != nil,
+            let receiver = reader.integer(UInt16.self), let offset = reader.integer(UInt32.self),
+            let end = reader.integer(UInt32.self), let count = reader.integer(UInt32.self),
+            let progress = reader.integer(UInt64.self), let due = reader.integer(Int64.self),
+            let owner = reader.integer(UInt64.self), reader.integer(UInt32.self) != nil,
+            reader.integer(UInt32.self) == sum
+        else { return nil }
+        self.init(kind: kind, receiver: receiver, offset: offset, end: end)
+        attempt = SpoolAttempt(count: Int(count), progress: progress, due: due, owner: owner)
+    }
+
+    init(kind: Kind, receiver: UInt16, offset: UInt32, end: UInt32 = 0, attempt: SpoolAttempt = SpoolAttempt()) {
+        (self.kind, self.receiver, self.offset, self.end, self.attempt) = (kind, receiver, offset, end, attempt)
+    }
+}
+
+/// How far a receiver has come with a profile that it has not settled.
+struct SpoolAttempt: Equatable, Sendable {
+    /// How many attempts were begun.
+    var count = 0
+    /// What the plugin wants back.
+    var progress: UInt64 = 0
+    /// When the next attempt may be, Unix nanoseconds.
+    var due: Int64 = 0
+    /// A hash of plugin and config; to another one the progress says nothing.
+    var owner: UInt64 = 0
+}

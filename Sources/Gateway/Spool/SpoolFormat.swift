@@ -1,0 +1,113 @@
+import LinuxSystem
+
+/// The files of the spool, byte by byte: see `Sources/Gateway/Delivery/SPOOL.md`, which this follows.
+enum SpoolFormat {
+    static let version: UInt32 = 1
+
+    /// The three files of a segment.
+    enum File: String, CaseIterable, Sendable {
+        /// The profiles.
+        case records
+        /// Where each record is and whom it is for.
+        case index
+        /// What receivers have settled, and how far attempts have come.
+        case settled
+
+        /// The first eight bytes.
+        var magic: UInt64 {
+            switch self {
+            case .records: 0x314C_4F4F_5053_5747  // "GWSPOOL1"
+            case .index: 0x3158_444E_4953_5747  // "GWSINDX1"
+            case .settled: 0x314C_5445_5353_5747  // "GWSSETL1"
+            }
+        }
+
+        func name(of segment: UInt64) -> String {
+            let digits = String(segment, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits + "." + rawValue
+        }
+
+        /// The segment that a file's name stands for, and which of its files that is.
+        static func parse(_ name: String) -> (segment: UInt64, file: File)? {
+            let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16),
+                let file = File(rawValue: String(parts[1])),
+                file.name(of: segment) == name
+            else { return nil }
+            return (segment, file)
+        }
+    }
+}
+
+/// What each file of a segment begins with.
+struct SpoolHeader: Equatable {
+    static let size = 64
+
+    var segment: UInt64
+    /// Random, and the same in all of a segment's files: whoever sends profiles cannot make one that reads as a record.
+    var salt: UInt64
+    var createdAt: Int64
+    /// The receivers that an index and what was settled name by number.
+    var receivers: [String] = []
+
+    enum Failure: Error, Equatable {
+        /// Not one of these files, or damaged.
+        case damaged
+        /// Written by a later version of this program.
+        case newer(UInt32)
+    }
+
+    func encoded(_ file: SpoolFormat.File) -> [UInt8] {
+        var names = LittleEndianWriter()
+        for name in receivers { names.add(name) }
+        var fixed = LittleEndianWriter()
+        fixed.add(file.magic)
+        fixed.add(SpoolFormat.version)
+        fixed.add(UInt32(receivers.count))
+        for value in [segment, salt, UInt64(bitPattern: createdAt), 0] { fixed.add(value) }
+        fixed.add(UInt32(names.bytes.count))
+        fixed.add(CRC32C.of(names.bytes))
+        fixed.add(UInt32(0))
+        fixed.add(CRC32C.of(fixed.bytes))
+        return fixed.bytes + names.bytes
+    }
+
+    /// Reads the beginning of a file.
+    ///
+    /// - Returns: the header and its length, receivers included.
+    static func decode(_ bytes: [UInt8], _ file: SpoolFormat.File) throws(Failure) -> (header: SpoolHeader, length: Int) {
+        guard bytes.count >= size, CRC32C.of(bytes, 0..<(size - 4)) == integer(bytes, at: size - 4),
+            integer(bytes, at: 0) == file.magic
+        else { throw .damaged }
+        let version: UInt32 = integer(bytes, at: 8)
+        guard version <= SpoolFormat.version else { throw .newer(version) }
+        let length = size + Int(integer(bytes, at: 48) as UInt32)
+        guard bytes.count >= length, CRC32C.of(bytes, size..<length) == integer(bytes, at: 52) else {
+            throw .damaged
+        }
+        var header = SpoolHeader(
+            segment: integer(bytes, at: 16), salt: integer(bytes, at: 24), createdAt: integer(bytes, at: 32))
+        header.receivers = names(bytes, count: Int(integer(bytes, at: 12) as UInt32))
+        guard header.receivers.count == Int(integer(bytes, at: 12) as UInt32) else { throw .damaged }
+        return (header, length)
+    }
+
+    private static func names(_ bytes: [UInt8], count: Int) -> [String] {
+        unsafe bytes.withUnsafeBytes { buffer in
+            var reader = unsafe LittleEndianReader(buffer, at: size)
+            var names: [String] = []
+            while names.count < count, let name = reader.text() { names.append(name) }
+            return names
+        }
+    }
+
+    private static func integer<T: FixedWidthInteger>(_ bytes: [UInt8], at offset: Int) -> T {
+        unsafe bytes.withUnsafeBytes { buffer in
+            var reader = unsafe LittleEndianReader(buffer, at: offset)
+            return reader.integer() ?? 0
+        }
+    }
+
+    /// What check sums begin with, so that they hold for this segment alone.
+    var seed: UInt32 { UInt32(truncatingIfNeeded: salt) }
+}

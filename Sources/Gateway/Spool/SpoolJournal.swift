@@ -1,0 +1,262 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// The writing half of the spool; everything here happens on its thread.
+final class SpoolJournal {
+    let spool: Spool
+    private var segment: OpenSegment?
+    private var hasUnsynced = false
+    private var nextSync = MonotonicTime.never
+    var nextUpkeep = MonotonicTime.never
+
+    /// How often a write is tried, each time in another segment, while room is made or a disk fails.
+    private static let attempts = 4
+    private static let retryTime = Duration.seconds(1)
+
+    init(_ spool: Spool) { self.spool = spool }
+
+    var config: SpoolConfig { spool.config }
+
+    // MARK: The thread
+
+    private struct Work {
+        var appends: [SpoolAppend]
+        var notes: [SpoolNote]
+        var flushes: Int
+        var isStopping: Bool
+    }
+
+    func run() {
+        while true {
+            let work = spool.state.wait { step(&$0) }
+            if !work.appends.isEmpty { store(work.appends) }
+            write(work.notes)
+            syncIfDue(always: work.isStopping)
+            upkeep()
+            spool.state.withLock { $0.flushesDone = work.flushes }
+            spool.state.signal()
+            if work.isStopping { return seal() }
+        }
+    }
+
+    private func step(_ state: inout Spool.State) -> WaitStep<Work> {
+        let now = MonotonicTime.now
+        let isFlush = state.flushesDone < state.flushesWanted || state.isStopping
+        let next = min(state.notesDue, nextSync, nextUpkeep)
+        guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
+        // Notes that came with a write go with it.
+        defer { (state.appends, state.notes, state.pendingBytes, state.notesDue) = ([], [], 0, .never) }
+        return .done(
+            Work(appends: state.appends, notes: state.notes, flushes: state.flushesWanted, isStopping: state.isStopping))
+    }
+
+    // MARK: Profiles
+
+    private func store(_ appends: [SpoolAppend]) {
+        var encoded = appends.map(EncodedAppend.init)[...]
+        while !encoded.isEmpty {
+            let (group, size) = nextGroup(encoded)
+            encoded = encoded.dropFirst(group.count)
+            finish(group, store(group, size))
+        }
+    }
+
+    /// Whatever fits into one segment is written and synced together; a request is never cut in two.
+    private func nextGroup(_ appends: ArraySlice<EncodedAppend>) -> (group: [EncodedAppend], size: Int) {
+        let fresh = config.segmentBytes - Self.largestHeader
+        let left = segment.map { config.segmentBytes - $0.size } ?? fresh
+        let room = appends.first.map { $0.byteCount <= left ? left : fresh } ?? 0
+        var group: [EncodedAppend] = []
+        var size = 0
+        for append in appends {
+            guard group.isEmpty || size + append.byteCount <= room else { break }
+            size += append.byteCount
+            group.append(append)
+        }
+        return (group, size)
+    }
+
+    private static let largestHeader = 4096
+
+    private func finish(_ group: [EncodedAppend], _ result: Result<[SpoolPosition], SpoolFailure>) {
+        switch result {
+        case .success(let positions):
+            var rest = positions[...]
+            for item in group {
+                item.append.done(.success(Array(rest.prefix(item.profiles.count))))
+                rest = rest.dropFirst(item.profiles.count)
+            }
+        case .failure(let failure): for item in group { item.append.done(.failure(failure)) }
+        }
+    }
+
+    private func store(_ group: [EncodedAppend], _ size: Int) -> Result<[SpoolPosition], SpoolFailure> {
+        let records = group.flatMap(\.records)
+        var result = Result<[SpoolPosition], SpoolFailure>.failure(.system(SystemError("write", code: ENOSPC)))
+        for _ in 0..<Self.attempts {
+            result = tryToStore(records, size)
+            guard case .failure(.system(let error)) = result, segment == nil, !error.isLackOfRoom || evictOldest() == .freed else { break }
+        }
+        switch result {
+        case .success: tell(nil)
+        case .failure(let failure): tell(failure)
+        }
+        return result
+    }
+
+    private func tryToStore(_ records: [EncodedRecord], _ size: Int) -> Result<[SpoolPosition], SpoolFailure> {
+        do throws(SpoolFailure) {
+            try makeRoom(for: size)
+        } catch { return .failure(error) }
+        do throws(SystemError) {
+            return .success(try write(records, size, synced: config.sync == .always))
+        } catch {
+            // The same file is not trusted again: after a failed sync the system may take its pages for written.
+            abandon()
+            return .failure(.system(error))
+        }
+    }
+
+    /// Writes records into one segment and publishes them, made durable where `synced` says so.
+    func write(_ records: [EncodedRecord], _ size: Int, synced: Bool) throws(SystemError) -> [SpoolPosition] {
+        do throws(SystemError) {
+            let receivers = records.reduce(into: Set<String>()) { $0.formUnion($1.receivers) }
+            let target = try open(for: receivers, size)
+            let entries = try target.write(records)
+            if synced { try synchronize(target) } else { noteUnsynced() }
+            return publish(entries, in: target)
+        } catch {
+            spool.writeErrors.add()
+            throw error
+        }
+    }
+
+    private func synchronize(_ target: OpenSegment) throws(SystemError) {
+        let start = MonotonicTime.now
+        try target.synchronize()
+        spool.syncTime.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
+        (hasUnsynced, nextSync) = (false, .never)
+    }
+
+    private func noteUnsynced() {
+        if config.sync == .interval, !hasUnsynced { nextSync = .now + config.syncInterval }
+        hasUnsynced = true
+    }
+
+    private func syncIfDue(always: Bool) {
+        guard hasUnsynced, nextSync <= .now || always, let segment else { return }
+        do throws(SystemError) { try synchronize(segment) } catch {
+            spool.writeErrors.add()
+            tell(.system(error))
+            (hasUnsynced, nextSync) = (false, .never)
+            abandon()
+        }
+    }
+
+    private func publish(_ entries: [IndexEntry], in target: OpenSegment) -> [SpoolPosition] {
+        target.writeIndex(entries)
+        return spool.state.withLock { state in
+            var ordinal = UInt32(clamping: state.segments[target.number]?.count ?? 0)
+            return entries.map { entry in
+                defer { ordinal += 1 }
+                state.segments[target.number]?.add(entry)
+                return SpoolPosition(segment: target.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
+            }
+        }
+    }
+
+    /// States whether profiles can be stored, where that is news.
+    private func tell(_ failure: SpoolFailure?) {
+        let text = failure.map { failure in
+            switch failure {
+            case .full(let receiver): "the spool is full, and receiver \(quotedForPeople(receiver)) does not drop"
+            case .system(let error): "\(error)"
+            }
+        }
+        let before = spool.state.withLock { state in
+            defer { state.failure = text }
+            return state.failure
+        }
+        if let text, before == nil { Log.error("the spool cannot store profiles", ["error": text]) }
+        if text == nil, before != nil { Log.info("the spool stores profiles again") }
+    }
+
+    // MARK: Segments
+
+    /// The segment to write to: the one that is open, where it has room and knows the receivers, or a new one.
+    private func open(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
+        if let segment, segment.isEmpty || segment.size + size <= config.segmentBytes, receivers.isSubset(of: segment.header.receivers) {
+            return segment
+        }
+        seal()
+        // Names that are known by now as well, so that the next one to come needs no new segment.
+        let known = spool.state.withLock { $0.clients.keys.sorted() }
+        let names = receivers.sorted() + known.filter { !receivers.contains($0) }
+        let header = SpoolHeader(
+            segment: spool.nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue, salt: .random(in: 1 ... .max),
+            createdAt: MonotonicTime.unixNanoseconds, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
+        let opened = try OpenSegment(header, spool.folder)
+        segment = opened
+        spool.state.withLock { state in
+            state.segments[header.segment] = SpoolSegment(header, indexStart: header.encoded(.index).count)
+            state.order.append(header.segment)
+            state.active = header.segment
+        }
+        return opened
+    }
+
+    /// Ends the open segment; nothing more is written to it.
+    func seal() {
+        guard let ended = segment.take() else { return }
+        if hasUnsynced { try? ended.synchronize() }
+        (hasUnsynced, nextSync) = (false, .never)
+        let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
+        let isOnDisk = ended.finishIndex() || spool.folder.rewriteIndex(ended.header, entries)
+        spool.state.withLock { state in
+            if isOnDisk { state.segments[ended.number]?.entries = nil }
+            state.active = nil
+        }
+    }
+
+    /// Gives the open segment up behind what is durable in it.
+    func abandon() {
+        segment?.discardUnpublished()
+        hasUnsynced = false
+        seal()
+    }
+
+    // MARK: Notes
+
+    private func write(_ notes: [SpoolNote]) {
+        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
+            // What nobody needs any more goes as a whole.
+            let header = spool.state.withLock { state -> SpoolHeader? in
+                guard let segment = state.segments[number] else { return nil }
+                return segment.isSettled && number != state.active ? nil : segment.header
+            }
+            guard let header else { continue }
+            do throws(SystemError) {
+                let grown = try spool.folder.append(Spool.entries(group, header), header)
+                spool.state.withLock { $0.segments[number]?.settledSize += grown }
+            } catch { keep(group, error) }
+        }
+    }
+
+    /// The most notes that are kept while they cannot be written; without one a restart delivers again.
+    private static let mostKept = 100_000
+
+    private func keep(_ notes: [SpoolNote], _ error: SystemError) {
+        spool.writeErrors.add()
+        Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)"])
+        spool.state.withLock { state in
+            guard state.notes.count < Self.mostKept else { return }
+            state.notes += notes
+            state.notesDue = .now + Self.retryTime
+        }
+    }
+}
+
+extension SystemError {
+    var isLackOfRoom: Bool { code == ENOSPC || code == EDQUOT }
+}

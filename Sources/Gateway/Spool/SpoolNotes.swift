@@ -1,0 +1,52 @@
+import LinuxSystem
+
+/// What a receiver's queue tells of a record, to be written down.
+struct SpoolNote: Sendable {
+    var position: SpoolPosition
+    var receiver: String
+    /// nil when it is settled.
+    var attempt: SpoolAttempt?
+}
+
+extension Spool {
+    /// How long a note may wait for others to be written with it; a crash within it delivers again.
+    private static let noteDelay = Duration.milliseconds(10)
+
+    /// Notes that a receiver needs a record no more.
+    func settle(_ position: SpoolPosition, _ receiver: String) { note(SpoolNote(position: position, receiver: receiver)) }
+
+    /// Notes how far a receiver has come with a record.
+    func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt) {
+        note(SpoolNote(position: position, receiver: receiver, attempt: attempt))
+    }
+
+    private func note(_ note: SpoolNote) {
+        let wakes = state.withLock { state -> Bool in
+            guard let slot = state.segments[note.position.segment]?.slot(of: note.receiver) else { return false }
+            if note.attempt == nil { state.segments[note.position.segment]?.settle(slot, Int(note.position.length)) }
+            state.notes.append(note)
+            guard state.notesDue == .never else { return false }
+            state.notesDue = .now + Self.noteDelay
+            return true
+        }
+        if wakes { state.signal() }
+    }
+
+    /// Takes a segment's notes as entries: runs of settled records become one.
+    static func entries(_ notes: [SpoolNote], _ header: SpoolHeader) -> [SettledEntry] {
+        var result: [SettledEntry] = []
+        let sorted = notes.sorted { ($0.receiver, $0.position.offset) < ($1.receiver, $1.position.offset) }
+        for note in sorted {
+            guard let slot = header.receivers.firstIndex(of: note.receiver) else { continue }
+            let (start, end) = (note.position.offset, note.position.offset + note.position.length)
+            if let attempt = note.attempt {
+                result.append(SettledEntry(kind: .attempted, receiver: UInt16(slot), offset: start, attempt: attempt))
+            } else if let last = result.last, last.kind == .settled, last.receiver == UInt16(slot), last.end == start {
+                result[result.count - 1].end = end
+            } else {
+                result.append(SettledEntry(kind: .settled, receiver: UInt16(slot), offset: start, end: end))
+            }
+        }
+        return result
+    }
+}

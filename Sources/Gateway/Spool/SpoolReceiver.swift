@@ -1,0 +1,195 @@
+import Glibc
+import LinuxSystem
+
+/// A record that waits for a receiver.
+struct SpooledProfile {
+    let position: SpoolPosition
+    let sequence: UInt64
+    /// When it was accepted, Unix nanoseconds.
+    let time: Int64
+    /// How far it has come, also before a restart.
+    var attempt = SpoolAttempt()
+}
+
+/// How far a receiver's queue has read: everything before is settled or in the queue's memory.
+struct SpoolCursor {
+    fileprivate var segment: UInt64 = 0
+    fileprivate var ordinal = 0
+    /// What was settled in the segment before this queue read it.
+    fileprivate var ledger: SettledLedger?
+
+    /// The beginning, or that of a segment.
+    init(segment: UInt64 = 0) { self.segment = segment }
+
+    /// True when it has left a segment behind.
+    func isPast(_ number: UInt64) -> Bool { segment > number }
+
+    /// Goes behind a record.
+    mutating func pass(_ position: SpoolPosition) {
+        (segment, ordinal, ledger) = (position.segment, Int(position.ordinal) + 1, nil)
+    }
+}
+
+/// One receiver's view of the spool.
+final class SpoolReceiver: Sendable {
+    enum ReadFailure: Error {
+        /// The bytes are not those that were written.
+        case damaged(String)
+        /// It is not there: it was moved.
+        case moved
+        /// It may be readable later.
+        case system(SystemError)
+    }
+
+    let spool: Spool
+    let name: String
+    /// How many records each segment had: copies behind them are known to the queue already.
+    private let knownAtStart: [UInt64: UInt32]
+
+    init(_ spool: Spool, _ name: String, knownAtStart: [UInt64: UInt32]) {
+        (self.spool, self.name, self.knownAtStart) = (spool, name, knownAtStart)
+    }
+
+    var backlog: (profiles: Int, bytes: Int) { spool.backlog(of: name) }
+
+    func settle(_ position: SpoolPosition) { spool.settle(position, name) }
+    func attempted(_ position: SpoolPosition, _ attempt: SpoolAttempt) { spool.attempted(position, name, attempt) }
+
+    // MARK: What waits
+
+    /// Reads what follows the cursor, and moves it.
+    ///
+    /// - Returns: up to `limit` records; none at the end.
+    func next(_ limit: Int, after cursor: inout SpoolCursor) throws(SystemError) -> [SpooledProfile] {
+        var found: [SpooledProfile] = []
+        while found.count < limit, let segment = spool.segment(for: name, from: cursor.segment) {
+            if segment.number != cursor.segment || cursor.ledger == nil {
+                if segment.number != cursor.segment { (cursor.segment, cursor.ordinal) = (segment.number, 0) }
+                cursor.ledger = ledger(of: segment)
+            }
+            let entries = try spool.entries(of: segment, from: cursor.ordinal, limit: max(64, limit))
+            guard !entries.isEmpty else {
+                // The newest one may grow; the others are done with.
+                guard spool.hasSegment(for: name, after: segment.number) else { break }
+                (cursor.segment, cursor.ordinal, cursor.ledger) = (segment.number + 1, 0, nil)
+                continue
+            }
+            take(entries, of: segment, limit, &cursor, &found)
+        }
+        return found
+    }
+
+    private func take(
+        _ entries: [IndexEntry], of segment: SpoolSegment, _ limit: Int, _ cursor: inout SpoolCursor, _ found: inout [SpooledProfile]
+    ) {
+        guard let slot = segment.slot(of: name) else { return }
+        for entry in entries where found.count < limit {
+            let ordinal = UInt32(clamping: cursor.ordinal)
+            cursor.ordinal += 1
+            let isOurs = entry.receivers >> UInt64(slot) & 1 == 1
+            let isKnown = entry.isCopy && ordinal >= knownAtStart[segment.number] ?? 0
+            guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true else { continue }
+            let position = SpoolPosition(segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
+            let attempt = cursor.ledger?.attempts[entry.offset] ?? SpoolAttempt()
+            found.append(SpooledProfile(position: position, sequence: entry.sequence, time: entry.time, attempt: attempt))
+        }
+    }
+
+    private func ledger(of segment: SpoolSegment) -> SettledLedger {
+        guard let slot = segment.slot(of: name), segment.settledSize > 0 else { return SettledLedger([]) }
+        return spool.folder.ledger(of: slot, segment.header)
+    }
+
+    // MARK: A record
+
+    /// Reads a profile and checks it.
+    func read(_ position: SpoolPosition, sequence: UInt64) throws(ReadFailure) -> Profile {
+        var bytes = ByteBuffer()
+        do throws(SystemError) {
+            let file = try spool.folder.open(position.segment, .records)
+            try file.read(Int(position.length), at: Int(position.offset), into: &bytes)
+        } catch {
+            if error.code == EIO { throw .damaged("\(error)") }
+            // A records file that was lost is damage; one that was let go while we looked is not.
+            if error.code == ENOENT { throw spool.has(position) ? .damaged("\(error)") : .moved }
+            throw .system(error)
+        }
+        guard bytes.count == Int(position.length) else { throw .damaged("the file ends before it") }
+        let record = bytes.withBytes { unsafe SpoolRecord($0.bytes, at: 0) }
+        guard let record, record.length == bytes.count, record.sequence == sequence, spool.isSalt(record.salt, of: position.segment) else {
+            throw .damaged("its head is damaged")
+        }
+        let sum = bytes.withBytes { unsafe CRC32C.of($0.bytes.extracting(record.headLength...)) }
+        guard sum == record.bodySum, let profile = Profile.decode(bytes, at: record.headLength, sequence: sequence) else {
+            throw .damaged("its profile is damaged")
+        }
+        return profile
+    }
+
+    /// Counts, names and keeps aside a record that cannot be read.
+    func report(_ position: SpoolPosition, _ sequence: UInt64, _ what: String) {
+        spool.damagedRecords.add()
+        Log.error(
+            "spool damage",
+            [
+                "file": SpoolFormat.File.records.name(of: position.segment), "offset": "\(position.offset)", "size": "\(position.length)",
+                "sequence": "\(sequence)", "receiver": name, "what": what,
+            ])
+        spool.folder.quarantine(position.segment, at: Int(position.offset), count: Int(position.length))
+    }
+}
+
+extension Spool {
+    /// The first segment from `number` on that a receiver has something in, without its index.
+    fileprivate func segment(for receiver: String, from number: UInt64) -> SpoolSegment? {
+        state.withLock { state in
+            for candidate in state.order where candidate >= number {
+                guard var segment = state.segments[candidate], let slot = segment.slot(of: receiver), segment.live[slot] > 0 else {
+                    continue
+                }
+                segment.entries = nil
+                return segment
+            }
+            return nil
+        }
+    }
+
+    fileprivate func hasSegment(for receiver: String, after number: UInt64) -> Bool { segment(for: receiver, from: number + 1) != nil }
+
+    fileprivate func has(_ position: SpoolPosition) -> Bool { state.withLock { $0.segments[position.segment] != nil } }
+
+    fileprivate func isSalt(_ salt: UInt64, of segment: UInt64) -> Bool {
+        state.withLock { $0.segments[segment]?.header.salt == salt }
+    }
+
+    /// A part of a segment's index.
+    fileprivate func entries(of segment: SpoolSegment, from ordinal: Int, limit: Int) throws(SystemError) -> [IndexEntry] {
+        let inMemory = state.withLock { state -> [IndexEntry]? in
+            guard let entries = state.segments[segment.number]?.entries else { return nil }
+            return Array(entries[min(ordinal, entries.count)..<min(ordinal + limit, entries.count)])
+        }
+        if let inMemory { return inMemory }
+        let start = segment.indexStart + ordinal * IndexEntry.size
+        let count = min(limit, segment.count - ordinal)
+        guard count > 0 else { return [] }
+        let bytes = try folder.open(segment.number, .index).read(count * IndexEntry.size, at: start)
+        var entries: [IndexEntry] = []
+        IndexEntry.decode(bytes, from: 0, seed: segment.header.seed) { entry in
+            // One that was damaged while we run stands for nobody; the queue's own count shows that something is missing.
+            entries.append(entry ?? IndexEntry(offset: 0, length: 0, sequence: 0, time: 0, receivers: 0))
+        }
+        return entries
+    }
+}
+
+extension SpoolFolder {
+    /// What one receiver has settled in a segment, as its file says.
+    func ledger(of slot: Int, _ header: SpoolHeader) -> SettledLedger {
+        let bytes = (try? open(header.segment, .settled).readAll(limit: .max)) ?? []
+        var entries: [SettledEntry] = []
+        SettledEntry.decode(bytes, from: header.encoded(.settled).count, seed: header.seed) { entry in
+            if let entry, Int(entry.receiver) == slot { entries.append(entry) }
+        }
+        return SettledLedger(entries)
+    }
+}

@@ -1,0 +1,76 @@
+import LinuxSystem
+
+/// The head of one record: everything but the profile.
+struct SpoolRecord: Equatable {
+    /// "GWRC"
+    static let magic: UInt32 = 0x4352_5747
+    /// Without the receivers.
+    static let fixedSize = 56
+    /// The most bytes that the receivers' names may take.
+    static let maximumReceivers = 64 << 10
+
+    var salt: UInt64
+    var sequence: UInt64
+    /// When it was accepted, Unix nanoseconds.
+    var time: Int64
+    /// The segment it was copied from, 0 when from none.
+    var origin: UInt64 = 0
+    var bodyLength: Int
+    var bodySum: UInt32
+    var receivers: [String]
+
+    /// The bytes of the head and of the receivers.
+    var headLength: Int { Self.headLength(receivers) }
+    var length: Int { headLength + bodyLength }
+
+    static func headLength(_ receivers: [String]) -> Int { receivers.reduce(fixedSize) { $0 + 4 + $1.utf8.count } }
+
+    var encoded: [UInt8] {
+        var names = LittleEndianWriter()
+        for name in receivers { names.add(name) }
+        var summed = LittleEndianWriter()
+        for value in [salt, sequence, UInt64(bitPattern: time), origin] { summed.add(value) }
+        for value in [UInt32(clamping: bodyLength), bodySum, UInt32(names.bytes.count), 0] { summed.add(value) }
+        summed.add(names.bytes)
+        var writer = LittleEndianWriter()
+        writer.add(Self.magic)
+        writer.add(CRC32C.of(summed.bytes))
+        writer.add(summed.bytes)
+        return writer.bytes
+    }
+
+    /// Reads a head; nil when there is none, or a damaged one.
+    init?(_ bytes: RawSpan, at offset: Int) {
+        let record = unsafe bytes.withUnsafeBytes { unsafe Self.decode($0, at: offset) }
+        guard let (record, sum) = record,
+            CRC32C.of(bytes.extracting((offset + 8)..<(offset + record.headLength))) == sum
+        else { return nil }
+        self = record
+    }
+
+    private init(salt: UInt64, sequence: UInt64, time: Int64, origin: UInt64, bodyLength: Int, bodySum: UInt32) {
+        (self.salt, self.sequence, self.time, self.origin) = (salt, sequence, time, origin)
+        (self.bodyLength, self.bodySum, receivers) = (bodyLength, bodySum, [])
+    }
+
+    init(salt: UInt64, sequence: UInt64, time: Int64, origin: UInt64, bodyLength: Int, bodySum: UInt32, receivers: [String]) {
+        self.init(salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: bodyLength, bodySum: bodySum)
+        self.receivers = receivers
+    }
+
+    private static func decode(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> (SpoolRecord, sum: UInt32)? {
+        var reader = unsafe LittleEndianReader(bytes, at: offset)
+        guard reader.integer(UInt32.self) == magic, let sum = reader.integer(UInt32.self),
+            let salt = reader.integer(UInt64.self), let sequence = reader.integer(UInt64.self),
+            let time = reader.integer(Int64.self), let origin = reader.integer(UInt64.self),
+            let bodyLength = reader.integer(UInt32.self), let bodySum = reader.integer(UInt32.self),
+            let namesLength = reader.integer(UInt32.self), reader.integer(UInt32.self) == 0,
+            namesLength <= maximumReceivers && Int(namesLength) <= reader.left
+        else { return nil }
+        var record = SpoolRecord(
+            salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: Int(bodyLength), bodySum: bodySum)
+        let end = reader.offset + Int(namesLength)
+        while reader.offset < end, let name = reader.text() { record.receivers.append(name) }
+        return reader.offset == end ? (record, sum) : nil
+    }
+}

@@ -1,0 +1,140 @@
+import Glibc
+import LinuxSystem
+
+/// What is on disk at the start: every segment that holds something, and what was damaged.
+///
+/// Records are not read: the indexes say where they are, and each is checked when it is delivered. Only what an index does
+/// not know, or a damaged one, is looked for in the records themselves.
+struct SpoolRecovery {
+    private(set) var segments: [SpoolSegment] = []
+    private(set) var damaged = 0
+    private(set) var lastSequence: UInt64 = 0
+    private(set) var lastNumber: UInt64 = 0
+
+    private let folder: SpoolFolder
+    /// Repairs files; false for one who only looks, perhaps while a gateway runs.
+    private let mayWrite: Bool
+    /// Records that were copied from another segment, which may still be there after a crash.
+    private var copies: [(segment: Int, entry: IndexEntry)] = []
+
+    /// Records that no index knew, by sequence: what a failed sync left, which was written again in a later segment.
+    private var unindexed: [UInt64: (segment: Int, entry: IndexEntry)] = [:]
+
+    /// Why the spool is left alone.
+    struct Refusal: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// - Throws: ``Refusal`` for files of a later version, or when the folder itself cannot be read.
+    init(_ folder: SpoolFolder, mayWrite: Bool) throws(Refusal) {
+        self.folder = folder
+        self.mayWrite = mayWrite
+        let found: [(number: UInt64, files: Set<SpoolFormat.File>)]
+        let foreign: [String]
+        do throws(SystemError) { (found, foreign) = try folder.list() } catch {
+            throw Refusal(description: "the spool cannot be read: \(error)")
+        }
+        for name in foreign where mayWrite { setAside(name) }
+        var parts: [SegmentParts] = []
+        for (number, files) in found { parts.append(try SegmentParts(number, files, folder)) }
+        lastNumber = found.last?.number ?? 0
+        for part in parts { recover(part) }
+        dropCopies()
+    }
+
+    private mutating func setAside(_ name: String) {
+        // A temporary index is what a crash leaves of a repair.
+        if name.hasSuffix(".tmp") { return (try? folder.folder.remove(name)) ?? () }
+        report("a file that is none of the spool's", ["file": name])
+        folder.quarantine(name)
+    }
+
+    private mutating func report(_ what: String, _ fields: KeyValuePairs<String, String>) {
+        damaged += 1
+        guard mayWrite else { return }
+        let details = fields.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        Log.error("spool damage", ["what": what, "where": details])
+    }
+
+    // MARK: A segment
+
+    private mutating func recover(_ parts: SegmentParts) {
+        do throws(SystemError) {
+            guard var repair = SegmentRepair(parts, folder) else { return setAside(parts) }
+            let (entries, indexed) = try repair.entries(folder)
+            for region in repair.damage { tell(of: region, in: parts.number) }
+            add(parts, repair.header, entries, indexed: indexed)
+        } catch {
+            report("a segment that cannot be read", ["segment": SpoolFormat.File.records.name(of: parts.number), "error": "\(error)"])
+        }
+    }
+
+    private mutating func tell(of region: Range<Int>, in segment: UInt64) {
+        report(
+            "bytes that are no record",
+            ["file": SpoolFormat.File.records.name(of: segment), "offset": "\(region.lowerBound)", "size": "\(region.count)"])
+        if mayWrite { folder.quarantine(segment, at: region.lowerBound, count: region.count) }
+    }
+
+    /// Puts away what is no segment of ours; an empty one is what a crash leaves of a new one.
+    private mutating func setAside(_ parts: SegmentParts) {
+        guard mayWrite else { return }
+        if parts.recordsSize == 0, parts.index.isEmpty { return folder.remove(parts.number) }
+        report("a segment without a head or a record", ["segment": SpoolFormat.File.records.name(of: parts.number)])
+        for file in parts.files { folder.quarantine(file.name(of: parts.number)) }
+    }
+
+    private mutating func add(_ parts: SegmentParts, _ header: SpoolHeader, _ entries: [IndexEntry], indexed: Int) {
+        var (ledgers, settledSize) = parts.ledgers(header)
+        var segment = SpoolSegment(header, indexStart: header.encoded(.index).count)
+        segment.settledSize = settledSize
+        for (ordinal, entry) in entries.enumerated() {
+            lastSequence = max(lastSequence, entry.sequence)
+            var live = entry.receivers
+            for slot in ledgers.indices where live >> UInt64(slot) & 1 == 1 && ledgers[slot].isSettled(entry.offset) {
+                live &= ~(1 << UInt64(slot))
+            }
+            segment.add(entry, live: live)
+            if entry.isCopy, live != 0 { copies.append((segments.count, entry)) }
+            if !unindexed.isEmpty, !entry.isCopy, let earlier = unindexed[entry.sequence] { settle(earlier.entry, in: earlier.segment) }
+            if ordinal >= indexed, live == entry.receivers, entry.sequence != 0 { unindexed[entry.sequence] = (segments.count, entry) }
+        }
+        if segment.isSettled {
+            if mayWrite { folder.remove(header.segment) }
+            return
+        }
+        if indexed == entries.count || (mayWrite && folder.rewriteIndex(header, entries)) { segment.entries = nil }
+        segments.append(segment)
+    }
+
+    // MARK: Copies
+
+    /// A copy counts once its original is gone; when a crash came between, the original does.
+    private mutating func dropCopies() {
+        for (index, entry) in copies {
+            let number = segments[index].number
+            do throws(SystemError) {
+                var scanner = RecordScanner(try folder.open(number, .records), salt: segments[index].header.salt)
+                guard let record = try scanner.record(at: Int(entry.offset)),
+                    let original = segments.firstIndex(where: { $0.number == record.origin }),
+                    try folder.holds(entry.sequence, in: segments[original])
+                else { continue }
+                settle(entry, in: index)
+            } catch { continue }
+        }
+    }
+
+    private mutating func settle(_ entry: IndexEntry, in index: Int) {
+        let header = segments[index].header
+        var entries: [SettledEntry] = []
+        for slot in header.receivers.indices where entry.receivers >> UInt64(slot) & 1 == 1 {
+            segments[index].settle(slot, Int(entry.length))
+            entries.append(
+                SettledEntry(kind: .settled, receiver: UInt16(slot), offset: entry.offset, end: entry.offset + entry.length))
+        }
+        guard mayWrite else { return }
+        do throws(SystemError) {
+            segments[index].settledSize += try folder.append(entries, header)
+        } catch { Log.error("cannot note what is settled in the spool", ["error": "\(error)"]) }
+    }
+}

@@ -1,0 +1,168 @@
+import Glibc
+import LinuxSystem
+
+/// How the spool keeps within its bounds, and how it lets go what nobody needs.
+extension SpoolJournal {
+    enum Eviction: Equatable {
+        case freed
+        /// This receiver needs the segment and gives nothing away.
+        case refused(String)
+        /// Nothing can be let go.
+        case nothing
+    }
+
+    /// Makes sure that `size` more bytes may be written.
+    func makeRoom(for size: Int) throws(SpoolFailure) {
+        // Copies of what is open make room where they stood and take it elsewhere, so this ends after one round.
+        for _ in 0...(spool.size.segments + 1) {
+            guard let lack = lackOfRoom(for: size) else { return }
+            switch evictOldest() {
+            case .freed: continue
+            case .refused(let receiver): throw .full(receiver: receiver)
+            case .nothing: throw .system(lack)
+            }
+        }
+        if let lack = lackOfRoom(for: size) { throw .system(lack) }
+    }
+
+    private func lackOfRoom(for size: Int) -> SystemError? {
+        if let limit = config.maxBytes, spool.size.bytes + size > limit { return SystemError("spool.max_bytes \(limit)", code: ENOSPC) }
+        guard let reserve = config.minFreeBytes, let space = try? spool.folder.folder.space() else { return nil }
+        return space.available - size < reserve ? SystemError("spool.min_free_bytes \(reserve)", code: ENOSPC) : nil
+    }
+
+    /// Lets go the oldest segment, and whatever still waits in it.
+    func evictOldest() -> Eviction {
+        if removeSettled() { return .freed }
+        guard let number = spool.state.withLock({ $0.order.first }) else { return .nothing }
+        if spool.state.withLock({ $0.active == number }) { seal() }
+        let (owners, strangers) = spool.owners(of: number)
+        if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return .refused(name) }
+        for (_, client) in owners { client.spoolNeedsRoom(in: number) }
+        for stranger in strangers { dropAll(of: stranger, in: number) }
+        if removeSettled() { return .freed }
+        // Only what is open is left.
+        return copyForward(number) ? .freed : .nothing
+    }
+
+    /// Of a receiver that the config does not have any more.
+    private func dropAll(of receiver: String, in number: UInt64) {
+        let reader = SpoolReceiver(spool, receiver, knownAtStart: [number: .max])
+        var cursor = SpoolCursor(segment: number)
+        var count = 0
+        while let found = try? reader.next(1024, after: &cursor), !found.isEmpty {
+            let here = found.filter { $0.position.segment == number }
+            for record in here { reader.settle(record.position) }
+            count += here.count
+            if here.count < found.count { break }
+        }
+        Log.warning("profiles dropped", ["receiver": receiver, "count": "\(count) \(DropReason.spoolFull.rawValue)"])
+    }
+
+    /// Removes segments that every receiver has settled.
+    ///
+    /// - Returns: whether there was one.
+    func removeSettled() -> Bool {
+        let settled = spool.state.withLock { state in
+            let settled = state.order.filter { $0 != state.active && state.segments[$0]?.isSettled == true }
+            forget(settled, &state)
+            return settled
+        }
+        for number in settled { spool.folder.remove(number) }
+        return !settled.isEmpty
+    }
+
+    private func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
+        guard !numbers.isEmpty else { return }
+        for number in numbers { state.segments[number] = nil }
+        state.order.removeAll { numbers.contains($0) }
+    }
+
+    // MARK: Copying forward
+
+    /// A segment is nearly settled when less than this part of it is needed.
+    private static let nearly = 8
+    private static let pause = Duration.seconds(30)
+
+    func upkeep() {
+        _ = removeSettled()
+        let now = MonotonicTime.now
+        nextUpkeep = .never
+        while let number = nearlySettledOldest() {
+            if copyForward(number) { continue }
+            nextUpkeep = now + Self.pause
+            return
+        }
+    }
+
+    private func nearlySettledOldest() -> UInt64? {
+        spool.state.withLock { state in
+            guard let number = state.order.first, state.order.count > 1, number != state.active, let segment = state.segments[number]
+            else { return nil }
+            return segment.liveBytes.reduce(0, +) * Self.nearly <= segment.recordsSize ? number : nil
+        }
+    }
+
+    /// Writes what is needed of a segment again, at the end of the journal, and lets the segment go.
+    private func copyForward(_ number: UInt64) -> Bool {
+        let (owners, strangers) = spool.owners(of: number)
+        guard strangers.isEmpty, let header = spool.state.withLock({ $0.segments[number]?.header }) else { return false }
+        var needed: [UInt32: (position: SpoolPosition, receivers: [String])] = [:]
+        for (name, client) in owners {
+            guard let positions = client.spoolPositions(in: number) else { return false }
+            for position in positions { needed[position.offset, default: (position, [])].receivers.append(name) }
+        }
+        let sorted = needed.values.sorted { $0.position.offset < $1.position.offset }
+        do {
+            let records = try sorted.map { try spool.folder.copy($0.position, header, for: $0.receivers) }
+            // Durable in any case, for the original goes.
+            let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
+            move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
+            return true
+        } catch {
+            if !(error is SpoolFolder.Damaged) { abandon() }
+            Log.debug("cannot copy a segment of the spool forward", ["segment": "\(number)", "error": "\(error)"])
+            return false
+        }
+    }
+
+    private func move(
+        _ number: UInt64, _ moves: [(old: (position: SpoolPosition, receivers: [String]), new: SpoolPosition)],
+        _ owners: [(name: String, client: any SpoolClient)]
+    ) {
+        for (name, client) in owners {
+            let own = moves.filter { $0.old.receivers.contains(name) }
+            let places = Dictionary(uniqueKeysWithValues: own.map { ($0.old.position.offset, $0.new) })
+            for settled in client.spoolMoved(from: number, places) { spool.settle(settled, name) }
+        }
+        spool.state.withLock { forget([number], &$0) }
+        spool.folder.remove(number)
+    }
+}
+
+extension Spool {
+    /// Who still needs a segment: receivers with a queue, and those without.
+    func owners(of number: UInt64) -> (owners: [(name: String, client: any SpoolClient)], strangers: [String]) {
+        state.withLock { state in
+            guard let segment = state.segments[number] else { return ([], []) }
+            let names = zip(segment.header.receivers, segment.live).filter { $0.1 > 0 }.map(\.0)
+            return (
+                names.compactMap { name in state.clients[name].map { (name, $0) } }, names.filter { state.clients[$0] == nil }
+            )
+        }
+    }
+}
+
+extension SpoolFolder {
+    /// Why a record is not copied.
+    struct Damaged: Error {}
+
+    /// Reads a record to be written again; a damaged one stays where it is, to be found when it is delivered.
+    func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String]) throws -> EncodedRecord {
+        let bytes = try open(position.segment, .records).read(Int(position.length), at: Int(position.offset))
+        guard let record = unsafe SpoolRecord(bytes.span.bytes, at: 0), record.salt == header.salt, record.length == bytes.count,
+            CRC32C.of(bytes, record.headLength..<bytes.count) == record.bodySum
+        else { throw Damaged() }
+        return EncodedRecord(copying: Array(bytes[record.headLength...]), of: record, from: position.segment, receivers: receivers)
+    }
+}
