@@ -46,9 +46,14 @@ let package = Package(
         .target(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
+        .target(
+            name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
+            path: "Sources/ProfileArchive", swiftSettings: settings),
         .executableTarget(
             name: "Gateway",
-            dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire"],
+            dependencies: [
+                "PluginABI", "PluginKit", "ProfileArchive", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire",
+            ],
             path: "Sources/Gateway",
             swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
 
@@ -60,11 +65,11 @@ let package = Package(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCrypt", path: "Sources/CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         plugin("HTTPWriter", ["CCurl", "COpenSSL", "LinuxSystem", "PEM", "PushWire"], links: [.linkedLibrary("curl")]),
-        plugin("FileSink", ["COpenSSL", "LinuxSystem"]),
+        plugin("FileSink", ["LinuxSystem", "ProfileArchive"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 
         .testTarget(
-            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "PushWire"],
+            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "PushWire"],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),
         .testTarget(

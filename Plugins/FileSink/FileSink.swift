@@ -3,6 +3,7 @@ import Glibc
 import LinuxSystem
 public import PluginABI
 import PluginKit
+import ProfileArchive
 import Synchronization
 
 /// Archives every profile under a directory, byte for byte, with its metadata beside it.
@@ -19,6 +20,7 @@ final class FileSink: Receiver {
     private let isAborting = Atomic<Bool>(false)
     /// Folders that are known to be on disk with all their parents; on the worker's thread.
     private let durable = Mutex<Set<String>>([])
+    private let isSwept = Atomic<Bool>(false)
 
     /// One profile to write, or without one a flush; the delivery is finished once.
     private final class Job: Sendable {
@@ -70,7 +72,7 @@ final class FileSink: Receiver {
     /// Writes a batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job]) {
         var batch = ArchiveBatch(archive, durable: durable.withLock { $0 }) { [self] in isAborting.load(ordering: .relaxed) }
-        let results = batch.store(jobs.compactMap(\.profile))
+        let results = batch.store(jobs.compactMap(\.profile).map { ArchiveEntry($0) })
         durable.withLock { $0 = batch.durable }
         for (job, result) in zip(jobs.filter { $0.profile != nil }, results) {
             switch result {
@@ -78,14 +80,22 @@ final class FileSink: Receiver {
             case .failure(.conflict(let path)):
                 job.finish(.rejected("\(path) exists already with other content"))
             case .failure(.aborted): job.finish(.aborted)
+            case .failure(.tooLarge): job.finish(.rejected("larger than the archive"))
             case .failure(.system(let error)): job.finish(.retry("\(error)"))
             }
         }
         for job in jobs where job.profile == nil { job.finish(.delivered) }
         stateHealth(results)
+        sweep()
     }
 
-    private func stateHealth(_ results: [Result<Void, ArchiveError>]) {
+    /// Once, and behind the first deliveries, for a large archive takes its time.
+    private func sweep() {
+        guard !isSwept.exchange(true, ordering: .relaxed) else { return }
+        archive.removeLeftovers { [self] in !isAborting.load(ordering: .relaxed) }
+    }
+
+    private func stateHealth(_ results: [Result<ArchiveBatch.Stored, ArchiveError>]) {
         for case .failure(.system(let error)) in results {
             isHealthy.store(false, ordering: .relaxed)
             return host.setHealth(.failed, "\(error)")

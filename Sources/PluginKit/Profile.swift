@@ -7,7 +7,8 @@ public import PluginABI
     /// The C view; lives exactly as long as the profile.
     public nonisolated(unsafe) let view: UnsafePointer<gw_profile>
 
-    init(view: UnsafePointer<gw_profile>) { unsafe self.view = unsafe view }
+    /// Reads the profile at `view`, which must live as long as this value and its samples are used.
+    public init(view: UnsafePointer<gw_profile>) { unsafe self.view = unsafe view }
 
     /// Unique and rising; the same on every attempt.
     public var sequence: UInt64 { unsafe view.pointee.sequence }

@@ -1,7 +1,7 @@
-import COpenSSL
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import ProfileArchive
 
 /// `gateway plugins`: what would be loaded, and from where.
 enum PluginsCommand {
@@ -63,9 +63,6 @@ enum PluginsCommand {
 /// The SHA-256 of a file in lower-case hexadecimal, or why there is none.
 private func sha256(_ path: String) -> String {
     do throws(SystemError) {
-        let bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30)
-        var digest = [UInt8](repeating: 0, count: 32)
-        _ = unsafe bytes.withUnsafeBytes { unsafe EVP_Digest($0.baseAddress, $0.count, &digest, nil, EVP_sha256(), nil) }
-        return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return SHA256.hex(of: try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30))
     } catch { return "\(error)" }
 }

@@ -4,9 +4,18 @@ import PluginABI
 import PluginKit
 
 /// The `.json` beside an archived profile: all that was said about it, so that it can be sent again as it came.
-enum ProfileMetadata {
+public enum ProfileMetadata {
+    /// One member more, for whoever archives profiles for a reason of its own.
+    public struct Note: Sendable {
+        let name: String
+        let json: String
+
+        /// - Parameter json: the value, as strict JSON.
+        public init(_ name: String, json: String) { (self.name, self.json) = (name, json) }
+    }
+
     /// One payload's file.
-    struct Entry {
+    struct Payload {
         let file: String
         let id: String
         let size: Int
@@ -16,13 +25,13 @@ enum ProfileMetadata {
     /// The version of this format; it changes when a member changes its meaning.
     static let formatVersion = 1
 
-    static func text(of profile: Profile, _ entries: [Entry]) -> String {
-        let samples = entries.map { entry in
+    static func text(of profile: Profile, _ payloads: [Payload], _ note: Note?) -> String {
+        let samples = payloads.map { payload in
             """
-            {"file":\(JSONValue.quoted(entry.file)),"id":\(JSONValue.quoted(entry.id)),"size":\(entry.size),"sha256":"\(entry.hash)"}
+            {"file":\(JSONValue.quoted(payload.file)),"id":\(JSONValue.quoted(payload.id)),"size":\(payload.size),"sha256":"\(payload.hash)"}
             """
         }
-        let members: [(String, String)] = [
+        var members: [(String, String)] = [
             ("version", "\(formatVersion)"),
             ("sequence", "\(profile.sequence)"),
             ("received", JSONValue.quoted(CivilTime(unixNanoseconds: profile.receivedAt).rfc3339)),
@@ -40,6 +49,7 @@ enum ProfileMetadata {
             ("headers", list(profile.headers)),
             ("samples", "[\(samples.joined(separator: ",\n    "))]"),
         ]
+        if let note { members.append((note.name, note.json)) }
         return "{\n" + members.map { "  \(JSONValue.quoted($0)): \($1)" }.joined(separator: ",\n") + "\n}\n"
     }
 

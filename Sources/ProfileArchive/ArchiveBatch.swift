@@ -1,17 +1,24 @@
 import Glibc
 import LinuxSystem
-import PluginKit
-import Synchronization
+public import PluginKit
+
+/// One profile to archive.
+public struct ArchiveEntry: Sendable {
+    let profile: Profile
+    let note: ProfileMetadata.Note?
+
+    /// - Parameter note: one more member of the metadata, at its end.
+    public init(_ profile: Profile, note: ProfileMetadata.Note? = nil) { (self.profile, self.note) = (profile, note) }
+}
 
 /// Several profiles made durable together: all files are written, then synced, then named, and then their folders are
 /// synced, each once.
-struct ArchiveBatch {
-    private static let nextTemporary = Atomic<Int>(0)
-
+public struct ArchiveBatch {
     private let archive: Archive
     private var folders: Set<String> = []
     /// Folders that are on disk with all their parents; grows with what this batch has synced.
-    private(set) var durable: Set<String>
+    public private(set) var durable: Set<String>
+    private let limit: Int
     private let isAborting: () -> Bool
     private var openFiles = 0
     private var newFolders: Set<String> = []
@@ -21,10 +28,27 @@ struct ArchiveBatch {
     private static let maximumOpenFiles = 128
     private static let maximumDurable = 10_000
 
-    init(_ archive: Archive, durable: Set<String>, isAborting: @escaping () -> Bool) {
+    /// Begins a batch.
+    ///
+    /// - Parameters:
+    ///   - durable: what the batch before this one left.
+    ///   - limit: the most bytes that one profile's files may have.
+    ///   - isAborting: asked between files.
+    public init(_ archive: Archive, durable: Set<String>, limit: Int = .max, isAborting: @escaping () -> Bool = { false }) {
         self.archive = archive
         self.durable = durable.count < Self.maximumDurable ? durable : []
+        self.limit = limit
         self.isAborting = isAborting
+    }
+
+    /// What is in the archive now.
+    public struct Stored: Sendable {
+        /// The names of the files.
+        public let files: ArchivedFiles
+        /// The bytes of payloads and metadata.
+        public let byteCount: Int
+        /// True when some of it was there before.
+        public fileprivate(set) var isAgain = false
     }
 
     /// A file under its temporary name.
@@ -46,52 +70,62 @@ struct ArchiveBatch {
         }
     }
 
-    /// The files of one profile, or why there are none.
-    private typealias Staged = Result<[StagedFile], ArchiveError>
+    /// The files of one profile that are not there yet, and what will be there with them.
+    fileprivate struct StagedProfile {
+        var files: [StagedFile] = []
+        var stored: Stored
+    }
+
+    /// One profile's files, or why there are none.
+    private typealias Staged = Result<StagedProfile, ArchiveError>
 
     /// - Returns: what became of each profile, in order.
-    mutating func store(_ profiles: [Profile]) -> [Result<Void, ArchiveError>] {
+    public mutating func store(_ entries: [ArchiveEntry]) -> [Result<Stored, ArchiveError>] {
         var staged: [Staged] = []
-        for profile in profiles { staged.append(stage(profile)) }
+        for entry in entries { staged.append(stage(entry)) }
         staged = staged.map { $0.then { (file) throws(SystemError) in try file.synchronize() } }
         staged = staged.map { $0.then { (file) throws(SystemError) in try Self.rename(file) } }
         let failure = syncFolders()
         return staged.map { result in
             switch result {
-            case .success: failure.map { .failure(.system($0)) } ?? .success(())
+            case .success(let profile): failure.map { .failure(.system($0)) } ?? .success(profile.stored)
             case .failure(let error): .failure(error)
             }
         }
     }
 
-    private mutating func stage(_ profile: Profile) -> Staged {
-        var files: [StagedFile] = []
+    private mutating func stage(_ entry: ArchiveEntry) -> Staged {
+        let files = ArchivedFiles(of: entry.profile)
+        let payloads = (0..<files.count).map { index in
+            let sample = entry.profile.sample(index)
+            let hash = unsafe SHA256.hex(of: sample.bytes)
+            return unsafe ProfileMetadata.Payload(file: files.payload(index), id: sample.id, size: sample.bytes.count, hash: hash)
+        }
+        let metadata = Array(ProfileMetadata.text(of: entry.profile, payloads, entry.note).utf8)
+        let byteCount = payloads.reduce(metadata.count) { $0 + $1.size }
+        guard byteCount <= limit else { return .failure(.tooLarge) }
+        var staged = StagedProfile(stored: Stored(files: files, byteCount: byteCount))
         do throws(ArchiveError) {
-            let place = Archive.place(of: profile)
-            let ending = Archive.ending(of: profile)
-            var entries: [ProfileMetadata.Entry] = []
-            for index in 0..<profile.sampleCount {
+            for (index, payload) in payloads.enumerated() {
                 if isAborting() { throw ArchiveError.aborted }
-                let sample = profile.sample(index)
-                let suffix = profile.sampleCount > 1 ? "-\(index)" : ""
-                let name = "\(place.name)\(suffix).\(ending)"
-                let hash = unsafe SHA256.hex(of: sample.bytes)
-                entries.append(unsafe ProfileMetadata.Entry(file: name, id: sample.id, size: sample.bytes.count, hash: hash))
-                if try exists(place.folder, name, hash) { continue }
-                files.append(try write(unsafe RawSpan(_unsafeBytes: sample.bytes), place.folder, name))
+                if try exists(files.folder, payload.file, payload.hash) {
+                    staged.stored.isAgain = true
+                    continue
+                }
+                staged.files.append(
+                    try write(unsafe RawSpan(_unsafeBytes: entry.profile.sample(index).bytes), files.folder, payload.file))
             }
-            let metadata = Array(ProfileMetadata.text(of: profile, entries).utf8)
-            files.append(try unsafe write(metadata.span.bytes, place.folder, "\(place.name).json"))
-            return .success(files)
+            staged.files.append(try unsafe write(metadata.span.bytes, files.folder, files.metadata))
+            return .success(staged)
         } catch {
-            for file in files { unsafe unlink(file.temporary) }
+            for file in staged.files { unsafe unlink(file.temporary) }
             return .failure(error)
         }
     }
 
     /// True when the file is there with the same bytes, as after a retry whose answer was lost.
     private func exists(_ folder: String, _ name: String, _ hash: String) throws(ArchiveError) -> Bool {
-        let path = archive.path("\(folder)/\(name)")
+        let path = archive.path(name, in: folder)
         let bytes: [UInt8]
         do throws(SystemError) {
             bytes = try FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW).readAll(limit: .max)
@@ -104,9 +138,7 @@ struct ArchiveBatch {
     }
 
     private mutating func write(_ bytes: RawSpan, _ folder: String, _ name: String) throws(ArchiveError) -> StagedFile {
-        // Two receivers may share a directory, and then each of them writes a file of this name.
-        let number = Self.nextTemporary.wrappingAdd(1, ordering: .relaxed).oldValue
-        let temporary = archive.path("\(folder)/.\(name).\(getpid())-\(number).tmp")
+        let temporary = archive.path(TemporaryName.make(for: name), in: folder)
         do throws(SystemError) {
             let opened = try open(temporary, folder)
             openFiles += 1
@@ -119,7 +151,7 @@ struct ArchiveBatch {
             }
             folders.formUnion(durable.contains(folder) ? [archive.path(folder)] : archive.lineage(of: folder))
             newFolders.insert(folder)
-            let final = archive.path("\(folder)/\(name)")
+            let final = archive.path(name, in: folder)
             guard openFiles > Self.maximumOpenFiles else { return StagedFile(opened, temporary: temporary, final: final) }
             return StagedFile(nil, temporary: temporary, final: final)
         } catch { throw .system(error) }
@@ -132,6 +164,8 @@ struct ArchiveBatch {
         } catch {
             guard error.code == ENOENT else { throw error }
             try archive.makeFolder(folder)
+            // Somebody removed it, perhaps with its parents.
+            durable.remove(folder)
             return try FileDescriptor.open(path, flags)
         }
     }
@@ -151,15 +185,15 @@ struct ArchiveBatch {
     }
 }
 
-extension Result<[ArchiveBatch.StagedFile], ArchiveError> {
+extension Result<ArchiveBatch.StagedProfile, ArchiveError> {
     /// Does one more step with every file; when one fails, the profile has failed and its temporary files go.
     fileprivate func then(_ step: (ArchiveBatch.StagedFile) throws(SystemError) -> Void) -> Self {
-        guard case .success(let files) = self else { return self }
+        guard case .success(let profile) = self else { return self }
         do throws(SystemError) {
-            for file in files { try step(file) }
+            for file in profile.files { try step(file) }
             return self
         } catch {
-            for file in files { unsafe unlink(file.temporary) }
+            for file in profile.files { unsafe unlink(file.temporary) }
             return .failure(.system(error))
         }
     }

@@ -1,0 +1,86 @@
+import LinuxSystem
+import PluginKit
+
+/// The files of one archived profile, by name.
+///
+///     <tenant>/<service>/2026/01/31/23/20260131T235959.123456789Z-<sequence>[-<index>].<format>
+///
+/// with the metadata in a `.json` of the same name.
+public struct ArchivedFiles: Sendable, Equatable {
+    /// Where they lie, relative to the archive.
+    public let folder: String
+    /// What their names begin with, which sorts by time.
+    public let stem: String
+    /// What the names of the payloads end in, after a dot.
+    public let ending: String
+    /// How many payloads there are.
+    public let count: Int
+
+    /// Names files that are there.
+    public init(folder: String, stem: String, ending: String, count: Int) {
+        (self.folder, self.stem, self.ending, self.count) = (folder, stem, ending, count)
+    }
+
+    init(of profile: Profile) {
+        let time = CivilTime(unixNanoseconds: profile.receivedAt)
+        let (year, month, day) = (CivilTime.pad(time.date.year, 4), CivilTime.pad(time.date.month), CivilTime.pad(time.date.day))
+        let (hour, minute, second) = (CivilTime.pad(time.hour), CivilTime.pad(time.minute), CivilTime.pad(time.second))
+        let tenant = FileName.component(profile.tenant, ifEmpty: "anonymous")
+        let service = FileName.component(profile.label("service_name") ?? "", ifEmpty: "unknown_service")
+        folder = "\(tenant)/\(service)/\(year)/\(month)/\(day)/\(hour)"
+        stem = "\(year)\(month)\(day)T\(hour)\(minute)\(second).\(CivilTime.pad(time.nanosecond, 9))Z-\(profile.sequence)"
+        ending = Self.ending(of: profile)
+        count = profile.sampleCount
+    }
+
+    /// The ending that tells a file's format; a multipart body is kept as it came, so it is none of the formats itself.
+    private static func ending(of profile: Profile) -> String {
+        let format = profile.format == "speedscope" ? "speedscope.json" : profile.format
+        return profile.contentType.contains("multipart/form-data") ? "\(format).multipart" : format
+    }
+
+    /// The name of the metadata.
+    public var metadata: String { "\(stem).json" }
+
+    /// The name of one payload.
+    public func payload(_ index: Int) -> String { count > 1 ? "\(stem)-\(index).\(ending)" : "\(stem).\(ending)" }
+}
+
+/// A file name of an archive, taken apart.
+public struct ArchivedName: Sendable, Equatable {
+    /// What all files of the profile begin with.
+    public let stem: String
+    /// Which of several payloads the file is.
+    public let index: Int?
+    /// What follows the first dot after that.
+    public let ending: String
+
+    /// True for the file that describes the others.
+    public var isMetadata: Bool { index == nil && ending == "json" }
+
+    private static let time = "00000000T000000.000000000Z-"
+
+    /// Reads a name; nil when it is none that an archive gives.
+    public init?(_ name: some StringProtocol) {
+        let bytes = Array(name.utf8)
+        guard bytes.count > Self.time.utf8.count,
+            zip(Self.time.utf8, bytes).allSatisfy({ $0 == UInt8(ascii: "0") ? Self.isDigit($1) : $0 == $1 })
+        else { return nil }
+        let sequence = bytes[Self.time.utf8.count...].prefix(while: Self.isDigit)
+        guard !sequence.isEmpty else { return nil }
+        var rest = bytes[sequence.endIndex...]
+        if rest.first == UInt8(ascii: "-") {
+            let digits = rest.dropFirst().prefix(while: Self.isDigit)
+            guard let index = Int(String(decoding: digits, as: UTF8.self)) else { return nil }
+            self.index = index
+            rest = rest[digits.endIndex...]
+        } else {
+            index = nil
+        }
+        guard rest.first == UInt8(ascii: "."), rest.count > 1 else { return nil }
+        stem = String(decoding: bytes[..<sequence.endIndex], as: UTF8.self)
+        ending = String(decoding: rest.dropFirst(), as: UTF8.self)
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool { 48...57 ~= byte }
+}
