@@ -12,6 +12,7 @@ struct Config {
     /// Searched for plugins before the executable's own folder.
     var pluginDirs: [String] = []
     var limits = Limits()
+    var deadLetters = DeadLetterConfig()
     var shutdownTimeout = Duration.seconds(30)
     var listeners: [ListenerConfig] = []
     var receivers: [ReceiverConfig] = []
@@ -41,6 +42,14 @@ struct Limits: Equatable {
     var maxDecompressedSize = 256 << 20
     /// The most bytes of all bodies that are being received and not queued yet.
     var maxInFlightBytes = 512 << 20
+}
+
+/// The bounds of what is kept of profiles that a receiver has given up, for each receiver.
+struct DeadLetterConfig: Equatable, Sendable {
+    /// The oldest are removed beyond this.
+    var maxBytes = 1 << 30
+    /// Older ones are removed.
+    var maxAge = Duration.seconds(7 * 86_400)
 }
 
 /// One entry of `receive_http`.

@@ -72,6 +72,7 @@ extension Config {
         if let log = object.object("log") { self.log = Log.Settings(log) }
         pluginDirs = object.strings("plugin_dirs") ?? []
         if let limits = object.object("limits") { self.limits = Limits(limits) }
+        if let bounds = object.object("dead_letters") { deadLetters = DeadLetterConfig(bounds) }
         shutdownTimeout = object.duration("shutdown_timeout", default: shutdownTimeout)
         let listeners = object.members(of: "receive_http")
         self.listeners = listeners.map { member in
@@ -157,6 +158,14 @@ extension Limits {
         maxBodySize = object.size("max_body_size", default: maxBodySize, atMost: Self.largestBody)
         maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize, atMost: Self.largestBody)
         maxInFlightBytes = object.size("max_in_flight_bytes", default: maxInFlightBytes)
+        object.refuseUnknown()
+    }
+}
+
+extension DeadLetterConfig {
+    fileprivate init(_ object: ConfigObject) {
+        maxBytes = object.size("max_bytes", default: maxBytes)
+        maxAge = object.duration("max_age", default: maxAge)
         object.refuseUnknown()
     }
 }

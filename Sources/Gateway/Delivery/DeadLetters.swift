@@ -1,0 +1,150 @@
+import Glibc
+import LinuxSystem
+import ProfileArchive
+import Synchronization
+
+/// Keeps what receivers have given up: `<folder>/<receiver>` is an archive of it, which `gateway replay` can send again.
+///
+/// Whatever waits is written and synced together, on a thread of its own. Each receiver's letters are bounded in bytes and in
+/// age; the oldest go.
+final class DeadLetters: Sendable {
+    /// Told once the letter is durable, or why it is not there; nothing is tried again here.
+    typealias Done = @Sendable (SystemError?) -> Void
+
+    private enum Job: Sendable {
+        case bury(DeadLetter, Done)
+        /// Scans what has not been scanned, and removes what is over a bound.
+        case look
+    }
+
+    /// What there is of one receiver's, for metrics.
+    private struct Account {
+        var count = 0
+        var byteCount = 0
+        var removed = 0
+    }
+
+    private let folder: String
+    private let limits: DeadLetterConfig
+    private let clock: @Sendable () -> Int64
+    private let worker = Worker<Job>("dead-letters")
+    /// By the folder's name; touched by the worker's thread alone.
+    private let receivers = Mutex<[String: DeadLetterFolder]>([:])
+    private let accounts = Mutex<[String: Account]>([:])
+    private let nextLook = Atomic<Int64>(0)
+    private let isStopped = Atomic<Bool>(false)
+
+    private static let lookInterval = Duration.seconds(60)
+    /// Bounds are looked at after so much, so that a flood of letters is over them by no more than that.
+    private static let largestBatch = (letters: 256, bytes: 16 << 20)
+
+    /// - Parameters:
+    ///   - folder: need not be there; what lies in it from earlier runs is looked at now.
+    ///   - clock: the Unix time in nanoseconds.
+    init(
+        folder: String, limits: DeadLetterConfig, clock: @escaping @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }
+    ) {
+        (self.folder, self.limits, self.clock) = (folder, limits, clock)
+        if unsafe access(folder, F_OK) == 0 { look() }
+    }
+
+    /// Writes a letter.
+    ///
+    /// - Parameter done: called once, from the worker's thread.
+    func bury(_ letter: DeadLetter, done: @escaping Done) {
+        guard !isStopped.load(ordering: .relaxed) else { return done(SystemError("write a dead letter", code: ECANCELED)) }
+        do throws(SystemError) {
+            try worker.submit(.bury(letter, done)) { [self] in work($0) }
+        } catch { done(error) }
+    }
+
+    /// Lets time pass: what is too old is removed within a minute.
+    func tick(now: MonotonicTime) {
+        guard nextLook.load(ordering: .relaxed) <= now.nanoseconds else { return }
+        nextLook.store((now + Self.lookInterval).nanoseconds, ordering: .relaxed)
+        if accounts.withLock({ $0.values.contains { $0.count > 0 } }) { look() }
+    }
+
+    private func look() {
+        do throws(SystemError) {
+            try worker.submit(.look) { [self] in work($0) }
+        } catch { Log.warning("dead letters are not looked at", ["error": "\(error)"]) }
+    }
+
+    /// Writes what was handed over, and ends the thread; a letter that comes later is refused.
+    func stop() {
+        isStopped.store(true, ordering: .relaxed)
+        worker.stop()
+    }
+
+    // MARK: Metrics
+
+    /// How many letters of a receiver there are.
+    func count(of receiver: String) -> Int { account(of: receiver).count }
+    /// What their files have.
+    func bytes(of receiver: String) -> Int { account(of: receiver).byteCount }
+    /// How many of them this run has removed, to keep the bounds.
+    func removed(of receiver: String) -> Int { account(of: receiver).removed }
+
+    private func account(of receiver: String) -> Account { accounts.withLock { $0[Self.name(of: receiver)] ?? Account() } }
+
+    private static func name(of receiver: String) -> String { FileName.component(receiver, ifEmpty: "unnamed") }
+
+    // MARK: On the worker's thread
+
+    private func work(_ jobs: [Job]) {
+        var letters: [(DeadLetter, Done)] = []
+        var isLook = false
+        for job in jobs {
+            switch job {
+            case .bury(let letter, let done): letters.append((letter, done))
+            case .look: isLook = true
+            }
+        }
+        if isLook { lookAtAll() }
+        for (name, letters) in Dictionary(grouping: letters, by: { Self.name(of: $0.0.receiver) }) {
+            for batch in Self.batches(letters) { bury(batch, name) }
+        }
+    }
+
+    private static func batches(_ letters: [(DeadLetter, Done)]) -> [[(DeadLetter, Done)]] {
+        var batches: [[(DeadLetter, Done)]] = []
+        var bytes = 0
+        for letter in letters {
+            bytes += letter.0.profile.byteCount
+            if batches.isEmpty || batches[batches.count - 1].count == largestBatch.letters || bytes > largestBatch.bytes {
+                batches.append([])
+                bytes = letter.0.profile.byteCount
+            }
+            batches[batches.count - 1].append(letter)
+        }
+        return batches
+    }
+
+    private func bury(_ letters: [(DeadLetter, Done)], _ name: String) {
+        let time = clock()
+        let results = update(name) { $0.store(letters.map(\.0), at: time, limit: limits.maxBytes) }
+        for ((_, done), error) in zip(letters, results) { done(error) }
+    }
+
+    private func lookAtAll() {
+        let known = receivers.withLock { Array($0.keys) }
+        let found = (try? FolderListing(folder).folders) ?? []
+        for name in Set(known + found) { update(name) { $0.forgetMissing() } }
+    }
+
+    /// Changes a receiver's letters, after a scan when they are not known yet, and keeps the bounds.
+    private func update<R>(_ name: String, _ body: (inout DeadLetterFolder) -> R) -> R {
+        var letters = receivers.withLock { $0.removeValue(forKey: name) } ?? DeadLetterFolder("\(folder)/\(name)")
+        let result = body(&letters)
+        // After writing, so that a disk which takes no letter costs none of those that are there.
+        let old = letters.removeBuried(before: clock() - limits.maxAge.inNanoseconds)
+        let removed = old + letters.makeRoom(limits.maxBytes)
+        accounts.withLock { accounts in
+            let before = accounts[name]?.removed ?? 0
+            accounts[name] = Account(count: letters.count, byteCount: letters.byteCount, removed: before + removed)
+        }
+        receivers.withLock { $0[name] = letters }
+        return result
+    }
+}
