@@ -21,6 +21,7 @@ enum Command {
             case "run": return try RunCommand.run(rest)
             case "check": return try CheckCommand.run(rest)
             case "send": return try SendCommand.run(rest)
+            case "replay": return try ReplayCommand.run(rest)
             case "plugins": return try PluginsCommand.run(rest)
             case "version", "--version": return try VersionCommand.run(rest)
             case "help", "--help", "-h": return try HelpCommand.run(rest)

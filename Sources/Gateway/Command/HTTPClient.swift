@@ -59,7 +59,7 @@ import LinuxSystem
     deinit { unsafe cleanup(handle) }
 
     /// Posts a body and waits for the answer.
-    func post(_ url: String, headers: [(name: String, value: String)], body: [UInt8]) throws(Failure) -> Answer {
+    func post(_ url: String, headers: [(name: String, value: String)], body: RawSpan) throws(Failure) -> Answer {
         received = []
         var list: UnsafeMutablePointer<curl_slist>?
         for header in [(name: "Expect", value: "")] + headers {
@@ -68,7 +68,7 @@ import LinuxSystem
         defer { unsafe freeList(list) }
         unsafe ccurl_call_set_text(setOption, handle, CURLOPT_URL, url)
         unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HTTPHEADER, list)
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_POSTFIELDSIZE, body.count)
+        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_POSTFIELDSIZE, body.byteCount)
         let result = unsafe body.withUnsafeBytes { bytes in
             unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_POSTFIELDS, bytes.baseAddress ?? UnsafeRawPointer(handle))
             return unsafe perform(handle)

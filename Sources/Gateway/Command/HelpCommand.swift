@@ -8,6 +8,7 @@ enum HelpCommand {
           run      serve until SIGTERM
           check    find every mistake in a config without running it
           send     post profiles to a server as an SDK would
+          replay   send what an archive or a dead-letter folder holds again
           plugins  show which plugins would be loaded, and from where
           version  print the version
           help     explain a command: gateway help COMMAND
@@ -35,6 +36,14 @@ enum HelpCommand {
         NAME is an application with labels: 'app{env=prod}'. FORMAT is pprof, jfr, folded, lines, speedscope, trie or
         tree, and is guessed when not given. TIME is what /ingest takes: Unix seconds, now-1h.
         Exit 0 when every answer was 200, else 1.
+        """,
+        "replay": """
+        usage: gateway replay DIRECTORY --to URL [--tenant ID] [--header "Name: value"] [--remove] [--json]
+
+        Sends each profile in DIRECTORY, a FileSink archive, a dead-letter folder or a folder inside one, to URL as it first
+        came, oldest first, and prints the answer, a line a profile, then a summary; with --json each line is an object.
+        Sizes and SHA-256 are checked first. --remove deletes a profile's files once it was answered 200.
+        Exit 0 when every answer was 200, else 1: a damaged, missing or foreign file is named, and the rest goes on.
         """,
         "plugins": """
         usage: gateway plugins [--config FILE] [--json]

@@ -7,19 +7,18 @@ import PushWire
 enum SendCommand {
     /// What every request of one call has in common.
     fileprivate struct Options {
-        let server: String
+        let destination: Destination
         let name: String
         let labels: LabelSet
         let isPush: Bool
         let format: String?
         let from: String
         let until: String
-        let headers: [(name: String, value: String)]
     }
 
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(
-            words, options: ["--to", "--name", "--format", "--tenant", "--header", "--from", "--until"], flags: ["--push"])
+            words, options: Destination.options.union(["--name", "--format", "--from", "--until"]), flags: ["--push"])
         guard !arguments.words.isEmpty else { throw UsageError("send needs at least one file") }
         let options = try Options(arguments)
         do throws(DynamicLibrary.Missing) {
@@ -49,9 +48,7 @@ enum SendCommand {
         do {
             let bytes = try FileDescriptor.open(file, O_RDONLY).readAll(limit: 1 << 31)
             let answer = options.isPush ? try push(bytes, options, client) : try ingest(bytes, file, options, client)
-            let text = String(decoding: answer.body.prefix(4096), as: UTF8.self)
-            let words = text.isEmpty ? "" : " \(printable(text))"
-            return ("\(answer.status) \(Response.reason(answer.status))\(words)", answer.status == 200)
+            return (answer.line, answer.status == 200)
         } catch { return ("\(error)", false) }
     }
 
@@ -64,19 +61,15 @@ enum SendCommand {
         ]
         let query = parameters.map { "\($0)=\(percentEncoded($1))" }.joined(separator: "&")
         let type = [(name: "Content-Type", value: "application/octet-stream")]
-        return try client.post("\(options.server)/ingest?\(query)", headers: type + options.headers, body: bytes)
+        return try unsafe options.destination.ingest(query: query, type, body: bytes.span.bytes, by: client)
     }
 
     private static func push(_ bytes: [UInt8], _ options: Options, _ client: HTTPClient) throws -> HTTPClient.Answer {
-        let message = try unsafe bytes.withUnsafeBytes { sample in
+        try unsafe bytes.withUnsafeBytes { sample in
             let sample = unsafe PushMessage.Sample(id: randomID(), bytes: sample)
-            return try PushMessage(labels: options.labels.labels.map { ($0.name, $0.value) }, samples: [sample])
+            return try options.destination.push(
+                labels: options.labels.labels.map { ($0.name, $0.value) }, samples: [sample], by: client)
         }
-        let plain = message.bytes.withBytes { span in (0..<span.count).map { span[$0] } }
-        var headers = [(name: "Content-Type", value: "application/proto")]
-        let compressed = Gzip.deflate(plain)
-        if compressed != nil { headers.append(("Content-Encoding", "gzip")) }
-        return try client.post(options.server + PushEndpoint.path, headers: headers + options.headers, body: compressed ?? plain)
     }
 
     /// A version 4 UUID (RFC 9562), as SDKs name their samples.
@@ -103,9 +96,8 @@ enum SendCommand {
 
 extension SendCommand.Options {
     fileprivate init(_ arguments: Arguments) throws(UsageError) {
-        guard var server = arguments.value("--to") else { throw UsageError("send needs --to URL") }
+        let destination = try Destination(arguments, for: "send")
         guard let name = arguments.value("--name") else { throw UsageError("send needs --name NAME, such as app{env=prod}") }
-        while server.hasSuffix("/") { server.removeLast() }
         var labels: LabelSet
         do throws(LabelSet.ParseError) {
             labels = try LabelSet(parsing: name)
@@ -114,17 +106,9 @@ extension SendCommand.Options {
         if labels["service_name"] == nil { labels["service_name"] = labels[LabelSet.appName] }
         labels[LabelSet.appName] = "process_cpu"
         let now = MonotonicTime.unixNanoseconds
-        var headers: [(name: String, value: String)] = []
-        for header in arguments.values("--header") {
-            guard let colon = header.firstIndex(of: ":") else {
-                throw UsageError("--header needs \"Name: value\", is \(quotedForPeople(header))")
-            }
-            headers.append((String(header[..<colon]), String(header[header.index(after: colon)...].drop { $0 == " " })))
-        }
-        if let tenant = arguments.value("--tenant") { headers.append(("X-Scope-OrgID", tenant)) }
         self.init(
-            server: server, name: name, labels: labels, isPush: arguments.has("--push"), format: arguments.value("--format"),
+            destination: destination, name: name, labels: labels, isPush: arguments.has("--push"), format: arguments.value("--format"),
             from: arguments.value("--from") ?? String(now / 1_000_000_000 - 10),
-            until: arguments.value("--until") ?? String(now / 1_000_000_000), headers: headers)
+            until: arguments.value("--until") ?? String(now / 1_000_000_000))
     }
 }

@@ -1,0 +1,132 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+import ProfileArchive
+import PushWire
+
+/// `gateway replay`: sends the profiles of an archive again, as they came.
+enum ReplayCommand {
+    /// What every profile of one call has in common.
+    private struct Options {
+        let destination: Destination
+        let archive: Archive
+        let removes: Bool
+        let isJSON: Bool
+    }
+
+    /// What became of one file.
+    private struct Outcome {
+        /// The answer's, 0 when there is none.
+        var status = 0
+        let line: String
+        var isDone = false
+    }
+
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: Destination.options, flags: ["--remove", "--json"])
+        guard arguments.words.count == 1 else { throw UsageError("replay needs one directory") }
+        var directory = arguments.words[0]
+        while directory.hasSuffix("/"), directory != "/" { directory.removeLast() }
+        let options = Options(
+            destination: try Destination(arguments, for: "replay"), archive: Archive(directory), removes: arguments.has("--remove"),
+            isJSON: arguments.has("--json"))
+        do {
+            _ = try FolderListing(directory)
+            return replay(options, try HTTPClient())
+        } catch {
+            printError("gateway: \(error)")
+            return 1
+        }
+    }
+
+    private static func replay(_ options: Options, _ client: HTTPClient) -> Int32 {
+        let plan = ReplayPlan(of: options.archive)
+        var progress = ProgressLine(total: plan.profiles.count)
+        var failures = 0
+        func tell(_ path: String, _ outcome: Outcome) {
+            if !outcome.isDone { failures += 1 }
+            progress.clear()
+            print(line(path, outcome, options))
+        }
+        for profile in plan.profiles {
+            tell(options.archive.path(profile.name, in: profile.folder), send(profile, options, client))
+            progress.step(failures: failures)
+        }
+        for stray in plan.strays(options.archive) { tell(stray.path, Outcome(line: stray.reason)) }
+        progress.clear()
+        let sent = plan.profiles.count
+        print(options.isJSON ? "{\"profiles\":\(sent),\"failed\":\(failures)}" : "\(sent) profiles, \(failures) failed")
+        return failures == 0 ? 0 : 1
+    }
+
+    private static func line(_ path: String, _ outcome: Outcome, _ options: Options) -> String {
+        guard options.isJSON else { return "\(printable(path)): \(outcome.line)" }
+        return "{\"path\":\(JSONValue.quoted(path)),\"status\":\(outcome.status),\"message\":\(JSONValue.quoted(outcome.line))}"
+    }
+
+    private static func send(_ entry: ReplayPlan.Entry, _ options: Options, _ client: HTTPClient) -> Outcome {
+        do {
+            let folder = options.archive.path(entry.folder)
+            let profile = try ArchivedProfile(at: options.archive.path(entry.name, in: entry.folder))
+            let payloads = try Payloads(of: profile, in: folder)
+            let answer = try payloads.send(profile, to: options.destination, by: client)
+            guard answer.status == 200 else { return Outcome(status: answer.status, line: answer.line) }
+            if options.removes { try remove(profile, entry, options.archive) }
+            return Outcome(status: answer.status, line: answer.line, isDone: true)
+        } catch { return Outcome(line: printable("\(error)")) }
+    }
+
+    /// The metadata first: what is cut off here is not sent twice.
+    private static func remove(_ profile: ArchivedProfile, _ entry: ReplayPlan.Entry, _ archive: Archive) throws(SystemError) {
+        do throws(SystemError) {
+            try archive.remove([entry.name] + profile.payloads.map(\.file), from: entry.folder)
+        } catch { throw SystemError("answered 200, but \(error.operation)", code: error.code) }
+    }
+
+    /// A profile's payloads, one after the other, so that all of them can be lent at once.
+    private struct Payloads {
+        private var bytes: [UInt8] = []
+        private var ranges: [(id: String, range: Range<Int>)] = []
+
+        init(of profile: ArchivedProfile, in folder: String) throws {
+            for payload in profile.payloads {
+                let start = bytes.count
+                bytes += try profile.bytes(of: payload, in: folder)
+                ranges.append((payload.id, start..<bytes.count))
+            }
+        }
+
+        func send(_ profile: ArchivedProfile, to destination: Destination, by client: HTTPClient) throws -> HTTPClient.Answer {
+            let headers = profile.requestHeaders
+            guard profile.isPush else {
+                return try unsafe destination.ingest(query: profile.query, headers, body: bytes.span.bytes, by: client)
+            }
+            return try unsafe bytes.withUnsafeBytes { all in
+                let samples = ranges.map { unsafe PushMessage.Sample(id: $0.id, bytes: UnsafeRawBufferPointer(rebasing: all[$0.range])) }
+                return try destination.push(labels: profile.labels, samples: samples, headers, by: client)
+            }
+        }
+    }
+}
+
+extension ArchivedProfile {
+    /// Headers that say how one message was sent, and nothing of what is in it.
+    private static let ofTheMessage: Set<String> = [
+        "accept-encoding", "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "te", "trailer",
+        "transfer-encoding", "upgrade", "x-scope-orgid",
+    ]
+
+    /// The headers of the request that the profile came in; those of a Push's message are for whoever writes it anew.
+    fileprivate var requestHeaders: Destination.Headers {
+        var result = headers.filter { header in
+            let name = header.name.lowercased()
+            if Self.ofTheMessage.contains(name) { return false }
+            return !isPush || !(name == "content-type" || name.hasPrefix("connect-") || name.hasPrefix("grpc-"))
+        }
+        if !tenant.isEmpty { result.append((Destination.tenantHeader, tenant)) }
+        if isPush { return result }
+        if !contentEncoding.isEmpty { result.append(("Content-Encoding", contentEncoding)) }
+        // An empty one keeps libcurl from naming the type of a web form.
+        return [("Content-Type", contentType)] + result
+    }
+}

@@ -1,0 +1,111 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+import PluginABI
+
+/// A profile of an archive, as its metadata tells it.
+public struct ArchivedProfile: Sendable {
+    /// Why a file of an archive cannot be used.
+    public struct Damage: Error, CustomStringConvertible {
+        public let description: String
+    }
+
+    /// One payload's file, and what should be in it.
+    public struct Payload: Sendable {
+        /// Its name, in the folder of the metadata.
+        public let file: String
+        /// The sample's id on Push, else empty.
+        public let id: String
+        let size: Int
+        let hash: String
+    }
+
+    public let isPush: Bool
+    public let tenant: String
+    public let labels: [(name: String, value: String)]
+    public let query: String
+    public let contentType: String
+    public let contentEncoding: String
+    public let headers: [(name: String, value: String)]
+    public let payloads: [Payload]
+
+    /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.
+    private static let maximumSize = 128 << 20
+
+    /// Reads the metadata at `path`.
+    public init(at path: String) throws(Damage) {
+        let text = try Self.bytes(of: path, limit: Self.maximumSize)
+        let problems = Problems()
+        guard let value = JSONParser.parse(text, dialect: .strict, problems: problems), problems.list.isEmpty else {
+            throw Self.damage(problems)
+        }
+        let object = ConfigObject(value, path: "", problems: problems)
+        if object.integer("version", in: 0...Int.max, default: -1) != ProfileMetadata.formatVersion {
+            object.refuse("version", "is not \(ProfileMetadata.formatVersion)")
+        }
+        isPush = object.required("api") == "push"
+        tenant = object.required("tenant")
+        query = object.required("query")
+        contentType = object.required("content_type")
+        contentEncoding = object.required("content_encoding")
+        labels = object.stringMembers("labels")
+        headers = object.pairs("headers")
+        payloads = (object.objects("samples") ?? []).map(Payload.init)
+        if !isPush, payloads.count != 1 { object.refuse("samples", "must be one, are \(payloads.count)") }
+        guard problems.list.isEmpty else { throw Self.damage(problems) }
+    }
+
+    private static func damage(_ problems: Problems) -> Damage {
+        Damage(description: "no metadata of a profile: " + problems.list.map(\.description).joined(separator: "; "))
+    }
+
+    /// Reads a payload from the folder that its metadata lies in, and makes sure that it is what was archived.
+    public func bytes(of payload: Payload, in folder: String) throws(Damage) -> [UInt8] {
+        let bytes = try Self.bytes(of: "\(folder)/\(payload.file)", limit: payload.size)
+        guard bytes.count == payload.size else {
+            throw Damage(description: "\(payload.file) has \(bytes.count) bytes and not \(payload.size)")
+        }
+        guard SHA256.hex(of: bytes) == payload.hash else { throw Damage(description: "\(payload.file) has another SHA-256") }
+        return bytes
+    }
+
+    /// Does not wait for a pipe that somebody put there.
+    private static func bytes(of path: String, limit: Int) throws(Damage) -> [UInt8] {
+        do throws(SystemError) {
+            return try FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).readAll(limit: limit)
+        } catch {
+            let isLarge = error.code == EFBIG && error.operation == "read"
+            throw Damage(description: isLarge ? "\(path) has more than \(limit) bytes" : "\(error)")
+        }
+    }
+}
+
+extension ArchivedProfile.Payload {
+    fileprivate init(_ object: ConfigObject) {
+        file = object.required("file")
+        id = object.required("id")
+        size = object.integer("size", in: 0...Int.max, default: 0)
+        hash = object.required("sha256")
+        // The name is about to be opened, and perhaps removed.
+        if file.isEmpty || file.hasPrefix(".") || file.contains("/") { object.refuse("file", "is no file name of an archive") }
+    }
+}
+
+extension ConfigObject {
+    /// A string that must be there.
+    fileprivate func required(_ name: String) -> String {
+        if value(name) == nil { refuse(name, "is missing") }
+        return string(name) ?? ""
+    }
+
+    /// An array of names and values.
+    fileprivate func pairs(_ name: String) -> [(name: String, value: String)] {
+        guard case .array(let elements)? = value(name)?.content else { return [] }
+        return elements.compactMap { element in
+            guard case .array(let pair) = element.content, pair.count == 2, case .string(let name) = pair[0].content,
+                case .string(let value) = pair[1].content
+            else { return nil }
+            return (name, value)
+        }
+    }
+}
