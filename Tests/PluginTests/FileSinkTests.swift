@@ -296,6 +296,23 @@ struct FileSinkTests {
         }
     }
 
+    @Test("What a killed process was writing is removed after the first delivery; what may be written still, or is no such file, stays")
+    func leftovers() throws {
+        let hour = "anonymous/other/2026/01/31/22"
+        try FileManager.default.createDirectory(atPath: file(hour), withIntermediateDirectories: true)
+        let name = ".20260131T225959.123456789Z-7.pprof"
+        // No process has the first number; the third one says when a process started, which this one did not then.
+        let gone = ["\(name).\(Int32.max)-0.tmp", "\(name).\(Int32.max)-12-34.tmp", "\(name).\(getpid())-0-1.tmp"]
+        let kept = [
+            "\(name).\(getpid())-0.tmp", ".notes.\(Int32.max)-0.tmp", ".notes.tmp", "\(name).tmp", "\(name).\(Int32.max)-x.tmp",
+            String("\(name).\(Int32.max)-0.tmp".dropFirst()),
+        ]
+        for file in gone + kept { _ = try folder.write("archive/\(hour)/\(file)", "half") }
+        #expect(try sink.deliver(TestProfile()).status == .delivered)
+        #expect(try host.outcome(of: sink.flush()).status == .delivered)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: file(hour)).sorted() == kept.sorted())
+    }
+
     // MARK: Config
 
     @Test("A new instance makes its directory and nothing else")
