@@ -42,9 +42,9 @@ enum ReplayCommand {
     private static func replay(_ options: Options, _ client: HTTPClient) -> Int32 {
         let plan = ReplayPlan(of: options.archive)
         var progress = ProgressLine(total: plan.profiles.count)
-        var failures = 0
+        var (sent, failures) = (0, 0)
         func tell(_ path: String, _ outcome: Outcome) {
-            if !outcome.isDone { failures += 1 }
+            if outcome.isDone { sent += 1 } else { failures += 1 }
             progress.clear()
             print(line(path, outcome, options))
         }
@@ -54,8 +54,7 @@ enum ReplayCommand {
         }
         for stray in plan.strays(options.archive) { tell(stray.path, Outcome(line: stray.reason)) }
         progress.clear()
-        let sent = plan.profiles.count
-        print(options.isJSON ? "{\"profiles\":\(sent),\"failed\":\(failures)}" : "\(sent) profiles, \(failures) failed")
+        print(options.isJSON ? "{\"sent\":\(sent),\"failed\":\(failures)}" : "\(sent) sent, \(failures) failed")
         return failures == 0 ? 0 : 1
     }
 
