@@ -43,6 +43,7 @@ struct ConfigReaderTests {
         #expect(file.config.admin == AdminConfig(http: HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)))
         #expect(file.config.log == Log.Settings(level: .info, format: .logfmt))
         #expect(file.config.limits == Limits(maxBodySize: 67_108_864, maxDecompressedSize: 268_435_456, maxInFlightBytes: 536_870_912))
+        #expect(file.config.deadLetters == DeadLetterConfig(maxBytes: 1_073_741_824, maxAge: .seconds(604_800)))
         #expect(file.config.shutdownTimeout == .seconds(30))
         #expect(file.config.pluginDirs.isEmpty)
         let listener = try #require(file.config.listeners.first)
@@ -73,6 +74,7 @@ struct ConfigReaderTests {
             {
               "admin": {"listen_address": "::1", "listen_port": 0}, "log": {"level": "debug", "format": "json"},
               "plugin_dirs": ["/a", "/b"], "shutdown_timeout": "5m",
+              "dead_letters": {"max_bytes": "2GiB", "max_age": "1d"},
               "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB"},
               "receive_http": {"l": {
                 "http": {"listen_address": "h", "listen_port": 65535, "conn_limit": 0,
@@ -91,6 +93,7 @@ struct ConfigReaderTests {
         #expect(config.log == Log.Settings(level: .debug, format: .json))
         #expect((config.pluginDirs, config.shutdownTimeout) == (["/a", "/b"], .seconds(300)))
         #expect(config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864))
+        #expect(config.deadLetters == DeadLetterConfig(maxBytes: 2_147_483_648, maxAge: .seconds(86_400)))
         let http = HTTPConfig(
             address: "h", port: 65535, connLimit: 0, readTimeout: .seconds(1), writeTimeout: .seconds(2), idleTimeout: .seconds(3))
         let listener = try #require(config.listeners.first)
@@ -118,6 +121,8 @@ struct ConfigReaderTests {
         (.top, #""admin": {"port": 1},"#, "2:11: admin.port: unknown"),
         (.top, #""log": {"levle": 1},"#, "2:9: log.levle: unknown; did you mean level?"),
         (.top, #""limits": {"max_body": 1},"#, "2:12: limits.max_body: unknown"),
+        (.top, #""dead_letter": {},"#, "2:1: dead_letter: unknown; did you mean dead_letters?"),
+        (.top, #""dead_letters": {"max_byte": 1},"#, "2:18: dead_letters.max_byte: unknown; did you mean max_bytes?"),
         (.http, #""listen_prot": 1"#, "4:1: receive_http.l.http.listen_prot: unknown; did you mean listen_port?"),
         (.listener, #""forward-to": []"#, "6:1: receive_http.l.forward-to: unknown; did you mean forward_to?"),
         (.receiver, #""odd.name": 1"#, #"13:1: receivers.r["odd.name"]: unknown"#),
@@ -130,6 +135,7 @@ struct ConfigReaderTests {
     static let wrongType: [(Section, String, String)] = [
         (.top, #""admin": 5,"#, "2:10: admin: must be an object, is a number"),
         (.top, #""admin": {"listen_address": 5},"#, "2:29: admin.listen_address: must be a string, is 5"),
+        (.top, #""dead_letters": null,"#, "2:17: dead_letters: must be an object, is null"),
         (.top, #""log": [],"#, "2:8: log: must be an object, is an array"),
         (.top, #""log": {"level": "loud"},"#, #"2:18: log.level: must be "debug" or "info" or "warning" or "error", is "loud""#),
         (.top, #""log": {"format": 1},"#, #"2:19: log.format: must be "logfmt" or "json", is 1"#),
@@ -178,6 +184,8 @@ struct ConfigReaderTests {
         (.queue, #""max_bytes": 0"#, "9:14: receivers.r.queue.max_bytes: \(aSize), is 0"),
         (.queue, #""max_bytes": -1"#, "9:14: receivers.r.queue.max_bytes: \(aSize), is -1"),
         (.queue, #""max_bytes": "64Mi""#, "9:14: receivers.r.queue.max_bytes: \(aSize), is \"64Mi\""),
+        (.top, #""dead_letters": {"max_bytes": 0},"#, "2:31: dead_letters.max_bytes: \(aSize), is 0"),
+        (.top, #""dead_letters": {"max_age": 7},"#, "2:29: dead_letters.max_age: \(aDuration), is 7"),
         (.top, #""limits": {"max_body_size": "3GiB"},"#, "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is \"3GiB\""),
         (.top, #""limits": {"max_body_size": {}},"#, "2:29: limits.max_body_size: \(aSize) and at most 2147483648, is an object"),
         (
@@ -216,6 +224,7 @@ struct ConfigReaderTests {
             (Section.http, #""listen_port": 65535, "conn_limit": 9223372036854775807"#), (.receiver, #""max_in_flight": 65536"#),
             (.queue, #""max_profiles": 2147483647, "max_bytes": 1, "max_age": "1ns""#), (.retry, #""min_backoff_period": "30s""#),
             (.retry, #""max_backoff_period": "500ms", "max_backoff_retries": 0"#), (.top, #""shutdown_timeout": "1ns","#),
+            (.top, #""dead_letters": {"max_bytes": 1, "max_age": "1ns"},"#),
         ])
     func bounds(section: Section, snippet: String) {
         #expect(Self.read(section.text(snippet)).lines.isEmpty)

@@ -1,0 +1,352 @@
+import Foundation
+import LinuxSystem
+import ProfileArchive
+import Synchronization
+import Testing
+
+@testable import Gateway
+
+@Suite("Dead letters")
+struct DeadLettersTests: ~Copyable {
+    private static let day: Int64 = 86_400_000_000_000
+    /// 2026-01-31T23:59:59.123456789Z.
+    private static let someTime: Int64 = 1_769_903_999_123_456_789
+    private static let place = "anonymous/checkout/2026/01/31/23/20260131T235959.123456789Z"
+
+    /// A wall clock that a test sets.
+    private final class Clock: Sendable {
+        private let time = Mutex(DeadLettersTests.someTime)
+        func read() -> Int64 { time.withLock { $0 } }
+        func advance(_ span: Int64) { time.withLock { $0 += span } }
+    }
+
+    private let folder: TemporaryFolder
+    private let clock = Clock()
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private var directory: String { "\(folder.path)/dead-letter" }
+
+    private func open(maxBytes: Int = 1 << 30) -> DeadLetters {
+        DeadLetters(folder: directory, limits: DeadLetterConfig(maxBytes: maxBytes), clock: { [clock] in clock.read() })
+    }
+
+    private static func letter(
+        _ body: String = "body", to receiver: String = "up", receivedAt: Int64 = someTime, service: String = "checkout"
+    ) throws -> DeadLetter {
+        var bytes = ByteBuffer()
+        try bytes.append(Array(body.utf8).span.bytes)
+        var content = ProfileContent(
+            api: .ingest, receivedAt: receivedAt, path: "/ingest", query: "name=checkout", format: .pprof,
+            samples: [.init(range: 0..<bytes.count)])
+        content.labels["service_name"] = service
+        return DeadLetter(profile: Profile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
+    }
+
+    /// Buries letters one after the other's hand-over, and answers what came of each once all have an answer.
+    @discardableResult
+    private func bury(_ letters: DeadLetters, _ batch: [DeadLetter]) throws -> [SystemError?] {
+        let answers = Watched<[(UInt64, SystemError?)]>([])
+        for letter in batch {
+            letters.bury(letter) { error in answers.update { $0.append((letter.profile.sequence, error)) } }
+        }
+        let all = try answers.wait { $0.count == batch.count ? $0 : nil }
+        return try batch.map { letter in try #require(all.first { $0.0 == letter.profile.sequence }).1 }
+    }
+
+    private func bury(_ letters: DeadLetters, _ letter: DeadLetter) throws -> SystemError? { try bury(letters, [letter])[0] }
+
+    /// Waits for the worker to come to what was handed over before this.
+    private func catchUp(_ letters: DeadLetters) throws { _ = try bury(letters, Self.letter(to: "barrier")) }
+
+    private func files(_ receiver: String = "up") -> [String] {
+        let names = FileManager.default.enumerator(atPath: "\(directory)/\(receiver)")?.compactMap { $0 as? String } ?? []
+        return names.filter { FileContent(of: "\(directory)/\(receiver)/\($0)") != nil }.sorted()
+    }
+
+    /// What one letter of ``letter(_:to:receivedAt:service:)``'s takes.
+    private func size(_ body: String = "body") throws -> Int {
+        let letters = open()
+        _ = try bury(letters, Self.letter(body, to: "me"))
+        defer { letters.stop() }
+        return letters.bytes(of: "me")
+    }
+
+    // MARK: What is kept
+
+    @Test("A letter is a profile of an archive, and its metadata ends in why it is one")
+    func layout() throws {
+        let letters = open()
+        let letter = try Self.letter()
+        clock.advance(1_000_000_000)
+        #expect(try bury(letters, letter) == nil)
+        let stem = "\(Self.place)-\(letter.profile.sequence)"
+        #expect(files() == ["\(stem).json", "\(stem).pprof"])
+        let path = "\(directory)/up/\(stem)"
+        #expect(try String(contentsOfFile: "\(path).pprof", encoding: .utf8) == "body")
+        let text = try String(contentsOfFile: "\(path).json", encoding: .utf8)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+        let note = try #require(object["dead_letter"] as? [String: Any])
+        #expect(Set(note.keys) == ["receiver", "reason", "status", "attempts", "at"])
+        #expect(note["receiver"] as? String == "up")
+        #expect(note["reason"] as? String == "a \"no\"\n")
+        #expect((note["status"] as? Int, note["attempts"] as? Int) == (422, 3))
+        #expect(note["at"] as? String == "2026-02-01T00:00:00.123Z")
+        #expect(text.split(separator: "\n").dropLast().last?.hasPrefix("  \"dead_letter\": {") == true)
+        let profile = try ArchivedProfile(at: "\(path).json")
+        let payload = try #require(profile.payloads.first)
+        #expect(try profile.bytes(of: payload, in: String(path.prefix { $0 != "Z" }.dropLast(26))) == Array("body".utf8))
+        #expect((letters.count(of: "up"), letters.bytes(of: "up"), letters.removed(of: "up")) == (1, text.utf8.count + 4, 0))
+        letters.stop()
+    }
+
+    @Test("Each receiver has a folder, whatever its name is")
+    func receivers() throws {
+        let letters = open()
+        #expect(try bury(letters, ["a", "../b", "", "a"].map { try Self.letter(to: $0) }) == [nil, nil, nil, nil])
+        #expect(try FolderListing(directory).folders == ["%2E.%2Fb", "a", "unnamed"])
+        #expect(["a", "../b", "", "none"].map(letters.count) == [2, 1, 1, 0])
+        #expect(try FolderListing(folder.path).folders == ["dead-letter"])
+        letters.stop()
+    }
+
+    @Test("Many letters at once are all kept, and are told in their order")
+    func many() throws {
+        let letters = open()
+        let batch = try (0..<300).map { try Self.letter("body \($0)") }
+        let told = Watched<[UInt64]>([])
+        for letter in batch {
+            letters.bury(letter) { error in if error == nil { told.update { $0.append(letter.profile.sequence) } } }
+        }
+        #expect(try told.wait { $0.count == 300 ? $0 : nil } == batch.map(\.profile.sequence))
+        #expect(files().count == 600)
+        #expect(letters.count(of: "up") == 300)
+        letters.stop()
+    }
+
+    @Test("A profile that is buried again is there once, and is as young as its last burial")
+    func again() throws {
+        let letters = open()
+        let (first, second) = (try Self.letter("one"), try Self.letter("two"))
+        try bury(letters, [first])
+        try bury(letters, [second])
+        let bytes = letters.bytes(of: "up")
+        try bury(letters, [first])
+        #expect((letters.count(of: "up"), letters.bytes(of: "up"), files().count) == (2, bytes, 4))
+        letters.stop()
+    }
+
+    @Test("After the end a letter is refused, and before it everything is written")
+    func stop() throws {
+        let letters = open()
+        let answers = Watched<[SystemError?]>([])
+        for _ in 0..<10 { letters.bury(try Self.letter()) { error in answers.update { $0.append(error) } } }
+        letters.stop()
+        #expect(answers.current == Array(repeating: nil, count: 10))
+        #expect(files().count == 20)
+        #expect(try bury(letters, Self.letter())?.code == ECANCELED)
+    }
+
+    // MARK: Bounds
+
+    @Test("Bytes up to the bound stay; one more, and the one that was buried first goes")
+    func maxBytes() throws {
+        let size = try size()
+        let exact = open(maxBytes: 3 * size)
+        let batch = try (0..<4).map { try Self.letter(receivedAt: Self.someTime - Int64($0)) }
+        try bury(exact, Array(batch[..<3]))
+        #expect((exact.count(of: "up"), exact.bytes(of: "up"), exact.removed(of: "up")) == (3, 3 * size, 0))
+        try bury(exact, [batch[3]])
+        #expect((exact.count(of: "up"), exact.bytes(of: "up"), exact.removed(of: "up")) == (3, 3 * size, 1))
+        // The first one is the youngest by its name.
+        #expect(!files().contains { $0.contains("-\(batch[0].profile.sequence).") })
+        #expect(files().count == 6)
+        exact.stop()
+        let below = open(maxBytes: 3 * size - 1)
+        try catchUp(below)
+        #expect((below.count(of: "up"), below.bytes(of: "up"), below.removed(of: "up")) == (2, 2 * size, 1))
+        below.stop()
+    }
+
+    @Test("A letter larger than the bound is refused, one that is as large is not")
+    func tooLarge() throws {
+        let size = try size()
+        let exact = open(maxBytes: size)
+        #expect(try bury(exact, Self.letter()) == nil)
+        #expect(try bury(exact, Self.letter("body+"))?.code == EFBIG)
+        #expect((exact.count(of: "up"), exact.bytes(of: "up"), files().count) == (1, size, 2))
+        exact.stop()
+    }
+
+    @Test("All payloads of a profile go with it, also when an earlier run wrote them")
+    func severalSamples() throws {
+        let batch = try (0..<2).map { _ in try Self.push(samples: 12) }
+        let before = open()
+        try bury(before, batch)
+        #expect(files().count == 26)
+        let bytes = before.bytes(of: "up")
+        before.stop()
+        let after = open(maxBytes: bytes - 1)
+        try catchUp(after)
+        #expect((after.count(of: "up"), after.bytes(of: "up"), after.removed(of: "up")) == (1, bytes / 2, 1))
+        #expect(files().count == 13)
+        #expect(files().allSatisfy { $0.contains("-\(batch[1].profile.sequence)") })
+        _ = try bury(after, Self.push(samples: 12))
+        #expect(files().count == 13)
+        after.stop()
+    }
+
+    /// A letter of several samples, one of them empty.
+    private static func push(samples: Int) throws -> DeadLetter {
+        var bytes = ByteBuffer()
+        try bytes.append([UInt8](repeating: 1, count: samples).span.bytes)
+        var content = ProfileContent(
+            api: .push, receivedAt: someTime, path: "/push", format: .pprof,
+            samples: (0..<samples).map { .init(id: "\($0)", range: $0..<($0 == 3 ? 3 : $0 + 1)) })
+        content.labels["service_name"] = "checkout"
+        return DeadLetter(profile: Profile(content, body: bytes), receiver: "up", reason: "", status: 0, attempts: 1)
+    }
+
+    @Test("One receiver's flood costs another one nothing")
+    func apart() throws {
+        let letters = open(maxBytes: try size())
+        try bury(letters, [try Self.letter(to: "me")] + (0..<5).map { _ in try Self.letter() })
+        #expect((letters.count(of: "me"), letters.count(of: "up"), letters.removed(of: "up")) == (1, 1, 4))
+        letters.stop()
+    }
+
+    @Test("What is older than max_age goes, also while nothing is buried, and its folders with it")
+    func maxAge() throws {
+        let letters = open()
+        try bury(letters, [try Self.letter("old"), try Self.letter("old", service: "other")])
+        clock.advance(Self.day)
+        let young = try Self.letter("young", receivedAt: Self.someTime - 30 * Self.day)
+        try bury(letters, [young])
+        clock.advance(6 * Self.day)
+        letters.tick(now: .at(100))
+        try catchUp(letters)
+        #expect(letters.count(of: "up") == 3, "as old as max_age is not older")
+        clock.advance(1)
+        letters.tick(now: .at(159))
+        try catchUp(letters)
+        #expect(letters.count(of: "up") == 3, "within a minute it is not looked at again")
+        letters.tick(now: .at(160))
+        try catchUp(letters)
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (1, 2))
+        #expect(files().map { $0.contains("-\(young.profile.sequence).") } == [true, true])
+        #expect(try FolderListing("\(directory)/up/anonymous").folders == ["checkout"])
+        #expect(try FolderListing("\(directory)/up/anonymous/checkout/2026").folders == ["01"])
+        letters.stop()
+    }
+
+    @Test("A letter can follow into a folder that went with its last one")
+    func folderAgain() throws {
+        let letters = open(maxBytes: try size())
+        for _ in 0..<3 { #expect(try bury(letters, Self.letter()) == nil) }
+        clock.advance(8 * Self.day)
+        letters.tick(now: .at(100))
+        try catchUp(letters)
+        #expect(files() == [])
+        #expect(try bury(letters, Self.letter()) == nil)
+        #expect(files().count == 2)
+        letters.stop()
+    }
+
+    @Test("What somebody else removed is forgotten")
+    func removedByOthers() throws {
+        let letters = open()
+        try bury(letters, [try Self.letter(), try Self.letter(service: "kept")])
+        try FileManager.default.removeItem(atPath: "\(directory)/up/anonymous/checkout")
+        letters.tick(now: .at(100))
+        try catchUp(letters)
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (1, 0))
+        #expect(try bury(letters, Self.letter()) == nil)
+        letters.stop()
+    }
+
+    // MARK: Restart
+
+    @Test("What earlier runs left counts, and what a killed one was writing goes")
+    func restart() throws {
+        let before = open()
+        let (gone, kept) = (try Self.letter(), try Self.letter())
+        try bury(before, [gone, kept])
+        let bytes = before.bytes(of: "up")
+        before.stop()
+        let stem = "\(directory)/up/\(Self.place)"
+        // No process has the first number; the third one says when a process started.
+        for writer in ["\(Int32.max)-0", "\(Int32.max)-0-123456", "\(getpid())-0-1", "\(getpid())-0"] { try temporary(Self.place, writer) }
+        try Data("no metadata".utf8).write(to: URL(fileURLWithPath: "\(stem)-7.pprof"))
+        try Data("of a person".utf8).write(to: URL(fileURLWithPath: "\(directory)/up/.notes.1-1.tmp"))
+        let after = open()
+        try catchUp(after)
+        #expect((after.count(of: "up"), after.bytes(of: "up")) == (3, bytes + 11))
+        let temporaries = files().filter { $0.hasSuffix(".tmp") }
+        #expect(temporaries.map { $0.hasSuffix(".\(getpid())-0.tmp") || $0 == ".notes.1-1.tmp" } == [true, true])
+        after.stop()
+        let bounded = open(maxBytes: bytes / 2 + 11)
+        try catchUp(bounded)
+        #expect(bounded.count(of: "up") == 2)
+        #expect(files().contains { $0.contains("-\(kept.profile.sequence).json") })
+        bounded.stop()
+    }
+
+    private func temporary(_ place: String, _ writer: String) throws {
+        let path = "\(directory)/up/\(place)"
+        let cut = path.index(after: try #require(path.lastIndex(of: "/")))
+        try Data("half".utf8).write(to: URL(fileURLWithPath: "\(path[..<cut]).\(path[cut...])-9.pprof.\(writer).tmp"))
+    }
+
+    @Test("Age counts over a restart")
+    func restartAge() throws {
+        let before = open()
+        let (old, young) = (try Self.letter(), try Self.letter())
+        try bury(before, [old, young])
+        before.stop()
+        for file in files() {
+            let days = file.contains("-\(old.profile.sequence).") ? 8.0 : 6.0
+            let date = Date(timeIntervalSince1970: Double(Self.someTime) / 1e9 - days * 86_400)
+            try FileManager.default.setAttributes([.modificationDate: date], ofItemAtPath: "\(directory)/up/\(file)")
+        }
+        let after = open()
+        try catchUp(after)
+        #expect((after.count(of: "up"), after.removed(of: "up")) == (1, 1))
+        #expect(files().allSatisfy { $0.contains("-\(young.profile.sequence).") })
+        after.stop()
+    }
+
+    // MARK: Trouble
+
+    @Test("A folder that cannot be written is an error, and costs none of what is there")
+    func unwritable() throws {
+        let letters = open(maxBytes: try size())
+        #expect(try bury(letters, Self.letter()) == nil)
+        // Root may write where the mode forbids it, but nobody can make a folder inside a file.
+        let path = try folder.file("dead-letter/up/anonymous/blocked")
+        let blocked = try Self.letter(service: "blocked")
+        #expect(try bury(letters, blocked)?.code == ENOTDIR)
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (1, 0))
+        try FileManager.default.removeItem(atPath: path)
+        #expect(try bury(letters, blocked) == nil)
+        #expect(letters.removed(of: "up") == 1)
+        letters.stop()
+    }
+
+    static let canMount =
+        getuid() == 0 && system("d=$(mktemp -d) && mount -t tmpfs -o size=64k t $d 2>/dev/null && umount $d && rmdir $d") == 0
+
+    @Test("A full disk is an error that leaves nothing half-written", .enabled(if: canMount, "only root can mount a small file system"))
+    func fullDisk() throws {
+        let path = try folder.folder("dead-letter")
+        try #require(mount("tmpfs", path, "tmpfs", 0, "size=256k") == 0)
+        defer { umount2(path, Int32(MNT_DETACH)) }
+        let letters = open()
+        #expect(try bury(letters, Self.letter()) == nil)
+        let large = try Self.letter(String(repeating: "x", count: 300_000))
+        let results = try bury(letters, [large, try Self.letter(to: "other")])
+        #expect(results[0]?.code == ENOSPC)
+        #expect(results[1] == nil)
+        #expect((files().count, letters.count(of: "up")) == (2, 1))
+        letters.stop()
+    }
+}
