@@ -7,6 +7,7 @@ public enum ArchiveError: Error {
     case conflict(path: String)
     /// Its files would be larger than the archive may be.
     case tooLarge
+    /// The disk is full, say.
     case system(SystemError)
     /// The gateway does not wait any longer.
     case aborted

@@ -7,6 +7,8 @@ public struct ArchiveEntry: Sendable {
     let profile: Profile
     let note: ProfileMetadata.Note?
 
+    /// Names a profile, which must live until the batch is stored.
+    ///
     /// - Parameter note: one more member of the metadata, at its end.
     public init(_ profile: Profile, note: ProfileMetadata.Note? = nil) { (self.profile, self.note) = (profile, note) }
 }
@@ -79,7 +81,9 @@ public struct ArchiveBatch {
     /// One profile's files, or why there are none.
     private typealias Staged = Result<StagedProfile, ArchiveError>
 
-    /// - Returns: what became of each profile, in order.
+    /// Makes profiles durable.
+    ///
+    /// - Returns: what became of each of them, in order.
     public mutating func store(_ entries: [ArchiveEntry]) -> [Result<Stored, ArchiveError>] {
         var staged: [Staged] = []
         for entry in entries { staged.append(stage(entry)) }

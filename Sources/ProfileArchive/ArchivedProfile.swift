@@ -7,6 +7,7 @@ import PluginABI
 public struct ArchivedProfile: Sendable {
     /// Why a file of an archive cannot be used.
     public struct Damage: Error, CustomStringConvertible {
+        /// What is wrong, with the file's name.
         public let description: String
     }
 
@@ -20,13 +21,21 @@ public struct ArchivedProfile: Sendable {
         let hash: String
     }
 
+    /// Which API the profile came in by: Push, or `/ingest`.
     public let isPush: Bool
+    /// The sender's `X-Scope-OrgID`; empty when there was none.
     public let tenant: String
+    /// The labels, in the order of the text.
     public let labels: [(name: String, value: String)]
+    /// The request's query, percent-encoding untouched.
     public let query: String
+    /// The request's own type; empty when it named none.
     public let contentType: String
+    /// The request's own encoding; empty when it named none.
     public let contentEncoding: String
+    /// The further headers that were kept.
     public let headers: [(name: String, value: String)]
+    /// One on `/ingest`, one per sample on Push.
     public let payloads: [Payload]
 
     /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.

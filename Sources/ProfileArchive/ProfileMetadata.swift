@@ -10,6 +10,8 @@ public enum ProfileMetadata {
         let name: String
         let json: String
 
+        /// Names a member.
+        ///
         /// - Parameter json: the value, as strict JSON.
         public init(_ name: String, json: String) { (self.name, self.json) = (name, json) }
     }
