@@ -17,6 +17,7 @@ final class Gateway: Sendable {
     private let adminGuards: Listener.Guards?
     private let largePushes: LargePushes
     let spool: Spool?
+    let deadLetters: DeadLetters?
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
@@ -33,7 +34,8 @@ final class Gateway: Sendable {
         let guards = try Self.readGuards(config, path)
         adminGuards = guards.admin
         spool = try Self.openSpool(config)
-        receivers = try Self.createReceivers(config, spool)
+        deadLetters = config.dataDirectory.map { DeadLetters(folder: "\($0)/dead-letter", limits: config.deadLetters) }
+        receivers = try Self.createReceivers(config, spool, deadLetters)
         let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
         largePushes = LargePushes(bodies: bodies)
         do throws(SystemError) {
@@ -91,11 +93,11 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: [error.description]) }
     }
 
-    private static func createReceivers(_ config: Config, _ spool: Spool?) throws(StartError) -> [Receiver] {
+    private static func createReceivers(_ config: Config, _ spool: Spool?, _ deadLetters: DeadLetters?) throws(StartError) -> [Receiver] {
         var messages: [String] = []
         var receivers: [Receiver] = []
         for entry in config.receivers {
-            let receiver = Receiver(entry, spool: spool)
+            let receiver = Receiver(entry, spool: spool, deadLetters: deadLetters)
             messages += receiver.create(from: config.pluginFolders).map { "receiver \(entry.name): \($0.message)" }
             receivers.append(receiver)
         }
@@ -157,6 +159,7 @@ final class Gateway: Sendable {
             case SIGHUP: Log.warning("SIGHUP ignored: this build does not reload its config")
             default:
                 for receiver in receivers { receiver.checkOverdue(.now) }
+                deadLetters?.tick(now: .now)
                 for listener in listeners { listener.guards.refreshFiles(listener: listener.name) }
                 adminGuards?.refreshFiles(listener: "admin")
             }
@@ -183,6 +186,8 @@ final class Gateway: Sendable {
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
         let ended = receivers.map { $0.end() }
+        // Letters that are durable are settled in the spool, so it ends after them.
+        deadLetters?.stop()
         spool?.stop()
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }

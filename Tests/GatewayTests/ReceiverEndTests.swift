@@ -11,7 +11,7 @@ struct ReceiverEndTests {
     private mutating func fail() throws {
         for number in 0..<Pace.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
         for _ in 0..<Pace.retriesUntilFailing {
-            guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(1)) else { return }
+            guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(1)) else { return }
             _ = state.settle(token, DeliveryOutcome(status: .retry, reason: "down"), config, .at(1))
         }
     }
@@ -33,7 +33,7 @@ struct ReceiverEndTests {
     @Test("A refusal without an answer of the destination is no sign of life", arguments: [0, 400])
     mutating func localRefusal(status: Int) throws {
         try fail()
-        guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(100)) else { return }
+        guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(100)) else { return }
         _ = state.settle(token, DeliveryOutcome(status: .rejected, httpStatus: status), config, .at(100))
         #expect(state.pace.isFailing == (status == 0))
     }

@@ -17,7 +17,7 @@ final class ReceiverQueueTests {
         }
     }
 
-    private func number(_ handle: ReceiverQueue.Handle?) -> Int? { handle.flatMap { numbers[queue[$0].profile.sequence] } }
+    private func number(_ handle: ReceiverQueue.Handle?) -> Int? { handle.flatMap { numbers[queue[$0].sequence] } }
 
     private func openNext() throws -> ReceiverQueue.Handle {
         let handle = queue.open()
@@ -154,7 +154,7 @@ final class ReceiverQueueTests {
             switch random.below(step % 1000 < 600 ? 12 : 9) {
             case 0, 1:
                 if let handle = queue.open() {
-                    let sequence = queue[handle].profile.sequence
+                    let sequence = queue[handle].sequence
                     #expect(sequence == model.ready.removeFirst())
                     model.open[sequence] = handle
                 }
@@ -174,7 +174,7 @@ final class ReceiverQueueTests {
                 queue.wake(now: time)
                 model.wake(time)
             case 6, 7:
-                #expect(queue.oldestWaiting.map { queue[$0].profile.sequence } == model.oldestWaiting)
+                #expect(queue.oldestWaiting.map { queue[$0].sequence } == model.oldestWaiting)
                 guard let oldest = queue.oldestWaiting, let sequence = model.oldestWaiting else { continue }
                 queue.remove(oldest)
                 model.remove(sequence)

@@ -23,8 +23,10 @@ final class ReceiverStateTests {
 
     /// The delivery that is due now, or nil when there is none.
     private func next(at now: MonotonicTime = .at(1)) -> Delivery? {
-        guard case .done(.deliver(let profile, let token, let attempt, let progress)) = state.nextStep(config, now: now) else { return nil }
-        return Delivery(profile: profile, token: token, attempt: attempt, progress: progress)
+        guard case .done(.deliver(let entry, _, let token)) = state.nextStep(config, now: now), let profile = entry.profile else {
+            return nil
+        }
+        return Delivery(profile: profile, token: token, attempt: entry.attempts, progress: entry.progress)
     }
 
     @discardableResult
@@ -288,7 +290,7 @@ final class ReceiverStateTests {
         try accept(4)
         let open = [next(), next()].map { $0?.token }
         let lost = state.stop()
-        #expect(lost == 4)
+        #expect(lost == (dropped: 4, kept: 0))
         #expect(isBalanced)
         try settle(open[0], Self.delivered)
         try settle(open[1], DeliveryOutcome(status: .aborted))

@@ -31,7 +31,7 @@ final class ReservationTests {
         bounds.maxProfiles = 3
         let config = ReceiverConfig(name: "r", queue: bounds)
         for _ in 0..<2 { state.accept(try .sample(), nil, bounds, .at(1)) }
-        guard case .done(.deliver(_, let token, _, _)) = state.nextStep(config, now: .at(1)) else { throw NoDelivery() }
+        guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(1)) else { throw NoDelivery() }
         let first = try Self.profiles(0)
         #expect(reserve(first))
         #expect(!reserve(try Self.profiles(0)), "one waits, one is open, one is promised")
@@ -82,11 +82,11 @@ final class ReservationTests {
     @Test("When one receiver has no room nobody has the profile, and what others promised is taken back")
     func allOrNone() throws {
         let receivers = [Self.receiver("a"), Self.receiver("b", onFull: .dropOldest), Self.receiver("c"), Self.receiver("d")]
-        #expect(FanOut(receivers: [receivers[2]]).submit(try Self.profiles(0)) == nil)
+        #expect(FanOut(receivers: [receivers[2]]).submit(try Self.profiles(0)) == .accepted)
         let fanOut = FanOut(receivers: receivers)
-        #expect(fanOut.submit(try Self.profiles(0, 0)) == "c")
+        #expect(fanOut.submit(try Self.profiles(0, 0)) == .refused(.full(receiver: "c")))
         #expect(Self.queued(receivers) == [0, 0, 1, 0])
-        #expect(fanOut.submit(try Self.profiles(0)) == nil)
+        #expect(fanOut.submit(try Self.profiles(0)) == .accepted)
         #expect(Self.queued(receivers) == [1, 1, 2, 1])
         for receiver in receivers { #expect(receiver.state.withLock { $0.reserved == (0, 0) }) }
     }
@@ -94,8 +94,8 @@ final class ReservationTests {
     @Test("A full receiver that is not required turns nobody away")
     func optional() throws {
         let receivers = [Self.receiver("a", required: false), Self.receiver("b")]
-        for _ in 0..<2 { #expect(FanOut(receivers: [receivers[0]]).submit(try Self.profiles(0)) == nil) }
-        #expect(FanOut(receivers: receivers).submit(try Self.profiles(0)) == nil)
+        for _ in 0..<2 { #expect(FanOut(receivers: [receivers[0]]).submit(try Self.profiles(0)) == .accepted) }
+        #expect(FanOut(receivers: receivers).submit(try Self.profiles(0)) == .accepted)
         #expect(Self.queued(receivers) == [2, 1])
         #expect(receivers[0].state.withLock { $0.account.dropped } == [.queueFull: 1])
     }
@@ -104,8 +104,8 @@ final class ReservationTests {
     func nothingToWaitFor() throws {
         let answers = Mutex(0)
         let optional = Self.receiver("a", required: false)
-        #expect(FanOut(receivers: [Self.receiver("b")]).submit([], answer: { _ in answers.withLock { $0 += 1 } }) == nil)
-        #expect(FanOut(receivers: [optional]).submit(try Self.profiles(0), answer: { _ in answers.withLock { $0 += 1 } }) == nil)
+        #expect(FanOut(receivers: [Self.receiver("b")]).submit([], answer: { _ in answers.withLock { $0 += 1 } }) == .accepted)
+        #expect(FanOut(receivers: [optional]).submit(try Self.profiles(0), answer: { _ in answers.withLock { $0 += 1 } }) == .accepted)
         #expect(answers.withLock { $0 } == 2)
         #expect(Self.queued([optional]) == [1])
     }

@@ -175,7 +175,7 @@ final class Receiver: Sendable {
 
     enum Step {
         case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
-        case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, DeliveryOutcome)
+        case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
         case flush(token: UInt)
         /// A large backlog is over.
         case returnMemory
@@ -190,8 +190,8 @@ final class Receiver: Sendable {
             case .deliver(let entry, let handle, let token):
                 guard let profile = profile(of: entry, handle, token: token) else { continue }
                 instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
-            case .bury(let entry, let handle, let outcome):
-                if let profile = profile(of: entry, handle, token: nil) { bury(profile, entry, handle, outcome) }
+            case .bury(let entry, let handle, let letter):
+                if let profile = profile(of: entry, handle, token: nil) { bury(profile, entry, handle, letter.outcome) }
             case .flush(let token): instance.flush(token: token)
             case .returnMemory: returnFreedMemory()
             case .tell(let settlements): tell(settlements)
@@ -240,7 +240,9 @@ final class Receiver: Sendable {
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in settled.events {
             log(event, outcome)
-            if case .gaveUp(_, let entry, let handle) = event, let profile = entry.profile { bury(profile, entry, handle, outcome) }
+            guard case .gaveUp(_, let handle, _) = event else { continue }
+            let entry = state.withLock { $0.queue[handle] }
+            if let profile = entry.profile { bury(profile, entry, handle, outcome) }
         }
     }
 
@@ -250,10 +252,10 @@ final class Receiver: Sendable {
             Log.warning(
                 "profile dropped",
                 ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
-        case .gaveUp(let reason, let entry, _):
+        case .gaveUp(let reason, _, let sequence):
             Log.warning(
                 "profile put with the dead letters",
-                ["receiver": name, "reason": reason.rawValue, "sequence": "\(entry.sequence)", "error": outcome.reason])
+                ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
         case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": outcome.reason])
         case .recovered: Log.info("receiver has recovered", ["receiver": name])
         }
@@ -368,10 +370,10 @@ extension ReceiverConfig {
 
 extension Receiver.State {
     /// What came of one outcome, for the log.
-    enum Event {
+    enum Event: Equatable {
         case dropped(DropReason, sequence: UInt64)
         /// It goes to the dead letters.
-        case gaveUp(DropReason, ReceiverQueue.Entry, ReceiverQueue.Handle)
+        case gaveUp(DropReason, ReceiverQueue.Handle, sequence: UInt64)
         case failing
         case recovered
     }

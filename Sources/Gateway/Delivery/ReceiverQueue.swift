@@ -23,7 +23,7 @@ struct ReceiverQueue {
         /// Where it is in the spool; nil when it is in memory alone.
         var position: SpoolPosition?
         /// Why it is to be put with the dead letters; nil while it may be delivered.
-        var letter: DeliveryOutcome?
+        var letter: Letter?
         /// Who waits for this profile to be settled, with `ack: delivered`.
         var acknowledgement: Acknowledgement?
         /// How many attempts were begun.
@@ -44,6 +44,12 @@ struct ReceiverQueue {
             (self.profile, self.sequence, self.byteCount) = (profile, sequence, byteCount)
             (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
         }
+    }
+
+    /// What a dead letter says, and how it counts when it cannot become one.
+    struct Letter: Sendable {
+        let outcome: DeliveryOutcome
+        let reason: DropReason
     }
 
     fileprivate enum Place { case ready, delayed, open }

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 
 /// The decisions of a receiver, made with its lock held.
@@ -389,8 +390,8 @@ extension Receiver.State {
             settlements.append((acknowledgement, .failed(status: outcome.httpStatus, isRetryable: reason != .rejected)))
             queue[handle].acknowledgement = nil
         }
-        queue[handle].letter = outcome
-        return [.gaveUp(reason, queue[handle], handle)]
+        queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)
+        return [.gaveUp(reason, handle, sequence: sequence)]
     }
 
     /// Takes note that a dead letter is durable, or why it is not: it is tried again then.
@@ -401,6 +402,10 @@ extension Receiver.State {
             letterFailures = 0
             letterError = nil
             return
+        }
+        if let letter = queue[handle].letter, [EFBIG, EEXIST].contains(error.code) {
+            // Asking again would not help.
+            return drop(handle, letter.reason, status: letter.outcome.httpStatus)
         }
         letterFailures += 1
         letterError = "\(error)"

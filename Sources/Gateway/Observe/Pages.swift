@@ -9,6 +9,7 @@ extension Gateway {
         page.add(.gauge, "gateway_build_info", help: "The version that runs; always 1.", [Label(name: "version", value: Self.version)], 1)
         for listener in listeners { listener.collect(into: &page) }
         for receiver in receivers { receiver.collect(into: &page) }
+        if let deadLetters { for receiver in receivers { deadLetters.collect(receiver.name, into: &page) } }
         spool?.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
@@ -49,6 +50,17 @@ extension Listener {
         }
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, http.connLimit)
+    }
+}
+
+extension DeadLetters {
+    fileprivate func collect(_ receiver: String, into page: inout Exposition) {
+        let labels = [Label(name: "receiver", value: receiver)]
+        page.add(.gauge, "gateway_dead_letters", help: "Dead letters that are kept.", labels, count(of: receiver))
+        page.add(.gauge, "gateway_dead_letter_bytes", help: "Bytes of the dead letters that are kept.", labels, bytes(of: receiver))
+        page.add(
+            .counter, "gateway_dead_letters_removed_total", help: "Dead letters removed to keep their bounds.", labels,
+            removed(of: receiver))
     }
 }
 

@@ -9,16 +9,10 @@ extension Profile {
         let view = unsafe view.pointee
         unsafe writer.add(view.api.rawValue)
         for time in unsafe [view.received_ns, view.from_ns, view.until_ns] { writer.add(time) }
-        for unsafetext in unsafe [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding] {
-            unsafe writer.add(text)
-        }
-        for unsafe(table, count) in unsafe [(view.labels, view.label_count), (view.headers, view.header_count)] {
-            writer.add(UInt32(clamping: count))
-            for unsafelabel in unsafe UnsafeBufferPointer(start: table, count: count) {
-                unsafe writer.add(label.name)
-                unsafe writer.add(label.value)
-            }
-        }
+        let texts = unsafe [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding]
+        unsafe texts.forEach { unsafe writer.add($0) }
+        unsafe writer.add(UnsafeBufferPointer(start: view.labels, count: view.label_count))
+        unsafe writer.add(UnsafeBufferPointer(start: view.headers, count: view.header_count))
         writer.add(UInt32(clamping: sampleCount))
         for index in 0..<sampleCount {
             unsafe writer.add(sample(index).id)

@@ -19,6 +19,14 @@ struct LittleEndianWriter {
         bytes.append(contentsOf: text.utf8)
     }
 
+    mutating func add(_ labels: UnsafeBufferPointer<gw_label>) {
+        add(UInt32(clamping: labels.count))
+        unsafe labels.forEach { label in
+            unsafe add(label.name)
+            unsafe add(label.value)
+        }
+    }
+
     mutating func add(_ more: [UInt8]) { bytes += more }
 }
 
