@@ -7,6 +7,9 @@ final class GatewayProcess {
     private(set) var ports: [String: UInt16] = [:]
     private(set) var adminPort: UInt16 = 0
     private var admin: RawConnection?
+    private unowned let scenario: Scenario
+    private let config: String
+    private let environment: [String: String]
 
     var log: LineLog { process.errors }
     /// The port of the listener that the scenario calls "default".
@@ -21,6 +24,7 @@ final class GatewayProcess {
         _ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines,
         descriptors: Int? = nil
     ) throws {
+        (self.scenario, self.config, self.environment) = (scenario, config, environment)
         let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
         let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
         let limit = descriptors.map { ["prlimit", "--nofile=\($0)"] } ?? []
@@ -68,6 +72,17 @@ final class GatewayProcess {
         return try process.waitForExit()
     }
 
+    /// SIGKILL, and the end that comes of it.
+    func kill() throws {
+        process.signal(SIGKILL)
+        try process.waitForExit()
+    }
+
+    /// Another process with the same config, once this one is gone; ports that were 0 are others.
+    func again(environment: [String: String]? = nil) throws -> GatewayProcess {
+        try GatewayProcess(scenario, config, environment: environment ?? self.environment)
+    }
+
     // MARK: Metrics
 
     func metrics() throws -> Metrics {
@@ -90,13 +105,14 @@ final class GatewayProcess {
         }
     }
 
-    /// Every profile that a receiver accepted is delivered, queued, or dropped for a reason.
+    /// Every profile that a receiver accepted or found on disk is delivered, queued, dropped for a reason, or a dead letter.
     func checkAccounts(_ location: SourceLocation = #_sourceLocation) throws {
         let metrics = try metrics()
         #expect(!metrics.receivers.isEmpty, sourceLocation: location)
         for receiver in metrics.receivers {
-            let known = metrics.delivered(receiver) + metrics.queued(receiver) + metrics.dropped(receiver)
-            #expect(metrics.accepted(receiver) == known, "the account of \(receiver) closes", sourceLocation: location)
+            let came = metrics.accepted(receiver) + metrics.recovered(receiver)
+            let known = metrics.delivered(receiver) + metrics.queued(receiver) + metrics.dropped(receiver) + metrics.deadLettered(receiver)
+            #expect(came == known, "the account of \(receiver) closes", sourceLocation: location)
         }
     }
 }
@@ -124,6 +140,9 @@ struct Metrics {
 
     func accepted(_ receiver: String) -> Int { self["gateway_profiles_accepted_total{receiver=\"\(receiver)\"}"] }
     func delivered(_ receiver: String) -> Int { self["gateway_profiles_delivered_total{receiver=\"\(receiver)\"}"] }
+    /// Found on disk by this process.
+    func recovered(_ receiver: String) -> Int { self["gateway_profiles_recovered_total{receiver=\"\(receiver)\"}"] }
+    func deadLettered(_ receiver: String) -> Int { self["gateway_profiles_dead_lettered_total{receiver=\"\(receiver)\"}"] }
     func queued(_ receiver: String) -> Int { self["gateway_queue_profiles{receiver=\"\(receiver)\"}"] }
     func queuedBytes(_ receiver: String) -> Int { self["gateway_queue_bytes{receiver=\"\(receiver)\"}"] }
     func health(_ receiver: String) -> Int { self["gateway_receiver_health{receiver=\"\(receiver)\"}"] }
