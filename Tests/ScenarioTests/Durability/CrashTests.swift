@@ -1,0 +1,139 @@
+import Foundation
+import Glibc
+import Testing
+
+/// `GATEWAY_CRASH_ROUNDS` says how many processes are killed, `GATEWAY_SEED` repeats a run.
+@Suite("What got 200 outlives the process", .serialized)
+struct CrashTests {
+    private static let rounds = Extent.of("GATEWAY_CRASH_ROUNDS", usual: 25, sanitized: 6)
+
+    @Test("However often and whenever it is killed, what got 200 arrives everywhere, and twice only what was under way at a kill")
+    func kills() throws {
+        var seed = Seed(for: "CrashTests.kills")
+        try Scenario.run { scenario in
+            let counter = try Counter(scenario)
+            let archive = try Obstructed(scenario, "archive")
+            let load = Load(&seed)
+            for _ in 0..<Self.rounds { try Round(scenario, counter, archive, load).run(&seed) }
+            let gateway = try Self.start(scenario, counter, "")
+            try gateway.drain("up", "archive")
+            try Self.check(load, sent: try counter.tally(), archived: try counter.scan(archive.path))
+        }
+    }
+
+    fileprivate static func start(_ scenario: Scenario, _ counter: Counter, _ spool: String) throws -> GatewayProcess {
+        try GatewayProcess(
+            scenario,
+            receivers: [
+                "archive": ReceiverEntry.archive(more: Spool.queue() + ReceiverEntry.quickRetry),
+                "up": counter.entry(Spool.queue() + Spool.inFlight),
+            ], more: Spool.members("\"sync\": \"always\", \(spool)"))
+    }
+
+    private static func check(_ load: Load, sent tally: Tally, archived: Tally) throws {
+        let stored = load.ids(answered: 200)
+        print(
+            "CrashTests: \(rounds) kills, \(stored.count) of \(load.sent) profiles got 200, \(load.ids(answered: 0).count) no answer;",
+            "twice at the upstream: \(tally.repeated.reduce(0, +)), after one kill at most \(tally.repeated.max() ?? 0)")
+        #expect(!stored.isEmpty)
+        for (place, tally) in [("upstream", tally), ("archive", archived)] {
+            let missing = stored.filter { tally[$0] == 0 }
+            #expect(missing.count == 0, "got 200 and never came to the \(place): \(missing.prefix(20))")
+            #expect(tally.foreign == [], "what nobody sent came to the \(place)")
+            #expect(tally.counts.count <= load.sent, "a profile that was never sent came to the \(place)")
+            #expect(tally.twice == 0, "from one process, or under two names, nothing comes twice to the \(place)")
+        }
+        let halves = tally.ids.symmetricDifference(archived.ids)
+        #expect(halves.count == 0, "a profile is at all receivers or, without an answer, at none: \(halves.sorted().prefix(20))")
+        #expect(tally.repeated.allSatisfy { $0 <= Spool.openDeliveries }, "\(tally.repeated)")
+    }
+}
+
+/// The life of one process, under load, until it is killed.
+private struct Round {
+    enum Trouble: CaseIterable { case none, refuses, holds, fails, archiveFails }
+
+    private let scenario: Scenario
+    private let counter: Counter
+    private let archive: Obstructed
+    private let load: Load
+
+    init(_ scenario: Scenario, _ counter: Counter, _ archive: Obstructed, _ load: Load) {
+        (self.scenario, self.counter, self.archive, self.load) = (scenario, counter, archive, load)
+    }
+
+    func run(_ seed: inout Seed) throws {
+        if seed.chance(1, of: 6) { try killAtStart(&seed) }
+        let gateway = try CrashTests.start(scenario, counter, Self.spools.randomElement(using: &seed) ?? "")
+        load.start(gateway, connections: Int.random(in: 1...8, using: &seed))
+        let trouble = Trouble.allCases.randomElement(using: &seed) ?? .none
+        try wait(for: Int.random(in: 0...60, using: &seed))
+        try begin(trouble)
+        try wait(for: Int.random(in: 0...150, using: &seed))
+        // Sometimes its end is orderly, and what waits is on disk all the same.
+        if seed.chance(1, of: 8) {
+            #expect(try gateway.stop() == 0)
+        } else {
+            try gateway.kill()
+        }
+        load.finish()
+        try counter.startNextLife()
+        try end(trouble)
+    }
+
+    private static let spools = ["", "\"segment_bytes\": \"64KiB\"", "\"segment_bytes\": \"256KiB\"", "\"segment_bytes\": \"1MiB\""]
+
+    private func wait(for answers: Int) throws { try load.wait(forAnswers: load.answered + answers) }
+
+    /// A process that is killed while it looks at what the one before has left.
+    private func killAtStart(_ seed: inout Seed) throws {
+        let config = scenario.path("gateway.json")
+        guard FileManager.default.fileExists(atPath: config) else { return }
+        let process = try scenario.start([try Package.builtGateway(), "run", "--config", config])
+        if seed.chance(1, of: 2) { try process.errors.wait(for: "msg=") }
+        process.signal(SIGKILL)
+        try process.waitForExit()
+        try counter.startNextLife()
+    }
+
+    private func begin(_ trouble: Trouble) throws {
+        switch trouble {
+        case .none: break
+        case .refuses: try counter.refuse()
+        case .holds: try counter.hold()
+        case .fails: try counter.answer(503)
+        case .archiveFails: try archive.obstruct()
+        }
+    }
+
+    private func end(_ trouble: Trouble) throws {
+        switch trouble {
+        case .none: break
+        case .refuses: try counter.listen()
+        case .holds, .fails: try counter.answer()
+        case .archiveFails: try archive.clear()
+        }
+    }
+}
+
+/// A folder in whose place there is a file at times: a link that leads to one or the other.
+final class Obstructed {
+    let path: String
+    private let scenario: Scenario
+    private let name: String
+
+    init(_ scenario: Scenario, _ name: String) throws {
+        (self.scenario, self.name, path) = (scenario, name, scenario.path("\(name)-files"))
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        try scenario.write("", to: "\(name)-obstacle")
+        try clear()
+    }
+
+    func obstruct() throws { try lead(to: "\(name)-obstacle") }
+    func clear() throws { try lead(to: "\(name)-files") }
+
+    private func lead(to target: String) throws {
+        try FileManager.default.createSymbolicLink(atPath: scenario.path("\(name).new"), withDestinationPath: target)
+        try scenario.replace(name, by: "\(name).new")
+    }
+}
