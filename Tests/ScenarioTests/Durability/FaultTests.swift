@@ -1,0 +1,240 @@
+import Foundation
+import Glibc
+import Testing
+
+/// A disk that fails, through a shim between the gateway and the kernel; a sanitizer wants to be there first.
+@Suite(
+    "A disk that fails costs no profile that got 200", .serialized,
+    .enabled(if: !Package.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
+struct FaultTests {
+    /// A gateway on a disk with faults, whose upstream refuses until the test lets it listen.
+    private func run(
+        below folder: String = "data", onFull: String = "reject",
+        _ body: (Scenario, GatewayProcess, Counter, FaultShim, inout Seed) throws -> Void
+    ) throws {
+        var seed = Seed(for: "FaultTests")
+        try Scenario.run { scenario in
+            let counter = try Counter(scenario)
+            try counter.refuse()
+            let shim = try FaultShim(scenario, below: folder)
+            let config = GatewayProcess.config(
+                listeners: GatewayProcess.listener(["up"]),
+                receivers: ["up": counter.entry(Spool.queue(onFull) + Spool.inFlight)],
+                more: Spool.members("\"sync\": \"always\", \"segment_bytes\": \"256KiB\""))
+            try body(scenario, try GatewayProcess(scenario, config, environment: shim.environment), counter, shim, &seed)
+        }
+    }
+
+    /// Kills the process, starts another one on a disk without faults, and sees that everything that got 200 arrives.
+    private func checkAfterKill(_ gateway: GatewayProcess, _ counter: Counter, _ load: Load) throws {
+        try gateway.kill()
+        try counter.startNextLife()
+        try counter.listen()
+        let next = try gateway.again(environment: [:])
+        try next.drain("up")
+        try next.checkAccounts()
+        try Self.check(load, try counter.tally())
+    }
+
+    private static func check(_ load: Load, _ tally: Tally) throws {
+        let missing = load.ids(answered: 200).filter { tally[$0] == 0 }
+        #expect(missing.count == 0, "got 200 and never came: \(missing.prefix(20))")
+        #expect(load.ids(answered: 503).allSatisfy { tally[$0] == 0 }, "who is told 503 sends it again")
+        #expect(tally.foreign == [])
+        #expect(tally.counts.count <= load.sent)
+        #expect(tally.twice == 0)
+    }
+
+    // MARK: Writing
+
+    @Test("Writes that do only half of what they should are written to the end")
+    func shortWrites() throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed)
+            try shim.set("call=writes short=1")
+            try load.send(200, to: gateway)
+            #expect(load.ids(answered: 200).count == 200)
+            #expect(try gateway.metrics().damagedRecords == 0)
+            try shim.waitForFault(gateway)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test(
+        "A write that fails is a 503 or is done again elsewhere, and once the disk is well the gateway is",
+        arguments: ["EIO", "ENOSPC", "EDQUOT"], [1, 20])
+    func failingWrites(error: String, count: Int) throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed)
+            try load.send(50, to: gateway)
+            try shim.set("call=writes path=.records skip=3 count=\(count) error=\(error)")
+            try load.send(100, to: gateway)
+            try shim.waitForFault(gateway)
+            #expect(try gateway.metrics().writeErrors > 0)
+            try shim.set()
+            try sendUntilStored(load, gateway)
+            let statuses = load.ids(answered: 200).count + load.ids(answered: 503).count
+            #expect(statuses == load.sent, "200 or 503, and nothing else")
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("A write that fails in the midst of a record leaves no half of one in the way of those behind it")
+    func halfARecord() throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [100_000]))
+            try shim.set("call=writes path=.records short=1 skip=2 count=1", "call=writes path=.records skip=3 count=1 error=ENOSPC")
+            try load.send(50, to: gateway)
+            try shim.waitForFault(gateway, count: 2)
+            try shim.set()
+            try sendUntilStored(load, gateway)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("Where no file can be made, senders are told 503, and 200 once it can be")
+    func failingCreates() throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [50_000]))
+            try shim.set("call=create error=ENOSPC")
+            // More than fits what is open.
+            try load.send(100, to: gateway)
+            try shim.waitForFault(gateway)
+            #expect(!load.ids(answered: 503).isEmpty)
+            try shim.set()
+            try sendUntilStored(load, gateway)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("Where the oldest are to go when there is no room, senders get 200 from a failing disk, and the drops are counted")
+    func failingWritesDrop() throws {
+        try run(onFull: "drop_oldest") { _, gateway, counter, shim, seed in
+            let load = Load(&seed)
+            try load.send(50, to: gateway)
+            try shim.set("call=writes path=.records error=ENOSPC")
+            try load.send(50, to: gateway)
+            try shim.waitForFault(gateway)
+            #expect(load.ids(answered: 200).count == load.sent)
+            let metrics = try gateway.metrics()
+            #expect(metrics.reasons("up").isSubset(of: ["queue_full", "spool_full"]))
+            try gateway.checkAccounts()
+            try shim.set()
+            try counter.listen()
+            try gateway.drain("up")
+            #expect(try counter.tally().distinct == gateway.metrics().delivered("up"))
+            try load.send(50, to: gateway)
+            try gateway.drain("up")
+            #expect(try gateway.metrics().health("up") == 0)
+        }
+    }
+
+    /// Sends one at a time until one gets 200: 503 may be answered for a while after a fault.
+    private func sendUntilStored(_ load: Load, _ gateway: GatewayProcess) throws {
+        let (limit, before) = (Date(timeIntervalSinceNow: LineLog.patience), load.ids(answered: 200).count)
+        while load.ids(answered: 200).count == before {
+            guard Date() < limit else { throw NeverCame(what: "a 200 from a disk that is well again", seen: gateway.log.lines) }
+            try load.send(1, to: gateway, connections: 1)
+            gateway.log.pause()
+        }
+    }
+
+    // MARK: Syncing
+
+    @Test(
+        "After a sync that fails, what it was for is written to another file: nobody asks the same file again",
+        arguments: ["", "lose=1"])
+    func failingSync(more: String) throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [10_000]))
+            try load.send(20, to: gateway)
+            try shim.set("call=syncs path=.records count=1 error=EIO \(more)")
+            try load.send(20, to: gateway, connections: 1)
+            try shim.waitForFault(gateway)
+            let calls = try shim.calls
+            let failure = try #require(calls.firstIndex { $0.isInjected })
+            let later = calls[failure...].dropFirst()
+            let failed = calls[failure].path
+            #expect(
+                !later.contains { $0.path == failed && $0.isSync && $0.hasSucceeded }, "the pages are gone, and a sync knows nothing of it")
+            #expect(!later.contains { $0.path == failed && $0.isWrite }, "nothing more is trusted to it")
+            if !load.ids(answered: 200).filter({ $0 >= 20 }).isEmpty {
+                #expect(later.contains { $0.path != failed && $0.path.hasSuffix(".records") && $0.isSync && $0.hasSucceeded })
+            }
+            #expect(load.ids(answered: 200).count + load.ids(answered: 503).count == load.sent)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("While every sync fails nobody gets 200, and all is well when syncs are", arguments: ["", "lose=1"])
+    func failingSyncs(more: String) throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed)
+            try load.send(20, to: gateway)
+            let before = load.ids(answered: 200).count
+            try shim.set("call=syncs path=.records error=EIO \(more)")
+            try load.send(20, to: gateway)
+            #expect(load.ids(answered: 200).count == before)
+            try shim.set()
+            try sendUntilStored(load, gateway)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("A power cut takes what was not synced, and what got 200 was", arguments: 0..<5)
+    func powerCut(turn: Int) throws {
+        try run { scenario, gateway, counter, shim, seed in
+            let load = Load(&seed)
+            for _ in 0...turn { _ = seed.next() }
+            load.start(gateway, connections: 8)
+            try load.wait(forAnswers: Int.random(in: 20...200, using: &seed))
+            try gateway.kill()
+            load.finish()
+            let lost = try PowerCut(try shim.calls).strike()
+            print("FaultTests: the power cut took \(lost.bytes) bytes and \(lost.files) files")
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    // MARK: Other folders
+
+    @Test("A dead letter that cannot be named is not lost: it is one later, or dropped and counted")
+    func deadLetters() throws {
+        try run(below: "data/dead-letter") { scenario, gateway, counter, shim, seed in
+            let load = Load(&seed, .ingest)
+            try shim.set("call=renames count=20 error=EIO", "call=link count=20 error=EIO")
+            try counter.listen()
+            try counter.answer(400)
+            try load.send(50, to: gateway)
+            try shim.waitForFault(gateway)
+            try gateway.drain("up")
+            try gateway.checkAccounts()
+            let metrics = try gateway.metrics()
+            let kept = try counter.scan(scenario.path("data/dead-letter"))
+            #expect(metrics.delivered("up") == 0)
+            #expect(kept.foreign == [] && kept.twice == 0)
+            #expect(kept.distinct == metrics.deadLettered("up"))
+            #expect(metrics.deadLettered("up") + metrics.dropped("up") == load.sent)
+        }
+    }
+
+    @Test("An archive whose disk fails keeps its profiles waiting, and gets each of them whole", arguments: ["renames", "writes", "syncs"])
+    func archive(call: String) throws {
+        var seed = Seed(for: "FaultTests.archive")
+        try Scenario.run { scenario in
+            let counter = try Counter(scenario)
+            let shim = try FaultShim(scenario, below: "archive")
+            try shim.set("call=\(call) count=10 error=EIO")
+            let config = GatewayProcess.config(
+                listeners: GatewayProcess.listener(["archive"]),
+                receivers: ["archive": ReceiverEntry.archive(more: ReceiverEntry.quickRetry)], more: Spool.members())
+            let gateway = try GatewayProcess(scenario, config, environment: shim.environment)
+            let load = Load(&seed, .ingest)
+            try load.send(50, to: gateway)
+            try shim.waitForFault(gateway, count: 10)
+            try gateway.drain("archive")
+            try Self.check(load, try counter.scan(scenario.path("archive")))
+            #expect(!scenario.files(under: "archive").contains { $0.hasSuffix(".tmp") })
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import Foundation
+
+/// Makes the file operations of a process below a folder fail as it is told, and tells all of them; see `Servers/faults.c`.
+final class FaultShim {
+    /// One operation, in the order in which they were done.
+    struct Call {
+        let name: String
+        let path: String
+        let offset: Int
+        let count: Int
+        let result: Int
+        let isInjected: Bool
+
+        var hasSucceeded: Bool { result >= 0 }
+        var isWrite: Bool { name.contains("write") }
+        var isSync: Bool { name == "fsync" || name == "fdatasync" }
+    }
+
+    /// What a gateway is started with.
+    let environment: [String: String]
+    private let scenario: Scenario
+
+    /// - Parameter folder: is below the scenario's, and need not be there yet.
+    init(_ scenario: Scenario, below folder: String) throws {
+        self.scenario = scenario
+        let made = try scenario.run(
+            "cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "faults.so", "\(Package.servers)/faults.c")
+        guard made.status == 0 else { throw NeverCame(what: "faults.so", seen: made.output) }
+        environment = [
+            "LD_PRELOAD": scenario.path("faults.so"), "FAULTS_BELOW": scenario.path(folder), "FAULTS_CONTROL": scenario.path("faults"),
+            "FAULTS_LOG": scenario.path("faults.log"),
+        ]
+        try scenario.write("", to: "faults")
+        try scenario.write("", to: "faults.log")
+    }
+
+    /// From now on these rules, and no others; they count from now.
+    func set(_ rules: String...) throws { try scenario.replace("faults", text: rules.map { $0 + "\n" }.joined()) }
+
+    var calls: [Call] {
+        get throws {
+            try String(contentsOfFile: scenario.path("faults.log"), encoding: .utf8).split(separator: "\n").map { line in
+                let words = line.split(separator: " ")
+                let numbers = words[2...].prefix(4).map { Int($0) ?? 0 }
+                return Call(
+                    name: String(words[0]), path: String(words[1]), offset: numbers[0], count: numbers[1], result: numbers[2],
+                    isInjected: words.count > 6)
+            }
+        }
+    }
+
+    /// Waits until the rules have struck so often.
+    func waitForFault(_ gateway: GatewayProcess, count: Int = 1) throws {
+        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        while try calls.count(where: \.isInjected) < count {
+            guard Date() < limit else { throw NeverCame(what: "\(count) faults", seen: gateway.log.lines) }
+            gateway.log.pause()
+        }
+    }
+}
+
+/// What a disk may have forgotten when the power fails: whatever was not synced before, file by file.
+struct PowerCut {
+    /// What has been written and not synced, by path: a file that is renamed is taken for one that was synced before.
+    private var unsynced: [String: [Range<Int>]] = [:]
+    private var unsyncedAtBegin: [String: Int] = [:]
+    /// Files whose folder has not been synced since they were made.
+    private var unnamed: Set<String> = []
+
+    init(_ calls: [FaultShim.Call]) {
+        for call in calls { take(call) }
+    }
+
+    private mutating func take(_ call: FaultShim.Call) {
+        if call.isWrite, call.result > 0 {
+            unsynced[call.path, default: []].append(call.offset..<(call.offset + call.result))
+        } else if call.name.hasPrefix("begin-") {
+            unsyncedAtBegin[call.path] = unsynced[call.path]?.count ?? 0
+        } else if call.isSync, call.hasSucceeded {
+            // What was written while it ran may or may not be in it.
+            unsynced[call.path] = unsynced[call.path].map { Array($0.dropFirst(unsyncedAtBegin[call.path] ?? 0)) }
+            unsyncedAtBegin[call.path] = 0
+            unnamed = unnamed.filter { URL(fileURLWithPath: $0).deletingLastPathComponent().path != call.path }
+        } else if call.name == "create", call.hasSucceeded {
+            unnamed.insert(call.path)
+            unsynced[call.path] = []
+        }
+    }
+
+    /// Does to the files what the power has done: the worst of what it may.
+    ///
+    /// - Returns: how many bytes and files are gone.
+    func strike() throws -> (bytes: Int, files: Int) {
+        var (bytes, files) = (0, 0)
+        for path in unnamed where FileManager.default.fileExists(atPath: path) {
+            try FileManager.default.removeItem(atPath: path)
+            files += 1
+        }
+        for (path, ranges) in unsynced where !ranges.isEmpty && FileManager.default.fileExists(atPath: path) {
+            let file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+            defer { try? file.close() }
+            let size = Int(try file.seekToEnd())
+            for range in ranges where range.lowerBound < size {
+                let lost = range.clamped(to: 0..<size)
+                try file.seek(toOffset: UInt64(lost.lowerBound))
+                try file.write(contentsOf: Data(count: lost.count))
+                bytes += lost.count
+            }
+        }
+        return (bytes, files)
+    }
+}

@@ -1,0 +1,332 @@
+// Makes file operations fail as a test says, for LD_PRELOAD.
+//
+// FAULTS_BELOW    only files and folders below this one are meant; it is given without links in it
+// FAULTS_CONTROL  a file of rules, one a line, read again when it is another one: replace it by rename
+// FAULTS_LOG      every call that is meant is a line here, when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
+//                 a sync has one more before it begins, with `begin-` before its name
+//
+// A rule is `call=NAME [path=TEXT] [skip=N] [count=N] error=ERRNO` or `… short=1`, separated by spaces. Of the calls of that name on
+// a path with that text, `skip` pass, and then `count` (all without it) fail, or write half of what they should. A name is write,
+// pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, or for several: writes, syncs, renames.
+// With `lose=1` a failing sync does what disks do: what was written since the last one that succeeded is zeros afterwards.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct rule { char call[24], path[64]; long skip, count, seen; int error; bool is_short, loses; };
+struct file { dev_t device; ino_t inode; off_t from, to; };  // What has been written and not synced.
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rule rules[16];
+static struct file files[1024];
+static size_t rule_count, file_count;
+static struct stat control;
+static int log_fd = -2;
+
+static int error_number(const char *name) {
+    static const struct { const char *name; int number; } known[] = {
+        {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].name, name) == 0) return known[i].number;
+    fprintf(stderr, "faults: no such error: %s\n", name);
+    abort();
+}
+
+static void read_rule(char *line) {
+    struct rule rule = {.count = LONG_MAX};
+    for (char *save, *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        char *value = strchr(word, '=');
+        if (!value) continue;
+        *value++ = 0;
+        if (strcmp(word, "call") == 0) snprintf(rule.call, sizeof rule.call, "%s", value);
+        else if (strcmp(word, "path") == 0) snprintf(rule.path, sizeof rule.path, "%s", value);
+        else if (strcmp(word, "skip") == 0) rule.skip = atol(value);
+        else if (strcmp(word, "count") == 0) rule.count = atol(value);
+        else if (strcmp(word, "error") == 0) rule.error = error_number(value);
+        else if (strcmp(word, "short") == 0) rule.is_short = true;
+        else if (strcmp(word, "lose") == 0) rule.loses = true;
+    }
+    if (rule.call[0] && rule_count < sizeof rules / sizeof *rules) rules[rule_count++] = rule;
+}
+
+static void read_rules(void) {
+    const char *path = getenv("FAULTS_CONTROL");
+    struct stat now;
+    if (!path || stat(path, &now) != 0) return;
+    if (now.st_ino == control.st_ino && now.st_mtim.tv_sec == control.st_mtim.tv_sec && now.st_mtim.tv_nsec == control.st_mtim.tv_nsec) return;
+    control = now;
+    rule_count = 0;
+    FILE *file = fopen(path, "re");
+    char line[256];
+    while (file && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        read_rule(line);
+    }
+    if (file) fclose(file);
+}
+
+static bool is_family(const char *family, const char *call) {
+    if (strcmp(family, "writes") == 0) return strstr(call, "write") != NULL;
+    if (strcmp(family, "syncs") == 0) return strstr(call, "sync") != NULL;
+    if (strcmp(family, "renames") == 0) return strstr(call, "rename") != NULL;
+    return strcmp(family, call) == 0;
+}
+
+static bool is_below(const char *path) {
+    static const char *below;
+    if (!below && !(below = getenv("FAULTS_BELOW"))) return false;
+    return strncmp(path, below, strlen(below)) == 0 && (path[strlen(below)] == '/' || path[strlen(below)] == 0);
+}
+
+static bool name_fd(int fd, char path[PATH_MAX]) {
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t count = readlink(link, path, PATH_MAX - 1);
+    if (count < 0) return false;
+    path[count] = 0;
+    return is_below(path);
+}
+
+// A path as the kernel would say it, also of what is not there yet.
+static bool name_path(int folder, const char *given, char path[PATH_MAX]) {
+    char joined[PATH_MAX], parent[PATH_MAX];
+    if (given[0] == '/') snprintf(joined, sizeof joined, "%s", given);
+    else if (folder == AT_FDCWD) snprintf(joined, sizeof joined, "./%s", given);
+    else snprintf(joined, sizeof joined, "/proc/self/fd/%d/%s", folder, given);
+    char *slash = strrchr(joined, '/');
+    if (!slash || slash == joined) return false;
+    *slash = 0;
+    if (!realpath(joined, parent)) return false;
+    return snprintf(path, PATH_MAX, "%s/%s", parent, slash + 1) < PATH_MAX && is_below(path);
+}
+
+static void say(const char *call, const char *path, off_t offset, long count, long result, bool injected) {
+    int error = errno;
+    if (log_fd == -2) {
+        const char *name = getenv("FAULTS_LOG");
+        log_fd = name ? (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+    }
+    char line[PATH_MAX + 128];
+    int length = snprintf(line, sizeof line, "%s %s %ld %ld %ld %d%s\n", call, path, (long)offset, count, result, result < 0 ? error : 0,
+                          injected ? " injected" : "");
+    if (log_fd >= 0) syscall(SYS_write, log_fd, line, (size_t)length);
+    errno = error;
+}
+
+// The rule that this call falls under, if it is time for it.
+static bool applies(const char *call, const char *path, struct rule *found) {
+    read_rules();
+    for (size_t i = 0; i < rule_count; i++) {
+        struct rule *rule = &rules[i];
+        if (!is_family(rule->call, call) || !strstr(path, rule->path)) continue;
+        long turn = rule->seen++;
+        if (turn < rule->skip || turn - rule->skip >= rule->count) continue;
+        *found = *rule;
+        return true;
+    }
+    return false;
+}
+
+static struct file *find_file(int fd) {
+    struct stat now;
+    if (fstat(fd, &now) != 0) return NULL;
+    for (size_t i = 0; i < file_count; i++)
+        if (files[i].device == now.st_dev && files[i].inode == now.st_ino) return &files[i];
+    if (file_count == sizeof files / sizeof *files) return NULL;
+    files[file_count] = (struct file){now.st_dev, now.st_ino, 0, 0};
+    return &files[file_count++];
+}
+
+static void note_written(int fd, off_t offset, ssize_t count) {
+    struct file *file = find_file(fd);
+    if (!file || count <= 0) return;
+    if (file->from == file->to) file->from = offset, file->to = offset;
+    if (offset < file->from) file->from = offset;
+    if (offset + count > file->to) file->to = offset + count;
+}
+
+static void lose(struct file *file, const char *path) {
+    static const char zeros[4096];
+    int fd = file ? (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0) : -1;
+    for (off_t at = file ? file->from : 0; fd >= 0 && at < file->to; at += (off_t)sizeof zeros) {
+        size_t left = (size_t)(file->to - at);
+        syscall(SYS_pwrite64, fd, zeros, left < sizeof zeros ? left : sizeof zeros, at);
+    }
+    if (fd >= 0) close(fd);
+}
+
+// All that writes comes here; an offset below 0 is where the file stands, or its end.
+static ssize_t write_all(const char *call, int fd, const struct iovec *parts, int count, off_t offset) {
+    char path[PATH_MAX];
+    struct rule rule;
+    bool is_meant = name_fd(fd, path), appends = offset < 0;
+    if (!is_meant) return appends ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
+    long wanted = 0;
+    int most = 0;  // Parts of which there is something.
+    for (int i = 0; i < count; i++) wanted += (long)parts[i].iov_len, most = parts[i].iov_len && !most ? i + 1 : most;
+    pthread_mutex_lock(&lock);
+    bool hit = applies(call, path, &rule);
+    if (appends) {
+        struct stat now;
+        offset = fcntl(fd, F_GETFL) & O_APPEND && fstat(fd, &now) == 0 ? now.st_size : lseek(fd, 0, SEEK_CUR);
+    }
+    ssize_t result;
+    if (hit && !rule.is_short) {
+        errno = rule.error;
+        result = -1;
+    } else {
+        struct iovec half = most ? parts[most - 1] : (struct iovec){NULL, 0};
+        if (hit && (long)half.iov_len > wanted / 2 && wanted > 1) half.iov_len = (size_t)(wanted / 2);
+        const struct iovec *given = hit ? &half : parts;
+        int given_count = hit ? 1 : count;
+        result = appends ? syscall(SYS_writev, fd, given, given_count) : syscall(SYS_pwritev, fd, given, given_count, offset, 0L);
+        note_written(fd, offset, result);
+    }
+    say(call, path, offset, wanted, result, hit);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+ssize_t write(int fd, const void *bytes, size_t count) { return write_all("write", fd, &(struct iovec){(void *)bytes, count}, 1, -1); }
+ssize_t writev(int fd, const struct iovec *parts, int count) { return write_all("writev", fd, parts, count, -1); }
+ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset) {
+    return write_all("pwrite", fd, &(struct iovec){(void *)bytes, count}, 1, offset);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t offset) __attribute__((alias("pwrite")));
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) {
+    return offset < 0 ? (errno = EINVAL, -1) : write_all("pwritev", fd, parts, count, offset);
+}
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t offset) __attribute__((alias("pwritev")));
+ssize_t pwritev2(int fd, const struct iovec *parts, int count, off_t offset, int flags) {
+    return flags ? (errno = EOPNOTSUPP, -1) : write_all("pwritev", fd, parts, count, offset);
+}
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off_t offset, int flags) __attribute__((alias("pwritev2")));
+
+static int sync_file(const char *call, long number, int fd) {
+    char path[PATH_MAX];
+    struct rule rule;
+    if (!name_fd(fd, path)) return (int)syscall(number, fd);
+    pthread_mutex_lock(&lock);
+    bool hit = applies(call, path, &rule);
+    struct file *file = find_file(fd);
+    off_t end = file ? file->to : 0;
+    char begin[32];
+    snprintf(begin, sizeof begin, "begin-%s", call);
+    say(begin, path, 0, 0, 0, false);
+    int result = -1;
+    if (hit) {
+        if (rule.loses) lose(file, path);
+        errno = rule.error;
+    } else {
+        // Others write meanwhile, as they would.
+        pthread_mutex_unlock(&lock);
+        result = (int)syscall(number, fd);
+        pthread_mutex_lock(&lock);
+    }
+    // A page that was lost is clean, and no later sync writes it.
+    if (file && (result == 0 || (hit && rule.loses))) file->from = file->to > end ? end : file->to;
+    say(call, path, 0, 0, result, hit);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int fsync(int fd) { return sync_file("fsync", SYS_fsync, fd); }
+int fdatasync(int fd) { return sync_file("fdatasync", SYS_fdatasync, fd); }
+
+// A call that is about one path: true when it is to fail, else `say_done` must follow.
+static bool fails(const char *call, const char *path) {
+    struct rule rule;
+    pthread_mutex_lock(&lock);
+    bool hit = applies(call, path, &rule);
+    if (hit) {
+        errno = rule.error;
+        say(call, path, 0, 0, -1, true);
+    }
+    pthread_mutex_unlock(&lock);
+    return hit;
+}
+
+static int say_done(const char *call, const char *path, int result) {
+    pthread_mutex_lock(&lock);
+    say(call, path, 0, 0, result, false);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+    char path[PATH_MAX];
+    if (!name_path(to_folder, to, path)) return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+    if (fails("rename", path)) return -1;
+    return say_done("rename", path, (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to) { return renameat2(from_folder, from, to_folder, to, 0); }
+int rename(const char *from, const char *to) { return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0); }
+
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags) {
+    char path[PATH_MAX];
+    if (!name_path(to_folder, to, path)) return (int)syscall(SYS_linkat, from_folder, from, to_folder, to, flags);
+    if (fails("link", path)) return -1;
+    return say_done("link", path, (int)syscall(SYS_linkat, from_folder, from, to_folder, to, flags));
+}
+
+int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
+
+int ftruncate(int fd, off_t size) {
+    char path[PATH_MAX];
+    if (!name_fd(fd, path)) return (int)syscall(SYS_ftruncate, fd, size);
+    if (fails("ftruncate", path)) return -1;
+    return say_done("ftruncate", path, (int)syscall(SYS_ftruncate, fd, size));
+}
+int ftruncate64(int fd, off_t size) __attribute__((alias("ftruncate")));
+
+int fallocate(int fd, int mode, off_t offset, off_t count) {
+    char path[PATH_MAX];
+    if (!name_fd(fd, path)) return (int)syscall(SYS_fallocate, fd, mode, offset, count);
+    if (fails("fallocate", path)) return -1;
+    return say_done("fallocate", path, (int)syscall(SYS_fallocate, fd, mode, offset, count));
+}
+int fallocate64(int fd, int mode, off_t offset, off_t count) __attribute__((alias("fallocate")));
+int posix_fallocate(int fd, off_t offset, off_t count) { return fallocate(fd, 0, offset, count) == 0 ? 0 : errno; }
+int posix_fallocate64(int fd, off_t offset, off_t count) __attribute__((alias("posix_fallocate")));
+
+// What makes a file that was not there is a `create`.
+static int open_file(int folder, const char *given, int flags, unsigned mode) {
+    char path[PATH_MAX];
+    struct stat there;
+    if (!(flags & O_CREAT) || !name_path(folder, given, path) || fstatat(folder, given, &there, 0) == 0)
+        return (int)syscall(SYS_openat, folder, given, flags, mode);
+    if (fails("create", path)) return -1;
+    return say_done("create", path, (int)syscall(SYS_openat, folder, given, flags, mode));
+}
+
+#define OPEN_MODE(flags, mode)             \
+    unsigned mode = 0;                     \
+    if ((flags) & (O_CREAT | O_TMPFILE)) { \
+        va_list rest;                      \
+        va_start(rest, flags);             \
+        mode = va_arg(rest, unsigned);     \
+        va_end(rest);                      \
+    }
+
+int open(const char *path, int flags, ...) {
+    OPEN_MODE(flags, mode)
+    return open_file(AT_FDCWD, path, flags, mode);
+}
+int openat(int folder, const char *path, int flags, ...) {
+    OPEN_MODE(flags, mode)
+    return open_file(folder, path, flags, mode);
+}
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+int openat64(int folder, const char *path, int flags, ...) __attribute__((alias("openat")));
