@@ -1,0 +1,54 @@
+import Foundation
+import Glibc
+import Testing
+
+/// A file system with little room, at a name in the scenario's folder.
+///
+/// Who may not mount has one in a mount namespace of another process, and reaches it by that process's root in /proc.
+final class SmallDisk {
+    private enum Way: Sendable { case mount, namespace }
+
+    private static let way: Way? = {
+        let makes = "d=$(mktemp -d) && mount -t tmpfs -o size=64k t $d && umount $d; s=$?; rmdir $d; exit $s"
+        for (way, shell) in [(Way.mount, "sh"), (.namespace, "unshare -rm sh")]
+        where system("\(shell) -c '\(makes)' >/dev/null 2>&1") == 0 { return way }
+        return nil
+    }()
+
+    static let isPossible = way != nil
+    static let reason: Comment = "no file system can be mounted here: neither as this user nor in a user namespace"
+
+    /// The name that leads to it.
+    let path: String
+    private let scenario: Scenario
+
+    init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32) throws {
+        (self.scenario, path) = (scenario, scenario.path(name))
+        let point = scenario.path("\(name)-mount")
+        try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
+        let mount = "mount -t tmpfs -o size=\(mebibytes)m,mode=755 tmpfs \(point)"
+        var target = point
+        if Self.way == .mount {
+            guard try scenario.run("sh", "-c", mount).status == 0 else { throw NeverCame(what: mount, seen: []) }
+            scenario.atEnd { umount2(point, Int32(MNT_DETACH)) }
+        } else {
+            let holder = try scenario.start(["unshare", "-rm", "sh", "-c", "\(mount) && echo mounted by $$ && exec cat"])
+            let line = try holder.output.wait(for: "mounted by")
+            target = "/proc/\(line.split(separator: " ").last ?? "")/root\(point)"
+        }
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
+    }
+
+    /// Takes room away, or gives it back with 0.
+    func setBallast(mebibytes: Int) throws {
+        let file = "\(path)/ballast"
+        try? FileManager.default.removeItem(atPath: file)
+        if mebibytes > 0 { try Data(count: mebibytes << 20).write(to: URL(fileURLWithPath: file)) }
+    }
+
+    /// How many bytes there is room for.
+    var free: Int {
+        var disk = statvfs()
+        return statvfs(path, &disk) == 0 ? Int(disk.f_bavail) * Int(disk.f_frsize) : 0
+    }
+}
