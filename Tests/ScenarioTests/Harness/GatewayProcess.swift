@@ -131,6 +131,8 @@ struct Metrics {
     }
 
     subscript(sample: String) -> Int { samples[sample].map { Int($0) } ?? 0 }
+    /// For what is no whole number.
+    func value(_ sample: String) -> Double { samples[sample] ?? 0 }
 
     var receivers: [String] {
         samples.keys.filter { $0.hasPrefix("gateway_profiles_accepted_total{") }.map { key in
