@@ -1,6 +1,6 @@
 # make run    a running gateway with the example config
 # make test   everything that is checked, on a machine with only the Swift toolchain
-.PHONY: run build test sanitize fuzz fuzz-long lint format fixtures clean
+.PHONY: run build test sanitize durability-long fuzz fuzz-long lint format fixtures clean
 
 run: build
 	@echo
@@ -28,6 +28,13 @@ sanitize:
 	@scripts/setup test
 	Tests/Sanitizers/run address
 	Tests/Sanitizers/run thread
+
+# What `make test` does of kills, damage, full and failing disks and long absences, many times over.
+durability-long:
+	@scripts/setup test
+	swift build -c release
+	GATEWAY_CRASH_ROUNDS=200 GATEWAY_CORRUPTION_ROUNDS=500 GATEWAY_ABSENCE_PROFILES=720000 \
+		swift test --filter 'ScenarioTests\.(Crash|Corruption|FullDisk|Fault|Absence)Tests/'
 
 # Fuzzes whatever reads bytes from outside, for FUZZ_SECONDS a target (60 by default), TARGETS only where given.
 fuzz:
