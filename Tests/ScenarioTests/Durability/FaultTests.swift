@@ -227,7 +227,7 @@ struct FaultTests {
             try shim.set("call=\(call) count=10 error=EIO")
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["archive"]),
-                receivers: ["archive": ReceiverEntry.archive(more: ReceiverEntry.quickRetry)], more: Spool.members())
+                receivers: ["archive": ReceiverEntry.archive(more: ReceiverEntry.quickRetry)])
             let gateway = try GatewayProcess(scenario, config, environment: shim.environment)
             let load = Load(&seed, .ingest)
             try load.send(50, to: gateway)
@@ -235,6 +235,26 @@ struct FaultTests {
             try gateway.drain("archive")
             try Self.check(load, try counter.scan(scenario.path("archive")))
             #expect(!scenario.files(under: "archive").contains { $0.hasSuffix(".tmp") })
+        }
+    }
+
+    @Test("What an archive has delivered is there after a power cut")
+    func archivePowerCut() throws {
+        var seed = Seed(for: "FaultTests.archivePowerCut")
+        try Scenario.run { scenario in
+            let (counter, shim) = (try Counter(scenario), try FaultShim(scenario, below: "archive"))
+            let config = GatewayProcess.config(
+                listeners: GatewayProcess.listener(["archive"], more: "\"ack\": \"delivered\","),
+                receivers: ["archive": ReceiverEntry.archive()])
+            let gateway = try GatewayProcess(scenario, config, environment: shim.environment)
+            let load = Load(&seed, .ingest)
+            load.start(gateway, connections: 16)
+            try load.wait(forAnswers: Int.random(in: 50...200, using: &seed))
+            try gateway.kill()
+            load.finish()
+            let lost = try PowerCut(try shim.calls).strike()
+            print("FaultTests: the power cut took \(lost.bytes) bytes and \(lost.files) files of the archive")
+            try Self.check(load, try counter.scan(scenario.path("archive")))
         }
     }
 }

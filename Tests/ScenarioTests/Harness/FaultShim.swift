@@ -61,11 +61,12 @@ final class FaultShim {
 
 /// What a disk may have forgotten when the power fails: whatever was not synced before, file by file.
 struct PowerCut {
-    /// What has been written and not synced, by path: a file that is renamed is taken for one that was synced before.
+    /// What has been written and not synced, by path.
     private var unsynced: [String: [Range<Int>]] = [:]
     private var unsyncedAtBegin: [String: Int] = [:]
-    /// Files whose folder has not been synced since they were made.
+    /// Files whose folder has not been synced since they were made or got this name.
     private var unnamed: Set<String> = []
+    private var renamed: String?
 
     init(_ calls: [FaultShim.Call]) {
         for call in calls { take(call) }
@@ -84,6 +85,13 @@ struct PowerCut {
         } else if call.name == "create", call.hasSucceeded {
             unnamed.insert(call.path)
             unsynced[call.path] = []
+        } else if call.name == "rename-from", call.hasSucceeded {
+            renamed = call.path
+            unnamed.remove(call.path)
+        } else if call.name == "rename", call.hasSucceeded {
+            unnamed.insert(call.path)
+            unsynced[call.path] = renamed.flatMap { unsynced.removeValue(forKey: $0) } ?? []
+            renamed = nil
         }
     }
 

@@ -3,7 +3,7 @@
 // FAULTS_BELOW    only files and folders below this one are meant; it is given without links in it
 // FAULTS_CONTROL  a file of rules, one a line, read again when it is another one: replace it by rename
 // FAULTS_LOG      every call that is meant is a line here, when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
-//                 a sync has one more before it begins, with `begin-` before its name
+//                 a sync has one more before it begins, with `begin-` before its name, and `rename-from` is before a rename
 //
 // A rule is `call=NAME [path=TEXT] [skip=N] [count=N] error=ERRNO` or `… short=1`, separated by spaces. Of the calls of that name on
 // a path with that text, `skip` pass, and then `count` (all without it) fail, or write half of what they should. A name is write,
@@ -268,7 +268,14 @@ int renameat2(int from_folder, const char *from, int to_folder, const char *to, 
     char path[PATH_MAX];
     if (!name_path(to_folder, to, path)) return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
     if (fails("rename", path)) return -1;
-    return say_done("rename", path, (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
+    char source[PATH_MAX];
+    bool is_known = name_path(from_folder, from, source);
+    pthread_mutex_lock(&lock);
+    int result = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+    if (is_known) say("rename-from", source, 0, 0, result, false);
+    say("rename", path, 0, 0, result, false);
+    pthread_mutex_unlock(&lock);
+    return result;
 }
 
 int renameat(int from_folder, const char *from, int to_folder, const char *to) { return renameat2(from_folder, from, to_folder, to, 0); }
