@@ -1,14 +1,9 @@
 // Makes file operations fail as a test says, for LD_PRELOAD.
 //
 // FAULTS_BELOW    only files and folders below this one are meant; it is given without links in it
-// FAULTS_CONTROL  a file of rules, one a line, read again when it is another one: replace it by rename
+// FAULTS_CONTROL  a file of rules (fault_rules.h), one a line, read again when it is another one: replace it by rename
 // FAULTS_LOG      every call that is meant is a line here, when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
 //                 a sync has one more before it begins, with `begin-` before its name, and `rename-from` is before a rename
-//
-// A rule is `call=NAME [path=TEXT] [skip=N] [count=N] error=ERRNO` or `… short=1`, separated by spaces. Of the calls of that name on
-// a path with that text, `skip` pass, and then `count` (all without it) fail, or write half of what they should. A name is write,
-// pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, or for several: writes, syncs, renames.
-// With `lose=1` a failing sync does what disks do: what was written since the last one that succeeded is zeros afterwards.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -23,65 +18,14 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "fault_rules.h"
 
-struct rule { char call[24], path[64]; long skip, count, seen; int error; bool is_short, loses; };
 struct file { dev_t device; ino_t inode; off_t from, to; };  // What has been written and not synced.
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct rule rules[16];
 static struct file files[1024];
-static size_t rule_count, file_count;
-static struct stat control;
+static size_t file_count;
 static int log_fd = -2;
-
-static int error_number(const char *name) {
-    static const struct { const char *name; int number; } known[] = {
-        {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i].name, name) == 0) return known[i].number;
-    fprintf(stderr, "faults: no such error: %s\n", name);
-    abort();
-}
-
-static void read_rule(char *line) {
-    struct rule rule = {.count = LONG_MAX};
-    for (char *save, *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-        char *value = strchr(word, '=');
-        if (!value) continue;
-        *value++ = 0;
-        if (strcmp(word, "call") == 0) snprintf(rule.call, sizeof rule.call, "%s", value);
-        else if (strcmp(word, "path") == 0) snprintf(rule.path, sizeof rule.path, "%s", value);
-        else if (strcmp(word, "skip") == 0) rule.skip = atol(value);
-        else if (strcmp(word, "count") == 0) rule.count = atol(value);
-        else if (strcmp(word, "error") == 0) rule.error = error_number(value);
-        else if (strcmp(word, "short") == 0) rule.is_short = true;
-        else if (strcmp(word, "lose") == 0) rule.loses = true;
-    }
-    if (rule.call[0] && rule_count < sizeof rules / sizeof *rules) rules[rule_count++] = rule;
-}
-
-static void read_rules(void) {
-    const char *path = getenv("FAULTS_CONTROL");
-    struct stat now;
-    if (!path || stat(path, &now) != 0) return;
-    if (now.st_ino == control.st_ino && now.st_mtim.tv_sec == control.st_mtim.tv_sec && now.st_mtim.tv_nsec == control.st_mtim.tv_nsec) return;
-    control = now;
-    rule_count = 0;
-    FILE *file = fopen(path, "re");
-    char line[256];
-    while (file && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        read_rule(line);
-    }
-    if (file) fclose(file);
-}
-
-static bool is_family(const char *family, const char *call) {
-    if (strcmp(family, "writes") == 0) return strstr(call, "write") != NULL;
-    if (strcmp(family, "syncs") == 0) return strstr(call, "sync") != NULL;
-    if (strcmp(family, "renames") == 0) return strstr(call, "rename") != NULL;
-    return strcmp(family, call) == 0;
-}
 
 static bool is_below(const char *path) {
     static const char *below;
@@ -122,20 +66,6 @@ static void say(const char *call, const char *path, off_t offset, long count, lo
                           injected ? " injected" : "");
     if (log_fd >= 0) syscall(SYS_write, log_fd, line, (size_t)length);
     errno = error;
-}
-
-// The rule that this call falls under, if it is time for it.
-static bool applies(const char *call, const char *path, struct rule *found) {
-    read_rules();
-    for (size_t i = 0; i < rule_count; i++) {
-        struct rule *rule = &rules[i];
-        if (!is_family(rule->call, call) || !strstr(path, rule->path)) continue;
-        long turn = rule->seen++;
-        if (turn < rule->skip || turn - rule->skip >= rule->count) continue;
-        *found = *rule;
-        return true;
-    }
-    return false;
 }
 
 static struct file *find_file(int fd) {
