@@ -105,7 +105,7 @@ struct ReceiverConfig {
 
 /// The bounds of a receiver's queue.
 struct QueueConfig: Equatable {
-    enum Storage: String, CaseIterable, Sendable { case disk, memory }
+    enum Storage: String, CaseIterable, Sendable { case memory, disk }
 
     var storage = Storage.memory
     var maxBytes = 64 << 20
