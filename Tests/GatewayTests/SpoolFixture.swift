@@ -1,0 +1,135 @@
+import Foundation
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+/// A spool in a folder of its own, and receivers without plugins that the test delivers for.
+final class SpoolFixture {
+    let folder = TemporaryFolder()
+    private(set) var spool: Spool
+    private(set) var receivers: [Receiver]
+    private let config: SpoolConfig
+    private let configs: [ReceiverConfig]
+
+    init(_ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10)) throws {
+        (self.config, self.configs) = (config, configs)
+        (spool, receivers) = try Self.open(folder.path, config, configs)
+    }
+
+    deinit { spool.stop() }
+
+    static func receiver(_ name: String, _ queue: QueueConfig = QueueConfig(storage: .disk, maxBytes: 1 << 30)) -> ReceiverConfig {
+        ReceiverConfig(name: name, queue: queue)
+    }
+
+    private static func open(_ path: String, _ config: SpoolConfig, _ configs: [ReceiverConfig]) throws -> (Spool, [Receiver]) {
+        let spool = try Spool(dataDirectory: path, config, pendingLimit: 1 << 30)
+        let receivers = configs.map { Receiver($0, spool: spool) }
+        try spool.start()
+        return (spool, receivers)
+    }
+
+    /// Ends it and opens it again, as a restart does; with other receivers where some are given.
+    func restart(_ configs: [ReceiverConfig]? = nil, _ change: () throws -> Void = {}) throws {
+        close()
+        try change()
+        (spool, receivers) = try Self.open(folder.path, config, configs ?? self.configs)
+    }
+
+    /// Ends it; the lock goes with the spool, so a stand-in takes its place.
+    func close() {
+        spool.stop()
+        for receiver in receivers { spool.detach(receiver.name, receiver) }
+        receivers = []
+        // Only memory: another folder that nobody looks at.
+        if let stand = try? Spool(dataDirectory: folder.path + "/closed", config, pendingLimit: 0) { spool = stand }
+        try? spool.start()
+    }
+
+    /// Submits profiles with bodies of `size`, one request each, and waits until they are stored.
+    ///
+    /// - Returns: what became of each.
+    @discardableResult
+    func submit(_ count: Int = 1, body size: Int = 100, to targets: [Int]? = nil) throws -> [FanOut.Submission] {
+        let fanOut = FanOut(receivers: (targets ?? Array(receivers.indices)).map { receivers[$0] }, spool: spool)
+        let refused = Refusals()
+        let results = try (0..<count).map { _ in
+            fanOut.submit([try .sample(body: size)], stored: { if let refusal = $0 { refused.add(refusal) } })
+        }
+        spool.flush()
+        return results.map { $0 == .pending ? .accepted : $0 } + refused.all.map { .refused($0) }
+    }
+
+    /// Opens what is due at a receiver, up to `count`, reading it where it is not in memory.
+    func open(_ count: Int = .max, at index: Int = 0) throws -> [Opened] {
+        let receiver = receivers[index]
+        var opened: [Opened] = []
+        while opened.count < count {
+            let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now) }
+            guard case .done(.deliver(let entry, let handle, let token)) = step else { break }
+            let reader = try #require(receiver.state.withLock { $0.backlog?.reader })
+            let position = try #require(entry.position)
+            do {
+                let profile = try entry.profile ?? reader.read(position, sequence: entry.sequence)
+                receiver.state.withLock { $0.loaded(profile, handle) }
+                opened.append(Opened(sequence: entry.sequence, token: token, profile: profile, entry: entry))
+            } catch let failure as SpoolReceiver.ReadFailure {
+                receiver.state.withLock { state in
+                    _ = state.open.close(token)
+                    state.unreadable(handle, failure, now: .now)
+                }
+            }
+        }
+        return opened
+    }
+
+    struct Opened {
+        let sequence: UInt64
+        let token: UInt
+        let profile: Profile
+        let entry: ReceiverQueue.Entry
+    }
+
+    func settle(_ opened: [Opened], _ outcome: DeliveryOutcome = DeliveryOutcome(status: .delivered), at index: Int = 0) {
+        for delivery in opened { receivers[index].settle(delivery.token, outcome) }
+        // The second round lets go what the first one's notes have settled.
+        spool.flush()
+        spool.flush()
+    }
+
+    /// Delivers everything at a receiver.
+    ///
+    /// - Returns: the sequences, in order.
+    @discardableResult
+    func deliverAll(at index: Int = 0) throws -> [UInt64] {
+        var sequences: [UInt64] = []
+        while case let opened = try open(32, at: index), !opened.isEmpty {
+            settle(opened, at: index)
+            sequences += opened.map(\.sequence)
+        }
+        return sequences
+    }
+
+    func account(_ index: Int = 0) -> ReceiverAccount { receivers[index].state.withLock { $0.account } }
+    func queued(_ index: Int = 0) -> Int { receivers[index].state.withLock { $0.queuedCount } }
+
+    /// True when everything is accounted for.
+    func isBalanced(_ index: Int = 0) -> Bool {
+        let account = account(index)
+        let known = account.delivered + queued(index) + account.dropped.values.reduce(0, +) + account.deadLettered
+        return account.accepted + account.recovered == known
+    }
+
+    /// The files of the spool, sorted.
+    var files: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: folder.path + "/spool")) ?? []).sorted() }
+    var segments: [String] { files.filter { $0.hasSuffix(".records") } }
+
+    func path(_ file: String) -> String { "\(folder.path)/spool/\(file)" }
+}
+
+private final class Refusals: Sendable {
+    private let list = Monitor<[FanOut.Refusal]>([])
+    func add(_ refusal: FanOut.Refusal) { list.withLock { $0.append(refusal) } }
+    var all: [FanOut.Refusal] { list.withLock { $0 } }
+}
