@@ -54,7 +54,7 @@ let package = Package(
             dependencies: [
                 "PluginABI", "PluginKit", "ProfileArchive", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire",
             ],
-            path: "Sources/Gateway",
+            path: "Sources/Gateway", exclude: ["Delivery/SPOOL.md"],
             swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
 
         // zlib, libcurl, OpenSSL and libxcrypt, as Debian has them.

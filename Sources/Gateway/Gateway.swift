@@ -7,80 +7,44 @@ import Synchronization
 final class Gateway: Sendable {
     static let version = "0.1.0"
 
-    let config: Config
     let configPath: String
-    let receivers: [Receiver]
-    let listeners: [Listener]
+    let setup = Mutex(Setup())
+    let bodies: BodyBudget
     let startedAt = MonotonicTime.unixNanoseconds
-    private let loops: [EventLoop]
-    private let adminLoop: EventLoop?
-    private let adminGuards: Listener.Guards?
+    let loops: [EventLoop]
+    let reloadStatus = Mutex(ReloadStatus())
+    let reloadRequests = ReloadRequests()
+    /// What reloads have taken out of service.
+    let endings = Endings()
+    /// Receivers among it, which still deliver what they have.
+    let leaving = Mutex<[Receiver]>([])
+    private let adminLoop = Mutex<EventLoop?>(nil)
     private let largePushes: LargePushes
     let spool: Spool?
     let deadLetters: DeadLetters?
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
+    var receivers: [Receiver] { setup.withLock { $0.receivers } }
+    var listeners: [Listener] { setup.withLock { $0.listeners } }
 
     /// Why the gateway does not start: a sentence an item.
     struct StartError: Error {
         let messages: [String]
     }
 
-    /// Creates every receiver and opens every listener; nothing is served yet.
+    /// Opens what stays open over reloads: the spool, where the config has one.
+    ///
+    /// - Parameter path: the config file, to which reloads go back.
     init(_ config: Config, path: String) throws(StartError) {
-        self.config = config
         configPath = path
-        let guards = try Self.readGuards(config, path)
-        adminGuards = guards.admin
+        bodies = BodyBudget(limit: .max)
+        largePushes = LargePushes(bodies: bodies)
         spool = try Self.openSpool(config)
         deadLetters = config.dataDirectory.map { DeadLetters(folder: "\($0)/dead-letter", limits: config.deadLetters) }
-        receivers = try Self.createReceivers(config, spool, deadLetters)
-        let bodies = BodyBudget(limit: config.limits.maxInFlightBytes)
-        largePushes = LargePushes(bodies: bodies)
         do throws(SystemError) {
-            let byName = Dictionary(uniqueKeysWithValues: receivers.map { ($0.name, $0) })
-            var listeners: [Listener] = []
-            for (entry, guards) in zip(config.listeners, guards.listeners) {
-                let fanOut = FanOut(receivers: entry.forwardTo.compactMap { byName[$0] }, spool: spool)
-                let counters = ListenerCounters()
-                let intake = ProfileIntake(
-                    ack: entry.ack, tenant: entry.tenant, rates: entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
-                    fanOut: fanOut, counters: counters)
-                let routes = IngestRoutes(
-                    ingest: IngestEndpoint(limits: config.limits, intake: intake),
-                    push: PushEndpoint(limits: config.limits, intake: intake, largePushes: largePushes))
-                listeners.append(
-                    try Listener(entry.name, entry.http, guards: guards, routes: routes, bodies: bodies, counters: counters))
-            }
-            self.listeners = listeners
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
-            adminLoop = config.admin == nil ? nil : try EventLoop()
-        } catch {
-            Self.end(receivers)
-            throw StartError(messages: ["\(error)"])
-        }
-    }
-
-    /// Reads the files of TLS and authentication before anything is opened.
-    private static func readGuards(_ config: Config, _ path: String) throws(StartError) -> (
-        listeners: [Listener.Guards], admin: Listener.Guards?
-    ) {
-        do throws(FileProblems) {
-            let listeners = try config.listeners.map { entry throws(FileProblems) in try Listener.Guards(entry.http) }
-            return (
-                listeners,
-                try config.admin.map { admin throws(FileProblems) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
-            )
-        } catch { throw StartError(messages: error.list.map { $0.line(in: path) }) }
-    }
-
-    /// Ends receivers that never started.
-    private static func end(_ receivers: [Receiver]) {
-        for receiver in receivers {
-            receiver.stop()
-            _ = receiver.end()
-        }
+        } catch { throw StartError(messages: ["\(error)"]) }
     }
 
     /// Half of the processors, for deliveries need the other half.
@@ -93,28 +57,18 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: [error.description]) }
     }
 
-    private static func createReceivers(_ config: Config, _ spool: Spool?, _ deadLetters: DeadLetters?) throws(StartError) -> [Receiver] {
-        var messages: [String] = []
-        var receivers: [Receiver] = []
-        for entry in config.receivers {
-            let receiver = Receiver(entry, spool: spool, deadLetters: deadLetters)
-            messages += receiver.create(from: config.pluginFolders).map { "receiver \(entry.name): \($0.message)" }
-            receivers.append(receiver)
-        }
-        guard messages.isEmpty else {
-            end(receivers)
-            throw StartError(messages: messages)
-        }
-        return receivers
+    /// What the requests of a `receive_http` listener are for.
+    func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
+        IngestRoutes(
+            ingest: IngestEndpoint(limits: limits, intake: intake),
+            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
     }
 
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
-    func run(_ signals: borrowing Signals) throws(StartError) -> Int32 {
-        do throws(SystemError) {
-            try start()
-        } catch { throw StartError(messages: ["\(error)"]) }
+    func run(_ config: Config, _ signals: borrowing Signals) throws(StartError) -> Int32 {
+        try start(config)
         let stopped = waitForStop(signals)
         Log.info("stopping", ["signal": stopped])
         let status = drain(signals)
@@ -122,33 +76,37 @@ final class Gateway: Sendable {
         return status
     }
 
-    private func start() throws(SystemError) {
-        try spool?.start()
+    /// Creates every receiver and opens every listener, then serves.
+    private func start(_ config: Config) throws(StartError) {
+        let change = SetupChange(self, from: Setup(), to: config)
+        guard change.problems.isEmpty else { throw StartError(messages: change.problems.map { $0.line(in: configPath) }) }
+        do throws(SystemError) {
+            try spool?.start()
+            for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1) }
+        } catch { throw StartError(messages: ["\(error)"]) }
+        commit(change)
         for stranger in spool?.strangers ?? [] {
             Log.warning(
                 "the spool holds profiles of a receiver that the config does not have",
                 ["receiver": stranger.receiver, "count": "\(stranger.profiles)"])
         }
-        for receiver in receivers { try receiver.start() }
-        if let admin = config.admin, let adminLoop, let adminGuards {
-            let listener = try Listener(
-                "admin", admin.http, guards: adminGuards, routes: AdminEndpoint(gateway: self), bodies: BodyBudget(limit: .max),
-                counters: ListenerCounters())
-            try adminLoop.start("admin", number: 0, listeners: [listener])
-            Log.info("admin is listening", ["address": Self.address(listener)])
-        }
-        for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1, listeners: listeners) }
-        for listener in listeners {
-            Log.info("listening", ["listener": listener.name, "address": Self.address(listener)])
-        }
         ready.store(true, ordering: .relaxed)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
     }
 
-    private static func address(_ listener: Listener) -> String {
-        let address = listener.http.address.isEmpty ? "[::]" : listener.http.address
-        return "\(address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address):\(listener.port)"
+    /// Starts the thread that serves the admin listener, where there is none yet.
+    func startAdminLoop() throws(SystemError) {
+        try adminLoop.withLock { (loop) throws(SystemError) in
+            guard loop == nil else { return }
+            let new = try EventLoop()
+            try new.start("admin", number: 0)
+            loop = new
+        }
     }
+
+    var allLoops: [EventLoop] { loops + [adminLoop.withLock { $0 }].compactMap(\.self) }
+
+    func postToAdmin(_ work: @escaping EventLoop.Work) { adminLoop.withLock { $0 }?.post(work) }
 
     /// Waits for the signal to stop, and meanwhile looks whether a plugin overruns its time.
     private func waitForStop(_ signals: borrowing Signals) -> String {
@@ -156,44 +114,56 @@ final class Gateway: Sendable {
             switch signals.wait(until: .now + .milliseconds(500)) {
             case SIGTERM: return "SIGTERM"
             case SIGINT: return "SIGINT"
-            case SIGHUP: Log.warning("SIGHUP ignored: this build does not reload its config")
-            default:
-                for receiver in receivers { receiver.checkOverdue(.now) }
-                deadLetters?.tick(now: .now)
-                for listener in listeners { listener.guards.refreshFiles(listener: listener.name) }
-                adminGuards?.refreshFiles(listener: "admin")
+            case SIGHUP: reload()
+            default: break
             }
+            look()
         }
+    }
+
+    /// What is looked at now and then.
+    private func look() {
+        for receiver in receivers { receiver.checkOverdue(.now) }
+        for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
+        deadLetters?.tick(now: .now)
+        endings.tidy()
     }
 
     // MARK: End
 
     private func drain(_ signals: borrowing Signals) -> Int32 {
         ready.store(false, ordering: .relaxed)
-        let start = MonotonicTime.now
-        let deadline = start + config.shutdownTimeout
+        reloadRequests.stop()
+        let (start, setup) = (MonotonicTime.now, setup.withLock { $0 })
+        let deadline = start + setup.config.shutdownTimeout
         stopListening()
         let busy = LoopCount(loops.count)
         for loop in loops { loop.drain { busy.countDown() } }
-        var isHurried = wait(signals, until: start + config.shutdownTimeout / 2) { busy.isZero(until: $0) }
-        onEveryLoop { $0.refuseRest() }
+        var isHurried = wait(signals, until: start + setup.config.shutdownTimeout / 2) { busy.isZero(until: $0) }
+        onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
         largePushes.stop()
         spool?.flush()
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers where !isHurried {
             isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
         }
+        if !isHurried { _ = wait(signals, until: deadline) { endings.areDone(until: $0) } }
         // All before any is waited for: one plugin may hold what another one waits for.
         for receiver in receivers { receiver.stop() }
+        endings.hurry()
         let ended = receivers.map { $0.end() }
+        // What reloads have replaced gets the same time to abort, and a little to be seen to have done so.
+        let areEndingsDone = endings.areDone(until: .now + .seconds(2))
         // Letters that are durable are settled in the spool, so it ends after them.
         deadLetters?.stop()
         spool?.stop()
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }
-        adminLoop?.stop()
-        for guards in listeners.map(\.guards) + [adminGuards] { guards?.access?.stop() }
-        return ended.contains(false) ? 1 : 0
+        adminLoop.withLock { $0.take() }?.stop()
+        for listener in setup.allListeners { listener.service.guards.access?.stop() }
+        // The admin listener's routes hold the gateway.
+        self.setup.withLock { $0 = Setup() }
+        return ended.contains(false) || !areEndingsDone || endings.hasFailed ? 1 : 0
     }
 
     /// Closes the listening sockets once every loop has taken what the kernel had accepted for us.
@@ -204,7 +174,7 @@ final class Gateway: Sendable {
     }
 
     /// Runs work on every loop's thread and waits until all have done it, but not for a loop that is busy for long.
-    private func onEveryLoop(_ work: @escaping EventLoop.Work) {
+    func onEveryLoop(_ work: @escaping EventLoop.Work) {
         let busy = LoopCount(loops.count)
         for loop in loops {
             loop.post { table in
@@ -230,14 +200,19 @@ final class Gateway: Sendable {
 }
 
 /// How many loops have something left to do.
-private final class LoopCount: Sendable {
+final class LoopCount: Sendable {
     private let count: Monitor<Int>
 
     init(_ count: Int) { self.count = Monitor(count) }
 
-    func countDown() {
-        count.withLock { $0 -= 1 }
-        count.signal()
+    /// - Returns: true to the last one.
+    @discardableResult
+    func countDown() -> Bool {
+        defer { count.signal() }
+        return count.withLock { count in
+            count -= 1
+            return count == 0
+        }
     }
 
     /// Waits for zero, at most until `deadline`.

@@ -17,6 +17,13 @@ public struct FileDescriptor: ~Copyable, Sendable {
         return number
     }
 
+    /// Another descriptor of the same open file or socket, close-on-exec.
+    public func duplicate() throws(SystemError) -> FileDescriptor {
+        let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw SystemError("dup") }
+        return FileDescriptor(owning: copy)
+    }
+
     /// Opens `path` close-on-exec, relative to `directory` when there is one.
     public static func open(
         _ path: String, _ flags: Int32, mode: mode_t = 0o644, in directory: Int32 = AT_FDCWD

@@ -6,45 +6,47 @@ import Testing
 
 /// A spool in a folder of its own, and receivers without plugins that the test delivers for.
 final class SpoolFixture {
-    let folder = TemporaryFolder()
-    private(set) var spool: Spool
-    private(set) var receivers: [Receiver]
+    /// The data_dir.
+    let folder: String
+    private(set) var spool: Spool!
+    private(set) var receivers: [Receiver] = []
     private let config: SpoolConfig
     private let configs: [ReceiverConfig]
 
     init(_ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10)) throws {
         (self.config, self.configs) = (config, configs)
-        (spool, receivers) = try Self.open(folder.path, config, configs)
+        folder = NSTemporaryDirectory() + "gateway-spool-" + UUID().uuidString
+        try open(configs)
     }
 
-    deinit { spool.stop() }
+    deinit {
+        close()
+        try? FileManager.default.removeItem(atPath: folder)
+    }
 
     static func receiver(_ name: String, _ queue: QueueConfig = QueueConfig(storage: .disk, maxBytes: 1 << 30)) -> ReceiverConfig {
         ReceiverConfig(name: name, queue: queue)
     }
 
-    private static func open(_ path: String, _ config: SpoolConfig, _ configs: [ReceiverConfig]) throws -> (Spool, [Receiver]) {
-        let spool = try Spool(dataDirectory: path, config, pendingLimit: 1 << 30)
-        let receivers = configs.map { Receiver($0, spool: spool) }
+    private func open(_ configs: [ReceiverConfig]) throws {
+        spool = try Spool(dataDirectory: folder, config, pendingLimit: 1 << 30)
+        receivers = configs.map { Receiver($0, spool: spool) }
+        for receiver in receivers { receiver.attach() }
         try spool.start()
-        return (spool, receivers)
     }
 
     /// Ends it and opens it again, as a restart does; with other receivers where some are given.
     func restart(_ configs: [ReceiverConfig]? = nil, _ change: () throws -> Void = {}) throws {
         close()
         try change()
-        (spool, receivers) = try Self.open(folder.path, config, configs ?? self.configs)
+        try open(configs ?? self.configs)
     }
 
-    /// Ends it; the lock goes with the spool, so a stand-in takes its place.
+    /// Ends it, and gives its lock back.
     func close() {
-        spool.stop()
-        for receiver in receivers { spool.detach(receiver.name, receiver) }
-        receivers = []
-        // Only memory: another folder that nobody looks at.
-        if let stand = try? Spool(dataDirectory: folder.path + "/closed", config, pendingLimit: 0) { spool = stand }
-        try? spool.start()
+        for receiver in receivers { receiver.detach() }
+        spool?.stop()
+        (spool, receivers) = (nil, [])
     }
 
     /// Submits profiles with bodies of `size`, one request each, and waits until they are stored.
@@ -122,10 +124,10 @@ final class SpoolFixture {
     }
 
     /// The files of the spool, sorted.
-    var files: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: folder.path + "/spool")) ?? []).sorted() }
+    var files: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: folder + "/spool")) ?? []).sorted() }
     var segments: [String] { files.filter { $0.hasSuffix(".records") } }
 
-    func path(_ file: String) -> String { "\(folder.path)/spool/\(file)" }
+    func path(_ file: String) -> String { "\(folder)/spool/\(file)" }
 }
 
 private final class Refusals: Sendable {

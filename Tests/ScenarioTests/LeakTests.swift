@@ -3,21 +3,6 @@ import Testing
 
 @Suite("Nothing is left behind", .serialized)
 struct LeakTests {
-    private struct Footprint {
-        let descriptors: Int
-        let threads: Int
-        let residentKilobytes: Int
-
-        init(_ gateway: GatewayProcess) throws {
-            let proc = "/proc/\(gateway.process.id)"
-            descriptors = try FileManager.default.contentsOfDirectory(atPath: "\(proc)/fd").count
-            threads = try FileManager.default.contentsOfDirectory(atPath: "\(proc)/task").count
-            let status = try String(contentsOfFile: "\(proc)/status", encoding: .utf8)
-            let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
-            residentKilobytes = line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
-        }
-    }
-
     /// Sends on several connections at once, each from a thread of its own; answers how many got 200.
     private func send(_ gateway: GatewayProcess, connections: Int, each: Int, body: String) throws -> Int {
         let port = gateway.port

@@ -119,12 +119,12 @@ struct ShutdownTests {
         }
     }
 
-    @Test("SIGHUP is survived")
+    @Test("SIGHUP reads the config again, and everything goes on")
     func hangup() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
             gateway.process.signal(SIGHUP)
-            try gateway.log.wait(for: "SIGHUP")
+            try gateway.log.wait(for: "config reloaded")
             try gateway.send(1)
             try gateway.waitForMetrics("a delivery") { $0.delivered("console") == 1 }
             #expect(try gateway.stop() == 0)

@@ -1,5 +1,25 @@
 import ConfigJSON
 
+extension Optional<ConfigSource> {
+    /// The same source wherever it stands in its config.
+    fileprivate var unplaced: ConfigSource? { map { ConfigSource(content: $0.content, path: $0.path, position: nil) } }
+}
+
+extension TLSConfig {
+    fileprivate var unplaced: TLSConfig {
+        TLSConfig(
+            certificate: ConfigSource(content: certificate.content, path: certificate.path, position: nil),
+            key: ConfigSource(content: key.content, path: key.path, position: nil), clientAuthorities: clientAuthorities.unplaced,
+            clientAuth: clientAuth, minimumVersion: minimumVersion)
+    }
+}
+
+extension AuthConfig {
+    fileprivate var unplaced: AuthConfig {
+        AuthConfig(users: users.unplaced, tokens: tokens.unplaced, clientCertificate: clientCertificate)
+    }
+}
+
 extension Listener {
     /// What stands between a listener and strangers, read from the files that its config names.
     struct Guards: Sendable {
@@ -27,6 +47,14 @@ extension Listener {
                 _ = problems.collect(all: { () throws(FileProblems) in try Self(http) })
             }
             return problems.list
+        }
+
+        /// These guards, or parts of others where the same is configured: with them stays what they have learned.
+        func keeping(_ old: Guards, _ http: HTTPConfig, as before: HTTPConfig) -> Guards {
+            var guards = self
+            if http.tls?.unplaced == before.tls?.unplaced { guards.certificates = old.certificates }
+            if http.auth?.unplaced == before.auth?.unplaced, http.tls?.clientAuth == before.tls?.clientAuth { guards.access = old.access }
+            return guards
         }
 
         /// Reads the files that were changed again; may block on the disk.

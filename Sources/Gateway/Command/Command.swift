@@ -20,6 +20,7 @@ enum Command {
             switch word {
             case "run": return try RunCommand.run(rest)
             case "check": return try CheckCommand.run(rest)
+            case "reload": return try ReloadCommand.run(rest)
             case "send": return try SendCommand.run(rest)
             case "replay": return try ReplayCommand.run(rest)
             case "plugins": return try PluginsCommand.run(rest)
@@ -79,6 +80,16 @@ struct Arguments {
     func value(_ name: String) -> String? { options[name]?.last }
     func values(_ name: String) -> [String] { options[name] ?? [] }
     func has(_ flag: String) -> Bool { options[flag] != nil }
+
+    /// What each `--header "Name: value"` says.
+    func headers() throws(UsageError) -> [(name: String, value: String)] {
+        try values("--header").map { header throws(UsageError) in
+            guard let colon = header.firstIndex(of: ":") else {
+                throw UsageError("--header needs \"Name: value\", is \(quotedForPeople(header))")
+            }
+            return (String(header[..<colon]), String(header[header.index(after: colon)...].drop { $0 == " " }))
+        }
+    }
 
     func refuseWords() throws(UsageError) {
         if let word = words.first { throw UsageError("unexpected \(quotedForPeople(word))") }

@@ -7,6 +7,7 @@ enum HelpCommand {
 
           run      serve until SIGTERM
           check    find every mistake in a config without running it
+          reload   have a running gateway read its config again
           send     post profiles to a server as an SDK would
           replay   send what an archive or a dead-letter folder holds again
           plugins  show which plugins would be loaded, and from where
@@ -20,6 +21,7 @@ enum HelpCommand {
 
         Reads FILE (./gateway.json), opens its listeners and delivers what they receive to its receivers.
         SIGTERM or SIGINT stops: nothing new is accepted, what is queued is delivered within shutdown_timeout.
+        SIGHUP reads FILE again: see gateway help reload.
         The log goes to standard error. Exit 0 stopped, 1 could not start or a plugin did not end.
         """,
         "check": """
@@ -27,6 +29,14 @@ enum HelpCommand {
 
         Reads FILE (./gateway.json) as run would, plugins included, and prints every problem, one a line:
         file:line:column: path: what is wrong. Exit 0 when run would start, 1 when not.
+        """,
+        "reload": """
+        usage: gateway reload [--config FILE] [--header "Name: value"]...
+
+        Asks the gateway at the admin address of FILE (./gateway.json) to read its config again, as SIGHUP does.
+        What did not change goes on: sockets, connections, queues. A config with a mistake changes nothing; its problems
+        are printed, one a line. Where admin has auth, a header brings the credentials; with tls, the certificate that
+        FILE names is the one that is trusted. Exit 0 reloaded, 1 refused or not reached.
         """,
         "send": """
         usage: gateway send FILE... --to URL --name NAME [--push] [--format FORMAT] [--tenant ID]

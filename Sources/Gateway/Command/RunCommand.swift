@@ -22,7 +22,7 @@ enum RunCommand {
         guard file.problems.isEmpty else { return 1 }
         Log.configure(file.config.log)
         do throws(Gateway.StartError) {
-            return try Gateway(file.config, path: path).run(signals)
+            return try Gateway(file.config, path: path).run(file.config, signals)
         } catch {
             for message in error.messages { Log.error("cannot start", ["error": message]) }
             return 1

@@ -1,12 +1,22 @@
 import LinuxSystem
+import Synchronization
 
 /// Where a listener's profiles go: every receiver of its `forward_to`, in config order.
-struct FanOut: Sendable {
-    let receivers: [Receiver]
-    /// Where profiles are written before they are offered, for the receivers that want them on disk.
-    var spool: Spool?
+///
+/// A reload replaces the receivers in one step: a request that is under way is handed to those that are there when its body
+/// has come.
+final class FanOut: Sendable {
+    private let targets: Mutex<Targets>
+    private let spool: Spool?
 
-    private var required: [String] { receivers.filter(\.config.required).map(\.name) }
+    /// - Parameter spool: where profiles are written before they are offered, for the receivers that want them on disk.
+    init(receivers: [Receiver], spool: Spool? = nil) {
+        targets = Mutex(Targets(receivers, spool))
+        self.spool = spool
+    }
+
+    /// Sends what is submitted from here on to other receivers, or to the same ones under other rules.
+    func replace(_ receivers: [Receiver]) { targets.withLock { $0 = Targets(receivers, spool) } }
 
     /// Why a request was turned away; nobody has its profiles then.
     enum Refusal: Sendable, Equatable {
@@ -35,57 +45,90 @@ struct FanOut: Sendable {
         _ profiles: [Profile], answer: (@Sendable (Acknowledgement.Failure?) -> Void)? = nil,
         stored: @escaping @Sendable (Refusal?) -> Void = { _ in }
     ) -> Submission {
-        // Only required receivers can turn a request away, so only they promise room before anybody commits.
-        let careful = receivers.filter(\.config.promisesRoom)
-        for (index, receiver) in careful.enumerated() where !receiver.reserve(profiles) {
-            for receiver in careful[..<index] { receiver.cancelReservation(profiles) }
-            return .refused(.full(receiver: receiver.name))
-        }
-        let durable = receivers.filter(\.isOnDisk).map(\.name)
-        guard let spool, !durable.isEmpty, !profiles.isEmpty else {
-            offer(profiles, at: nil, answer)
+        let targets = targets.withLock { $0 }
+        if let full = targets.reserve(profiles) { return .refused(.full(receiver: full)) }
+        guard let spool, !targets.durable.isEmpty, !profiles.isEmpty else {
+            targets.offer(profiles, at: nil, answer)
             return .accepted
         }
-        let append = SpoolAppend(profiles: profiles, receivers: durable) { result in
+        let append = SpoolAppend(profiles: profiles, receivers: targets.durable) { result in
             switch result {
-            case .success(let positions): offer(profiles, at: positions, answer)
+            case .success(let positions): targets.offer(profiles, at: positions, answer)
             case .failure(let failure):
-                if let refusal = refusal(failure) {
-                    for receiver in careful { receiver.cancelReservation(profiles) }
+                if let refusal = targets.refusal(failure) {
+                    targets.cancel(profiles)
                     return stored(refusal)
                 }
-                offer(profiles, at: nil, answer, unstored: true)
+                targets.offer(profiles, at: nil, answer, isStored: false)
             }
             stored(nil)
         }
         if spool.append(append) { return .pending }
-        for receiver in careful { receiver.cancelReservation(profiles) }
+        targets.cancel(profiles)
         return .refused(.behind)
+    }
+}
+
+/// The receivers of a listener, with their rules as one config has them.
+private struct Targets: Sendable {
+    private struct Target: Sendable {
+        let receiver: Receiver
+        let config: ReceiverConfig
+        let isDurable: Bool
+    }
+
+    private let all: [Target]
+    private let required: [String]
+    /// Only required receivers can turn a request away, so only they promise room before anybody commits.
+    private let careful: [Target]
+    /// Those whose profiles are to be in the spool.
+    let durable: [String]
+
+    init(_ receivers: [Receiver], _ spool: Spool?) {
+        all = receivers.map { receiver in
+            let config = receiver.config
+            return Target(receiver: receiver, config: config, isDurable: spool != nil && config.queue.storage == .disk)
+        }
+        required = all.filter(\.config.required).map(\.config.name)
+        careful = all.filter(\.config.promisesRoom)
+        durable = all.filter(\.isDurable).map(\.config.name)
+    }
+
+    /// Reserves room; answers the receiver that has none, and then none is reserved.
+    func reserve(_ profiles: [Profile]) -> String? {
+        for (index, target) in careful.enumerated() where !target.receiver.reserve(profiles, target.config) {
+            for target in careful[..<index] { target.receiver.cancelReservation(profiles, target.config) }
+            return target.config.name
+        }
+        return nil
+    }
+
+    func cancel(_ profiles: [Profile]) {
+        for target in careful { target.receiver.cancelReservation(profiles, target.config) }
     }
 
     /// What a failed write means: where every receiver drops, the profiles are dropped; else the sender is to come again.
-    private func refusal(_ failure: SpoolFailure) -> Refusal? {
+    func refusal(_ failure: SpoolFailure) -> FanOut.Refusal? {
         switch failure {
         case .full(let receiver): .spoolFull(receiver: receiver)
-        case .system: receivers.first { $0.isOnDisk && $0.config.promisesRoom }.map { .spoolFull(receiver: $0.name) }
+        case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.config.name) }
         }
     }
 
-    private func offer(
+    func offer(
         _ profiles: [Profile], at positions: [SpoolPosition]?, _ answer: (@Sendable (Acknowledgement.Failure?) -> Void)?,
-        unstored: Bool = false
+        isStored: Bool = true
     ) {
-        let required = required
         var acknowledgement: Acknowledgement?
         if let answer, !required.isEmpty, !profiles.isEmpty {
             acknowledgement = Acknowledgement(profiles: profiles.count, receivers: required, answer: answer)
         }
-        for receiver in receivers {
-            let waiting = receiver.config.required ? acknowledgement : nil
-            if unstored, receiver.isOnDisk {
-                receiver.offerUnstored(profiles, waiting)
+        for target in all {
+            let waiting = target.config.required ? acknowledgement : nil
+            if target.isDurable, !isStored {
+                target.receiver.offerUnstored(profiles, waiting, target.config)
             } else {
-                receiver.offer(profiles, at: receiver.isOnDisk ? positions : nil, waiting)
+                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, waiting, target.config)
             }
         }
         if acknowledgement == nil { answer?(nil) }

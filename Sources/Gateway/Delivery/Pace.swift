@@ -7,7 +7,7 @@ import LinuxSystem
 struct Pace {
     static let retriesUntilFailing = 5
 
-    private let limit: Int
+    private var limit: Int
     private var window: Int
     private var retried: [UInt64] = []
     private var failedProbes = 0
@@ -18,6 +18,12 @@ struct Pace {
     init(limit: Int) {
         self.limit = limit
         window = limit
+    }
+
+    /// Takes another `max_in_flight`.
+    mutating func change(limit new: Int) {
+        window = window == limit ? new : min(window, new)
+        limit = new
     }
 
     /// True when one more delivery may be opened beside `open` ones.

@@ -37,116 +37,101 @@ final class Receiver: Sendable {
         var reserved = (profiles: 0, bytes: 0)
         /// What senders who wait are to be told once the lock is released.
         var settlements: [(Acknowledgement, Settlement)] = []
+        /// Instances that were replaced and have not ended, by number.
+        var former: [Int: FormerInstance] = [:]
     }
 
     /// The life of the delivery thread: running until told to stop, then the end of the plugin instance.
     enum Phase { case running, draining, flushing, ended }
 
-    let config: ReceiverConfig
-    var name: String { config.name }
+    let name: String
+    /// Its config now; a reload changes it.
+    var config: ReceiverConfig { settings.withLock { $0 } }
     let latency = Histogram()
     let state: Monitor<State>
+    /// Taken with the state's lock held, never the other way round.
+    let settings: Mutex<ReceiverConfig>
+    /// The plugin instance that new deliveries go to, with its thread.
+    let serving = Mutex<DeliveryThread?>(nil)
+    let instanceCount = Atomic<Int>(0)
     private let spool: Spool?
     private let deadLetters: DeadLetters?
-    private let plugin = Mutex<PluginInstance?>(nil)
-    private let thread = Mutex<Thread?>(nil)
 
     /// - Parameters:
     ///   - spool: where profiles are kept when the config wants them on disk, or had them there.
     ///   - deadLetters: where they go that are given up.
     init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil) {
-        self.config = config
+        name = config.name
+        settings = Mutex(config)
         self.spool = spool
         self.deadLetters = deadLetters
         state = Monitor(State(pace: Pace(limit: config.maxInFlight)))
-        attach()
     }
 
-    private func attach() {
+    /// Takes over what the spool has for a receiver of this name; once, before anything is offered.
+    func attach() {
         guard let spool else { return }
         let backlog = Backlog(spool.attach(name, self))
-        state.withLock { state in
+        let owner = config.owner
+        update { state in
             state.account.recovered = backlog.count
             state.backlog = backlog
-            state.owner = config.owner
+            state.owner = owner
             state.keepsDeadLetters = deadLetters != nil
         }
         if backlog.count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(backlog.count)"]) }
     }
 
-    /// Whether its profiles are to be in the spool.
-    var isOnDisk: Bool { spool != nil && config.queue.storage == .disk }
+    /// Leaves to the spool what is not settled; nothing is offered any more.
+    func detach() { spool?.detach(name, self) }
 
     /// Loads the plugin and makes the instance.
     ///
     /// - Returns: what is in the way, with its place in the config; nothing when the instance is there.
     func create(from folders: [String]) -> [Problem] {
-        let path = Problems.path("receivers", name)
-        do throws(PluginLibrary.LoadError) {
-            let library = try PluginLibrary.load(config.plugin, from: folders)
-            do throws(PluginInstance.Refusal) {
-                let host = HostServices(events: self)
-                let instance = try PluginInstance(library, config: config.pluginConfig.text, host: host)
-                plugin.withLock { $0 = instance }
-                return []
-            } catch {
-                // A plugin names the member in its own config; the path leads to the place in ours.
-                return error.message.split(separator: "\n").map { line in
-                    // A name in quotes may hold anything.
-                    var isQuoted = false
-                    let member = line.prefix { character in
-                        if character == "\"" { isQuoted.toggle() }
-                        return isQuoted || character != ":"
-                    }
-                    let isPath = member.count < line.count && (!member.contains(" ") || member.hasSuffix("\"]"))
-                    let isUnknown = line.dropFirst(member.count).hasPrefix(": unknown")
-                    let place = config.pluginConfig.place(of: member, ofName: isUnknown)
-                    let whole = isPath ? "\(path).config.\(member)" : "\(path).config"
-                    let message = isPath ? line.dropFirst(member.count + 1).drop { $0 == " " } : line
-                    return Problem(position: place, path: printable(whole), message: printable(String(message)))
-                }
-            }
-        } catch {
-            return [Problem(position: config.pluginPosition, path: "\(path).plugin", message: "\(error)")]
-        }
+        do throws(PluginProblems) {
+            let made = try DeliveryThread(of: self, config, from: folders)
+            serving.withLock { $0 = made }
+            state.withLock { $0.open.hand(to: made.number) }
+            return []
+        } catch { return error.list }
     }
 
-    var instance: PluginInstance? { plugin.withLock { $0 } }
+    var instance: PluginInstance? { serving.withLock { $0?.instance } }
 
     /// Starts the delivery thread.
-    func start() throws(SystemError) {
-        guard let instance else { return }
-        try thread.withLock { (thread) throws(SystemError) in
-            thread = try Thread("rx-\(name)") { [self] in deliverUntilEnd(with: instance) }
-        }
-    }
+    func start() throws(SystemError) { try serving.withLock { $0 }?.start() }
 
     // MARK: In
 
     /// Promises room for profiles that are offered next; false when the queue is full.
-    func reserve(_ profiles: [Profile]) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
+    func reserve(_ profiles: [Profile], _ config: ReceiverConfig) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
 
     /// Takes a promise back.
-    func cancelReservation(_ profiles: [Profile]) { state.withLock { $0.release(profiles, config.queue) } }
+    func cancelReservation(_ profiles: [Profile], _ config: ReceiverConfig) {
+        state.withLock { $0.release(profiles, config.queue) }
+    }
 
     /// Accepts profiles into the queue, making room by the queue's rule.
     ///
     /// - Parameters:
     ///   - positions: where they are in the spool; nil when they are in memory alone.
     ///   - acknowledgement: is told what became of each of them.
-    func offer(_ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?) {
-        take(profiles) { state, index, now in
-            state.accept(
-                profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: config.promisesRoom, now)
+    ///   - config: the rules under which room was promised; a reload may have changed them since.
+    func offer(
+        _ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig
+    ) {
+        take(profiles, config) { state, index, now in
+            state.accept(profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: config.promisesRoom, now)
         }
     }
 
     /// Counts profiles as dropped that the spool could not store.
-    func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?) {
-        take(profiles) { state, _, _ in state.acceptUnstored(acknowledgement) }
+    func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig) {
+        take(profiles, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
     }
 
-    private func take(_ profiles: [Profile], _ each: (inout State, Int, MonotonicTime) -> Void) {
+    private func take(_ profiles: [Profile], _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void) {
         let now = MonotonicTime.now
         let report = update { state -> String? in
             if config.promisesRoom { state.release(profiles, config.queue) }
@@ -157,10 +142,10 @@ final class Receiver: Sendable {
     }
 
     /// Changes the state, wakes who waits for that, and then tells senders what was settled.
-    private func update<R>(_ body: (inout State) -> R) -> R {
+    func update<R>(_ body: (inout State) -> R) -> R {
         let (result, settlements, hasWork) = state.withLock { state in
             let result = body(&state)
-            return (result, state.takeSettlements(), state.mustWake(config, now: .now))
+            return (result, state.takeSettlements(), settings.withLock { state.mustWake($0, now: .now) })
         }
         if hasWork { state.signal() }
         tell(settlements)
@@ -182,11 +167,14 @@ final class Receiver: Sendable {
         /// Time alone has settled something.
         case tell([(Acknowledgement, Settlement)])
         case end
+        /// The instance was given up: it is not even destroyed.
+        case leave
     }
 
-    private func deliverUntilEnd(with instance: PluginInstance) {
+    /// Makes the calls into one instance until it has ended; on the thread for that.
+    func deliverUntilEnd(with instance: PluginInstance, number: Int) {
         while true {
-            switch state.wait({ $0.nextStep(config, now: .now) }) {
+            switch state.wait({ state in settings.withLock { state.nextStep(of: number, $0, now: .now) } }) {
             case .deliver(let entry, let handle, let token):
                 guard let profile = profile(of: entry, handle, token: token) else { continue }
                 instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
@@ -197,7 +185,9 @@ final class Receiver: Sendable {
             case .tell(let settlements): tell(settlements)
             case .end:
                 state.signal()
-                return instance.destroy()
+                instance.destroy()
+                return noteEnd(of: number)
+            case .leave: return noteEnd(of: number)
             }
         }
     }
@@ -225,7 +215,8 @@ final class Receiver: Sendable {
         let letter = DeadLetter(
             profile: profile, receiver: name, reason: outcome.reason, status: outcome.httpStatus, attempts: entry.attempts)
         deadLetters?.bury(letter) { [self] error in
-            update { $0.buried(handle, error, config.retry, now: .now) }
+            let retry = config.retry
+            update { $0.buried(handle, error, retry, now: .now) }
             if let error { Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)"]) }
         }
     }
@@ -235,7 +226,7 @@ final class Receiver: Sendable {
     /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let settled = update { state in state.settle(token, outcome, config, now) }
+        let settled = update { state in settings.withLock { state.settleAny(token, outcome, $0, now) } }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in settled.events {
@@ -290,12 +281,14 @@ final class Receiver: Sendable {
     }
 
     /// Ends deliveries for good: what waits is dropped, what is open is given up.
-    func stop() {
+    ///
+    /// - Parameter lost: what the log calls it.
+    func stop(_ lost: String = "profiles lost at shutdown") {
         let (left, openCount) = update { state in
             state.isAborting = state.open.count > 0
             return (state.stop(), state.open.count)
         }
-        if left.dropped > 0 { Log.error("profiles lost at shutdown", ["receiver": name, "count": "\(left.dropped)"]) }
+        if left.dropped > 0 { Log.error(lost, ["receiver": name, "count": "\(left.dropped)"]) }
         if left.kept > 0 { Log.info("profiles stay in the spool", ["receiver": name, "count": "\(left.kept)"]) }
         if openCount > 0 { instance?.abort() }
         update { $0.isAborting = false }
@@ -305,7 +298,7 @@ final class Receiver: Sendable {
     ///
     /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
     func end() -> Bool {
-        guard let instance else { return true }
+        guard instance != nil else { return true }
         let deadline = MonotonicTime.now + .seconds(1)
         let isQuiet = state.wait { state in
             if state.open.count == 0, state.callSince == nil { return .done(true) }
@@ -315,20 +308,16 @@ final class Receiver: Sendable {
             Log.error("plugin did not finish its deliveries after abort", ["receiver": name, "plugin": config.plugin])
             return false
         }
-        let hadThread = thread.withLock { thread in
-            guard let running = thread.take() else { return false }
-            running.join()
-            return true
-        }
-        if !hadThread { instance.destroy() }
-        plugin.withLock { $0 = nil }
+        serving.withLock { $0.take() }?.join()
         return true
     }
 }
 
-extension Receiver: PluginEvents {
-    func pluginStated(_ health: Health, _ reason: String) {
+extension Receiver {
+    /// What an instance says of itself; of a former one it is not the receiver's any more.
+    func pluginStated(_ health: Health, _ reason: String, by number: Int) {
         let changed = state.withLock { state in
+            guard number == state.open.instance else { return false }
             defer { (state.stated, state.statedReason) = (health, reason) }
             return state.stated != health
         }

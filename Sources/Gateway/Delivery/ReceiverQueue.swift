@@ -239,6 +239,9 @@ struct ReceiverQueue {
     /// True while the entry is handed to the plugin, or is being put with the dead letters.
     func isOpen(_ handle: Handle) -> Bool { self[handle].place == .open }
 
+    /// Forgets what a plugin wanted to remember of each entry, for another instance would not understand it.
+    mutating func resetProgress() { for index in entries.indices { entries[index]?.progress = 0 } }
+
     /// Forgets an entry, wherever it is.
     mutating func remove(_ handle: Handle) {
         let entry = self[handle]

@@ -123,7 +123,7 @@ extension Receiver.State {
         queue.remove(handle)
     }
 
-    private mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0) {
+    mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0) {
         let status = reason == .shutdown ? 503 : status
         settle(handle, .failed(status: status, isRetryable: reason != .rejected))
         account.drop(reason)
@@ -187,7 +187,7 @@ extension Receiver.State {
     }
 
     /// The oldest that may be evicted, also where the spool has to be asked for it.
-    private mutating func oldestWaiting(_ now: MonotonicTime) -> ReceiverQueue.Handle? {
+    mutating func oldestWaiting(_ now: MonotonicTime) -> ReceiverQueue.Handle? {
         while true {
             if let oldest = queue.oldestWaiting { return oldest }
             guard let backlog, backlog.count > 0 else { return nil }
@@ -414,7 +414,7 @@ extension Receiver.State {
     }
 
     /// Leaves an open profile to the next start, or drops it where there is none for it.
-    private mutating func leave(_ handle: ReceiverQueue.Handle) {
+    mutating func leave(_ handle: ReceiverQueue.Handle) {
         guard queue[handle].position != nil else { return drop(handle, .shutdown) }
         if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, Self.kept)) }
         queue[handle].acknowledgement = nil
@@ -454,10 +454,10 @@ extension Receiver.State {
             }
         }
         for acknowledgement in backlog?.takeAcknowledgements() ?? [] { settlements.append((acknowledgement, Self.kept)) }
-        return (dropped + open.deliveryCount - openInSpool, queuedCount - (open.deliveryCount - openInSpool))
+        // What else is left is open, at this instance or at one before it.
+        let open = queue.handles.filter { queue.isOpen($0) && queue[$0].position == nil }.count
+        return (dropped + open, queuedCount - open)
     }
-
-    private var openInSpool: Int { queue.handles.filter { queue.isOpen($0) && queue[$0].position != nil }.count }
 
     /// What the receiver's health is, and why.
     var health: (Health, reason: String) {

@@ -35,6 +35,8 @@ final class Connection {
 
     let key: ConnectionKey
     let listener: Listener
+    /// What the request is served by, from its head on.
+    var service: Listener.Service
     let isAdmitted: Bool
     unowned let table: ConnectionTable
 
@@ -63,10 +65,11 @@ final class Connection {
         self.transport = transport
         self.key = key
         self.listener = listener
+        service = listener.service
         self.table = table
         self.isAdmitted = isAdmitted
         // Whoever is one too many gets no longer to shake hands than to be told.
-        deadline = table.now + (isAdmitted ? listener.http.readTimeout : Self.lingerTime)
+        deadline = table.now + (isAdmitted ? service.http.readTimeout : Self.lingerTime)
     }
 
     // MARK: Readiness
@@ -179,7 +182,7 @@ final class Connection {
     /// - Returns: what follows the head, or nil when it is not complete and its bytes were kept.
     private func consumeHead(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
         // The time for a request runs from its first byte; for the first one, from the connection's beginning.
-        if !hasBegun, requestNumber > 0 { deadline = table.now + listener.http.readTimeout }
+        if !hasBegun, requestNumber > 0 { deadline = table.now + listener.service.http.readTimeout }
         hasBegun = true
         do throws(RequestParser.Refusal) {
             switch try RequestParser.parse(input, scanned: scanned) {
@@ -275,7 +278,7 @@ final class Connection {
         guard let content = body.take()?.take(), let reception else { return }
         listener.counters.bytes.add(content.count)
         phase = .waiting
-        deadline = table.now + min(listener.http.writeTimeout, reception.timeLimit ?? listener.http.writeTimeout)
+        deadline = table.now + min(service.http.writeTimeout, reception.timeLimit ?? service.http.writeTimeout)
         table.expect(deadline)
         let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
         if let response = reception.answer(content, reply) { respond(response) }

@@ -28,7 +28,8 @@ extension Connection {
         self.head = head
         requestNumber &+= 1
         keepsAlive = head.keepsAlive && !table.isDraining
-        switch listener.guards.access?.judge(head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        service = listener.service
+        switch service.guards.access?.judge(head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)
         case .unsettled(let credentials): verify(credentials)
@@ -36,7 +37,7 @@ extension Connection {
     }
 
     private func admit(hasMore: Bool) {
-        switch listener.routes.admit(head) {
+        switch service.routes.admit(head) {
         case .refuse(let response): refuseBody(response)
         case .receive(let reception):
             self.reception = reception
@@ -58,7 +59,7 @@ extension Connection {
     private func verify(_ credentials: Credentials) {
         phase = .verifying
         let (loop, key, request) = (table.loop, key, requestNumber)
-        listener.guards.access?.verify(credentials) { verdict in
+        service.guards.access?.verify(credentials) { verdict in
             loop.post { table in table.connection(key)?.verified(request: request, verdict) }
         }
     }

@@ -22,7 +22,7 @@ extension Connection {
         releaseHeld()
         reception = nil
         isPaused = false
-        if table.isDraining { keepsAlive = false }
+        if table.isDraining || listener.isClosing { keepsAlive = false }
         let outcome = response.outcome ?? response.status
         listener.counters.answered(outcome)
         if outcome >= 400 {
@@ -38,7 +38,7 @@ extension Connection {
             withBody: !head.equals(head.method, "HEAD"))
         sent = 0
         phase = .writing
-        deadline = table.now + listener.http.writeTimeout
+        deadline = table.now + service.http.writeTimeout
         write()
     }
 
@@ -59,7 +59,7 @@ extension Connection {
         phase = .head
         head = RequestHead()
         hasBegun = false
-        deadline = table.now + listener.http.idleTimeout
+        deadline = table.now + service.http.idleTimeout
         if interest == .writable {
             set(.readable)
             if !pending.isEmpty { consumePending() }
@@ -78,7 +78,7 @@ extension Connection {
 
     /// Answers 503 to a connection beyond `conn_limit`.
     func refuseForLimit() {
-        refuse(.error(503, "too many connections: conn_limit is \(listener.http.connLimit)"))
+        refuse(.error(503, "too many connections: conn_limit is \(service.http.connLimit)"))
     }
 
     func checkDeadline(_ now: MonotonicTime) {
@@ -116,13 +116,12 @@ extension Connection {
         if !isClosed, case .head = phase, pending.isEmpty { close() }
     }
 
-    private static let shuttingDown = "the gateway is shutting down"
-
-    func refuseForShutdown() {
+    /// Answers 503 to a request that is still arriving.
+    func refuse(because why: String) {
         switch phase {
-        case .head, .verifying, .body, .discarding: refuse(.error(503, Self.shuttingDown))
+        case .head, .verifying, .body, .discarding: refuse(.error(503, why))
         case .waiting where reception?.cancel() == true:
-            if let reception { refuse(reception.failure(503, Self.shuttingDown)) }
+            if let reception { refuse(reception.failure(503, why)) }
         default: break
         }
     }

@@ -32,7 +32,7 @@ final class ConnectionTable {
     private var free: [Int] = []
     private var count = 0
     private var nextGeneration: UInt32 = 0
-    private var listeners: [Listener] = []
+    private var listeners: [Listener?] = []
     private var acceptsAgainAt = MonotonicTime.never
     private var nextSweep = MonotonicTime.never
     private var sweepInterval = Duration.seconds(1)
@@ -52,11 +52,29 @@ final class ConnectionTable {
 
     /// Begins accepting from a listener.
     func listen(_ listener: Listener) {
-        listeners.append(listener)
-        watch(listener, listeners.count - 1)
-        // Timeouts are kept by looking at every connection now and then, often enough to be an eighth late at most.
-        let shortest = min(listener.http.readTimeout, listener.http.writeTimeout, listener.http.idleTimeout)
-        sweepInterval = min(sweepInterval, max(.milliseconds(5), shortest / 8))
+        let index = listeners.firstIndex { $0 == nil } ?? listeners.count
+        if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
+        watch(listener, index)
+        adaptToTimeouts()
+    }
+
+    /// Takes what the kernel has accepted for a listener, and then no more; idle connections close, the others after their
+    /// request.
+    func forget(_ listener: Listener) {
+        guard let index = listeners.firstIndex(where: { $0 === listener }) else { return }
+        accept(listener, atMost: .max)
+        listener.descriptor.map { poller.remove($0) }
+        listeners[index] = nil
+        for connection in connections where connection?.listener === listener { connection?.closeIfIdle() }
+        adaptToTimeouts()
+    }
+
+    /// Timeouts are kept by looking at every connection now and then, often enough to be an eighth late at most.
+    func adaptToTimeouts() {
+        let shortest = listeners.compactMap { listener in
+            listener.map(\.service.http).map { min($0.readTimeout, $0.writeTimeout, $0.idleTimeout) }
+        }.min()
+        sweepInterval = max(.milliseconds(5), min(.seconds(1), (shortest ?? .seconds(8)) / 8))
     }
 
     private func watch(_ listener: Listener, _ index: Int) {
@@ -89,7 +107,8 @@ final class ConnectionTable {
         if event.key == Self.wakeupKey {
             for work in loop.takeWork() { work(self) }
         } else if event.key & Self.listenerBit != 0 {
-            accept(listeners[Int(event.key & 0xFFFF)])
+            // What was forgotten in this round may still be among its events.
+            if let listener = listeners[Int(event.key & 0xFFFF)] { accept(listener) }
         } else if let connection = connection(ConnectionKey(rawValue: event.key)) {
             connection.ready(event.ready)
         }
@@ -133,13 +152,13 @@ final class ConnectionTable {
             Log.error("accepting pauses for lack of room", ["listener": listener.name, "error": "\(error)"])
         }
         acceptsAgainAt = now + .milliseconds(250)
-        for listener in listeners { listener.descriptor.map { poller.remove($0) } }
+        for listener in listeners { listener?.descriptor.map { poller.remove($0) } }
     }
 
     private func acceptAgain() {
         acceptsAgainAt = .never
         guard !isDraining else { return }
-        for (index, listener) in listeners.enumerated() { watch(listener, index) }
+        for (index, listener) in listeners.enumerated() { if let listener { watch(listener, index) } }
     }
 
     private func add(_ socket: consuming FileDescriptor, _ listener: Listener) {
@@ -149,10 +168,10 @@ final class ConnectionTable {
         let key = ConnectionKey(loop: number, generation: nextGeneration, slot: slot)
         let isAdmitted = listener.admitConnection()
         let descriptor = socket.number
-        let tls = listener.guards.certificates?.context.session(descriptor)
-        let transport = Transport(socket, tls: tls)
+        let certificates = listener.service.guards.certificates
+        let transport = Transport(socket, tls: certificates?.context.session(descriptor))
         do throws(SystemError) {
-            guard transport.isSecure == (listener.guards.certificates != nil) else { throw SystemError("SSL_new", code: ENOMEM) }
+            guard transport.isSecure == (certificates != nil) else { throw SystemError("SSL_new", code: ENOMEM) }
             try poller.add(descriptor, .readable, key: key.rawValue)
         } catch {
             // Not watched, the connection would hang; closing it tells the sender at once.
@@ -217,9 +236,9 @@ final class ConnectionTable {
 
     /// Takes what the kernel has accepted for us, which was in flight before we stopped, and then no more.
     func stopAccepting() {
-        for listener in listeners { accept(listener, atMost: .max) }
+        for listener in listeners { if let listener { accept(listener, atMost: .max) } }
         isDraining = true
-        for listener in listeners { listener.descriptor.map { poller.remove($0) } }
+        for listener in listeners { listener?.descriptor.map { poller.remove($0) } }
     }
 
     func drain(_ done: @escaping () -> Void) {
@@ -228,8 +247,13 @@ final class ConnectionTable {
     }
 
     /// Answers 503 to what is still arriving.
-    func refuseRest() {
-        for connection in connections { connection?.refuseForShutdown() }
+    ///
+    /// - Parameter listeners: those it came to; nil is all of them.
+    func refuseRest(of listeners: [Listener]? = nil, because why: String) {
+        for connection in connections {
+            guard let connection, listeners?.contains(where: { $0 === connection.listener }) != false else { continue }
+            connection.refuse(because: why)
+        }
     }
 
     func stop() {

@@ -15,12 +15,11 @@ final class EventLoop: Sendable {
     /// Starts the thread.
     ///
     /// - Parameter number: tells this loop's connections from those of the others.
-    func start(_ name: String, number: Int, listeners: [Listener]) throws(SystemError) {
+    func start(_ name: String, number: Int) throws(SystemError) {
         let table = Mutex<ConnectionTable?>(try ConnectionTable(loop: self, number: number, wakeup: wakeup.descriptor))
         try thread.withLock { (thread) throws(SystemError) in
             thread = try Thread(name) {
                 guard let table = table.withLock({ $0.take() }) else { return }
-                for listener in listeners { table.listen(listener) }
                 table.run()
             }
         }

@@ -2,33 +2,63 @@ import LinuxSystem
 import Synchronization
 
 /// One listening socket, shared by the event loops that accept from it.
+///
+/// Socket, connections and counts stay when a reload changes what is served on it.
 final class Listener: Sendable {
+    /// What is served, as one config has it; a request keeps the one that it began with.
+    final class Service: Sendable {
+        let http: HTTPConfig
+        let guards: Guards
+        let routes: any Routes
+
+        init(_ http: HTTPConfig, guards: Guards, routes: any Routes) {
+            (self.http, self.guards, self.routes) = (http, guards, routes)
+        }
+    }
+
     let name: String
-    let http: HTTPConfig
-    let routes: any Routes
     let bodies: BodyBudget
     let counters: ListenerCounters
-    let guards: Guards
     /// The port it got; differs from the configured one when that is 0.
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
     private let connections = Atomic<Int>(0)
     private let lacksRoom = Atomic<Bool>(false)
+    private let current: Mutex<Service>
+    private let closing = Atomic<Bool>(false)
 
     /// Starts listening; connections wait in the kernel until a loop accepts.
+    ///
+    /// - Parameter other: a listener at the same address, which is to end: they share the socket, so that nobody is refused
+    ///   between them.
     init(
-        _ name: String, _ http: HTTPConfig, guards: Guards, routes: any Routes, bodies: BodyBudget, counters: ListenerCounters
+        _ name: String, _ service: Service, bodies: BodyBudget, counters: ListenerCounters, sharing other: Listener? = nil
     ) throws(SystemError) {
         self.name = name
-        self.http = http
-        self.guards = guards
-        self.routes = routes
         self.bodies = bodies
         self.counters = counters
-        let opened = try Socket.listen(address: http.address, port: http.port)
+        current = Mutex(service)
+        let opened = try Self.open(service.http, other)
         port = Socket.port(of: opened)
         socket = Mutex(consume opened)
     }
+
+    private static func open(_ http: HTTPConfig, _ other: Listener?) throws(SystemError) -> FileDescriptor {
+        let shared = try other?.socket.withLock { (socket) throws(SystemError) in try socket?.duplicate() }
+        if let shared { return shared }
+        return try Socket.listen(address: http.address, port: http.port)
+    }
+
+    /// What is served now.
+    var service: Service { current.withLock { $0 } }
+
+    /// Serves something else to the requests that begin from here on.
+    func serve(_ new: Service) { current.withLock { $0 = new } }
+
+    /// Whether its connections are to end with the request that they are at.
+    var isClosing: Bool { closing.load(ordering: .relaxed) }
+
+    func beginClosing() { closing.store(true, ordering: .relaxed) }
 
     /// The socket's number while it listens.
     var descriptor: Int32? { socket.withLock { $0?.number } }
@@ -52,7 +82,8 @@ final class Listener: Sendable {
     /// Counts one more connection; false when `conn_limit` has been reached, and then it is not counted.
     func admitConnection() -> Bool {
         let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
-        if http.connLimit == 0 || count <= http.connLimit { return true }
+        let limit = service.http.connLimit
+        if limit == 0 || count <= limit { return true }
         connectionEnded()
         return false
     }
@@ -95,14 +126,16 @@ final class ListenerCounters: Sendable {
 /// Beyond it sockets are not read, so that TCP pushes back on senders; one body may always go on, so that the others get
 /// their turn.
 final class BodyBudget: Sendable {
-    private let limit: Int
+    private let limit: Atomic<Int>
     private let used = Atomic<Int>(0)
     private let privileged = Atomic<UInt64>(0)
 
-    init(limit: Int) { self.limit = limit }
+    init(limit: Int) { self.limit = Atomic(limit) }
+
+    func change(limit new: Int) { limit.store(new, ordering: .relaxed) }
 
     /// True while the bodies are below the limit.
-    var hasRoom: Bool { used.load(ordering: .relaxed) < limit }
+    var hasRoom: Bool { used.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
 
     /// True when the connection may read more of its body now.
     func allows(_ connection: ConnectionKey) -> Bool {

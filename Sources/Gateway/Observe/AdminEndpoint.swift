@@ -6,6 +6,7 @@ struct AdminEndpoint: Routes {
     let gateway: Gateway
 
     func admit(_ head: RequestHead) -> Admission {
+        if head.equals(head.path, ReloadRequests.path) { return gateway.reloadRequests.admit(head) }
         guard head.equals(head.method, "GET") || head.equals(head.method, "HEAD") else {
             var response = Response.error(405, "use GET")
             response.headers.append(("Allow", "GET, HEAD"))

@@ -1,28 +1,44 @@
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import Synchronization
 
 extension Gateway {
     /// The page of `/metrics`.
     var metricsPage: String {
         var page = Exposition()
         page.add(.gauge, "gateway_build_info", help: "The version that runs; always 1.", [Label(name: "version", value: Self.version)], 1)
+        let reload = reloadStatus.withLock { $0 }
+        page.add(
+            .gauge, "gateway_config_last_reload_successful", help: "1 when what runs is what the config said when it was last read.",
+            [], reload.isSuccessful ? 1 : 0)
+        page.add(
+            .gauge, "gateway_config_last_reload_success_timestamp_seconds", help: "When the config that runs was read, Unix time.", [],
+            Double(reload.successAt) / 1e9)
         for listener in listeners { listener.collect(into: &page) }
-        for receiver in receivers { receiver.collect(into: &page) }
-        if let deadLetters { for receiver in receivers { deadLetters.collect(receiver.name, into: &page) } }
+        for receiver in shownReceivers { receiver.collect(into: &page) }
+        if let deadLetters { for receiver in shownReceivers { deadLetters.collect(receiver.name, into: &page) } }
         spool?.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
     }
 
+    /// The receivers, and those that were removed and still deliver; two of one name would be one to Prometheus.
+    private var shownReceivers: [Receiver] {
+        let (receivers, leaving) = (receivers, leaving.withLock { $0 })
+        var names = Set(receivers.map(\.name))
+        return receivers + leaving.reversed().filter { names.insert($0.name).inserted }
+    }
+
     /// The page of `/api/v1/status`, as JSON.
     var statusPage: String {
         let listeners = listeners.map { listener in
-            "{\"name\":\(JSONValue.quoted(listener.name)),\"address\":\(JSONValue.quoted(listener.http.address)),\"port\":\(listener.port),\"connections\":\(listener.connectionCount)}"
+            "{\"name\":\(JSONValue.quoted(listener.name)),\"address\":\(JSONValue.quoted(listener.service.http.address)),\"port\":\(listener.port),\"connections\":\(listener.connectionCount)}"
         }
-        let receivers = receivers.map(\.statusObject)
+        let receivers = shownReceivers.map(\.statusObject)
+        let reload = reloadStatus.withLock { $0 }.statusObject
         return """
-            {"version":\(JSONValue.quoted(Self.version)),"config":\(JSONValue.quoted(configPath)),"ready":\(isReady),\
+            {"version":\(JSONValue.quoted(Self.version)),"config":\(JSONValue.quoted(configPath)),"ready":\(isReady),"reload":\(reload),\
             "listeners":[\(listeners.joined(separator: ","))],"receivers":[\(receivers.joined(separator: ","))]}
 
             """
@@ -43,13 +59,21 @@ extension Listener {
                 .counter, "gateway_requests_total", help: "Requests answered, by status.",
                 labels + [Label(name: "status", value: "\(status)")], count)
         }
-        if guards.certificates != nil {
+        if service.guards.certificates != nil {
             page.add(
                 .counter, "gateway_tls_handshake_errors_total", help: "TLS handshakes that failed.", labels, counters.failedHandshakes.value
             )
         }
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
-        page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, http.connLimit)
+        page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, service.http.connLimit)
+    }
+}
+
+extension ReloadStatus {
+    fileprivate var statusObject: String {
+        let problems = problems.map(JSONValue.quoted).joined(separator: ",")
+        let time = JSONValue.quoted(CivilTime(unixNanoseconds: at).rfc3339)
+        return "{\"successful\":\(isSuccessful),\"at\":\(time),\"problems\":[\(problems)]}"
     }
 }
 

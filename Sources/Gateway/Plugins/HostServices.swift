@@ -26,13 +26,13 @@ protocol PluginEvents: AnyObject, Sendable {
 
 /// The `gw_host` of one instance: the C functions it may call, and who hears them.
 @safe final class HostServices: Sendable {
-    let metrics = PluginMetrics()
+    let metrics: PluginMetrics
     let events: any PluginEvents
     /// The C view; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
 
-    init(events: any PluginEvents) {
-        self.events = events
+    init(events: any PluginEvents, metrics: PluginMetrics) {
+        (self.events, self.metrics) = (events, metrics)
         unsafe table = .allocate(capacity: 1)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe table.initialize(

@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import PluginABI
+import Synchronization
 
 /// A plugin's shared object, checked and loaded; it stays loaded until the process ends.
 @safe final class PluginLibrary: Sendable {
@@ -8,6 +9,8 @@ import PluginABI
     let path: String
     let name: String
     let version: String
+    private let stamp: FileStamp?
+    private static let loaded = Mutex<[String: PluginLibrary]>([:])
     /// The plugin's functions; valid until the process ends.
     nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
 
@@ -50,19 +53,29 @@ import PluginABI
         }
     }
 
-    /// Finds, checks and loads the plugin that a config names.
+    /// Finds, checks and loads the plugin that a config names; one that is loaded stays what it was, whatever its file is now.
     ///
     /// - Parameters:
     ///   - name: a plugin's name (`HTTPWriter` is `libHTTPWriter.so` in one of `folders`), or a path ending in `.so`.
     ///   - folders: searched in order.
     static func load(_ name: String, from folders: [String]) throws(LoadError) -> PluginLibrary {
         let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
-        for path in candidates where unsafe access(path, F_OK) == 0 { return try PluginLibrary(path) }
+        for path in candidates where unsafe access(path, F_OK) == 0 {
+            let path = try FileTrust.check(path)
+            if let library = loaded.withLock({ $0[path] }) { return library }
+            let library = try PluginLibrary(path)
+            loaded.withLock { $0[path] = library }
+            return library
+        }
         throw .notFound(name, searched: candidates)
     }
 
+    /// Whether its file is another one than that which was loaded.
+    var isOutdated: Bool { FileStamp(of: path) != stamp }
+
     private init(_ path: String) throws(LoadError) {
-        self.path = try FileTrust.check(path)
+        self.path = path
+        stamp = FileStamp(of: path)
         try Self.checkHeader(self.path)
         // Local, so that two plugins with equal type names stay apart; never unloaded, for Swift's runtime keeps
         // pointers into what it has seen.

@@ -13,6 +13,8 @@ import Synchronization
         let labels: [Label]
         let value = Atomic<Int64>(0)
         let histogram: Histogram?
+        /// Name and labels.
+        var key: [String] { [name] + labels.flatMap { [$0.name, $0.value] } }
 
         init(_ kind: gw_metric_kind, _ name: String, _ help: String, _ labels: [Label]) {
             self.kind = kind
@@ -23,11 +25,24 @@ import Synchronization
         }
     }
 
-    private let declared = Mutex<[Cell]>([])
+    /// What one instance has declared.
+    private final class Declared: Sendable {
+        let cells = Mutex<[Cell]>([])
+    }
+
+    private let declared = Declared()
+    /// That of the instance before, which may still declare and count; what is declared again goes on from there.
+    private let before: Declared?
+    /// What the instances before that one have declared.
+    private let inherited: [Cell]
     // Slot i holds cell i once it is declared; it is written once and read without the lock.
     private nonisolated(unsafe) let slots: UnsafeMutablePointer<Atomic<UInt>>
 
-    init() {
+    /// - Parameter previous: that of the instance before, where it was of the same plugin.
+    init(continuing previous: PluginMetrics? = nil) {
+        before = previous?.declared
+        // Names that come and go with configs must not pile up.
+        inherited = (previous?.earlier ?? []).suffix(Self.limit)
         unsafe slots = .allocate(capacity: Self.limit)
         for index in 0..<Self.limit { unsafe (slots + index).initialize(to: Atomic(0)) }
     }
@@ -45,18 +60,42 @@ import Synchronization
         let reserved = labels.first { $0.name == "receiver" || $0.name == "le" }?.name
         if let reserved { throw Refusal("metric \(name) sets the label \(reserved), which is the gateway's") }
         guard Set(labels.map(\.name)).count == labels.count else { throw Refusal("metric \(name) has a label twice") }
-        return try declared.withLock { (cells) throws(Refusal) in
+        return try declared.cells.withLock { (cells) throws(Refusal) in
             if cells.contains(where: { $0.name == name && $0.kind != kind }) {
                 throw Refusal("metric \(name) was declared before as another kind")
             }
             if let index = cells.firstIndex(where: { $0.name == name && $0.labels == labels }) { return UInt32(index + 1) }
             guard cells.count < Self.limit else { throw Refusal("metric \(name) is one more than \(Self.limit)") }
-            let cell = Cell(kind, name, help, labels)
+            let cell = known(kind, name, labels) ?? Cell(kind, name, help, labels)
             let bits = unsafe UInt(bitPattern: Unmanaged.passUnretained(cell).toOpaque())
             unsafe slots[cells.count].store(bits, ordering: .releasing)
             cells.append(cell)
             return UInt32(cells.count)
         }
+    }
+
+    /// The cell of an instance before that counts the same.
+    private func known(_ kind: gw_metric_kind, _ name: String, _ labels: [Label]) -> Cell? {
+        guard kind != .gauge else { return nil }
+        let isSame = { (cell: Cell) in cell.kind == kind && cell.name == name && cell.labels == labels }
+        return before?.cells.withLock { $0.first(where: isSame) } ?? inherited.first(where: isSame)
+    }
+
+    /// What the instances before have declared and counted; a gauge tells of its own instance only.
+    private var earlier: [Cell] {
+        let before = before?.cells.withLock { $0 } ?? []
+        return Self.without(before, inherited) + before.filter { $0.kind != .gauge }
+    }
+
+    /// What is declared, and what was before.
+    private var cells: [Cell] {
+        let declared = declared.cells.withLock { $0 }
+        return Self.without(declared, earlier) + declared
+    }
+
+    private static func without(_ newer: [Cell], _ older: [Cell]) -> [Cell] {
+        let keys = Set(newer.map(\.key))
+        return older.filter { !keys.contains($0.key) }
     }
 
     struct Refusal: Error {
@@ -79,7 +118,7 @@ import Synchronization
 
     /// Adds every declared metric to a page, labelled with its receiver.
     func collect(receiver: String, into page: inout Exposition) {
-        for cell in declared.withLock({ $0 }) {
+        for cell in cells {
             let labels = [Label(name: "receiver", value: receiver)] + cell.labels
             let value = Int(cell.value.load(ordering: .relaxed))
             switch cell.kind {

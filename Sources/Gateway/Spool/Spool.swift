@@ -163,6 +163,9 @@ final class Spool: Sendable {
         }
     }
 
+    /// Whether a receiver of that name has its queue here.
+    func hasClient(_ receiver: String) -> Bool { state.withLock { $0.clients[receiver] != nil } }
+
     /// Forgets a queue; what it has not settled stays.
     func detach(_ receiver: String, _ client: any SpoolClient) {
         state.withLock { state in

@@ -13,7 +13,7 @@
 // Lifetime  gw_host and its context are valid from the start of `create` until `destroy` returns; after a NULL `create` nothing is called.
 //           A profile is valid until `finish` is called for its token, after that only while retained; it is never modified.  After
 //           `finish` neither token nor unretained profile may be touched.  What a plugin returns a pointer to lives as long as the library.
-// Threads   [exclusive]   Comes from the receiver's own delivery thread (`create`: before that has started), never inside `finish`; no two such calls
+// Threads   [exclusive]   Comes from the instance's own delivery thread (`create`: before that has started), never inside `finish`; no two such calls
 //                         into one instance overlap, different instances are called at once.  A call may block: this receiver alone waits,
 //                         and past `delivery_timeout` it is failed and named.  A plugin in Swift may block here, never inside a Task.
 //           [any-thread]  Callable from any thread at any time, also from inside an [exclusive] call and with a plugin's lock held.
@@ -23,6 +23,7 @@
 //           `delivered` means what the plugin's README says (HTTP: a 2xx read; file: data and directory entry synced; stdout: written).
 // End       No more `deliver` -> open tokens finish -> `flush` finishes -> `destroy`.  Past the deadline: `abort` -> tokens finish ->
 //           `destroy`.  Tokens open a second after `abort`: the gateway logs the plugin, keeps its memory and exits non-zero.
+//           A reload that changes plugin or config makes a new instance first; the old one ends so while the new one is at work.
 // Config    One strict RFC 8259 object, members in file order, {} when absent.  A plugin refuses unknown members, names the member in the
 //           error ("retry.max: must be 1 to 100, is 0"; several problems a line each), and never logs what may be a secret.
 #pragma once

@@ -31,11 +31,17 @@ final class GatewayProcess {
         process = try scenario.start(
             limit + [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
         try log.wait(for: "msg=ready")
+        readPorts()
+        scenario.keep(self)
+    }
+
+    /// Takes the ports that the log names; those of a reload too.
+    func readPorts() {
+        admin = nil
         for line in log.lines where line.contains("listening") {
             guard let port = Self.field("address", of: line)?.split(separator: ":").last.flatMap({ UInt16($0) }) else { continue }
             if let listener = Self.field("listener", of: line) { ports[listener] = port } else { adminPort = port }
         }
-        scenario.keep(self)
     }
 
     /// A listener's members, for the usual case of one.

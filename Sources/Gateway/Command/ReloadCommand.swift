@@ -1,0 +1,55 @@
+import ConfigJSON
+import Glibc
+import LinuxSystem
+
+/// `gateway reload`: has a running gateway read its config again, over its admin listener.
+enum ReloadCommand {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: ["--config", "--header"])
+        try arguments.refuseWords()
+        let (path, headers) = (arguments.value("--config") ?? CheckCommand.defaultConfig, try arguments.headers())
+        do {
+            guard let admin = try admin(of: path) else { return fail("\(path): admin is off") }
+            guard admin.port != 0 else { return fail("\(path): admin.listen_port is 0, so the port is not known here") }
+            return try reload(admin, headers)
+        } catch { return fail("\(error)") }
+    }
+
+    private static func fail(_ why: String) -> Int32 {
+        printError("gateway: \(why); send the process a SIGHUP instead, and see its log")
+        return 1
+    }
+
+    /// Where the file says that admin listens; the rest of it may be as wrong as it wants, for the gateway will say so.
+    private static func admin(of path: String) throws(SystemError) -> HTTPConfig? {
+        _ = try FileDescriptor.open(path, O_RDONLY)
+        return ConfigFile.read(path).config.admin?.http
+    }
+
+    private static func reload(_ admin: HTTPConfig, _ headers: [(name: String, value: String)]) throws -> Int32 {
+        let client = try HTTPClient()
+        if let tls = admin.tls { client.trustOnly(try tls.certificate.read()) }
+        let url = "\(admin.tls == nil ? "http" : "https")://\(host(admin.address)):\(admin.port)\(ReloadRequests.path)"
+        let answer = try client.post(url, headers: headers, body: RawSpan())
+        for line in lines(answer) { print(line) }
+        return answer.status == 200 ? 0 : 1
+    }
+
+    /// A host to connect to for an address that is listened on.
+    private static func host(_ address: String) -> String {
+        if ["", "0.0.0.0", "::", "[::]"].contains(address) { return "localhost" }
+        return address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address
+    }
+
+    /// What a person is told: the problems where there are some.
+    private static func lines(_ answer: HTTPClient.Answer) -> [String] {
+        let problems = Problems()
+        let value = JSONParser.parse(answer.body, dialect: .strict, problems: problems)
+        let list = value.flatMap { ConfigObject($0, path: "", problems: problems).strings("problems") } ?? []
+        if !list.isEmpty { return list.map(printable) }
+        if answer.status == 200 { return ["reloaded"] }
+        return [
+            "\(answer.status) \(Response.reason(answer.status)) \(printable(String(decoding: answer.body.prefix(4096), as: UTF8.self)))"
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+import ConfigJSON
+import LinuxSystem
+import Synchronization
+
+/// What became of the last reload.
+struct ReloadStatus: Sendable {
+    /// Whether what runs is what the file said when it was last read.
+    var isSuccessful = true
+    /// When the file was last read; Unix nanoseconds.
+    var at = MonotonicTime.unixNanoseconds
+    /// When what runs now was read.
+    var successAt = MonotonicTime.unixNanoseconds
+    /// Why the file was refused, a line each.
+    var problems: [String] = []
+}
+
+extension Gateway {
+    /// Reads the config again and becomes what it says; a config with a mistake changes nothing.
+    func reload() {
+        // Whoever asks from here on is answered by the next reload: the file may change once it was read.
+        let waiting = reloadRequests.take()
+        let file = ConfigFile.read(configPath)
+        let change = SetupChange(self, from: setup.withLock { $0 }, to: file.config, problems: file.problems)
+        let problems = change.problems.map { $0.line(in: configPath) }
+        for problem in problems { Log.error("config not reloaded", ["error": problem]) }
+        if problems.isEmpty {
+            commit(change)
+            for warning in file.warnings { Log.warning("config", ["warning": warning.line(in: configPath)]) }
+            Log.info("config reloaded", ["config": configPath, "receivers": "\(change.receivers.count)"])
+        }
+        let status = reloadStatus.withLock { status in
+            let now = MonotonicTime.unixNanoseconds
+            status = ReloadStatus(
+                isSuccessful: problems.isEmpty, at: now, successAt: problems.isEmpty ? now : status.successAt, problems: problems)
+            return status
+        }
+        let answer = ReloadRequests.answer(to: status)
+        for reply in waiting { reply.send(answer) }
+    }
+
+    // MARK: Commit
+
+    /// Puts in place what a change has made; from here on nothing can fail.
+    func commit(_ change: SetupChange) {
+        Log.configure(change.config.log)
+        bodies.change(limit: change.config.limits.maxInFlightBytes)
+        let deadline = MonotonicTime.now + change.config.shutdownTimeout
+        changeReceivers(change, deadline)
+        let next = Setup(
+            config: change.config, receivers: change.receivers.map(\.receiver), entrances: change.listeners.map(\.entrance),
+            admin: change.admin?.listener)
+        setup.withLock { $0 = next }
+        changeListeners(change, next)
+        end(what: change, without: next, deadline)
+        tellOfPlugins(next)
+    }
+
+    private func changeReceivers(_ change: SetupChange, _ deadline: MonotonicTime) {
+        for step in change.receivers where step.isNew { step.receiver.attach() }
+        for step in change.receivers where !step.isNew {
+            guard let former = step.receiver.change(to: step.config, step.next) else { continue }
+            endings.start(Ending(step.config.name, until: deadline) { ending in step.receiver.end(former, ending) })
+        }
+    }
+
+    private func changeListeners(_ change: SetupChange, _ next: Setup) {
+        for step in change.listeners {
+            step.entrance.fanOut.replace(step.entrance.config.forwardTo.compactMap(next.receiver))
+            let listener = step.entrance.listener
+            listener.serve(step.service)
+            for loop in loops { loop.post { if step.isNew { $0.listen(listener) } else { $0.adaptToTimeouts() } } }
+            if step.isNew { Log.info("listening", ["listener": listener.name, "address": Self.address(listener)]) }
+        }
+        guard let admin = change.admin else { return }
+        admin.listener.serve(admin.service)
+        postToAdmin { if admin.isNew { $0.listen(admin.listener) } else { $0.adaptToTimeouts() } }
+        if admin.isNew { Log.info("admin is listening", ["address": Self.address(admin.listener)]) }
+    }
+
+    private static func address(_ listener: Listener) -> String {
+        let configured = listener.service.http.address
+        let address = configured.isEmpty ? "[::]" : configured
+        return "\(address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address):\(listener.port)"
+    }
+
+    private func tellOfPlugins(_ next: Setup) {
+        for receiver in next.receivers {
+            guard let library = receiver.serving.withLock({ $0?.library }), library.isOutdated else { continue }
+            Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": library.path])
+        }
+    }
+}

@@ -1,0 +1,89 @@
+import LinuxSystem
+import Synchronization
+
+/// How what a config no longer has comes to its end, while the gateway goes on.
+extension Gateway {
+    /// Ends what ran before a change and does not run after it.
+    func end(what change: SetupChange, without next: Setup, _ deadline: MonotonicTime) {
+        let old = change.old
+        let listeners = old.listeners.filter { listener in !next.listeners.contains { $0 === listener } }
+        stopAccepting(listeners)
+        if let admin = old.admin, admin !== next.admin { stopAdmin(admin) }
+        let replaced = change.replacedControls
+        if !listeners.isEmpty || !replaced.isEmpty {
+            endings.start(Ending("listeners", until: deadline) { self.end(listeners, replaced, $0) })
+        }
+        for receiver in old.receivers where !next.receivers.contains(where: { $0 === receiver }) {
+            leaving.withLock { $0.append(receiver) }
+            endings.start(Ending(receiver.name, until: deadline) { self.end(receiver, after: listeners, $0) })
+        }
+    }
+
+    /// Closes sockets once every loop has taken what the kernel had accepted for us.
+    ///
+    /// The last loop closes them, for one that has not forgotten a socket yet would be woken by another one's share of it.
+    private func stopAccepting(_ listeners: [Listener]) {
+        guard !listeners.isEmpty else { return }
+        let (left, done) = (LoopCount(loops.count), LoopCount(loops.count))
+        for listener in listeners { listener.beginClosing() }
+        for loop in loops {
+            loop.post { table in
+                for listener in listeners { table.forget(listener) }
+                if left.countDown() { for listener in listeners { listener.close() } }
+                done.countDown()
+            }
+        }
+        // Whoever asked for the reload finds them closed, unless a loop is busy for long.
+        _ = done.isZero(until: .now + .seconds(1))
+        for listener in listeners { Log.info("no longer listening", ["listener": listener.name]) }
+    }
+
+    private func stopAdmin(_ admin: Listener) {
+        admin.beginClosing()
+        postToAdmin { table in
+            table.forget(admin)
+            admin.close()
+        }
+    }
+
+    /// Waits until requests that removed listeners have begun are done, and nobody waits for those who verified passwords.
+    private func end(_ listeners: [Listener], _ controls: [AccessControl], _ ending: Ending) -> Bool {
+        if !waitForConnections(listeners, ending) {
+            onEveryLoop { $0.refuseRest(of: listeners, because: "this listener was removed from the config") }
+        }
+        waitForLoops(ending)
+        for control in controls {
+            _ = ending.wait { control.isIdle }
+            control.stop()
+        }
+        return true
+    }
+
+    private func waitForConnections(_ listeners: [Listener], _ ending: Ending) -> Bool {
+        ending.wait(2) { listeners.allSatisfy { $0.connectionCount == 0 } }
+    }
+
+    /// Waits until every loop has done what it was at, so that nothing is offered to who is not in the config any more.
+    private func waitForLoops(_ ending: Ending) {
+        let passed = LoopCount(allLoops.count)
+        for loop in allLoops { loop.post { _ in passed.countDown() } }
+        _ = ending.wait(2) { passed.isZero(until: $0) }
+    }
+
+    /// Delivers what a removed receiver has, as far as the time goes, and ends its plugin instance.
+    private func end(_ receiver: Receiver, after listeners: [Listener], _ ending: Ending) -> Bool {
+        _ = waitForConnections(listeners, ending)
+        waitForLoops(ending)
+        // What was handed to the spool before is offered after its sync.
+        spool?.flush()
+        receiver.beginDrain()
+        _ = ending.wait { receiver.isDrained(until: $0) }
+        receiver.stop("profiles of a removed receiver lost")
+        defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
+        let hasEnded = receiver.end()
+        receiver.detach()
+        guard hasEnded else { return false }
+        Log.info("receiver removed", ["receiver": receiver.name])
+        return true
+    }
+}

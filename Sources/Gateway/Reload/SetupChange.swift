@@ -1,0 +1,185 @@
+import ConfigJSON
+import LinuxSystem
+import Synchronization
+
+/// The way from what runs to what a config wants: all that is new is made beside it, so that a failure changes nothing.
+struct SetupChange {
+    /// One receiver of the new config.
+    struct ReceiverStep {
+        let config: ReceiverConfig
+        let receiver: Receiver
+        let isNew: Bool
+        /// The plugin instance that takes over; nil keeps the present one.
+        let next: DeliveryThread?
+    }
+
+    /// One listener of the new config.
+    struct ListenerStep {
+        let entrance: Setup.Entrance
+        let service: Listener.Service
+        let isNew: Bool
+    }
+
+    let config: Config
+    let old: Setup
+    /// What is in the way.
+    private(set) var problems: [Problem] = []
+    private(set) var receivers: [ReceiverStep] = []
+    private(set) var listeners: [ListenerStep] = []
+    private(set) var admin: (listener: Listener, service: Listener.Service, isNew: Bool)?
+    private let gateway: Gateway
+
+    /// Whom the requests of the listeners asked for who may send, and will not any more.
+    var replacedControls: [AccessControl] {
+        let kept = listeners.compactMap(\.service.guards.access) + [admin?.service.guards.access].compactMap(\.self)
+        return presentControls.filter { present in !kept.contains { $0 === present } }
+    }
+
+    private let presentControls: [AccessControl]
+
+    /// Makes everything; when there are problems then, all of it is gone again.
+    init(_ gateway: Gateway, from old: Setup, to config: Config, problems: [Problem] = []) {
+        (self.gateway, self.old, self.config, self.problems) = (gateway, old, config, problems)
+        presentControls = old.allListeners.compactMap(\.service.guards.access)
+        if !old.receivers.isEmpty { refuseWhatNeedsRestart() }
+        for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
+        let guards = readGuards()
+        if self.problems.isEmpty, let guards {
+            for (entry, guards) in zip(config.listeners, guards.listeners) { prepare(entry, guards) }
+            prepareAdmin(guards.admin)
+        }
+        if self.problems.isEmpty { startThreads() }
+        self.problems.sortByPlace()
+        if !self.problems.isEmpty { undo() }
+    }
+
+    /// Destroys and closes what was made.
+    private mutating func undo() {
+        for step in receivers {
+            if step.isNew {
+                step.receiver.stop()
+                _ = step.receiver.end()
+            } else if let next = step.next {
+                step.receiver.discard(next)
+            }
+        }
+        for step in listeners where step.isNew { step.entrance.listener.close() }
+        if let admin, admin.isNew { admin.listener.close() }
+        (receivers, listeners, admin) = ([], [], nil)
+    }
+
+    private mutating func refuseWhatNeedsRestart() {
+        let changed = [
+            ("data_dir", config.dataDirectory != old.config.dataDirectory), ("spool", config.spool != old.config.spool),
+            ("dead_letters", config.deadLetters != old.config.deadLetters),
+        ]
+        for (name, isChanged) in changed where isChanged {
+            problems.append(Problem(position: nil, path: name, message: "is read at the start alone; restart to change it"))
+        }
+    }
+
+    // MARK: Receivers
+
+    private mutating func prepare(_ entry: ReceiverConfig) {
+        do throws(PluginProblems) {
+            guard let present = old.receiver(entry.name) else { return try create(entry) }
+            let library = try DeliveryThread.load(entry, from: config.pluginFolders)
+            let next =
+                present.needsInstance(for: entry, library)
+                ? try DeliveryThread(of: present, entry, from: config.pluginFolders, after: present.serving.withLock { $0 }) : nil
+            receivers.append(ReceiverStep(config: entry, receiver: present, isNew: false, next: next))
+        } catch { problems += error.list }
+    }
+
+    private mutating func create(_ entry: ReceiverConfig) throws(PluginProblems) {
+        // Two queues of one name would deliver the same records.
+        if gateway.spool?.hasClient(entry.name) == true {
+            let message = "the receiver of this name that was removed still delivers what it has; reload again when it has ended"
+            throw PluginProblems(list: [Problem(position: nil, path: Problems.path("receivers", entry.name), message: message)])
+        }
+        let receiver = Receiver(entry, spool: gateway.spool, deadLetters: gateway.deadLetters)
+        let list = receiver.create(from: config.pluginFolders)
+        guard list.isEmpty else { throw PluginProblems(list: list) }
+        receivers.append(ReceiverStep(config: entry, receiver: receiver, isNew: true, next: nil))
+    }
+
+    private mutating func startThreads() {
+        for step in receivers {
+            do throws(SystemError) {
+                if step.isNew { try step.receiver.start() } else { try step.next?.start() }
+            } catch { note(error, Problems.path("receivers", step.config.name)) }
+        }
+    }
+
+    private mutating func note(_ error: SystemError, _ path: String) {
+        problems.append(Problem(position: nil, path: path, message: "\(error)"))
+    }
+
+    // MARK: Listeners
+
+    /// Reads the files of TLS and authentication before anything is opened.
+    private mutating func readGuards() -> (listeners: [Listener.Guards], admin: Listener.Guards?)? {
+        var found = FileProblems()
+        let listeners = config.listeners.map { entry in
+            found.collect(all: { () throws(FileProblems) in try Listener.Guards(entry.http) })
+        }
+        let admin = found.collect(all: { () throws(FileProblems) in
+            try config.admin.map { admin throws(FileProblems) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
+        })
+        problems += found.list
+        return found.list.isEmpty ? (listeners.compactMap(\.self), admin) : nil
+    }
+
+    private mutating func prepare(_ entry: ListenerConfig, _ guards: Listener.Guards) {
+        let present = old.entrance(entry.name)
+        let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
+        let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
+        let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: gateway.spool)
+        let counters = present?.listener.counters ?? ListenerCounters()
+        let intake = ProfileIntake(
+            ack: entry.ack, tenant: entry.tenant, rates: rates ?? entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
+            fanOut: fanOut, counters: counters)
+        let service = Listener.Service(
+            entry.http, guards: present.map { guards.keeping($0.listener.service.guards, entry.http, as: $0.config.http) } ?? guards,
+            routes: gateway.routes(config.limits, intake))
+        do throws(SystemError) {
+            let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
+            let entrance = Setup.Entrance(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates)
+            listeners.append(ListenerStep(entrance: entrance, service: service, isNew: kept == nil))
+        } catch { note(error, Problems.path("receive_http", entry.name)) }
+    }
+
+    private func open(
+        _ entry: ListenerConfig, _ service: Listener.Service, _ counters: ListenerCounters
+    ) throws(SystemError) -> Listener {
+        try Listener(entry.name, service, bodies: gateway.bodies, counters: counters, sharing: leaving(entry.http))
+    }
+
+    /// A listener at the same address that the new config has under another name, or not at all.
+    private func leaving(_ http: HTTPConfig) -> Listener? {
+        guard http.port != 0 else { return nil }
+        let leaving = old.entrances.first { entrance in
+            entrance.config.http.hasAddress(of: http)
+                && !config.listeners.contains { $0.name == entrance.config.name && $0.http.hasAddress(of: http) }
+        }
+        // The first one that wants it gets it; for the second it is in use.
+        let isTaken = listeners.contains { $0.isNew && $0.entrance.config.http.hasAddress(of: http) }
+        return isTaken ? nil : leaving?.listener
+    }
+
+    private mutating func prepareAdmin(_ guards: Listener.Guards?) {
+        guard let entry = config.admin, var guards else { return }
+        let before = old.config.admin?.http ?? HTTPConfig()
+        let kept = before.hasAddress(of: entry.http) ? old.admin : nil
+        if let admin = old.admin { guards = guards.keeping(admin.service.guards, entry.http, as: before) }
+        let service = Listener.Service(entry.http, guards: guards, routes: AdminEndpoint(gateway: gateway))
+        do throws(SystemError) {
+            try gateway.startAdminLoop()
+            let listener =
+                if let kept { kept } else {
+                    try Listener("admin", service, bodies: BodyBudget(limit: .max), counters: ListenerCounters())
+                }
+            admin = (listener, service, kept == nil)
+        } catch { note(error, "admin") }
+    }
+}
