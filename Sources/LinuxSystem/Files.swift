@@ -59,6 +59,13 @@ extension FileDescriptor {
 
     /// Takes the file for this process alone until it is closed; false when another one has it.
     public func lock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
+
+    /// True when another process has taken the file by ``lock()`` just now.
+    public var isLockedElsewhere: Bool {
+        guard flock(number, LOCK_SH | LOCK_NB) == 0 else { return errno == EWOULDBLOCK }
+        flock(number, LOCK_UN)
+        return false
+    }
 }
 
 /// A folder on disk, by path.

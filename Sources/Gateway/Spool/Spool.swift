@@ -65,7 +65,7 @@ final class Spool: Sendable {
     let writeErrors = Counter()
     let damagedRecords = Counter()
     private let pendingLimit: Int
-    private let lock: FileDescriptor
+    private let lock: SpoolLock
     private let thread = Mutex<Thread?>(nil)
 
     /// Opens the spool under `dataDirectory`, making what is not there, and takes it for this process alone.
@@ -76,22 +76,10 @@ final class Spool: Sendable {
         self.pendingLimit = pendingLimit
         do throws(SystemError) {
             try folder.folder.make(mode: 0o700)
-            lock = try FileDescriptor.open("\(dataDirectory)/lock", O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
             self.config = try config.fitted(to: folder.folder)
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
-        guard lock.lock() else {
-            throw SpoolRecovery.Refusal(description: "data_dir \(dataDirectory) is in use by another process\(Self.owner(lock))")
-        }
-        do throws(SystemError) {
-            try lock.truncate(to: 0)
-            try unsafe lock.writeAll(Array("\(getpid())\n".utf8).span.bytes, at: 0)
-        } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
+        lock = try SpoolLock(dataDirectory)
         take(try SpoolRecovery(folder, mayWrite: true))
-    }
-
-    private static func owner(_ lock: borrowing FileDescriptor) -> String {
-        let text = String(decoding: (try? lock.read(16, at: 0)) ?? [], as: UTF8.self).prefix { $0.isNumber }
-        return text.isEmpty ? "" : ", \(text)"
     }
 
     private func take(_ recovery: SpoolRecovery) {

@@ -114,16 +114,11 @@ final class SpoolReceiver: Sendable {
             if error.code == ENOENT { throw spool.has(position) ? .damaged("\(error)") : .moved }
             throw .system(error)
         }
-        guard bytes.count == Int(position.length) else { throw .damaged("the file ends before it") }
-        let record = bytes.withBytes { unsafe SpoolRecord($0.bytes, at: 0) }
-        guard let record, record.length == bytes.count, record.sequence == sequence, spool.isSalt(record.salt, of: position.segment) else {
-            throw .damaged("its head is damaged")
-        }
-        let sum = bytes.withBytes { unsafe CRC32C.of($0.bytes.extracting(record.headLength...)) }
-        guard sum == record.bodySum, let profile = Profile.decode(bytes, at: record.headLength, sequence: sequence) else {
-            throw .damaged("its profile is damaged")
-        }
-        return profile
+        do throws(DamagedRecord) {
+            return try SpoolRecord.profile(bytes, length: Int(position.length), sequence: sequence) {
+                spool.isSalt($0, of: position.segment)
+            }.profile
+        } catch { throw .damaged(error.description) }
     }
 
     /// Counts, names and keeps aside a record that cannot be read.

@@ -74,3 +74,30 @@ struct SpoolRecord: Equatable {
         return reader.offset == end ? (record, sum) : nil
     }
 }
+
+/// Why a record's bytes are not those that were written.
+struct DamagedRecord: Error, CustomStringConvertible {
+    let description: String
+}
+
+extension SpoolRecord {
+    /// Takes a whole record apart, after checking all of it.
+    ///
+    /// - Parameters:
+    ///   - bytes: becomes the profile's storage.
+    ///   - length: how many bytes the index says it has.
+    static func profile(
+        _ bytes: consuming ByteBuffer, length: Int, sequence: UInt64, isSalt: (UInt64) -> Bool
+    ) throws(DamagedRecord) -> (record: SpoolRecord, profile: Profile) {
+        guard bytes.count == length else { throw DamagedRecord(description: "the file ends before it") }
+        let record = bytes.withBytes { unsafe SpoolRecord($0.bytes, at: 0) }
+        guard let record, record.length == length, record.sequence == sequence, isSalt(record.salt) else {
+            throw DamagedRecord(description: "its head is damaged")
+        }
+        let sum = bytes.withBytes { unsafe CRC32C.of($0.bytes.extracting(record.headLength...)) }
+        guard sum == record.bodySum, let profile = Profile.decode(bytes, at: record.headLength, sequence: sequence) else {
+            throw DamagedRecord(description: "its profile is damaged")
+        }
+        return (record, profile)
+    }
+}
