@@ -12,7 +12,8 @@ struct SegmentParts {
     let recordsStart: Int
     /// Where entries begin in the index; nil when its header is damaged.
     let indexStart: Int?
-    private let settledStart: Int?
+    /// Where entries begin in what was settled; nil when that is another segment's.
+    let settledStart: Int?
     private let folder: SpoolFolder
 
     init(_ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder) throws(SpoolRecovery.Refusal) {
@@ -48,7 +49,7 @@ struct SegmentParts {
 
     var index: [UInt8] { read(.index) }
 
-    private func read(_ file: SpoolFormat.File) -> [UInt8] { (try? folder.open(number, file).readAll(limit: .max)) ?? [] }
+    func read(_ file: SpoolFormat.File) -> [UInt8] { (try? folder.open(number, file).readAll(limit: .max)) ?? [] }
 
     /// What each of the segment's receivers has settled, and the size of the file that says so.
     func ledgers(_ header: SpoolHeader) -> (ledgers: [SettledLedger], size: Int) {
@@ -91,9 +92,13 @@ struct SegmentRepair {
 
     /// The segment's records in order, also those that are known and damaged.
     ///
+    /// - Parameter isGrowing: true when bytes behind the index are being written just now.
     /// - Returns: with them, how many come from the index alone, which has all of them when it is whole.
-    mutating func entries(_ folder: SpoolFolder) throws(SystemError) -> (entries: [IndexEntry], indexed: Int) {
+    mutating func entries(
+        _ folder: SpoolFolder, isGrowing: Bool = false
+    ) throws(SystemError) -> (entries: [IndexEntry], indexed: Int) {
         let (known, isWhole) = knownEntries()
+        if isGrowing { return (known, known.count) }
         let end = known.last?.end ?? parts.recordsStart
         if isWhole, parts.recordsSize <= end { return (known, known.count) }
         guard parts.files.contains(.records) else { return (known, 0) }

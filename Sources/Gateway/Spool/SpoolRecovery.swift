@@ -14,6 +14,10 @@ struct SpoolRecovery {
     private let folder: SpoolFolder
     /// Repairs files; false for one who only looks, perhaps while a gateway runs.
     private let mayWrite: Bool
+    /// A gateway has the spool, and writes to the newest segment.
+    private let isRunning: Bool
+    /// Records that count no more, for another one has the same profile.
+    private(set) var superseded: Set<RecordPlace> = []
     /// Records that were copied from another segment, which may still be there after a crash.
     private var copies: [(segment: Int, entry: IndexEntry)] = []
 
@@ -25,10 +29,10 @@ struct SpoolRecovery {
         let description: String
     }
 
+    /// - Parameter isRunning: true when another process writes to the spool.
     /// - Throws: ``Refusal`` for files of a later version, or when the folder itself cannot be read.
-    init(_ folder: SpoolFolder, mayWrite: Bool) throws(Refusal) {
-        self.folder = folder
-        self.mayWrite = mayWrite
+    init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) {
+        (self.folder, self.mayWrite, self.isRunning) = (folder, mayWrite, isRunning)
         let found: [(number: UInt64, files: Set<SpoolFormat.File>)]
         let foreign: [String]
         do throws(SystemError) { (found, foreign) = try folder.list() } catch {
@@ -61,7 +65,7 @@ struct SpoolRecovery {
     private mutating func recover(_ parts: SegmentParts) {
         do throws(SystemError) {
             guard var repair = SegmentRepair(parts, folder) else { return setAside(parts) }
-            let (entries, indexed) = try repair.entries(folder)
+            let (entries, indexed) = try repair.entries(folder, isGrowing: isRunning && parts.number == lastNumber)
             for region in repair.damage { tell(of: region, in: parts.number) }
             add(parts, repair.header, entries, indexed: indexed)
         } catch {
@@ -90,10 +94,7 @@ struct SpoolRecovery {
         segment.settledSize = settledSize
         for (ordinal, entry) in entries.enumerated() {
             lastSequence = max(lastSequence, entry.sequence)
-            var live = entry.receivers
-            for slot in ledgers.indices where live >> UInt64(slot) & 1 == 1 && ledgers[slot].isSettled(entry.offset) {
-                live &= ~(1 << UInt64(slot))
-            }
+            let live = entry.live(&ledgers)
             segment.add(entry, live: live)
             if entry.isCopy, live != 0 { copies.append((segments.count, entry)) }
             if !unindexed.isEmpty, !entry.isCopy, let earlier = unindexed[entry.sequence] { settle(earlier.entry, in: earlier.segment) }
@@ -126,6 +127,7 @@ struct SpoolRecovery {
 
     private mutating func settle(_ entry: IndexEntry, in index: Int) {
         let header = segments[index].header
+        superseded.insert(RecordPlace(segment: header.segment, offset: entry.offset))
         var entries: [SettledEntry] = []
         for slot in header.receivers.indices where entry.receivers >> UInt64(slot) & 1 == 1 {
             segments[index].settle(slot, Int(entry.length))
@@ -137,4 +139,10 @@ struct SpoolRecovery {
             segments[index].settledSize += try folder.append(entries, header)
         } catch { Log.error("cannot note what is settled in the spool", ["error": "\(error)"]) }
     }
+}
+
+/// Where a record begins.
+struct RecordPlace: Hashable {
+    let segment: UInt64
+    let offset: UInt32
 }

@@ -1,0 +1,95 @@
+import Glibc
+import LinuxSystem
+
+/// A record of the spool, and how far each receiver has come with it.
+struct QueuedRecord {
+    /// One receiver's part in it.
+    struct State {
+        let receiver: String
+        let isSettled: Bool
+        let attempt: SpoolAttempt?
+    }
+
+    let entry: IndexEntry
+    private let header: SpoolHeader
+    private let live: UInt64
+    private let attempts: [Int: SpoolAttempt]
+
+    fileprivate init(_ record: SegmentContent.Record, in content: SegmentContent) {
+        (entry, header, live) = (record.entry, content.header, record.live)
+        var attempts: [Int: SpoolAttempt] = [:]
+        for slot in content.header.receivers.indices where record.live >> UInt64(slot) & 1 == 1 {
+            if let attempt = content.attempt(record.entry, slot) { attempts[slot] = attempt }
+        }
+        self.attempts = attempts
+    }
+
+    /// The name of the file it is in.
+    var file: String { SpoolFormat.File.records.name(of: header.segment) }
+
+    /// Everybody it is for.
+    var states: [State] {
+        header.receivers.indices.filter { entry.receivers >> UInt64($0) & 1 == 1 }.map { slot in
+            State(receiver: header.receivers[slot], isSettled: live >> UInt64(slot) & 1 == 0, attempt: attempts[slot])
+        }
+    }
+
+    /// Reads its profile; nil when a gateway has let it go.
+    func profile(_ folder: SpoolFolder) throws(DamagedRecord) -> Profile? {
+        guard entry.sequence != 0 else { throw DamagedRecord(description: "bytes that are no record") }
+        let file: FileDescriptor
+        do throws(SystemError) { file = try folder.open(header.segment, .records) } catch {
+            if error.code == ENOENT { return nil }
+            throw DamagedRecord(description: "it cannot be read: \(error)")
+        }
+        return try folder.profile(entry, in: header, file).profile
+    }
+}
+
+extension SpoolReader {
+    /// The oldest that wait.
+    ///
+    /// - Parameters:
+    ///   - receiver: nil is for anybody.
+    ///   - limit: how many at most; 0 is all.
+    /// - Returns: with them, how many wait in all.
+    func waiting(for receiver: String?, limit: Int) throws(SpoolRecovery.Refusal) -> (records: [QueuedRecord], total: Int) {
+        var found: [QueuedRecord] = []
+        var total = 0
+        try forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+            let mask = content.mask(of: receiver)
+            let waiting = content.records.filter { $0.live & mask != 0 && !$0.isSuperseded }
+            total += waiting.count
+            found += waiting.map { QueuedRecord($0, in: content) }
+            // Only as many as are asked for stay in memory.
+            if limit > 0 { found = Self.oldest(found, limit) }
+            return true
+        }
+        return (Self.oldest(found, limit), total)
+    }
+
+    /// Copies stand behind younger ones, so the order of the journal is not that of age.
+    private static func oldest(_ records: [QueuedRecord], _ limit: Int) -> [QueuedRecord] {
+        let sorted = records.sorted { ($0.entry.time, $0.entry.sequence) < ($1.entry.time, $1.entry.sequence) }
+        return limit == 0 ? sorted : Array(sorted.prefix(limit))
+    }
+
+    /// The record of a profile, also one that everybody has settled; where there are two, the one that counts.
+    func record(_ sequence: UInt64) throws(SpoolRecovery.Refusal) -> QueuedRecord? {
+        var found: QueuedRecord?
+        try forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+            for record in content.records where record.entry.sequence == sequence {
+                if found == nil || record.live != 0 && !record.isSuperseded { found = QueuedRecord(record, in: content) }
+            }
+            return true
+        }
+        return found
+    }
+}
+
+extension SegmentContent {
+    fileprivate func mask(of receiver: String?) -> UInt64 {
+        guard let receiver else { return .max }
+        return header.receivers.firstIndex(of: receiver).map { 1 << UInt64($0) } ?? 0
+    }
+}

@@ -1,0 +1,213 @@
+import Glibc
+import LinuxSystem
+
+/// Something in the spool that is not as it was written.
+struct SpoolDamage: Equatable {
+    /// The file's name, without its folder.
+    let file: String
+    let offset: Int
+    /// How many bytes are concerned; 0 where that cannot be said.
+    var size = 0
+    let what: String
+    /// 0 when it is no record that is known.
+    var sequence: UInt64 = 0
+    /// Who still needs what is damaged, where that is known.
+    var receivers: [String] = []
+    /// True when it was a record that nobody needs any more.
+    var isSettled = false
+}
+
+/// Reads everything in the spool and finds what is damaged.
+struct SpoolCheck {
+    private(set) var segments = 0
+    private(set) var records = 0
+    private(set) var bytes = 0
+    private(set) var damages = 0
+    private let dataDirectory: String
+    private let reader: SpoolReader
+
+    /// What a running gateway has half written is whole a moment later.
+    private static let looks = 3
+    private static let pause: UInt32 = 50_000
+
+    var isRunning: Bool { reader.isRunning }
+
+    init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) {
+        self.dataDirectory = dataDirectory
+        reader = try SpoolReader(dataDirectory)
+    }
+
+    /// Checks one segment after the other.
+    ///
+    /// - Parameter report: called for each damage.
+    mutating func run(_ report: (SpoolDamage) -> Void) throws(SpoolRecovery.Refusal) {
+        // What a repair had not finished is written anew.
+        for name in reader.foreign where !name.hasSuffix(".tmp") {
+            damages += 1
+            report(SpoolDamage(file: name, offset: 0, what: "it is none of the spool's files"))
+        }
+        for segment in reader.segments {
+            guard let check = try check(segment) else { continue }
+            segments += 1
+            records += check.records
+            bytes += check.bytes
+            damages += check.damages.count
+            for damage in check.damages { report(damage) }
+        }
+    }
+
+    /// - Returns: nil when a gateway has let the segment go.
+    private func check(
+        _ segment: (number: UInt64, files: Set<SpoolFormat.File>)
+    ) throws(SpoolRecovery.Refusal) -> SegmentCheck? {
+        let isNewest = segment.number == reader.segments.last?.number
+        var check = try SegmentCheck(segment.number, segment.files, reader.folder, isGrowing: isRunning && isNewest)
+        for _ in 1..<Self.looks {
+            // Also one that was started since.
+            guard !check.damages.isEmpty, SpoolLock.isTaken(dataDirectory) else { break }
+            usleep(Self.pause)
+            guard let now = files(of: segment.number) else { return nil }
+            check = try SegmentCheck(segment.number, now, reader.folder, isGrowing: isNewest)
+        }
+        let isGone = !check.damages.isEmpty && SpoolLock.isTaken(dataDirectory) && files(of: segment.number) == nil
+        return isGone ? nil : check
+    }
+
+    /// What there is of a segment now; nil when it is being removed, or gone.
+    private func files(of number: UInt64) -> Set<SpoolFormat.File>? {
+        guard let found = try? reader.folder.list().segments.first(where: { $0.number == number }) else { return nil }
+        return found.files.contains(.records) || !(reader.segments.first { $0.number == number }?.files.contains(.records) ?? false)
+            ? found.files : nil
+    }
+}
+
+/// Reads all of one segment's files.
+struct SegmentCheck {
+    private(set) var records = 0
+    private(set) var bytes = 0
+    private(set) var damages: [SpoolDamage] = []
+    private let number: UInt64
+    private let files: Set<SpoolFormat.File>
+    private let folder: SpoolFolder
+    private let parts: SegmentParts
+
+    /// - Parameter isGrowing: true when bytes behind the index are being written just now.
+    init(
+        _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, isGrowing: Bool
+    ) throws(SpoolRecovery.Refusal) {
+        (self.number, self.files, self.folder) = (number, files, folder)
+        parts = try SegmentParts(number, files, folder)
+        let content = SegmentContent(parts, folder, isGrowing: isGrowing)
+        for file in SpoolFormat.File.allCases { checkHeader(file, content) }
+        guard let content else { return }
+        checkIndex(content.header)
+        checkSettled(content.header)
+        checkRecords(content)
+    }
+
+    private mutating func add(
+        _ file: SpoolFormat.File, _ offset: Int, size: Int = 0, _ what: String, sequence: UInt64 = 0, for receivers: [String] = [],
+        isSettled: Bool = false
+    ) {
+        damages.append(
+            SpoolDamage(
+                file: file.name(of: number), offset: offset, size: size, what: what, sequence: sequence, receivers: receivers,
+                isSettled: isSettled))
+    }
+
+    // MARK: Heads
+
+    private mutating func checkHeader(_ file: SpoolFormat.File, _ content: SegmentContent?) {
+        let holdsRecords = content.map { !$0.records.isEmpty } ?? (parts.recordsSize > 0)
+        guard files.contains(file) else {
+            // The last of a segment that was being removed is no damage, nor is the first of one that was being made.
+            let isNeeded = file == .index ? holdsRecords : file == .records && content?.records.contains { $0.live != 0 } == true
+            if isNeeded { add(file, 0, "the file is missing", for: file == .records ? content?.waiting ?? [] : []) }
+            return
+        }
+        let bytes = (try? folder.open(number, file).read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)) ?? []
+        if bytes.isEmpty, file == .settled || !holdsRecords { return }
+        do throws(SpoolHeader.Failure) {
+            let found = try SpoolHeader.decode(bytes, file).header
+            if found.segment != number || found.salt != content?.header.salt { add(file, 0, "it is another segment's") }
+        } catch { add(file, 0, size: min(bytes.count, SpoolHeader.size), "its head is damaged") }
+    }
+
+    // MARK: Entries
+
+    private mutating func checkIndex(_ header: SpoolHeader) {
+        guard let start = parts.indexStart else { return }
+        let bytes = parts.index
+        var offset = start
+        var end = 0
+        var damaged: [(Int, String)] = []
+        IndexEntry.decode(bytes, from: start, seed: header.seed) { entry in
+            defer { offset += IndexEntry.size }
+            guard let entry else { return damaged.append((offset, "an entry is damaged")) }
+            if Int(entry.offset) < end { damaged.append((offset, "an entry is out of order")) }
+            end = max(end, entry.end)
+        }
+        for (offset, what) in damaged { add(.index, offset, size: IndexEntry.size, what) }
+        checkEnd(.index, bytes.count, start, IndexEntry.size)
+    }
+
+    private mutating func checkSettled(_ header: SpoolHeader) {
+        let bytes = parts.read(.settled)
+        guard let start = parts.settledStart, bytes.count > start else { return }
+        var offset = start
+        var damaged: [(Int, String)] = []
+        SettledEntry.decode(bytes, from: start, seed: header.seed) { entry in
+            defer { offset += SettledEntry.size }
+            guard let entry else { return damaged.append((offset, "an entry is damaged")) }
+            if Int(entry.receiver) >= header.receivers.count { damaged.append((offset, "an entry is for a receiver without a name")) }
+        }
+        for (offset, what) in damaged { add(.settled, offset, size: SettledEntry.size, what) }
+        checkEnd(.settled, bytes.count, start, SettledEntry.size)
+    }
+
+    private mutating func checkEnd(_ file: SpoolFormat.File, _ count: Int, _ start: Int, _ size: Int) {
+        let rest = max(0, count - start) % size
+        if rest != 0 { add(file, count - rest, size: rest, "the last entry is not whole") }
+    }
+
+    // MARK: Records
+
+    private mutating func checkRecords(_ content: SegmentContent) {
+        guard files.contains(.records) else { return }
+        do throws(SystemError) {
+            let file = try folder.open(number, .records)
+            var end = parts.recordsStart
+            for record in content.records {
+                let start = Int(record.entry.offset)
+                if start > end { add(.records, end, size: start - end, "bytes that no entry of the index names") }
+                end = max(end, record.entry.end)
+                check(record, content, file)
+            }
+        } catch { add(.records, 0, "it cannot be read: \(error)", for: content.waiting) }
+    }
+
+    private mutating func check(_ record: SegmentContent.Record, _ content: SegmentContent, _ file: borrowing FileDescriptor) {
+        let entry = record.entry
+        if entry.sequence == 0 {
+            // A start has counted it; once that is settled, nothing is amiss.
+            if record.live != 0 { add(entry, "bytes that are no record", record, content) }
+            return
+        }
+        records += 1
+        bytes += Int(entry.length)
+        do throws(DamagedRecord) {
+            _ = try folder.profile(entry, in: content.header, file)
+        } catch { add(entry, error.description, record, content) }
+    }
+
+    private mutating func add(_ entry: IndexEntry, _ what: String, _ record: SegmentContent.Record, _ content: SegmentContent) {
+        add(
+            .records, Int(entry.offset), size: Int(entry.length), what, sequence: entry.sequence, for: content.names(record.live),
+            isSettled: record.live == 0)
+    }
+}
+
+extension SegmentContent {
+    /// Who needs something of the segment.
+    var waiting: [String] { names(records.reduce(0) { $0 | $1.live }) }
+}

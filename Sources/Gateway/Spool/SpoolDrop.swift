@@ -1,0 +1,96 @@
+import Glibc
+import LinuxSystem
+
+/// Takes profiles out of one receiver's queue while no gateway runs.
+struct SpoolDrop: ~Copyable {
+    /// Which of them.
+    enum Choice {
+        case all
+        case sequences(Set<UInt64>)
+        /// Accepted before this, Unix nanoseconds.
+        case before(Int64)
+
+        fileprivate var sequences: Set<UInt64> { if case .sequences(let sequences) = self { sequences } else { [] } }
+
+        fileprivate func contains(_ entry: IndexEntry) -> Bool {
+            switch self {
+            case .all: true
+            case .sequences(let sequences): sequences.contains(entry.sequence)
+            case .before(let time): entry.time < time
+            }
+        }
+    }
+
+    let profiles: Int
+    let bytes: Int
+    /// Of the sequences that were asked for, those that do not wait.
+    let unknown: Set<UInt64>
+    private(set) var segmentsRemoved = 0
+    private let receiver: String
+    private let choice: Choice
+    private let reader: SpoolReader
+    /// Held until this value goes, so that no gateway starts meanwhile.
+    private let lock: SpoolLock
+
+    /// Takes the spool for this process and counts what would go.
+    init(_ dataDirectory: String, _ receiver: String, _ choice: Choice) throws(SpoolRecovery.Refusal) {
+        let lock = try SpoolLock(dataDirectory)
+        let reader = try SpoolReader(dataDirectory, isOurs: true)
+        var (profiles, bytes, unknown) = (0, 0, choice.sequences)
+        try reader.forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+            for record in Self.chosen(content, receiver, choice) where !record.isSuperseded {
+                profiles += 1
+                bytes += Int(record.entry.length)
+                unknown.remove(record.entry.sequence)
+            }
+            return true
+        }
+        (self.receiver, self.choice, self.reader) = (receiver, choice, reader)
+        self.lock = lock
+        (self.profiles, self.bytes, self.unknown) = (profiles, bytes, unknown)
+    }
+
+    /// What the receiver has not settled; also what is there twice, or it would come back when the other is gone.
+    private static func chosen(_ content: SegmentContent, _ receiver: String, _ choice: Choice) -> [SegmentContent.Record] {
+        guard let slot = content.header.receivers.firstIndex(of: receiver) else { return [] }
+        return content.records.filter { $0.live >> UInt64(slot) & 1 == 1 && choice.contains($0.entry) }
+    }
+
+    /// Settles what was counted, and removes segments that nobody needs then.
+    ///
+    /// When it throws, what was not settled durably may still wait.
+    mutating func run() throws {
+        for segment in reader.segments {
+            guard let content = try reader.content(of: segment) else { continue }
+            let chosen = Self.chosen(content, receiver, choice)
+            guard !chosen.isEmpty else { continue }
+            try settle(chosen, in: content)
+            try removeIfSettled(segment)
+        }
+        try reader.folder.folder.synchronize()
+    }
+
+    private func settle(_ records: [SegmentContent.Record], in content: SegmentContent) throws(SystemError) {
+        let notes = records.enumerated().map { ordinal, record in
+            SpoolNote(
+                position: SpoolPosition(
+                    segment: content.number, ordinal: UInt32(clamping: ordinal), offset: record.entry.offset,
+                    length: record.entry.length),
+                receiver: receiver)
+        }
+        _ = try reader.folder.append(Spool.entries(notes, content.header), content.header)
+        try reader.folder.open(content.number, .settled).synchronize()
+    }
+
+    /// Reads again what was written, also to see that it counts.
+    private mutating func removeIfSettled(_ segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws {
+        let files = segment.files.union([.settled])
+        guard let content = try reader.content(of: (segment.number, files)) else { return }
+        guard Self.chosen(content, receiver, choice).isEmpty else {
+            throw SpoolRecovery.Refusal(description: "\(content.file(.settled)) is damaged: nothing can be noted in it")
+        }
+        guard content.records.allSatisfy({ $0.live == 0 }) else { return }
+        reader.folder.remove(segment.number)
+        segmentsRemoved += 1
+    }
+}
