@@ -23,6 +23,7 @@ enum Command {
             case "reload": return try ReloadCommand.run(rest)
             case "send": return try SendCommand.run(rest)
             case "replay": return try ReplayCommand.run(rest)
+            case "queue": return try QueueCommand.run(rest)
             case "plugins": return try PluginsCommand.run(rest)
             case "version", "--version": return try VersionCommand.run(rest)
             case "help", "--help", "-h": return try HelpCommand.run(rest)

@@ -10,6 +10,7 @@ enum HelpCommand {
           reload   have a running gateway read its config again
           send     post profiles to a server as an SDK would
           replay   send what an archive or a dead-letter folder holds again
+          queue    show, verify or drop what waits on disk
           plugins  show which plugins would be loaded, and from where
           version  print the version
           help     explain a command: gateway help COMMAND
@@ -54,6 +55,22 @@ enum HelpCommand {
         came, oldest first, and prints the answer, a line a profile, then a summary; with --json each line is an object.
         Sizes and SHA-256 are checked first. --remove deletes a profile's files once it was answered 200.
         Exit 0 when every answer was 200, else 1: a damaged, missing or foreign file is named, and the rest goes on.
+        """,
+        "queue": """
+        usage: gateway queue list   [--json]
+               gateway queue verify [--json]
+               gateway queue show   [--receiver NAME] [--limit N] [--json]
+               gateway queue show   SEQUENCE [--output FILE] [--json]
+               gateway queue drop   --receiver NAME (--all | SEQUENCE... | --older-than DURATION) [--yes] [--json]
+
+        All take [--config FILE] (./gateway.json), which names the data_dir, or [--data-dir DIR] instead of it.
+        list    what waits for each receiver, also for one that the config does not have any more.
+        verify  reads everything on disk and prints each damage, a line each: file:offset: what, and for whom. Writes nothing.
+        show    lists N (50; 0 is all) profiles that wait, oldest first, or all about one; --output writes its payload to FILE,
+                FILE-0, FILE-1... where it has several, never over a file that is there.
+        drop    takes profiles out of one receiver's queue for good, after asking; needs --yes where there is no terminal.
+                The gateway must be stopped; the other commands may be used while it runs.
+        Exit 0 done, 1 damage was found, or the thing asked for failed.
         """,
         "plugins": """
         usage: gateway plugins [--config FILE] [--json]

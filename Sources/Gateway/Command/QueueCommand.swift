@@ -1,0 +1,68 @@
+import Glibc
+import LinuxSystem
+
+/// `gateway queue`: what waits on disk, and what is to be done about it.
+enum QueueCommand {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        guard let word = words.first else { throw UsageError("queue needs list, verify, show or drop") }
+        let rest = Array(words.dropFirst())
+        switch word {
+        case "list": return try QueueCommandList.run(rest)
+        case "verify": return try QueueCommandVerify.run(rest)
+        case "show": return try QueueCommandShow.run(rest)
+        case "drop": return try QueueCommandDrop.run(rest)
+        default: throw UsageError("queue has no \(quotedForPeople(word)): list, verify, show or drop")
+        }
+    }
+}
+
+/// Where a queue command finds the spool: `--data-dir`, or what a config says.
+struct QueuePlace {
+    /// The options that say so.
+    static let options: Set<String> = ["--config", "--data-dir"]
+
+    let dataDirectory: String
+    /// Receivers of the config whose queues are on disk; nil without a config.
+    let onDisk: [String]?
+    private let names: Set<String>
+
+    /// Why there is none.
+    struct Failure: Error, CustomStringConvertible {
+        let lines: [String]
+        var description: String { lines.joined(separator: "\n") }
+    }
+
+    init(_ arguments: Arguments) throws {
+        if let directory = arguments.value("--data-dir") {
+            guard !arguments.has("--config") else { throw UsageError("--config and --data-dir exclude each other") }
+            guard unsafe access(directory, F_OK) == 0 else { throw SystemError("open \(directory)") }
+            (dataDirectory, onDisk, names) = (directory, nil, [])
+            return
+        }
+        let file = ConfigFile.read(arguments.value("--config") ?? CheckCommand.defaultConfig)
+        guard file.problems.isEmpty else { throw Failure(lines: file.lines) }
+        guard let directory = file.config.dataDirectory else {
+            throw Failure(lines: ["\(file.path): there is no data_dir, so no queue is on disk"])
+        }
+        dataDirectory = directory
+        names = Set(file.config.receivers.map(\.name))
+        onDisk = file.config.receivers.filter { $0.queue.storage == .disk }.map(\.name)
+    }
+
+    /// Whether the config has a receiver; nil without a config.
+    func isConfigured(_ receiver: String) -> Bool? { onDisk == nil ? nil : names.contains(receiver) }
+
+    func path(of file: String) -> String { SpoolFolder(dataDirectory: dataDirectory).folder.path(of: file) }
+
+    /// Runs a command on the spool and prints why it fails.
+    static func with(_ arguments: Arguments, _ body: (QueuePlace) throws -> Int32) throws(UsageError) -> Int32 {
+        do {
+            return try body(QueuePlace(arguments))
+        } catch let error as UsageError {
+            throw error
+        } catch {
+            printError("gateway: \(error)")
+            return 1
+        }
+    }
+}

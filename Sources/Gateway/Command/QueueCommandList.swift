@@ -1,0 +1,58 @@
+import ConfigJSON
+import LinuxSystem
+
+/// `gateway queue list`: what waits for each receiver.
+enum QueueCommandList {
+    static func run(_ words: [String]) throws(UsageError) -> Int32 {
+        let arguments = try Arguments(words, options: QueuePlace.options, flags: ["--json"])
+        try arguments.refuseWords()
+        return try QueuePlace.with(arguments) { place in
+            let queues = try queues(place)
+            for line in arguments.has("--json") ? json(queues, place) : text(queues, place) { print(line) }
+            return 0
+        }
+    }
+
+    /// Every receiver that has something on disk, or would.
+    private static func queues(_ place: QueuePlace) throws -> [QueueSummary] {
+        let found = try QueueSummary.all(place.dataDirectory)
+        let empty = (place.onDisk ?? []).filter { name in !found.contains { $0.receiver == name } }
+        return (found + empty.map(QueueSummary.init)).sorted { $0.receiver < $1.receiver }
+    }
+
+    private static func text(_ queues: [QueueSummary], _ place: QueuePlace) -> [String] {
+        guard !queues.isEmpty else { return ["nothing waits in \(printable(place.dataDirectory))"] }
+        let now = MonotonicTime.unixNanoseconds
+        var table = AlignedTable(["RECEIVER", "PROFILES", "BYTES", "OLDEST", "AGE", "NEXT RETRY", "ATTEMPTS", ""])
+        for queue in queues {
+            let note = place.isConfigured(queue.receiver) == false ? "not in the config" : ""
+            guard let oldest = queue.oldest else {
+                table.add([printable(queue.receiver), "0", "0 B", "-", "-", "-", "-", note])
+                continue
+            }
+            let retry = queue.nextRetry.map { "in \(readableSpan(nanoseconds: $0 - now))" } ?? "now"
+            table.add([
+                printable(queue.receiver), "\(queue.profiles)", readableSize(queue.bytes), readableTime(oldest.time),
+                readableSpan(nanoseconds: now - oldest.time), retry, "\(oldest.attempts)", note,
+            ])
+        }
+        return table.lines
+    }
+
+    private static func json(_ queues: [QueueSummary], _ place: QueuePlace) -> [String] {
+        let now = MonotonicTime.unixNanoseconds
+        let objects = queues.map { queue in
+            let isConfigured = place.isConfigured(queue.receiver).map { "\($0)" } ?? "null"
+            let head = "{\"receiver\":\(JSONValue.quoted(queue.receiver)),\"configured\":\(isConfigured)"
+            guard let oldest = queue.oldest else {
+                return head + ",\"profiles\":0,\"bytes\":0,\"oldest\":null,\"age_seconds\":null,\"next_retry\":null,\"attempts\":0}"
+            }
+            return """
+                \(head),"profiles":\(queue.profiles),"bytes":\(queue.bytes),"oldest":"\(readableTime(oldest.time))",\
+                "age_seconds":\(max(0, now - oldest.time) / 1_000_000_000),\
+                "next_retry":"\(queue.nextRetry.map(readableTime) ?? "now")","attempts":\(oldest.attempts)}
+                """
+        }
+        return ["[\(objects.joined(separator: ",\n "))]"]
+    }
+}
