@@ -19,6 +19,8 @@ struct SpoolFolder: Sendable {
     }
 
     /// The segments there are, in order, each with the files it has; and the names that are none.
+    ///
+    /// What is left of a segment that was being removed is no segment.
     func list() throws(SystemError) -> (segments: [(number: UInt64, files: Set<SpoolFormat.File>)], foreign: [String]) {
         var segments: [UInt64: Set<SpoolFormat.File>] = [:]
         var foreign: [String] = []
@@ -29,16 +31,39 @@ struct SpoolFolder: Sendable {
                 foreign.append(name)
             }
         }
+        for name in foreign { Self.removed(name).map { segments[$0] = nil } }
         return (segments.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, foreign.sorted())
     }
 
-    /// Removes a segment's files; the records last, for without them the others say what is missing.
+    // MARK: Removing
+
+    private static let removedSuffix = ".tmp"
+
+    /// Removes a segment's files.
+    ///
+    /// Once its records have another name it is none any more: a crash in between must not leave an index whose records seem
+    /// lost, nor records that nobody is known to have settled.
     func remove(_ segment: UInt64) {
-        for file in [SpoolFormat.File.records, .index, .settled] {
-            do throws(SystemError) {
-                try folder.remove(file.name(of: segment))
-            } catch { Log.error("cannot remove a segment of the spool", ["segment": file.name(of: segment), "error": "\(error)"]) }
-        }
+        let records = SpoolFormat.File.records.name(of: segment)
+        do throws(SystemError) {
+            let target = folder.path(of: records + Self.removedSuffix)
+            guard unsafe rename(folder.path(of: records), target) == 0 || errno == ENOENT else { throw SystemError("rename \(records)") }
+            for file in [SpoolFormat.File.index, .settled] { try folder.remove(file.name(of: segment)) }
+            try folder.remove(records + Self.removedSuffix)
+        } catch { Log.error("cannot remove a segment of the spool", ["segment": records, "error": "\(error)"]) }
+    }
+
+    /// Removes what a crash has left of segments that were being removed.
+    func finishRemovals() throws(SystemError) {
+        for segment in try folder.names().compactMap(Self.removed) { remove(segment) }
+    }
+
+    /// The segment that was being removed when its records were given that name.
+    private static func removed(_ name: String) -> UInt64? {
+        guard name.hasSuffix(removedSuffix), let found = SpoolFormat.File.parse(String(name.dropLast(removedSuffix.count))),
+            found.file == .records
+        else { return nil }
+        return found.segment
     }
 
     // MARK: Quarantine

@@ -35,7 +35,10 @@ struct SpoolRecovery {
         (self.folder, self.mayWrite, self.isRunning) = (folder, mayWrite, isRunning)
         let found: [(number: UInt64, files: Set<SpoolFormat.File>)]
         let foreign: [String]
-        do throws(SystemError) { (found, foreign) = try folder.list() } catch {
+        do throws(SystemError) {
+            if mayWrite { try folder.finishRemovals() }
+            (found, foreign) = try folder.list()
+        } catch {
             throw Refusal(description: "the spool cannot be read: \(error)")
         }
         for name in foreign where mayWrite { setAside(name) }
