@@ -18,7 +18,7 @@ struct SpoolRecovery {
     private let isRunning: Bool
     /// Records that count no more, for another one has the same profile.
     private(set) var superseded: Set<RecordPlace> = []
-    /// Records that were copied from another segment, which may still be there after a crash.
+    /// Records that were copied from another segment, which may still be there after a crash, for those who need them.
     private var copies: [(segment: Int, entry: IndexEntry)] = []
 
     /// Records that no index knew, by sequence: what a failed sync left, which was written again in a later segment.
@@ -93,22 +93,27 @@ struct SpoolRecovery {
 
     private mutating func add(_ parts: SegmentParts, _ header: SpoolHeader, _ entries: [IndexEntry], indexed: Int) {
         var (ledgers, settledSize) = parts.ledgers(header)
-        var segment = SpoolSegment(header, indexStart: header.encoded(.index).count)
-        segment.settledSize = settledSize
+        let index = segments.count
+        segments.append(SpoolSegment(header, indexStart: header.encoded(.index).count))
+        segments[index].settledSize = settledSize
         for (ordinal, entry) in entries.enumerated() {
             lastSequence = max(lastSequence, entry.sequence)
-            let live = entry.live(&ledgers)
-            segment.add(entry, live: live)
-            if entry.isCopy, live != 0 { copies.append((segments.count, entry)) }
+            // From here on, for those who still need it.
+            var waiting = entry
+            waiting.receivers = entry.live(&ledgers)
+            segments[index].add(entry, live: waiting.receivers)
+            if entry.isCopy, waiting.receivers != 0 { copies.append((index, waiting)) }
             if !unindexed.isEmpty, !entry.isCopy, let earlier = unindexed[entry.sequence] { settle(earlier.entry, in: earlier.segment) }
-            if ordinal >= indexed, live == entry.receivers, entry.sequence != 0 { unindexed[entry.sequence] = (segments.count, entry) }
+            if ordinal >= indexed, waiting == entry, entry.receivers != 0, entry.sequence != 0 {
+                unindexed[entry.sequence] = (index, entry)
+            }
         }
-        if segment.isSettled {
+        if segments[index].isSettled {
+            segments.removeLast()
             if mayWrite { folder.remove(header.segment) }
             return
         }
-        if indexed == entries.count || (mayWrite && folder.rewriteIndex(header, entries)) { segment.entries = nil }
-        segments.append(segment)
+        if indexed == entries.count || (mayWrite && folder.rewriteIndex(header, entries)) { segments[index].entries = nil }
     }
 
     // MARK: Copies

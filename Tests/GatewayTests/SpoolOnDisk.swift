@@ -1,0 +1,57 @@
+import Foundation
+import LinuxSystem
+
+@testable import Gateway
+
+/// A data directory that a spool of this process fills, as a gateway would.
+struct SpoolOnDisk {
+    let dataDirectory: String
+    var folder: String { "\(dataDirectory)/spool" }
+
+    init(_ folder: borrowing TemporaryFolder) { dataDirectory = "\(folder.path)/data" }
+
+    /// Opens it and stores profiles, each for these receivers and in an append of its own; answers where they are.
+    @discardableResult
+    func store(_ profiles: [Profile], for receivers: [String], _ config: SpoolConfig = SpoolConfig()) throws -> [SpoolPosition] {
+        try withSpool(config) { spool in
+            let places = Watched<[SpoolPosition]>([])
+            for profile in profiles {
+                _ = spool.append(
+                    SpoolAppend(profiles: [profile], receivers: receivers) { result in
+                        places.update { $0 += (try? result.get()) ?? [SpoolPosition(segment: 0, ordinal: 0, offset: 0, length: 0)] }
+                    })
+            }
+            return try places.wait { $0.count == profiles.count ? $0 : nil }
+        }
+    }
+
+    /// Notes what a receiver does with records.
+    func note(_ positions: [SpoolPosition], _ receiver: String, _ attempt: SpoolAttempt? = nil) throws {
+        try withSpool { spool in
+            for position in positions {
+                if let attempt { spool.attempted(position, receiver, attempt) } else { spool.settle(position, receiver) }
+            }
+        }
+    }
+
+    /// Opens it as a start does, and closes it as an orderly end does.
+    func withSpool<R>(_ config: SpoolConfig = SpoolConfig(), _ body: (Spool) throws -> R) throws -> R {
+        let spool = try Spool(dataDirectory: dataDirectory, config, pendingLimit: 1 << 30)
+        try spool.start()
+        defer { spool.stop() }
+        return try body(spool)
+    }
+
+    /// The only file of a kind.
+    func file(_ kind: SpoolFormat.File) throws -> String {
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(kind.rawValue) }.sorted()
+        return "\(folder)/\(names.first ?? "no-\(kind.rawValue)")"
+    }
+
+    func change(_ kind: SpoolFormat.File, _ edit: (inout Data) -> Void) throws {
+        let url = URL(fileURLWithPath: try file(kind))
+        var data = try Data(contentsOf: url)
+        edit(&data)
+        try data.write(to: url)
+    }
+}

@@ -1,0 +1,45 @@
+import Foundation
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("What a start finds in the spool")
+struct SpoolRecoveryTests: ~Copyable {
+    private let folder: TemporaryFolder
+    private let disk: SpoolOnDisk
+
+    init() throws {
+        folder = try TemporaryFolder()
+        disk = SpoolOnDisk(folder)
+    }
+
+    @Test("A segment whose removal was cut off is gone, and nothing of it counts as lost")
+    func cutOffRemoval() throws {
+        try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
+        let records = try disk.file(.records)
+        try FileManager.default.moveItem(atPath: records, toPath: records + ".tmp")
+        #expect(try QueueSummary.all(disk.dataDirectory) == [])
+        try disk.withSpool { spool in
+            #expect(spool.backlog(of: "up").profiles == 0)
+            #expect(spool.damagedRecords.value == 0)
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: disk.folder) == [])
+    }
+
+    @Test("Records that were lost without being removed are missed")
+    func lostRecords() throws {
+        try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
+        try FileManager.default.removeItem(atPath: try disk.file(.records))
+        try disk.withSpool { #expect($0.backlog(of: "up").profiles == 2) }
+    }
+
+    @Test("Records that are there twice in one segment, without an index, do not keep a start from succeeding")
+    func twice() throws {
+        try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
+        let head = SpoolHeader(segment: 1, salt: 1, createdAt: 1, receivers: ["up"]).encoded(.records).count
+        try disk.change(.records) { $0 += $0.dropFirst(head) }
+        try FileManager.default.removeItem(atPath: try disk.file(.index))
+        try disk.withSpool { #expect($0.backlog(of: "up").profiles == 2) }
+    }
+}
