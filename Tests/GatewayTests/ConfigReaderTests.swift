@@ -211,16 +211,16 @@ struct ConfigReaderTests {
         (.top, #""spool": {},"#, "2:10: spool: needs data_dir"),
         (
             .top, #""data_dir": "d", "spool": {"sync": "often"},"#,
-            "2:35: spool.sync: must be \"always\" or \"interval\" or \"never\", is \"often\""
+            "2:36: spool.sync: must be \"always\" or \"interval\" or \"never\", is \"often\""
         ),
-        (.top, #""data_dir": "d", "spool": {"sync_interval": "1s"},"#, "2:44: spool.sync_interval: goes with sync: \"interval\""),
+        (.top, #""data_dir": "d", "spool": {"sync_interval": "1s"},"#, "2:45: spool.sync_interval: goes with sync: \"interval\""),
         (
             .top, #""data_dir": "d", "spool": {"segment_bytes": 65535},"#,
-            "2:44: spool.segment_bytes: must be at least 64KiB, is 65535 bytes"
+            "2:45: spool.segment_bytes: must be at least 64KiB, is 65535 bytes"
         ),
         (
             .top, #""data_dir": "d", "spool": {"segment_bytes": 67108865},"#,
-            "2:44: spool.segment_bytes: must be a size such as \"64MiB\" or a number of bytes, more than 0 and at most 67108864, is 67108865"
+            "2:45: spool.segment_bytes: must be a size such as \"64MiB\" or a number of bytes, more than 0 and at most 67108864, is 67108865"
         ),
         (.queue, #""storage": "disk""#, "9:12: receivers.r.queue.storage: \"disk\" needs data_dir"),
     ]
