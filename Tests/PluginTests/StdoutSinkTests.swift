@@ -95,7 +95,8 @@ struct StdoutSinkTests {
                     done.update { $0 += 1 }
                 }
             }
-            try done.wait(for: "both writers") { $0 == 2 ? true : nil }
+            // They wait for who reads here, which on a busy machine takes its turn.
+            try done.wait(for: "both writers", timeout: 600) { $0 == 2 ? true : nil }
         }
         let lines = try lines(result)
         #expect(lines.count == 100)

@@ -91,6 +91,10 @@ extension Config {
         checkNames(listeners, receivers, object.problems, warnings)
     }
 
+    private static let longestNameOnDisk = 512
+
+    private func isOnDisk(_ name: String) -> Bool { receivers.contains { $0.name == name && $0.queue.storage == .disk } }
+
     /// Who forwards to whom: an unknown receiver is an error, one that nobody forwards to a warning.
     private func checkNames(
         _ listenerMembers: [JSONMember], _ receiverMembers: [JSONMember], _ problems: Problems, _ warnings: Problems
@@ -114,6 +118,15 @@ extension Config {
             }
         }
         let used = Set(listeners.flatMap(\.forwardTo))
+        for (index, member) in receiverMembers.filter({ isOnDisk($0.name) }).enumerated() {
+            let path = Problems.path("receivers", member.name)
+            if index == SpoolSegment.maximumReceivers {
+                problems.add(path, "at most \(index) receivers can be on disk; \"storage\": \"memory\" takes one out", at: member.position)
+            }
+            if member.name.utf8.count > Self.longestNameOnDisk {
+                problems.add(path, "a name on disk has at most \(Self.longestNameOnDisk) bytes", at: member.position)
+            }
+        }
         for member in receiverMembers where !used.contains(member.name) {
             warnings.add(Problems.path("receivers", member.name), "no listener forwards to it", at: member.position)
         }

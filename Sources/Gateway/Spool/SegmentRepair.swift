@@ -14,6 +14,8 @@ struct SegmentParts {
     let indexStart: Int?
     /// Where entries begin in what was settled; nil when that is another segment's.
     let settledStart: Int?
+    /// True when what is settled is another segment's, under this one's name.
+    let isSettledForeign: Bool
     private let folder: SpoolFolder
 
     init(_ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder) throws(SpoolRecovery.Refusal) {
@@ -27,6 +29,7 @@ struct SegmentParts {
         recordsStart = records?.length ?? found?.length ?? SpoolHeader.size
         indexStart = index?.length
         // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
+        isSettledForeign = settled != nil && settled?.header.salt != header?.salt
         settledStart = settled == nil || settled?.header.salt == header?.salt ? settled?.length ?? found?.length : nil
     }
 

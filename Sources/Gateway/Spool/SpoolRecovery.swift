@@ -50,6 +50,7 @@ struct SpoolRecovery {
     }
 
     private mutating func setAside(_ name: String) {
+        guard mayWrite else { return }
         // A temporary index is what a crash leaves of a repair.
         if name.hasSuffix(".tmp") { return (try? folder.folder.remove(name)) ?? () }
         report("a file that is none of the spool's", ["file": name])
@@ -70,6 +71,7 @@ struct SpoolRecovery {
             guard var repair = SegmentRepair(parts, folder) else { return setAside(parts) }
             let (entries, indexed) = try repair.entries(folder, isGrowing: isRunning && parts.number == lastNumber)
             for region in repair.damage { tell(of: region, in: parts.number) }
+            if parts.isSettledForeign { setAside(SpoolFormat.File.settled.name(of: parts.number)) }
             add(parts, repair.header, entries, indexed: indexed)
         } catch {
             report("a segment that cannot be read", ["segment": SpoolFormat.File.records.name(of: parts.number), "error": "\(error)"])
