@@ -8,7 +8,7 @@ import Testing
 final class SpoolFixture {
     /// The data_dir.
     let folder: String
-    private(set) var spool: Spool!
+    private(set) var spool: Spool?
     private(set) var receivers: [Receiver] = []
     private let config: SpoolConfig
     private let configs: [ReceiverConfig]
@@ -29,7 +29,8 @@ final class SpoolFixture {
     }
 
     private func open(_ configs: [ReceiverConfig]) throws {
-        spool = try Spool(dataDirectory: folder, config, pendingLimit: 1 << 30)
+        let spool = try Spool(dataDirectory: folder, config, pendingLimit: 1 << 30)
+        self.spool = spool
         receivers = configs.map { Receiver($0, spool: spool) }
         for receiver in receivers { receiver.attach() }
         try spool.start()
@@ -59,7 +60,7 @@ final class SpoolFixture {
         let results = try (0..<count).map { _ in
             fanOut.submit([try .sample(body: size)], stored: { if let refusal = $0 { refused.add(refusal) } })
         }
-        spool.flush()
+        spool?.flush()
         return results.map { $0 == .pending ? .accepted : $0 } + refused.all.map { .refused($0) }
     }
 
@@ -96,8 +97,8 @@ final class SpoolFixture {
     func settle(_ opened: [Opened], _ outcome: DeliveryOutcome = DeliveryOutcome(status: .delivered), at index: Int = 0) {
         for delivery in opened { receivers[index].settle(delivery.token, outcome) }
         // The second round lets go what the first one's notes have settled.
-        spool.flush()
-        spool.flush()
+        spool?.flush()
+        spool?.flush()
     }
 
     /// Delivers everything at a receiver.
