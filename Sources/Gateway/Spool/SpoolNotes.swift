@@ -10,7 +10,7 @@ struct SpoolNote: Sendable {
 
 extension Spool {
     /// How long a note may wait for others to be written with it; a crash within it delivers again.
-    private static let noteDelay = Duration.milliseconds(10)
+    private static let noteDelay = Duration.milliseconds(1)
 
     /// Notes that a receiver needs a record no more.
     func settle(_ position: SpoolPosition, _ receiver: String) { note(SpoolNote(position: position, receiver: receiver)) }

@@ -2,8 +2,10 @@ import Foundation
 
 /// The parts of a config with a spool, and what it leaves in the scenario's folder.
 enum Spool {
-    /// How many deliveries a receiver may have open in these tests: what comes twice after a kill is among them.
+    /// How many deliveries a receiver may have open in these tests.
     static let openDeliveries = 16
+    /// What comes twice after a kill was open, or settled in the moment before the spool's thread noted it.
+    static let mostRepeated = 4 * openDeliveries
     static let inFlight = "\"max_in_flight\": \(openDeliveries),"
 
     /// - Parameter spool: members of `spool`.
