@@ -22,6 +22,7 @@ final class Gateway: Sendable {
     private let largePushes: LargePushes
     let spool: Spool?
     let deadLetters: DeadLetters?
+    let memories: RequestMemories
     private let ready = Atomic<Bool>(false)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
@@ -42,6 +43,7 @@ final class Gateway: Sendable {
         largePushes = LargePushes(bodies: bodies)
         spool = try Self.openSpool(config)
         deadLetters = config.dataDirectory.map { DeadLetters(folder: "\($0)/dead-letter", limits: config.deadLetters) }
+        memories = RequestMemories(config)
         do throws(SystemError) {
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
         } catch { throw StartError(messages: ["\(error)"]) }
@@ -82,6 +84,7 @@ final class Gateway: Sendable {
         guard change.problems.isEmpty else { throw StartError(messages: change.problems.map { $0.line(in: configPath) }) }
         do throws(SystemError) {
             try spool?.start()
+            try memories.start()
             for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1) }
         } catch { throw StartError(messages: ["\(error)"]) }
         commit(change)
@@ -157,6 +160,7 @@ final class Gateway: Sendable {
         // Letters that are durable are settled in the spool, so it ends after them.
         deadLetters?.stop()
         spool?.stop()
+        memories.stop()
         // Last, for until now something was settled that a sender waits for.
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()

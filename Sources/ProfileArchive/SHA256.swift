@@ -1,5 +1,29 @@
 import COpenSSL
 
+/// SHA-256 (FIPS 180-4) of bytes that come in pieces, by OpenSSL; used by one thread.
+@safe public final class SHA256Stream {
+    public static let size = 32
+
+    private let context: OpaquePointer?
+
+    public init() {
+        unsafe context = EVP_MD_CTX_new()
+        unsafe EVP_DigestInit_ex(context, EVP_sha256(), nil)
+    }
+
+    deinit { unsafe EVP_MD_CTX_free(context) }
+
+    public func add(_ bytes: RawSpan) {
+        unsafe bytes.withUnsafeBytes { buffer in _ = unsafe EVP_DigestUpdate(context, buffer.baseAddress, buffer.count) }
+    }
+
+    /// Ends it: the digest of all that was added, or nil where OpenSSL had no memory for it.
+    public func finish() -> [UInt8]? {
+        var digest = [UInt8](repeating: 0, count: Self.size)
+        return unsafe EVP_DigestFinal_ex(context, &digest, nil) == 1 ? digest : nil
+    }
+}
+
 /// SHA-256 (FIPS 180-4), by OpenSSL.
 public enum SHA256 {
     /// The digest in lower-case hexadecimal.

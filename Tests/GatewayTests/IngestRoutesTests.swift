@@ -8,7 +8,7 @@ struct IngestRoutesTests {
         let limits = Limits(maxBodySize: 77)
         let intake = ProfileIntake(
             ack: .queued, tenant: .pass, rates: nil, keepHeaders: ["user-agent"], fanOut: FanOut(receivers: []),
-            counters: ListenerCounters())
+            counters: ListenerCounters(), memory: nil)
         return IngestRoutes(
             ingest: IngestEndpoint(limits: limits, intake: intake),
             push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))

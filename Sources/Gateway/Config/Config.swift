@@ -62,6 +62,8 @@ struct ListenerConfig: Equatable {
     var tenant = TenantPolicy.pass
     /// nil is no limit.
     var rateLimit: RateLimitConfig?
+    /// How long an accepted request is remembered, so that its retry is not delivered again; nil is not at all.
+    var dedupWindow: Duration?
     var forwardTo: [String] = []
 }
 

@@ -202,9 +202,23 @@ extension ListenerConfig {
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
         if let tenant = object.object("tenant") { self.tenant = TenantPolicy(tenant) }
         rateLimit = object.object("rate_limit").map(RateLimitConfig.init)
+        dedupWindow = Self.dedupWindow(object)
         forwardTo = object.strings("forward_to") ?? []
         if object.lacks("forward_to", "an array") { object.refuse("forward_to", "must name at least one receiver") }
         object.refuseUnknown()
+    }
+
+    private static func dedupWindow(_ object: ConfigObject) -> Duration? {
+        guard let value = object.value("dedup_window") else { return nil }
+        switch value.content {
+        case .bool(let isOn): return isOn ? .seconds(300) : nil
+        case .string(let text):
+            if let window = parseDuration(text), window > .zero { return window }
+        default: break
+        }
+        let found = ["an object", "an array", "null"].contains(value.kind) ? value.kind : value.text
+        object.refuse("dedup_window", "must be true, false or a duration such as \"5m\", longer than 0, is \(found)")
+        return nil
     }
 }
 

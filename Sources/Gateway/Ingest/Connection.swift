@@ -267,6 +267,7 @@ final class Connection {
     private func hold(_ bytes: Int) {
         held += bytes
         listener.bodies.add(bytes)
+        if let arrived = reception?.arrived { body?.withLast(bytes, arrived) }
     }
 
     func releaseHeld() {

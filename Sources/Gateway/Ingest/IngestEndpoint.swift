@@ -9,13 +9,30 @@ struct IngestEndpoint: Sendable {
     func admit(_ head: RequestHead) -> Admission {
         do throws(InvalidRequest) {
             let content = try content(of: head)
+            let repeats = intake.repeats(content, head)
             return .receive(
                 Reception(
                     limit: limits.maxBodySize,
                     tooLarge: { _ in .error(413, "the request body is larger than max_body_size, \(limits.maxBodySize) bytes") },
                     failure: { status, message in .error(status, message) },
-                    answer: { body, reply in accept(content, body, reply) }))
+                    arrived: repeats?.arrived,
+                    cancel: {
+                        repeats?.leave()
+                        return false
+                    },
+                    answer: { body, reply in answer(content, body, repeats, reply) }))
         } catch { return .refuse(Self.failure(error)) }
+    }
+
+    private func answer(
+        _ content: ProfileContent, _ body: consuming ByteBuffer, _ repeats: RepeatedRequest?, _ reply: Reply
+    ) -> Response? {
+        guard let repeats else { return accept(content, body, reply) }
+        switch repeats.admit(reply, success: .ok) {
+        case .first(let reply): return reply.passing(accept(content, body, reply))
+        case .answered(let response): return response
+        case .waiting: return nil
+        }
     }
 
     private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer, _ reply: Reply) -> Response? {

@@ -9,6 +9,8 @@ struct ProfileIntake: Sendable {
     let keepHeaders: [String]
     let fanOut: FanOut
     let counters: ListenerCounters
+    /// nil delivers a sender's retry like any other request.
+    let memory: RequestMemory?
 
     /// The message of a 504: the sender need not send again.
     static let timedOut = "no outcome yet from every required receiver; the profile stays queued and is delivered later"
@@ -22,6 +24,11 @@ struct ProfileIntake: Sendable {
             throw InvalidRequest(Self.overRate(content.tenant), status: 429, headers: Self.retryAfter(wait))
         }
         return content
+    }
+
+    /// What tells a request from its repeats, where the listener does.
+    func repeats(_ content: ProfileContent, _ head: RequestHead) -> RepeatedRequest? {
+        memory.map { RepeatedRequest($0, RequestHash(listener: $0.listener, content, head)) }
     }
 
     /// Counts a request against its tenant's rate.

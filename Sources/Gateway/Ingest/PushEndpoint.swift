@@ -17,19 +17,40 @@ struct PushEndpoint: Sendable {
             return .refuse(Response(status: 415, headers: [("Accept-Post", PushForm.served)]))
         }
         do throws(PushFailure) {
-            return .receive(reception(try PushCall(head, form, intake)))
+            let call = try PushCall(head, form, intake)
+            return .receive(reception(call, intake.repeats(call.content, head)))
         } catch { return .refuse(form.failure(error)) }
     }
 
-    private func reception(_ call: PushCall) -> Reception {
+    private func reception(_ call: PushCall, _ repeats: RepeatedRequest?) -> Reception {
         let turn = LargePushes.Turn()
         return Reception(
             limit: limits.maxBodySize,
             timeLimit: call.timeLimit,
             tooLarge: { call.form.failure(.tooLarge($0, limit: limits.maxBodySize)) },
             failure: { status, message in call.form.failure(PushFailure(ConnectCode(destinationStatus: status), message)) },
-            cancel: { turn.cancel() },
-            answer: { body, reply in answer(call, body, turn, reply) })
+            arrived: repeats?.arrived,
+            cancel: {
+                if repeats?.leave() == true { return false }
+                guard turn.cancel() else { return false }
+                repeats?.giveUp(call.form.failure(PushFailure(.unavailable, Self.givenUp)))
+                return true
+            },
+            answer: { body, reply in answer(call, body, turn, repeats, reply) })
+    }
+
+    /// What those are told who wait for a Push that ended before its turn came.
+    private static let givenUp = "the same request came before, and was given up before its turn came"
+
+    private func answer(
+        _ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ repeats: RepeatedRequest?, _ reply: Reply
+    ) -> Response? {
+        guard let repeats else { return answer(call, body, turn, reply) }
+        switch repeats.admit(reply, success: call.form.success(gzip: call.takesGzip)) {
+        case .first(let reply): return reply.passing(answer(call, body, turn, reply))
+        case .answered(let response): return response
+        case .waiting: return nil
+        }
     }
 
     private func answer(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
@@ -55,10 +76,10 @@ struct PushEndpoint: Sendable {
                 let decoder = PushDecoder(call: call, limit: limits.maxDecompressedSize, grow: grow)
                 do throws(PushFailure) {
                     let profiles = try decoder.decode(body)
-                    return { submit(call, profiles, size, turn, reply) }
+                    return { reply.passing(submit(call, profiles, size, turn, reply)) }
                 } catch {
                     let response = call.form.failure(error)
-                    return { response }
+                    return { reply.passing(response) }
                 }
             }
             return nil

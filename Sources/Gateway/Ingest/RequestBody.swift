@@ -56,6 +56,11 @@ struct RequestBody: ~Copyable {
         }
     }
 
+    /// Lends the last bytes of the content to `body`.
+    func withLast(_ count: Int, _ body: (Span<UInt8>) -> Void) {
+        content.withBytes { bytes in body(bytes.extracting(last: count)) }
+    }
+
     /// Gives the content away.
     consuming func take() -> ByteBuffer { content }
 

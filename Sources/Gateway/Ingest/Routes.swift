@@ -22,6 +22,8 @@ struct Reception {
     let tooLarge: (Int?) -> Response
     /// An error as the request's API writes it, from a status and a message.
     let failure: @Sendable (Int, String) -> Response
+    /// Told of the body piece by piece as it arrives, where somebody wants to know.
+    var arrived: ((Span<UInt8>) -> Void)?
     /// Gives up a request whose answer is due later; true when nothing has come of it yet, and nothing will.
     var cancel: () -> Bool = { false }
     /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
@@ -34,8 +36,17 @@ struct Reply: Sendable {
     let connection: ConnectionKey
     /// Which request of the connection; an answer to an earlier one is ignored.
     let request: UInt32
+    /// What the response passes first: nil when it goes out later, by itself.
+    var gate: (@Sendable (Response) -> Response?)?
+
+    /// The response that may go out at once, of one that is there at once.
+    func passing(_ response: Response?) -> Response? {
+        guard let response, let gate else { return response }
+        return gate(response)
+    }
 
     func send(_ response: Response) {
+        guard let response = passing(response) else { return }
         loop.post { table in table.reply(connection, request: request, response) }
     }
 }

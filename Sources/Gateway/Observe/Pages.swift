@@ -15,7 +15,12 @@ extension Gateway {
         page.add(
             .gauge, "gateway_config_last_reload_success_timestamp_seconds", help: "When the config that runs was read, Unix time.", [],
             Double(reload.successAt) / 1e9)
-        for listener in listeners { listener.collect(into: &page) }
+        for listener in listeners {
+            listener.collect(into: &page)
+            page.add(
+                .counter, "gateway_requests_deduplicated_total", help: "Requests that got the answer of an identical one.",
+                [Label(name: "listener", value: listener.name)], memories.deduplicated(of: listener.name))
+        }
         for receiver in shownReceivers { receiver.collect(into: &page) }
         if let deadLetters { for receiver in shownReceivers { deadLetters.collect(receiver.name, into: &page) } }
         spool?.collect(into: &page)

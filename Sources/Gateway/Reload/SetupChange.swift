@@ -135,10 +135,11 @@ struct SetupChange {
         let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
         let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
         let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: gateway.spool)
+        let memory = gateway.memories.memory(of: entry, config)
         let counters = present?.listener.counters ?? ListenerCounters()
         let intake = ProfileIntake(
             ack: entry.ack, tenant: entry.tenant, rates: rates ?? entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
-            fanOut: fanOut, counters: counters)
+            fanOut: fanOut, counters: counters, memory: memory)
         let service = Listener.Service(
             entry.http, guards: present.map { guards.keeping($0.listener.service.guards, entry.http, as: $0.config.http) } ?? guards,
             routes: gateway.routes(config.limits, intake))

@@ -30,8 +30,9 @@ final class SpoolJournal {
     func run() {
         while true {
             let work = spool.state.wait { step(&$0) }
-            if !work.appends.isEmpty { store(work.appends) }
+            // Quick, where a sync is not; what is not noted at a kill is delivered again.
             write(work.notes)
+            if !work.appends.isEmpty { store(work.appends) }
             syncIfDue(always: work.isStopping)
             upkeep()
             spool.state.withLock { $0.flushesDone = work.flushes }

@@ -131,7 +131,7 @@ private let routes: IngestRoutes = {
     let limits = Limits(maxBodySize: 1 << 20, maxDecompressedSize: 1 << 20)
     let intake = ProfileIntake(
         ack: .queued, tenant: .pass, rates: nil, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders,
-        fanOut: FanOut(receivers: []), counters: ListenerCounters())
+        fanOut: FanOut(receivers: []), counters: ListenerCounters(), memory: nil)
     return IngestRoutes(
         ingest: IngestEndpoint(limits: limits, intake: intake),
         push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))

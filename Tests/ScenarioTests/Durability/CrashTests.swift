@@ -45,7 +45,8 @@ struct CrashTests {
         }
         let halves = tally.ids.symmetricDifference(archived.ids)
         #expect(halves.count == 0, "a profile is at all receivers or, without an answer, at none: \(halves.sorted().prefix(20))")
-        #expect(tally.repeated.allSatisfy { $0 <= Spool.mostRepeated }, "\(tally.repeated)")
+        // What comes twice was open, or settled while the disk synced; how much that is differs from kill to kill.
+        #expect(tally.repeated.reduce(0, +) <= rounds * Spool.openDeliveries, "\(tally.repeated)")
     }
 }
 

@@ -4,8 +4,6 @@ import Foundation
 enum Spool {
     /// How many deliveries a receiver may have open in these tests.
     static let openDeliveries = 16
-    /// What comes twice after a kill was open, or settled in the moment before the spool's thread noted it.
-    static let mostRepeated = 4 * openDeliveries
     static let inFlight = "\"max_in_flight\": \(openDeliveries),"
 
     /// - Parameter spool: members of `spool`.

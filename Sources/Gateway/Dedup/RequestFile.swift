@@ -1,0 +1,124 @@
+import Glibc
+import LinuxSystem
+
+/// A generation of accepted requests on disk: a header of 32 bytes, then records of one size.
+///
+///     magic u64 | version u32 | 0 u32 | created i64 | salt u32 | CRC-32C u32        the sums of records begin with the salt
+///     accepted i64 | until i64 | listener u32 | key 32 bytes | CRC-32C u32 …        little-endian, Unix times in nanoseconds
+struct RequestFile: ~Copyable {
+    static let version: UInt32 = 1
+    static let headerSize = 32
+    private static let magic: UInt64 = 0x3154_5345_5551_5247  // "GRQUEST1"
+    private static let suffix = ".requests"
+
+    let number: UInt64
+    let createdAt: Int64
+    /// How many records it has room taken for, damaged ones included.
+    private(set) var count: Int
+    private let salt: UInt32
+    private let file: FileDescriptor
+
+    enum Failure: Error {
+        /// Not one of these files, or its beginning is damaged.
+        case damaged
+        /// Written by a later version of this program.
+        case newer(UInt32)
+        case system(SystemError)
+    }
+
+    private init(_ number: UInt64, createdAt: Int64, salt: UInt32, count: Int, _ file: consuming FileDescriptor) {
+        (self.number, self.createdAt, self.salt, self.count) = (number, createdAt, salt, count)
+        self.file = file
+    }
+
+    /// Makes an empty one.
+    static func create(_ number: UInt64, in folder: Folder) throws(SystemError) -> RequestFile {
+        let (salt, createdAt) = (UInt32.random(in: 1 ... .max), MonotonicTime.unixNanoseconds)
+        let path = folder.path(of: name(number))
+        let file = try FileDescriptor.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+        try unsafe file.writeAll(header(createdAt, salt).span.bytes, at: 0)
+        return RequestFile(number, createdAt: createdAt, salt: salt, count: 0, file)
+    }
+
+    /// Opens one that is there; a record that is cut off at its end is written over.
+    static func open(_ number: UInt64, in folder: Folder) throws(Failure) -> RequestFile {
+        let file = try file(number, folder)
+        let (createdAt, salt) = try decode(head(of: file))
+        let count = max(0, file.size - headerSize) / AcceptedRequest.size
+        return RequestFile(number, createdAt: createdAt, salt: salt, count: count, file)
+    }
+
+    private static func file(_ number: UInt64, _ folder: Folder) throws(Failure) -> FileDescriptor {
+        do throws(SystemError) {
+            return try FileDescriptor.open(folder.path(of: name(number)), O_RDWR | O_NOFOLLOW)
+        } catch { throw .system(error) }
+    }
+
+    private static func head(of file: borrowing FileDescriptor) throws(Failure) -> [UInt8] {
+        do throws(SystemError) { return try file.read(headerSize, at: 0) } catch { throw .system(error) }
+    }
+
+    private static func header(_ createdAt: Int64, _ salt: UInt32) -> [UInt8] {
+        var writer = LittleEndianWriter()
+        writer.add(magic)
+        writer.add(version)
+        writer.add(UInt32(0))
+        writer.add(createdAt)
+        writer.add(salt)
+        writer.add(CRC32C.of(writer.bytes))
+        return writer.bytes
+    }
+
+    private static func decode(_ head: [UInt8]) throws(Failure) -> (Int64, UInt32) {
+        var fields = LittleEndianFields(head)
+        guard head.count == headerSize, fields.next() == magic else { throw .damaged }
+        let (version, _, createdAt, salt): (UInt32, UInt32, Int64, UInt32) = (fields.next(), fields.next(), fields.next(), fields.next())
+        guard fields.next() == CRC32C.of(head, 0..<(headerSize - 4)) else { throw .damaged }
+        guard version <= Self.version else { throw .newer(version) }
+        return (createdAt, salt)
+    }
+
+    // MARK: Names
+
+    static func name(_ number: UInt64) -> String {
+        let digits = String(number, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits + suffix
+    }
+
+    /// The number that a file's name stands for.
+    static func number(of name: String) -> UInt64? {
+        guard name.hasSuffix(suffix), let number = UInt64(name.dropLast(suffix.count), radix: 16), Self.name(number) == name else {
+            return nil
+        }
+        return number
+    }
+
+    // MARK: Records
+
+    /// Adds records; where that fails, the next ones take their place.
+    mutating func append(_ requests: [AcceptedRequest]) throws(SystemError) {
+        let bytes = requests.flatMap { $0.encoded(seed: salt) }
+        try unsafe file.writeAll(bytes.span.bytes, at: Self.headerSize + count * AcceptedRequest.size)
+        count += requests.count
+    }
+
+    func synchronize() throws(SystemError) { try file.synchronize() }
+
+    /// Reads all records, some at a time.
+    ///
+    /// - Returns: how many are damaged.
+    func read(_ body: (AcceptedRequest) -> Void) throws(SystemError) -> Int {
+        var damaged = 0
+        for start in stride(from: 0, to: count, by: Self.readAtOnce) {
+            let wanted = min(Self.readAtOnce, count - start)
+            let bytes = try file.read(wanted * AcceptedRequest.size, at: Self.headerSize + start * AcceptedRequest.size)
+            for offset in stride(from: 0, to: bytes.count, by: AcceptedRequest.size) {
+                let record = bytes[offset..<min(offset + AcceptedRequest.size, bytes.count)]
+                if let request = AcceptedRequest(record, seed: salt) { body(request) } else { damaged += 1 }
+            }
+        }
+        return damaged
+    }
+
+    private static let readAtOnce = 1024
+}

@@ -1,0 +1,55 @@
+import LinuxSystem
+import ProfileArchive
+
+/// What two identical requests have in common: a SHA-256.
+struct RequestKey: Hashable, Sendable {
+    private let words: InlineArray<4, UInt64>
+
+    /// - Returns: nil unless there are 32 bytes.
+    init?(_ digest: [UInt8]) {
+        guard digest.count == SHA256Stream.size else { return nil }
+        words = InlineArray { word in
+            (0..<8).reduce(0) { $0 | UInt64(digest[8 * word + $1]) << (8 * UInt64($1)) }
+        }
+    }
+
+    var bytes: [UInt8] { (0..<SHA256Stream.size).map { UInt8(truncatingIfNeeded: words[$0 / 8] >> (8 * UInt64($0 % 8))) } }
+
+    static func == (a: RequestKey, b: RequestKey) -> Bool { (0..<4).allSatisfy { a.words[$0] == b.words[$0] } }
+
+    // As random as a hash can be.
+    func hash(into hasher: inout Hasher) { hasher.combine(words[0]) }
+}
+
+/// Makes a request's key while its body arrives; used by one thread.
+final class RequestHash {
+    private let hash = SHA256Stream()
+
+    /// Takes all that decides what becomes of the body: where it came in, whose it is, and how it is to be read.
+    init(listener: String, _ content: ProfileContent, _ head: RequestHead) {
+        for text in [listener, content.tenant, content.path, content.query] { add(Array(text.utf8)[...]) }
+        for name in ["content-type", "content-encoding", "grpc-encoding"] {
+            let values = Array(head.values(of: name))
+            add(UInt64(values.count))
+            for value in values { add(value) }
+        }
+    }
+
+    // With its length before it, so that no two heads read the same; the body comes last and needs none.
+    private func add(_ bytes: ArraySlice<UInt8>) {
+        add(UInt64(bytes.count))
+        unsafe hash.add(bytes.span.bytes)
+    }
+
+    private func add(_ count: UInt64) {
+        var writer = LittleEndianWriter()
+        writer.add(count)
+        unsafe hash.add(writer.bytes.span.bytes)
+    }
+
+    /// Takes the next piece of the body.
+    func add(_ piece: Span<UInt8>) { unsafe hash.add(piece.bytes) }
+
+    /// The key of all that came; nil without memory for it.
+    func finish() -> RequestKey? { hash.finish().flatMap(RequestKey.init) }
+}
