@@ -10,6 +10,9 @@ struct Backlog {
     /// Behind the cursor.
     private(set) var count: Int
     private(set) var byteCount: Int
+    /// What was refused when it came, and lies behind the cursor: from one record through another, in order.
+    private var refused: [(first: SpoolPosition, last: SpoolPosition)] = []
+    private var lastWasRefused = false
     /// Who waits for a profile behind the cursor, by sequence.
     private var acknowledgements: [UInt64: Acknowledgement] = [:]
     /// The bytes of profiles from the spool that are in memory.
@@ -38,6 +41,7 @@ struct Backlog {
     mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
         count += 1
         byteCount += Int(position.length)
+        lastWasRefused = false
         if let acknowledgement { acknowledgements[sequence] = acknowledgement }
     }
 
@@ -45,7 +49,22 @@ struct Backlog {
     func isPast(_ segment: UInt64) -> Bool { cursor.isPast(segment) }
 
     /// Goes past a profile that became an entry at once.
-    mutating func pass(_ position: SpoolPosition) { cursor.pass(position) }
+    mutating func pass(_ position: SpoolPosition) {
+        lastWasRefused = false
+        cursor.pass(position)
+    }
+
+    /// Settles a profile that is none of the queue's, and makes sure that the cursor does not find it.
+    mutating func refuse(_ position: SpoolPosition) {
+        reader.settle(position)
+        guard count > 0 else { return pass(position) }
+        if lastWasRefused {
+            refused[refused.count - 1].last = position
+        } else {
+            refused.append((position, position))
+        }
+        lastWasRefused = true
+    }
 
     /// Takes those who wait for profiles behind the cursor.
     mutating func takeAcknowledgements() -> [Acknowledgement] {
@@ -57,9 +76,9 @@ struct Backlog {
     ///
     /// - Returns: nil when there are none although there should be: so many records are lost.
     mutating func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
-        let found: [SpooledProfile]
+        var found: [SpooledProfile] = []
         do throws(SystemError) {
-            found = try reader.next(min(count, Self.step), after: &cursor)
+            repeat { found = try reader.next(min(count, Self.step), after: &cursor) } while dropRefused(&found)
             failure = nil
         } catch {
             failure = ("\(error)", now + .seconds(1))
@@ -74,15 +93,34 @@ struct Backlog {
         }
     }
 
+    /// Leaves out what was refused.
+    ///
+    /// - Returns: true when nothing is left of what was found, and the cursor went on.
+    private mutating func dropRefused(_ found: inout [SpooledProfile]) -> Bool {
+        guard let run = refused.first, let start = found.firstIndex(where: { !($0.position < run.first) }) else { return false }
+        // The whole run is passed at once; what else was found is found again.
+        found.removeSubrange(start...)
+        cursor.pass(run.last)
+        refused.removeFirst()
+        if refused.isEmpty { lastWasRefused = false }
+        return found.isEmpty
+    }
+
     private mutating func entry(_ record: SpooledProfile, _ now: MonotonicTime, _ unixNow: Int64, _ owner: UInt64) -> ReceiverQueue.Entry {
         var entry = ReceiverQueue.Entry(
             nil, sequence: record.sequence, byteCount: Int(record.position.length), position: record.position,
             acknowledgements.removeValue(forKey: record.sequence),
-            acceptedAt: MonotonicTime(nanoseconds: now.nanoseconds - max(0, unixNow - record.time)))
+            acceptedAt: Self.time(of: record.time, now, unixNow))
         entry.attempts = record.attempt.count
         // To another plugin, or another config, it says nothing.
         if record.attempt.owner == owner { entry.progress = record.attempt.progress }
         return entry
+    }
+
+    /// When a record was accepted, on the monotonic clock; a time that cannot be is held to what can.
+    private static func time(of unixTime: Int64, _ now: MonotonicTime, _ unixNow: Int64) -> MonotonicTime {
+        let (age, overflow) = unixNow.subtractingReportingOverflow(unixTime)
+        return MonotonicTime(nanoseconds: now.nanoseconds - (overflow ? 0 : min(max(0, age), Int64.max / 2)))
     }
 
     /// Forgets what cannot be found; answers how many that are.

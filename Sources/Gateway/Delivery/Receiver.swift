@@ -33,6 +33,8 @@ final class Receiver: Sendable {
         /// How often in a row a dead letter could not be written, and why.
         var letterFailures = 0
         var letterError: String?
+        /// How many are being put with the dead letters.
+        var burying = 0
         /// What `reject` receivers have promised room for and not received yet.
         var reserved = (profiles: 0, bytes: 0)
         /// What senders who wait are to be told once the lock is released.
@@ -332,7 +334,7 @@ extension Receiver {
 }
 
 extension Receiver: SpoolClient {
-    var spoolRule: OnFull { config.queue.onFull }
+    var spoolRule: OnFull { config.promisesRoom ? .reject : .dropOldest }
 
     func spoolNeedsRoom(in segment: UInt64) {
         // In pieces, for senders and the plugin want the lock too.

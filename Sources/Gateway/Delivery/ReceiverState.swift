@@ -48,7 +48,7 @@ extension Receiver.State {
         _ reason: DropReason, at position: SpoolPosition?, _ acknowledgement: Acknowledgement?, _ settlement: Settlement
     ) {
         if let acknowledgement { settlements.append((acknowledgement, settlement)) }
-        if let position { backlog?.reader.settle(position) }
+        if let position { backlog?.refuse(position) }
         account.drop(reason)
     }
 
@@ -133,13 +133,16 @@ extension Receiver.State {
     mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         (callSince, sleepsUntil) = (nil, nil)
         queue.wake(now: now)
-        if phase != .ended { dropOld(config.queue, now) }
-        if !settlements.isEmpty { return .done(.tell(takeSettlements())) }
+        let isMoreOld = phase != .ended && dropOld(config.queue, now)
+        if isMoreOld || !settlements.isEmpty { return .done(.tell(takeSettlements())) }
         if phase == .ended { return open.count == 0 && !isAborting ? .done(.end) : .again(.never) }
         refill(now)
         if mayDeliver(config, now), let handle = queue.open() {
             if queue[handle].position != nil, queue[handle].profile == nil { backlog?.resident += queue[handle].byteCount }
-            if let letter = queue[handle].letter { return .done(.bury(queue[handle], handle, letter)) }
+            if let letter = queue[handle].letter {
+                burying += 1
+                return .done(.bury(queue[handle], handle, letter))
+            }
             queue[handle].attempts += 1
             callSince = now
             return .done(.deliver(queue[handle], handle, token: open.open(.delivery(handle), now: now)))
@@ -162,7 +165,7 @@ extension Receiver.State {
         guard let next = queue.firstReady, open.deliveryCount < config.maxInFlight, pace.allows(open: open.deliveryCount, now: now)
         else { return false }
         guard let backlog, queue[next].position != nil, queue[next].profile == nil else { return true }
-        return open.deliveryCount == 0 || backlog.resident + queue[next].byteCount <= Backlog.openBytes
+        return (open.deliveryCount == 0 && burying == 0) || backlog.resident + queue[next].byteCount <= Backlog.openBytes
     }
 
     // MARK: From the spool
@@ -259,11 +262,12 @@ extension Receiver.State {
         backlog?.resident -= entry.byteCount
         switch failure {
         case .damaged:
+            if entry.letter != nil { burying -= 1 }
             drop(handle, .damaged)
             drops.count(.damaged)
         case .moved, .system:
             // It was not handed over, so it was no attempt.
-            if entry.letter == nil { queue[handle].attempts -= 1 }
+            if entry.letter == nil { queue[handle].attempts -= 1 } else { burying -= 1 }
             let isMoved = if case .moved = failure { true } else { false }
             queue.delay(handle, until: isMoved ? now : now + .seconds(1))
         }
@@ -293,12 +297,17 @@ extension Receiver.State {
         return next
     }
 
-    private mutating func dropOld(_ bounds: QueueConfig, _ now: MonotonicTime) {
-        guard let maxAge = bounds.maxAge else { return }
-        while let oldest = oldestWaiting(now), queue[oldest].acceptedAt + maxAge <= now {
+    /// Drops what is too old, a few at a time, for others want the lock too.
+    ///
+    /// - Returns: whether there may be more.
+    private mutating func dropOld(_ bounds: QueueConfig, _ now: MonotonicTime) -> Bool {
+        guard let maxAge = bounds.maxAge else { return false }
+        for _ in 0..<1024 {
+            guard let oldest = oldestWaiting(now), queue[oldest].acceptedAt + maxAge <= now else { return false }
             drop(oldest, .maxAge)
             drops.count(.maxAge)
         }
+        return true
     }
 
     /// Settles one operation; nil when the token stands for none.
@@ -365,12 +374,15 @@ extension Receiver.State {
             queue.delay(handle, until: due)
         }
         unload(handle)
-        if let position = entry.position {
+        if let position = entry.position, outcome.progress != entry.progress || Self.isNoted(entry.attempts) {
             let unixDue = MonotonicTime.unixNanoseconds + max(0, due.nanoseconds - now.nanoseconds)
             backlog?.reader.attempted(position, attempt(of: queue[handle], due: unixDue))
         }
         return events
     }
+
+    /// The first attempts, then fewer and fewer: what waits for months is not to fill the disk with its attempts.
+    private static func isNoted(_ attempts: Int) -> Bool { attempts <= 8 || attempts & (attempts - 1) == 0 }
 
     // MARK: Given up
 
@@ -391,11 +403,13 @@ extension Receiver.State {
             queue[handle].acknowledgement = nil
         }
         queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)
+        burying += 1
         return [.gaveUp(reason, handle, sequence: sequence)]
     }
 
     /// Takes note that a dead letter is durable, or why it is not: it is tried again then.
     mutating func buried(_ handle: ReceiverQueue.Handle, _ error: SystemError?, _ policy: RetryPolicy, now: MonotonicTime) {
+        burying -= 1
         guard let error else {
             settle(handle, .delivered)
             account.deadLettered += 1

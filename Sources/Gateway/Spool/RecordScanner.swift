@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 
 /// Finds the records of a segment without its index, also behind bytes that are damaged.
@@ -12,7 +13,8 @@ struct RecordScanner: ~Copyable {
     private var windowStart = 0
 
     init(_ file: consuming FileDescriptor, salt: UInt64?) {
-        size = file.size
+        // Offsets have 32 bits, and no segment comes near that.
+        size = min(file.size, Int(UInt32.max))
         self.file = file
         self.salt = salt
     }
@@ -30,19 +32,29 @@ struct RecordScanner: ~Copyable {
 
     /// Where the first record begins at or after `offset`; the end of the file when none does.
     mutating func nextRecord(from offset: Int) throws(SystemError) -> Int {
-        let first = UInt8(truncatingIfNeeded: SpoolRecord.magic)
         var offset = offset
         while offset < size {
             try load(offset, atLeast: SpoolRecord.fixedSize + SpoolRecord.maximumReceivers)
             let end = windowStart + window.count
             // A head may begin here and end behind the window, so the last bytes are looked at in the next one.
             let last = end == size ? end : max(offset + 1, end - SpoolRecord.fixedSize - SpoolRecord.maximumReceivers)
-            while offset < last {
-                if window[offset - windowStart] == first, parse(at: offset) != nil { return offset }
-                offset += 1
+            while let place = find(from: offset, to: last) {
+                if parse(at: place) != nil { return place }
+                offset = place + 1
             }
+            offset = last
         }
         return size
+    }
+
+    /// Where the first byte of a head is, in a part of the window.
+    private func find(from start: Int, to end: Int) -> Int? {
+        unsafe window.withUnsafeBytes { buffer -> Int? in
+            guard start < end, let base = unsafe buffer.baseAddress else { return nil }
+            let from = unsafe base + (start - windowStart)
+            guard let found = unsafe memchr(from, Int32(SpoolRecord.magic & 0xFF), end - start) else { return nil }
+            return unsafe start + (UnsafeRawPointer(found) - from)
+        }
     }
 
     private mutating func load(_ offset: Int, atLeast count: Int) throws(SystemError) {

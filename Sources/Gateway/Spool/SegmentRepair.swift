@@ -107,7 +107,7 @@ struct SegmentRepair {
         guard parts.files.contains(.records) else { return (known, 0) }
         var scanner = RecordScanner(try folder.open(parts.number, .records), salt: header.salt)
         let start = isWhole ? end : parts.recordsStart
-        let found = try scan(&scanner, from: start, known: isWhole ? [] : known)
+        let found = try scan(&scanner, from: start, known: isWhole ? [] : known, isWhole ? Set(known.map(\.sequence)) : [])
         return isWhole ? (known + found, known.count) : (found, 0)
     }
 
@@ -125,15 +125,19 @@ struct SegmentRepair {
     }
 
     private mutating func scan(
-        _ scanner: inout RecordScanner, from start: Int, known: [IndexEntry]
+        _ scanner: inout RecordScanner, from start: Int, known: [IndexEntry], _ sequences: Set<UInt64>
     ) throws(SystemError) -> [IndexEntry] {
         var entries: [IndexEntry] = []
+        var sequences = sequences
         var known = known[...]
         var offset = start
         while offset < scanner.size {
             while let first = known.first, Int(first.offset) < offset { known.removeFirst() }
             if let record = try scanner.record(at: offset) {
-                entries.append(entry(record, at: offset))
+                var found = entry(record, at: offset)
+                // The same record again, as only damage makes it, is for nobody.
+                if !sequences.insert(record.sequence).inserted { found.receivers = 0 }
+                entries.append(found)
                 offset += record.length
             } else if let first = known.first, Int(first.offset) == offset {
                 // Damaged, and the index tells what it was.
@@ -218,13 +222,14 @@ extension SpoolFolder {
         do throws(SpoolHeader.Failure) { return try SpoolHeader.decode(bytes, .settled).length } catch { return nil }
     }
 
-    /// True when a segment's index has a record of that sequence.
-    func holds(_ sequence: UInt64, in segment: SpoolSegment) throws(SystemError) -> Bool {
-        var found = false
-        let bytes = try open(segment.number, .index).readAll(limit: .max)
+    /// The sequences of a segment's records; none when its index cannot be read.
+    func sequences(in segment: SpoolSegment) -> Set<UInt64> {
+        if let entries = segment.entries { return Set(entries.map(\.sequence)) }
+        var sequences: Set<UInt64> = []
+        let bytes = (try? open(segment.number, .index).readAll(limit: .max)) ?? []
         IndexEntry.decode(bytes, from: segment.indexStart, seed: segment.header.seed) { entry in
-            if entry?.sequence == sequence { found = true }
+            if let entry { sequences.insert(entry.sequence) }
         }
-        return found
+        return sequences
     }
 }

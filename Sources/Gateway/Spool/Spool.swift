@@ -109,6 +109,8 @@ final class Spool: Sendable {
         state.withLock { $0.isStopping = true }
         state.signal()
         thread.withLock { $0.take()?.join() }
+        // They hold the spool.
+        state.withLock { $0.clients = [:] }
     }
 
     /// Waits until what was handed in before is written and its senders are answered.

@@ -43,7 +43,7 @@ struct IndexEntry: Equatable, Sendable {
         guard let offset = reader.integer(UInt32.self), let length = reader.integer(UInt32.self),
             let sequence = reader.integer(UInt64.self), let time = reader.integer(Int64.self),
             let receivers = reader.integer(UInt64.self), let flags = reader.integer(UInt32.self),
-            reader.integer(UInt32.self) == sum
+            reader.integer(UInt32.self) == sum, !offset.addingReportingOverflow(length).overflow
         else { return nil }
         self.init(offset: offset, length: length, sequence: sequence, time: time, receivers: receivers, isCopy: flags & 1 != 0)
     }

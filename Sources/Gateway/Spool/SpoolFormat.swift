@@ -30,7 +30,7 @@ enum SpoolFormat {
         /// The segment that a file's name stands for, and which of its files that is.
         static func parse(_ name: String) -> (segment: UInt64, file: File)? {
             let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-            guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16),
+            guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16), segment <= UInt64(Int64.max),
                 let file = File(rawValue: String(parts[1])),
                 file.name(of: segment) == name
             else { return nil }

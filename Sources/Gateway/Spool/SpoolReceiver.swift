@@ -107,6 +107,7 @@ final class SpoolReceiver: Sendable {
         var bytes = ByteBuffer()
         do throws(SystemError) {
             let file = try spool.folder.open(position.segment, .records)
+            guard file.size >= Int(position.offset) + Int(position.length) else { throw SystemError("read", code: EIO) }
             try file.read(Int(position.length), at: Int(position.offset), into: &bytes)
         } catch {
             if error.code == EIO { throw .damaged("\(error)") }
@@ -118,7 +119,10 @@ final class SpoolReceiver: Sendable {
             return try SpoolRecord.profile(bytes, length: Int(position.length), sequence: sequence) {
                 spool.isSalt($0, of: position.segment)
             }.profile
-        } catch { throw .damaged(error.description) }
+        } catch {
+            // Its segment may have been let go while it was read.
+            throw spool.has(position) ? .damaged(error.description) : .moved
+        }
     }
 
     /// Counts, names and keeps aside a record that cannot be read.

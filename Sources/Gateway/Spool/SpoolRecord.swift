@@ -71,7 +71,8 @@ struct SpoolRecord: Equatable {
             salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: Int(bodyLength), bodySum: bodySum)
         let end = reader.offset + Int(namesLength)
         while reader.offset < end, let name = reader.text() { record.receivers.append(name) }
-        return reader.offset == end ? (record, sum) : nil
+        // A name that is no UTF-8 would be another one when written again.
+        return reader.offset == end && record.headLength == fixedSize + Int(namesLength) ? (record, sum) : nil
     }
 }
 

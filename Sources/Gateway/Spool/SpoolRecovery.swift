@@ -41,9 +41,10 @@ struct SpoolRecovery {
         } catch {
             throw Refusal(description: "the spool cannot be read: \(error)")
         }
-        for name in foreign where mayWrite { setAside(name) }
         var parts: [SegmentParts] = []
         for (number, files) in found { parts.append(try SegmentParts(number, files, folder)) }
+        // Not before it is known that no file is of a later version.
+        for name in foreign where mayWrite { setAside(name) }
         lastNumber = found.last?.number ?? 0
         for part in parts { recover(part) }
         dropCopies()
@@ -71,7 +72,10 @@ struct SpoolRecovery {
             guard var repair = SegmentRepair(parts, folder) else { return setAside(parts) }
             let (entries, indexed) = try repair.entries(folder, isGrowing: isRunning && parts.number == lastNumber)
             for region in repair.damage { tell(of: region, in: parts.number) }
-            if parts.isSettledForeign { setAside(SpoolFormat.File.settled.name(of: parts.number)) }
+            // Without any head nobody knows whom it speaks of.
+            if parts.isSettledForeign || (parts.header == nil && parts.files.contains(.settled)) {
+                setAside(SpoolFormat.File.settled.name(of: parts.number))
+            }
             add(parts, repair.header, entries, indexed: indexed)
         } catch {
             report("a segment that cannot be read", ["segment": SpoolFormat.File.records.name(of: parts.number), "error": "\(error)"])
@@ -122,17 +126,22 @@ struct SpoolRecovery {
 
     /// A copy counts once its original is gone; when a crash came between, the original does.
     private mutating func dropCopies() {
+        var originals: [UInt64: Set<UInt64>] = [:]
         for (index, entry) in copies {
-            let number = segments[index].number
-            do throws(SystemError) {
-                var scanner = RecordScanner(try folder.open(number, .records), salt: segments[index].header.salt)
-                guard let record = try scanner.record(at: Int(entry.offset)),
-                    let original = segments.firstIndex(where: { $0.number == record.origin }),
-                    try folder.holds(entry.sequence, in: segments[original])
-                else { continue }
-                settle(entry, in: index)
-            } catch { continue }
+            guard let origin = origin(of: entry, in: segments[index]), let original = segments.first(where: { $0.number == origin })
+            else { continue }
+            let sequences = originals[origin] ?? folder.sequences(in: original)
+            originals[origin] = sequences
+            if sequences.contains(entry.sequence) { settle(entry, in: index) }
         }
+    }
+
+    /// Which segment a record was copied from.
+    private func origin(of entry: IndexEntry, in segment: SpoolSegment) -> UInt64? {
+        let length = SpoolRecord.fixedSize + SpoolRecord.maximumReceivers
+        guard let bytes = try? folder.open(segment.number, .records).read(length, at: Int(entry.offset)) else { return nil }
+        let record = unsafe SpoolRecord(bytes.span.bytes, at: 0)
+        return record?.salt == segment.header.salt ? record?.origin : nil
     }
 
     private mutating func settle(_ entry: IndexEntry, in index: Int) {

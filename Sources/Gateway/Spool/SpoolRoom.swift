@@ -13,6 +13,7 @@ extension SpoolJournal {
 
     /// Makes sure that `size` more bytes may be written.
     func makeRoom(for size: Int) throws(SpoolFailure) {
+        if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
         // Copies of what is open make room where they stood and take it elsewhere, so this ends after one round.
         for _ in 0...(spool.size.segments + 1) {
             guard let lack = lackOfRoom(for: size) else { return }
@@ -87,9 +88,11 @@ extension SpoolJournal {
     func upkeep() {
         _ = removeSettled()
         let now = MonotonicTime.now
+        guard nextUpkeep == .never || nextUpkeep <= now else { return }
         nextUpkeep = .never
         while let number = nearlySettledOldest() {
             if copyForward(number) { continue }
+            // A record of it is damaged, say, and will be found when it is delivered.
             nextUpkeep = now + Self.pause
             return
         }

@@ -1,13 +1,15 @@
 import LinuxSystem
 
 /// Where one record is.
-struct SpoolPosition: Hashable, Sendable {
+struct SpoolPosition: Hashable, Comparable, Sendable {
     var segment: UInt64
     /// Which entry of the segment's index it is.
     var ordinal: UInt32
     var offset: UInt32
     /// The whole record's, head included; what the profile costs a queue.
     var length: UInt32
+
+    static func < (a: SpoolPosition, b: SpoolPosition) -> Bool { (a.segment, a.ordinal) < (b.segment, b.ordinal) }
 }
 
 /// One segment as the running gateway knows it. A plain value: the spool has the lock.

@@ -1,0 +1,185 @@
+import Foundation
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("The spool at its edges")
+struct SpoolEdgeTests {
+    private static let up = SpoolFixture.receiver("up")
+    private static let roomy = SpoolConfig(minFreeBytes: 0, segmentBytes: 8 << 20)
+
+    @Test("A profile that is refused while others wait behind the memory's few costs none of them")
+    func refusedBehindCursor() throws {
+        let queue = QueueConfig(storage: .disk, maxBytes: 4 << 20)
+        let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: Self.roomy)
+        try spool.submit(Backlog.mostEntries + 600, body: 10)
+        var delivered: [UInt64] = []
+        while delivered.count < Backlog.mostEntries - 200 {
+            let opened = try spool.open(64)
+            delivered += opened.map(\.sequence)
+            spool.settle(opened)
+        }
+        try spool.submit(2, body: 5 << 20)
+        try spool.submit(10, body: 10)
+        delivered += try spool.deliverAll()
+        #expect(Set(delivered).count == Backlog.mostEntries + 610 && delivered.count == Backlog.mostEntries + 610)
+        #expect(spool.account().dropped == [.tooLarge: 2])
+        #expect(spool.isBalanced())
+    }
+
+    @Test("Profiles that wait for the dead letters' disk hold no more memory than deliveries may")
+    func lettersInMemory() throws {
+        let spool = try SpoolFixture(Self.up, spool: SpoolConfig(minFreeBytes: 0))
+        spool.receivers[0].state.withLock { $0.keepsDeadLetters = true }
+        try spool.submit(100, body: 1 << 20)
+        var peak = 0
+        while let opened = try spool.open(1).first {
+            let receiver = spool.receivers[0]
+            receiver.state.withLock { state in
+                _ = state.settle(opened.token, DeliveryOutcome(status: .rejected, reason: "no"), receiver.config, .now)
+                peak = max(peak, state.backlog?.resident ?? 0)
+            }
+        }
+        #expect(peak <= Backlog.openBytes)
+    }
+
+    @Test("A request larger than spool.max_bytes evicts nobody")
+    func tooLargeForSpool() throws {
+        let spool = try SpoolFixture(Self.up, spool: SpoolConfig(maxBytes: 4 << 20, minFreeBytes: 0, segmentBytes: 256 << 10))
+        try spool.submit(20, body: 100_000)
+        try spool.submit(1, body: 5 << 20)
+        #expect(spool.queued() == 20)
+        #expect(spool.account().dropped == [.spoolFull: 1])
+    }
+
+    @Test("A receiver that rejects and is not required turns nobody away when the spool is full")
+    func optionalReject() throws {
+        let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)
+        let optional = ReceiverConfig(name: "optional", required: false, queue: queue)
+        let spool = try SpoolFixture(
+            Self.up, optional, spool: SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10))
+        for _ in 0..<20 {
+            #expect(try spool.submit(5, body: 20_000).allSatisfy { $0 == .accepted })
+            try spool.deliverAll()
+        }
+        #expect((spool.account(1).dropped[.spoolFull] ?? 0) > 0)
+    }
+
+    @Test("A backlog that is too old goes in pieces, so that nobody waits long for the lock")
+    func oldBacklog() throws {
+        let spool = try SpoolFixture(Self.up, spool: Self.roomy)
+        try spool.submit(3000, body: 10)
+        let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, maxAge: .nanoseconds(1))
+        try spool.restart([SpoolFixture.receiver("up", queue)])
+        let receiver = spool.receivers[0]
+        var left: [Int] = []
+        while spool.queued() > 0, left.count < 10 {
+            receiver.state.withLock { _ = $0.nextStep(receiver.config, now: .now) }
+            left.append(spool.queued())
+        }
+        #expect(left.count > 2 && left.last == 0)
+        #expect(spool.account().dropped == [.maxAge: 3000])
+    }
+
+    @Test("Where the heads of all three files are damaged, nobody gets what another one has settled")
+    func allHeads() throws {
+        let configs = ["zeta", "alpha"].map { SpoolFixture.receiver($0) }
+        let spool = try SpoolFixture(configs[0], configs[1])
+        try spool.submit(10)
+        try spool.deliverAll(at: 0)
+        try spool.restart {
+            for file in spool.files {
+                let handle = try FileHandle(forUpdating: URL(fileURLWithPath: spool.path(file)))
+                try handle.write(contentsOf: Data(repeating: 0, count: 16))
+            }
+        }
+        #expect(spool.account(1).recovered == 10)
+        try spool.restart()
+        #expect(try spool.deliverAll(at: 1).count == 10)
+    }
+
+    @Test("Values that only a forger could write stop no start", arguments: ["number", "name", "time", "length", "hole"])
+    func hostile(kind: String) throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(3)
+        try spool.restart { try forge(kind, spool) }
+        try spool.deliverAll()
+        #expect(spool.isBalanced())
+    }
+
+    private func forge(_ kind: String, _ spool: SpoolFixture) throws {
+        let records = spool.path(spool.segments[0])
+        let index = records.replacingOccurrences(of: ".records", with: ".index")
+        switch kind {
+        case "number": try Data([1, 2, 3]).write(to: URL(fileURLWithPath: spool.path("ffffffffffffffff.records")))
+        case "name":
+            // The last record's receiver is no UTF-8, and the file ends behind its head.
+            var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: records)))
+            let magic = Array("GWRC".utf8)
+            let last = try #require((0..<(bytes.count - 4)).last { Array(bytes[$0..<($0 + 4)]) == magic })
+            let name = last + SpoolRecord.fixedSize + 4
+            for place in name..<(name + 2) { bytes[place] = 0xFF }
+            try Data(bytes[..<(name + 2)]).write(to: URL(fileURLWithPath: records))
+            try FileManager.default.removeItem(atPath: index)
+        case "time": try changeLastEntry(index) { $0.time = .min }
+        case "length": try changeLastEntry(index) { $0.length = .max }
+        default: #expect(truncate(records, 4 << 30 + 1 << 20) == 0)
+        }
+    }
+
+    private func changeLastEntry(_ path: String, _ change: (inout IndexEntry) -> Void) throws {
+        let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+        let (header, length) = try SpoolHeader.decode(bytes, .index)
+        var entries: [IndexEntry] = []
+        IndexEntry.decode(bytes, from: length, seed: header.seed) { if let entry = $0 { entries.append(entry) } }
+        change(&entries[entries.count - 1])
+        try Data(bytes[..<length] + entries.flatMap { $0.encoded(seed: header.seed) }).write(to: URL(fileURLWithPath: path))
+    }
+
+    @Test("However its files are changed, it starts, its accounts close, and nothing is delivered that was not sent")
+    func fuzz() throws {
+        var random = SeededRandom()
+        let configs = ["zeta", "alpha"].map { SpoolFixture.receiver($0) }
+        let spool = try SpoolFixture(configs[0], configs[1])
+        var sent: Set<UInt64> = []
+        try spool.submit(150, body: 800)
+        for index in 0..<2 {
+            let opened = try spool.open(60, at: index)
+            sent.formUnion(opened.map(\.sequence))
+            spool.settle(Array(opened.dropFirst(3)), at: index)
+        }
+        try spool.restart()
+        let source = try spool.files.map { ($0, Array(try Data(contentsOf: URL(fileURLWithPath: spool.path($0))))) }
+        for round in 0..<150 {
+            try spool.restart {
+                try FileManager.default.removeItem(atPath: spool.folder)
+                try FileManager.default.createDirectory(atPath: spool.folder + "/spool", withIntermediateDirectories: true)
+                for (name, bytes) in source {
+                    var bytes = bytes
+                    if random.below(3) == 0 { Self.damage(&bytes, &random) }
+                    try Data(bytes).write(to: URL(fileURLWithPath: spool.path(name)))
+                }
+            }
+            for index in 0..<2 {
+                let delivered = try spool.deliverAll(at: index)
+                #expect(Set(delivered).count == delivered.count, "round \(round): twice from one start")
+                #expect(spool.isBalanced(index) && spool.queued(index) == 0, "round \(round)")
+            }
+            #expect(try #require(spool.spool).state.withLock { $0.segments.values.allSatisfy { $0.live.allSatisfy { $0 == 0 } } })
+        }
+    }
+
+    /// Flips, cuts, zeroes, doubles, takes out.
+    private static func damage(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
+        let at = random.below(4) == 0 ? random.below(min(bytes.count, 200)) : random.below(bytes.count)
+        switch random.below(6) {
+        case 0: bytes[at] ^= 1 << UInt8(random.below(8))
+        case 1: bytes = Array(bytes[..<at])
+        case 2: for place in at..<min(bytes.count, at + 1 + random.below(600)) { bytes[place] = 0 }
+        case 3: for place in at..<min(bytes.count, at + 1 + random.below(60)) { bytes[place] = 0xFF }
+        case 4: bytes += bytes[at...]
+        default: bytes.removeSubrange(at..<min(bytes.count, at + 1 + random.below(100)))
+        }
+    }
+}
