@@ -6,14 +6,14 @@ import Synchronization
 final class Dispatch: Sendable {
     let profile: Profile
     let attempt: Int
-    /// A bit per endpoint that needs no further attempt.
-    let settledBefore: UInt64
+    /// What became of it before.
+    let before: EndpointBits
     private let delivery: Mutex<Delivery?>
 
     init(_ profile: Profile, _ delivery: consuming Delivery) {
         self.profile = profile
         attempt = delivery.attempt
-        settledBefore = delivery.progress
+        before = EndpointBits(progress: delivery.progress)
         self.delivery = Mutex(delivery)
     }
 
@@ -21,6 +21,24 @@ final class Dispatch: Sendable {
 
     func finish(_ outcome: Outcome) {
         if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) }
+    }
+}
+
+/// What a delivery's `progress` says of each endpoint, over attempts and restarts.
+struct EndpointBits: Equatable {
+    /// As many as there are bits for, two each.
+    static let most = 32
+
+    /// In the lower half a bit per endpoint that needs no further attempt, in the upper half one per endpoint that refused.
+    private(set) var progress: UInt64
+
+    func isSettled(_ endpoint: Int) -> Bool { progress & (1 << UInt64(endpoint)) != 0 }
+    /// The first endpoint that refused.
+    var refuser: Int? { progress >> UInt64(Self.most) == 0 ? nil : (progress >> UInt64(Self.most)).trailingZeroBitCount }
+
+    mutating func settle(_ endpoint: Int, isRefusal: Bool) {
+        progress |= 1 << UInt64(endpoint)
+        if isRefusal { progress |= 1 << UInt64(endpoint + Self.most) }
     }
 }
 
@@ -72,10 +90,12 @@ final class DispatchProgress {
     /// Which dispatch it is, for the flushes that wait for it.
     let ordinal: Int
     private var open = 0
-    private var settled: UInt64
+    private var bits: EndpointBits
     private var retry: Outcome?
     private var retryAfter = Duration.zero
     private var rejection: Refusal?
+    /// Who stands for a refusal whose words are not known any more.
+    private let earlierRefuser: String?
     private var isAborted = false
 
     /// An endpoint's refusal, which outlives the attempt when another endpoint is to be asked again.
@@ -84,24 +104,27 @@ final class DispatchProgress {
         let httpStatus: Int
     }
 
-    /// - Parameter refusal: that of an earlier attempt.
-    init(_ dispatch: Dispatch, ordinal: Int, refusal: Refusal?) {
+    /// - Parameters:
+    ///   - refusal: that of an earlier attempt, where its words are known.
+    ///   - refuser: an endpoint that refused in an earlier attempt, by its name.
+    init(_ dispatch: Dispatch, ordinal: Int, refusal: Refusal?, refuser: String?) {
         self.dispatch = dispatch
         self.ordinal = ordinal
         rejection = refusal
-        settled = dispatch.settledBefore
+        earlierRefuser = refuser
+        bits = dispatch.before
     }
 
-    func needs(_ endpoint: Int) -> Bool { dispatch.settledBefore & (1 << UInt64(endpoint)) == 0 }
+    func needs(_ endpoint: Int) -> Bool { !dispatch.before.isSettled(endpoint) }
 
     func began() { open += 1 }
 
     /// Takes one endpoint's verdict, named for people.
     func took(_ verdict: Verdict, of endpoint: Int, name: String) {
         switch verdict {
-        case .delivered: settled |= 1 << UInt64(endpoint)
+        case .delivered: bits.settle(endpoint, isRefusal: false)
         case .rejected(let reason, let status):
-            settled |= 1 << UInt64(endpoint)
+            bits.settle(endpoint, isRefusal: true)
             if rejection == nil { rejection = Refusal(reason: "\(name): \(reason)", httpStatus: status) }
         case .retry(let reason, let after, let status):
             // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
@@ -121,10 +144,12 @@ final class DispatchProgress {
         if isAborted {
             dispatch.finish(.aborted)
         } else if case .retry(let reason, _, _, let status) = retry {
-            dispatch.finish(.retry(reason, after: retryAfter, progress: settled, httpStatus: status))
+            dispatch.finish(.retry(reason, after: retryAfter, progress: bits.progress, httpStatus: status))
             return (true, rejection)
         } else if let rejection {
             dispatch.finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus))
+        } else if let earlierRefuser {
+            dispatch.finish(.rejected("endpoint \(earlierRefuser) refused the profile earlier", httpStatus: 0))
         } else {
             dispatch.finish(.delivered)
         }

@@ -21,7 +21,7 @@ import PluginKit
     /// What waits for each endpoint, where several profiles may share a request.
     var batches: [[(item: DispatchProgress, request: UpstreamRequest)]]
     private var flushes = FlushQueue()
-    /// By sequence: who was refused by one endpoint and is still to be taken by another.
+    /// By sequence: the words for those that one endpoint refused and another one is still to take; `progress` has only who.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
     init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
@@ -96,7 +96,8 @@ import PluginKit
     /// Begins the attempts that one dispatch needs.
     func start(_ dispatch: Dispatch) {
         let refusal = refusals.removeValue(forKey: dispatch.profile.sequence)
-        let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal)
+        let refuser = dispatch.before.refuser.flatMap { $0 < endpoints.count ? endpoints[$0].config.name : nil }
+        let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal, refuser: refuser)
         let now = MonotonicTime.now
         // Not finished before all endpoints have been asked, whatever some of them say at once.
         progress.began()

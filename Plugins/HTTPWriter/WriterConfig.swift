@@ -3,8 +3,7 @@ import LinuxSystem
 
 /// What `config` of a `pyroscope.write` receiver says; names and defaults are Alloy's.
 struct WriterConfig: Sendable {
-    /// As many as `progress` has bits.
-    static let maximumEndpoints = 64
+    static let maximumEndpoints = EndpointBits.most
 
     var endpoints: [EndpointConfig] = []
     /// Added to each profile's labels; where both have a name, the external one wins.

@@ -16,17 +16,17 @@ struct HTTPWriterEndpointTests {
         for server in servers { #expect(server.requests.map(\.body) == [Array("profile".utf8)]) }
     }
 
-    @Test("Sixty-four endpoints are served, each with a bit of the progress")
-    func sixtyFour() throws {
+    @Test("Thirty-two endpoints are served, each with two bits of the progress")
+    func thirtyTwo() throws {
         let server = try UpstreamServer { _, request in
-            UpstreamServer.response(request.target.hasPrefix("/63/") ? "500 No" : "200 OK")
+            UpstreamServer.response(request.target.hasPrefix("/31/") ? "500 No" : request.target.hasPrefix("/30/") ? "400 No" : "200 OK")
         }
-        let endpoints = (0..<64).map { #"{"url":"\#(server.url)/\#($0)"}"# }.joined(separator: ",")
+        let endpoints = (0..<32).map { #"{"url":"\#(server.url)/\#($0)"}"# }.joined(separator: ",")
         let writer = try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints)]}"#)
         let outcome = try writer.deliver(TestProfile())
         #expect(outcome.status == .retry)
-        #expect(outcome.progress == .max >> 1)
-        #expect(server.requests.count == 64)
+        #expect(outcome.progress == 1 << 62 | 0x7FFF_FFFF)
+        #expect(server.requests.count == 32)
     }
 
     @Test("An endpoint that has the profile already is not sent it again")
@@ -84,6 +84,32 @@ struct HTTPWriterEndpointTests {
         let second = try writer.deliver(TestProfile(), attempt: 2, progress: first.progress)
         #expect(refusing.requests.count == 1)
         #expect(second.status == .rejected)
+    }
+
+    @Test("After a restart it is known from the progress alone who refused", arguments: [0b01, 0b11])
+    func refusalAfterRestart(settled: UInt64) throws {
+        let servers = try (0..<2).map { _ in try UpstreamServer(always: "200 OK") }
+        let outcome = try writer(servers).deliver(TestProfile(), attempt: 2, progress: 1 << 32 | settled)
+        #expect(outcome.status == .rejected)
+        #expect(outcome.reason == "endpoint server0 refused the profile earlier")
+        #expect(outcome.httpStatus == 0)
+        #expect(servers.map(\.requests.count) == [0, settled == 0b01 ? 1 : 0])
+    }
+
+    @Test("The words of a fresh refusal tell more than a bit of an earlier one, and a retry keeps both")
+    func refusals() throws {
+        let servers = [
+            try UpstreamServer(always: "200 OK"), try UpstreamServer(always: "422 No", body: "too old"),
+            try UpstreamServer { index, _ in UpstreamServer.response(index == 0 ? "503 No" : "200 OK") },
+        ]
+        let writer = try writer(servers)
+        let first = try writer.deliver(TestProfile(), attempt: 2, progress: 1 << 32 | 0b001)
+        #expect(first.status == .retry)
+        #expect(first.progress == 0b011 << 32 | 0b011)
+        let second = try writer.deliver(TestProfile(), attempt: 3, progress: first.progress)
+        #expect((second.status, second.httpStatus) == (.rejected, 422))
+        #expect(second.reason.contains("too old"))
+        #expect(servers.map(\.requests.count) == [0, 1, 2])
     }
 
     @Test("An endpoint that is down answers at once, and its sibling goes on")
@@ -188,11 +214,11 @@ struct HTTPWriterConfigTests {
         #expect(lines == ["endpoint[0].\(member): belongs to the receiver's retry block, not to an endpoint"])
     }
 
-    @Test("Sixty-four endpoints are the most")
+    @Test("Thirty-two endpoints are the most")
     func endpointCount() throws {
-        let endpoints = (0..<65).map { #"{"url":"http://host\#($0)"}"# }
+        let endpoints = (0..<33).map { #"{"url":"http://host\#($0)"}"# }
         let lines = try refusal(of: #"{"endpoint":[\#(endpoints.joined(separator: ","))]}"#)
-        #expect(lines == ["endpoint: must hold at most 64 endpoints, holds 65"])
+        #expect(lines == ["endpoint: must hold at most 32 endpoints, holds 33"])
         _ = try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints.dropLast().joined(separator: ","))]}"#)
     }
 

@@ -27,4 +27,28 @@ struct RestartTests {
             #expect(texts == Set(GatewayProcess.bodies(0..<700).keys))
         }
     }
+
+    @Test("An endpoint that refused is not asked again after kill -9 of the gateway, and its refusal is not forgotten")
+    func refusalOutlivesGateway() throws {
+        try Scenario.run { scenario in
+            let (refusing, absent) = (try Recorder(scenario), try Recorder(scenario))
+            try refusing.answer(400, body: "too old")
+            try absent.answer(503)
+            let receivers = ["both": ReceiverEntry.writer(refusing.url, absent.url, more: ReceiverEntry.quickRetry)]
+            let first = try GatewayProcess(scenario, receivers: receivers, more: Spool.members())
+            try first.send(1)
+            // Notes are written in their order, so behind the next one that of the first attempt is on disk.
+            let size = try first.waitForMetrics("a retry") { $0["gateway_retries_total{receiver=\"both\"}"] >= 1 }.spoolBytes
+            try first.waitForMetrics("a note") { $0.spoolBytes > size }
+            try first.kill()
+            let asked = absent.requests.count
+            let second = try first.again()
+            try absent.wait(count: asked + 1)
+            try absent.answer(200)
+            let metrics = try second.waitForMetrics("its end") { $0.queued("both") == 0 }
+            #expect((metrics.recovered("both"), metrics.delivered("both"), metrics.deadLettered("both")) == (1, 0, 1))
+            #expect(refusing.requests.count == 1)
+            try second.log.wait(for: "endpoint \(refusing.url) refused the profile earlier")
+        }
+    }
 }
