@@ -106,6 +106,15 @@ struct ConfigReaderTests {
         #expect(b.retry == RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 2))
     }
 
+    @Test(
+        "dedup_window is off, on with five minutes, or as long as it says",
+        arguments: [("", nil), ("false", nil), ("true", 300_000), (#""1h30m""#, 5_400_000), (#""1ms""#, 1)] as [(String, Int?)])
+    func dedupWindow(text: String, milliseconds: Int?) throws {
+        let file = Self.read(Section.listener.text(text.isEmpty ? "" : "\"dedup_window\": \(text)"))
+        #expect(file.config.listeners.first?.dedupWindow == milliseconds.map { .milliseconds($0) })
+        #expect(!file.lines.contains { $0.contains("dedup_window") })
+    }
+
     @Test("null turns the admin listener off")
     func noAdmin() {
         let file = Self.read(Section.top.text(#""admin": null,"#))
@@ -132,6 +141,8 @@ struct ConfigReaderTests {
         (.top, #""admin": {}, "admin": null,"#, "2:14: admin: appears twice in one object"),
     ]
 
+    private static let aWindow = #"must be true, false or a duration such as "5m", longer than 0"#
+
     static let wrongType: [(Section, String, String)] = [
         (.top, #""admin": 5,"#, "2:10: admin: must be an object, is a number"),
         (.top, #""admin": {"listen_address": 5},"#, "2:29: admin.listen_address: must be a string, is 5"),
@@ -145,6 +156,12 @@ struct ConfigReaderTests {
         (.listener, #""ack": true"#, #"6:8: receive_http.l.ack: must be "queued" or "delivered", is true"#),
         (.listener, #""ack": "maybe""#, #"6:8: receive_http.l.ack: must be "queued" or "delivered", is "maybe""#),
         (.listener, #""keep_headers": ["X-A", "b c"]"#, #"6:17: receive_http.l.keep_headers: "b c" is no header name"#),
+        (.listener, #""dedup_window": 300"#, "6:17: receive_http.l.dedup_window: \(aWindow), is 300"),
+        (.listener, #""dedup_window": "0s""#, "6:17: receive_http.l.dedup_window: \(aWindow), is \"0s\""),
+        (.listener, #""dedup_window": "soon""#, "6:17: receive_http.l.dedup_window: \(aWindow), is \"soon\""),
+        (.listener, #""dedup_window": null"#, "6:17: receive_http.l.dedup_window: \(aWindow), is null"),
+        (.listener, #""dedup_window": ["5m"]"#, "6:17: receive_http.l.dedup_window: \(aWindow), is an array"),
+        (.listener, #""dedup_windows": true"#, "6:1: receive_http.l.dedup_windows: unknown; did you mean dedup_window?"),
         (.receiver, #""required": "yes""#, #"13:13: receivers.r.required: must be true or false, is "yes""#),
         (.receiver, #""config": [1]"#, "13:11: receivers.r.config: must be an object, is an array"),
         (.receiver, #""config": null"#, "13:11: receivers.r.config: must be an object, is null"),

@@ -10,7 +10,7 @@ struct ProfileIntake: Sendable {
     let fanOut: FanOut
     let counters: ListenerCounters
     /// nil delivers a sender's retry like any other request.
-    let memory: RequestMemory?
+    var memory: RequestMemory?
 
     /// The message of a 504: the sender need not send again.
     static let timedOut = "no outcome yet from every required receiver; the profile stays queued and is delivered later"

@@ -1,0 +1,223 @@
+import Foundation
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("Accepted requests on disk")
+struct RequestJournalTests {
+    private struct Unexpected: Error {
+        let what: String
+    }
+
+    private static func journal(
+        _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
+    ) -> RequestJournal {
+        RequestJournal(folder: "\(folder.path)/requests", SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
+    }
+
+    private static func request(_ number: Int, at time: Int64 = MonotonicTime.unixNanoseconds) throws -> AcceptedRequest {
+        AcceptedRequest(key: try .numbered(number), listener: "l", window: .seconds(300), at: time)
+    }
+
+    private static func files(_ folder: borrowing TemporaryFolder) -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: "\(folder.path)/requests")) ?? []).sorted()
+    }
+
+    /// What a start finds.
+    private static func read(_ folder: borrowing TemporaryFolder) -> [AcceptedRequest] {
+        var requests: [AcceptedRequest] = []
+        journal(folder).read { requests.append($0) }
+        return requests
+    }
+
+    /// A process that notes these, each before it goes on, and ends.
+    private static func note(
+        _ requests: [AcceptedRequest], _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
+    ) throws {
+        let journal = journal(folder, limit: limit, sync: sync)
+        journal.read { _ in }
+        try journal.start()
+        for request in requests {
+            let isDone = Watched(false)
+            journal.append(request) { isDone.update { $0 = true } }
+            _ = try isDone.wait { $0 ? true : nil }
+        }
+        journal.stop()
+    }
+
+    @Test("What was noted is found by the next start, in its order, and what comes then beside it", arguments: SpoolConfig.Sync.allCases)
+    func restart(sync: SpoolConfig.Sync) throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<5).map { try Self.request($0) }
+        try Self.note(Array(requests[..<3]), folder, sync: sync)
+        #expect(Self.read(folder) == Array(requests[..<3]))
+        try Self.note(Array(requests[3...]), folder, sync: sync)
+        #expect(Self.read(folder) == requests)
+        #expect(Self.files(folder).count == 1)
+    }
+
+    @Test("What comes after the end is not noted, and is answered all the same")
+    func stopped() throws {
+        let folder = try TemporaryFolder()
+        let journal = Self.journal(folder)
+        try journal.start()
+        journal.stop()
+        let isDone = Watched(false)
+        journal.append(try Self.request(1)) { isDone.update { $0 = true } }
+        #expect(isDone.current)
+        #expect(Self.read(folder).isEmpty)
+    }
+
+    @Test("At a limit of ten there are two files of at most ten", arguments: [9, 10, 11, 20, 21, 57])
+    func generations(count: Int) throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<count).map { try Self.request($0) }
+        try Self.note(requests, folder, limit: 10)
+        let kept = Self.read(folder)
+        #expect(Self.files(folder).count == (count <= 10 ? 1 : 2))
+        #expect(kept == requests.suffix(kept.count))
+        #expect(kept.count == (count <= 20 ? count : 10 + (count - 1) % 10 + 1))
+    }
+
+    @Test("More than a file holds, all at once")
+    func burst() throws {
+        let folder = try TemporaryFolder()
+        let journal = Self.journal(folder, limit: 10)
+        let done = Watched(0)
+        for number in 0..<35 { journal.append(try Self.request(number)) { done.update { $0 += 1 } } }
+        try journal.start()
+        journal.stop()
+        #expect(done.current == 35)
+        let last = try (20..<35).map { try RequestKey.numbered($0) }
+        #expect(Self.read(folder).map(\.key) == last)
+    }
+
+    // MARK: Damage
+
+    private static func change(_ folder: borrowing TemporaryFolder, _ body: (inout Data) -> Void) throws {
+        let url = URL(fileURLWithPath: "\(folder.path)/requests/\(try #require(files(folder).last))")
+        var data = try Data(contentsOf: url)
+        body(&data)
+        try data.write(to: url)
+    }
+
+    @Test("A flipped bit costs its request and no other", arguments: 0..<56)
+    func flipped(byte: Int) throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<3).map { try Self.request($0) }
+        try Self.note(requests, folder)
+        try Self.change(folder) { $0[32 + 56 + byte] ^= 0x10 }
+        #expect(Self.read(folder) == [requests[0], requests[2]])
+    }
+
+    @Test("A record that was cut off is written over", arguments: [1, 28, 55])
+    func cutOff(missing: Int) throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<3).map { try Self.request($0) }
+        try Self.note(Array(requests[..<2]), folder)
+        try Self.change(folder) { $0.removeLast(missing) }
+        try Self.note([requests[2]], folder)
+        #expect(Self.read(folder) == [requests[0], requests[2]])
+    }
+
+    @Test("A file whose beginning is damaged or missing is forgotten, and another one begun", arguments: [0, 5, 31, 32])
+    func beginning(byte: Int) throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<3).map { try Self.request($0) }
+        try Self.note([requests[0]], folder)
+        try Self.change(folder) { data in if byte < 32 { data[byte] ^= 1 } else { data = Data() } }
+        #expect(Self.read(folder).isEmpty)
+        try Self.note([requests[1]], folder)
+        try Self.note([requests[2]], folder)
+        #expect(Self.read(folder) == [requests[1], requests[2]])
+    }
+
+    @Test("A file of a later version is left alone, and so is what is none of ours")
+    func newer() throws {
+        let folder = try TemporaryFolder()
+        try Self.note([try Self.request(1)], folder)
+        try Self.change(folder) { data in
+            data[8] = 2
+            let sum = CRC32C.of(Array(data[..<28]))
+            for index in 0..<4 { data[28 + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt32(index))) }
+        }
+        try Data("x".utf8).write(to: URL(fileURLWithPath: "\(folder.path)/requests/notes.txt"))
+        let before = Self.files(folder)
+        try Self.note([try Self.request(2)], folder, limit: 1)
+        try Self.note([try Self.request(3), try Self.request(4)], folder, limit: 1)
+        let last = [try RequestKey.numbered(3), try RequestKey.numbered(4)]
+        #expect(Self.read(folder).map(\.key) == last)
+        #expect(Set(before).isSubset(of: Self.files(folder)))
+    }
+
+    @Test("Where nothing can be written, requests are answered all the same")
+    func unwritable() throws {
+        let folder = try TemporaryFolder()
+        _ = try folder.file("requests", "no folder")
+        try Self.note([try Self.request(1), try Self.request(2)], folder)
+        #expect(Self.read(folder).isEmpty)
+    }
+
+    // MARK: Time
+
+    /// The time that is left of a window of 300 s in a memory of `window` seconds, `age` seconds later.
+    typealias Case = (window: Int64, age: Int64, left: Int64)
+
+    @Test(
+        "A request is remembered for what is left of its window, or of a shorter one that is configured now",
+        arguments: [
+            (300, 0, 300), (300, 299, 1), (300, 300, 0), (300, 1000, 0), (60, 30, 30), (60, 60, 0), (3600, 200, 100), (300, -50, 300),
+        ])
+    func left(of test: Case) throws {
+        let request = try Self.request(1, at: 1_000_000_000_000)
+        let left = request.left(unixNow: 1_000_000_000_000 + test.age * 1_000_000_000, window: .seconds(test.window))
+        #expect(left == .seconds(test.left))
+    }
+
+    @Test("A memory takes what is its listener's and not over")
+    func restore() throws {
+        let memory = RequestMemory(listener: "l", window: .seconds(300))
+        let now = MonotonicTime.unixNanoseconds
+        let other = AcceptedRequest(key: try .numbered(1), listener: "m", window: .seconds(300), at: now)
+        let old = try Self.request(2, at: now - 300_000_000_000)
+        for request in [other, old, try Self.request(3, at: now)] { memory.restore(request, now: .now, unixNow: now) }
+        #expect(memory.counts.accepted == 1)
+        guard case .answered = memory.admit(try .numbered(3), from: ConnectionKey(rawValue: 0), success: .ok, tell: { _ in }) else {
+            throw Unexpected(what: "it is known")
+        }
+    }
+
+    @Test("A request is answered, and its repeats are, once it is noted and not before")
+    func order() throws {
+        let folder = try TemporaryFolder()
+        let journal = Self.journal(folder)
+        let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
+        let told = Watched<[String]>([])
+        let key = try RequestKey.numbered(1)
+        func admit(_ connection: UInt64) -> RequestMemory.Admission {
+            memory.admit(key, from: ConnectionKey(rawValue: connection), success: .ok, tell: { _ in told.update { $0.append("second") } })
+        }
+        guard case .first(let ticket) = admit(1) else { throw Unexpected(what: "it is the first") }
+        #expect(memory.settle(ticket, .ok, send: { _ in told.update { $0.append("first") } }) == nil)
+        guard case .waiting = admit(2) else { throw Unexpected(what: "it waits for the disk too") }
+        #expect(told.current.isEmpty)
+        try journal.start()
+        journal.stop()
+        #expect(told.current.sorted() == ["first", "second"])
+        #expect(Self.read(folder).map(\.key) == [key])
+    }
+
+    @Test("A failure is not noted")
+    func failure() throws {
+        let folder = try TemporaryFolder()
+        let journal = Self.journal(folder)
+        try journal.start()
+        let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
+        guard case .first(let ticket) = memory.admit(try .numbered(1), from: ConnectionKey(rawValue: 1), success: .ok, tell: { _ in })
+        else { throw Unexpected(what: "it is the first") }
+        #expect(memory.settle(ticket, .error(503, "full"), send: { _ in })?.status == 503)
+        journal.stop()
+        #expect(Self.files(folder).isEmpty)
+    }
+}

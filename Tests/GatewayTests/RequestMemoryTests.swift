@@ -1,0 +1,168 @@
+import LinuxSystem
+import ProfileArchive
+import Testing
+
+@testable import Gateway
+
+extension RequestKey {
+    /// A key that is told from others by its number.
+    static func numbered(_ number: Int) throws -> RequestKey {
+        let hash = SHA256Stream()
+        hash.add(Array("\(number)".utf8).span.bytes)
+        return try #require(hash.finish().flatMap(RequestKey.init))
+    }
+}
+
+@Suite("What a listener knows of the requests before")
+final class RequestMemoryTests {
+    private let memory = RequestMemory(listener: "l", window: .seconds(10), limit: 3)
+    private let told = Watched<[Int: [Int]]>([:])
+    private struct NoTicket: Error {}
+
+    /// Sends a request on a connection of that number; what it is told later is in ``told``.
+    private func admit(_ key: Int, on connection: Int = 0, now: MonotonicTime = .now) throws -> RequestMemory.Admission {
+        memory.admit(
+            try .numbered(key), from: ConnectionKey(rawValue: UInt64(connection)), now: now, success: .ok,
+            tell: { [told] response in told.update { $0[connection, default: []].append(response.outcome ?? response.status) } })
+    }
+
+    private func first(_ key: Int, on connection: Int = 0) throws -> RequestMemory.Ticket {
+        guard case .first(let ticket) = try admit(key, on: connection) else { throw NoTicket() }
+        return ticket
+    }
+
+    /// Answers a first request, which needs no disk here.
+    private func settle(_ ticket: RequestMemory.Ticket, _ status: Int = 200, outcome: Int? = nil) {
+        let response = Response(status: status, outcome: outcome)
+        let answer = memory.settle(ticket, response) { _ in Issue.record("nothing is sent later") }
+        #expect(answer?.status == status)
+    }
+
+    private func word(_ key: Int, on connection: Int = 0, now: MonotonicTime = .now) throws -> String {
+        switch try admit(key, on: connection, now: now) {
+        case .first: "first"
+        case .answered: "answered"
+        case .waiting: "waiting"
+        }
+    }
+
+    @Test("What was accepted is answered again; what failed is like new", arguments: [200, 204, 400, 429, 500, 503, 504])
+    func outcome(status: Int) throws {
+        settle(try first(1), status)
+        #expect(try word(1) == (status == 200 ? "answered" : "first"))
+        #expect(memory.deduplicated.value == (status == 200 ? 1 : 0))
+    }
+
+    @Test("A failure of gRPC-Web is one, though it is a 200 to HTTP")
+    func grpcWeb() throws {
+        settle(try first(1), 200, outcome: 503)
+        #expect(try word(1) == "first")
+    }
+
+    @Test("While the first is open others wait, and all get its answer, once", arguments: [200, 503])
+    func waiting(status: Int) throws {
+        let ticket = try first(1)
+        for connection in 1...3 { #expect(try word(1, on: connection) == "waiting") }
+        #expect(try word(2) == "first", "another request does not wait")
+        #expect(told.current.isEmpty)
+        settle(ticket, status)
+        #expect(told.current == [1: [status], 2: [status], 3: [status]])
+        settle(ticket, 200)
+        #expect(told.current == [1: [status], 2: [status], 3: [status]])
+        #expect(memory.deduplicated.value == (status == 200 ? 3 : 0))
+        #expect(memory.counts.open == 1)
+    }
+
+    @Test("Who leaves while it waits is told nothing, and waits again when it comes again")
+    func leave() throws {
+        let ticket = try first(1)
+        for connection in 1...2 { _ = try admit(1, on: connection) }
+        memory.leave(try .numbered(1), from: ConnectionKey(rawValue: 1))
+        memory.leave(try .numbered(1), from: ConnectionKey(rawValue: 9))
+        settle(ticket)
+        #expect(told.current == [2: [200]])
+    }
+
+    @Test("The late outcome of a request that was given up says nothing about the one that came after it")
+    func staleTicket() throws {
+        let stale = try first(1)
+        _ = try admit(1, on: 1)
+        memory.giveUp(stale, .error(503, "gone"))
+        #expect(told.current == [1: [503]])
+        let fresh = try first(1)
+        settle(stale)
+        #expect(try word(1, on: 2) == "waiting")
+        settle(fresh)
+        #expect(told.current == [1: [503], 2: [200]])
+    }
+
+    @Test("It is remembered up to the end of its window, which a repeat does not move")
+    func expiry() throws {
+        let before = MonotonicTime.now
+        settle(try first(1))
+        let after = MonotonicTime.now
+        #expect(try word(1, now: before + .seconds(9)) == "answered")
+        #expect(try word(1, now: before + .nanoseconds(9_999_999_999)) == "answered")
+        #expect(try word(1, now: after + .seconds(10)) == "first")
+    }
+
+    @Test("Up to its limit everything is remembered; beyond it the oldest are forgotten", arguments: [2, 3, 4])
+    func bounds(count: Int) throws {
+        for key in 1...count { settle(try first(key)) }
+        #expect(memory.counts.accepted == min(count, 3))
+        for key in (1...count).reversed() where key > 1 { #expect(try word(key) == "answered") }
+        #expect(try word(1) == (count <= 3 ? "answered" : "first"))
+    }
+
+    @Test("A flood leaves the last ones, and costs no more than they do")
+    func flood() throws {
+        var accepted = AcceptedRequests(limit: 100)
+        for number in 0..<10_000 { accepted.insert(try .numbered(number), until: .at(10)) }
+        #expect(accepted.count == 100)
+        #expect(accepted.contains(try .numbered(9900), now: .at(1)))
+        #expect(!accepted.contains(try .numbered(9899), now: .at(1)))
+        accepted.forgetExpired(now: .at(10))
+        #expect(accepted.count == 0)
+    }
+
+    @Test("What is remembered by default is bounded, and the bound is the documented one")
+    func documentedBound() { #expect(AcceptedRequests.most == 262_144) }
+
+    // MARK: Keys
+
+    private static func key(
+        _ listener: String = "l", tenant: String = "", path: String = "/ingest", query: String = "name=a",
+        fields: [String] = ["Content-Type: text/plain"], pieces: [String] = ["body"]
+    ) throws -> RequestKey {
+        let text = "POST \(path)?\(query) HTTP/1.1\r\nHost: a\r\n" + fields.map { $0 + "\r\n" }.joined() + "\r\n"
+        guard case .head(let head, _) = try RequestParser.parse(Array(text.utf8)[...], scanned: 0) else { throw NoTicket() }
+        var content = ProfileContent(api: .ingest, receivedAt: 1, path: path, format: .pprof, samples: [])
+        (content.query, content.tenant) = (query, tenant)
+        let hash = RequestHash(listener: listener, content, head)
+        for piece in pieces { hash.add(Array(piece.utf8).span) }
+        return try #require(hash.finish())
+    }
+
+    @Test("Requests are the same however their bodies came, and other headers aside")
+    func sameKeys() throws {
+        let key = try Self.key()
+        #expect(try Self.key(pieces: ["b", "", "od", "y"]) == key)
+        #expect(try Self.key(fields: ["User-Agent: b", "Content-Type: text/plain", "Traceparent: 1"]) == key)
+    }
+
+    @Test("Requests that differ in one thing are others")
+    func differentKeys() throws {
+        let keys = [
+            try Self.key(), try Self.key("m"), try Self.key(tenant: "t"), try Self.key(path: "/pyroscope/ingest"),
+            try Self.key(query: "name=b"), try Self.key(query: ""), try Self.key(fields: []),
+            try Self.key(fields: ["Content-Type: text/html"]),
+            try Self.key(fields: ["Content-Type: text/plain", "Content-Encoding: gzip"]),
+            try Self.key(fields: ["Content-Type: text/plain", "Grpc-Encoding: gzip"]), try Self.key(pieces: []),
+            try Self.key(pieces: ["bodY"]),
+            try Self.key(pieces: ["body", "body"]),
+            // The same bytes, cut otherwise.
+            try Self.key("la", tenant: "b"), try Self.key("l", tenant: "ab"),
+        ]
+        #expect(Set(keys).count == keys.count)
+    }
+}
