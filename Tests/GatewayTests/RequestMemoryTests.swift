@@ -9,7 +9,7 @@ extension RequestKey {
     static func numbered(_ number: Int) throws -> RequestKey {
         let hash = SHA256Stream()
         hash.add(Array("\(number)".utf8).span.bytes)
-        return try #require(hash.finish().flatMap(RequestKey.init))
+        return try #require(hash.finish().flatMap { RequestKey($0.span.bytes) })
     }
 }
 

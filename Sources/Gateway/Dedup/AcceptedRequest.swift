@@ -19,15 +19,12 @@ struct AcceptedRequest: Sendable, Equatable {
     }
 
     /// Reads one; nil when it is damaged.
-    init?(_ bytes: ArraySlice<UInt8>, seed: UInt32) {
-        let bytes = Array(bytes)
-        guard bytes.count == Self.size else { return nil }
-        var reader = LittleEndianFields(bytes)
-        (acceptedAt, until, listener) = (reader.next(), reader.next(), reader.next())
-        guard let key = RequestKey(Array(bytes[20..<52])) else { return nil }
+    init?(_ record: RawSpan, seed: UInt32) {
+        guard record.byteCount == Self.size, let key = RequestKey(record.extracting(20..<52)),
+            littleEndian(record, at: Self.size - 4) == CRC32C.of(record.extracting(0..<(Self.size - 4)), seed: seed)
+        else { return nil }
+        (acceptedAt, until, listener) = (littleEndian(record, at: 0), littleEndian(record, at: 8), littleEndian(record, at: 16))
         self.key = key
-        reader.skip(SHA256Stream.size)
-        guard reader.next() == CRC32C.of(bytes, 0..<(Self.size - 4), seed: seed) else { return nil }
     }
 
     func encoded(seed: UInt32) -> [UInt8] {
@@ -40,9 +37,7 @@ struct AcceptedRequest: Sendable, Equatable {
         return writer.bytes
     }
 
-    func isOf(_ listener: String) -> Bool { self.listener == Self.sum(of: listener) }
-
-    private static func sum(of listener: String) -> UInt32 { CRC32C.of(Array(listener.utf8)) }
+    static func sum(of listener: String) -> UInt32 { CRC32C.of(Array(listener.utf8)) }
 
     /// How long it is still to be remembered; never longer than a window, wherever the clock was set meanwhile.
     func left(unixNow: Int64, window: Duration) -> Duration {
@@ -52,20 +47,7 @@ struct AcceptedRequest: Sendable, Equatable {
     }
 }
 
-/// Integers of a file that has nothing else, one behind the other; beyond its end they are zero.
-struct LittleEndianFields {
-    private let bytes: [UInt8]
-    private var offset = 0
-
-    init(_ bytes: [UInt8]) { self.bytes = bytes }
-
-    mutating func next<T: FixedWidthInteger>() -> T {
-        defer { offset += MemoryLayout<T>.size }
-        return unsafe bytes.withUnsafeBytes { buffer in
-            var reader = unsafe LittleEndianReader(buffer, at: offset)
-            return reader.integer() ?? 0
-        }
-    }
-
-    mutating func skip(_ count: Int) { offset += count }
+/// An integer of a file; the caller has seen that it is there.
+func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(_ bytes: RawSpan, at offset: Int) -> T {
+    T(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: T.self))
 }

@@ -2,7 +2,7 @@ import LinuxSystem
 
 /// The requests that were accepted within the window, the oldest forgotten first where there are too many.
 struct AcceptedRequests {
-    /// Beyond this the oldest are forgotten; so many take some 35 MB.
+    /// Beyond this the oldest are forgotten; so many take some 45 MB.
     static let most = 262_144
 
     private let limit: Int

@@ -69,13 +69,14 @@ struct RequestFile: ~Copyable {
         return writer.bytes
     }
 
-    private static func decode(_ head: [UInt8]) throws(Failure) -> (Int64, UInt32) {
-        var fields = LittleEndianFields(head)
-        guard head.count == headerSize, fields.next() == magic else { throw .damaged }
-        let (version, _, createdAt, salt): (UInt32, UInt32, Int64, UInt32) = (fields.next(), fields.next(), fields.next(), fields.next())
-        guard fields.next() == CRC32C.of(head, 0..<(headerSize - 4)) else { throw .damaged }
+    private static func decode(_ head: [UInt8]) throws(Failure) -> (createdAt: Int64, salt: UInt32) {
+        let bytes = unsafe head.span.bytes
+        guard head.count == headerSize, littleEndian(bytes, at: 0) == magic,
+            littleEndian(bytes, at: headerSize - 4) == CRC32C.of(head, 0..<(headerSize - 4))
+        else { throw .damaged }
+        let version: UInt32 = littleEndian(bytes, at: 8)
         guard version <= Self.version else { throw .newer(version) }
-        return (createdAt, salt)
+        return (littleEndian(bytes, at: 16), littleEndian(bytes, at: 24))
     }
 
     // MARK: Names
@@ -113,7 +114,7 @@ struct RequestFile: ~Copyable {
             let wanted = min(Self.readAtOnce, count - start)
             let bytes = try file.read(wanted * AcceptedRequest.size, at: Self.headerSize + start * AcceptedRequest.size)
             for offset in stride(from: 0, to: bytes.count, by: AcceptedRequest.size) {
-                let record = bytes[offset..<min(offset + AcceptedRequest.size, bytes.count)]
+                let record = unsafe bytes.span.bytes.extracting(offset..<min(offset + AcceptedRequest.size, bytes.count))
                 if let request = AcceptedRequest(record, seed: salt) { body(request) } else { damaged += 1 }
             }
         }

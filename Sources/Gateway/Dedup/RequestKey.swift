@@ -3,17 +3,20 @@ import ProfileArchive
 
 /// What two identical requests have in common: a SHA-256.
 struct RequestKey: Hashable, Sendable {
-    private let words: InlineArray<4, UInt64>
+    private var words: InlineArray<4, UInt64>
 
     /// - Returns: nil unless there are 32 bytes.
-    init?(_ digest: [UInt8]) {
-        guard digest.count == SHA256Stream.size else { return nil }
-        words = InlineArray { word in
-            (0..<8).reduce(0) { $0 | UInt64(digest[8 * word + $1]) << (8 * UInt64($1)) }
-        }
+    init?(_ digest: RawSpan) {
+        guard digest.byteCount == SHA256Stream.size else { return nil }
+        words = [0, 0, 0, 0]
+        for word in 0..<4 { words[word] = littleEndian(digest, at: 8 * word) }
     }
 
-    var bytes: [UInt8] { (0..<SHA256Stream.size).map { UInt8(truncatingIfNeeded: words[$0 / 8] >> (8 * UInt64($0 % 8))) } }
+    var bytes: [UInt8] {
+        var writer = LittleEndianWriter()
+        for word in 0..<4 { writer.add(words[word]) }
+        return writer.bytes
+    }
 
     static func == (a: RequestKey, b: RequestKey) -> Bool { (0..<4).allSatisfy { a.words[$0] == b.words[$0] } }
 
@@ -51,5 +54,5 @@ final class RequestHash {
     func add(_ piece: Span<UInt8>) { unsafe hash.add(piece.bytes) }
 
     /// The key of all that came; nil without memory for it.
-    func finish() -> RequestKey? { hash.finish().flatMap(RequestKey.init) }
+    func finish() -> RequestKey? { hash.finish().flatMap { unsafe RequestKey($0.span.bytes) } }
 }

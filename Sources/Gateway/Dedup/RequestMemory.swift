@@ -39,12 +39,14 @@ final class RequestMemory: Sendable {
     let window: Duration
     /// How many requests got the answer of another one.
     let deduplicated = Counter()
+    private let listenerSum: UInt32
     private let journal: RequestJournal?
     private let state: Mutex<State>
 
     /// - Parameter journal: where accepted requests are noted for the next start.
     init(listener: String, window: Duration, limit: Int = AcceptedRequests.most, journal: RequestJournal? = nil) {
         (self.listener, self.window, self.journal) = (listener, window, journal)
+        listenerSum = AcceptedRequest.sum(of: listener)
         state = Mutex(State(accepted: AcceptedRequests(limit: limit)))
     }
 
@@ -95,7 +97,7 @@ final class RequestMemory: Sendable {
     /// Remembers a request that was accepted before this start.
     func restore(_ request: AcceptedRequest, now: MonotonicTime, unixNow: Int64) {
         let left = request.left(unixNow: unixNow, window: window)
-        guard request.isOf(listener), left > .zero else { return }
+        guard request.listener == listenerSum, left > .zero else { return }
         state.withLock { $0.accepted.insert(request.key, until: now + left) }
     }
 

@@ -50,7 +50,7 @@ struct RecordScanner: ~Copyable {
     /// Where the first byte of a head is, in a part of the window.
     private func find(from start: Int, to end: Int) -> Int? {
         unsafe window.withUnsafeBytes { buffer -> Int? in
-            guard start < end, let base = unsafe buffer.baseAddress else { return nil }
+            guard start < end, let base = buffer.baseAddress else { return nil }
             let from = unsafe base + (start - windowStart)
             guard let found = unsafe memchr(from, Int32(SpoolRecord.magic & 0xFF), end - start) else { return nil }
             return unsafe start + (UnsafeRawPointer(found) - from)
