@@ -1,0 +1,39 @@
+/// What the tests of `dedup_window` share.
+enum Dedup {
+    static let long = "\"dedup_window\": \"10m\","
+    static let delivered = long + "\"ack\": \"delivered\","
+
+    /// - Parameter listeners: members of each listener.
+    static func gateway(
+        _ scenario: Scenario, _ upstream: Recorder, _ listeners: [String: String] = ["default": long], http: String = "",
+        receiver: String = ReceiverEntry.quickRetry, more: String = ""
+    ) throws -> GatewayProcess {
+        let entries = listeners.sorted { $0.key < $1.key }.map {
+            GatewayProcess.listener(["up"], http: http, more: $0.value, name: $0.key)
+        }
+        let receivers = ["up": ReceiverEntry.writer(upstream.url, more: receiver)]
+        return try GatewayProcess(scenario, GatewayProcess.config(listeners: entries.joined(), receivers: receivers, more: more))
+    }
+
+    static func run(
+        _ more: String = long, http: String = "", receiver: String = ReceiverEntry.quickRetry, top: String = "",
+        _ body: (GatewayProcess, Recorder) throws -> Void
+    ) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try body(try gateway(scenario, upstream, ["default": more], http: http, receiver: receiver, more: top), upstream)
+        }
+    }
+
+    /// Waits until nothing is on its way.
+    @discardableResult
+    static func settle(_ gateway: GatewayProcess) throws -> Metrics {
+        try gateway.waitForMetrics("empty queues") { $0.queued("up") == 0 }
+    }
+}
+
+extension Metrics {
+    func deduplicated(_ listener: String = "default") -> Int {
+        self["gateway_requests_deduplicated_total{listener=\"\(listener)\"}"]
+    }
+}
