@@ -76,6 +76,8 @@ final class Spool: Sendable {
         self.pendingLimit = pendingLimit
         do throws(SystemError) {
             try folder.folder.make(mode: 0o700)
+            // What is in them is found after a power cut only when they are.
+            for path in [dataDirectory, "\(dataDirectory)/.."] { try Folder(path).synchronize() }
             self.config = try config.fitted(to: folder.folder)
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         lock = try SpoolLock(dataDirectory)
