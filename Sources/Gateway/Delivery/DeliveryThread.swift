@@ -79,6 +79,24 @@ final class InstanceEvents: PluginEvents {
     func pluginMisbehaved(_ what: String) { receiver.pluginMisbehaved(what) }
 }
 
+extension Receiver {
+    /// What an instance says of itself; of a former one it is not the receiver's any more.
+    func pluginStated(_ health: Health, _ reason: String, by number: Int) {
+        let changed = state.withLock { state in
+            guard number == state.open.instance else { return false }
+            defer { (state.stated, state.statedReason) = (health, reason) }
+            return state.stated != health
+        }
+        if changed { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
+    }
+
+    func pluginLogged(_ level: Log.Level, _ message: String) { Log.write(level, message, ["receiver": name]) }
+
+    func pluginMisbehaved(_ what: String) {
+        Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
+    }
+}
+
 /// Why a receiver has no plugin instance: each reason with its place in the config.
 struct PluginProblems: Error {
     let list: [Problem]

@@ -56,8 +56,8 @@ final class Receiver: Sendable {
     /// The plugin instance that new deliveries go to, with its thread.
     let serving = Mutex<DeliveryThread?>(nil)
     let instanceCount = Atomic<Int>(0)
-    private let spool: Spool?
-    private let deadLetters: DeadLetters?
+    let spool: Spool?
+    let deadLetters: DeadLetters?
 
     /// - Parameters:
     ///   - spool: where profiles are kept when the config wants them on disk, or had them there.
@@ -69,23 +69,6 @@ final class Receiver: Sendable {
         self.deadLetters = deadLetters
         state = Monitor(State(pace: Pace(limit: config.maxInFlight)))
     }
-
-    /// Takes over what the spool has for a receiver of this name; once, before anything is offered.
-    func attach() {
-        guard let spool else { return }
-        let backlog = Backlog(spool.attach(name, self))
-        let owner = config.owner
-        update { state in
-            state.account.recovered = backlog.count
-            state.backlog = backlog
-            state.owner = owner
-            state.keepsDeadLetters = deadLetters != nil
-        }
-        if backlog.count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(backlog.count)"]) }
-    }
-
-    /// Leaves to the spool what is not settled; nothing is offered any more.
-    func detach() { spool?.detach(name, self) }
 
     /// Loads the plugin and makes the instance.
     ///
@@ -194,35 +177,6 @@ final class Receiver: Sendable {
         }
     }
 
-    /// The profile of an entry that was just opened, read from the spool where it is not in memory; nil when that fails, and
-    /// then the entry is not open any more.
-    private func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> Profile? {
-        if let profile = entry.profile { return profile }
-        guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
-        do throws(SpoolReceiver.ReadFailure) {
-            let profile = try reader.read(position, sequence: entry.sequence)
-            state.withLock { $0.loaded(profile, handle) }
-            return profile
-        } catch {
-            if case .damaged(let what) = error { reader.report(position, entry.sequence, what) }
-            update { state in
-                if let token { _ = state.open.close(token) }
-                state.unreadable(handle, error, now: .now)
-            }
-            return nil
-        }
-    }
-
-    private func bury(_ profile: Profile, _ entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome) {
-        let letter = DeadLetter(
-            profile: profile, receiver: name, reason: outcome.reason, status: outcome.httpStatus, attempts: entry.attempts)
-        deadLetters?.bury(letter) { [self] error in
-            let retry = config.retry
-            update { $0.buried(handle, error, retry, now: .now) }
-            if let error { Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)"]) }
-        }
-    }
-
     // MARK: Back
 
     /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
@@ -312,39 +266,6 @@ final class Receiver: Sendable {
         }
         serving.withLock { $0.take() }?.join()
         return true
-    }
-}
-
-extension Receiver {
-    /// What an instance says of itself; of a former one it is not the receiver's any more.
-    func pluginStated(_ health: Health, _ reason: String, by number: Int) {
-        let changed = state.withLock { state in
-            guard number == state.open.instance else { return false }
-            defer { (state.stated, state.statedReason) = (health, reason) }
-            return state.stated != health
-        }
-        if changed { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
-    }
-
-    func pluginLogged(_ level: Log.Level, _ message: String) { Log.write(level, message, ["receiver": name]) }
-
-    func pluginMisbehaved(_ what: String) {
-        Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
-    }
-}
-
-extension Receiver: SpoolClient {
-    var spoolRule: OnFull { config.promisesRoom ? .reject : .dropOldest }
-
-    func spoolNeedsRoom(in segment: UInt64) {
-        // In pieces, for senders and the plugin want the lock too.
-        while update({ $0.dropSome(in: segment, now: .now) }) {}
-    }
-
-    func spoolPositions(in segment: UInt64) -> [SpoolPosition]? { update { $0.positions(in: segment, now: .now) } }
-
-    func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
-        update { $0.move(from: segment, places) }
     }
 }
 

@@ -8,7 +8,7 @@ struct SpoolLock: ~Copyable, Sendable {
     /// - Throws: a refusal that names the process which has it.
     init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) {
         let file = try Self.open(dataDirectory)
-        guard file.lock() else {
+        guard Self.take(file) else {
             throw SpoolRecovery.Refusal(description: "data_dir \(dataDirectory) is in use by another process\(Self.owner(file))")
         }
         do throws(SystemError) {
@@ -16,6 +16,12 @@ struct SpoolLock: ~Copyable, Sendable {
             try unsafe file.writeAll(Array("\(getpid())\n".utf8).span.bytes, at: 0)
         } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
         self.file = file
+    }
+
+    /// Tries for a moment: whoever looks whether a gateway runs has the lock for microseconds.
+    private static func take(_ file: borrowing FileDescriptor) -> Bool {
+        for _ in 0..<10 where !file.lock() { usleep(10_000) }
+        return file.lock()
     }
 
     private static func open(_ dataDirectory: String) throws(SpoolRecovery.Refusal) -> FileDescriptor {

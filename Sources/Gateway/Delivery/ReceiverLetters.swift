@@ -1,0 +1,55 @@
+import Glibc
+import LinuxSystem
+
+/// What becomes of profiles that are given up, or left to the next start; with the receiver's lock held.
+extension Receiver.State {
+    /// Gives a profile up for good: to the dead letters where there are any.
+    mutating func giveUp(_ handle: ReceiverQueue.Handle, _ reason: DropReason, _ outcome: DeliveryOutcome) -> [Event] {
+        let sequence = queue[handle].sequence
+        if phase == .ended, queue[handle].position != nil {
+            leave(handle)
+            return []
+        }
+        guard keepsDeadLetters, phase != .ended else {
+            drop(handle, reason, status: outcome.httpStatus)
+            return [.dropped(reason, sequence: sequence)]
+        }
+        // The sender is told now; the profile is settled once the letter is durable.
+        if let acknowledgement = queue[handle].acknowledgement {
+            settlements.append((acknowledgement, .failed(status: outcome.httpStatus, isRetryable: reason != .rejected)))
+            queue[handle].acknowledgement = nil
+        }
+        queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)
+        burying += 1
+        return [.gaveUp(reason, handle, sequence: sequence)]
+    }
+
+    /// Takes note that a dead letter is durable, or why it is not: it is tried again then.
+    mutating func buried(_ handle: ReceiverQueue.Handle, _ error: SystemError?, _ policy: RetryPolicy, now: MonotonicTime) {
+        burying -= 1
+        guard let error else {
+            settle(handle, .delivered)
+            account.deadLettered += 1
+            letterFailures = 0
+            letterError = nil
+            return
+        }
+        if let letter = queue[handle].letter, [EFBIG, EEXIST].contains(error.code) {
+            // Asking again would not help.
+            return drop(handle, letter.reason, status: letter.outcome.httpStatus)
+        }
+        letterFailures += 1
+        letterError = "\(error)"
+        unload(handle)
+        queue.delay(handle, until: now + policy.delay(afterAttempt: letterFailures))
+    }
+
+    /// Leaves an open profile to the next start, or drops it where there is none for it.
+    mutating func leave(_ handle: ReceiverQueue.Handle) {
+        guard queue[handle].position != nil else { return drop(handle, .shutdown) }
+        if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, Self.kept)) }
+        queue[handle].acknowledgement = nil
+        unload(handle)
+        queue.putBack(handle)
+    }
+}

@@ -1,0 +1,65 @@
+import LinuxSystem
+
+/// A receiver whose profiles are in the spool.
+extension Receiver {
+    /// Takes over what the spool has for a receiver of this name; once, before anything is offered.
+    func attach() {
+        guard let spool else { return }
+        let backlog = Backlog(spool.attach(name, self))
+        let owner = config.owner
+        update { state in
+            state.account.recovered = backlog.count
+            state.backlog = backlog
+            state.owner = owner
+            state.keepsDeadLetters = deadLetters != nil
+        }
+        if backlog.count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(backlog.count)"]) }
+    }
+
+    /// Leaves to the spool what is not settled; nothing is offered any more.
+    func detach() { spool?.detach(name, self) }
+
+    /// The profile of an entry that was just opened, read from the spool where it is not in memory; nil when that fails, and
+    /// then the entry is not open any more.
+    func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> Profile? {
+        if let profile = entry.profile { return profile }
+        guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
+        do throws(SpoolReceiver.ReadFailure) {
+            let profile = try reader.read(position, sequence: entry.sequence)
+            state.withLock { $0.loaded(profile, handle) }
+            return profile
+        } catch {
+            if case .damaged(let what) = error { reader.report(position, entry.sequence, what) }
+            update { state in
+                if let token { _ = state.open.close(token) }
+                state.unreadable(handle, error, now: .now)
+            }
+            return nil
+        }
+    }
+
+    func bury(_ profile: Profile, _ entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome) {
+        let letter = DeadLetter(
+            profile: profile, receiver: name, reason: outcome.reason, status: outcome.httpStatus, attempts: entry.attempts)
+        deadLetters?.bury(letter) { [self] error in
+            let retry = config.retry
+            update { $0.buried(handle, error, retry, now: .now) }
+            if let error { Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)"]) }
+        }
+    }
+}
+
+extension Receiver: SpoolClient {
+    var spoolRule: OnFull { config.promisesRoom ? .reject : .dropOldest }
+
+    func spoolNeedsRoom(in segment: UInt64) {
+        // In pieces, for senders and the plugin want the lock too.
+        while update({ $0.dropSome(in: segment, now: .now) }) {}
+    }
+
+    func spoolPositions(in segment: UInt64) -> [SpoolPosition]? { update { $0.positions(in: segment, now: .now) } }
+
+    func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
+        update { $0.move(from: segment, places) }
+    }
+}

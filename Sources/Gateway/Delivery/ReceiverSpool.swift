@@ -1,0 +1,114 @@
+import LinuxSystem
+
+/// What of a receiver's queue is in the spool; with its lock held.
+extension Receiver.State {
+    var needsRefill: Bool {
+        guard let backlog, backlog.count > 0, queue.count < Backlog.mostDelayed else { return false }
+        return queue.readyCount < Backlog.fewReady
+    }
+
+    /// Reads what comes next in the spool before the ready ones run out.
+    mutating func refill(_ now: MonotonicTime) {
+        while needsRefill, backlog?.failure.map({ $0.retryAt <= now }) ?? true { readNext(now) }
+    }
+
+    mutating func readNext(_ now: MonotonicTime) {
+        guard let entries = backlog?.next(now, owner: owner) else {
+            let lost = backlog?.giveUp() ?? 0
+            account.drop(.damaged, lost)
+            return drops.count(.damaged, lost)
+        }
+        for entry in entries { queue.append(entry) }
+    }
+
+    /// The oldest that may be evicted, also where the spool has to be asked for it.
+    mutating func oldestWaiting(_ now: MonotonicTime) -> ReceiverQueue.Handle? {
+        while true {
+            if let oldest = queue.oldestWaiting { return oldest }
+            guard let backlog, backlog.count > 0 else { return nil }
+            let before = backlog.count
+            readNext(now)
+            if self.backlog?.count == before { return nil }
+        }
+    }
+
+    /// Drops what waits in one segment of the spool, a few at a time.
+    ///
+    /// - Returns: false when nothing more waits there.
+    mutating func dropSome(in segment: UInt64, now: MonotonicTime) -> Bool {
+        for _ in 0..<1024 {
+            guard let oldest = oldestWaiting(now, in: segment) else { return false }
+            drop(oldest, .spoolFull)
+            drops.count(.spoolFull)
+        }
+        return true
+    }
+
+    mutating func oldestWaiting(_ now: MonotonicTime, in segment: UInt64) -> ReceiverQueue.Handle? {
+        // Copies stand behind younger ones, so the oldest need not be the first.
+        if let found = queue.oldestWaiting, queue[found].position?.segment == segment { return found }
+        if let found = queue.handles.first(where: { !queue.isOpen($0) && queue[$0].position?.segment == segment }) { return found }
+        while let backlog, backlog.count > 0, !backlog.isPast(segment) {
+            let known = queue.count
+            readNext(now)
+            guard queue.count > known || self.backlog?.count != backlog.count else { return nil }
+            if let found = queue.newest(queue.count - known).first(where: { queue[$0].position?.segment == segment }) { return found }
+        }
+        return nil
+    }
+
+    /// All that is not settled in a segment; nil when it cannot all be held.
+    mutating func positions(in segment: UInt64, now: MonotonicTime) -> [SpoolPosition]? {
+        while let backlog, backlog.count > 0, !backlog.isPast(segment) {
+            guard queue.count < Backlog.mostDelayed else { return nil }
+            readNext(now)
+            if self.backlog?.count == backlog.count { return nil }
+        }
+        return queue.handles.compactMap { queue[$0].position }.filter { $0.segment == segment }
+    }
+
+    /// Takes the new places of records that were written again.
+    ///
+    /// - Returns: the places of those that are settled by now.
+    mutating func move(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
+        var rest = places
+        for handle in queue.handles {
+            guard let old = queue[handle].position, old.segment == segment, let new = rest.removeValue(forKey: old.offset) else { continue }
+            queue[handle].position = new
+            let entry = queue[handle]
+            if entry.attempts > 0 { backlog?.reader.attempted(new, attempt(of: entry, due: 0)) }
+        }
+        return Array(rest.values)
+    }
+
+    func attempt(of entry: ReceiverQueue.Entry, due: Int64) -> SpoolAttempt {
+        SpoolAttempt(count: entry.attempts, progress: entry.progress, due: due, owner: owner)
+    }
+
+    /// Holds a profile that was read for its delivery.
+    mutating func loaded(_ profile: Profile, _ handle: ReceiverQueue.Handle) { queue[handle].profile = profile }
+
+    /// Takes note that an open profile could not be read from the spool.
+    mutating func unreadable(_ handle: ReceiverQueue.Handle, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime) {
+        let entry = queue[handle]
+        backlog?.resident -= entry.byteCount
+        switch failure {
+        case .damaged:
+            if entry.letter != nil { burying -= 1 }
+            drop(handle, .damaged)
+            drops.count(.damaged)
+        case .moved, .system:
+            // It was not handed over, so it was no attempt.
+            if entry.letter == nil { queue[handle].attempts -= 1 } else { burying -= 1 }
+            let isMoved = if case .moved = failure { true } else { false }
+            queue.delay(handle, until: isMoved ? now : now + .seconds(1))
+        }
+    }
+
+    /// Lets go the bytes of a profile that waits again and is on disk.
+    mutating func unload(_ handle: ReceiverQueue.Handle) {
+        guard queue[handle].position != nil, queue[handle].profile != nil else { return }
+        queue[handle].profile = nil
+        backlog?.resident -= queue[handle].byteCount
+    }
+}
