@@ -109,7 +109,9 @@ struct SpoolRecovery {
             waiting.receivers = entry.live(&ledgers)
             segments[index].add(entry, live: waiting.receivers)
             if entry.isCopy, waiting.receivers != 0 { copies.append((index, waiting)) }
-            if !unindexed.isEmpty, !entry.isCopy, let earlier = unindexed[entry.sequence] { settle(earlier.entry, in: earlier.segment) }
+            if !unindexed.isEmpty, !entry.isCopy, entry.receivers != 0, let earlier = unindexed[entry.sequence] {
+                settle(earlier.entry, in: earlier.segment)
+            }
             if ordinal >= indexed, waiting == entry, entry.receivers != 0, entry.sequence != 0 {
                 unindexed[entry.sequence] = (index, entry)
             }
