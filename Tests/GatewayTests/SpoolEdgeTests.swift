@@ -6,7 +6,7 @@ import Testing
 
 @Suite("The spool at its edges")
 struct SpoolEdgeTests {
-    private static let up = SpoolFixture.receiver("up")
+    private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
     private static let roomy = SpoolConfig(minFreeBytes: 0, segmentBytes: 8 << 20)
 
     @Test("A profile that is refused while others wait behind the memory's few costs none of them")

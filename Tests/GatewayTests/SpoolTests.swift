@@ -6,8 +6,8 @@ import Testing
 
 @Suite("The spool on disk")
 struct SpoolTests {
-    private static let up = SpoolFixture.receiver("up")
-    private static let archive = SpoolFixture.receiver("archive")
+    private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
+    private static var archive: ReceiverConfig { SpoolFixture.receiver("archive") }
 
     @Test("What was accepted and not settled is there after a restart, in order and byte for byte, for each receiver its own")
     func restart() throws {
