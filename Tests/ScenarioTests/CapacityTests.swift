@@ -17,8 +17,10 @@ struct CapacityTests {
             #expect(try served.post("/ingest?name=a", "a 1").status == 200)
             for connection in silent { #expect(try connection.readToEnd() == "", "accepted in its turn, and closed as it says nothing") }
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
-            #expect(gateway.log.lines.count { $0.contains("accepting pauses") } == 1)
             try gateway.log.wait(for: "accepting goes on")
+            // On a busy machine the first silent ones may end before the last have come, and then it pauses once more.
+            let (pauses, ends) = (gateway.log.lines.count { $0.contains("pauses") }, gateway.log.lines.count { $0.contains("goes on") })
+            #expect(pauses <= ends + 1, "each pause is said once")
             try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == 3 }
         }
     }
