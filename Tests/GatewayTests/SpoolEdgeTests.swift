@@ -28,6 +28,19 @@ struct SpoolEdgeTests {
         #expect(spool.isBalanced())
     }
 
+    @Test("What was refused once does not bring back what is delivered, when the queue has run empty and fills again")
+    func refusedLongAgo() throws {
+        let queue = QueueConfig(storage: .disk, maxBytes: 4 << 20)
+        let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: Self.roomy)
+        var delivered: [UInt64] = []
+        try spool.submit(Backlog.mostEntries + 10, body: 10)
+        try spool.submit(1, body: 5 << 20)
+        delivered += try spool.deliverAll()
+        try spool.submit(Backlog.mostEntries + 200, body: 10)
+        delivered += try spool.deliverAll()
+        #expect(delivered.count == 2 * Backlog.mostEntries + 210 && Set(delivered).count == delivered.count)
+    }
+
     @Test("Profiles that wait for the dead letters' disk hold no more memory than deliveries may")
     func lettersInMemory() throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(minFreeBytes: 0))

@@ -50,7 +50,8 @@ struct Backlog {
 
     /// Goes past a profile that became an entry at once.
     mutating func pass(_ position: SpoolPosition) {
-        lastWasRefused = false
+        // Everything before is settled or an entry.
+        (refused, lastWasRefused) = ([], false)
         cursor.pass(position)
     }
 
@@ -97,11 +98,13 @@ struct Backlog {
     ///
     /// - Returns: true when nothing is left of what was found, and the cursor went on.
     private mutating func dropRefused(_ found: inout [SpooledProfile]) -> Bool {
-        guard let run = refused.first, let start = found.firstIndex(where: { !($0.position < run.first) }) else { return false }
-        // The whole run is passed at once; what else was found is found again.
-        found.removeSubrange(start...)
-        cursor.pass(run.last)
-        refused.removeFirst()
+        guard let lastRead = found.last?.position else { return false }
+        while let run = refused.first, !(lastRead < run.first) {
+            found.removeAll { !($0.position < run.first) && !(run.last < $0.position) }
+            // The rest of a long run is passed at once.
+            if lastRead < run.last { cursor.pass(run.last) }
+            refused.removeFirst()
+        }
         if refused.isEmpty { lastWasRefused = false }
         return found.isEmpty
     }
