@@ -15,7 +15,8 @@ extension RequestKey {
 
 @Suite("What a listener knows of the requests before")
 final class RequestMemoryTests {
-    private let memory = RequestMemory(listener: "l", window: .seconds(10), limit: 3)
+    private let known = RequestMemory.Known(limit: 3)
+    private lazy var memory = RequestMemory(listener: "l", window: .seconds(10), known: known)
     private let told = Watched<[Int: [Int]]>([:])
     private struct NoTicket: Error {}
 
@@ -50,7 +51,7 @@ final class RequestMemoryTests {
     func outcome(status: Int) throws {
         settle(try first(1), status)
         #expect(try word(1) == (status == 200 ? "answered" : "first"))
-        #expect(memory.deduplicated.value == (status == 200 ? 1 : 0))
+        #expect(known.deduplicated.value == (status == 200 ? 1 : 0))
     }
 
     @Test("A failure of gRPC-Web is one, though it is a 200 to HTTP")
@@ -69,7 +70,7 @@ final class RequestMemoryTests {
         #expect(told.current == [1: [status], 2: [status], 3: [status]])
         settle(ticket, 200)
         #expect(told.current == [1: [status], 2: [status], 3: [status]])
-        #expect(memory.deduplicated.value == (status == 200 ? 3 : 0))
+        #expect(known.deduplicated.value == (status == 200 ? 3 : 0))
         #expect(memory.counts.open == 1)
     }
 
@@ -104,6 +105,17 @@ final class RequestMemoryTests {
         #expect(try word(1, now: before + .seconds(9)) == "answered")
         #expect(try word(1, now: before + .nanoseconds(9_999_999_999)) == "answered")
         #expect(try word(1, now: after + .seconds(10)) == "first")
+    }
+
+    @Test("Another window changes nothing of what was accepted or is open")
+    func anotherWindow() throws {
+        settle(try first(1))
+        let (open, before) = (try first(2), MonotonicTime.now)
+        memory = RequestMemory(listener: "l", window: .seconds(1), known: known)
+        #expect(try word(1, now: before + .seconds(5)) == "answered")
+        #expect(try word(2, on: 1) == "waiting")
+        settle(open)
+        #expect(told.current == [1: [200]])
     }
 
     @Test("Up to its limit everything is remembered; beyond it the oldest are forgotten", arguments: [2, 3, 4])

@@ -16,19 +16,27 @@ final class RequestJournal: Sendable {
         var generations: [UInt64] = []
         /// Greater than any file's there is, also of those that are left alone.
         var nextNumber: UInt64 = 1
+        /// A generation has so many records at most.
+        var limit: Int
+        /// A generation is written to for so long at most; what is in the one before is over then.
+        var window: Duration
     }
 
     let folder: Folder
     let config: SpoolConfig
-    /// A generation has so many records at most.
-    let limit: Int
-    /// A generation is written to for so long at most; what is in the one before is over then.
-    let window: Duration
-    let state = Monitor(State())
+    let state: Monitor<State>
     private let thread = Mutex<Thread?>(nil)
 
-    init(folder: String, _ config: SpoolConfig, limit: Int, window: Duration) {
-        (self.folder, self.config, self.limit, self.window) = (Folder(folder), config, limit, window)
+    init(folder: String, _ config: SpoolConfig, limit: Int = AcceptedRequests.most, window: Duration = .zero) {
+        (self.folder, self.config, state) = (Folder(folder), config, Monitor(State(limit: limit, window: window)))
+    }
+
+    var limit: Int { state.withLock { $0.limit } }
+    var window: Duration { state.withLock { $0.window } }
+
+    /// Has room for more listeners or a longer window from here on; never for less, for what is noted is to be found.
+    func widen(limit: Int, window: Duration) {
+        state.withLock { ($0.limit, $0.window) = (max($0.limit, limit), max($0.window, window)) }
     }
 
     // MARK: Life

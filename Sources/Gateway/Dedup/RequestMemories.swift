@@ -3,38 +3,35 @@ import Synchronization
 
 /// The memories of all listeners that have a `dedup_window`, and their journal.
 final class RequestMemories: Sendable {
-    private struct Kind: Hashable {
-        let listener: String
-        let window: Duration
-        let isNoted: Bool
+    /// What is known of each listener's requests, and whose are noted.
+    fileprivate struct State {
+        var known: [String: RequestMemory.Known] = [:]
+        var noted: Set<String> = []
     }
 
-    private let memories = Mutex<[Kind: RequestMemory]>([:])
+    private let state = Mutex(State())
     private let journal: RequestJournal?
 
     /// Makes them, with what earlier runs have noted under `data_dir`.
     init(_ config: Config) {
-        journal = RequestJournal(config)
+        // Also where nothing is noted yet, for a reload may want it.
+        journal = config.dataDirectory.map { RequestJournal(folder: "\($0)/requests", config.spool) }
         let made = config.listeners.compactMap { memory(of: $0, config) }
         let (now, unixNow) = (MonotonicTime.now, MonotonicTime.unixNanoseconds)
         journal?.read { request in for memory in made { memory.restore(request, now: now, unixNow: unixNow) } }
     }
 
-    /// The memory of a listener; a reload that does not change its window keeps it.
+    /// The memory of a listener, as one config has it; what is known is the same under all of them.
     func memory(of entry: ListenerConfig, _ config: Config) -> RequestMemory? {
         guard let window = entry.dedupWindow else { return nil }
-        let kind = Kind(listener: entry.name, window: window, isNoted: config.outlivesProcess(entry))
-        return memories.withLock { memories in
-            let memory = memories[kind] ?? RequestMemory(listener: entry.name, window: window, journal: kind.isNoted ? journal : nil)
-            memories[kind] = memory
-            return memory
-        }
+        let journal = config.outlivesProcess(entry) ? journal : nil
+        let (known, noted) = state.withLock { $0.known(of: entry.name, isNoted: journal != nil) }
+        journal?.widen(limit: AcceptedRequests.most * noted, window: window)
+        return RequestMemory(listener: entry.name, window: window, journal: journal, known: known)
     }
 
     /// How many requests of a listener got the answer of another one.
-    func deduplicated(of listener: String) -> Int {
-        memories.withLock { $0.filter { $0.key.listener == listener }.reduce(0) { $0 + $1.value.deduplicated.value } }
-    }
+    func deduplicated(of listener: String) -> Int { state.withLock { $0.known[listener]?.deduplicated.value ?? 0 } }
 
     func start() throws(SystemError) { try journal?.start() }
 
@@ -42,12 +39,13 @@ final class RequestMemories: Sendable {
     func stop() { journal?.stop() }
 }
 
-extension RequestJournal {
-    /// nil where no listener's requests are noted.
-    fileprivate convenience init?(_ config: Config) {
-        let windows = config.listeners.filter(config.outlivesProcess).compactMap(\.dedupWindow)
-        guard let directory = config.dataDirectory, let longest = windows.max() else { return nil }
-        self.init(folder: "\(directory)/requests", config.spool, limit: AcceptedRequests.most * windows.count, window: longest)
+extension RequestMemories.State {
+    /// - Returns: also how many listeners' requests are noted.
+    fileprivate mutating func known(of listener: String, isNoted: Bool) -> (RequestMemory.Known, noted: Int) {
+        let found = known[listener] ?? RequestMemory.Known()
+        known[listener] = found
+        if isNoted { noted.insert(listener) }
+        return (found, noted.count)
     }
 }
 

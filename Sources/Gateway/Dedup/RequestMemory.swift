@@ -35,19 +35,26 @@ final class RequestMemory: Sendable {
         var nextNumber: UInt64 = 0
     }
 
+    /// What is known of a listener's requests, whatever window its config gives them: a reload keeps it.
+    final class Known: Sendable {
+        /// How many requests got the answer of another one.
+        let deduplicated = Counter()
+        fileprivate let state: Mutex<State>
+
+        init(limit: Int = AcceptedRequests.most) { state = Mutex(State(accepted: AcceptedRequests(limit: limit))) }
+    }
+
     let listener: String
+    /// What is accepted is remembered for so long, whatever the window is later.
     let window: Duration
-    /// How many requests got the answer of another one.
-    let deduplicated = Counter()
     private let listenerSum: UInt32
     private let journal: RequestJournal?
-    private let state: Mutex<State>
+    private let known: Known
 
     /// - Parameter journal: where accepted requests are noted for the next start.
-    init(listener: String, window: Duration, limit: Int = AcceptedRequests.most, journal: RequestJournal? = nil) {
-        (self.listener, self.window, self.journal) = (listener, window, journal)
+    init(listener: String, window: Duration, journal: RequestJournal? = nil, known: Known = Known()) {
+        (self.listener, self.window, self.journal, self.known) = (listener, window, journal, known)
         listenerSum = AcceptedRequest.sum(of: listener)
-        state = Mutex(State(accepted: AcceptedRequests(limit: limit)))
     }
 
     /// Whether a request is the first of its kind.
@@ -58,14 +65,14 @@ final class RequestMemory: Sendable {
     func admit(
         _ key: RequestKey, from connection: ConnectionKey, now: MonotonicTime = .now, success: Response, tell: @escaping Tell
     ) -> Admission {
-        let admission = state.withLock { $0.admit(key, connection, now, (success, tell)) }
-        if case .answered = admission { deduplicated.add() }
+        let admission = known.state.withLock { $0.admit(key, connection, now, (success, tell)) }
+        if case .answered = admission { known.deduplicated.add() }
         return admission
     }
 
     /// Takes a waiting request back, as when its connection is gone.
     func leave(_ key: RequestKey, from connection: ConnectionKey) {
-        state.withLock { $0.open[key]?.waiting[connection] = nil }
+        known.state.withLock { $0.open[key]?.waiting[connection] = nil }
     }
 
     /// Takes what became of a first request.
@@ -89,8 +96,8 @@ final class RequestMemory: Sendable {
 
     private func close(_ ticket: Ticket, _ response: Response, now: MonotonicTime = .now) {
         let isSuccess = response.isSuccess
-        let waiting = state.withLock { $0.close(ticket, until: isSuccess ? now + window : nil) }
-        if isSuccess { deduplicated.add(waiting.count) }
+        let waiting = known.state.withLock { $0.close(ticket, until: isSuccess ? now + window : nil) }
+        if isSuccess { known.deduplicated.add(waiting.count) }
         for (success, tell) in waiting { tell(isSuccess ? success : response) }
     }
 
@@ -98,11 +105,11 @@ final class RequestMemory: Sendable {
     func restore(_ request: AcceptedRequest, now: MonotonicTime, unixNow: Int64) {
         let left = request.left(unixNow: unixNow, window: window)
         guard request.listener == listenerSum, left > .zero else { return }
-        state.withLock { $0.accepted.insert(request.key, until: now + left) }
+        known.state.withLock { $0.accepted.insert(request.key, until: now + left) }
     }
 
     /// How many requests are remembered, and how many are open.
-    var counts: (accepted: Int, open: Int) { state.withLock { ($0.accepted.count, $0.open.count) } }
+    var counts: (accepted: Int, open: Int) { known.state.withLock { ($0.accepted.count, $0.open.count) } }
 }
 
 extension RequestMemory.State {
