@@ -1,0 +1,69 @@
+import Testing
+
+/// What is known of accepted requests when the config changes.
+@Suite("A request that comes twice, with a reload between", .serialized)
+struct DedupReloadTests {
+    private static let minute = "\"dedup_window\": \"1m\","
+
+    private static func config(_ upstream: Recorder, _ listener: String, receiver: String = ReceiverEntry.quickRetry, more: String = "")
+        -> String
+    {
+        GatewayProcess.config(
+            listeners: GatewayProcess.listener(["up"], more: listener),
+            receivers: ["up": ReceiverEntry.writer(upstream.url, more: receiver)], more: more)
+    }
+
+    @Test("It stays known, whatever the window is then", arguments: [Dedup.long, minute, Dedup.delivered])
+    func known(next: String) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let gateway = try GatewayProcess(scenario, Self.config(upstream, Dedup.long))
+            #expect(try RawConnection(gateway.port).post("/ingest?name=app", "same").status == 200)
+            try gateway.reload(Self.config(upstream, next), scenario)
+            #expect(try RawConnection(gateway.port).post("/ingest?name=app", "same").status == 200)
+            #expect(try Dedup.settle(gateway).deduplicated() == 1)
+            #expect(upstream.texts == ["same": 1])
+        }
+    }
+
+    @Test(
+        "One that is open is waited for, also when the window is another one then",
+        arguments: [Dedup.delivered, minute + "\"ack\": \"delivered\","])
+    func open(next: String) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let gateway = try GatewayProcess(
+                scenario, Self.config(upstream, Dedup.delivered, receiver: ReceiverEntry.quickRetry + "\"max_in_flight\": 4,"))
+            try upstream.hold()
+            let head = "POST /ingest?name=app HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nsame"
+            let first = try RawConnection(gateway.port)
+            first.send(head)
+            try upstream.wait(count: 1)
+            try gateway.reload(Self.config(upstream, next, receiver: ReceiverEntry.quickRetry + "\"max_in_flight\": 4,"), scenario)
+            let second = try RawConnection(gateway.port)
+            second.send(head)
+            try gateway.waitForMetrics("its arrival") { $0["gateway_received_bytes_total{listener=\"default\"}"] == 8 }
+            try upstream.answer()
+            #expect(try first.readResponse().status == 200)
+            #expect(try second.readResponse().status == 200)
+            #expect(try Dedup.settle(gateway).deduplicated() == 1)
+            #expect(upstream.texts == ["same": 1])
+        }
+    }
+
+    @Test("With data_dir it is known after the next start too", arguments: ["", minute, Dedup.long])
+    func noted(before: String) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let gateway = try GatewayProcess(scenario, Self.config(upstream, before, more: Spool.members()))
+            try gateway.reload(Self.config(upstream, Dedup.long, more: Spool.members()), scenario)
+            #expect(try RawConnection(gateway.port).post("/ingest?name=app", "same").status == 200)
+            try Dedup.settle(gateway)
+            try gateway.kill()
+            let next = try GatewayProcess(scenario, Self.config(upstream, Dedup.long, more: Spool.members()))
+            #expect(try RawConnection(next.port).post("/ingest?name=app", "same").status == 200)
+            #expect(try Dedup.settle(next).deduplicated() == 1)
+            #expect(upstream.texts == ["same": 1])
+        }
+    }
+}
