@@ -1,7 +1,28 @@
 import LinuxSystem
 
+/// What stands in an index or among what is settled: so many bytes, the last four of which are the sum of the others.
+protocol SpoolEntry: Sendable {
+    static var size: Int { get }
+
+    /// Reads one whose sum is `sum`; nil when it is damaged.
+    init?(_ reader: inout LittleEndianReader, _ sum: UInt32)
+}
+
+extension SpoolEntry {
+    /// Reads all entries of `bytes` that are whole, in order; a damaged one is nil.
+    static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (Self?) -> Void) {
+        unsafe bytes.withUnsafeBytes { buffer in
+            for offset in stride(from: start, through: buffer.count - size, by: size) {
+                let sum = CRC32C.of(bytes, offset..<(offset + size - 4), seed: seed)
+                var reader = unsafe LittleEndianReader(buffer, at: offset)
+                body(Self(&reader, sum))
+            }
+        }
+    }
+}
+
 /// One entry of a segment's index: where a record is, and whom it is for.
-struct IndexEntry: Equatable, Sendable {
+struct IndexEntry: SpoolEntry, Equatable {
     static let size = 40
 
     var offset: UInt32
@@ -28,18 +49,7 @@ struct IndexEntry: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Reads all entries of `bytes` that are whole and sound, in order.
-    static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (IndexEntry?) -> Void) {
-        unsafe bytes.withUnsafeBytes { buffer in
-            for offset in stride(from: start, through: buffer.count - size, by: size) {
-                let sum = CRC32C.of(bytes, offset..<(offset + size - 4), seed: seed)
-                var reader = unsafe LittleEndianReader(buffer, at: offset)
-                body(IndexEntry(&reader, sum))
-            }
-        }
-    }
-
-    private init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
+    init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
         guard let offset = reader.integer(UInt32.self), let length = reader.integer(UInt32.self),
             let sequence = reader.integer(UInt64.self), let time = reader.integer(Int64.self),
             let receivers = reader.integer(UInt64.self), let flags = reader.integer(UInt32.self),
@@ -55,7 +65,7 @@ struct IndexEntry: Equatable, Sendable {
 }
 
 /// One entry of what receivers have settled in a segment.
-struct SettledEntry: Equatable, Sendable {
+struct SettledEntry: SpoolEntry, Equatable {
     static let size = 48
 
     enum Kind: UInt8, Sendable {
@@ -87,18 +97,7 @@ struct SettledEntry: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Reads all entries of `bytes` that are whole; a damaged one is nil.
-    static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (SettledEntry?) -> Void) {
-        unsafe bytes.withUnsafeBytes { buffer in
-            for offset in stride(from: start, through: buffer.count - size, by: size) {
-                let sum = CRC32C.of(bytes, offset..<(offset + size - 4), seed: seed)
-                var reader = unsafe LittleEndianReader(buffer, at: offset)
-                body(SettledEntry(&reader, sum))
-            }
-        }
-    }
-
-    private init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
+    init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
         guard let kind = reader.integer(UInt8.self).flatMap(Kind.init), reader.integer(UInt8.self) != nil,
             let receiver = reader.integer(UInt16.self), let offset = reader.integer(UInt32.self),
             let end = reader.integer(UInt32.self), let count = reader.integer(UInt32.self),
