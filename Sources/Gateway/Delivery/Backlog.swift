@@ -45,6 +45,10 @@ struct Backlog {
         if let acknowledgement { acknowledgements[sequence] = acknowledgement }
     }
 
+    /// True when more senders wait than memory is for: the destination is away.
+    var hasTooManyWaiting: Bool { acknowledgements.count > Self.mostWaiting }
+    static let mostWaiting = 65_536
+
     /// True when everything in a segment is settled or an entry.
     func isPast(_ segment: UInt64) -> Bool { cursor.isPast(segment) }
 
@@ -128,7 +132,7 @@ struct Backlog {
 
     /// Forgets what cannot be found; answers how many that are.
     mutating func giveUp() -> Int {
-        defer { (count, byteCount) = (0, 0) }
+        defer { (count, byteCount, refused, lastWasRefused) = (0, 0, [], false) }
         return count
     }
 }

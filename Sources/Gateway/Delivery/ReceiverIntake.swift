@@ -54,13 +54,14 @@ extension Receiver.State {
     mutating func append(
         _ profile: Profile, at position: SpoolPosition?, _ size: Int, _ acknowledgement: Acknowledgement?, _ now: MonotonicTime
     ) {
-        guard let position, let waiting = backlog else { return queue.append(profile, acknowledgement, now: now) }
-        guard waiting.count == 0, queue.count < Backlog.mostEntries else {
+        guard let position, let behind = backlog?.count else { return queue.append(profile, acknowledgement, now: now) }
+        guard behind == 0, queue.count < Backlog.mostEntries else {
             backlog?.append(position, sequence: profile.sequence, acknowledgement)
+            if backlog?.hasTooManyWaiting == true { tellThoseBehindCursor() }
             return
         }
         backlog?.pass(position)
-        let isKept = waiting.resident + size <= Backlog.keptBytes
+        let isKept = (backlog?.resident ?? 0) + size <= Backlog.keptBytes
         if isKept { backlog?.resident += size }
         queue.append(
             ReceiverQueue.Entry(
@@ -72,6 +73,11 @@ extension Receiver.State {
     mutating func keep(_ profile: Profile, at position: SpoolPosition, _ acknowledgement: Acknowledgement?) {
         backlog?.append(position, sequence: profile.sequence, nil)
         if let acknowledgement { settlements.append((acknowledgement, Self.kept)) }
+    }
+
+    /// Tells those who wait for a profile behind the cursor that it stays in the spool.
+    mutating func tellThoseBehindCursor() {
+        for acknowledgement in backlog?.takeAcknowledgements() ?? [] { settlements.append((acknowledgement, Self.kept)) }
     }
 
     /// What a sender is told whose profile stays in the spool.

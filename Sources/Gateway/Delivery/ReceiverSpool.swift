@@ -14,6 +14,7 @@ extension Receiver.State {
 
     mutating func readNext(_ now: MonotonicTime) {
         guard let entries = backlog?.next(now, owner: owner) else {
+            tellThoseBehindCursor()
             let lost = backlog?.giveUp() ?? 0
             account.drop(.damaged, lost)
             return drops.count(.damaged, lost)

@@ -193,7 +193,7 @@ extension Receiver.State {
                 queue[handle].acknowledgement = nil
             }
         }
-        for acknowledgement in backlog?.takeAcknowledgements() ?? [] { settlements.append((acknowledgement, Self.kept)) }
+        tellThoseBehindCursor()
         // What else is left is open, at this instance or at one before it.
         let open = queue.handles.filter { queue.isOpen($0) && queue[$0].position == nil }.count
         return (dropped + open, queuedCount - open)
