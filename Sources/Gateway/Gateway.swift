@@ -145,7 +145,7 @@ final class Gateway: Sendable {
         var isHurried = wait(signals, until: start + setup.config.shutdownTimeout / 2) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
         largePushes.stop()
-        spool?.flush()
+        spool?.flush(until: deadline)
         for receiver in receivers { receiver.beginDrain() }
         for receiver in receivers where !isHurried {
             isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }

@@ -50,6 +50,8 @@ final class Spool: Sendable {
         var notes: [SpoolNote] = []
         var notesDue = MonotonicTime.never
         var clients: [String: any SpoolClient] = [:]
+        /// Records that the start found to be there twice: whatever their files say, they are nobody's.
+        var superseded: Set<RecordPlace> = []
         /// Why the last profiles could not be stored.
         var failure: String?
         var isStopping = false
@@ -81,15 +83,17 @@ final class Spool: Sendable {
             self.config = try config.fitted(to: folder.folder)
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         lock = try SpoolLock(dataDirectory)
-        take(try SpoolRecovery(folder, mayWrite: true))
+        take(try SpoolRecovery(folder, mayWrite: true), dataDirectory)
     }
 
-    private func take(_ recovery: SpoolRecovery) {
+    private func take(_ recovery: SpoolRecovery, _ dataDirectory: String) {
         damagedRecords.add(recovery.damaged)
         Profile.continueSequence(after: recovery.lastSequence)
+        SequenceFile("\(dataDirectory)/sequence").take()
         state.withLock { state in
             for segment in recovery.segments { state.segments[segment.number] = segment }
             state.order = recovery.segments.map(\.number)
+            state.superseded = recovery.superseded
         }
         nextNumber.store(recovery.lastNumber + 1, ordering: .relaxed)
     }
@@ -115,14 +119,14 @@ final class Spool: Sendable {
         state.withLock { $0.clients = [:] }
     }
 
-    /// Waits until what was handed in before is written and its senders are answered.
-    func flush() {
+    /// Waits until what was handed in before is written and its senders are answered, at most until `deadline`.
+    func flush(until deadline: MonotonicTime = .never) {
         let wanted = state.withLock { state in
             state.flushesWanted += 1
             return state.flushesWanted
         }
         state.signal()
-        state.wait { $0.flushesDone >= wanted || $0.isStopping ? .done(()) : .again(.never) }
+        state.wait { $0.flushesDone >= wanted || $0.isStopping || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
     }
 
     // MARK: In

@@ -59,7 +59,7 @@ struct SpoolFolder: Sendable {
     }
 
     /// The segment that was being removed when its records were given that name.
-    private static func removed(_ name: String) -> UInt64? {
+    static func removed(_ name: String) -> UInt64? {
         guard name.hasSuffix(removedSuffix), let found = SpoolFormat.File.parse(String(name.dropLast(removedSuffix.count))),
             found.file == .records
         else { return nil }

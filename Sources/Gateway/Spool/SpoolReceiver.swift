@@ -83,12 +83,15 @@ final class SpoolReceiver: Sendable {
         _ entries: [IndexEntry], of segment: SpoolSegment, _ limit: Int, _ cursor: inout SpoolCursor, _ found: inout [SpooledProfile]
     ) {
         guard let slot = segment.slot(of: name) else { return }
+        let superseded = spool.state.withLock { $0.superseded }
         for entry in entries where found.count < limit {
             let ordinal = UInt32(clamping: cursor.ordinal)
             cursor.ordinal += 1
             let isOurs = entry.receivers >> UInt64(slot) & 1 == 1
             let isKnown = entry.isCopy && ordinal >= knownAtStart[segment.number] ?? 0
-            guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true else { continue }
+            guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true,
+                !superseded.contains(RecordPlace(segment: segment.number, offset: entry.offset))
+            else { continue }
             let position = SpoolPosition(segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
             let attempt = cursor.ledger?.attempts[entry.offset] ?? SpoolAttempt()
             found.append(SpooledProfile(position: position, sequence: entry.sequence, time: entry.time, attempt: attempt))

@@ -45,7 +45,8 @@ struct SpoolRecovery {
         for (number, files) in found { parts.append(try SegmentParts(number, files, folder)) }
         // Not before it is known that no file is of a later version.
         for name in foreign where mayWrite { setAside(name) }
-        lastNumber = found.last?.number ?? 0
+        // A number whose removal could not be finished is not given again, or it would be finished on the next one.
+        lastNumber = max(found.last?.number ?? 0, foreign.compactMap(SpoolFolder.removed).max() ?? 0)
         for part in parts { recover(part) }
         dropCopies()
     }
