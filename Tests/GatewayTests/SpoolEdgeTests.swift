@@ -66,6 +66,69 @@ struct SpoolEdgeTests {
         #expect(spool.account().dropped == [.spoolFull: 1])
     }
 
+    @Test("Where others have filled the disk, so that no eviction could be enough, nobody is evicted")
+    func hopelessEviction() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(100, body: 1000)
+        try spool.restart(spool: SpoolConfig(minFreeBytes: 1 << 60, segmentBytes: 64 << 10))
+        try spool.submit(1)
+        #expect(spool.queued() == 100)
+        #expect(spool.account().dropped == [.spoolFull: 1])
+    }
+
+    @Test("Who waits for a delivery behind the cursor is told 504 when there are too many of them", arguments: [-1, 0, 1])
+    func tooManyWaiting(beyond: Int) throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(Backlog.mostEntries, body: 1)
+        let fanOut = FanOut(receivers: spool.receivers, spool: spool.spool)
+        let answers = Monitor<[Acknowledgement.Failure?]>([])
+        for count in [Backlog.mostWaiting + beyond - 1, 1] {
+            let profiles = try (0..<count).map { _ in try Profile.sample(body: 1) }
+            #expect(fanOut.submit(profiles, answer: { answer in answers.withLock { $0.append(answer) } }) == .pending)
+        }
+        spool.spool?.flush()
+        let told = Acknowledgement.Failure(receiver: "up", status: 504, isRetryable: true)
+        #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : []))
+        #expect(try spool.deliverAll().count == Backlog.mostEntries + Backlog.mostWaiting + beyond)
+        #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : [nil, nil]))
+    }
+
+    @Test("A copy whose original is there again counts once, also where a full disk lets nobody note that")
+    func unnotedCopy() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(50, body: 1000)
+        let kept = try #require(try spool.open(1).first).sequence
+        let rest = try spool.deliverAll()
+        let saved = try spool.files.filter { $0.hasPrefix("0000000000000001") }.map {
+            ($0, try Data(contentsOf: URL(fileURLWithPath: spool.path($0))))
+        }
+        while spool.segments.first?.hasPrefix("0000000000000001") == true { try spool.submit(5, body: 1000) }
+        let waiting = spool.queued()
+        try spool.restart {
+            for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
+            for name in spool.segments.dropFirst() {
+                // A folder of that name stands for a disk without room.
+                let settled = spool.path(name.replacingOccurrences(of: ".records", with: ".settled"))
+                try? FileManager.default.removeItem(atPath: settled)
+                try FileManager.default.createDirectory(atPath: settled, withIntermediateDirectories: true)
+            }
+        }
+        let delivered = try spool.deliverAll()
+        #expect(rest.count == 49 && delivered.contains(kept))
+        #expect(delivered.count == waiting && Set(delivered).count == waiting)
+    }
+
+    @Test("A segment whose removal could not be finished does not give its number away")
+    func unfinishedRemoval() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.restart {
+            // A folder of that name cannot be unlinked.
+            try FileManager.default.createDirectory(atPath: spool.path("0000000000000005.records.tmp"), withIntermediateDirectories: true)
+        }
+        try spool.submit(1)
+        #expect(spool.segments == ["0000000000000006.records"])
+    }
+
     @Test("A receiver that rejects and is not required turns nobody away when the spool is full")
     func optionalReject() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)

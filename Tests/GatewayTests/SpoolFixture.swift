@@ -10,18 +10,23 @@ final class SpoolFixture {
     let folder: String
     private(set) var spool: Spool?
     private(set) var receivers: [Receiver] = []
-    private let config: SpoolConfig
+    private let isKept: Bool
+    private var config: SpoolConfig
     private let configs: [ReceiverConfig]
 
-    init(_ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10)) throws {
-        (self.config, self.configs) = (config, configs)
-        folder = NSTemporaryDirectory() + "gateway-spool-" + UUID().uuidString
+    /// - Parameter folder: that of an earlier process, which stays; without one a new folder, gone at the end.
+    init(
+        _ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
+        in folder: String? = nil
+    ) throws {
+        (self.config, self.configs, isKept) = (config, configs, folder != nil)
+        self.folder = folder ?? NSTemporaryDirectory() + "gateway-spool-" + UUID().uuidString
         try open(configs)
     }
 
     deinit {
         close()
-        try? FileManager.default.removeItem(atPath: folder)
+        if !isKept { try? FileManager.default.removeItem(atPath: folder) }
     }
 
     static func receiver(_ name: String, _ queue: QueueConfig = QueueConfig(storage: .disk, maxBytes: 1 << 30)) -> ReceiverConfig {
@@ -36,9 +41,10 @@ final class SpoolFixture {
         try spool.start()
     }
 
-    /// Ends it and opens it again, as a restart does; with other receivers where some are given.
-    func restart(_ configs: [ReceiverConfig]? = nil, _ change: () throws -> Void = {}) throws {
+    /// Ends it and opens it again, as a restart does; with other receivers or another config where they are given.
+    func restart(_ configs: [ReceiverConfig]? = nil, spool: SpoolConfig? = nil, _ change: () throws -> Void = {}) throws {
         close()
+        config = spool ?? config
         try change()
         try open(configs ?? self.configs)
     }

@@ -168,14 +168,26 @@ struct SpoolTests {
         #expect(try spool.deliverAll().count == 5)
     }
 
-    @Test("Sequences go on behind those on disk, also when the clock was set back")
-    func sequence() throws {
-        let spool = try SpoolFixture(Self.up)
-        let future = Profile.sequenceToCome + 1_000_000_000
-        Profile.continueSequence(after: future)
-        try spool.submit(1)
-        try spool.restart()
-        #expect(Profile.sequenceToCome > future + 1)
+    @Test(
+        "Sequences go on behind those of earlier processes when the clock was set back, without the spool and without their file",
+        arguments: ["spool", "sequence"])
+    func sequence(lost: String) async throws {
+        let folder = NSTemporaryDirectory() + "gateway-sequence-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let future = UInt64(MonotonicTime.unixNanoseconds) + 1 << 50
+        // A process each, for what one has counted to is not forgotten in it.
+        await #expect(processExitsWith: .success) { [folder = folder as String, future = future as UInt64, lost] in
+            Profile.continueSequence(after: future)
+            let spool = try SpoolFixture(SpoolFixture.receiver("up"), in: folder)
+            try spool.submit(1)
+            spool.close()
+            try FileManager.default.removeItem(atPath: "\(folder)/\(lost)")
+        }
+        await #expect(processExitsWith: .success) { [folder = folder as String, future = future as UInt64] in
+            let spool = try SpoolFixture(SpoolFixture.receiver("up"), in: folder)
+            try #require(Profile.sequenceToCome > future + 1)
+            spool.close()
+        }
     }
 
     @Test("Files of a newer version are left alone, and so is a folder that another process has")

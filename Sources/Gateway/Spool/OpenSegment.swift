@@ -74,6 +74,8 @@ final class OpenSegment {
     private let index: FileDescriptor
     private var indexSize: Int
     private var isIndexWhole = true
+    /// After a failed sync the system may take its pages for written, so no other one says anything.
+    private(set) var isSuspect = false
     private var buffer = ByteBuffer()
 
     /// Small pieces are written together, up to this.
@@ -140,7 +142,12 @@ final class OpenSegment {
         written += buffer.count
     }
 
-    func synchronize() throws(SystemError) { try records.synchronize() }
+    func synchronize() throws(SystemError) {
+        do throws(SystemError) { try records.synchronize() } catch {
+            isSuspect = true
+            throw error
+        }
+    }
 
     /// Adds what is durable to the index. Only a start needs it, and one that it cannot be written to looks at the records.
     func writeIndex(_ entries: [IndexEntry]) {

@@ -94,10 +94,9 @@ final class SpoolJournal {
 
     private func store(_ group: [EncodedAppend], _ size: Int) -> Result<[SpoolPosition], SpoolFailure> {
         let records = group.flatMap(\.records)
-        var result = Result<[SpoolPosition], SpoolFailure>.failure(.system(SystemError("write", code: ENOSPC)))
-        for _ in 0..<Self.attempts {
-            result = tryToStore(records, size)
-            guard case .failure(.system(let error)) = result, segment == nil, !error.isLackOfRoom || evictOldest() == .freed else { break }
+        let result = Result { () throws(SpoolFailure) in
+            try makeRoom(for: size)
+            return try write(records, size)
         }
         switch result {
         case .success: tell(nil)
@@ -106,17 +105,16 @@ final class SpoolJournal {
         return result
     }
 
-    private func tryToStore(_ records: [EncodedRecord], _ size: Int) -> Result<[SpoolPosition], SpoolFailure> {
-        do throws(SpoolFailure) {
-            try makeRoom(for: size)
-        } catch { return .failure(error) }
-        do throws(SystemError) {
-            return .success(try write(records, size, synced: config.sync == .always))
-        } catch {
+    /// Writes records, to another file where one fails, and with the oldest gone where the disk has less room than it said.
+    private func write(_ records: [EncodedRecord], _ size: Int) throws(SpoolFailure) -> [SpoolPosition] {
+        var last = SystemError("write", code: ENOSPC)
+        for _ in 0..<Self.attempts {
+            do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
             // The same file is not trusted again: after a failed sync the system may take its pages for written.
             abandon()
-            return .failure(.system(error))
+            if last.isLackOfRoom, evictOldest() != .freed { break }
         }
+        throw .system(last)
     }
 
     /// Writes records into one segment and publishes them, made durable where `synced` says so.
@@ -147,11 +145,23 @@ final class SpoolJournal {
 
     private func syncIfDue(always: Bool) {
         guard hasUnsynced, nextSync <= .now || always, let segment else { return }
-        do throws(SystemError) { try synchronize(segment) } catch {
+        if !syncLate(segment) { abandon() }
+    }
+
+    /// Syncs profiles that are answered already, as `spool.sync` lets them be.
+    ///
+    /// - Returns: false when they are not sure to outlive a power cut; the log says so.
+    private func syncLate(_ target: OpenSegment) -> Bool {
+        (hasUnsynced, nextSync) = (false, .never)
+        do throws(SystemError) {
+            guard !target.isSuspect else { throw SystemError("fdatasync", code: EIO) }
+            try synchronize(target)
+            return true
+        } catch {
             spool.writeErrors.add()
             tell(.system(error))
-            (hasUnsynced, nextSync) = (false, .never)
-            abandon()
+            Log.error("profiles that were answered are not sure to outlive a power cut", ["error": "\(error)"])
+            return false
         }
     }
 
@@ -210,8 +220,7 @@ final class SpoolJournal {
     /// Ends the open segment; nothing more is written to it.
     func seal() {
         guard let ended = segment.take() else { return }
-        if hasUnsynced { try? ended.synchronize() }
-        (hasUnsynced, nextSync) = (false, .never)
+        if hasUnsynced { _ = syncLate(ended) }
         let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
         let isOnDisk = ended.finishIndex() || spool.folder.rewriteIndex(ended.header, entries)
         spool.state.withLock { state in
@@ -223,7 +232,6 @@ final class SpoolJournal {
     /// Gives the open segment up behind what is durable in it.
     func abandon() {
         segment?.discardUnpublished()
-        hasUnsynced = false
         seal()
     }
 

@@ -11,25 +11,41 @@ extension SpoolJournal {
         case nothing
     }
 
-    /// Makes sure that `size` more bytes may be written.
+    /// Makes sure that `size` more bytes may be written; nothing is let go where that could not be enough.
     func makeRoom(for size: Int) throws(SpoolFailure) {
-        if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
+        let room = Room(spool)
+        guard let lack = room.lack(for: size, spool.size.bytes) else { return }
+        let (evictable, keeper) = spool.evictable
+        if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
         // Copies of what is open make room where they stood and take it elsewhere, so this ends after one round.
-        for _ in 0...(spool.size.segments + 1) {
-            guard let lack = lackOfRoom(for: size) else { return }
+        for _ in 0...(spool.size.segments + 1) where room.lack(for: size, spool.size.bytes) != nil {
             switch evictOldest() {
             case .freed: continue
             case .refused(let receiver): throw .full(receiver: receiver)
             case .nothing: throw .system(lack)
             }
         }
-        if let lack = lackOfRoom(for: size) { throw .system(lack) }
+        if let rest = room.lack(for: size, spool.size.bytes) { throw .system(rest) }
     }
 
-    private func lackOfRoom(for size: Int) -> SystemError? {
-        if let limit = config.maxBytes, spool.size.bytes + size > limit { return SystemError("spool.max_bytes \(limit)", code: ENOSPC) }
-        guard let reserve = config.minFreeBytes, let space = try? spool.folder.folder.space() else { return nil }
-        return space.available - size < reserve ? SystemError("spool.min_free_bytes \(reserve)", code: ENOSPC) : nil
+    /// What there is room for, measured once: some file systems give space back a while after a file is gone.
+    private struct Room {
+        let config: SpoolConfig
+        /// What was free, and what the spool took then.
+        let available: Int
+        let taken: Int
+
+        init(_ spool: Spool) {
+            (config, taken) = (spool.config, spool.size.bytes)
+            available = (try? spool.folder.folder.space().available) ?? .max / 2
+        }
+
+        /// Why `size` more bytes are too many once the spool takes `bytes`; nil when they are not.
+        func lack(for size: Int, _ bytes: Int) -> SystemError? {
+            if let limit = config.maxBytes, bytes + size > limit { return SystemError("spool.max_bytes \(limit)", code: ENOSPC) }
+            guard let reserve = config.minFreeBytes, available + taken - bytes - size < reserve else { return nil }
+            return SystemError("spool.min_free_bytes \(reserve)", code: ENOSPC)
+        }
     }
 
     /// Lets go the oldest segment, and whatever still waits in it.
@@ -144,6 +160,17 @@ extension SpoolJournal {
 }
 
 extension Spool {
+    /// What can be let go, from the oldest segment on up to the first that a receiver keeps; and that receiver.
+    fileprivate var evictable: (bytes: Int, keeper: String?) {
+        let (numbers, sizes) = state.withLock { state in (state.order, state.segments.mapValues(\.byteCount)) }
+        var bytes = 0
+        for number in numbers {
+            if let keeper = owners(of: number).owners.first(where: { $0.client.spoolRule == .reject }) { return (bytes, keeper.name) }
+            bytes += sizes[number] ?? 0
+        }
+        return (bytes, nil)
+    }
+
     /// Who still needs a segment: receivers with a queue, and those without.
     func owners(of number: UInt64) -> (owners: [(name: String, client: any SpoolClient)], strangers: [String]) {
         state.withLock { state in

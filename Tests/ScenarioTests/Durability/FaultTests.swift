@@ -9,7 +9,7 @@ import Testing
 struct FaultTests {
     /// A gateway on a disk with faults, whose upstream refuses until the test lets it listen.
     private func run(
-        below folder: String = "data", onFull: String = "reject",
+        below folder: String = "data", onFull: String = "reject", sync: String = "\"sync\": \"always\"",
         _ body: (Scenario, GatewayProcess, Counter, FaultShim, inout Seed) throws -> Void
     ) throws {
         var seed = Seed(for: "FaultTests")
@@ -20,7 +20,7 @@ struct FaultTests {
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["up"]),
                 receivers: ["up": counter.entry(Spool.queue(onFull) + Spool.inFlight)],
-                more: Spool.members("\"sync\": \"always\", \"segment_bytes\": \"256KiB\""))
+                more: Spool.members("\(sync), \"segment_bytes\": \"256KiB\""))
             try body(scenario, try GatewayProcess(scenario, config, environment: shim.environment), counter, shim, &seed)
         }
     }
@@ -88,6 +88,22 @@ struct FaultTests {
             try shim.waitForFault(gateway, count: 2)
             try shim.set()
             try sendUntilStored(load, gateway)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("With an interval between syncs, a write that fails leaves nothing that was answered without one")
+    func lateSync() throws {
+        try run(sync: "\"sync\": \"interval\", \"sync_interval\": \"1h\"") { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [1000]))
+            try load.send(20, to: gateway)
+            #expect(try shim.calls.filter { $0.name == "fdatasync" && $0.path.hasSuffix(".records") }.isEmpty)
+            try shim.set("call=writes path=.records count=1 error=EIO")
+            try load.send(5, to: gateway)
+            try shim.waitForFault(gateway)
+            #expect(load.ids(answered: 200).count == load.sent, "written again to another file")
+            let synced = try shim.calls.first { $0.name == "fdatasync" && $0.path.hasSuffix(".records") && $0.result == 0 }
+            #expect(synced != nil, "what had got 200 before the failed write is synced when its file is left")
             try checkAfterKill(gateway, counter, load)
         }
     }
