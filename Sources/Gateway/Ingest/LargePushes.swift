@@ -66,7 +66,13 @@ final class LargePushes: Sendable {
         var waiting: ByteBuffer? = body
         turn.body.withLock { swap(&$0, &waiting) }
         _ = queue.withLock { $0.append(Job(turn: turn, reply: reply, decode: decode), lane: tenant) }
-        try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
+        do throws(SystemError) {
+            try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
+        } catch {
+            // The next thread would find it in the queue, after its sender was told to come again.
+            _ = turn.cancel()
+            throw error
+        }
     }
 
     private func run(_ job: Job) {
