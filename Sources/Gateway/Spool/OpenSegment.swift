@@ -87,8 +87,8 @@ final class OpenSegment {
         self.header = header
         let (head, indexHead) = (header.encoded(.records), header.encoded(.index))
         (size, written, indexSize) = (head.count, head.count, indexHead.count)
+        records = try folder.open(header.segment, .records, O_WRONLY | O_CREAT | O_EXCL)
         do throws(SystemError) {
-            records = try folder.open(header.segment, .records, O_WRONLY | O_CREAT | O_EXCL)
             try unsafe records.writeAll(head.span.bytes, at: 0)
             index = try folder.open(header.segment, .index, O_WRONLY | O_CREAT | O_EXCL)
             try unsafe index.writeAll(indexHead.span.bytes, at: 0)
