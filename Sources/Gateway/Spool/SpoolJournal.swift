@@ -6,7 +6,7 @@ import Synchronization
 final class SpoolJournal {
     let spool: Spool
     private var segment: OpenSegment?
-    private var hasUnsynced = false
+    /// When what was answered is made durable; never where all of it is, or the system is to do that.
     private var nextSync = MonotonicTime.never
     var nextUpkeep = MonotonicTime.never
 
@@ -135,16 +135,15 @@ final class SpoolJournal {
         let start = MonotonicTime.now
         try target.synchronize()
         spool.syncTime.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
-        (hasUnsynced, nextSync) = (false, .never)
+        nextSync = .never
     }
 
     private func noteUnsynced() {
-        if config.sync == .interval, !hasUnsynced { nextSync = .now + config.syncInterval }
-        hasUnsynced = true
+        if config.sync == .interval, nextSync == .never { nextSync = .now + config.syncInterval }
     }
 
     private func syncIfDue(always: Bool) {
-        guard hasUnsynced, nextSync <= .now || always, let segment else { return }
+        guard nextSync != .never, nextSync <= .now || always, let segment else { return }
         if !syncLate(segment) { abandon() }
     }
 
@@ -152,7 +151,7 @@ final class SpoolJournal {
     ///
     /// - Returns: false when they are not sure to outlive a power cut; the log says so.
     private func syncLate(_ target: OpenSegment) -> Bool {
-        (hasUnsynced, nextSync) = (false, .never)
+        nextSync = .never
         do throws(SystemError) {
             guard !target.isSuspect else { throw SystemError("fdatasync", code: EIO) }
             try synchronize(target)
@@ -220,7 +219,7 @@ final class SpoolJournal {
     /// Ends the open segment; nothing more is written to it.
     func seal() {
         guard let ended = segment.take() else { return }
-        if hasUnsynced { _ = syncLate(ended) }
+        if nextSync != .never { _ = syncLate(ended) }
         let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
         let isOnDisk = ended.finishIndex() || spool.folder.rewriteIndex(ended.header, entries)
         spool.state.withLock { state in
