@@ -105,6 +105,15 @@ public struct Folder: Sendable {
         return names
     }
 
+    /// Acts as this folder's owner from here on, where root does: the owner could not write what root makes there.
+    ///
+    /// The whole process does so, so this is for commands.
+    public func actAsOwner() throws(SystemError) {
+        var status = stat()
+        guard geteuid() == 0, unsafe stat(path, &status) == 0, status.st_uid != 0 else { return }
+        guard setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else { throw SystemError("seteuid \(status.st_uid)") }
+    }
+
     /// Makes the entries durable.
     public func synchronize() throws(SystemError) {
         try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).synchronizeDirectory()

@@ -34,6 +34,9 @@ struct SpoolDrop: ~Copyable {
 
     /// Takes the spool for this process and counts what would go.
     init(_ dataDirectory: String, _ receiver: String, _ choice: Choice) throws(SpoolRecovery.Refusal) {
+        do throws(SystemError) { try SpoolFolder(dataDirectory: dataDirectory).folder.actAsOwner() } catch {
+            throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)")
+        }
         let lock = try SpoolLock(dataDirectory)
         let reader = try SpoolReader(dataDirectory, isOurs: true)
         var (profiles, bytes, unknown) = (0, 0, choice.sequences)

@@ -254,6 +254,28 @@ struct QueueCommandTests {
         }
     }
 
+    @Test(
+        "What root's drop writes belongs to the gateway's user, who has to write there again",
+        .enabled(if: geteuid() == 0, "only root can give files away"))
+    func dropAsRoot() throws {
+        try Scenario.run { scenario in
+            let gateway = try Self.backlog(scenario)
+            try Self.fill(gateway, scenario)
+            try gateway.kill()
+            #expect(try scenario.run("chown", "-R", "65534:65534", scenario.path("data")).status == 0)
+            #expect(try scenario.run("chmod", "711", scenario.path(".")).status == 0)
+            var files: [String] { (FileManager.default.enumerator(atPath: scenario.path("data"))?.allObjects as? [String] ?? []).sorted() }
+            for file in files where file.hasSuffix(".settled") { try FileManager.default.removeItem(atPath: scenario.path("data/\(file)")) }
+            let waiting = try scenario.shown("--receiver", "up").map { "\($0.sequence)" }
+            #expect(try scenario.queue("drop", "--receiver", "up", waiting[0], "--yes").status == 0)
+            #expect(files.contains { $0.hasSuffix(".settled") })
+            for file in files {
+                let owner = try FileManager.default.attributesOfItem(atPath: scenario.path("data/\(file)"))[.ownerAccountID] as? Int
+                #expect(owner == 65534, "\(file)")
+            }
+        }
+    }
+
     @Test("drop takes what waits for a receiver that the config does not have any more, and leaves the others'")
     func dropStranger() throws {
         try Scenario.run { scenario in
