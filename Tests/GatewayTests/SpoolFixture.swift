@@ -13,10 +13,17 @@ final class SpoolFixture {
     private let isKept: Bool
     private var config: SpoolConfig
     private let configs: [ReceiverConfig]
+    /// How far the receivers' clock is ahead.
+    var ahead = Duration.zero
 
     /// - Parameter folder: that of an earlier process, which stays; without one a new folder, gone at the end.
-    init(
+    convenience init(
         _ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
+        in folder: String? = nil
+    ) throws { try self.init(configs, spool: config, in: folder) }
+
+    init(
+        _ configs: [ReceiverConfig], spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
         in folder: String? = nil
     ) throws {
         (self.config, self.configs, isKept) = (config, configs, folder != nil)
@@ -72,21 +79,25 @@ final class SpoolFixture {
 
     /// Opens what is due at a receiver, up to `count`, reading it where it is not in memory.
     func open(_ count: Int = .max, at index: Int = 0) throws -> [Opened] {
-        let receiver = receivers[index]
+        try open(receivers[index], count)
+    }
+
+    /// The same at one that is none of the fixture's.
+    func open(_ receiver: Receiver, _ count: Int = .max) throws -> [Opened] {
         var opened: [Opened] = []
         while opened.count < count {
-            let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now) }
+            let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now + ahead) }
             guard case .done(.deliver(let entry, let handle, let token)) = step else { break }
             let reader = try #require(receiver.state.withLock { $0.backlog?.reader })
             let position = try #require(entry.position)
             do {
                 let profile = try entry.profile ?? reader.read(position, sequence: entry.sequence)
-                receiver.state.withLock { $0.loaded(profile, handle) }
+                let isWanted = receiver.state.withLock { $0.loaded(profile, handle, token) }
+                #expect(isWanted)
                 opened.append(Opened(sequence: entry.sequence, token: token, profile: profile, entry: entry))
             } catch let failure as SpoolReceiver.ReadFailure {
                 receiver.state.withLock { state in
-                    _ = state.open.close(token)
-                    state.unreadable(handle, failure, now: .now)
+                    state.unreadable(handle, token, state.judge(failure, handle, token), now: .now)
                 }
             }
         }

@@ -66,6 +66,14 @@ struct OpenDeliveries {
         return slots[index].operation == nil ? nil : slots[index].instance
     }
 
+    /// The deliveries that any instance has open.
+    var deliveries: [ReceiverQueue.Handle] {
+        slots.compactMap { slot in
+            guard case .delivery(let handle)? = slot.operation else { return nil }
+            return handle
+        }
+    }
+
     /// How many operations an instance has open, a former one too.
     func count(of instance: Int) -> Int { slots.count { $0.operation != nil && $0.instance == instance } }
 

@@ -17,7 +17,10 @@ extension Receiver {
     }
 
     /// Leaves to the spool what is not settled; nothing is offered any more.
-    func detach() { spool?.detach(name, self) }
+    func detach() {
+        guard let reader = state.withLock({ $0.backlog?.reader }) else { return }
+        spool?.detach(reader, self)
+    }
 
     /// The profile of an entry that was just opened, read from the spool where it is not in memory; nil when that fails, and
     /// then the entry is not open any more.
@@ -26,14 +29,11 @@ extension Receiver {
         guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
         do throws(SpoolReceiver.ReadFailure) {
             let profile = try reader.read(position, sequence: entry.sequence)
-            state.withLock { $0.loaded(profile, handle) }
-            return profile
+            return state.withLock { $0.loaded(profile, handle, token) } ? profile : nil
         } catch {
-            if case .damaged(let what) = error { reader.report(position, entry.sequence, what) }
-            update { state in
-                if let token { _ = state.open.close(token) }
-                state.unreadable(handle, error, now: .now)
-            }
+            let failure = state.withLock { $0.judge(error, handle, token) }
+            if case .damaged(let what) = failure { reader.report(position, entry.sequence, what) }
+            update { $0.unreadable(handle, token, failure, now: .now) }
             return nil
         }
     }
@@ -51,6 +51,8 @@ extension Receiver {
 
 extension Receiver: SpoolClient {
     var spoolRule: OnFull { config.promisesRoom ? .reject : .dropOldest }
+
+    var spoolOpen: [SpoolPosition] { state.withLock { state in state.open.deliveries.compactMap { state.queue[$0].position } } }
 
     func spoolNeedsRoom(in segment: UInt64) {
         // In pieces, for senders and the plugin want the lock too.

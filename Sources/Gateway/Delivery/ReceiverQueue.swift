@@ -28,6 +28,8 @@ struct ReceiverQueue {
         var acknowledgement: Acknowledgement?
         /// How many attempts were begun.
         var attempts = 0
+        /// How often in a row it could not be read from the spool.
+        var failedReads = 0
         /// What the plugin wants back at the next attempt.
         var progress: UInt64 = 0
         let acceptedAt: MonotonicTime

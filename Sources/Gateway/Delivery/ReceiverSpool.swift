@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 
 /// What of a receiver's queue is in the spool; with its lock held.
@@ -58,8 +59,9 @@ extension Receiver.State {
         return nil
     }
 
-    /// All that is not settled in a segment; nil when it cannot all be held.
+    /// All that is not settled in a segment; nil when it cannot all be held, or is not known yet.
     mutating func positions(in segment: UInt64, now: MonotonicTime) -> [SpoolPosition]? {
+        guard backlog != nil else { return nil }
         while let backlog, backlog.count > 0, !backlog.isPast(segment) {
             guard queue.count < Backlog.mostDelayed else { return nil }
             readNext(now)
@@ -87,10 +89,39 @@ extension Receiver.State {
     }
 
     /// Holds a profile that was read for its delivery.
-    mutating func loaded(_ profile: Profile, _ handle: ReceiverQueue.Handle) { queue[handle].profile = profile }
+    ///
+    /// - Returns: false when its instance was given up while the disk was slow: another one has it, or will.
+    mutating func loaded(_ profile: Profile, _ handle: ReceiverQueue.Handle, _ token: UInt?) -> Bool {
+        guard isOpen(token) else { return false }
+        (queue[handle].profile, queue[handle].failedReads) = (profile, 0)
+        return true
+    }
+
+    private func isOpen(_ token: UInt?) -> Bool { token.map { open.instance(of: $0) != nil } ?? true }
+
+    /// A disk may fail for a moment, so a profile is lost to it only after so many failures, a second apart.
+    private static let mostFailedReads = 5
+
+    /// Decides what a failed read means.
+    mutating func judge(
+        _ failure: SpoolReceiver.ReadFailure, _ handle: ReceiverQueue.Handle, _ token: UInt?
+    ) -> SpoolReceiver.ReadFailure {
+        let what: String
+        switch failure {
+        case .system(let error) where error.code == EIO: what = "\(error)"
+        case .moved: what = "it is nowhere"
+        case .system, .damaged: return failure
+        }
+        guard isOpen(token) else { return failure }
+        queue[handle].failedReads += 1
+        return queue[handle].failedReads < Self.mostFailedReads ? failure : .damaged(what)
+    }
 
     /// Takes note that an open profile could not be read from the spool.
-    mutating func unreadable(_ handle: ReceiverQueue.Handle, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime) {
+    mutating func unreadable(
+        _ handle: ReceiverQueue.Handle, _ token: UInt?, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime
+    ) {
+        if let token, open.close(token) == nil { return }
         let entry = queue[handle]
         backlog?.resident -= entry.byteCount
         switch failure {

@@ -70,6 +70,9 @@ struct ProfileContent: Sendable {
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())
     }
 
+    /// What of it is another profile's, and is in memory once for all that share it.
+    var sharedByteCount: Int { head?.byteCount ?? 0 }
+
     deinit { unsafe block.deallocate() }
 
     /// The profile whose view a plugin holds.

@@ -11,6 +11,11 @@ struct SpoolAppend: Sendable {
     let done: @Sendable (Result<[SpoolPosition], SpoolFailure>) -> Void
 
     var byteCount: Int { profiles.reduce(0) { $0 + $1.byteCount } }
+
+    /// What profiles share in memory, as often as it is written.
+    var repeatedByteCount: Int { profiles.reduce(0) { $0 + $1.sharedByteCount } }
+    /// The most of it: a Push of a few KiB could else cost the disk half a GiB.
+    static let mostRepeated = 16 << 20
 }
 
 /// Why profiles were not stored.
@@ -25,6 +30,8 @@ enum SpoolFailure: Error, Equatable {
 protocol SpoolClient: AnyObject, Sendable {
     /// Whether the oldest profiles make room when the spool has none.
     var spoolRule: OnFull { get }
+    /// What it has open.
+    var spoolOpen: [SpoolPosition] { get }
     /// Drops what waits in a segment; what is open stays.
     func spoolNeedsRoom(in segment: UInt64)
     /// All that it has not settled in a segment; nil when that is too much to tell.
@@ -79,7 +86,9 @@ final class Spool: Sendable {
         do throws(SystemError) {
             try folder.folder.make(mode: 0o700)
             // What is in them is found after a power cut only when they are.
-            for path in [dataDirectory, "\(dataDirectory)/.."] { try Folder(path).synchronize() }
+            try Folder(dataDirectory).synchronize()
+            // Another user's, perhaps, who made the folder.
+            try? Folder("\(dataDirectory)/..").synchronize()
             self.config = try config.fitted(to: folder.folder)
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         lock = try SpoolLock(dataDirectory)
@@ -163,9 +172,10 @@ final class Spool: Sendable {
     func hasClient(_ receiver: String) -> Bool { state.withLock { $0.clients[receiver] != nil } }
 
     /// Forgets a queue; what it has not settled stays.
-    func detach(_ receiver: String, _ client: any SpoolClient) {
+    func detach(_ reader: SpoolReceiver, _ client: any SpoolClient) {
         state.withLock { state in
-            if state.clients[receiver] === client { state.clients[receiver] = nil }
+            reader.isDetached.store(true, ordering: .relaxed)
+            if state.clients[reader.name] === client { state.clients[reader.name] = nil }
         }
         flush()
     }

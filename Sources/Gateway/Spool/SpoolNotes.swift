@@ -1,4 +1,5 @@
 import LinuxSystem
+import Synchronization
 
 /// What a receiver's queue tells of a record, to be written down.
 struct SpoolNote: Sendable {
@@ -13,16 +14,20 @@ extension Spool {
     private static let noteDelay = Duration.milliseconds(1)
 
     /// Notes that a receiver needs a record no more.
-    func settle(_ position: SpoolPosition, _ receiver: String) { note(SpoolNote(position: position, receiver: receiver)) }
-
-    /// Notes how far a receiver has come with a record.
-    func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt) {
-        note(SpoolNote(position: position, receiver: receiver, attempt: attempt))
+    func settle(_ position: SpoolPosition, _ receiver: String, by reader: SpoolReceiver? = nil) {
+        note(SpoolNote(position: position, receiver: receiver), by: reader)
     }
 
-    private func note(_ note: SpoolNote) {
+    /// Notes how far a receiver has come with a record.
+    func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt, by reader: SpoolReceiver? = nil) {
+        note(SpoolNote(position: position, receiver: receiver, attempt: attempt), by: reader)
+    }
+
+    private func note(_ note: SpoolNote, by reader: SpoolReceiver?) {
         let wakes = state.withLock { state -> Bool in
-            guard let slot = state.segments[note.position.segment]?.slot(of: note.receiver) else { return false }
+            guard reader?.isDetached.load(ordering: .relaxed) != true,
+                let slot = state.segments[note.position.segment]?.slot(of: note.receiver)
+            else { return false }
             if note.attempt == nil { state.segments[note.position.segment]?.settle(slot, Int(note.position.length)) }
             state.notes.append(note)
             guard state.notesDue == .never else { return false }

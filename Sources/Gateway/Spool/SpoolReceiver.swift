@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Synchronization
 
 /// A record that waits for a receiver.
 struct SpooledProfile {
@@ -45,6 +46,8 @@ final class SpoolReceiver: Sendable {
     let name: String
     /// How many records each segment had: copies behind them are known to the queue already.
     private let knownAtStart: [UInt64: UInt32]
+    /// Another one may stand in its place: what its queue still tells is not taken any more. Set with the spool's lock held.
+    let isDetached = Atomic(false)
 
     init(_ spool: Spool, _ name: String, knownAtStart: [UInt64: UInt32]) {
         (self.spool, self.name, self.knownAtStart) = (spool, name, knownAtStart)
@@ -52,20 +55,29 @@ final class SpoolReceiver: Sendable {
 
     var backlog: (profiles: Int, bytes: Int) { spool.backlog(of: name) }
 
-    func settle(_ position: SpoolPosition) { spool.settle(position, name) }
-    func attempted(_ position: SpoolPosition, _ attempt: SpoolAttempt) { spool.attempted(position, name, attempt) }
+    func settle(_ position: SpoolPosition) { spool.settle(position, name, by: self) }
+    func attempted(_ position: SpoolPosition, _ attempt: SpoolAttempt) { spool.attempted(position, name, attempt, by: self) }
 
     // MARK: What waits
 
     /// Reads what follows the cursor, and moves it.
     ///
     /// - Returns: up to `limit` records; none at the end.
+    /// - Throws: what keeps it from reading the first of them; the cursor is before it then.
     func next(_ limit: Int, after cursor: inout SpoolCursor) throws(SystemError) -> [SpooledProfile] {
         var found: [SpooledProfile] = []
+        do throws(SystemError) { try read(limit, after: &cursor, into: &found) } catch {
+            // What the cursor has passed is handed over first.
+            if found.isEmpty { throw error }
+        }
+        return found
+    }
+
+    private func read(_ limit: Int, after cursor: inout SpoolCursor, into found: inout [SpooledProfile]) throws(SystemError) {
         while found.count < limit, let segment = spool.segment(for: name, from: cursor.segment) {
             if segment.number != cursor.segment || cursor.ledger == nil {
                 if segment.number != cursor.segment { (cursor.segment, cursor.ordinal) = (segment.number, 0) }
-                cursor.ledger = ledger(of: segment)
+                cursor.ledger = try ledger(of: segment)
             }
             let entries = try spool.entries(of: segment, from: cursor.ordinal, limit: max(64, limit))
             guard !entries.isEmpty else {
@@ -76,7 +88,6 @@ final class SpoolReceiver: Sendable {
             }
             take(entries, of: segment, limit, &cursor, &found)
         }
-        return found
     }
 
     private func take(
@@ -98,9 +109,9 @@ final class SpoolReceiver: Sendable {
         }
     }
 
-    private func ledger(of segment: SpoolSegment) -> SettledLedger {
+    private func ledger(of segment: SpoolSegment) throws(SystemError) -> SettledLedger {
         guard let slot = segment.slot(of: name), segment.settledSize > 0 else { return SettledLedger([]) }
-        return spool.folder.ledger(of: slot, segment.header)
+        return try spool.folder.ledger(of: slot, segment.header)
     }
 
     // MARK: A record
@@ -110,11 +121,10 @@ final class SpoolReceiver: Sendable {
         var bytes = ByteBuffer()
         do throws(SystemError) {
             let file = try spool.folder.open(position.segment, .records)
-            guard file.size >= Int(position.offset) + Int(position.length) else { throw SystemError("read", code: EIO) }
+            guard file.size >= Int(position.offset) + Int(position.length) else { throw SystemError("read", code: ENOENT) }
             try file.read(Int(position.length), at: Int(position.offset), into: &bytes)
         } catch {
-            if error.code == EIO { throw .damaged("\(error)") }
-            // A records file that was lost is damage; one that was let go while we looked is not.
+            // A records file that was lost, or the end of it, is damage; one that was let go while we looked is not.
             if error.code == ENOENT { throw spool.has(position) ? .damaged("\(error)") : .moved }
             throw .system(error)
         }
@@ -186,8 +196,8 @@ extension Spool {
 
 extension SpoolFolder {
     /// What one receiver has settled in a segment, as its file says.
-    func ledger(of slot: Int, _ header: SpoolHeader) -> SettledLedger {
-        let bytes = (try? open(header.segment, .settled).readAll(limit: .max)) ?? []
+    func ledger(of slot: Int, _ header: SpoolHeader) throws(SystemError) -> SettledLedger {
+        let bytes = try open(header.segment, .settled).readAll(limit: .max)
         var entries: [SettledEntry] = []
         SettledEntry.decode(bytes, from: header.encoded(.settled).count, seed: header.seed) { entry in
             if let entry, Int(entry.receiver) == slot { entries.append(entry) }

@@ -13,6 +13,7 @@ extension SpoolJournal {
 
     /// Makes sure that `size` more bytes may be written; nothing is let go where that could not be enough.
     func makeRoom(for size: Int) throws(SpoolFailure) {
+        if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
         let room = Room(spool)
         guard let lack = room.lack(for: size, spool.size.bytes) else { return }
         let (evictable, keeper) = spool.evictable
@@ -51,15 +52,16 @@ extension SpoolJournal {
     /// Lets go the oldest segment, and whatever still waits in it.
     func evictOldest() -> Eviction {
         if removeSettled() { return .freed }
-        guard let number = spool.state.withLock({ $0.order.first }) else { return .nothing }
-        if spool.state.withLock({ $0.active == number }) { seal() }
-        let (owners, strangers) = spool.owners(of: number)
-        if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return .refused(name) }
-        for (_, client) in owners { client.spoolNeedsRoom(in: number) }
-        for stranger in strangers { dropAll(of: stranger, in: number) }
-        if removeSettled() { return .freed }
-        // Only what is open is left.
-        return copyForward(number) ? .freed : .nothing
+        for number in spool.state.withLock({ $0.order }) {
+            if spool.state.withLock({ $0.active == number }) { seal() }
+            let (owners, strangers) = spool.owners(of: number)
+            if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return .refused(name) }
+            for (_, client) in owners { client.spoolNeedsRoom(in: number) }
+            for stranger in strangers { dropAll(of: stranger, in: number) }
+            // Only what is open is left, and a full disk may have no room for its copy; then a younger one has to go.
+            if removeSettled() || copyForward(number) { return .freed }
+        }
+        return .nothing
     }
 
     /// Of a receiver that the config does not have any more.
@@ -161,9 +163,14 @@ extension SpoolJournal {
 
 extension Spool {
     /// What can be let go, from the oldest segment on up to the first that a receiver keeps; and that receiver.
+    ///
+    /// What is open stays, if need be elsewhere.
     fileprivate var evictable: (bytes: Int, keeper: String?) {
-        let (numbers, sizes) = state.withLock { state in (state.order, state.segments.mapValues(\.byteCount)) }
-        var bytes = 0
+        let (numbers, sizes, clients) = state.withLock { state in
+            (state.order, state.segments.mapValues(\.byteCount), Array(state.clients.values))
+        }
+        let open = clients.flatMap(\.spoolOpen).map { (RecordPlace(segment: $0.segment, offset: $0.offset), Int($0.length)) }
+        var bytes = -Dictionary(open, uniquingKeysWith: { $1 }).values.reduce(0, +)
         for number in numbers {
             if let keeper = owners(of: number).owners.first(where: { $0.client.spoolRule == .reject }) { return (bytes, keeper.name) }
             bytes += sizes[number] ?? 0

@@ -1,0 +1,118 @@
+import Foundation
+import Testing
+
+@testable import Gateway
+
+/// What cannot be read for a moment, or is told by who has gone, costs no profile.
+@Suite("The spool among failures")
+struct SpoolFailureTests {
+    private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
+
+    /// Does something while a file of the spool cannot be opened.
+    private func without(_ file: String, _ spool: SpoolFixture, _ body: () throws -> Void) throws {
+        try FileManager.default.moveItem(atPath: spool.path(file), toPath: spool.folder + "/away")
+        try body()
+        try FileManager.default.moveItem(atPath: spool.folder + "/away", toPath: spool.path(file))
+        // By then it is tried again.
+        spool.ahead += .seconds(2)
+    }
+
+    @Test("An index that cannot be read for a moment costs no profile of the segment before it")
+    func unreadableIndex() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(2000)
+        try spool.restart()
+        var delivered: [UInt64] = []
+        try without("0000000000000002.index", spool) { delivered = try spool.deliverAll() }
+        #expect((1..<2000).contains(delivered.count))
+        delivered += try spool.deliverAll()
+        #expect(delivered.count == 2000 && Set(delivered).count == 2000)
+        #expect(spool.account().dropped == [:])
+    }
+
+    @Test("What is settled and cannot be read for a moment is not delivered again, nor is anything taken for it")
+    func unreadableSettled() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(200, body: 10)
+        let opened = try spool.open(50)
+        spool.settle(opened)
+        var delivered = opened.map(\.sequence)
+        try spool.restart()
+        try without("0000000000000001.settled", spool) { delivered += try spool.deliverAll() }
+        #expect(delivered.count == 50)
+        delivered += try spool.deliverAll()
+        #expect(delivered.count == 200 && Set(delivered).count == 200)
+    }
+
+    @Test("An outcome that a removed receiver's plugin tells after another of its name is there settles nothing for that one")
+    func lateOutcome() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(4, body: 20_000)
+        let old = spool.receivers[0]
+        let late = try spool.open(1)
+        old.stop()
+        old.detach()
+        let new = Receiver(Self.up, spool: spool.spool)
+        new.attach()
+        defer { new.detach() }
+        let opened = try spool.open(new, 2)
+        for delivery in opened { new.settle(delivery.token, DeliveryOutcome(status: .delivered)) }
+        spool.settle(late)
+        let rest = try spool.open(new)
+        #expect(opened.first?.sequence == late.first?.sequence && rest.count == 2)
+        #expect(spool.spool?.backlog(of: "up").profiles == 2)
+    }
+
+    @Test("A record that is nowhere is tried a few times, and then counted as damaged")
+    func nowhere() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(3, body: 10_000)
+        try spool.restart()
+        let first = try spool.open(1)
+        let state = try #require(spool.spool?.state)
+        let segment = try #require(first.first?.entry.position).segment
+        let kept = state.withLock { $0.segments.removeValue(forKey: segment) }
+        #expect(try spool.open().isEmpty)
+        state.withLock { $0.segments[segment] = kept }
+        #expect(spool.account().dropped == [.damaged: 2])
+        spool.settle(first)
+        #expect(spool.isBalanced())
+    }
+
+    @Test("A read that ends when its instance was given up touches nobody's profile")
+    func givenUp() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(2)
+        let receiver = spool.receivers[0]
+        let opened = try #require(try spool.open(1).first)
+        receiver.state.withLock { state in
+            state.hand(to: 1, 8)
+            _ = state.giveUp(0)
+            let handle = state.queue.handles[0]
+            state.queue[handle].profile = nil
+            let isWanted = state.loaded(opened.profile, handle, opened.token)
+            #expect(!isWanted)
+            #expect(state.queue[handle].profile == nil)
+            state.unreadable(handle, opened.token, .moved, now: .now)
+        }
+        #expect(try spool.deliverAll().count == 2)
+    }
+
+    @Test("A segment stays for a receiver that the spool knows and that has not looked at its backlog yet")
+    func attaching() throws {
+        let other = SpoolFixture.receiver("other")
+        let spool = try SpoolFixture(Self.up, other)
+        try spool.submit(20, body: 1000)
+        try spool.deliverAll(at: 0)
+        spool.settle(try spool.open(19, at: 1), at: 1)
+        try spool.restart([Self.up])
+        // Half of what Receiver.attach does.
+        let receiver = Receiver(other, spool: spool.spool)
+        let reader = try #require(spool.spool?.attach("other", receiver))
+        defer { spool.spool?.detach(reader, receiver) }
+        // The spool's thread would copy what is left of the first segment now.
+        try spool.submit(100, body: 1000)
+        #expect(spool.segments.first == "0000000000000001.records")
+        #expect(reader.backlog.profiles == 1)
+    }
+}
