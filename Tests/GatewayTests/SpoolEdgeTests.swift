@@ -93,6 +93,58 @@ struct SpoolEdgeTests {
         #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : [nil, nil]))
     }
 
+    @Test("Nobody is evicted, and nothing written again, where what is open leaves no room")
+    func openEviction() throws {
+        let spool = try SpoolFixture(Self.up, spool: SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10))
+        try spool.submit(12, body: 60_000)
+        #expect(try spool.open(12).count == 12)
+        try spool.submit(4, body: 60_000)
+        let before = spool.segments
+        try spool.submit(1, body: 400_000)
+        #expect(spool.account().dropped == [.spoolFull: 1])
+        #expect(spool.queued() == 16 && spool.segments == before)
+    }
+
+    @Test("What is larger than spool.max_bytes is dropped whoever keeps what is there: nobody has to come again with it")
+    func tooLarge() throws {
+        let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)
+        let config = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10)
+        let spool = try SpoolFixture(SpoolFixture.receiver("strict", queue), Self.up, spool: config)
+        try spool.submit(1, to: [0])
+        #expect(try spool.submit(1, body: 1 << 20, to: [1]) == [.accepted])
+        #expect(spool.account(1).dropped == [.spoolFull: 1])
+    }
+
+    @Test("What the series of a Push have in common is written up to 16 MiB, and not a byte more", arguments: [-1, 0, 1])
+    func repetitive(beyond: Int) throws {
+        let spool = try SpoolFixture(Self.up)
+        var content = ProfileContent(api: .push, receivedAt: 1, path: "/push", format: .pprof, samples: [])
+        let fixed = Profile(content, body: ByteBuffer()).byteCount
+        content.query = String(repeating: "q", count: SpoolAppend.mostRepeated / 16 - fixed)
+        let head = Profile(content, body: ByteBuffer())
+        var profiles = (0..<16).map { _ in Profile(content, body: ByteBuffer(), sharing: head) }
+        if beyond < 0 { profiles.removeLast() }
+        if beyond > 0 { profiles.append(Profile(content, body: ByteBuffer(), sharing: head)) }
+        let fanOut = FanOut(receivers: spool.receivers, spool: spool.spool)
+        #expect(fanOut.submit(profiles) == (beyond > 0 ? .refused(.repetitive) : .pending))
+        spool.spool?.flush()
+        #expect(try spool.deliverAll().count == (beyond > 0 ? 0 : profiles.count))
+    }
+
+    @Test("Requests for more receivers together than a segment knows are in segments of their own")
+    func manyReceivers() throws {
+        let configs = (0..<40).map { SpoolFixture.receiver("r\($0)") }
+        let others = (40..<80).map { SpoolFixture.receiver("r\($0)") }
+        let spool = try SpoolFixture(configs + others)
+        try {
+            let fanOuts = [0..<40, 40..<80].map { FanOut(receivers: Array(spool.receivers[$0]), spool: spool.spool) }
+            for fanOut in (0..<50).flatMap({ _ in fanOuts }) { _ = fanOut.submit([try .sample(body: 10)]) }
+            spool.spool?.flush()
+        }()
+        try spool.restart()
+        #expect((0..<80).allSatisfy { spool.account($0).recovered == 50 })
+    }
+
     @Test("A copy whose original is there again counts once, also where a full disk lets nobody note that")
     func unnotedCopy() throws {
         let spool = try SpoolFixture(Self.up)

@@ -54,6 +54,14 @@ struct PushMemoryTests {
         }
     }
 
+    @Test("On disk each has what they share, up to 16 MiB of it", arguments: [(400, 200), (8000, 400)])
+    func manySeriesOnDisk(length: Int, status: Int) throws {
+        let query = "?" + String(repeating: "q", count: length)
+        try push(
+            "series", "proto", isCompressed: false, query: query, limits: Spool.members(), grows: 64 * Self.mebibyte, expect: status
+        ) { try Self.shell($0, "python3 -c 'open(\"series\", \"wb\").write(b\"\\n\\0\" * 16384)'") }
+    }
+
     @Test("A million levels of nesting are refused", arguments: ["proto", "json"])
     func nesting(type: String) throws {
         let nested = type == "json" ? "b\"[\" * 1000000" : "b\"K\" * 1000000"

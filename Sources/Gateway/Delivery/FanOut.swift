@@ -26,6 +26,8 @@ final class FanOut: Sendable {
         case spoolFull(receiver: String)
         /// More waits for the disk than may.
         case behind
+        /// Its profiles have so much in common that writing each of them would cost the disk too much.
+        case repetitive
     }
 
     enum Submission: Equatable {
@@ -63,9 +65,10 @@ final class FanOut: Sendable {
             }
             stored(nil)
         }
-        if spool.append(append) { return .pending }
+        let isRepetitive = append.repeatedByteCount > SpoolAppend.mostRepeated
+        if !isRepetitive, spool.append(append) { return .pending }
         targets.cancel(profiles)
-        return .refused(.behind)
+        return .refused(isRepetitive ? .repetitive : .behind)
     }
 }
 

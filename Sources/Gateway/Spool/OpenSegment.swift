@@ -7,11 +7,15 @@ struct EncodedRecord {
     let time: Int64
     let receivers: [String]
     var origin: UInt64 = 0
-    private let head: [UInt8]
-    /// Whose samples follow the head; nil when the head is all.
-    private let profile: Profile?
+    private let body: Body
     private let bodyLength: Int
     private let sum: UInt32
+
+    private enum Body {
+        /// Laid out as it is written: the profiles of a request may share what each record has for itself.
+        case profile(Profile)
+        case copy([UInt8])
+    }
 
     var byteCount: Int { SpoolRecord.headLength(receivers) + bodyLength }
 
@@ -26,24 +30,29 @@ struct EncodedRecord {
                 length += bytes.byteCount
             }
         }
-        (self.profile, self.receivers, self.time, self.head) = (profile, receivers, time, head)
+        (body, self.receivers, self.time) = (.profile(profile), receivers, time)
         (sequence, self.sum, bodyLength) = (profile.sequence, sum.value, length)
     }
 
     /// A record as it stands in another segment, for the receivers that still need it.
     init(copying body: [UInt8], of record: SpoolRecord, from segment: UInt64, receivers: [String]) {
         (sequence, time, origin, self.receivers) = (record.sequence, record.time, segment, receivers)
-        (head, bodyLength, sum, profile) = (body, body.count, record.bodySum, nil)
+        (self.body, bodyLength, sum) = (.copy(body), body.count, record.bodySum)
     }
 
     fileprivate func head(_ salt: UInt64) -> [UInt8] {
         SpoolRecord(
             salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: bodyLength, bodySum: sum, receivers: receivers
-        ).encoded + head
+        ).encoded
     }
 
-    fileprivate func withSamples(_ body: (RawSpan) throws(SystemError) -> Void) throws(SystemError) {
-        guard let profile else { return }
+    fileprivate func withBody(_ body: (RawSpan) throws(SystemError) -> Void) throws(SystemError) {
+        let profile: Profile
+        switch self.body {
+        case .copy(let bytes): return try body(unsafe bytes.span.bytes)
+        case .profile(let own): profile = own
+        }
+        try body(unsafe profile.encodedHead.span.bytes)
         for index in 0..<profile.sampleCount { try profile.withSample(index, body) }
     }
 }
@@ -122,7 +131,7 @@ final class OpenSegment {
 
     private func add(_ record: EncodedRecord) throws(SystemError) {
         try add(unsafe record.head(header.salt).span.bytes)
-        try record.withSamples { (bytes) throws(SystemError) in try add(bytes) }
+        try record.withBody { (bytes) throws(SystemError) in try add(bytes) }
     }
 
     private func add(_ bytes: RawSpan) throws(SystemError) {

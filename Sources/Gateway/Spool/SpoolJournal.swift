@@ -69,9 +69,13 @@ final class SpoolJournal {
         let left = segment.map { config.segmentBytes - $0.size } ?? fresh
         let room = appends.first.map { $0.byteCount <= left ? left : fresh } ?? 0
         var group: [EncodedAppend] = []
+        var receivers: Set<String> = []
         var size = 0
         for append in appends {
-            guard group.isEmpty || size + append.byteCount <= room else { break }
+            if append.append.receivers != group.last?.append.receivers { receivers.formUnion(append.append.receivers) }
+            // A segment knows so many receivers; a reload can bring more together.
+            let fits = size + append.byteCount <= room && receivers.count <= SpoolSegment.maximumReceivers
+            guard group.isEmpty || fits else { break }
             size += append.byteCount
             group.append(append)
         }
@@ -112,7 +116,12 @@ final class SpoolJournal {
             do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
             // The same file is not trusted again: after a failed sync the system may take its pages for written.
             abandon()
-            if last.isLackOfRoom, evictOldest() != .freed { break }
+            guard last.isLackOfRoom else { continue }
+            switch evictOldest() {
+            case .freed: continue
+            case .refused(let receiver): throw .full(receiver: receiver)
+            case .nothing: throw .system(last)
+            }
         }
         throw .system(last)
     }
