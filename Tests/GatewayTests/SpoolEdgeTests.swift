@@ -202,8 +202,8 @@ struct SpoolEdgeTests {
         try spool.restart([SpoolFixture.receiver("up", queue)])
         let receiver = spool.receivers[0]
         var left: [Int] = []
-        while spool.queued() > 0, left.count < 10 {
-            receiver.state.withLock { _ = $0.nextStep(receiver.config, now: .now) }
+        while spool.queued() > 0, left.count < 20 {
+            _ = spool.pass(receiver)
             left.append(spool.queued())
         }
         #expect(left.count > 2 && left.last == 0)

@@ -98,6 +98,25 @@ struct SpoolFailureTests {
         #expect(try spool.deliverAll().count == 2)
     }
 
+    @Test("While the disk is read senders find the queue, and what the look was overtaken by is not there twice", arguments: [false, true])
+    func slowRead(isOvertaken: Bool) throws {
+        let spool = try SpoolFixture(SpoolFixture.receiver("up", QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)))
+        try spool.submit(1000)
+        try spool.restart()
+        let receiver = spool.receivers[0]
+        let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now) }
+        guard case .done(.read(var read)) = step else { throw NothingToRead() }
+        // Nobody has the lock here.
+        #expect(try spool.submit(1) == [.accepted])
+        read.run()
+        if isOvertaken { #expect(receiver.spoolPositions(in: 1)?.isEmpty == false) }
+        receiver.state.withLock { $0.refilled(read, now: .now) }
+        let delivered = try spool.deliverAll()
+        #expect(delivered.count == 1001 && delivered == delivered.sorted() && Set(delivered).count == 1001)
+    }
+
+    private struct NothingToRead: Error {}
+
     @Test("A segment stays for a receiver that the spool knows and that has not looked at its backlog yet")
     func attaching() throws {
         let other = SpoolFixture.receiver("other")

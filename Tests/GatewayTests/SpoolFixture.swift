@@ -86,7 +86,7 @@ final class SpoolFixture {
     func open(_ receiver: Receiver, _ count: Int = .max) throws -> [Opened] {
         var opened: [Opened] = []
         while opened.count < count {
-            let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now + ahead) }
+            guard let step = pass(receiver) else { continue }
             guard case .done(.deliver(let entry, let handle, let token)) = step else { break }
             let reader = try #require(receiver.state.withLock { $0.backlog?.reader })
             let position = try #require(entry.position)
@@ -102,6 +102,15 @@ final class SpoolFixture {
             }
         }
         return opened
+    }
+
+    /// Takes a step of a receiver's thread; nil when that was to read.
+    func pass(_ receiver: Receiver) -> WaitStep<Receiver.Step>? {
+        let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now + ahead) }
+        guard case .done(.read(var read)) = step else { return step }
+        read.run()
+        receiver.state.withLock { $0.refilled(read, now: .now + ahead) }
+        return nil
     }
 
     struct Opened {

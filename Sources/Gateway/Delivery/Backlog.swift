@@ -7,6 +7,8 @@ import LinuxSystem
 struct Backlog {
     let reader: SpoolReceiver
     private var cursor = SpoolCursor()
+    /// How often the cursor was moved.
+    private var generation = 0
     /// Behind the cursor.
     private(set) var count: Int
     private(set) var byteCount: Int
@@ -57,6 +59,7 @@ struct Backlog {
         // Everything before is settled or an entry.
         (refused, lastWasRefused) = ([], false)
         cursor.pass(position)
+        generation += 1
     }
 
     /// Settles a profile that is none of the queue's, and makes sure that the cursor does not find it.
@@ -77,19 +80,52 @@ struct Backlog {
         return Array(acknowledgements.values)
     }
 
-    /// Takes the next entries from behind the cursor.
+    /// A look at what follows the cursor.
+    struct Read {
+        fileprivate let reader: SpoolReceiver
+        fileprivate let limit: Int
+        fileprivate let generation: Int
+        fileprivate var cursor: SpoolCursor
+        fileprivate var result = Result<[SpooledProfile], SystemError>.success([])
+
+        var isEmpty: Bool { if case .success(let found) = result { found.isEmpty } else { false } }
+
+        /// Reads; needs no lock, and may wait for the disk.
+        mutating func run() {
+            do throws(SystemError) { result = .success(try reader.next(limit, after: &cursor)) } catch { result = .failure(error) }
+        }
+    }
+
+    /// What to read next.
+    var toRead: Read { Read(reader: reader, limit: min(count, Self.step), generation: generation, cursor: cursor) }
+
+    /// Takes the next entries from behind the cursor, in place.
     ///
     /// - Returns: nil when there are none although there should be: so many records are lost.
     mutating func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
-        var found: [SpooledProfile] = []
-        do throws(SystemError) {
-            repeat { found = try reader.next(min(count, Self.step), after: &cursor) } while dropRefused(&found)
-            failure = nil
-        } catch {
+        while true {
+            var read = toRead
+            read.run()
+            if read.isEmpty { return nil }
+            if let entries = take(read, now, owner: owner) { return entries }
+        }
+    }
+
+    /// Takes the entries that a look has found.
+    ///
+    /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; none after a failure.
+    mutating func take(_ read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
+        guard read.generation == generation else { return nil }
+        var found: [SpooledProfile]
+        switch read.result {
+        case .success(let records): (found, failure) = (records, nil)
+        case .failure(let error):
             failure = ("\(error)", now + .seconds(1))
             return []
         }
-        guard !found.isEmpty else { return nil }
+        cursor = read.cursor
+        generation += 1
+        guard !dropRefused(&found), !found.isEmpty else { return nil }
         let unixNow = MonotonicTime.unixNanoseconds
         return found.map { record in
             count -= 1
@@ -100,7 +136,7 @@ struct Backlog {
 
     /// Leaves out what was refused.
     ///
-    /// - Returns: true when nothing is left of what was found, and the cursor went on.
+    /// - Returns: true when nothing is left of what was found.
     private mutating func dropRefused(_ found: inout [SpooledProfile]) -> Bool {
         guard let lastRead = found.last?.position else { return false }
         while let run = refused.first, !(lastRead < run.first) {

@@ -144,6 +144,8 @@ final class Receiver: Sendable {
     // MARK: Out
 
     enum Step {
+        /// The next entries are in the spool; read without the lock, for event loops want it too.
+        case read(Backlog.Read)
         case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
         case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
         case flush(token: UInt)
@@ -160,6 +162,9 @@ final class Receiver: Sendable {
     func deliverUntilEnd(with instance: PluginInstance, number: Int) {
         while true {
             switch state.wait({ state in settings.withLock { state.nextStep(of: number, $0, now: .now) } }) {
+            case .read(var read):
+                read.run()
+                update { $0.refilled(read, now: .now) }
             case .deliver(let entry, let handle, let token):
                 guard let profile = profile(of: entry, handle, token: token) else { continue }
                 instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)

@@ -8,11 +8,20 @@ extension Receiver.State {
         return queue.readyCount < Backlog.fewReady
     }
 
-    /// Reads what comes next in the spool before the ready ones run out.
-    mutating func refill(_ now: MonotonicTime) {
-        while needsRefill, backlog?.failure.map({ $0.retryAt <= now }) ?? true { readNext(now) }
+    /// What is to be read from the spool before the ready ones run out.
+    func refill(_ now: MonotonicTime) -> Backlog.Read? {
+        guard needsRefill, backlog?.failure.map({ $0.retryAt <= now }) ?? true else { return nil }
+        return backlog?.toRead
     }
 
+    /// Takes in what was read without the lock.
+    mutating func refilled(_ read: Backlog.Read, now: MonotonicTime) {
+        // Where nothing is found that should be there, another look with the lock decides.
+        if read.isEmpty { return readNext(now) }
+        for entry in backlog?.take(read, now, owner: owner) ?? [] { queue.append(entry) }
+    }
+
+    /// Reads what comes next in place, as eviction needs it.
     mutating func readNext(_ now: MonotonicTime) {
         guard let entries = backlog?.next(now, owner: owner) else {
             tellThoseBehindCursor()

@@ -26,7 +26,7 @@ extension Receiver.State {
         let isMoreOld = phase != .ended && dropOld(config.queue, now)
         if isMoreOld || !settlements.isEmpty { return .done(.tell(takeSettlements())) }
         if phase == .ended { return open.count == 0 && !isAborting ? .done(.end) : .again(.never) }
-        refill(now)
+        if let read = refill(now) { return .done(.read(read)) }
         if mayDeliver(config, now), let handle = queue.open() {
             if queue[handle].position != nil, queue[handle].profile == nil { backlog?.resident += queue[handle].byteCount }
             if let letter = queue[handle].letter {
@@ -81,7 +81,8 @@ extension Receiver.State {
     private mutating func dropOld(_ bounds: QueueConfig, _ now: MonotonicTime) -> Bool {
         guard let maxAge = bounds.maxAge else { return false }
         for _ in 0..<1024 {
-            guard let oldest = oldestWaiting(now), queue[oldest].acceptedAt + maxAge <= now else { return false }
+            // What follows in the spool is looked at when it is read.
+            guard let oldest = queue.oldestWaiting, queue[oldest].acceptedAt + maxAge <= now else { return false }
             drop(oldest, .maxAge)
             drops.count(.maxAge)
         }
