@@ -1,4 +1,5 @@
 import Foundation
+import LinuxSystem
 import Testing
 
 @testable import Gateway
@@ -77,6 +78,21 @@ struct SpoolFailureTests {
         #expect(spool.account().dropped == [.damaged: 2])
         spool.settle(first)
         #expect(spool.isBalanced())
+    }
+
+    @Test("A record is damaged when its disk has failed five times in a row, and not before", arguments: [4, 5, 6])
+    func failingReads(count: Int) throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(1)
+        let opened = try #require(try spool.open(1).first)
+        let failures = spool.receivers[0].state.withLock { state in
+            let handle = state.queue.handles[0]
+            _ = state.judge(.system(SystemError("read", code: ENOMEM)), handle, opened.token)
+            return (0..<count).map { _ in state.judge(.system(SystemError("read", code: EIO)), handle, opened.token) }
+        }
+        let damaged = failures.count { if case .damaged = $0 { true } else { false } }
+        #expect(damaged == max(0, count - 4))
+        spool.settle([opened])
     }
 
     @Test("A read that ends when its instance was given up touches nobody's profile")

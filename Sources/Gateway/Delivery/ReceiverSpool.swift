@@ -17,7 +17,7 @@ extension Receiver.State {
     /// Takes in what was read without the lock.
     mutating func refilled(_ read: Backlog.Read, now: MonotonicTime) {
         // Where nothing is found that should be there, another look with the lock decides.
-        if read.isEmpty { return readNext(now) }
+        if read.isEmpty { return needsRefill ? readNext(now) : () }
         for entry in backlog?.take(read, now, owner: owner) ?? [] { queue.append(entry) }
     }
 
