@@ -267,7 +267,9 @@ struct QueueCommandTests {
             var files: [String] { (FileManager.default.enumerator(atPath: scenario.path("data"))?.allObjects as? [String] ?? []).sorted() }
             for file in files where file.hasSuffix(".settled") { try FileManager.default.removeItem(atPath: scenario.path("data/\(file)")) }
             let waiting = try scenario.shown("--receiver", "up").map { "\($0.sequence)" }
-            #expect(try scenario.queue("drop", "--receiver", "up", waiting[0], "--yes").status == 0)
+            let dropped = try scenario.queue("drop", "--receiver", "up", waiting[0], "--yes")
+            // LeakSanitizer may not look into a process that has changed its user, and then it fails.
+            #expect(dropped.status == 0 || Package.isSanitized, "\(dropped.errors)")
             #expect(files.contains { $0.hasSuffix(".settled") })
             for file in files {
                 let owner = try FileManager.default.attributesOfItem(atPath: scenario.path("data/\(file)"))[.ownerAccountID] as? Int
