@@ -16,6 +16,14 @@ public import PluginABI
         unsafe reason.withSlice { unsafe host.pointee.set_health(host.pointee.context, health, $0) }
     }
 
+    /// How many descriptors the instance may hold open at a time, at least 1; nil when the gateway does not divide them.
+    ///
+    /// It changes with a reload, so who keeps connections asks again now and then.
+    public var descriptorShare: Int? {
+        guard let found = unsafe host.pointee.extension(host.pointee.context, GW_DESCRIPTORS_EXTENSION) else { return nil }
+        return unsafe Int(found.assumingMemoryBound(to: gw_descriptors.self).pointee.share(host.pointee.context))
+    }
+
     /// Declares a metric; the same name and labels give the same one.
     ///
     /// - Parameter name: begins with the plugin's name, other characters as `_`. The gateway adds the label `receiver`.

@@ -131,6 +131,15 @@ typedef struct gw_host {
     const void *GW_NULLABLE (*GW_NONNULL extension)(void *GW_NULLABLE context, const char *GW_NONNULL id) GW_SENDABLE;
 } gw_host;
 
+/// Extension "gw.descriptors/1": the instance's share of the process's file descriptors.
+#define GW_DESCRIPTORS_EXTENSION "gw.descriptors/1"
+typedef struct gw_descriptors {
+    size_t size;
+    /// How many descriptors the instance may hold open at a time; at least 1.  It changes with a reload, so a plugin that keeps
+    /// connections asks again now and then.  Takes `gw_host.context`.  [any-thread]
+    uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE;
+} gw_descriptors;
+
 /// Room the gateway lends for one error text.  Write at most `capacity` bytes, then set `count`.
 typedef struct gw_error { char *GW_NONNULL text; size_t capacity, count; } gw_error;
 
