@@ -47,7 +47,11 @@ final class FileSink: Receiver {
         if !directory.isEmpty {
             do throws(SystemError) {
                 try archive.makeFolder("")
-            } catch { config.refuse("directory", "\(error)") }
+            } catch {
+                // Nothing is wrong with the config, and each delivery tries again: a mount may come later.
+                isHealthy.store(false, ordering: .relaxed)
+                host.setHealth(.failed, "\(error)")
+            }
         }
     }
 

@@ -14,6 +14,7 @@ final class Gateway: Sendable {
     let loops: [EventLoop]
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
+    let reloads = Reloads()
     /// What reloads have taken out of service.
     let endings = Endings()
     /// Receivers among it, which still deliver what they have.
@@ -24,6 +25,7 @@ final class Gateway: Sendable {
     let deadLetters: DeadLetters?
     let memories: RequestMemories
     private let ready = Atomic<Bool>(false)
+    private let isStopping = Flag()
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
     var receivers: [Receiver] { setup.withLock { $0.receivers } }
@@ -66,20 +68,8 @@ final class Gateway: Sendable {
             push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains.
-    ///
-    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
-    func run(_ config: Config, _ signals: borrowing Signals) throws(StartError) -> Int32 {
-        try start(config)
-        let stopped = waitForStop(signals)
-        Log.info("stopping", ["signal": stopped])
-        let status = drain(signals)
-        Log.info("stopped", ["status": "\(status)"])
-        return status
-    }
-
     /// Creates every receiver and opens every listener, then serves.
-    private func start(_ config: Config) throws(StartError) {
+    func start(_ config: Config) throws(StartError) {
         let change = SetupChange(self, from: Setup(), to: config)
         guard change.problems.isEmpty else { throw StartError(messages: change.problems.map { $0.line(in: configPath) }) }
         do throws(SystemError) {
@@ -93,6 +83,9 @@ final class Gateway: Sendable {
                 "the spool holds profiles of a receiver that the config does not have",
                 ["receiver": stranger.receiver, "count": "\(stranger.profiles)"])
         }
+        // Says at once which plugin has not made its instance.
+        for receiver in receivers { receiver.checkOverdue(.now) }
+        try startUpkeep()
         ready.store(true, ordering: .relaxed)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
     }
@@ -111,21 +104,20 @@ final class Gateway: Sendable {
 
     func postToAdmin(_ work: @escaping EventLoop.Work) { adminLoop.withLock { $0 }?.post(work) }
 
-    /// Waits for the signal to stop, and meanwhile looks whether a plugin overruns its time.
-    private func waitForStop(_ signals: borrowing Signals) -> String {
-        while true {
-            switch signals.wait(until: .now + .milliseconds(500)) {
-            case SIGTERM: return "SIGTERM"
-            case SIGINT: return "SIGINT"
-            case SIGHUP: reload()
-            default: break
+    // MARK: Upkeep
+
+    private static let upkeepInterval = Duration.milliseconds(500)
+
+    /// Starts the thread for periodic checks: they read files, which may take long, and signals are not to wait for that.
+    private func startUpkeep() throws(StartError) {
+        do throws(SystemError) {
+            try Thread.detached("upkeep") { [self] in
+                while !isStopping.isSet(until: .now + Self.upkeepInterval) { checkPeriodically() }
             }
-            look()
-        }
+        } catch { throw StartError(messages: ["\(error)"]) }
     }
 
-    /// What is looked at now and then.
-    private func look() {
+    private func checkPeriodically() {
         for receiver in receivers { receiver.checkOverdue(.now) }
         for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
         deadLetters?.tick(now: .now)
@@ -134,29 +126,26 @@ final class Gateway: Sendable {
 
     // MARK: End
 
-    private func drain(_ signals: borrowing Signals) -> Int32 {
+    /// Takes nothing more and delivers what there is, within `shutdown_timeout`.
+    ///
+    /// - Parameter hurry: asked again and again whether nothing is to be waited for any more.
+    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
+    func drain(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Int32 {
         ready.store(false, ordering: .relaxed)
-        reloadRequests.stop()
-        let (start, setup) = (MonotonicTime.now, setup.withLock { $0 })
-        let deadline = start + setup.config.shutdownTimeout
+        let (start, setup) = (MonotonicTime.now, drainableSetup())
         stopListening()
         let busy = LoopCount(loops.count)
         for loop in loops { loop.drain { busy.countDown() } }
-        var isHurried = wait(signals, until: start + setup.config.shutdownTimeout / 2) { busy.isZero(until: $0) }
+        var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
         largePushes.stop()
         spool?.flush(until: deadline)
-        for receiver in receivers { receiver.beginDrain() }
-        for receiver in receivers where !isHurried {
-            isHurried = wait(signals, until: deadline) { receiver.isDrained(until: $0) }
+        for receiver in receivers {
+            endings.start(Ending(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
         }
-        if !isHurried { _ = wait(signals, until: deadline) { endings.areDone(until: $0) } }
-        // All before any is waited for: one plugin may hold what another one waits for.
-        for receiver in receivers { receiver.stop() }
-        endings.hurry()
-        let ended = receivers.map { $0.end() }
-        // What reloads have replaced gets the same time to abort, and a little to be seen to have done so.
-        let areEndingsDone = endings.areDone(until: .now + .seconds(2))
+        if !isHurried { isHurried = wait(until: deadline, hurry) { endings.areDone(until: $0) } }
+        if isHurried { endings.hurry() }
+        let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
         // Letters that are durable are settled in the spool, so it ends after them.
         deadLetters?.stop()
         spool?.stop()
@@ -167,7 +156,18 @@ final class Gateway: Sendable {
         for listener in setup.allListeners { listener.service.guards.access?.stop() }
         // The admin listener's routes hold the gateway.
         self.setup.withLock { $0 = Setup() }
-        return ended.contains(false) || !areEndingsDone || endings.hasFailed ? 1 : 0
+        return areDone && !endings.hasFailed ? 0 : 1
+    }
+
+    /// What plugins get beyond their time to abort and to be destroyed.
+    private static let endingTime = Duration.milliseconds(1600)
+
+    /// What runs, once no reload changes it any more.
+    private func drainableSetup() -> Setup {
+        reloadRequests.stop()
+        reloads.close(until: .now + .seconds(1))
+        isStopping.set()
+        return setup.withLock { $0 }
     }
 
     /// Closes the listening sockets once every loop has taken what the kernel had accepted for us.
@@ -189,15 +189,12 @@ final class Gateway: Sendable {
         _ = busy.isZero(until: .now + .seconds(1))
     }
 
-    /// Waits until `isDone`, `deadline`, or a second signal.
+    /// Waits until `isDone`, `deadline`, or somebody in a hurry.
     ///
-    /// - Returns: true when that was a signal.
-    private func wait(_ signals: borrowing Signals, until deadline: MonotonicTime, _ isDone: (MonotonicTime) -> Bool) -> Bool {
+    /// - Returns: true when somebody is.
+    private func wait(until deadline: MonotonicTime, _ hurry: () -> Bool, _ isDone: (MonotonicTime) -> Bool) -> Bool {
         while !isDone(min(deadline, .now + .milliseconds(50))), MonotonicTime.now < deadline {
-            if let signal = signals.wait(until: .now), signal != SIGHUP {
-                Log.warning("a second signal: not waiting for what is left", ["signal": "\(signal)"])
-                return true
-            }
+            if hurry() { return true }
         }
         return false
     }
@@ -222,5 +219,20 @@ final class LoopCount: Sendable {
     /// Waits for zero, at most until `deadline`.
     func isZero(until deadline: MonotonicTime) -> Bool {
         count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+    }
+}
+
+/// Something that becomes so once, and that threads wait for.
+final class Flag: Sendable {
+    private let state = Monitor(false)
+
+    func set() {
+        state.withLock { $0 = true }
+        state.signal()
+    }
+
+    /// Waits until it is set, at most until `deadline`.
+    func isSet(until deadline: MonotonicTime) -> Bool {
+        state.wait { $0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
     }
 }

@@ -29,6 +29,12 @@ public struct Thread: ~Copyable, Sendable {
         self.handle = handle
     }
 
+    /// Starts `body` on a new thread that nobody waits for, for a call that may never return.
+    public static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        let thread = try Thread(name, body)
+        pthread_detach(thread.handle)
+    }
+
     /// Waits until the body has returned.
     public consuming func join() { pthread_join(handle, nil) }
 }

@@ -7,7 +7,7 @@ import Testing
 final class OpenDeliveriesTests {
     private var open = OpenDeliveries()
 
-    private func close(_ token: UInt) -> (operation: OpenDeliveries.Operation, openedAt: MonotonicTime)? { open.close(token) }
+    private func close(_ token: UInt) -> OpenDeliveries.Open? { open.close(token) }
 
     private static func handles(_ count: Int) throws -> [ReceiverQueue.Handle] {
         var queue = ReceiverQueue()
@@ -18,7 +18,7 @@ final class OpenDeliveriesTests {
     @Test("A token closes its own delivery once, and a second close is seen")
     func closesOnce() throws {
         let handles = try Self.handles(2)
-        let tokens = handles.map { open.open(.delivery($0), now: .at(5)) }
+        let tokens = handles.map { open.open(.delivery($0), by: 0, now: .at(5)) }
         #expect(tokens[0] != tokens[1] && !tokens.contains(0))
         let closed = try #require(close(tokens[1]))
         guard case .delivery(handles[1]) = closed.operation else {
@@ -35,9 +35,9 @@ final class OpenDeliveriesTests {
         let handle = try Self.handles(1)[0]
         var old: [UInt] = []
         for _ in 0..<100 {
-            let token = open.open(.delivery(handle), now: .at(1))
+            let token = open.open(.delivery(handle), by: 0, now: .at(1))
             for stale in old { #expect(close(stale) == nil) }
-            #expect(open.count == 1)
+            #expect(open.isOpen(token))
             #expect(close(token) != nil)
             old.append(token)
         }
@@ -49,7 +49,7 @@ final class OpenDeliveriesTests {
         arguments: [0, 1, 2, 0x1_0000_0000, 0x2_0000_0001, 0x1_0000_0002, UInt.max, UInt(Int.max), 1 << 63])
     func madeUp(token: UInt) throws {
         #expect(close(token) == nil)
-        let real = open.open(.delivery(try Self.handles(1)[0]), now: .at(1))
+        let real = open.open(.delivery(try Self.handles(1)[0]), by: 0, now: .at(1))
         try #require(real != token)
         #expect(close(token) == nil)
         #expect(close(real) != nil)
@@ -57,37 +57,48 @@ final class OpenDeliveriesTests {
 
     @Test("A flush is open and is no delivery")
     func flush() throws {
-        let flush = open.open(.flush, now: .at(1))
-        let delivery = open.open(.delivery(try Self.handles(1)[0]), now: .at(2))
-        #expect((open.count, open.deliveryCount) == (2, 1))
+        let flush = open.open(.flush, by: 0, now: .at(1))
+        let delivery = open.open(.delivery(try Self.handles(1)[0]), by: 0, now: .at(2))
+        #expect(open.deliveries.count == 1)
         guard case .flush = try #require(close(flush)).operation else {
             Issue.record("the flush became a delivery")
             return
         }
-        #expect((open.count, open.deliveryCount) == (1, 1))
+        #expect(!open.isOpen(flush) && open.isOpen(delivery))
         #expect(close(delivery) != nil)
-        #expect((open.count, open.deliveryCount) == (0, 0))
+        #expect(open.deliveries.isEmpty)
+    }
+
+    @Test("An instance that is given up has nothing open any more; another one's operations stay")
+    func abandoned() throws {
+        let handles = try Self.handles(3)
+        let tokens = handles.enumerated().map { open.open(.delivery($1), by: $0 % 2, isProbe: $0 == 1, now: .at(1)) }
+        #expect(open.abandon(0).count == 2)
+        #expect(tokens.map(open.isOpen) == [false, true, false])
+        let rest = try #require(close(tokens[1]))
+        #expect((rest.instance, rest.isProbe) == (1, true))
     }
 
     @Test("The oldest is the one that was opened first and is still open")
     func oldest() throws {
-        #expect(open.oldest == nil)
-        let tokens = (1...3).map { open.open(.flush, now: .at($0)) }
-        #expect(open.oldest == .at(1))
+        #expect(open.oldest(of: 0) == nil)
+        let tokens = (1...3).map { open.open(.flush, by: 0, now: .at($0)) }
+        #expect(open.oldest(of: 0) == .at(1))
         #expect(close(tokens[0]) != nil)
-        #expect(open.oldest == .at(2))
-        _ = open.open(.flush, now: .at(9))
-        #expect(open.oldest == .at(2))
+        #expect(open.oldest(of: 0) == .at(2))
+        _ = open.open(.flush, by: 0, now: .at(9))
+        _ = open.open(.flush, by: 1, now: .at(0))
+        #expect(open.oldest(of: 0) == .at(2))
     }
 
     @Test("Random tokens close nothing")
     func garbage() throws {
         var random = SeededRandom()
-        let tokens = Set((0..<8).map { _ in open.open(.flush, now: .at(1)) })
+        let tokens = Set((0..<8).map { _ in open.open(.flush, by: 0, now: .at(1)) })
         for _ in 0..<5000 {
             let token = UInt(random.next() >> UInt64(random.below(64)))
             if !tokens.contains(token) { #expect(close(token) == nil) }
         }
-        #expect(open.count == 8)
+        #expect(tokens.allSatisfy(open.isOpen))
     }
 }

@@ -5,114 +5,118 @@ import Testing
 
 @Suite("A receiver's pace")
 final class PaceTests {
-    private static let policy = RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0)
+    private static let policy = RetryPolicy(minimum: .seconds(1), maximum: .seconds(4), retries: 0)
     private var pace = Pace(limit: 10)
 
-    /// A retry of one profile, with nothing else open.
-    private func retry(_ sequence: UInt64, open: Int = 0, notBefore: MonotonicTime = .at(0), now: MonotonicTime = .at(100)) -> Bool {
-        pace.sawRetry(of: sequence, notBefore: notBefore, open: open, policy: Self.policy, now: now)
+    /// A retry of one profile.
+    @discardableResult
+    private func retry(_ sequence: UInt64, isEvidence: Bool = true, isProbe: Bool = false, now: MonotonicTime = .at(100)) -> Bool {
+        pace.sawRetry(of: sequence, isEvidence: isEvidence, isProbe: isProbe, policy: Self.policy, now: now)
     }
 
     private func live() -> Bool { pace.sawLife() }
 
-    private func fail() { for sequence: UInt64 in 1...5 { _ = retry(sequence) } }
+    private func fail(now: MonotonicTime = .at(100)) { for sequence: UInt64 in 1...5 { retry(sequence, now: now) } }
 
-    /// How many deliveries may be open at a time.
-    private func window(now: MonotonicTime = .at(1000)) -> Int { (0...20).prefix { pace.allows(open: $0, now: now) }.count }
+    /// How many deliveries may be open at a time, while it is not failing.
+    private var window: Int { (0...20).prefix { pace.allows(open: $0) }.count }
 
     @Test("A new receiver may open its limit")
     func fresh() {
-        #expect(window() == 10)
+        #expect(window == 10)
         #expect(!pace.isFailing)
     }
 
     @Test("The fifth different profile in a row makes it failing, and is the only one to say so")
     func failing() {
         #expect((1...4).map { retry($0) } == [false, false, false, false])
-        #expect(!pace.isFailing && window() == 10)
-        #expect(retry(5) == true)
+        #expect(!pace.isFailing && window == 10)
+        #expect(retry(5))
         #expect(pace.isFailing)
-        #expect(retry(6) == false)
+        #expect(!retry(6))
     }
 
     @Test("One profile that comes back again and again does not make it failing")
     func sameProfile() {
         for _ in 0..<20 { #expect(!retry(7)) }
-        #expect(!pace.isFailing && window() == 10)
+        #expect(!pace.isFailing && window == 10)
+    }
+
+    @Test("Retries that say nothing about the destination do not make it failing, however many they are")
+    func noEvidence() {
+        for sequence: UInt64 in 1...200 { #expect(!retry(sequence, isEvidence: false)) }
+        for sequence: UInt64 in 1...4 { #expect(!retry(sequence)) }
+        #expect(retry(5))
     }
 
     @Test("Any sign of life begins the count anew")
     func life() {
-        for sequence: UInt64 in 1...4 { _ = retry(sequence) }
-        #expect(live() == false)
+        for sequence: UInt64 in 1...4 { retry(sequence) }
+        #expect(!live())
         for sequence: UInt64 in 5...8 { #expect(!retry(sequence)) }
         #expect(retry(9))
     }
 
-    @Test("While failing one delivery at a time probes, not before its time")
-    func probes() {
+    @Test("A profile that was never tried probes after the shortest wait, one that was tried after its own")
+    func probeTimes() {
         fail()
-        #expect(pace.nextProbe == .at(101))
-        #expect(window(now: MonotonicTime(nanoseconds: 100_999_999_999)) == 0)
-        #expect(window(now: .at(101)) == 1)
+        for _ in 0..<3 { retry(9, isProbe: true) }
+        #expect(pace.nextFreshProbe == .at(101))
+        #expect(pace.nextProbe >= .at(102) && pace.nextProbe <= .at(104))
+        let early = MonotonicTime(nanoseconds: 100_999_999_999)
+        #expect([early, .at(101)].map { pace.allowsProbe(ofFresh: true, now: $0) } == [false, true])
+        #expect([early, .at(101), .at(104)].map { pace.allowsProbe(ofFresh: false, now: $0) } == [false, false, true])
     }
 
-    @Test("A probe waits for what the destination asks")
-    func retryAfter() {
+    @Test("One probe is open at a time")
+    func oneProbe() {
         fail()
-        _ = retry(6, notBefore: .at(500))
-        #expect(pace.nextProbe == .at(500))
-        _ = retry(7, now: .at(200))
-        #expect(pace.nextProbe == .at(500))
+        pace.probeBegan()
+        #expect(!pace.allowsProbe(ofFresh: true, now: .at(1000)) && !pace.allowsProbe(ofFresh: false, now: .at(1000)))
+        pace.probeEnded()
+        #expect(pace.allowsProbe(ofFresh: true, now: .at(1000)))
     }
 
-    @Test("Probes that fail wait longer each time, and what comes back in a bunch is one failure")
+    @Test("Probes that fail wait longer each time; what was open before comes back in a bunch and is no probe")
     func backoff() {
-        let doubling = RetryPolicy(minimum: .seconds(1), maximum: .seconds(1000), retries: 0)
-        func wait(_ pace: inout Pace, open: Int) -> Int64 {
-            _ = pace.sawRetry(of: 9, notBefore: .at(0), open: open, policy: doubling, now: .at(0))
-            return pace.nextProbe.nanoseconds
-        }
         fail()
-        pace = Pace(limit: 10)
-        for sequence: UInt64 in 1...4 { _ = retry(sequence, now: .at(-1000)) }
-        for open in [9, 8, 7] { #expect(wait(&pace, open: open) <= MonotonicTime.at(2).nanoseconds) }
-        var last: Int64 = 0
-        for failures in 1...6 {
-            let next = wait(&pace, open: 0)
-            #expect(next >= last && next <= MonotonicTime.at(1 << Int64(failures)).nanoseconds)
-            last = next
+        let first = pace.nextProbe
+        for sequence: UInt64 in 6...9 { retry(sequence, now: .at(200)) }
+        #expect(pace.nextProbe == first)
+        for range in [1...2, 2...4, 2...4] as [ClosedRange<Int64>] {
+            retry(6, isProbe: true, now: .at(0))
+            #expect(pace.nextProbe >= .at(range.lowerBound) && pace.nextProbe <= .at(range.upperBound))
         }
-        #expect(last >= MonotonicTime.at(32).nanoseconds)
     }
 
     @Test("After the failing it opens 1, 2, 4, 8 and then its limit")
     func doubling() {
         fail()
-        #expect(live() == true)
-        var windows = [window()]
+        #expect(live())
+        var windows = [window]
         for _ in 0..<5 {
-            #expect(live() == false)
-            windows.append(window())
+            #expect(!live())
+            windows.append(window)
         }
         #expect(windows == [1, 2, 4, 8, 10, 10])
     }
 
-    @Test("What a destination asked for before it recovered does not hold the probes of its next failing")
-    func staleProbeTime() {
-        fail()
-        _ = retry(6, notBefore: .at(5000))
-        _ = live()
-        fail()
-        #expect(pace.nextProbe == .at(101))
-    }
-
-    @Test("A receiver that fails again while it recovers needs five profiles again")
+    @Test("A receiver that fails again begins its probes' waits anew")
     func again() {
         fail()
+        for _ in 0..<10 { retry(6, isProbe: true, now: .at(5000)) }
         _ = live()
         for sequence: UInt64 in 1...4 { #expect(!retry(sequence)) }
-        #expect(window() == 1)
+        #expect(window == 1)
         #expect(retry(5))
+        #expect(pace.nextProbe <= .at(102) && pace.nextFreshProbe == .at(101))
+    }
+
+    @Test("A reload lets the next probe go at once")
+    func hurried() {
+        fail()
+        pace.hurry()
+        #expect(pace.isFailing)
+        #expect(pace.allowsProbe(ofFresh: true, now: .at(1)) && pace.allowsProbe(ofFresh: false, now: .at(1)))
     }
 }

@@ -6,7 +6,7 @@ import Testing
 @Suite("What a receiver decides while it fails and when it ends")
 struct ReceiverEndTests {
     private let config = ReceiverConfig(name: "r")
-    private var state = Receiver.State(pace: Pace(limit: 64))
+    private var state = Receiver.State.working()
 
     private mutating func fail() throws {
         for number in 0..<Pace.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
@@ -19,7 +19,7 @@ struct ReceiverEndTests {
     @Test("While a probe is open the thread sleeps until its outcome comes")
     mutating func openProbe() throws {
         try fail()
-        #expect(state.pace.isFailing)
+        #expect(state.isFailing)
         guard case .done(.deliver) = state.nextStep(config, now: .at(100)) else {
             Issue.record("the probe does not go out")
             return
@@ -35,12 +35,12 @@ struct ReceiverEndTests {
         try fail()
         guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(100)) else { return }
         _ = state.settle(token, DeliveryOutcome(status: .rejected, httpStatus: status), config, .at(100))
-        #expect(state.pace.isFailing == (status == 0))
+        #expect(state.isFailing == (status == 0))
     }
 
     @Test("A profile that comes after the end is counted as lost, and its sender is told")
     mutating func tooLate() throws {
-        _ = state.stop()
+        _ = state.close()
         let acknowledgement = Acknowledgement(profiles: 1, receivers: ["r"]) { _ in }
         state.accept(try .sample(), acknowledgement, config.queue, .at(1))
         #expect(state.account.accepted == 1)

@@ -6,7 +6,7 @@ import Testing
 @Suite("A receiver's decisions")
 final class ReceiverStateTests {
     private static let limit = 4
-    private var state = Receiver.State(pace: Pace(limit: limit))
+    private var state = Receiver.State.working(limit: limit)
     private var config = ReceiverConfig(
         name: "r", retry: RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0), maxInFlight: limit)
 
@@ -166,10 +166,10 @@ final class ReceiverStateTests {
         for _ in 0..<4 { try settle(next()?.token, Self.retry) }
         let delivery = try #require(next())
         let events = try settle(delivery.token, Self.rejected)
-        #expect(events == [.dropped(.rejected, sequence: delivery.profile.sequence)])
-        #expect(state.lastError == "no")
+        #expect(events == [.dropped(.rejected, sequence: delivery.profile.sequence, why: "no")])
+        #expect(state.serving?.lastError == "no")
         #expect(state.account.dropped == [.rejected: 1])
-        #expect(!state.pace.isFailing)
+        #expect(!state.isFailing)
         #expect(isBalanced)
     }
 
@@ -193,12 +193,16 @@ final class ReceiverStateTests {
         #expect(next(at: .at(61)) != nil)
     }
 
-    @Test("Whatever wait a destination asks for, it is asked again after a day")
-    func endlessRetryAfter() throws {
+    @Test(
+        "Whatever wait a destination asks for, it is asked again after max_retry_after",
+        arguments: [119, 120, 121, Int64.max / 1_000_000_000])
+    func longRetryAfter(asked: Int64) throws {
+        config.retry.longestRetryAfter = .seconds(120)
+        let wait = min(asked, 120)
         try accept()
-        try settle(next()?.token, DeliveryOutcome(status: .retry, retryAfter: .nanoseconds(Int64.max)))
-        #expect(next(at: .at(86_400)) == nil)
-        #expect(next(at: .at(86_401)) != nil)
+        try settle(next()?.token, DeliveryOutcome(status: .retry, retryAfter: .seconds(asked)))
+        #expect(next(at: .at(wait)) == nil)
+        #expect(next(at: .at(wait + 1)) != nil)
         #expect(isBalanced)
     }
 
@@ -251,15 +255,15 @@ final class ReceiverStateTests {
     func progress() throws {
         try accept(8)
         for number: UInt64 in 1...8 { try settle(next()?.token, DeliveryOutcome(status: .retry, progress: number)) }
-        #expect(!state.pace.isFailing)
+        #expect(!state.isFailing)
     }
 
     @Test("An overdue plugin is failed whatever it says")
     func overdue() {
-        (state.stated, state.statedReason) = (.degraded, "slow")
+        state.instances[0]?.stated = (.degraded, "slow")
         #expect(state.health == (.degraded, "slow"))
-        state.isOverdue = true
-        #expect(state.health.0 == .failed)
+        state.instances[0]?.overdue = "deliver takes longer than delivery_timeout"
+        #expect(state.health == (.failed, "deliver takes longer than delivery_timeout"))
     }
 
     // MARK: End
@@ -267,7 +271,7 @@ final class ReceiverStateTests {
     @Test("Draining delivers the rest, flushes once and ends")
     func draining() throws {
         try accept()
-        state.phase = .draining
+        state.isDraining = true
         let token = next()?.token
         guard case .again = state.nextStep(config, now: .at(1)) else {
             Issue.record("the flush does not wait for what is open")
@@ -279,7 +283,7 @@ final class ReceiverStateTests {
             return
         }
         try settle(flush, Self.delivered)
-        guard case .done(.end) = state.nextStep(config, now: .at(1)) else {
+        guard case .done(.destroy) = state.nextStep(config, now: .at(1)) else {
             Issue.record("no end after the flush")
             return
         }
@@ -289,7 +293,7 @@ final class ReceiverStateTests {
     func stopping() throws {
         try accept(4)
         let open = [next(), next()].map { $0?.token }
-        let lost = state.stop()
+        let lost = state.close()
         #expect(lost == (dropped: 4, kept: 0))
         #expect(isBalanced)
         try settle(open[0], Self.delivered)
@@ -304,13 +308,13 @@ final class ReceiverStateTests {
     func accounting() throws {
         var random = SeededRandom()
         for round in 0..<20 {
-            state = Receiver.State(pace: Pace(limit: Self.limit))
+            state = .working(limit: Self.limit)
             config.queue = QueueConfig(
                 maxBytes: try Profile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil)
             config.retry.retries = random.below(4)
             try runRandomly(&random)
-            _ = state.stop()
-            #expect(state.queue.count == state.open.deliveryCount)
+            _ = state.close()
+            #expect(state.queue.count == state.serving?.openDeliveries)
         }
     }
 
@@ -330,7 +334,7 @@ final class ReceiverStateTests {
                 try settle(tokens.remove(at: random.below(tokens.count)), outcome, at: .at(seconds))
             }
             try #require(isBalanced, "step \(step)")
-            try #require(state.open.deliveryCount == tokens.count, "step \(step)")
+            try #require(state.serving?.openDeliveries == tokens.count, "step \(step)")
             try #require(state.queue.count <= config.queue.maxProfiles && state.queue.byteCount <= config.queue.maxBytes, "step \(step)")
         }
     }

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("A queue that rejects promises room before it takes anything")
 final class ReservationTests {
-    private var state = Receiver.State(pace: Pace(limit: 4))
+    private var state = Receiver.State.working(limit: 4)
     private var bounds = QueueConfig(onFull: .reject)
 
     private func reserve(_ profiles: [Profile]) -> Bool { state.reserve(profiles, bounds) }

@@ -51,9 +51,9 @@ struct SpoolFailureTests {
         try spool.submit(4, body: 20_000)
         let old = spool.receivers[0]
         let late = try spool.open(1)
-        old.stop()
+        old.update { _ = $0.close() }
         old.detach()
-        let new = Receiver(Self.up, spool: spool.spool)
+        let new = SpoolFixture.makeReceiver(Self.up, spool.spool)
         new.attach()
         defer { new.detach() }
         let opened = try spool.open(new, 2)
@@ -102,8 +102,9 @@ struct SpoolFailureTests {
         let receiver = spool.receivers[0]
         let opened = try #require(try spool.open(1).first)
         receiver.state.withLock { state in
-            state.hand(to: 1, 8)
-            _ = state.giveUp(0)
+            state.makeInstance(1, limit: 8)
+            state.serve(1)
+            _ = state.abandon(0)
             let handle = state.queue.handles[0]
             state.queue[handle].profile = nil
             let isWanted = state.loaded(opened.profile, handle, opened.token)
@@ -142,7 +143,7 @@ struct SpoolFailureTests {
         spool.settle(try spool.open(19, at: 1), at: 1)
         try spool.restart([Self.up])
         // Half of what Receiver.attach does.
-        let receiver = Receiver(other, spool: spool.spool)
+        let receiver = SpoolFixture.makeReceiver(other, spool.spool)
         let reader = try #require(spool.spool?.attach("other", receiver))
         defer { spool.spool?.detach(reader, receiver) }
         // The spool's thread would copy what is left of the first segment now.

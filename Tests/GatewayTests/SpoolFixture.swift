@@ -40,10 +40,20 @@ final class SpoolFixture {
         ReceiverConfig(name: name, queue: queue)
     }
 
+    /// A receiver whose instance is at work, and stands for what the test does.
+    static func makeReceiver(_ config: ReceiverConfig, _ spool: Spool?) -> Receiver {
+        let receiver = Receiver(config, spool: spool)
+        receiver.state.withLock { state in
+            state.makeInstance(0, limit: config.maxInFlight)
+            state.serve(0)
+        }
+        return receiver
+    }
+
     private func open(_ configs: [ReceiverConfig]) throws {
         let spool = try Spool(dataDirectory: folder, config, pendingLimit: 1 << 30)
         self.spool = spool
-        receivers = configs.map { Receiver($0, spool: spool) }
+        receivers = configs.map { Self.makeReceiver($0, spool) }
         for receiver in receivers { receiver.attach() }
         try spool.start()
     }

@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// `gateway check`: finds everything that would keep a config from running, without running it.
 enum CheckCommand {
@@ -8,16 +9,61 @@ enum CheckCommand {
         let arguments = try Arguments(words, options: ["--config"])
         try arguments.refuseWords()
         var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
-        for entry in file.config.receivers where !entry.plugin.isEmpty {
-            let receiver = Receiver(entry)
-            file.problems += receiver.create(from: file.config.pluginFolders)
-            receiver.stop()
-            _ = receiver.end()
-        }
+        PluginTrial.run(&file)
         file.problems += Listener.Guards.problems(file.config)
         file.problems.sortByPlace()
         for line in file.lines { print(line) }
         if file.problems.isEmpty { print("\(file.path): ok") }
         return file.problems.isEmpty ? 0 : 1
+    }
+}
+
+/// Makes an instance of each receiver's plugin as `run` would, and ends it again.
+private enum PluginTrial {
+    private struct Trial {
+        let entry: ReceiverConfig
+        let receiver: Receiver
+        let thread: DeliveryThread
+        let deadline = MonotonicTime.now + InstanceState.createTime
+
+        init(_ entry: ReceiverConfig, _ folders: [String]) throws(SystemError) {
+            (self.entry, receiver) = (entry, Receiver(entry))
+            thread = DeliveryThread(of: receiver, entry)
+            try thread.start(entry, from: folders)
+        }
+    }
+
+    static func run(_ file: inout ConfigFile) {
+        var trials: [Trial] = []
+        for entry in file.config.receivers where !entry.plugin.isEmpty {
+            do throws(SystemError) { trials.append(try Trial(entry, file.config.pluginFolders)) } catch {
+                file.problems.append(problem(entry, "\(error)"))
+            }
+        }
+        for trial in trials {
+            switch trial.thread.creation(until: trial.deadline) {
+            case .made: file.warnings += warnings(trial)
+            case .refused(let list): file.problems += list
+            case .pending:
+                let message = "create of the plugin has not returned after \(InstanceState.createTime.inWords)"
+                file.problems.append(problem(trial.entry, message))
+            }
+        }
+        let endings = trials.map { trial in Ending(trial.entry.name, until: .now) { trial.receiver.end(trial.thread, $0) } }
+        for ending in endings { ending.start() }
+        let deadline = MonotonicTime.now + .seconds(2)
+        for ending in endings { _ = ending.isDone(until: deadline) }
+    }
+
+    private static func problem(_ entry: ReceiverConfig, _ message: String) -> Problem {
+        Problem(position: entry.pluginPosition, path: Problems.path("receivers", entry.name), message: message)
+    }
+
+    /// What an instance says of itself before it has done anything, as of a folder that it cannot use.
+    private static func warnings(_ trial: Trial) -> [Problem] {
+        guard let stated = trial.receiver.stated(by: trial.thread.number), stated.health != .ok else { return [] }
+        let isRequired = trial.entry.requiredAtStart && stated.health == .failed
+        let what = isRequired ? ", and it is required at the start" : ""
+        return [problem(trial.entry, "is \(stated.health.rawValue) from the start\(what): \(printable(stated.reason))")]
     }
 }

@@ -6,7 +6,13 @@ import LinuxSystem
 enum Command {
     static func main() {
         openStandardDescriptors()
-        exit(run(Array(CommandLine.arguments.dropFirst())))
+        let status = run(Array(CommandLine.arguments.dropFirst()))
+        guard AbandonedInstances.isEmpty else {
+            // Threads are still in plugin code, and destructors would run beside them.
+            fflush(nil)
+            _exit(status)
+        }
+        exit(status)
     }
 
     /// - Returns: 0 done, 1 the thing asked for failed, 2 wrong usage.

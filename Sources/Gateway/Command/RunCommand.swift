@@ -8,21 +8,21 @@ enum RunCommand {
         try arguments.refuseWords()
         do throws(SystemError) {
             let signals = try Signals([SIGTERM, SIGINT, SIGHUP])
-            return serve(arguments.value("--config") ?? CheckCommand.defaultConfig, signals)
+            return serve(arguments.value("--config") ?? CheckCommand.defaultConfig, GatewayProcess(signals))
         } catch {
             printError("gateway: \(error)")
             return 1
         }
     }
 
-    private static func serve(_ path: String, _ signals: borrowing Signals) -> Int32 {
+    private static func serve(_ path: String, _ process: GatewayProcess) -> Int32 {
         raiseDescriptorLimit()
         let file = ConfigFile.read(path)
         for line in file.lines { printError(line) }
         guard file.problems.isEmpty else { return 1 }
         Log.configure(file.config.log)
         do throws(Gateway.StartError) {
-            return try Gateway(file.config, path: path).run(file.config, signals)
+            return try process.run(file.config, path: path)
         } catch {
             for message in error.messages { Log.error("cannot start", ["error": message]) }
             return 1

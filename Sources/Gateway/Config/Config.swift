@@ -97,6 +97,8 @@ struct ReceiverConfig {
     /// Where `plugin` stands in the file, for errors about loading it.
     var pluginPosition = TextPosition(line: 1, column: 1)
     var required = true
+    /// Whether the gateway does not start while its plugin says that it is failed.
+    var requiredAtStart = false
     var queue = QueueConfig()
     var retry = RetryPolicy(minimum: .milliseconds(500), maximum: .seconds(30), retries: 0)
     /// The most deliveries open at a time.

@@ -248,6 +248,7 @@ extension ReceiverConfig {
             pluginConfig = config
         }
         required = object.bool("required", default: required)
+        requiredAtStart = object.bool("required_at_start", default: requiredAtStart)
         queue.setStorage(hasSpool ? .disk : .memory)
         if let queue = object.object("queue") { self.queue = QueueConfig(queue, hasSpool: hasSpool) }
         if let retry = object.object("retry") { self.retry = RetryPolicy(retry, defaults: self.retry) }
@@ -292,6 +293,9 @@ extension RetryPolicy {
         minimum = object.duration("min_backoff_period", default: defaults.minimum)
         maximum = object.duration("max_backoff_period", default: defaults.maximum)
         retries = object.integer("max_backoff_retries", in: 0...Int.max, default: defaults.retries)
+        longestRetryAfter = object.duration("max_retry_after", default: defaults.longestRetryAfter)
+        refusalsUntilRejected = object.integer("reject_after_refusals", in: 0...Int.max, default: defaults.refusalsUntilRejected)
+        refusedFor = object.duration("reject_after_period", default: defaults.refusedFor)
         if maximum < minimum { object.refuse("max_backoff_period", "must not be shorter than min_backoff_period") }
         object.refuseUnknown()
     }

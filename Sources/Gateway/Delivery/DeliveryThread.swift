@@ -2,60 +2,120 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// One plugin instance of a receiver, and the thread that makes the calls into it; the instance goes with the thread.
+/// One plugin instance of a receiver, and the thread that makes the calls into it, from `create` to `destroy`.
 ///
-/// Each instance has a thread of its own, so that one whose call does not return does not keep profiles from the next one.
+/// Each instance has a thread of its own, so that one whose call does not return keeps neither profiles from the next one nor
+/// anybody else from going on.
 final class DeliveryThread: Sendable {
+    /// What became of loading the plugin and of `create`.
+    enum Creation: Sendable {
+        /// It has not returned.
+        case pending
+        case made(PluginInstance, PluginLibrary)
+        case refused([Problem])
+    }
+
     /// Tells the receiver's instances apart; later ones are higher.
     let number: Int
-    let instance: PluginInstance
-    let library: PluginLibrary
-    /// The config the instance was made from.
+    /// The plugin as the config names it.
+    let plugin: String
+    /// The config the instance is made from.
     let config: String
-    let events: InstanceEvents
+    private let receiver: Receiver
+    private let creation = Monitor(Creation.pending)
     private let thread = Mutex<Thread?>(nil)
 
-    /// Loads the plugin of a config and makes an instance.
+    init(of receiver: Receiver, _ config: ReceiverConfig) {
+        number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
+        (self.receiver, plugin, self.config) = (receiver, config.plugin, config.pluginConfig.text)
+    }
+
+    /// nil while there is none.
+    var instance: PluginInstance? { if case .made(let instance, _) = creation.withLock({ $0 }) { instance } else { nil } }
+    var library: PluginLibrary? { if case .made(_, let library) = creation.withLock({ $0 }) { library } else { nil } }
+    var libraryPath: String? { library?.path }
+    var isRefused: Bool { if case .refused = creation.withLock({ $0 }) { true } else { false } }
+
+    /// Starts the thread: it loads the plugin and makes the instance, which then waits to be put to work.
     ///
     /// - Parameter previous: whose counters go on when it is of the same plugin.
-    init(
-        of receiver: Receiver, _ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil
-    ) throws(PluginProblems) {
-        library = try Self.load(config, from: folders)
-        number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
-        events = InstanceEvents(receiver, number)
-        self.config = config.pluginConfig.text
-        let metrics = previous?.library.name == library.name ? previous?.instance.host.metrics : nil
-        let host = HostServices(events: events, metrics: PluginMetrics(continuing: metrics))
-        do throws(PluginInstance.Refusal) {
-            instance = try PluginInstance(library, config: self.config, host: host)
-        } catch { throw PluginProblems(error, config) }
-    }
-
-    /// Loads the plugin of a config; one that is loaded already is found again.
-    static func load(_ config: ReceiverConfig, from folders: [String]) throws(PluginProblems) -> PluginLibrary {
-        do throws(PluginLibrary.LoadError) { return try PluginLibrary.load(config.plugin, from: folders) } catch {
-            let path = "\(Problems.path("receivers", config.name)).plugin"
-            throw PluginProblems(list: [Problem(position: config.pluginPosition, path: path, message: "\(error)")])
-        }
-    }
-
-    func start() throws(SystemError) {
-        try thread.withLock { (thread) throws(SystemError) in
-            thread = try Thread("rx-\(events.receiver.name)") { [self] in
-                events.receiver.deliverUntilEnd(with: instance, number: number)
+    func start(_ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil) throws(SystemError) {
+        receiver.state.withLock { $0.instances[number] = InstanceState(maxInFlight: config.maxInFlight, now: .now) }
+        do throws(SystemError) {
+            try thread.withLock { (thread) throws(SystemError) in
+                thread = try Thread("rx-\(receiver.name)") { [self] in run(config, folders, previous) }
             }
+        } catch {
+            receiver.state.withLock { $0.instances[number] = nil }
+            throw error
         }
     }
 
-    /// Waits for the thread's end; an instance that never had one is destroyed here.
-    func join() {
-        let hadThread = thread.withLock { thread in
-            guard let running = thread.take() else { return false }
-            running.join()
-            return true
+    /// Waits for `create`, at most until `deadline`.
+    func creation(until deadline: MonotonicTime) -> Creation {
+        creation.wait { creation in
+            if case .pending = creation, MonotonicTime.now < deadline { .again(deadline) } else { .done(creation) }
         }
-        if !hadThread { instance.destroy() }
+    }
+
+    /// Waits for the thread's end; its last call has returned.
+    func join() { thread.withLock { $0.take() }?.join() }
+
+    // MARK: On the thread
+
+    private func run(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) {
+        let made = create(config, folders, previous)
+        creation.withLock { $0 = made }
+        let isAbandoned = receiver.noteCreation(made, of: self)
+        creation.signal()
+        if case .made(let instance, _) = made {
+            if isAbandoned { instance.destroy() } else { receiver.deliverUntilEnd(with: instance, number: number) }
+        }
+        receiver.noteEnd(of: number)
+    }
+
+    private func create(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) -> Creation {
+        do throws(PluginProblems) {
+            let library = try Self.load(config, from: folders)
+            let metrics = previous?.library?.name == library.name ? previous?.instance?.host.metrics : nil
+            let host = HostServices(events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics))
+            do throws(PluginInstance.Refusal) {
+                return .made(try PluginInstance(library, config: self.config, host: host), library)
+            } catch { throw PluginProblems(error, config) }
+        } catch { return .refused(error.list) }
+    }
+
+    private static func load(_ config: ReceiverConfig, from folders: [String]) throws(PluginProblems) -> PluginLibrary {
+        do throws(PluginLibrary.LoadError) { return try PluginLibrary.load(config.plugin, from: folders) } catch {
+            throw PluginProblems(error, config)
+        }
+    }
+}
+
+extension Receiver {
+    /// Notes what became of `create`; on the instance's thread, perhaps long after anybody waited for it.
+    ///
+    /// - Returns: true when nobody wants the instance any more.
+    fileprivate func noteCreation(_ creation: DeliveryThread.Creation, of thread: DeliveryThread) -> Bool {
+        let now = MonotonicTime.now
+        var refusal: String?
+        if case .refused(let problems) = creation { refusal = problems.map(\.description).joined(separator: "; ") }
+        let before = state.withLock { state in
+            defer { state.instances[thread.number]?.created(refusal) }
+            return state.instances[thread.number]
+        }
+        state.signal()
+        let isAbandoned = before == nil || before?.phase == .abandoned
+        guard isAbandoned || before?.overdue != nil else { return false }
+        let what =
+            isAbandoned ? "create of the plugin has returned; nobody waits for it any more" : "create of the plugin has returned"
+        Log.write(
+            refusal == nil ? .info : .error, what,
+            [
+                "receiver": name, "plugin": thread.plugin, "after": now.since(before?.call?.since ?? now).inWords,
+                "error": refusal ?? "none",
+            ])
+        return isAbandoned
     }
 }
 
@@ -63,29 +123,21 @@ final class DeliveryThread: Sendable {
 final class InstanceEvents: PluginEvents {
     let receiver: Receiver
     private let number: Int
-    /// Its health by its own words, also while it is not at work yet.
-    let stated = Mutex<(Health, String)>((.ok, ""))
 
     init(_ receiver: Receiver, _ number: Int) { (self.receiver, self.number) = (receiver, number) }
 
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.settle(token, outcome) }
-
-    func pluginStated(_ health: Health, _ reason: String) {
-        stated.withLock { $0 = (health, reason) }
-        receiver.pluginStated(health, reason, by: number)
-    }
-
+    func pluginStated(_ health: Health, _ reason: String) { receiver.pluginStated(health, reason, by: number) }
     func pluginLogged(_ level: Log.Level, _ message: String) { receiver.pluginLogged(level, message) }
     func pluginMisbehaved(_ what: String) { receiver.pluginMisbehaved(what) }
 }
 
 extension Receiver {
-    /// What an instance says of itself; of a former one it is not the receiver's any more.
+    /// What an instance says of itself; what a former one says is not the receiver's health any more.
     func pluginStated(_ health: Health, _ reason: String, by number: Int) {
         let changed = state.withLock { state in
-            guard number == state.open.instance else { return false }
-            defer { (state.stated, state.statedReason) = (health, reason) }
-            return state.stated != health
+            defer { state.instances[number]?.stated = (health, reason) }
+            return number == state.current && state.instances[number]?.stated.health != health
         }
         if changed { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
     }
@@ -103,6 +155,12 @@ struct PluginProblems: Error {
 }
 
 extension PluginProblems {
+    /// The plugin cannot be loaded.
+    init(_ error: PluginLibrary.LoadError, _ config: ReceiverConfig) {
+        let path = "\(Problems.path("receivers", config.name)).plugin"
+        list = [Problem(position: config.pluginPosition, path: path, message: "\(error)")]
+    }
+
     /// A plugin names the member in its own config; the path leads to the place in ours.
     init(_ refusal: PluginInstance.Refusal, _ config: ReceiverConfig) {
         let path = Problems.path("receivers", config.name)

@@ -9,42 +9,39 @@ import Synchronization
 final class Receiver: Sendable {
     struct State {
         var queue = ReceiverQueue()
-        var open = OpenDeliveries()
-        var pace: Pace
-        var account = ReceiverAccount()
-        var stated = Health.ok
-        var statedReason = ""
-        var failingReason = ""
-        var lastError = ""
-        /// When the call into the plugin began that has not returned.
-        var callSince: MonotonicTime?
-        /// While the delivery thread sleeps: when it wakes by itself.
-        var sleepsUntil: MonotonicTime?
-        var isOverdue = false
-        var phase = Phase.running
-        /// While the plugin is told to abort, it must not be destroyed.
-        var isAborting = false
-        var drops = DropReports()
         /// What of the queue is in the spool; nil when everything is in memory.
         var backlog: Backlog?
+        var account = ReceiverAccount()
+        var drops = DropReports()
+        /// What `reject` receivers have promised room for and not received yet.
+        var reserved = (profiles: 0, bytes: 0)
+        /// What senders who wait are to be told once the lock is released.
+        var settlements: [(Acknowledgement, Settlement)] = []
         /// A hash of plugin and config: whose `progress` it is.
         var owner: UInt64 = 0
+
+        /// Every plugin instance that has not ended, by its number.
+        var instances: [Int: InstanceState] = [:]
+        /// The number of the instance that profiles go to.
+        var current = 0
+        var open = OpenDeliveries()
+        /// How many profiles the present instance has delivered.
+        var passes = 0
+        /// Nothing more is offered: the instance ends once the queue is empty.
+        var isDraining = false
+        /// Nothing more is delivered: what comes is refused, or stays in the spool.
+        var isClosed = false
+
         var keepsDeadLetters = false
         /// How often in a row a dead letter could not be written, and why.
         var letterFailures = 0
         var letterError: String?
         /// How many are being put with the dead letters.
         var burying = 0
-        /// What `reject` receivers have promised room for and not received yet.
-        var reserved = (profiles: 0, bytes: 0)
-        /// What senders who wait are to be told once the lock is released.
-        var settlements: [(Acknowledgement, Settlement)] = []
-        /// Instances that were replaced and have not ended, by number.
-        var former: [Int: FormerInstance] = [:]
-    }
 
-    /// The life of the delivery thread: running until told to stop, then the end of the plugin instance.
-    enum Phase { case running, draining, flushing, ended }
+        /// The instance that profiles go to.
+        var serving: InstanceState? { instances[current] }
+    }
 
     let name: String
     /// Its config now; a reload changes it.
@@ -53,7 +50,7 @@ final class Receiver: Sendable {
     let state: Monitor<State>
     /// Taken with the state's lock held, never the other way round.
     let settings: Mutex<ReceiverConfig>
-    /// The plugin instance that new deliveries go to, with its thread.
+    /// The plugin instance that profiles go to, with its thread.
     let serving = Mutex<DeliveryThread?>(nil)
     let instanceCount = Atomic<Int>(0)
     let spool: Spool?
@@ -67,25 +64,11 @@ final class Receiver: Sendable {
         settings = Mutex(config)
         self.spool = spool
         self.deadLetters = deadLetters
-        state = Monitor(State(pace: Pace(limit: config.maxInFlight)))
+        state = Monitor(State())
     }
 
-    /// Loads the plugin and makes the instance.
-    ///
-    /// - Returns: what is in the way, with its place in the config; nothing when the instance is there.
-    func create(from folders: [String]) -> [Problem] {
-        do throws(PluginProblems) {
-            let made = try DeliveryThread(of: self, config, from: folders)
-            serving.withLock { $0 = made }
-            state.withLock { $0.open.hand(to: made.number) }
-            return []
-        } catch { return error.list }
-    }
-
-    var instance: PluginInstance? { serving.withLock { $0?.instance } }
-
-    /// Starts the delivery thread.
-    func start() throws(SystemError) { try serving.withLock { $0 }?.start() }
+    /// nil while there is none, or none yet.
+    var instance: PluginInstance? { serving.withLock { $0 }?.instance }
 
     // MARK: In
 
@@ -153,7 +136,7 @@ final class Receiver: Sendable {
         case returnMemory
         /// Time alone has settled something.
         case tell([(Acknowledgement, Settlement)])
-        case end
+        case destroy
         /// The instance was given up: it is not even destroyed.
         case leave
     }
@@ -173,11 +156,8 @@ final class Receiver: Sendable {
             case .flush(let token): instance.flush(token: token)
             case .returnMemory: returnFreedMemory()
             case .tell(let settlements): tell(settlements)
-            case .end:
-                state.signal()
-                instance.destroy()
-                return noteEnd(of: number)
-            case .leave: return noteEnd(of: number)
+            case .destroy: return instance.destroy()
+            case .leave: return
             }
         }
     }
@@ -187,90 +167,29 @@ final class Receiver: Sendable {
     /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let settled = update { state in settings.withLock { state.settleAny(token, outcome, $0, now) } }
+        let settled = update { state in settings.withLock { state.settle(token, outcome, $0, now) } }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in settled.events {
             log(event, outcome)
-            guard case .gaveUp(_, let handle, _) = event else { continue }
+            guard case .gaveUp(_, let handle, _, _) = event else { continue }
             let entry = state.withLock { $0.queue[handle] }
-            if let profile = entry.profile { bury(profile, entry, handle, outcome) }
+            if let profile = entry.profile, let letter = entry.letter { bury(profile, entry, handle, letter.outcome) }
         }
     }
 
     private func log(_ event: State.Event, _ outcome: DeliveryOutcome) {
         switch event {
-        case .dropped(let reason, let sequence):
+        case .dropped(let reason, let sequence, let why):
             Log.warning(
-                "profile dropped",
-                ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
-        case .gaveUp(let reason, _, let sequence):
+                "profile dropped", ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": why])
+        case .gaveUp(let reason, _, let sequence, let why):
             Log.warning(
                 "profile put with the dead letters",
-                ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": outcome.reason])
+                ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": why])
         case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": outcome.reason])
         case .recovered: Log.info("receiver has recovered", ["receiver": name])
         }
-    }
-
-    // MARK: End
-
-    /// Lets the queue run empty and then flushes; nothing more is offered.
-    func beginDrain() {
-        state.withLock { $0.phase = .draining }
-        state.signal()
-    }
-
-    /// Waits until everything is delivered and flushed, at most until `deadline`.
-    func isDrained(until deadline: MonotonicTime) -> Bool {
-        state.wait { state in
-            state.phase == .ended ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
-    }
-
-    /// Marks the receiver as failed while a call into the plugin, or a delivery, is longer than `delivery_timeout`.
-    func checkOverdue(_ now: MonotonicTime) {
-        let changed = state.withLock { state -> Bool? in
-            let oldest = min(state.callSince ?? .never, state.open.oldest ?? .never)
-            let isOverdue = oldest + config.deliveryTimeout < now
-            defer { state.isOverdue = isOverdue }
-            return isOverdue == state.isOverdue ? nil : isOverdue
-        }
-        if changed == true {
-            Log.error("plugin is overdue", ["receiver": name, "plugin": config.plugin, "delivery_timeout": "\(config.deliveryTimeout)"])
-        }
-    }
-
-    /// Ends deliveries for good: what waits is dropped, what is open is given up.
-    ///
-    /// - Parameter lost: what the log calls it.
-    func stop(_ lost: String = "profiles lost at shutdown") {
-        let (left, openCount) = update { state in
-            state.isAborting = state.open.count > 0
-            return (state.stop(), state.open.count)
-        }
-        if left.dropped > 0 { Log.error(lost, ["receiver": name, "count": "\(left.dropped)"]) }
-        if left.kept > 0 { Log.info("profiles stay in the spool", ["receiver": name, "count": "\(left.kept)"]) }
-        if openCount > 0 { instance?.abort() }
-        update { $0.isAborting = false }
-    }
-
-    /// Ends the plugin instance; ``stop()`` has been called.
-    ///
-    /// - Returns: false when the plugin kept an operation open a second after it was told to abort. Its memory is kept then.
-    func end() -> Bool {
-        guard instance != nil else { return true }
-        let deadline = MonotonicTime.now + .seconds(1)
-        let isQuiet = state.wait { state in
-            if state.open.count == 0, state.callSince == nil { return .done(true) }
-            return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
-        guard isQuiet else {
-            Log.error("plugin did not finish its deliveries after abort", ["receiver": name, "plugin": config.plugin])
-            return false
-        }
-        serving.withLock { $0.take() }?.join()
-        return true
     }
 }
 
@@ -282,16 +201,5 @@ extension ReceiverConfig {
     var owner: UInt64 {
         let text = Array("\(plugin)\n\(pluginConfig.text)".utf8)
         return UInt64(CRC32C.of(text)) << 32 | UInt64(CRC32C.of(text, seed: 1))
-    }
-}
-
-extension Receiver.State {
-    /// What came of one outcome, for the log.
-    enum Event: Equatable {
-        case dropped(DropReason, sequence: UInt64)
-        /// It goes to the dead letters.
-        case gaveUp(DropReason, ReceiverQueue.Handle, sequence: UInt64)
-        case failing
-        case recovered
     }
 }

@@ -13,7 +13,7 @@ extension Receiver.State {
     ) {
         account.accepted += 1
         let size = position.map { Int($0.length) } ?? profile.byteCount
-        if phase == .ended {
+        if isClosed {
             // Too late for the last look at the queue; what is in the spool is delivered after the next start.
             if let position { return keep(profile, at: position, acknowledgement) }
             return refuse(.shutdown, at: nil, acknowledgement, .failed(status: 503, isRetryable: true))

@@ -6,13 +6,13 @@ extension Receiver.State {
     /// Gives a profile up for good: to the dead letters where there are any.
     mutating func giveUp(_ handle: ReceiverQueue.Handle, _ reason: DropReason, _ outcome: DeliveryOutcome) -> [Event] {
         let sequence = queue[handle].sequence
-        if phase == .ended, queue[handle].position != nil {
+        if isClosed, queue[handle].position != nil {
             leave(handle)
             return []
         }
-        guard keepsDeadLetters, phase != .ended else {
+        guard keepsDeadLetters, !isClosed else {
             drop(handle, reason, status: outcome.httpStatus)
-            return [.dropped(reason, sequence: sequence)]
+            return [.dropped(reason, sequence: sequence, why: outcome.reason)]
         }
         // The sender is told now; the profile is settled once the letter is durable.
         if let acknowledgement = queue[handle].acknowledgement {
@@ -21,7 +21,7 @@ extension Receiver.State {
         }
         queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)
         burying += 1
-        return [.gaveUp(reason, handle, sequence: sequence)]
+        return [.gaveUp(reason, handle, sequence: sequence, why: outcome.reason)]
     }
 
     /// Takes note that a dead letter is durable, or why it is not: it is tried again then.

@@ -2,63 +2,19 @@ import LinuxSystem
 
 /// The profiles that one receiver has not settled: waiting, delayed by a retry, or open at the plugin.
 ///
-///     age:    oldest ─ … ─ newest      every entry, open ones too; what is evicted is taken from its old end
-///     ready:  first ─ … ─ last         what may be delivered now, in the order it will be
+///     age:     oldest ─ … ─ newest     every entry, open ones too; what is evicted is taken from its old end
+///     fresh:   first ─ … ─ last        ready, and never tried
+///     due:     first ─ … ─ last        ready, and tried before
+///     letters: first ─ … ─ last        ready to be put with the dead letters
 ///     delayed: a heap by due time      what a retry holds back
 ///
+/// Fresh and due entries take turns, so that neither a backlog of new profiles nor many retries hold the others up.
 /// Entries live in one array and name each other by index, so nothing here allocates per profile. A plain value: its
 /// owner has the lock.
 struct ReceiverQueue {
     /// Names an entry from ``append(_:now:)`` until ``remove(_:)``.
     struct Handle: Equatable, Sendable {
-        fileprivate let index: Int32
-    }
-
-    struct Entry {
-        /// nil while it is on disk alone.
-        var profile: Profile?
-        let sequence: UInt64
-        /// What it counts against the queue's bounds.
-        let byteCount: Int
-        /// Where it is in the spool; nil when it is in memory alone.
-        var position: SpoolPosition?
-        /// Why it is to be put with the dead letters; nil while it may be delivered.
-        var letter: Letter?
-        /// Who waits for this profile to be settled, with `ack: delivered`.
-        var acknowledgement: Acknowledgement?
-        /// How many attempts were begun.
-        var attempts = 0
-        /// How often in a row it could not be read from the spool.
-        var failedReads = 0
-        /// What the plugin wants back at the next attempt.
-        var progress: UInt64 = 0
-        let acceptedAt: MonotonicTime
-        fileprivate var place = Place.ready
-        fileprivate var age = Links()
-        fileprivate var order = Links()
-        /// Tells a delayed entry from a later one at the same index.
-        fileprivate var serial: UInt32 = 0
-
-        init(
-            _ profile: Profile?, sequence: UInt64, byteCount: Int, position: SpoolPosition? = nil, _ acknowledgement: Acknowledgement?,
-            acceptedAt: MonotonicTime
-        ) {
-            (self.profile, self.sequence, self.byteCount) = (profile, sequence, byteCount)
-            (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
-        }
-    }
-
-    /// What a dead letter says, and how it counts when it cannot become one.
-    struct Letter: Sendable {
-        let outcome: DeliveryOutcome
-        let reason: DropReason
-    }
-
-    fileprivate enum Place { case ready, delayed, open }
-
-    fileprivate struct Links {
-        var previous: Int32 = -1
-        var next: Int32 = -1
+        let index: Int32
     }
 
     private struct Delay {
@@ -70,9 +26,15 @@ struct ReceiverQueue {
     private var entries: [Entry?] = []
     private var free: [Int32] = []
     private var age = Ends()
-    private var ready = Ends()
+    private var fresh = Ends()
+    private var due = Ends()
+    private var letters = Ends()
     private var delays: [Delay] = []
     private var nextSerial: UInt32 = 0
+    /// Whose turn it is when both fresh and due entries are ready.
+    private var isDueNext = true
+    /// Whose turn it is among fresh entries while both ends of them take turns.
+    private var isNewestNext = true
 
     private struct Ends {
         var first: Int32 = -1
@@ -87,10 +49,25 @@ struct ReceiverQueue {
     /// The most bytes there were since the queue was last seen empty by ``takePeak()``.
     private var peak = 0
 
-    var hasReady: Bool { ready.first >= 0 }
-    var readyCount: Int { ready.count }
+    /// How many are ready and were never tried.
+    var freshCount: Int { fresh.count }
+    /// How many may be delivered now.
+    var readyCount: Int { fresh.count + due.count }
+    /// How many wait, ready or delayed, and were tried before.
+    private(set) var triedCount = 0
+    /// The next that is put with the dead letters.
+    var firstLetter: Handle? { letters.first < 0 ? nil : Handle(index: letters.first) }
+    /// The newest that was never tried.
+    var newestFresh: Handle? { fresh.last < 0 ? nil : Handle(index: fresh.last) }
+
     /// What is delivered next.
-    var firstReady: Handle? { hasReady ? Handle(index: ready.first) : nil }
+    ///
+    /// - Parameter fromBothEnds: whether the newest of the fresh entries take turns with the oldest.
+    func nextReady(fromBothEnds: Bool = false) -> Handle? {
+        if due.first >= 0, isDueNext || fresh.first < 0 { return Handle(index: due.first) }
+        if fromBothEnds, isNewestNext { return newestFresh }
+        return fresh.first < 0 ? nil : Handle(index: fresh.first)
+    }
 
     subscript(handle: Handle) -> Entry {
         get {
@@ -109,9 +86,8 @@ struct ReceiverQueue {
 
     /// Adds an entry, ready and newest.
     mutating func append(_ new: Entry) {
-        nextSerial &+= 1
         var entry = new
-        entry.serial = nextSerial
+        entry.serial = takeSerial()
         let index: Int32
         if let reused = free.popLast() {
             index = reused
@@ -121,7 +97,7 @@ struct ReceiverQueue {
             entries.append(entry)
         }
         link(index, \.age, \.age, atEnd: true)
-        link(index, \.ready, \.order, atEnd: true)
+        makeReady(index, atEnd: true)
         count += 1
         byteCount += new.byteCount
         peak = max(peak, byteCount)
@@ -137,28 +113,25 @@ struct ReceiverQueue {
         return peak
     }
 
-    /// Takes the next ready entry; it is open until it is put back or removed.
-    mutating func open() -> Handle? {
-        guard hasReady else { return nil }
-        let index = ready.first
-        unlink(index, \.ready, \.order)
-        entries[Int(index)]?.place = .open
-        return Handle(index: index)
+    /// Takes an entry that waits; it is open until it is put back, delayed or removed.
+    mutating func open(_ handle: Handle) {
+        if self[handle].place == .due || self[handle].place == .fresh { isDueNext = self[handle].place == .fresh }
+        if self[handle].place == .fresh { isNewestNext = handle.index != fresh.last }
+        stopWaiting(handle.index)
+        // A record that the heap still has of it is not current any more.
+        let serial = takeSerial()
+        entries[Int(handle.index)]?.serial = serial
+        entries[Int(handle.index)]?.place = .open
     }
 
-    /// Puts an open entry back, behind everything that is ready.
-    mutating func putBack(_ handle: Handle) {
-        entries[Int(handle.index)]?.place = .ready
-        link(handle.index, \.ready, \.order, atEnd: true)
-    }
+    /// Puts an open entry back, behind everything of its kind that is ready.
+    mutating func putBack(_ handle: Handle) { makeReady(handle.index, atEnd: true) }
 
-    /// Holds an open entry back until `due`; then it goes before what has not been tried yet.
+    /// Holds an open entry back until `due`; then it goes before what has waited for its turn.
     mutating func delay(_ handle: Handle, until due: MonotonicTime) {
         entries[Int(handle.index)]?.place = .delayed
-        if delays.count > 2 * count + 64 {
-            // Evicted entries leave their records behind; a sorted array is a heap.
-            delays = delays.filter(isCurrent).sorted { $0.due < $1.due }
-        }
+        if self[handle].isTried { triedCount += 1 }
+        if delays.count > 2 * count + 64 { setDelays(delays.filter(isCurrent)) }
         delays.append(Delay(due: due, index: handle.index, serial: self[handle].serial))
         var child = delays.count - 1
         while child > 0, delays[child].due < delays[(child - 1) / 2].due {
@@ -167,18 +140,75 @@ struct ReceiverQueue {
         }
     }
 
-    /// Makes ready what is due, or everything that waits when `now` is ``MonotonicTime/never``; the oldest goes first.
+    /// Makes ready what is due; the oldest goes first.
     mutating func wake(now: MonotonicTime) {
         guard let first = delays.first, first.due <= now else { return }
-        var due: [(sequence: UInt64, index: Int32)] = []
+        var woken: [Int32] = []
         while let first = delays.first, first.due <= now {
             popDelay()
-            guard isCurrent(first), let sequence = entries[Int(first.index)]?.sequence else { continue }
-            due.append((sequence, first.index))
+            if isCurrent(first) { woken.append(first.index) }
         }
-        for (_, index) in due.sorted(by: { $0.sequence > $1.sequence }) {
-            entries[Int(index)]?.place = .ready
-            link(index, \.ready, \.order, atEnd: false)
+        wake(woken)
+    }
+
+    /// Makes ready what is delayed, whenever it would be due, but for the entries that `isHeld` names.
+    mutating func wakeAll(except isHeld: (Entry) -> Bool = { _ in false }) {
+        let current = delays.filter(isCurrent)
+        let held = current.filter { entries[Int($0.index)].map(isHeld) ?? false }
+        let kept = Set(held.map(\.index))
+        setDelays(held)
+        wake(current.map(\.index).filter { !kept.contains($0) })
+    }
+
+    private mutating func wake(_ indices: [Int32]) {
+        func sequence(_ index: Int32) -> UInt64 { entries[Int(index)]?.sequence ?? 0 }
+        for index in indices.sorted(by: { sequence($0) > sequence($1) }) {
+            stopWaiting(index)
+            makeReady(index, atEnd: false)
+        }
+    }
+
+    /// The entry that waits and has been tried least often, though at least once; the oldest of them.
+    ///
+    /// Looks at every entry, so it is for probes alone.
+    var leastTried: Handle? {
+        var found: (index: Int32, attempts: Int)?
+        var index = age.first
+        while index >= 0, let entry = entries[Int(index)] {
+            let waits = entry.place == .due || entry.place == .delayed
+            if waits, entry.isTried, entry.attempts < found?.attempts ?? .max { found = (index, entry.attempts) }
+            index = entry.age.next
+        }
+        return found.map { Handle(index: $0.index) }
+    }
+
+    private mutating func takeSerial() -> UInt32 {
+        nextSerial &+= 1
+        return nextSerial
+    }
+
+    /// Puts an entry that is in no list into the one for its kind.
+    private mutating func makeReady(_ index: Int32, atEnd: Bool) {
+        guard let entry = entries[Int(index)] else { return }
+        let place: Place = entry.letter != nil ? .letter : entry.isTried ? .due : .fresh
+        entries[Int(index)]?.place = place
+        if place == .due { triedCount += 1 }
+        if let list = Self.list(of: place) { link(index, list, \.order, atEnd: atEnd) }
+    }
+
+    /// Takes an entry out of the list that it waits in; a record in the heap stays and is not current any more.
+    private mutating func stopWaiting(_ index: Int32) {
+        guard let entry = entries[Int(index)] else { return }
+        if let list = Self.list(of: entry.place) { unlink(index, list, \.order) }
+        if entry.place == .due || (entry.place == .delayed && entry.isTried) { triedCount -= 1 }
+    }
+
+    private static func list(of place: Place) -> WritableKeyPath<Self, Ends>? {
+        switch place {
+        case .fresh: \.fresh
+        case .due: \.due
+        case .letter: \.letters
+        case .delayed, .open: nil
         }
     }
 
@@ -187,6 +217,9 @@ struct ReceiverQueue {
         guard let entry = entries[Int(delay.index)] else { return false }
         return entry.serial == delay.serial && entry.place == .delayed
     }
+
+    /// Takes other records in; a sorted array is a heap.
+    private mutating func setDelays(_ records: [Delay]) { delays = records.sorted { $0.due < $1.due } }
 
     /// When the first delayed entry is due.
     var nextDue: MonotonicTime { delays.first?.due ?? .never }
@@ -241,13 +274,18 @@ struct ReceiverQueue {
     /// True while the entry is handed to the plugin, or is being put with the dead letters.
     func isOpen(_ handle: Handle) -> Bool { self[handle].place == .open }
 
-    /// Forgets what a plugin wanted to remember of each entry, for another instance would not understand it.
-    mutating func resetProgress() { for index in entries.indices { entries[index]?.progress = 0 } }
+    /// Forgets what is known of each entry's way at its destination, for that of another instance is another one.
+    mutating func resetProgress() {
+        for index in entries.indices {
+            entries[index]?.progress = 0
+            entries[index]?.refusals = Refusals()
+        }
+    }
 
     /// Forgets an entry, wherever it is.
     mutating func remove(_ handle: Handle) {
         let entry = self[handle]
-        if entry.place == .ready { unlink(handle.index, \.ready, \.order) }
+        stopWaiting(handle.index)
         unlink(handle.index, \.age, \.age)
         entries[Int(handle.index)] = nil
         count -= 1

@@ -5,7 +5,8 @@ import LinuxSystem
 extension Receiver.State {
     var needsRefill: Bool {
         guard let backlog, backlog.count > 0, queue.count < Backlog.mostDelayed else { return false }
-        return queue.readyCount < Backlog.fewReady
+        // A receiver that is failing is probed with what was never tried, which may be in the spool yet.
+        return (serving?.pace.isFailing == true ? queue.freshCount : queue.readyCount) < Backlog.fewReady
     }
 
     /// What is to be read from the spool before the ready ones run out.
@@ -106,7 +107,7 @@ extension Receiver.State {
         return true
     }
 
-    private func isOpen(_ token: UInt?) -> Bool { token.map { open.instance(of: $0) != nil } ?? true }
+    private func isOpen(_ token: UInt?) -> Bool { token.map { open.isOpen($0) } ?? true }
 
     /// A disk may fail for a moment, so a profile is lost to it only after so many failures, a second apart.
     private static let mostFailedReads = 5
@@ -130,7 +131,7 @@ extension Receiver.State {
     mutating func unreadable(
         _ handle: ReceiverQueue.Handle, _ token: UInt?, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime
     ) {
-        if let token, open.close(token) == nil { return }
+        if let token, closeOperation(token) == nil { return }
         let entry = queue[handle]
         backlog?.resident -= entry.byteCount
         switch failure {

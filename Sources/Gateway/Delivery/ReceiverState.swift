@@ -19,57 +19,109 @@ extension Receiver.State {
         account.drop(reason)
     }
 
-    /// Decides what the delivery thread does next.
-    mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
-        (callSince, sleepsUntil) = (nil, nil)
+    // MARK: Out
+
+    /// Decides what the thread of one instance does next.
+    mutating func nextStep(of number: Int, _ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
+        guard let phase = instances[number]?.phase else { return .done(.leave) }
+        instances[number]?.returned()
+        switch phase {
+        case .working: return nextStep(ofWorking: number, config, now)
+        case .retiring where instances[number]?.openOperations == 0: return .done(flush(number, now))
+        case .stopping where instances[number]?.openOperations == 0 && instances[number]?.abortSince == nil:
+            instances[number]?.destroyBegan()
+            instances[number]?.began(.destroy, now)
+            return .done(.destroy)
+        case .abandoned: return .done(.leave)
+        case .creating, .made, .retiring, .flushing, .stopping, .destroying, .ended: return .again(.never)
+        }
+    }
+
+    private mutating func flush(_ number: Int, _ now: MonotonicTime) -> Receiver.Step {
+        instances[number]?.flushBegan()
+        instances[number]?.began(.flush, now)
+        instances[number]?.opened(.flush)
+        return .flush(token: open.open(.flush, by: number, now: now))
+    }
+
+    private mutating func nextStep(
+        ofWorking number: Int, _ config: ReceiverConfig, _ now: MonotonicTime
+    ) -> WaitStep<Receiver.Step> {
         queue.wake(now: now)
-        let isMoreOld = phase != .ended && dropOld(config.queue, now)
-        if isMoreOld || !settlements.isEmpty { return .done(.tell(takeSettlements())) }
-        if phase == .ended { return open.count == 0 && !isAborting ? .done(.end) : .again(.never) }
+        if dropOld(config.queue, now) || !settlements.isEmpty { return .done(.tell(takeSettlements())) }
         if let read = refill(now) { return .done(.read(read)) }
-        if mayDeliver(config, now), let handle = queue.open() {
-            if queue[handle].position != nil, queue[handle].profile == nil { backlog?.resident += queue[handle].byteCount }
-            if let letter = queue[handle].letter {
-                burying += 1
-                return .done(.bury(queue[handle], handle, letter))
-            }
-            queue[handle].attempts += 1
-            callSince = now
-            return .done(.deliver(queue[handle], handle, token: open.open(.delivery(handle), now: now)))
+        if let handle = queue.firstLetter, let letter = queue[handle].letter {
+            open(handle)
+            burying += 1
+            return .done(.bury(queue[handle], handle, letter))
         }
-        if phase == .draining, queuedCount == 0, open.count == 0 {
-            phase = .flushing
-            callSince = now
-            return .done(.flush(token: open.open(.flush, now: now)))
-        }
+        if let (handle, isProbe) = nextDelivery(config, now) { return .done(deliver(handle, by: number, isProbe: isProbe, now)) }
+        if isDraining, queuedCount == 0, instances[number]?.openOperations == 0 { return .done(flush(number, now)) }
         if queue.takePeak() >= Self.largeBacklog { return .done(.returnMemory) }
         let next = nextEvent(config.queue)
-        sleepsUntil = next
+        instances[number]?.sleepsUntil = next
         return .again(next)
     }
 
     /// From here on a backlog's memory is given back to the system when it is over.
     private static let largeBacklog = 4 << 20
 
-    private func mayDeliver(_ config: ReceiverConfig, _ now: MonotonicTime) -> Bool {
-        guard let next = queue.firstReady, open.deliveryCount < config.maxInFlight, pace.allows(open: open.deliveryCount, now: now)
-        else { return false }
-        guard let backlog, queue[next].position != nil, queue[next].profile == nil else { return true }
-        return (open.deliveryCount == 0 && burying == 0) || backlog.resident + queue[next].byteCount <= Backlog.openBytes
+    private mutating func open(_ handle: ReceiverQueue.Handle) {
+        queue.open(handle)
+        if queue[handle].position != nil, queue[handle].profile == nil { backlog?.resident += queue[handle].byteCount }
     }
 
-    /// Whether the delivery thread sleeps and has something to do; waking it for nothing costs more than a delivery.
+    private mutating func deliver(
+        _ handle: ReceiverQueue.Handle, by number: Int, isProbe: Bool, _ now: MonotonicTime
+    ) -> Receiver.Step {
+        open(handle)
+        queue[handle].attempts += 1
+        instances[number]?.began(.deliver, now)
+        instances[number]?.opened(.delivery(handle))
+        if isProbe { instances[number]?.pace.probeBegan() }
+        return .deliver(queue[handle], handle, token: open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
+    }
+
+    /// What the instance at work is handed next, and whether that probes a receiver that is failing.
+    private func nextDelivery(_ config: ReceiverConfig, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
+        guard mayDeliver(config, now), let pace = serving?.pace else { return nil }
+        guard pace.isFailing else { return nextReady(pace).map { ($0, false) } }
+        // A profile that was never tried says most about the destination; the newest, for many that came together may be refused.
+        if let fresh = queue.newestFresh, pace.allowsProbe(ofFresh: true, now: now) { return (fresh, true) }
+        return queue.leastTried.map { ($0, true) }
+    }
+
+    /// After a failing, what came before it may be what the destination refuses, so the newest get turns too.
+    private func nextReady(_ pace: Pace) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
+
+    /// Whether ``nextDelivery(_:_:)`` finds something; cheap, for it is asked with each profile that comes.
+    private func mayDeliver(_ config: ReceiverConfig, _ now: MonotonicTime) -> Bool {
+        guard let serving, serving.phase == .working, serving.openDeliveries < config.maxInFlight else { return false }
+        if serving.pace.isFailing {
+            return queue.freshCount > 0 && serving.pace.allowsProbe(ofFresh: true, now: now)
+                || queue.triedCount > 0 && serving.pace.allowsProbe(ofFresh: false, now: now)
+        }
+        guard let next = nextReady(serving.pace), serving.pace.allows(open: serving.openDeliveries) else { return false }
+        guard let backlog, queue[next].position != nil, queue[next].profile == nil else { return true }
+        return (serving.openDeliveries == 0 && burying == 0) || backlog.resident + queue[next].byteCount <= Backlog.openBytes
+    }
+
+    /// Whether the thread of the instance at work sleeps and has something to do; waking it for nothing costs more than a delivery.
     func mustWake(_ config: ReceiverConfig, now: MonotonicTime) -> Bool {
-        if phase != .running { return true }
-        guard let sleepsUntil else { return false }
-        return mayDeliver(config, now) || needsRefill || nextEvent(config.queue) < sleepsUntil || queue.isOver(Self.largeBacklog)
+        guard !isDraining, !isClosed, instances.count == 1, let serving, serving.phase == .working else { return true }
+        guard let sleepsUntil = serving.sleepsUntil else { return false }
+        return mayDeliver(config, now) || queue.firstLetter != nil || needsRefill || nextEvent(config.queue) < sleepsUntil
+            || queue.isOver(Self.largeBacklog)
     }
 
     /// When something happens by time alone.
     private func nextEvent(_ bounds: QueueConfig) -> MonotonicTime {
         var next = queue.nextDue
         // While a probe is open its outcome is waited for, not a time that has passed.
-        if pace.isFailing, queue.hasReady, open.deliveryCount == 0 { next = min(next, max(pace.nextProbe, MonotonicTime(nanoseconds: 1))) }
+        if let pace = serving?.pace, pace.isFailing, !pace.isProbing {
+            if queue.freshCount > 0 { next = min(next, pace.nextFreshProbe) }
+            if queue.triedCount > 0 { next = min(next, pace.nextProbe) }
+        }
         if needsRefill, let failure = backlog?.failure { next = min(next, failure.retryAt) }
         if let maxAge = bounds.maxAge, let oldest = queue.oldestWaiting { next = min(next, queue[oldest].acceptedAt + maxAge) }
         return next
@@ -89,101 +141,13 @@ extension Receiver.State {
         return true
     }
 
-    /// Settles one operation; nil when the token stands for none.
-    mutating func settle(
-        _ token: UInt, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> (events: [Event], openedAt: MonotonicTime?)? {
-        guard let (operation, openedAt) = open.close(token) else { return nil }
-        guard case .delivery(let handle) = operation else {
-            phase = .ended
-            return ([], nil)
-        }
-        let events: [Event]
-        switch outcome.status {
-        case .delivered:
-            settle(handle, .delivered)
-            account.delivered += 1
-            events = alive()
-        case .rejected:
-            lastError = outcome.reason
-            // A refusal without an answer of the destination says nothing about its health.
-            let isAnswer = outcome.httpStatus != 0 || !pace.isFailing
-            events = giveUp(handle, .rejected, outcome) + (isAnswer ? alive() : [])
-        case .retry, .aborted: events = retry(handle, outcome, config, now)
-        }
-        return (events, openedAt)
-    }
-
-    private mutating func alive() -> [Event] {
-        guard pace.sawLife() else { return [] }
-        queue.wake(now: .never)
-        failingReason = ""
-        return [.recovered]
-    }
-
-    private mutating func retry(
-        _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> [Event] {
-        let entry = queue[handle]
-        account.retries += 1
-        lastError = outcome.reason
-        if phase == .ended {
-            leave(handle)
-            return []
-        }
-        if config.retry.isExhausted(attempts: entry.attempts) {
-            return giveUp(handle, .retriesExhausted, outcome) + sawRetry(of: entry, outcome, config.retry, now)
-        }
-        queue[handle].progress = outcome.progress
-        // Something got further than the last time, so the destination is not dead.
-        let events: [Event]
-        if outcome.progress != entry.progress {
-            events = alive()
-        } else if outcome.progress != 0, !pace.isFailing {
-            // Part of the way is behind it: one destination of several is dead, which says nothing about the receiver.
-            events = []
-        } else {
-            events = sawRetry(of: entry, outcome, config.retry, now)
-        }
-        var due = pace.nextProbe
-        if pace.isFailing {
-            queue.putBack(handle)
-        } else {
-            due = now + max(Self.held(outcome.retryAfter), config.retry.delay(afterAttempt: entry.attempts))
-            queue.delay(handle, until: due)
-        }
-        unload(handle)
-        if let position = entry.position, outcome.progress != entry.progress || Self.isNoted(entry.attempts) {
-            let unixDue = MonotonicTime.unixNanoseconds + max(0, due.nanoseconds - now.nanoseconds)
-            backlog?.reader.attempted(position, attempt(of: queue[handle], due: unixDue))
-        }
-        return events
-    }
-
-    /// The first attempts, then fewer and fewer: what waits for months is not to fill the disk with its attempts.
-    private static func isNoted(_ attempts: Int) -> Bool { attempts <= 8 || attempts & (attempts - 1) == 0 }
-
-    /// A wait that a destination asks for, held to a day: whatever it says, it is asked again some time.
-    private static func held(_ retryAfter: Duration) -> Duration { min(retryAfter, .seconds(86_400)) }
-
-    private mutating func sawRetry(
-        of entry: ReceiverQueue.Entry, _ outcome: DeliveryOutcome, _ policy: RetryPolicy, _ now: MonotonicTime
-    ) -> [Event] {
-        let began = pace.sawRetry(
-            of: entry.sequence, notBefore: now + Self.held(outcome.retryAfter), open: open.deliveryCount, policy: policy,
-            now: now)
-        if pace.isFailing { failingReason = outcome.reason }
-        guard began else { return [] }
-        // From here on the probes' clock rules, not that of each profile.
-        queue.wake(now: .never)
-        return [.failing]
-    }
+    // MARK: End
 
     /// Ends deliveries for good: what waits in memory alone is dropped, the spool keeps what is its.
     ///
     /// - Returns: how many were dropped, and how many stay.
-    mutating func stop() -> (dropped: Int, kept: Int) {
-        phase = .ended
+    mutating func close() -> (dropped: Int, kept: Int) {
+        isClosed = true
         var dropped = 0
         for handle in queue.handles where !queue.isOpen(handle) {
             if queue[handle].position == nil {
@@ -202,12 +166,11 @@ extension Receiver.State {
 
     /// What the receiver's health is, and why.
     var health: (Health, reason: String) {
-        if isOverdue { return (.failed, "a call into the plugin, or a delivery, is longer than delivery_timeout") }
-        if pace.isFailing { return (.failed, failingReason) }
+        if let failure = serving?.failure { return (.failed, failure) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
         if let failure = backlog?.failure { return (.failed, "the spool cannot be read: \(failure.text)") }
         if let letterError { return (.degraded, "dead letters cannot be written: \(letterError)") }
-        return (stated, statedReason)
+        return serving.map { ($0.stated.health, $0.stated.reason) } ?? (.ok, "")
     }
 }
 

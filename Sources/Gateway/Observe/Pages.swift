@@ -134,7 +134,7 @@ extension Receiver {
     /// This receiver on the status page.
     fileprivate var statusObject: String {
         let (health, queued, bytes, open, lastError) = state.withLock {
-            ($0.health, $0.queuedCount, $0.queuedBytes, $0.open.deliveryCount, $0.lastError)
+            ($0.health, $0.queuedCount, $0.queuedBytes, $0.serving?.openDeliveries ?? 0, $0.serving?.lastError ?? "")
         }
         let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
         return """

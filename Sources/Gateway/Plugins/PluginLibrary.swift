@@ -59,14 +59,21 @@ import Synchronization
     ///   - name: a plugin's name (`HTTPWriter` is `libHTTPWriter.so` in one of `folders`), or a path ending in `.so`.
     ///   - folders: searched in order.
     static func load(_ name: String, from folders: [String]) throws(LoadError) -> PluginLibrary {
-        let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
-        for path in candidates where unsafe access(path, F_OK) == 0 {
-            let path = try FileTrust.check(path)
-            if let library = loaded.withLock({ $0[path] }) { return library }
-            let library = try PluginLibrary(path)
-            loaded.withLock { $0[path] = library }
-            return library
+        let path = try find(name, in: folders)
+        if let library = loaded.withLock({ $0[path] }) { return library }
+        // Not with the lock held: a constructor of the library may block.
+        let library = try PluginLibrary(path)
+        return loaded.withLock { loaded in
+            let first = loaded[path] ?? library
+            loaded[path] = first
+            return first
         }
+    }
+
+    /// Finds and checks the file of the plugin that a config names, every link resolved; no code of it runs.
+    static func find(_ name: String, in folders: [String]) throws(LoadError) -> String {
+        let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
+        for path in candidates where unsafe access(path, F_OK) == 0 { return try FileTrust.check(path) }
         throw .notFound(name, searched: candidates)
     }
 

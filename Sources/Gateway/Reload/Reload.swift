@@ -15,16 +15,28 @@ struct ReloadStatus: Sendable {
 }
 
 extension Gateway {
+    /// Has the config read again soon, on a thread for that.
+    func requestReload() {
+        do throws(SystemError) { try reloads.request { [self] in reload() } } catch {
+            Log.error("config not reloaded", ["error": "\(error)"])
+            for reply in reloadRequests.take() { reply.send(.error(503, "the reload cannot be started")) }
+        }
+    }
+
     /// Reads the config again and becomes what it says; a config with a mistake changes nothing.
-    func reload() {
+    private func reload() {
         // Whoever asks from here on is answered by the next reload: the file may change once it was read.
         let waiting = reloadRequests.take()
         let file = ConfigFile.read(configPath)
-        let change = SetupChange(self, from: setup.withLock { $0 }, to: file.config, problems: file.problems)
+        var change = SetupChange(self, from: setup.withLock { $0 }, to: file.config, problems: file.problems)
         let problems = change.problems.map { $0.line(in: configPath) }
         for problem in problems { Log.error("config not reloaded", ["error": problem]) }
         if problems.isEmpty {
-            commit(change)
+            guard reloads.commit({ commit(change) }) else {
+                change.undo()
+                for reply in waiting { reply.send(ReloadRequests.shuttingDown) }
+                return
+            }
             for warning in file.warnings { Log.warning("config", ["warning": warning.line(in: configPath)]) }
             Log.info("config reloaded", ["config": configPath, "receivers": "\(change.receivers.count)"])
         }
@@ -56,7 +68,10 @@ extension Gateway {
     }
 
     private func changeReceivers(_ change: SetupChange, _ deadline: MonotonicTime) {
-        for step in change.receivers where step.isNew { step.receiver.attach() }
+        for step in change.receivers where step.isNew {
+            step.receiver.attach()
+            if let next = step.next { step.receiver.serve(next) }
+        }
         for step in change.receivers where !step.isNew {
             guard let former = step.receiver.change(to: step.config, step.next) else { continue }
             endings.start(Ending(step.config.name, until: deadline) { ending in step.receiver.end(former, ending) })
@@ -85,7 +100,7 @@ extension Gateway {
 
     private func tellOfPlugins(_ next: Setup) {
         for receiver in next.receivers {
-            guard let library = receiver.serving.withLock({ $0?.library }), library.isOutdated else { continue }
+            guard let library = receiver.serving.withLock({ $0 })?.library, library.isOutdated else { continue }
             Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": library.path])
         }
     }

@@ -55,7 +55,7 @@ final class ReloadRequests: Sendable {
         }
     }
 
-    private static let shuttingDown = Response.error(503, "the gateway is shutting down")
+    static let shuttingDown = Response.error(503, "the gateway is shutting down")
 
     private static func refusal(_ problems: [String]) -> Response {
         var response = Response.error(400, "")

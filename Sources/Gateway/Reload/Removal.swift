@@ -76,11 +76,8 @@ extension Gateway {
         waitForLoops(ending)
         // What was handed to the spool before is offered after its sync.
         spool?.flush()
-        receiver.beginDrain()
-        _ = ending.wait { receiver.isDrained(until: $0) }
-        receiver.stop("profiles of a removed receiver lost")
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
-        let hasEnded = receiver.end()
+        let hasEnded = receiver.end("profiles of a removed receiver lost", ending)
         receiver.detach()
         guard hasEnded else { return false }
         Log.info("receiver removed", ["receiver": receiver.name])

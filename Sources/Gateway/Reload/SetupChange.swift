@@ -11,6 +11,8 @@ struct SetupChange {
         let isNew: Bool
         /// The plugin instance that takes over; nil keeps the present one.
         let next: DeliveryThread?
+        /// How long its `create` may take.
+        let deadline: MonotonicTime
     }
 
     /// One listener of the new config.
@@ -28,6 +30,8 @@ struct SetupChange {
     private(set) var listeners: [ListenerStep] = []
     private(set) var admin: (listener: Listener, service: Listener.Service, isNew: Bool)?
     private let gateway: Gateway
+    /// Whether nothing runs yet.
+    private let isStart: Bool
 
     /// Whom the requests of the listeners asked for who may send, and will not any more.
     var replacedControls: [AccessControl] {
@@ -40,29 +44,27 @@ struct SetupChange {
     /// Makes everything; when there are problems then, all of it is gone again.
     init(_ gateway: Gateway, from old: Setup, to config: Config, problems: [Problem] = []) {
         (self.gateway, self.old, self.config, self.problems) = (gateway, old, config, problems)
+        isStart = old.receivers.isEmpty
         presentControls = old.allListeners.compactMap(\.service.guards.access)
-        if !old.receivers.isEmpty { refuseWhatNeedsRestart() }
+        if !isStart { refuseWhatNeedsRestart() }
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
+        // All are made at once, for each may take its time.
+        for step in receivers { waitForInstance(step) }
         let guards = readGuards()
         if self.problems.isEmpty, let guards {
             for (entry, guards) in zip(config.listeners, guards.listeners) { prepare(entry, guards) }
             prepareAdmin(guards.admin)
         }
-        if self.problems.isEmpty { startThreads() }
         self.problems.sortByPlace()
         if !self.problems.isEmpty { undo() }
     }
 
-    /// Destroys and closes what was made.
-    private mutating func undo() {
-        for step in receivers {
-            if step.isNew {
-                step.receiver.stop()
-                _ = step.receiver.end()
-            } else if let next = step.next {
-                step.receiver.discard(next)
-            }
+    /// Ends and closes what was made; plugins get a moment, and are not waited for longer.
+    mutating func undo() {
+        let endings = receivers.compactMap { step in
+            step.next.map { next in Ending(step.config.name, until: .now) { step.receiver.end(next, $0) } }
         }
+        for ending in endings { gateway.endings.start(ending) }
         for step in listeners where step.isNew { step.entrance.listener.close() }
         if let admin, admin.isNew { admin.listener.close() }
         (receivers, listeners, admin) = ([], [], nil)
@@ -82,34 +84,52 @@ struct SetupChange {
 
     private mutating func prepare(_ entry: ReceiverConfig) {
         do throws(PluginProblems) {
-            guard let present = old.receiver(entry.name) else { return try create(entry) }
-            let library = try DeliveryThread.load(entry, from: config.pluginFolders)
-            let next =
-                present.needsInstance(for: entry, library)
-                ? try DeliveryThread(of: present, entry, from: config.pluginFolders, after: present.serving.withLock { $0 }) : nil
-            receivers.append(ReceiverStep(config: entry, receiver: present, isNew: false, next: next))
+            let present = old.receiver(entry.name)
+            if present == nil { try refuseWhatStillLeaves(entry) }
+            let receiver = present ?? Receiver(entry, spool: gateway.spool, deadLetters: gateway.deadLetters)
+            let path: String
+            do throws(PluginLibrary.LoadError) { path = try PluginLibrary.find(entry.plugin, in: config.pluginFolders) } catch {
+                throw PluginProblems(error, entry)
+            }
+            let next = present?.needsInstance(for: entry, at: path) == false ? nil : DeliveryThread(of: receiver, entry)
+            do throws(SystemError) {
+                try next?.start(entry, from: config.pluginFolders, after: present?.serving.withLock { $0 })
+            } catch { return note(error, Problems.path("receivers", entry.name)) }
+            receivers.append(
+                ReceiverStep(
+                    config: entry, receiver: receiver, isNew: present == nil, next: next, deadline: .now + InstanceState.createTime))
         } catch { problems += error.list }
     }
 
-    private mutating func create(_ entry: ReceiverConfig) throws(PluginProblems) {
-        // Two queues of one name would deliver the same records.
-        if gateway.spool?.hasClient(entry.name) == true {
-            let message = "the receiver of this name that was removed still delivers what it has; reload again when it has ended"
-            throw PluginProblems(list: [Problem(position: nil, path: Problems.path("receivers", entry.name), message: message)])
-        }
-        let receiver = Receiver(entry, spool: gateway.spool, deadLetters: gateway.deadLetters)
-        let list = receiver.create(from: config.pluginFolders)
-        guard list.isEmpty else { throw PluginProblems(list: list) }
-        receivers.append(ReceiverStep(config: entry, receiver: receiver, isNew: true, next: nil))
+    /// Two queues of one name would deliver the same records.
+    private func refuseWhatStillLeaves(_ entry: ReceiverConfig) throws(PluginProblems) {
+        guard gateway.spool?.hasClient(entry.name) == true else { return }
+        let message = "the receiver of this name that was removed still delivers what it has; reload again when it has ended"
+        throw PluginProblems(list: [Problem(position: nil, path: Problems.path("receivers", entry.name), message: message)])
     }
 
-    private mutating func startThreads() {
-        for step in receivers {
-            do throws(SystemError) {
-                if step.isNew { try step.receiver.start() } else { try step.next?.start() }
-            } catch { note(error, Problems.path("receivers", step.config.name)) }
+    /// Waits for the plugin to make an instance; at the start one that takes long keeps nobody but its own receiver.
+    private mutating func waitForInstance(_ step: ReceiverStep) {
+        guard let next = step.next else { return }
+        switch next.creation(until: step.deadline) {
+        case .made where step.config.requiredAtStart && isStart: refuseFailed(step, next)
+        case .made: break
+        case .refused(let list): problems += list
+        case .pending where isStart && !step.config.requiredAtStart: break
+        case .pending:
+            let message = "create of the plugin has not returned after \(InstanceState.createTime.inWords)"
+            problems.append(Problem(position: step.config.pluginPosition, path: path(of: step), message: message))
         }
     }
+
+    /// A receiver that must work when the gateway starts, and says that it does not.
+    private mutating func refuseFailed(_ step: ReceiverStep, _ next: DeliveryThread) {
+        guard let stated = step.receiver.stated(by: next.number), stated.health == .failed else { return }
+        let message = "is required at the start, and failed: \(printable(stated.reason))"
+        problems.append(Problem(position: step.config.pluginPosition, path: path(of: step), message: message))
+    }
+
+    private func path(of step: ReceiverStep) -> String { Problems.path("receivers", step.config.name) }
 
     private mutating func note(_ error: SystemError, _ path: String) {
         problems.append(Problem(position: nil, path: path, message: "\(error)"))

@@ -5,8 +5,8 @@ import Testing
 @testable import Gateway
 
 @Suite("A receiver whose plugin instance is replaced")
-final class ReceiverReplacementTests {
-    private var state = Receiver.State(pace: Pace(limit: 4))
+final class ReceiverInstanceTests {
+    private var state = Receiver.State.working(limit: 4)
     private var config = ReceiverConfig(
         name: "r", retry: RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0), maxInFlight: 4)
 
@@ -14,34 +14,43 @@ final class ReceiverReplacementTests {
         for number in 0..<count { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
     }
 
+    /// Sends profiles to another instance from here on.
+    private func replace(by number: Int = 1, limit: Int = 4) {
+        state.makeInstance(number, limit: limit)
+        state.serve(number)
+    }
+
     private func step(of number: Int, at now: MonotonicTime = .at(1)) -> Receiver.Step? {
         if case .done(let step) = state.nextStep(of: number, config, now: now) { step } else { nil }
     }
 
-    private func deliver(of number: Int, at now: MonotonicTime = .at(1)) -> (token: UInt, progress: UInt64)? {
-        if case .deliver(let entry, _, let token) = step(of: number, at: now) { (token, entry.progress) } else { nil }
+    private func deliver(of number: Int, at now: MonotonicTime = .at(1)) -> (token: UInt, progress: UInt64, sequence: UInt64)? {
+        if case .deliver(let entry, _, let token) = step(of: number, at: now) { (token, entry.progress, entry.sequence) } else { nil }
     }
 
-    private func settle(_ token: UInt?, _ outcome: DeliveryOutcome) throws -> [Receiver.State.Event] {
+    private func settle(_ token: UInt?, _ outcome: DeliveryOutcome, at now: MonotonicTime = .at(1)) throws -> [Receiver.State.Event] {
         let token = try #require(token)
-        let settled = state.settleAny(token, outcome, config, .at(1))
+        let settled = state.settle(token, outcome, config, now)
         return try #require(settled).events
     }
+
+    private static let retry = DeliveryOutcome(status: .retry, reason: "down")
 
     @Test("The old one gets nothing new, is flushed after its last delivery, and then destroyed; the queue stays")
     func life() throws {
         try accept(3)
         let open = deliver(of: 0)
-        state.hand(to: 1, 4)
+        replace()
         #expect(step(of: 0) == nil)
         let next = deliver(of: 1)
-        #expect(state.open.deliveryCount == 1)
+        #expect(state.serving?.openDeliveries == 1)
         #expect(try settle(open?.token, DeliveryOutcome(status: .delivered)) == [])
         guard case .flush(let token) = step(of: 0) else { throw Missing() }
         #expect(step(of: 0) == nil)
         #expect(try settle(token, DeliveryOutcome(status: .delivered)) == [])
-        #expect(state.phase == .running)
-        guard case .end = step(of: 0) else { throw Missing() }
+        #expect(!state.isClosed)
+        guard case .destroy = step(of: 0) else { throw Missing() }
+        #expect(state.instances[0]?.oldestCall?.name == .destroy)
         #expect(try settle(next?.token, DeliveryOutcome(status: .delivered)) == [])
         #expect(state.account.delivered == 2)
         #expect(state.queue.count == 1)
@@ -51,24 +60,54 @@ final class ReceiverReplacementTests {
     func window() throws {
         try accept(10)
         for _ in 0..<4 { #expect(deliver(of: 0) != nil) }
-        state.hand(to: 1, 4)
+        replace()
         for _ in 0..<4 { #expect(deliver(of: 1) != nil) }
         #expect(deliver(of: 1) == nil)
     }
 
     @Test("What the old one's failures say is not held against the new one, nor is its progress handed over")
     func failures() throws {
-        try accept(Pace.retriesUntilFailing)
         config.maxInFlight = 64
-        state.pace = Pace(limit: 64)
+        state = .working(limit: 64)
+        try accept(Pace.retriesUntilFailing)
         let open = (0..<Pace.retriesUntilFailing).map { _ in deliver(of: 0) }
-        state.hand(to: 1, 64)
+        replace(limit: 64)
         for delivery in open {
             #expect(try settle(delivery?.token, DeliveryOutcome(status: .retry, progress: 7, reason: "down")) == [])
         }
-        #expect(!state.pace.isFailing)
+        #expect(!state.isFailing)
         #expect(state.health.0 == .ok)
+        #expect(state.serving?.lastError == "")
         #expect(deliver(of: 1, at: .at(100))?.progress == 0)
+    }
+
+    @Test("A retry of the old one waits its time, also when the new one has had retries of its own")
+    func retryOfFormer() throws {
+        try accept(Pace.retriesUntilFailing)
+        let open = deliver(of: 0)
+        replace()
+        for _ in 1..<Pace.retriesUntilFailing { #expect(try settle(deliver(of: 1)?.token, Self.retry) == []) }
+        #expect(try settle(open?.token, DeliveryOutcome(status: .retry, reason: "of the old one")) == [])
+        #expect(state.serving?.lastError == "down")
+        #expect(!state.isFailing)
+        #expect(deliver(of: 1) == nil)
+        let due = (1..<Pace.retriesUntilFailing).compactMap { _ in deliver(of: 1, at: .at(2)) }
+        #expect(due.count == Pace.retriesUntilFailing - 1)
+        #expect(due.contains { $0.sequence == open?.sequence })
+    }
+
+    @Test("A life sign of the old one does not end the failing of the new one")
+    func lifeOfFormer() throws {
+        try accept(Pace.retriesUntilFailing + 1)
+        let open = deliver(of: 0)
+        replace()
+        for number in 1...Pace.retriesUntilFailing {
+            let events = try settle(deliver(of: 1)?.token, Self.retry)
+            #expect(events == (number == Pace.retriesUntilFailing ? [.failing] : []))
+        }
+        #expect(try settle(open?.token, DeliveryOutcome(status: .delivered)) == [])
+        #expect(state.isFailing)
+        #expect(state.account.delivered == 1)
     }
 
     @Test("What waits for a retry is due at once, without the progress that it had")
@@ -76,7 +115,7 @@ final class ReceiverReplacementTests {
         try accept(1)
         _ = try settle(deliver(of: 0)?.token, DeliveryOutcome(status: .retry, progress: 5))
         #expect(deliver(of: 0) == nil)
-        state.hand(to: 1, 4)
+        replace()
         #expect(deliver(of: 1)?.progress == 0)
     }
 
@@ -84,10 +123,10 @@ final class ReceiverReplacementTests {
     func givenUp() throws {
         try accept(2)
         let open = deliver(of: 0)
-        state.hand(to: 1, 4)
-        #expect(state.giveUp(0).count == 1)
+        replace()
+        #expect(state.abandon(0).count == 1)
         let token = try #require(open?.token)
-        #expect(state.settleAny(token, DeliveryOutcome(status: .delivered), config, .at(1)) == nil)
+        #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(1)) == nil)
         guard case .leave = step(of: 0) else { throw Missing() }
         for _ in 0..<2 { _ = try settle(deliver(of: 1)?.token, DeliveryOutcome(status: .delivered)) }
         #expect(state.account.delivered == 2)
@@ -97,10 +136,69 @@ final class ReceiverReplacementTests {
     @Test("An instance that is not at work yet waits, and ends without a flush when it is not wanted")
     func unused() throws {
         try accept(1)
+        state.makeInstance(1, limit: 4)
         #expect(step(of: 1) == nil)
-        state.former[1] = FormerInstance(isFlushed: true)
-        guard case .end = step(of: 1) else { throw Missing() }
+        state.instances[1]?.retire()
+        guard case .destroy = step(of: 1) else { throw Missing() }
         #expect(deliver(of: 0) != nil)
+    }
+
+    @Test("Profiles wait for an instance whose create has not returned, and go to it once it has")
+    func slowCreate() throws {
+        state = Receiver.State()
+        state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
+        state.serve(0)
+        try accept(2)
+        #expect(state.health == (.failed, "create of the plugin has not returned"))
+        #expect(deliver(of: 0) == nil)
+        state.instances[0]?.created(nil)
+        #expect(state.health.0 == .ok)
+        #expect(deliver(of: 0) != nil)
+    }
+
+    @Test("An instance that is not wanted any more when its create returns is destroyed")
+    func lateCreate() throws {
+        state.instances[1] = InstanceState(maxInFlight: 4, now: .at(1))
+        state.instances[1]?.retire()
+        state.instances[1]?.created(nil)
+        guard case .destroy = step(of: 1) else { throw Missing() }
+    }
+
+    @Test("A late refusal of create is the receiver's failure")
+    func lateRefusal() throws {
+        state = Receiver.State()
+        state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
+        state.serve(0)
+        state.instances[0]?.created("no such table")
+        #expect(state.health == (.failed, "no such table"))
+    }
+
+    @Test(
+        "A call that takes as long as delivery_timeout is overdue, and so is a create after 3 s",
+        arguments: [(true, 2, false), (true, 3, true), (true, 4, true), (false, 9, false), (false, 10, true), (false, 11, true)]
+            as [(Bool, Int64, Bool)])
+    func overdue(isCreate: Bool, after: Int64, isOverdue: Bool) throws {
+        if isCreate {
+            state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
+        } else {
+            try accept(1)
+            #expect(deliver(of: 0) != nil)
+        }
+        let found = state.checkOverdue(.seconds(10), .at(1 + after))
+        #expect(found.map(\.what) == (isOverdue ? [isCreate ? "create" : "deliver"] : []))
+        #expect(state.checkOverdue(.seconds(10), .at(1 + after)).isEmpty)
+        #expect(state.health.0 == (isOverdue || isCreate ? .failed : .ok))
+    }
+
+    @Test("A delivery that stays open is overdue though its call has returned")
+    func overdueDelivery() throws {
+        try accept(1)
+        let token = deliver(of: 0)?.token
+        #expect(step(of: 0, at: .at(1)) == nil)
+        #expect(state.checkOverdue(.seconds(10), .at(20)).map(\.what) == ["delivery"])
+        _ = try settle(token, DeliveryOutcome(status: .delivered))
+        #expect(state.checkOverdue(.seconds(10), .at(20)).isEmpty)
+        #expect(state.health.0 == .ok)
     }
 
     @Test("A smaller queue drops the oldest that wait, unless it rejects", arguments: [(OnFull.dropOldest, 2), (.reject, 5)])

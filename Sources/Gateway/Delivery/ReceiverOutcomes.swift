@@ -1,0 +1,139 @@
+import LinuxSystem
+
+/// What the outcome of a delivery changes; with the receiver's lock held.
+extension Receiver.State {
+    /// What came of one outcome, for the log.
+    enum Event: Equatable {
+        case dropped(DropReason, sequence: UInt64, why: String)
+        /// It goes to the dead letters.
+        case gaveUp(DropReason, ReceiverQueue.Handle, sequence: UInt64, why: String)
+        case failing
+        case recovered
+    }
+
+    /// Settles one operation, of whichever instance; nil when the token stands for none.
+    ///
+    /// What comes of an instance that was replaced says nothing about where profiles go now, nor about what the present one
+    /// should know: it counts for that instance alone.
+    mutating func settle(
+        _ token: UInt, _ given: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
+    ) -> (events: [Event], openedAt: MonotonicTime?)? {
+        guard let operation = closeOperation(token) else { return nil }
+        let number = operation.instance
+        guard case .delivery(let handle) = operation.operation else {
+            flushed(number)
+            return ([], nil)
+        }
+        var outcome = given
+        if number != current { outcome.progress = 0 }
+        let events: [Event]
+        switch outcome.status {
+        case .delivered:
+            settle(handle, .delivered)
+            account.delivered += 1
+            if number == current { passes += 1 }
+            events = sawLife(of: number)
+        case .rejected:
+            instances[number]?.lastError = outcome.reason
+            // A refusal without an answer of the destination says nothing about its health.
+            let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
+            events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
+        case .retry, .aborted: events = retry(handle, outcome, config, operation, now)
+        }
+        return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt)
+    }
+
+    /// Ends the operation that a token stands for; nil when it stands for none.
+    mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
+        guard let operation = open.close(token) else { return nil }
+        instances[operation.instance]?.closed(operation.operation)
+        if operation.isProbe { instances[operation.instance]?.pace.probeEnded() }
+        return operation
+    }
+
+    private mutating func flushed(_ number: Int) {
+        // The queue has run empty: what comes later finds nobody who would deliver it.
+        if number == current, isDraining { isClosed = true }
+        instances[number]?.stop()
+    }
+
+    private mutating func sawLife(of number: Int) -> [Event] {
+        guard instances[number]?.pace.sawLife() == true else { return [] }
+        instances[number]?.failingReason = ""
+        // What was refused although others passed keeps its own time, or it would win the first attempts after each failing.
+        if number == current { queue.wakeAll { $0.refusals.isSuspect || $0.letter != nil } }
+        return [.recovered]
+    }
+
+    private mutating func retry(
+        _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ operation: OpenDeliveries.Open,
+        _ now: MonotonicTime
+    ) -> [Event] {
+        account.retries += 1
+        instances[operation.instance]?.lastError = outcome.reason
+        if isClosed {
+            leave(handle)
+            return []
+        }
+        let before = queue[handle]
+        let isFirstAnswer =
+            operation.instance == current && queue[handle].refusals.add(status: outcome.httpStatus, passes: passes, now: now)
+        // A destination that cannot be reached, or that refuses what it had not refused before, may be away.
+        let isEvidence = outcome.status == .retry && (outcome.httpStatus == 0 || isFirstAnswer)
+        if config.retry.isExhausted(attempts: before.attempts) {
+            return giveUp(handle, .retriesExhausted, outcome)
+                + sawRetry(of: before, outcome, isEvidence: isEvidence, config.retry, operation, now)
+        }
+        if config.retry.isProven(queue[handle].refusals, now: now) {
+            var proven = outcome
+            proven.reason = queue[handle].refusals.text(outcome.reason, now: now)
+            return giveUp(handle, .rejected, proven)
+        }
+        queue[handle].progress = outcome.progress
+        let events: [Event]
+        if outcome.progress != before.progress {
+            // Something got further than the last time, so the destination is not dead.
+            events = operation.instance == current ? sawLife(of: operation.instance) : []
+        } else if outcome.progress != 0, instances[operation.instance]?.pace.isFailing == false {
+            // Part of the way is behind it: one destination of several is dead, which says nothing about the receiver.
+            events = []
+        } else {
+            events = sawRetry(of: before, outcome, isEvidence: isEvidence, config.retry, operation, now)
+        }
+        let wait = max(min(outcome.retryAfter, config.retry.longestRetryAfter), config.retry.delay(afterAttempt: before.attempts))
+        queue.delay(handle, until: now + wait)
+        unload(handle)
+        noteAttempt(handle, due: wait, isChanged: outcome.progress != before.progress)
+        return events
+    }
+
+    private mutating func noteAttempt(_ handle: ReceiverQueue.Handle, due wait: Duration, isChanged: Bool) {
+        let entry = queue[handle]
+        guard let position = entry.position, isChanged || Self.isNoted(entry.attempts) else { return }
+        let (due, isTooFar) = MonotonicTime.unixNanoseconds.addingReportingOverflow(wait.inNanoseconds)
+        backlog?.reader.attempted(position, attempt(of: entry, due: isTooFar ? .max : due))
+    }
+
+    /// The first attempts, then fewer and fewer: what waits for months is not to fill the disk with its attempts.
+    private static func isNoted(_ attempts: Int) -> Bool { attempts <= 8 || attempts & (attempts - 1) == 0 }
+
+    private mutating func sawRetry(
+        of entry: ReceiverQueue.Entry, _ outcome: DeliveryOutcome, isEvidence: Bool, _ policy: RetryPolicy,
+        _ operation: OpenDeliveries.Open,
+        _ now: MonotonicTime
+    ) -> [Event] {
+        let number = operation.instance
+        let began = instances[number]?.pace.sawRetry(
+            of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
+        if instances[number]?.pace.isFailing == true { instances[number]?.failingReason = outcome.reason }
+        return began == true ? [.failing] : []
+    }
+}
+
+extension Refusals {
+    /// Why a profile is given up that the destination refuses while it takes others.
+    fileprivate func text(_ reason: String, now: MonotonicTime) -> String {
+        let minutes = (now.nanoseconds - since.nanoseconds) / 60_000_000_000
+        return "refused \(count) times in \(minutes) minutes while other profiles were delivered: \(reason)"
+    }
+}

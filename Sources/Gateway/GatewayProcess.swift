@@ -1,0 +1,108 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// The life of the process that serves: the main thread does nothing but serve signals, so that nothing which hangs keeps them.
+final class GatewayProcess {
+    private let signals: Signals
+    private let exitGuard = ExitGuard()
+
+    init(_ signals: consuming Signals) { self.signals = signals }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
+    func run(_ config: Config, path: String) throws(Gateway.StartError) -> Int32 {
+        let (gateway, signal) = try start(config, path)
+        let stopped = signal ?? waitForStop(gateway)
+        let timeout = gateway.setup.withLock { $0.config.shutdownTimeout }
+        Log.info("stopping", ["signal": stopped])
+        let deadline = MonotonicTime.now + timeout
+        exitGuard.arm(deadline + ExitGuard.patience)
+        let status = gateway.drain(until: deadline) { self.isHurried() }
+        Log.info("stopped", ["status": "\(status)"])
+        return status
+    }
+
+    /// Makes the gateway on a thread of its own.
+    ///
+    /// - Returns: with it, the signal to stop where one came meanwhile.
+    private func start(_ config: Config, _ path: String) throws(Gateway.StartError) -> (gateway: Gateway, stopped: String?) {
+        let result = Monitor<Result<Gateway, Gateway.StartError>?>(nil)
+        do throws(SystemError) {
+            try Thread.detached("start") {
+                let made = Result { () throws(Gateway.StartError) in
+                    let gateway = try Gateway(config, path: path)
+                    try gateway.start(config)
+                    return gateway
+                }
+                result.withLock { $0 = made }
+                result.signal()
+            }
+        } catch { throw Gateway.StartError(messages: ["\(error)"]) }
+        var (stopped, mustReload): (String?, Bool) = (nil, false)
+        while true {
+            let wake = MonotonicTime.now + .milliseconds(20)
+            if let made = result.wait({ made in made.map { .done($0) } ?? (MonotonicTime.now >= wake ? .done(nil) : .again(wake)) }) {
+                let gateway = try made.get()
+                if mustReload { gateway.requestReload() }
+                return (gateway, stopped)
+            }
+            switch signals.wait(until: .now) {
+            case SIGHUP: mustReload = true
+            case nil: break
+            case let signal?:
+                stopped = Self.name(signal)
+                // What is being made is not waited for without end.
+                exitGuard.arm(.now + config.shutdownTimeout + ExitGuard.patience)
+            }
+        }
+    }
+
+    private func waitForStop(_ gateway: Gateway) -> String {
+        while true {
+            switch signals.wait(until: .never) {
+            case SIGHUP: gateway.requestReload()
+            case nil: break
+            case let signal?: return Self.name(signal)
+            }
+        }
+    }
+
+    /// Whether a second signal has come: nothing is waited for any more, but what ends at once may do so.
+    private func isHurried() -> Bool {
+        guard let signal = signals.wait(until: .now), signal != SIGHUP else { return false }
+        Log.warning("a second signal: not waiting for what is left", ["signal": Self.name(signal)])
+        exitGuard.arm(.now + ExitGuard.patience)
+        return true
+    }
+
+    private static func name(_ signal: Int32) -> String { signal == SIGINT ? "SIGINT" : "SIGTERM" }
+}
+
+/// Ends the process when its orderly end takes too long, whatever hangs.
+final class ExitGuard: Sendable {
+    /// How much longer than `shutdown_timeout` the end may take.
+    static let patience = Duration.milliseconds(1900)
+
+    private let deadline = Monitor(MonotonicTime.never)
+
+    /// Sets when the process ends at the latest; a later time than the one that is set changes nothing.
+    func arm(_ time: MonotonicTime) {
+        let isFirst = deadline.withLock { deadline in
+            defer { deadline = min(deadline, time) }
+            return deadline == .never
+        }
+        deadline.signal()
+        guard isFirst else { return }
+        do throws(SystemError) {
+            try Thread.detached("exit-guard") { [self] in run() }
+        } catch { Log.error("nothing bounds the time to stop", ["error": "\(error)"]) }
+    }
+
+    private func run() {
+        deadline.wait { MonotonicTime.now >= $0 ? .done(()) : .again($0) }
+        Log.error("not everything has ended in time; the process ends now")
+        _exit(1)
+    }
+}

@@ -1,0 +1,36 @@
+import LinuxSystem
+
+/// Runs reloads one after the other on a thread of their own, so that signals and periodic checks do not wait for them.
+final class Reloads: Sendable {
+    private struct State {
+        var isCommitting = false
+        var isClosed = false
+    }
+
+    private let worker = Worker<Void>("reload")
+    private let state = Monitor(State())
+
+    /// Has `body` run once for all who have asked since it last began.
+    func request(_ body: @escaping @Sendable () -> Void) throws(SystemError) { try worker.submit(()) { _ in body() } }
+
+    /// Runs the part of a reload that changes what runs, unless the gateway has begun to stop.
+    ///
+    /// - Returns: false when it was not run.
+    func commit(_ body: () -> Void) -> Bool {
+        let mayBegin = state.withLock { state in
+            state.isCommitting = !state.isClosed
+            return state.isCommitting
+        }
+        guard mayBegin else { return false }
+        body()
+        state.withLock { $0.isCommitting = false }
+        state.signal()
+        return true
+    }
+
+    /// Lets no reload change anything from here on; waits for one that does so just now, at most until `deadline`.
+    func close(until deadline: MonotonicTime) {
+        state.withLock { $0.isClosed = true }
+        state.wait { $0.isCommitting && MonotonicTime.now < deadline ? .again(deadline) : .done(()) }
+    }
+}
