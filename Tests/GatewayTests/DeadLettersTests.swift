@@ -28,7 +28,9 @@ struct DeadLettersTests: ~Copyable {
     private var directory: String { "\(folder.path)/dead-letter" }
 
     private func open(maxBytes: Int = 1 << 30) -> DeadLetters {
-        DeadLetters(folder: directory, limits: DeadLetterConfig(maxBytes: maxBytes), clock: { [clock] in clock.read() })
+        let read = { @Sendable [clock] in clock.read() }
+        return DeadLetters(
+            in: DataDirectory(folder.path), limits: DeadLetterConfig(maxBytes: maxBytes), clocks: .init(wall: read, age: read))
     }
 
     private static func letter(
@@ -61,7 +63,7 @@ struct DeadLettersTests: ~Copyable {
 
     private func files(_ receiver: String = "up") -> [String] {
         let names = FileManager.default.enumerator(atPath: "\(directory)/\(receiver)")?.compactMap { $0 as? String } ?? []
-        return names.filter { FileContent(of: "\(directory)/\(receiver)/\($0)") != nil }.sorted()
+        return names.filter { (try? FileStatus(of: "\(directory)/\(receiver)/\($0)"))?.kind == .regular }.sorted()
     }
 
     /// What one letter of ``letter(_:to:receivedAt:service:)``'s takes.

@@ -13,7 +13,7 @@ struct RequestJournalTests {
     private static func journal(
         _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
     ) -> RequestJournal {
-        RequestJournal(folder: "\(folder.path)/requests", SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
+        RequestJournal(in: DataDirectory(folder.path), SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
     }
 
     private static func request(_ number: Int, at time: Int64 = MonotonicTime.unixNanoseconds) throws -> AcceptedRequest {
@@ -26,9 +26,9 @@ struct RequestJournalTests {
 
     /// What a start finds.
     private static func read(_ folder: borrowing TemporaryFolder) -> [AcceptedRequest] {
-        var requests: [AcceptedRequest] = []
-        journal(folder).read { requests.append($0) }
-        return requests
+        let requests = Watched<[AcceptedRequest]>([])
+        journal(folder).read { request in requests.update { $0.append(request) } }
+        return requests.current
     }
 
     /// A process that notes these, each before it goes on, and ends.

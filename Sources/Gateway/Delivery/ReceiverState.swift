@@ -154,7 +154,7 @@ extension Receiver.State {
         }
         unload(handle)
         if let position = entry.position, outcome.progress != entry.progress || Self.isNoted(entry.attempts) {
-            let unixDue = MonotonicTime.unixNanoseconds + max(0, due.nanoseconds - now.nanoseconds)
+            let unixDue = MonotonicTime.unixNanoseconds.addingSaturated(max(0, due.nanoseconds - now.nanoseconds))
             backlog?.reader.attempted(position, attempt(of: queue[handle], due: unixDue))
         }
         return events
@@ -206,6 +206,7 @@ extension Receiver.State {
         if pace.isFailing { return (.failed, failingReason) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
         if let failure = backlog?.failure { return (.failed, "the spool cannot be read: \(failure.text)") }
+        if let late = backlog?.reader.spool.unreadable.first { return (.degraded, "\(late.file) of the spool cannot be read: \(late.error)") }
         if let letterError { return (.degraded, "dead letters cannot be written: \(letterError)") }
         return (stated, statedReason)
     }
