@@ -1,4 +1,3 @@
-import CLinux
 public import Glibc
 
 /// An open folder on disk: what is done in it is done in this one, wherever its path leads by now.
@@ -67,8 +66,7 @@ public final class OpenFolder: Sendable {
         } catch {
             guard error.code == EACCES else { throw error }
             // A parent that we may write to and not read cannot be synced alone, but its file system can.
-            let made = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY, in: directory)
-            guard CLinux.syncfs(made.number) == 0 else { throw SystemError("syncfs \(path)") }
+            try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY, in: directory).synchronizeFileSystem()
         }
     }
 
