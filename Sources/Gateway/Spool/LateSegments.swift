@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Synchronization
 
 /// A segment of which a file could not be read, at the start or at the last look.
 struct LateSegment {
@@ -52,6 +53,31 @@ extension Spool {
     /// Files that cannot be read now, and why.
     var unreadable: [(file: String, error: String)] {
         state.withLock { state in state.unreadable.sorted { $0.key < $1.key }.map { ($0.value.file, $0.value.error) } }
+    }
+
+    /// Leaves everything as it is until the folder can be listed.
+    func leaveAll(_ error: SystemError) {
+        state.withLock { $0.unlisted = error }
+        Log.error("the spool cannot be read; it is left as it is and tried again", ["error": "\(error)"])
+    }
+
+    /// Lists the folder where the start could not; whatever is in it is looked at late then.
+    func listAll() throws(SystemError) {
+        guard state.withLock({ $0.unlisted != nil }) else { return }
+        let listing: SpoolFolder.Listing
+        do throws(SystemError) {
+            try folder.finishRemovals()
+            listing = try folder.list()
+        } catch {
+            state.withLock { $0.unlisted = error }
+            throw error
+        }
+        nextNumber.store(listing.nextNumber, ordering: .relaxed)
+        state.withLock { state in
+            for (number, _) in listing.segments { state.unreadable[number] = LateSegment() }
+            state.unlisted = nil
+        }
+        Log.info("the spool can be read", ["segments": "\(listing.segments.count)"])
     }
 
     /// Leaves a segment as it is, to be looked at again.

@@ -65,6 +65,8 @@ final class Spool: Sendable {
         var superseded: Set<RecordPlace> = []
         /// Segments of which a file cannot be read, by number: they are left as they are and looked at again.
         var unreadable: [UInt64: LateSegment] = [:]
+        /// Why it is not known yet what there is: before that nothing is stored.
+        var unlisted: SystemError?
         /// What the start knew when it could not read them.
         var start = StartFacts()
         /// Why the last profiles could not be stored.
@@ -101,7 +103,7 @@ final class Spool: Sendable {
         (self.pendingLimit, self.clock) = (pendingLimit, clock)
         do throws(SystemError) {
             try directory.make()
-            self.config = try config.fitted(to: directory.spool())
+            self.config = try config.fitted(to: directory.root())
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         try directory.takeLock()
         take(try SpoolRecovery(folder, mayWrite: true))
@@ -121,6 +123,7 @@ final class Spool: Sendable {
             state.start = StartFacts(segments: Set(state.order), sequences: recovery.orphans, isSequenceTaken: isSequenceTaken)
         }
         nextNumber.store(recovery.nextNumber, ordering: .relaxed)
+        if let error = recovery.unlisted { leaveAll(error) }
         for error in recovery.unreadable { leave(error) }
     }
 
@@ -172,7 +175,7 @@ final class Spool: Sendable {
     }
 
     /// Why profiles cannot be stored just now.
-    var failure: String? { folder.directory.absence ?? state.withLock { $0.failure } }
+    var failure: String? { folder.directory.absence ?? state.withLock { $0.unlisted.map { "\($0)" } ?? $0.failure } }
 
     // MARK: Receivers
 

@@ -76,6 +76,7 @@ final class SpoolJournal {
     /// Makes sure that the data directory is there; what is open in a former folder of it is worth nothing.
     private func find() throws(SystemError) {
         try spool.folder.directory.check()
+        try spool.listAll()
         let found = spool.folder.directory.generation
         guard found != generation else { return }
         generation = found

@@ -10,6 +10,8 @@ struct SpoolRecovery {
     private(set) var segments: [SpoolSegment] = []
     /// Segments that are left as they are, for another look.
     private(set) var unreadable: [UnreadableSegment] = []
+    /// Why it is not even known what there is.
+    private(set) var unlisted: SystemError?
     private(set) var damaged = 0
     private(set) var lastSequence: UInt64 = 0
     /// The number of the next segment.
@@ -41,7 +43,7 @@ struct SpoolRecovery {
     /// Looks at all there is.
     ///
     /// - Parameter isRunning: true when another process writes to the spool.
-    /// - Throws: ``Refusal`` for files of a later version, or when the folder itself cannot be read.
+    /// - Throws: ``Refusal`` for files of a later version; and, for one who only looks, when the folder itself cannot be read.
     init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) {
         (self.folder, self.mayWrite, self.isRunning, isLate) = (folder, mayWrite, isRunning, false)
         let listing: SpoolFolder.Listing
@@ -49,7 +51,9 @@ struct SpoolRecovery {
             if mayWrite { try folder.finishRemovals() }
             listing = try folder.list()
         } catch {
-            throw Refusal(description: "the spool cannot be read: \(error)")
+            guard mayWrite else { throw Refusal(description: "the spool cannot be read: \(error)") }
+            unlisted = error
+            return
         }
         nextNumber = listing.nextNumber
         var parts: [SegmentParts] = []
