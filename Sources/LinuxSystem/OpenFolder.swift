@@ -78,7 +78,8 @@ public final class OpenFolder: Sendable {
             return try FileDescriptor.openFile(name, flags, mode: mode, in: number)
         } catch {
             // Whoever reads of it wants to know in which folder.
-            throw SystemError(error.operation.replacing("open \(name)", with: "open \(path(of: name))", maxReplacements: 1), code: error.code)
+            throw SystemError(
+                error.operation.replacing("open \(name)", with: "open \(path(of: name))", maxReplacements: 1), code: error.code)
         }
     }
 

@@ -349,7 +349,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
         #expect((letters.count(of: "up"), letters.removed(of: "up")) == (0, 0))
         let again = open()
-        try bury(again, Self.letter(to: "barrier"))
+        _ = try bury(again, Self.letter(to: "barrier"))
         try FileManager.default.removeItem(atPath: directory)
         try FileManager.default.moveItem(atPath: away, toPath: directory)
         try bury(again, [Self.letter()])

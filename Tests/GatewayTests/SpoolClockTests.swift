@@ -67,7 +67,8 @@ struct SpoolClockTests {
         #expect(Int64(2).subtractingSaturated(3) == -1)
     }
 
-    @Test("A file that says it was written in 2400 is dated as late as there is", arguments: [9_223_372_036, 9_223_372_037, 13_569_465_600])
+    @Test(
+        "A file that says it was written in 2400 is dated as late as there is", arguments: [9_223_372_036, 9_223_372_037, 13_569_465_600])
     func lateFile(seconds: Int) throws {
         let folder = try TemporaryFolder()
         let path = try folder.file("late")

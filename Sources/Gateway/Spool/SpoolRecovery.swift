@@ -175,7 +175,9 @@ struct SpoolRecovery {
                 guard let original = segments.first(where: { $0.number == origin }) else { continue }
                 if originals[origin] == nil { originals[origin] = try folder.sequences(in: original) }
                 if originals[origin]?.contains(entry.sequence) == true { settle(entry, in: index) }
-            } catch { Log.warning("a profile of the spool may be delivered twice", ["sequence": "\(entry.sequence)", "error": "\(error)"]) }
+            } catch {
+                Log.warning("a profile of the spool may be delivered twice", ["sequence": "\(entry.sequence)", "error": "\(error)"])
+            }
         }
     }
 
