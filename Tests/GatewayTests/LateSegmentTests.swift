@@ -95,7 +95,7 @@ struct LateSegmentTests {
 
     @Test("A file is given up after five failures of the disk in a row, and never for another reason", arguments: [4, 5])
     func failures(count: Int) {
-        var late = LateSegment()
+        var late = LateSegment(1)
         func fail(_ code: Int32, isFailing: Bool) -> Bool {
             let error = UnreadableSegment(number: 1, file: .index, reason: .system(SystemError("read", code: code)))
             return late.fail(error, isFailing: isFailing, byteCount: 9, now: MonotonicTime(nanoseconds: 0)).isLost

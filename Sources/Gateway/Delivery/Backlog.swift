@@ -199,6 +199,7 @@ struct Backlog {
     /// Forgets what cannot be found; answers how many that are.
     mutating func giveUp() -> Int {
         defer { (count, byteCount, refused, lastWasRefused, late) = (0, 0, [], false, []) }
+        generation += 1
         return count
     }
 }

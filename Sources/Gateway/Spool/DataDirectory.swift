@@ -21,12 +21,18 @@ final class DataDirectory: Sendable {
         var answersUntil = MonotonicTime(nanoseconds: 0)
     }
 
-    /// As the config has it.
+    /// Where it is; not relative, for a plugin may change the process's folder.
     let path: String
     private let state = Mutex(State())
 
     /// Opens nothing yet.
-    init(_ path: String) { self.path = path }
+    init(_ path: String) { self.path = Self.absolute(path) }
+
+    private static func absolute(_ path: String) -> String {
+        guard !path.hasPrefix("/"), let current = unsafe getcwd(nil, 0) else { return path }
+        defer { unsafe free(current) }
+        return unsafe String(cString: current) + "/" + path
+    }
 
     // MARK: Folders
 

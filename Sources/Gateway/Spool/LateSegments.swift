@@ -5,8 +5,8 @@ import Synchronization
 /// A segment of which a file could not be read, at the start or at the last look.
 struct LateSegment {
     /// The file's name, and why it cannot be read.
-    private(set) var file = ""
-    private(set) var error = ""
+    private(set) var file: String
+    private(set) var error = "it has not been looked at yet"
     /// What its files take on disk.
     private(set) var byteCount = 0
     /// What the disk does not give back: five looks at a file ended in EIO while the folder answered.
@@ -17,6 +17,8 @@ struct LateSegment {
 
     static let mostFailures = 5
     private static let longestDelay = Duration.seconds(30)
+
+    init(_ number: UInt64) { file = SpoolFormat.File.records.name(of: number) }
 
     /// Takes note of a look that failed.
     ///
@@ -74,7 +76,7 @@ extension Spool {
         }
         nextNumber.store(listing.nextNumber, ordering: .relaxed)
         state.withLock { state in
-            for (number, _) in listing.segments { state.unreadable[number] = LateSegment() }
+            for (number, _) in listing.segments { state.unreadable[number] = LateSegment(number) }
             state.unlisted = nil
         }
         Log.info("the spool can be read", ["segments": "\(listing.segments.count)"])
@@ -85,7 +87,7 @@ extension Spool {
         let isFailing = error.code == EIO && folder.directory.answers()
         let byteCount = folder.byteCount(error.number)
         let (isLost, isNews) = state.withLock { state in
-            state.unreadable[error.number, default: LateSegment()]
+            state.unreadable[error.number, default: LateSegment(error.number)]
                 .fail(error, isFailing: isFailing, byteCount: byteCount, now: .now)
         }
         if isLost { return giveUp(error) }
@@ -135,10 +137,10 @@ extension Spool {
         Profile.continueSequence(after: found.lastSequence)
         let owners = state.withLock { state -> [(client: any SpoolClient, profiles: Int, bytes: Int)] in
             state.unreadable[number] = nil
-            state.start.segments.insert(number)
             state.start.sequences.formUnion(found.orphans)
             state.superseded.formUnion(found.superseded)
             guard var segment = found.segments.first else { return [] }
+            state.start.segments.insert(number)
             (segment.isLate, segment.clockOffset) = (true, clock.first)
             state.segments[number] = segment
             state.order = (state.order + [number]).sorted()

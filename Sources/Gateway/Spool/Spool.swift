@@ -183,8 +183,7 @@ final class Spool: Sendable {
     func attach(_ receiver: String, _ client: any SpoolClient) -> SpoolReceiver {
         state.withLock { state in
             state.clients[receiver] = client
-            var ends = Dictionary(uniqueKeysWithValues: state.segments.map { ($0.key, UInt32(clamping: $0.value.count)) })
-            for number in state.unreadable.keys { ends[number] = .max }
+            let ends = Dictionary(uniqueKeysWithValues: state.segments.map { ($0.key, UInt32(clamping: $0.value.count)) })
             return SpoolReceiver(self, receiver, knownAtStart: ends)
         }
     }

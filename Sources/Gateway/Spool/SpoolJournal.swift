@@ -11,15 +11,17 @@ final class SpoolJournal {
     var nextUpkeep = MonotonicTime.never
     /// Settled segments whose files could not be removed yet.
     var unremoved: [UInt64] = []
+    private var nextRemoval = MonotonicTime(nanoseconds: 0)
     /// When the data directory, and what could not be read or removed, is looked at.
     private var nextLook = MonotonicTime(nanoseconds: 0)
     /// Which of the folders that the data directory has been the open segment is in.
     private var generation = 0
-    private var noteWarnings = LogThrottle()
+    var noteWarnings = LogThrottle()
 
     /// How often a write is tried, each time in another segment, while room is made or a disk fails.
     private static let attempts = 4
-    private static let retryTime = Duration.seconds(1)
+    static let retryTime = Duration.seconds(1)
+    private static let removalTime = Duration.seconds(30)
 
     init(_ spool: Spool) {
         self.spool = spool
@@ -70,6 +72,8 @@ final class SpoolJournal {
         nextLook = now + Self.retryTime
         do throws(SystemError) { try find() } catch { return }
         spool.lookAtLate(now: now)
+        guard !unremoved.isEmpty, nextRemoval <= now else { return }
+        nextRemoval = now + Self.removalTime
         unremoved = unremoved.filter { !spool.folder.remove($0) }
     }
 
@@ -282,38 +286,6 @@ final class SpoolJournal {
     func abandon() {
         segment?.discardUnpublished()
         seal()
-    }
-
-    // MARK: Notes
-
-    private func write(_ notes: [SpoolNote]) {
-        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
-            // What nobody needs any more goes as a whole.
-            let header = spool.state.withLock { state -> SpoolHeader? in
-                guard let segment = state.segments[number] else { return nil }
-                return segment.isSettled && number != state.active ? nil : segment.header
-            }
-            guard let header else { continue }
-            do throws(SystemError) {
-                let grown = try spool.folder.append(Spool.entries(group, header), header)
-                spool.state.withLock { $0.segments[number]?.settledSize += grown }
-            } catch { keep(group, error) }
-        }
-    }
-
-    /// The most notes that are kept while they cannot be written; without one a restart delivers again.
-    private static let mostKept = 100_000
-
-    private func keep(_ notes: [SpoolNote], _ error: SystemError) {
-        spool.writeErrors.add()
-        if let count = noteWarnings.take(.now) {
-            Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)", "count": "\(count)"])
-        }
-        spool.state.withLock { state in
-            guard state.notes.count < Self.mostKept else { return }
-            state.notes += notes
-            state.notesDue = .now + Self.retryTime
-        }
     }
 }
 

@@ -110,7 +110,8 @@ final class SpoolReceiver: Sendable {
             let ordinal = UInt32(clamping: cursor.ordinal)
             cursor.ordinal += 1
             let isOurs = entry.receivers >> UInt64(slot) & 1 == 1
-            let isKnown = entry.isCopy && ordinal >= knownAtStart[segment.number] ?? 0
+            // Nothing was copied to a late one since the start.
+            let isKnown = entry.isCopy && !segment.isLate && ordinal >= knownAtStart[segment.number] ?? 0
             guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true,
                 !superseded.contains(RecordPlace(segment: segment.number, offset: entry.offset))
             else { continue }

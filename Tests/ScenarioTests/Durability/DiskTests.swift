@@ -174,4 +174,50 @@ struct DiskTests {
             #expect(!said.contains("nothing waits") && !said.contains("no damage"))
         }
     }
+
+    @Test("A data_dir that comes back as another folder is taken by its lock and sequence once the former one does not answer")
+    func takenAgain() throws {
+        try run(below: "top", data: "top/data") { scenario, gateway, counter, shim, load in
+            try load.send(50, to: gateway)
+            try gateway.kill()
+            let next = try gateway.again()
+            try FileManager.default.moveItem(atPath: scenario.path("top/data"), toPath: scenario.path("top/former"))
+            try scenario.run("cp", "-a", scenario.path("top/former"), scenario.path("top/data"))
+            try next.log.wait(for: "data_dir is away")
+            try load.send(1, to: next, connections: 1)
+            #expect(load.ids(answered: 503).count == 1, "the former one answers, so this is a copy")
+            let before = scenario.files(under: "top/former/spool").filter { $0.hasSuffix(".records") }
+            try shim.set("call=open path=top/former/sequence error=ESTALE")
+            try next.log.wait(for: "data_dir is back")
+            try load.send(20, to: next)
+            #expect(scenario.files(under: "top/former/spool").filter { $0.hasSuffix(".records") } == before)
+            try counter.listen()
+            try next.drain("up")
+            #expect(load.ids(answered: 200).count == 70)
+            try next.checkAccounts()
+            checkAllArrived(load, try counter.tally())
+        }
+    }
+
+    @Test("A record that the disk fails at is damage only while the folder answers", arguments: [false, true])
+    func failingRecords(isFolderFailing: Bool) throws {
+        try run { _, gateway, counter, shim, load in
+            try load.send(30, to: gateway)
+            try gateway.kill()
+            let next = try gateway.again()
+            let all = isFolderFailing ? "call=pread path=data/sequence error=EIO" : "call=pread path=none error=EIO"
+            try shim.set("call=pread path=01.records error=EIO", all)
+            try counter.listen()
+            if isFolderFailing {
+                try shim.waitForFault(next, count: 200)
+                #expect(try next.metrics().dropped("up") == 0 && next.metrics().health("up") == 2)
+                try shim.set()
+            }
+            try next.waitForMetrics("an empty queue") { $0.queued("up") == 0 }
+            let dropped = try next.metrics().dropped("up", "damaged")
+            #expect((dropped > 0) != isFolderFailing)
+            #expect(try counter.tally().distinct == 30 - dropped)
+            try next.checkAccounts()
+        }
+    }
 }
