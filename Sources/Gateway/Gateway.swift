@@ -10,7 +10,8 @@ final class Gateway: Sendable {
     let configPath: String
     let setup = Mutex(Setup())
     let bodies: BodyBudget
-    let startedAt = MonotonicTime.unixNanoseconds
+    // From here on ages count by the monotonic clock.
+    let startedAt = SteadyTime.unixNanoseconds
     let loops: [EventLoop]
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
@@ -43,9 +44,10 @@ final class Gateway: Sendable {
         configPath = path
         bodies = BodyBudget(limit: .max)
         largePushes = LargePushes(bodies: bodies)
-        spool = try Self.openSpool(config)
-        deadLetters = config.dataDirectory.map { DeadLetters(folder: "\($0)/dead-letter", limits: config.deadLetters) }
-        memories = RequestMemories(config)
+        let directory = config.dataDirectory.map(DataDirectory.init)
+        spool = try Self.openSpool(config, directory)
+        deadLetters = directory.map { DeadLetters(in: $0, limits: config.deadLetters) }
+        memories = RequestMemories(config, directory)
         do throws(SystemError) {
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
         } catch { throw StartError(messages: ["\(error)"]) }
@@ -54,10 +56,10 @@ final class Gateway: Sendable {
     /// Half of the processors, for deliveries need the other half.
     private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
 
-    private static func openSpool(_ config: Config) throws(StartError) -> Spool? {
-        guard let directory = config.dataDirectory else { return nil }
+    private static func openSpool(_ config: Config, _ directory: DataDirectory?) throws(StartError) -> Spool? {
+        guard let directory else { return nil }
         do throws(SpoolRecovery.Refusal) {
-            return try Spool(dataDirectory: directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
+            return try Spool(directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
         } catch { throw StartError(messages: [error.description]) }
     }
 

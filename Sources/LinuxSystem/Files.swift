@@ -51,11 +51,33 @@ extension FileDescriptor {
         guard retrying({ ftruncate(number, off_t(size)) }) == 0 else { throw SystemError("ftruncate") }
     }
 
-    /// The file's size in bytes.
-    public var size: Int {
+    /// Asks for the file's size, in bytes.
+    public func size() throws(SystemError) -> Int { Int(try status().st_size) }
+
+    /// Which file it is.
+    public func identity() throws(SystemError) -> FileIdentity { FileIdentity(try status()) }
+
+    private func status() throws(SystemError) -> stat {
         var status = stat()
-        return unsafe fstat(number, &status) == 0 ? Int(status.st_size) : 0
+        guard unsafe fstat(number, &status) == 0 else { throw SystemError("fstat") }
+        return status
     }
+
+    /// Opens a regular file close-on-exec, without following a link in its place.
+    ///
+    /// Never waits: a pipe, a device, a socket or a folder of that name is an error (`EINVAL`, or what the system says of it).
+    public static func openFile(
+        _ path: String, _ flags: Int32, mode: mode_t = 0o644, in directory: Int32 = AT_FDCWD
+    ) throws(SystemError) -> FileDescriptor {
+        let file = try open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode: mode, in: directory)
+        guard try file.status().st_mode & S_IFMT == S_IFREG else {
+            throw SystemError("open \(path), which is no regular file", code: EINVAL)
+        }
+        return file
+    }
+
+    /// Forgets what the system holds of the file in memory, so that the next read asks the disk; only advice.
+    public func forgetCached() { posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED) }
 
     /// Takes the file for this process alone until it is closed; false when another one has it.
     public func lock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
@@ -68,68 +90,17 @@ extension FileDescriptor {
     }
 }
 
-/// A folder on disk, by path.
-public struct Folder: Sendable {
-    public let path: String
+/// Which file something is, whatever its names are: the same on one file system as long as the file is there.
+public struct FileIdentity: Hashable, Sendable {
+    private let device: UInt
+    private let inode: UInt
 
-    public init(_ path: String) { self.path = path }
+    init(_ status: stat) { (device, inode) = (status.st_dev, status.st_ino) }
 
-    /// Makes the folder and its parents.
-    ///
-    /// - Parameter mode: of the folders that are made.
-    public func make(mode: mode_t = 0o755) throws(SystemError) {
-        if unsafe mkdir(path, mode) == 0 { return }
-        if errno == EEXIST {
-            var status = stat()
-            guard unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-                throw SystemError("mkdir \(path)", code: ENOTDIR)
-            }
-            return
-        }
-        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else { throw SystemError("mkdir \(path)") }
-        try Folder(String(path[..<slash])).make(mode: mode)
-        guard unsafe mkdir(path, mode) == 0 || errno == EEXIST else { throw SystemError("mkdir \(path)") }
-    }
-
-    /// The names in it, but `.` and `..`, in no order.
-    public func names() throws(SystemError) -> [String] {
-        guard let folder = unsafe opendir(path) else { throw SystemError("open \(path)") }
-        defer { unsafe closedir(folder) }
-        var names: [String] = []
-        while let entry = unsafe readdir(folder) {
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                unsafe String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names
-    }
-
-    /// Acts as this folder's owner from here on, where root does: the owner could not write what root makes there.
-    ///
-    /// The whole process does so, so this is for commands.
-    public func actAsOwner() throws(SystemError) {
+    /// That of what `path` leads to, links followed, relative to `directory` when there is one.
+    public init(of path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {
         var status = stat()
-        guard geteuid() == 0, unsafe stat(path, &status) == 0, status.st_uid != 0 else { return }
-        guard setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else { throw SystemError("seteuid \(status.st_uid)") }
-    }
-
-    /// Makes the entries durable.
-    public func synchronize() throws(SystemError) {
-        try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).synchronizeDirectory()
-    }
-
-    /// How large its file system is, and how much of that we may still use, in bytes.
-    public func space() throws(SystemError) -> (total: Int, available: Int) {
-        var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0 else { throw SystemError("statvfs \(path)") }
-        return (Int(status.f_blocks) * Int(status.f_frsize), Int(status.f_bavail) * Int(status.f_frsize))
-    }
-
-    public func path(of name: String) -> String { "\(path)/\(name)" }
-
-    /// Removes one file; one that is not there is no error.
-    public func remove(_ name: String) throws(SystemError) {
-        guard unsafe unlink(path(of: name)) == 0 || errno == ENOENT else { throw SystemError("unlink \(path(of: name))") }
+        guard unsafe fstatat(directory, path, &status, 0) == 0 else { throw SystemError("stat \(path)") }
+        self.init(status)
     }
 }

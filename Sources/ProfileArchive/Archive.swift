@@ -17,9 +17,16 @@ public enum ArchiveError: Error {
 public struct Archive: Sendable {
     /// The folder that holds all of it.
     public let directory: String
+    /// What the directory is relative to; nil where it is a path of its own.
+    private let base: OpenFolder?
 
     /// Makes nothing; the directory need not be there.
-    public init(_ directory: String) { self.directory = directory }
+    ///
+    /// - Parameter base: an open folder that the directory is in, which is used wherever its path leads by now.
+    public init(_ directory: String, in base: OpenFolder? = nil) { (self.directory, self.base) = (directory, base) }
+
+    /// What paths of the archive are relative to, for the system.
+    var root: Int32 { base?.number ?? AT_FDCWD }
 
     /// The path of what `relative` names inside the directory, or of the directory itself.
     public func path(_ relative: String) -> String { relative.isEmpty ? directory : "\(directory)/\(relative)" }
@@ -30,34 +37,17 @@ public struct Archive: Sendable {
     /// A folder, its parents up to the archive's own directory, and the folder that names that one: what must be synced before
     /// anything in the folder is sure to be found after a crash.
     func lineage(of relative: String) -> [String] {
-        var folders = [Self.parent(of: directory), directory]
+        var folders = [OpenFolder.parent(of: directory), directory]
         for part in relative.split(separator: "/") { folders.append("\(folders[folders.count - 1])/\(part)") }
         return folders
     }
 
-    /// Makes a folder and its parents.
-    public func makeFolder(_ relative: String) throws(SystemError) {
-        let path = path(relative)
-        if unsafe mkdir(path, 0o755) == 0 { return }
-        switch errno {
-        case EEXIST where Self.isFolder(path): return
-        case ENOENT:
-            let parent = Self.parent(of: path)
-            guard parent != path else { throw SystemError("mkdir \(path)", code: ENOENT) }
-            try Archive(parent).makeFolder("")
-            guard unsafe mkdir(path, 0o755) == 0 || errno == EEXIST else { throw SystemError("mkdir \(path)") }
-        case let code: throw SystemError("mkdir \(path)", code: code == EEXIST ? ENOTDIR : code)
-        }
-    }
+    /// Makes a folder and its parents, each synced into its own parent.
+    public func makeFolder(_ relative: String) throws(SystemError) { try OpenFolder.make(path(relative), in: root) }
 
-    private static func isFolder(_ path: String) -> Bool {
-        var status = stat()
-        return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    }
-
-    private static func parent(of path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
+    /// Looks at a file in a folder, or at the folder where the file has no name; nil when there is none.
+    public func status(of file: String, in folder: String) throws(SystemError) -> FileStatus? {
+        try FileStatus(of: file.isEmpty ? path(folder) : path(file, in: folder), in: root)
     }
 
     // MARK: Out of it
@@ -68,10 +58,10 @@ public struct Archive: Sendable {
     public func remove(_ files: [String], from folder: String) throws(SystemError) {
         for file in files {
             let path = path(file, in: folder)
-            guard unsafe unlink(path) == 0 || errno == ENOENT else { throw SystemError("remove \(path)") }
+            guard unsafe unlinkat(root, path, 0) == 0 || errno == ENOENT else { throw SystemError("remove \(path)") }
         }
         var folder = folder[...]
-        while !folder.isEmpty, unsafe rmdir(path(String(folder))) == 0 || errno == ENOENT {
+        while !folder.isEmpty, unsafe unlinkat(root, path(String(folder)), AT_REMOVEDIR) == 0 || errno == ENOENT {
             folder = folder[..<(folder.lastIndex(of: "/") ?? folder.startIndex)]
         }
     }
@@ -83,7 +73,7 @@ public struct Archive: Sendable {
         var rest = [""]
         while let folder = rest.popLast() {
             do throws(SystemError) {
-                let listing = try FolderListing(path(folder))
+                let listing = try FolderListing(path(folder), in: root)
                 guard visit(folder, listing.files) else { return }
                 rest += listing.folders.reversed().map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
             } catch { if error.code != ENOENT { failed(error) } }
@@ -102,6 +92,6 @@ public struct Archive: Sendable {
 
     /// Removes those of a folder's files that a process that was killed left half-written.
     public func removeLeftovers(among files: [String], in folder: String) {
-        for file in files where TemporaryName.isLeftover(file) { unsafe unlink(path(file, in: folder)) }
+        for file in files where TemporaryName.isLeftover(file) { unsafe unlinkat(root, path(file, in: folder), 0) }
     }
 }

@@ -57,13 +57,19 @@ public struct ArchiveBatch {
     fileprivate final class StagedFile {
         /// Open until it is synced.
         private var file: FileDescriptor?
-        let temporary: String
-        let final: String
+        private let archive: Archive
+        private let temporary: String
+        private let final: String
 
-        init(_ file: consuming FileDescriptor?, temporary: String, final: String) {
+        init(_ file: consuming FileDescriptor?, _ archive: Archive, temporary: String, final: String) {
             self.file = file
-            self.temporary = temporary
-            self.final = final
+            (self.archive, self.temporary, self.final) = (archive, temporary, final)
+        }
+
+        func discard() { unsafe unlinkat(archive.root, temporary, 0) }
+
+        func rename() throws(SystemError) {
+            guard unsafe renameat(archive.root, temporary, archive.root, final) == 0 else { throw SystemError("rename \(temporary)") }
         }
 
         func synchronize() throws(SystemError) {
@@ -88,7 +94,7 @@ public struct ArchiveBatch {
         var staged: [Staged] = []
         for entry in entries { staged.append(stage(entry)) }
         staged = staged.map { $0.then { (file) throws(SystemError) in try file.synchronize() } }
-        staged = staged.map { $0.then { (file) throws(SystemError) in try Self.rename(file) } }
+        staged = staged.map { $0.then { (file) throws(SystemError) in try file.rename() } }
         let failure = syncFolders()
         return staged.map { result in
             switch result {
@@ -122,7 +128,7 @@ public struct ArchiveBatch {
             staged.files.append(try unsafe write(metadata.span.bytes, files.folder, files.metadata))
             return .success(staged)
         } catch {
-            for file in staged.files { unsafe unlink(file.temporary) }
+            for file in staged.files { file.discard() }
             return .failure(error)
         }
     }
@@ -132,9 +138,11 @@ public struct ArchiveBatch {
         let path = archive.path(name, in: folder)
         let bytes: [UInt8]
         do throws(SystemError) {
-            bytes = try FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW).readAll(limit: .max)
+            bytes = try FileDescriptor.openFile(path, O_RDONLY, in: archive.root).readAll(limit: .max)
         } catch {
             if error.code == ENOENT { return false }
+            // No file, so nobody would ever be able to put one there.
+            if error.code == EINVAL { throw .conflict(path: path) }
             throw .system(error)
         }
         guard SHA256.hex(of: bytes) == hash else { throw .conflict(path: path) }
@@ -150,38 +158,34 @@ public struct ArchiveBatch {
                 try opened.writeAll(bytes)
                 if openFiles > Self.maximumOpenFiles { try opened.synchronize() }
             } catch {
-                unsafe unlink(temporary)
+                unsafe unlinkat(archive.root, temporary, 0)
                 throw SystemError("write \(temporary)", code: error.code)
             }
             folders.formUnion(durable.contains(folder) ? [archive.path(folder)] : archive.lineage(of: folder))
             newFolders.insert(folder)
             let final = archive.path(name, in: folder)
-            guard openFiles > Self.maximumOpenFiles else { return StagedFile(opened, temporary: temporary, final: final) }
-            return StagedFile(nil, temporary: temporary, final: final)
+            guard openFiles > Self.maximumOpenFiles else { return StagedFile(opened, archive, temporary: temporary, final: final) }
+            return StagedFile(nil, archive, temporary: temporary, final: final)
         } catch { throw .system(error) }
     }
 
     private mutating func open(_ path: String, _ folder: String) throws(SystemError) -> FileDescriptor {
-        let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
+        let flags = O_WRONLY | O_CREAT | O_TRUNC
         do throws(SystemError) {
-            return try FileDescriptor.open(path, flags)
+            return try FileDescriptor.openFile(path, flags, in: archive.root)
         } catch {
             guard error.code == ENOENT else { throw error }
             try archive.makeFolder(folder)
             // Somebody removed it, perhaps with its parents.
             durable.remove(folder)
-            return try FileDescriptor.open(path, flags)
+            return try FileDescriptor.openFile(path, flags, in: archive.root)
         }
-    }
-
-    private static func rename(_ file: StagedFile) throws(SystemError) {
-        guard unsafe Glibc.rename(file.temporary, file.final) == 0 else { throw SystemError("rename \(file.temporary)") }
     }
 
     private mutating func syncFolders() -> SystemError? {
         for folder in folders {
             do throws(SystemError) {
-                try FileDescriptor.open(folder, O_RDONLY | O_DIRECTORY).synchronizeDirectory()
+                try FileDescriptor.open(folder, O_RDONLY | O_DIRECTORY, in: archive.root).synchronizeDirectory()
             } catch { return error }
         }
         durable.formUnion(newFolders)
@@ -197,7 +201,7 @@ extension Result<ArchiveBatch.StagedProfile, ArchiveError> {
             for file in profile.files { try step(file) }
             return self
         } catch {
-            for file in profile.files { unsafe unlink(file.temporary) }
+            for file in profile.files { file.discard() }
             return .failure(.system(error))
         }
     }

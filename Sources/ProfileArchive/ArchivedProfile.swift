@@ -81,7 +81,7 @@ public struct ArchivedProfile: Sendable {
     /// Does not wait for a pipe that somebody put there.
     private static func bytes(of path: String, limit: Int) throws(Damage) -> [UInt8] {
         do throws(SystemError) {
-            return try FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).readAll(limit: limit)
+            return try FileDescriptor.openFile(path, O_RDONLY).readAll(limit: limit)
         } catch {
             let isLarge = error.code == EFBIG && error.operation == "read"
             throw Damage(description: isLarge ? "\(path) has more than \(limit) bytes" : "\(error)")

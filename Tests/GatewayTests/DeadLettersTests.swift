@@ -28,7 +28,9 @@ struct DeadLettersTests: ~Copyable {
     private var directory: String { "\(folder.path)/dead-letter" }
 
     private func open(maxBytes: Int = 1 << 30) -> DeadLetters {
-        DeadLetters(folder: directory, limits: DeadLetterConfig(maxBytes: maxBytes), clock: { [clock] in clock.read() })
+        let read = { @Sendable [clock] in clock.read() }
+        return DeadLetters(
+            in: DataDirectory(folder.path), limits: DeadLetterConfig(maxBytes: maxBytes), clocks: .init(wall: read, age: read))
     }
 
     private static func letter(
@@ -61,7 +63,7 @@ struct DeadLettersTests: ~Copyable {
 
     private func files(_ receiver: String = "up") -> [String] {
         let names = FileManager.default.enumerator(atPath: "\(directory)/\(receiver)")?.compactMap { $0 as? String } ?? []
-        return names.filter { FileContent(of: "\(directory)/\(receiver)/\($0)") != nil }.sorted()
+        return names.filter { (try? FileStatus(of: "\(directory)/\(receiver)/\($0)"))?.kind == .regular }.sorted()
     }
 
     /// What one letter of ``letter(_:to:receivedAt:service:)``'s takes.
@@ -315,7 +317,60 @@ struct DeadLettersTests: ~Copyable {
         after.stop()
     }
 
+    @Test("Setting the wall clock removes none, and the metadata tells what the wall clock says")
+    func setClock() throws {
+        let wall = Clock()
+        let letters = DeadLetters(
+            in: DataDirectory(folder.path), limits: DeadLetterConfig(maxBytes: 1 << 30),
+            clocks: .init(wall: { wall.read() }, age: { [clock] in clock.read() }))
+        try bury(letters, [Self.letter()])
+        wall.advance(400 * Self.day)
+        let late = try Self.letter()
+        try bury(letters, [late])
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (2, 0))
+        let text = try String(contentsOfFile: "\(directory)/up/\(Self.place)-\(late.profile.sequence).json", encoding: .utf8)
+        #expect(text.contains("\"at\": \"2027-03-07T"))
+        clock.advance(8 * Self.day)
+        try bury(letters, [Self.letter()])
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (1, 2))
+        letters.stop()
+    }
+
     // MARK: Trouble
+
+    @Test("Letters whose folder is elsewhere for a while are counted again when it is back")
+    func folderAway() throws {
+        let letters = open()
+        try bury(letters, [Self.letter(), Self.letter()])
+        let bytes = letters.bytes(of: "up")
+        let away = "\(folder.path)/away"
+        try FileManager.default.moveItem(atPath: directory, toPath: away)
+        letters.tick(now: .now)
+        letters.stop()
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (0, 0))
+        let again = open()
+        _ = try bury(again, Self.letter(to: "barrier"))
+        try FileManager.default.removeItem(atPath: directory)
+        try FileManager.default.moveItem(atPath: away, toPath: directory)
+        try bury(again, [Self.letter()])
+        again.tick(now: .now)
+        again.stop()
+        #expect((again.count(of: "up"), files().count) == (3, 6))
+        #expect(again.bytes(of: "up") == bytes / 2 * 3)
+    }
+
+    @Test("A pipe in place of a payload is no letter's, and is never opened to be read")
+    func pipe() throws {
+        let letters = open()
+        let letter = try Self.letter()
+        let path = try folder.folder("dead-letter") + "/up/\(Self.place)-\(letter.profile.sequence).pprof"
+        let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+        try #require(mkfifo(path, 0o600) == 0)
+        #expect(try bury(letters, letter)?.code == EEXIST)
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (0, 0))
+        letters.stop()
+    }
 
     @Test("A folder that cannot be written is an error, and costs none of what is there")
     func unwritable() throws {

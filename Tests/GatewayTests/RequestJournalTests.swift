@@ -13,7 +13,7 @@ struct RequestJournalTests {
     private static func journal(
         _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
     ) -> RequestJournal {
-        RequestJournal(folder: "\(folder.path)/requests", SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
+        RequestJournal(in: DataDirectory(folder.path), SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
     }
 
     private static func request(_ number: Int, at time: Int64 = MonotonicTime.unixNanoseconds) throws -> AcceptedRequest {
@@ -26,9 +26,9 @@ struct RequestJournalTests {
 
     /// What a start finds.
     private static func read(_ folder: borrowing TemporaryFolder) -> [AcceptedRequest] {
-        var requests: [AcceptedRequest] = []
-        journal(folder).read { requests.append($0) }
-        return requests
+        let requests = Watched<[AcceptedRequest]>([])
+        journal(folder).read { request in requests.update { $0.append(request) } }
+        return requests.current
     }
 
     /// A process that notes these, each before it goes on, and ends.
@@ -149,6 +149,44 @@ struct RequestJournalTests {
         let last = [try RequestKey.numbered(3), try RequestKey.numbered(4)]
         #expect(Self.read(folder).map(\.key) == last)
         #expect(Set(before).isSubset(of: Self.files(folder)))
+    }
+
+    @Test("What stands in place of a file and is none is left alone", arguments: ["pipe", "folder", "link"])
+    func special(kind: String) throws {
+        let folder = try TemporaryFolder()
+        try Self.note([try Self.request(1)], folder)
+        let path = "\(folder.path)/requests/\(RequestFile.name(7))"
+        switch kind {
+        case "pipe": try #require(mkfifo(path, 0o600) == 0)
+        case "folder": _ = try folder.folder("requests/\(RequestFile.name(7))")
+        default: _ = try folder.link("requests/\(RequestFile.name(7))", to: "/dev/zero")
+        }
+        try Self.note([try Self.request(2), try Self.request(3), try Self.request(4)], folder, limit: 1)
+        let last = [try RequestKey.numbered(3), try RequestKey.numbered(4)]
+        #expect(Self.read(folder).map(\.key) == last)
+        #expect(Self.files(folder) == [RequestFile.name(7), RequestFile.name(9), RequestFile.name(10)])
+    }
+
+    @Test("Where the folder cannot be listed at the start, its files stay, and are read once it can be")
+    func unlisted() throws {
+        let folder = try TemporaryFolder()
+        let requests = try (0..<3).map { try Self.request($0) }
+        try Self.note(requests, folder)
+        let (path, away) = ("\(folder.path)/requests", "\(folder.path)/away")
+        try FileManager.default.moveItem(atPath: path, toPath: away)
+        _ = try folder.file("requests", "no folder")
+        let (found, journal) = (Watched<[AcceptedRequest]>([]), Self.journal(folder))
+        journal.read { request in found.update { $0.append(request) } }
+        try journal.start()
+        let isDone = Watched(false)
+        journal.append(try Self.request(9)) { isDone.update { $0 = true } }
+        #expect(try isDone.wait { $0 ? true : nil })
+        try FileManager.default.removeItem(atPath: path)
+        try FileManager.default.moveItem(atPath: away, toPath: path)
+        #expect(try found.wait { $0.count == 3 ? $0 : nil } == requests)
+        journal.append(try Self.request(10)) {}
+        journal.stop()
+        #expect(Self.read(folder).map(\.key) == (try [0, 1, 2, 10].map { try RequestKey.numbered($0) }))
     }
 
     @Test("Where nothing can be written, requests are answered all the same")

@@ -88,7 +88,7 @@ struct SpoolFailureTests {
         let failures = spool.receivers[0].state.withLock { state in
             let handle = state.queue.handles[0]
             _ = state.judge(.system(SystemError("read", code: ENOMEM)), handle, opened.token)
-            return (0..<count).map { _ in state.judge(.system(SystemError("read", code: EIO)), handle, opened.token) }
+            return (0..<count).map { _ in state.judge(.failing(SystemError("read", code: EIO)), handle, opened.token) }
         }
         let damaged = failures.count { if case .damaged = $0 { true } else { false } }
         #expect(damaged == max(0, count - 4))

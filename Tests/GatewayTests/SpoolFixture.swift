@@ -15,6 +15,8 @@ final class SpoolFixture {
     private let configs: [ReceiverConfig]
     /// How far the receivers' clock is ahead.
     var ahead = Duration.zero
+    /// How far somebody has set the wall clock since the start, in nanoseconds.
+    let step = Watched<Int64>(0)
 
     /// - Parameter folder: that of an earlier process, which stays; without one a new folder, gone at the end.
     convenience init(
@@ -51,7 +53,8 @@ final class SpoolFixture {
     }
 
     private func open(_ configs: [ReceiverConfig]) throws {
-        let spool = try Spool(dataDirectory: folder, config, pendingLimit: 1 << 30)
+        let clock = SpoolClock { [step] in MonotonicTime.unixNanoseconds + step.current }
+        let spool = try Spool(DataDirectory(folder), config, pendingLimit: 1 << 30, clock: clock)
         self.spool = spool
         receivers = configs.map { Self.makeReceiver($0, spool) }
         for receiver in receivers { receiver.attach() }
@@ -158,6 +161,15 @@ final class SpoolFixture {
         let account = account(index)
         let known = account.delivered + queued(index) + account.dropped.values.reduce(0, +) + account.deadLettered
         return account.accepted + account.recovered == known
+    }
+
+    /// Waits until the spool's thread has done something that it does by itself.
+    func wait(for test: @escaping (Spool.State) -> Bool) throws {
+        let limit = MonotonicTime.now + .seconds(60)
+        let hasCome = try #require(spool).state.wait { state in
+            test(state) ? .done(true) : MonotonicTime.now >= limit ? .done(false) : .again(limit)
+        }
+        try #require(hasCome)
     }
 
     /// The files of the spool, sorted.

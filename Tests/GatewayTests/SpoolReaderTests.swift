@@ -22,7 +22,7 @@ struct SpoolReaderTests: ~Copyable {
     private func damages() throws -> [SpoolDamage] {
         var found: [SpoolDamage] = []
         var check = try SpoolCheck(disk.dataDirectory)
-        try check.run { found.append($0) }
+        check.run { found.append($0) }
         #expect(check.damages == found.count)
         return found
     }
@@ -31,7 +31,7 @@ struct SpoolReaderTests: ~Copyable {
 
     @Test("A folder that is not there is an empty spool")
     func empty() throws {
-        #expect(try QueueSummary.all(disk.dataDirectory) == [])
+        #expect(try QueueSummary.all(disk.dataDirectory).queues == [])
         #expect(try damages() == [])
     }
 
@@ -41,7 +41,7 @@ struct SpoolReaderTests: ~Copyable {
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
         #expect(Set(places.map(\.segment)).count > 2)
         try disk.note(Array(places.prefix(3)), "a")
-        let found = try QueueSummary.all(disk.dataDirectory)
+        let found = try QueueSummary.all(disk.dataDirectory).queues
         #expect(found.map(\.receiver) == ["a", "b"])
         #expect(found.map(\.profiles) == [5, 8])
         #expect(found.map(\.bytes) == [places.dropFirst(3), places[...]].map { $0.reduce(0) { $0 + Int($1.length) } })
@@ -57,7 +57,7 @@ struct SpoolReaderTests: ~Copyable {
             try disk.note([place], "a", SpoolAttempt(count: 7, progress: 0, due: due, owner: 1))
         }
         try disk.note([places[3]], "a")
-        let found = try #require(try QueueSummary.all(disk.dataDirectory).first)
+        let found = try #require(try QueueSummary.all(disk.dataDirectory).queues.first)
         #expect(found.nextRetry == now + 40 << 40)
         #expect(found.oldest?.attempts == 7)
     }
@@ -68,12 +68,12 @@ struct SpoolReaderTests: ~Copyable {
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
         try disk.note([places[0]], "a")
         let reader = try SpoolReader(disk.dataDirectory)
-        let (records, total) = try reader.waiting(for: "a", limit: 3)
+        let (records, total, _) = reader.waiting(for: "a", limit: 3)
         #expect(total == 7)
         #expect(records.map(\.entry.sequence) == profiles[1...3].map(\.sequence))
-        #expect(try reader.waiting(for: nil, limit: 0).records.count == 8)
-        #expect(try reader.waiting(for: "nobody", limit: 0).records.isEmpty)
-        let first = try #require(try reader.record(profiles[0].sequence))
+        #expect(reader.waiting(for: nil, limit: 0).records.count == 8)
+        #expect(reader.waiting(for: "nobody", limit: 0).records.isEmpty)
+        let first = try #require(reader.record(profiles[0].sequence).record)
         #expect(first.states.map(\.isSettled) == [true, false])
         #expect(try first.profile(reader.folder)?.sequence == profiles[0].sequence)
     }
@@ -108,7 +108,7 @@ struct SpoolReaderTests: ~Copyable {
         try disk.withSpool { spool in
             try disk.change(.records) { $0 += [1, 2, 3] }
             #expect(try damages() == [])
-            #expect(try QueueSummary.all(disk.dataDirectory).map(\.profiles) == [1])
+            #expect(try QueueSummary.all(disk.dataDirectory).queues.map(\.profiles) == [1])
         }
         let size = try Data(contentsOf: URL(fileURLWithPath: try disk.file(.records))).count
         let torn = SpoolDamage(
@@ -146,7 +146,7 @@ struct SpoolReaderTests: ~Copyable {
             try drop.run()
             #expect(drop.segmentsRemoved == 0)
         }
-        #expect(try QueueSummary.all(disk.dataDirectory).map(\.profiles) == [2, 3])
+        #expect(try QueueSummary.all(disk.dataDirectory).queues.map(\.profiles) == [2, 3])
         for receiver in ["b", "a"] {
             var drop = try SpoolDrop(disk.dataDirectory, receiver, .all)
             try drop.run()

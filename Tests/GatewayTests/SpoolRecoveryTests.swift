@@ -19,7 +19,7 @@ struct SpoolRecoveryTests: ~Copyable {
         try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
         let records = try disk.file(.records)
         try FileManager.default.moveItem(atPath: records, toPath: records + ".tmp")
-        #expect(try QueueSummary.all(disk.dataDirectory) == [])
+        #expect(try QueueSummary.all(disk.dataDirectory).queues == [])
         try disk.withSpool { spool in
             #expect(spool.backlog(of: "up").profiles == 0)
             #expect(spool.damagedRecords.value == 0)

@@ -52,7 +52,15 @@ struct QueuePlace {
     /// Whether the config has a receiver; nil without a config.
     func isConfigured(_ receiver: String) -> Bool? { onDisk == nil ? nil : names.contains(receiver) }
 
-    func path(of file: String) -> String { SpoolFolder(dataDirectory: dataDirectory).folder.path(of: file) }
+    func path(of file: String) -> String { "\(dataDirectory)/spool/\(file)" }
+
+    /// Says which files cannot be read, and what that means.
+    ///
+    /// - Returns: the exit status, which is 1 when there are any.
+    static func report(_ unreadable: [UnreadableSegment]) -> Int32 {
+        for error in unreadable { printError("gateway: \(printable(error.name)): it cannot be read, and is not counted: \(error)") }
+        return unreadable.isEmpty ? 0 : 1
+    }
 
     /// Runs a command on the spool and prints why it fails.
     static func with(_ arguments: Arguments, _ body: (QueuePlace) throws -> Int32) throws(UsageError) -> Int32 {

@@ -24,7 +24,7 @@ enum QueueCommandDrop {
             guard let age = parseDuration(text) else {
                 throw UsageError("--older-than needs a duration such as 1h30m, is \(quotedForPeople(text))")
             }
-            return .before(MonotonicTime.unixNanoseconds - age.inNanoseconds)
+            return .before(MonotonicTime.unixNanoseconds.subtractingSaturated(age.inNanoseconds))
         }
         return arguments.has("--all") ? .all : .sequences(Set(try arguments.words.map(sequence)))
     }

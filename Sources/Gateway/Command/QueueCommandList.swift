@@ -7,17 +7,18 @@ enum QueueCommandList {
         let arguments = try Arguments(words, options: QueuePlace.options, flags: ["--json"])
         try arguments.refuseWords()
         return try QueuePlace.with(arguments) { place in
-            let queues = try queues(place)
-            for line in arguments.has("--json") ? json(queues, place) : text(queues, place) { print(line) }
-            return 0
+            let (queues, unreadable) = try queues(place)
+            let isEmpty = queues.isEmpty && !unreadable.isEmpty
+            for line in arguments.has("--json") ? json(queues, place) : isEmpty ? [] : text(queues, place) { print(line) }
+            return QueuePlace.report(unreadable)
         }
     }
 
     /// Every receiver that has something on disk, or would.
-    private static func queues(_ place: QueuePlace) throws -> [QueueSummary] {
-        let found = try QueueSummary.all(place.dataDirectory)
+    private static func queues(_ place: QueuePlace) throws -> ([QueueSummary], [UnreadableSegment]) {
+        let (found, unreadable) = try QueueSummary.all(place.dataDirectory)
         let empty = (place.onDisk ?? []).filter { name in !found.contains { $0.receiver == name } }
-        return (found + empty.map(QueueSummary.init)).sorted { $0.receiver < $1.receiver }
+        return ((found + empty.map(QueueSummary.init)).sorted { $0.receiver < $1.receiver }, unreadable)
     }
 
     private static func text(_ queues: [QueueSummary], _ place: QueuePlace) -> [String] {
@@ -30,10 +31,10 @@ enum QueueCommandList {
                 table.add([printable(queue.receiver), "0", "0 B", "-", "-", "-", "-", note])
                 continue
             }
-            let retry = queue.nextRetry.map { "in \(readableSpan(nanoseconds: $0 - now))" } ?? "now"
+            let retry = queue.nextRetry.map { "in \(readableSpan(nanoseconds: $0.subtractingSaturated(now)))" } ?? "now"
             table.add([
                 printable(queue.receiver), "\(queue.profiles)", readableSize(queue.bytes), readableTime(oldest.time),
-                readableSpan(nanoseconds: now - oldest.time), retry, "\(oldest.attempts)", note,
+                readableSpan(nanoseconds: now.subtractingSaturated(oldest.time)), retry, "\(oldest.attempts)", note,
             ])
         }
         return table.lines
@@ -49,7 +50,7 @@ enum QueueCommandList {
             }
             return """
                 \(head),"profiles":\(queue.profiles),"bytes":\(queue.bytes),"oldest":"\(readableTime(oldest.time))",\
-                "age_seconds":\(max(0, now - oldest.time) / 1_000_000_000),\
+                "age_seconds":\(max(0, now.subtractingSaturated(oldest.time)) / 1_000_000_000),\
                 "next_retry":"\(queue.nextRetry.map(readableTime) ?? "now")","attempts":\(oldest.attempts)}
                 """
         }

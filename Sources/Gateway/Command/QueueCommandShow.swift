@@ -23,10 +23,10 @@ enum QueueCommandShow {
         guard let limit = Int(text), limit >= 0 else { throw UsageError("--limit needs a number, is \(quotedForPeople(text))") }
         return try QueuePlace.with(arguments) { place in
             let reader = try SpoolReader(place.dataDirectory)
-            let (records, total) = try reader.waiting(for: arguments.value("--receiver"), limit: limit)
+            let (records, total, unreadable) = reader.waiting(for: arguments.value("--receiver"), limit: limit)
             if arguments.has("--json") { printJSON(records, reader.folder) } else { printText(records, reader.folder) }
             if records.count < total { printError("\(records.count) of \(total); --limit 0 shows all") }
-            return 0
+            return QueuePlace.report(unreadable)
         }
     }
 
@@ -60,8 +60,9 @@ enum QueueCommandShow {
 
     private static func show(_ sequence: UInt64, _ arguments: Arguments, _ place: QueuePlace) throws -> Int32 {
         let reader = try SpoolReader(place.dataDirectory)
-        let record = try reader.record(sequence)
+        let (record, unreadable) = reader.record(sequence)
         guard let record, arguments.value("--receiver").map({ name in record.states.contains { $0.receiver == name } }) ?? true else {
+            _ = QueuePlace.report(unreadable)
             throw QueuePlace.Failure(lines: ["no profile \(sequence) is on disk"])
         }
         do throws(DamagedRecord) {

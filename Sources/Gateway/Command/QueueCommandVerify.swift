@@ -13,7 +13,7 @@ enum QueueCommandVerify {
 
     private static func text(_ place: QueuePlace) throws -> Int32 {
         var check = try SpoolCheck(place.dataDirectory)
-        try check.run { print(line($0, place)) }
+        check.run { print(line($0, place)) }
         let damages = check.damages == 0 ? "no damage" : counted(check.damages, "damage")
         let found = "\(counted(check.records, "record")) of \(readableSize(check.bytes)) in \(counted(check.segments, "segment"))"
         print("\(found): \(damages)\(check.isRunning ? ", while a gateway runs" : "")")
@@ -33,7 +33,7 @@ enum QueueCommandVerify {
     private static func json(_ place: QueuePlace) throws -> Int32 {
         var check = try SpoolCheck(place.dataDirectory)
         var damages: [String] = []
-        try check.run { damages.append(object($0, place)) }
+        check.run { damages.append(object($0, place)) }
         print(
             """
             {"segments":\(check.segments),"records":\(check.records),"bytes":\(check.bytes),"running":\(check.isRunning),\

@@ -47,7 +47,8 @@ struct ReplayPlan {
 
     /// What belongs to no profile now: the metadata of one that was being written is there a moment after its payload.
     func strays(_ archive: Archive) -> [Stray] {
-        let lost = unnamed.filter { FileContent(of: archive.path("\($0.stem).json", in: $0.folder)) == nil }
+        // One that cannot be looked at is as good as none.
+        let lost = unnamed.filter { (try? archive.status(of: "\($0.stem).json", in: $0.folder))?.kind != .regular }
         return lost.map { Stray(path: archive.path($0.file, in: $0.folder), reason: "has no metadata beside it") } + foreign
     }
 }

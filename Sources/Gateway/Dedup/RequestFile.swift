@@ -23,6 +23,8 @@ struct RequestFile: ~Copyable {
         case damaged
         /// Written by a later version of this program.
         case newer(UInt32)
+        /// A link, pipe, socket, device or folder of that name.
+        case special
         case system(SystemError)
     }
 
@@ -32,30 +34,35 @@ struct RequestFile: ~Copyable {
     }
 
     /// Makes an empty one.
-    static func create(_ number: UInt64, in folder: Folder) throws(SystemError) -> RequestFile {
+    static func create(_ number: UInt64, in folder: OpenFolder) throws(SystemError) -> RequestFile {
         let (salt, createdAt) = (UInt32.random(in: 1 ... .max), MonotonicTime.unixNanoseconds)
-        let path = folder.path(of: name(number))
-        let file = try FileDescriptor.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
-        try unsafe file.writeAll(header(createdAt, salt).span.bytes, at: 0)
+        let file = try folder.open(name(number), O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
+        do throws(SystemError) { try unsafe file.writeAll(header(createdAt, salt).span.bytes, at: 0) } catch {
+            // A full disk lets empty files be made, and each try would leave one.
+            try folder.remove(name(number))
+            throw error
+        }
         return RequestFile(number, createdAt: createdAt, salt: salt, count: 0, file)
     }
 
     /// Opens one that is there; a record that is cut off at its end is written over.
-    static func open(_ number: UInt64, in folder: Folder) throws(Failure) -> RequestFile {
+    static func open(_ number: UInt64, in folder: OpenFolder) throws(Failure) -> RequestFile {
         let file = try file(number, folder)
-        let (createdAt, salt) = try decode(head(of: file))
-        let count = max(0, file.size - headerSize) / AcceptedRequest.size
-        return RequestFile(number, createdAt: createdAt, salt: salt, count: count, file)
+        let (head, size) = try head(of: file)
+        let (createdAt, salt) = try decode(head)
+        return RequestFile(
+            number, createdAt: createdAt, salt: salt, count: max(0, size - headerSize) / AcceptedRequest.size, file)
     }
 
-    private static func file(_ number: UInt64, _ folder: Folder) throws(Failure) -> FileDescriptor {
+    private static func file(_ number: UInt64, _ folder: OpenFolder) throws(Failure) -> FileDescriptor {
         do throws(SystemError) {
-            return try FileDescriptor.open(folder.path(of: name(number)), O_RDWR | O_NOFOLLOW)
-        } catch { throw .system(error) }
+            if let status = try folder.status(of: name(number)), status.kind != .regular { throw SystemError("open", code: EINVAL) }
+            return try folder.open(name(number), O_RDWR)
+        } catch { throw error.code == EINVAL ? .special : .system(error) }
     }
 
-    private static func head(of file: borrowing FileDescriptor) throws(Failure) -> [UInt8] {
-        do throws(SystemError) { return try file.read(headerSize, at: 0) } catch { throw .system(error) }
+    private static func head(of file: borrowing FileDescriptor) throws(Failure) -> ([UInt8], size: Int) {
+        do throws(SystemError) { return (try file.read(headerSize, at: 0), try file.size()) } catch { throw .system(error) }
     }
 
     private static func header(_ createdAt: Int64, _ salt: UInt32) -> [UInt8] {

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import Synchronization
 
@@ -12,23 +13,35 @@ final class RequestJournal: Sendable {
     struct State {
         var waiting: [(request: AcceptedRequest, done: Done)] = []
         var isStopping = false
-        /// The files there are, oldest first.
+        /// The files there are and that were read, oldest first.
         var generations: [UInt64] = []
+        /// Files that could not be read yet; they are left as they are.
+        var unread: [UInt64] = []
+        /// Whether it is known what files there are.
+        var isListed = false
         /// Greater than any file's there is, also of those that are left alone.
         var nextNumber: UInt64 = 1
         /// A generation has so many records at most.
         var limit: Int
         /// A generation is written to for so long at most; what is in the one before is over then.
         var window: Duration
+        /// Takes what earlier runs have noted.
+        var found: Found?
     }
 
-    let folder: Folder
+    /// Takes a request that an earlier run has noted.
+    typealias Found = @Sendable (AcceptedRequest) -> Void
+
+    static let folder = "requests"
+
+    let directory: DataDirectory
     let config: SpoolConfig
     let state: Monitor<State>
     private let thread = Mutex<Thread?>(nil)
 
-    init(folder: String, _ config: SpoolConfig, limit: Int = AcceptedRequests.most, window: Duration = .zero) {
-        (self.folder, self.config, state) = (Folder(folder), config, Monitor(State(limit: limit, window: window)))
+    /// - Parameter directory: has them in a folder `requests`, which is made with the first request.
+    init(in directory: DataDirectory, _ config: SpoolConfig, limit: Int = AcceptedRequests.most, window: Duration = .zero) {
+        (self.directory, self.config, state) = (directory, config, Monitor(State(limit: limit, window: window)))
     }
 
     var limit: Int { state.withLock { $0.limit } }
@@ -42,15 +55,47 @@ final class RequestJournal: Sendable {
     // MARK: Life
 
     /// Reads what earlier runs have noted, oldest first; before ``start()``.
-    func read(_ body: (AcceptedRequest) -> Void) {
-        let numbers = ((try? folder.names()) ?? []).compactMap(RequestFile.number).sorted()
-        let known = numbers.filter { read($0, body) }
-        state.withLock { ($0.generations, $0.nextNumber) = (known, (numbers.last ?? 0) + 1) }
+    ///
+    /// - Parameter body: is called later too, on the journal's thread, for what cannot be read now.
+    func read(_ body: @escaping Found) {
+        state.withLock { $0.found = body }
+        readRest(isAgain: false)
     }
 
-    /// - Returns: whether the file is this version's, be it whole or damaged.
-    private func read(_ number: UInt64, _ body: (AcceptedRequest) -> Void) -> Bool {
+    /// Reads what could not be read yet.
+    ///
+    /// - Parameter isAgain: true when the log has said already what cannot be read.
+    /// - Returns: whether nothing is left.
+    @discardableResult
+    func readRest(isAgain: Bool) -> Bool {
+        let folder: OpenFolder
+        do throws(SystemError) {
+            try list()
+            if state.withLock({ $0.unread.isEmpty }) { return true }
+            folder = try OpenFolder(Self.folder, in: directory.root())
+        } catch {
+            if !isAgain { Log.warning("accepted requests cannot be read; it is tried again", ["error": "\(error)"]) }
+            return false
+        }
+        let (unread, found) = state.withLock { ($0.unread, $0.found) }
+        for number in unread { read(number, folder, isAgain: isAgain, found ?? { _ in }) }
+        return state.withLock { $0.unread.isEmpty }
+    }
+
+    /// Sees what files there are, once; before that none is made.
+    func list() throws(SystemError) {
+        if state.withLock({ $0.isListed }) { return }
+        var numbers: [UInt64] = []
+        do throws(SystemError) {
+            numbers = try OpenFolder(Self.folder, in: directory.root()).names().compactMap(RequestFile.number).sorted()
+        } catch { if error.code != ENOENT { throw error } }
+        let next = (numbers.last ?? 0).addingReportingOverflow(1).partialValue
+        state.withLock { ($0.isListed, $0.unread, $0.nextNumber) = (true, numbers, next) }
+    }
+
+    private func read(_ number: UInt64, _ folder: OpenFolder, isAgain: Bool, _ body: Found) {
         let name = folder.path(of: RequestFile.name(number))
+        var isKnown = true
         do throws(RequestFile.Failure) {
             let file = try RequestFile.open(number, in: folder)
             let damaged: Int
@@ -59,13 +104,22 @@ final class RequestJournal: Sendable {
         } catch {
             switch error {
             case .damaged: Log.warning("accepted requests are forgotten: no such file", ["file": name])
-            case .system(let error): Log.warning("accepted requests cannot be read", ["file": name, "error": "\(error)"])
+            case .special:
+                Log.warning("accepted requests are not read: it is no regular file, and is left alone", ["file": name])
+                isKnown = false
             case .newer(let version):
                 Log.warning("accepted requests of a later version are not read", ["file": name, "version": "\(version)"])
-                return false
+                isKnown = false
+            case .system(let error):
+                if isAgain { return }
+                return Log.warning("accepted requests cannot be read; it is tried again", ["file": name, "error": "\(error)"])
             }
         }
-        return true
+        state.withLock { state in
+            state.unread.removeAll { $0 == number }
+            // This version's, be it whole or damaged, goes when its time is over.
+            if isKnown { state.generations = (state.generations + [number]).sorted() }
+        }
     }
 
     /// Starts the thread that writes.

@@ -3,41 +3,60 @@ import LinuxSystem
 /// The writing half of the journal; everything here happens on its thread.
 final class RequestJournalWriter {
     private let journal: RequestJournal
+    private var folder: OpenFolder?
     private var file: RequestFile?
+    /// Which of the folders that the data directory has been the file is in.
+    private var generation = 0
     /// The number of the file while nothing in it is known to be on disk.
     private var unpublished: UInt64?
     private var rotatesAt = MonotonicTime.never
     private var nextSync = MonotonicTime.never
+    /// When what earlier runs have noted and could not be read is read again.
+    private var nextRead = MonotonicTime.never
+    private var readDelay = Duration.seconds(1)
     private var isFailing = false
 
     /// However short windows are, a file is written to for so long.
     private static let shortestAge = Duration.seconds(60)
+    private static let longestReadDelay = Duration.seconds(30)
 
     init(_ journal: RequestJournal) { self.journal = journal }
 
     func run() {
+        if journal.state.withLock({ !$0.isListed || !$0.unread.isEmpty }) { nextRead = .now + readDelay }
         reopen()
         while true {
             let (waiting, isStopping) = journal.state.wait { state in
-                state.waiting.isEmpty && !state.isStopping && self.nextSync > .now
-                    ? .again(self.nextSync) : .done((state.takeWaiting(), state.isStopping))
+                let next = min(self.nextSync, self.nextRead)
+                return state.waiting.isEmpty && !state.isStopping && next > .now
+                    ? .again(next) : .done((state.takeWaiting(), state.isStopping))
             }
-            attempt { () throws(SystemError) in try self.write(waiting.map(\.request)) }
+            if !waiting.isEmpty { attempt { () throws(SystemError) in try self.write(waiting.map(\.request)) } }
             for item in waiting { item.done() }
             if nextSync <= .now || isStopping { attempt { () throws(SystemError) in try self.synchronizeLate() } }
             if isStopping { return }
+            readRest()
         }
+    }
+
+    private func readRest() {
+        guard nextRead <= .now else { return }
+        readDelay = min(readDelay + readDelay, Self.longestReadDelay)
+        nextRead = journal.readRest(isAgain: true) ? .never : .now + readDelay
     }
 
     /// Goes on with the last file of an earlier run.
     private func reopen() {
+        generation = journal.directory.generation
         guard let last = journal.state.withLock({ $0.generations.last }) else { return }
-        do throws(RequestFile.Failure) {
-            let opened = try RequestFile.open(last, in: journal.folder)
-            let age = MonotonicTime.unixNanoseconds - opened.createdAt
+        do {
+            let found = try OpenFolder(RequestJournal.folder, in: journal.directory.root())
+            let opened = try RequestFile.open(last, in: found)
+            let age = SteadyTime.unixNanoseconds.subtractingSaturated(opened.createdAt)
             rotatesAt = .now + .nanoseconds(max(0, longestAge.inNanoseconds - max(0, age)))
+            folder = found
             file = consume opened
-        } catch { file = nil }
+        } catch { forgetFile() }
     }
 
     private var longestAge: Duration { max(journal.window, Self.shortestAge) }
@@ -55,6 +74,22 @@ final class RequestJournalWriter {
     }
 
     private func write(_ requests: [AcceptedRequest]) throws(SystemError) {
+        let now = journal.directory.generation
+        if now != generation { forgetFile() }
+        generation = now
+        do throws(SystemError) { try add(requests) } catch {
+            // What is open may be out of reach for good, while its folder is there again.
+            if error.isPassing { forgetFile() }
+            throw error
+        }
+    }
+
+    private func forgetFile() {
+        file = nil
+        unpublished = nil
+    }
+
+    private func add(_ requests: [AcceptedRequest]) throws(SystemError) {
         var rest = requests[...]
         while !rest.isEmpty {
             if file == nil || file?.count ?? 0 >= journal.limit || rotatesAt <= .now { try begin() }
@@ -75,7 +110,8 @@ final class RequestJournalWriter {
     /// Makes what was written durable; after a failure the same file is not trusted again.
     private func synchronize() throws(SystemError) {
         do throws(SystemError) { try file?.synchronize() } catch {
-            if let number = unpublished.take() { try? journal.folder.remove(RequestFile.name(number)) }
+            // Nobody was told that anything is in it; what cannot be removed goes when its time is over, by the next start.
+            if let number = unpublished.take() { try? folder?.remove(RequestFile.name(number)) }
             file = nil
             throw error
         }
@@ -85,38 +121,32 @@ final class RequestJournalWriter {
 
     /// Begins another file.
     private func begin() throws(SystemError) {
+        // A failure here costs what a power cut would.
         if journal.config.sync == .interval { try? synchronize() }
-        try journal.folder.make(mode: 0o700)
+        try journal.list()
+        let made = try journal.directory.made(RequestJournal.folder)
         let number = journal.state.withLock { state in
             defer { state.nextNumber += 1 }
             return state.nextNumber
         }
-        file = try create(number)
-        (unpublished, rotatesAt) = (number, .now + longestAge)
+        file = try RequestFile.create(number, in: made)
+        (folder, unpublished, rotatesAt) = (made, number, .now + longestAge)
     }
 
     /// Once a new file has something in it, only the last of the older ones is kept.
     private func publish() throws(SystemError) {
-        guard let number = unpublished else { return }
+        guard let number = unpublished, let folder else { return }
         if journal.config.sync != .never {
-            try journal.folder.synchronize()
+            try folder.synchronize()
             // Its own name too, where it is new.
-            try Folder(journal.folder.path(of: "..")).synchronize()
+            try journal.directory.root().synchronize()
         }
         unpublished = nil
         let old = journal.state.withLock { state in
             defer { state.generations = state.generations.suffix(1) + [number] }
             return state.generations.dropLast()
         }
-        for number in old { try journal.folder.remove(RequestFile.name(number)) }
-    }
-
-    private func create(_ number: UInt64) throws(SystemError) -> RequestFile {
-        do throws(SystemError) { return try RequestFile.create(number, in: journal.folder) } catch {
-            // A full disk lets empty files be made, and each try would leave one.
-            try? journal.folder.remove(RequestFile.name(number))
-            throw error
-        }
+        for number in old { try folder.remove(RequestFile.name(number)) }
     }
 }
 

@@ -12,13 +12,14 @@ final class RequestMemories: Sendable {
     private let state = Mutex(State())
     private let journal: RequestJournal?
 
-    /// Makes them, with what earlier runs have noted under `data_dir`.
-    init(_ config: Config) {
+    /// Makes them, with what earlier runs have noted in the data directory.
+    init(_ config: Config, _ directory: DataDirectory?) {
         // Also where nothing is noted yet, for a reload may want it.
-        journal = config.dataDirectory.map { RequestJournal(folder: "\($0)/requests", config.spool) }
+        journal = directory.map { RequestJournal(in: $0, config.spool) }
         let made = config.listeners.compactMap { memory(of: $0, config) }
-        let (now, unixNow) = (MonotonicTime.now, MonotonicTime.unixNanoseconds)
-        journal?.read { request in for memory in made { memory.restore(request, now: now, unixNow: unixNow) } }
+        journal?.read { request in
+            for memory in made { memory.restore(request, now: .now, unixNow: SteadyTime.unixNanoseconds) }
+        }
     }
 
     /// The memory of a listener, as one config has it; what is known is the same under all of them.

@@ -7,7 +7,11 @@ import LinuxSystem
 struct Backlog {
     let reader: SpoolReceiver
     private var cursor = SpoolCursor()
-    /// How often the cursor was moved.
+    /// Cursors into segments that could be read only after the start; what is behind them comes first.
+    private var late: [SpoolCursor] = []
+    /// Their numbers, also of those that are read to the end.
+    private var found: Set<UInt64> = []
+    /// How often a cursor was moved.
     private var generation = 0
     /// Behind the cursor.
     private(set) var count: Int
@@ -37,7 +41,26 @@ struct Backlog {
     init(_ reader: SpoolReceiver) {
         self.reader = reader
         (count, byteCount) = reader.backlog
+        let numbers = reader.spool.lateSegments(for: reader.name)
+        (found, late) = (Set(numbers), numbers.map(SpoolCursor.init(only:)))
     }
+
+    /// Takes a segment in that could be read only now.
+    ///
+    /// - Returns: false when it was counted already.
+    mutating func find(_ segment: UInt64, profiles: Int, bytes: Int) -> Bool {
+        guard found.insert(segment).inserted else { return false }
+        late.append(SpoolCursor(only: segment))
+        generation += 1
+        (count, byteCount) = (count + profiles, byteCount + bytes)
+        return true
+    }
+
+    /// Takes note that something of the spool could not be read just now.
+    mutating func note(_ error: SystemError, _ now: MonotonicTime) { failure = ("\(error)", now + .seconds(1)) }
+
+    /// Takes note that something of it was read.
+    mutating func noteRead() { failure = nil }
 
     /// Puts a profile that was just accepted behind the cursor.
     mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
@@ -52,7 +75,9 @@ struct Backlog {
     static let mostWaiting = 65_536
 
     /// True when everything in a segment is settled or an entry.
-    func isPast(_ segment: UInt64) -> Bool { cursor.isPast(segment) }
+    func isPast(_ segment: UInt64) -> Bool {
+        found.contains(segment) ? !late.contains { $0.only == segment } : cursor.isPast(segment)
+    }
 
     /// Goes past a profile that became an entry at once.
     mutating func pass(_ position: SpoolPosition) {
@@ -89,6 +114,8 @@ struct Backlog {
         fileprivate var result = Result<[SpooledProfile], SystemError>.success([])
 
         var isEmpty: Bool { if case .success(let found) = result { found.isEmpty } else { false } }
+        /// True when it has found the end of a segment that could be read only after the start.
+        fileprivate var isEndOfLate: Bool { cursor.isAlone && isEmpty }
 
         /// Reads; needs no lock, and may wait for the disk.
         mutating func run() {
@@ -97,7 +124,7 @@ struct Backlog {
     }
 
     /// What to read next.
-    var toRead: Read { Read(reader: reader, limit: min(count, Self.step), generation: generation, cursor: cursor) }
+    var toRead: Read { Read(reader: reader, limit: min(count, Self.step), generation: generation, cursor: late.first ?? cursor) }
 
     /// Takes the next entries from behind the cursor, in place.
     ///
@@ -106,7 +133,7 @@ struct Backlog {
         while true {
             var read = toRead
             read.run()
-            if read.isEmpty { return nil }
+            if read.isEmpty, !read.isEndOfLate { return nil }
             if let entries = take(read, now, owner: owner) { return entries }
         }
     }
@@ -123,14 +150,23 @@ struct Backlog {
             failure = ("\(error)", now + .seconds(1))
             return []
         }
-        cursor = read.cursor
-        generation += 1
+        move(to: read)
         guard !dropRefused(&found), !found.isEmpty else { return nil }
-        let unixNow = MonotonicTime.unixNanoseconds
         return found.map { record in
             count -= 1
             byteCount -= Int(record.position.length)
-            return entry(record, now, unixNow, owner)
+            return entry(record, now, owner)
+        }
+    }
+
+    private mutating func move(to read: Read) {
+        generation += 1
+        if read.isEndOfLate {
+            late.removeFirst()
+        } else if read.cursor.isAlone {
+            late[0] = read.cursor
+        } else {
+            cursor = read.cursor
         }
     }
 
@@ -149,26 +185,21 @@ struct Backlog {
         return found.isEmpty
     }
 
-    private mutating func entry(_ record: SpooledProfile, _ now: MonotonicTime, _ unixNow: Int64, _ owner: UInt64) -> ReceiverQueue.Entry {
+    private mutating func entry(_ record: SpooledProfile, _ now: MonotonicTime, _ owner: UInt64) -> ReceiverQueue.Entry {
         var entry = ReceiverQueue.Entry(
             nil, sequence: record.sequence, byteCount: Int(record.position.length), position: record.position,
             acknowledgements.removeValue(forKey: record.sequence),
-            acceptedAt: Self.time(of: record.time, now, unixNow))
+            acceptedAt: SpoolClock.time(of: record.time, offset: record.clockOffset, now: now))
         entry.attempts = record.attempt.count
         // To another plugin, or another config, it says nothing.
         if record.attempt.owner == owner { entry.progress = record.attempt.progress }
         return entry
     }
 
-    /// When a record was accepted, on the monotonic clock; a time that cannot be is held to what can.
-    private static func time(of unixTime: Int64, _ now: MonotonicTime, _ unixNow: Int64) -> MonotonicTime {
-        let (age, overflow) = unixNow.subtractingReportingOverflow(unixTime)
-        return MonotonicTime(nanoseconds: now.nanoseconds - (overflow ? 0 : min(max(0, age), Int64.max / 2)))
-    }
-
     /// Forgets what cannot be found; answers how many that are.
     mutating func giveUp() -> Int {
-        defer { (count, byteCount, refused, lastWasRefused) = (0, 0, [], false) }
+        defer { (count, byteCount, refused, lastWasRefused, late) = (0, 0, [], false, []) }
+        generation += 1
         return count
     }
 }

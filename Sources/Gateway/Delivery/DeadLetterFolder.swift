@@ -23,34 +23,58 @@ struct DeadLetterFolder {
         let byteCount: Int
     }
 
-    private let archive: Archive
+    /// Where they are; another one once the data directory was opened again.
+    var archive: Archive
     /// In the order of their burial.
     private var letters: [Letter] = []
     private var durable: Set<String> = []
     private(set) var byteCount = 0
+    /// False while some of what is there could not be looked at, and is not counted.
+    private(set) var isWhole = true
     var count: Int { letters.count }
 
     /// Looks at what is there from earlier runs, and removes what a killed one left half-written.
-    init(_ directory: String) {
-        archive = Archive(directory)
-        archive.walk(failed: { Log.warning("dead letters cannot be read", ["error": "\($0)"]) }) { [archive] folder, files in
-            archive.removeLeftovers(among: files, in: folder)
-            letters += Self.letters(files, in: folder, of: archive)
-            return true
-        }
-        letters.sort { ($0.buriedAt, $0.files.stem) < ($1.buriedAt, $1.files.stem) }
-        byteCount = letters.reduce(0) { $0 + $1.byteCount }
+    init(_ archive: Archive) {
+        self.archive = archive
+        scan()
     }
 
+    /// Takes in what is there and not known.
+    mutating func scan() {
+        let known = Set(letters.map { "\($0.files.folder)/\($0.files.stem)" })
+        var (found, isWhole): ([Letter], Bool) = ([], true)
+        let failed = { (error: SystemError) in
+            isWhole = false
+            Log.warning("dead letters cannot be read; it is tried again", ["error": "\(error)"])
+        }
+        archive.walk(failed: failed) { [archive] folder, files in
+            archive.removeLeftovers(among: files, in: folder)
+            do throws(SystemError) { found += try Self.letters(files, in: folder, of: archive) } catch { failed(error) }
+            return true
+        }
+        letters += found.filter { !known.contains("\($0.files.folder)/\($0.files.stem)") }
+        letters.sort { ($0.buriedAt, $0.files.stem) < ($1.buriedAt, $1.files.stem) }
+        self.isWhole = isWhole
+        countBytes()
+    }
+
+    private mutating func countBytes() { byteCount = letters.reduce(0) { $0 + $1.byteCount } }
+
     /// Puts the files of a folder together; payloads that have no metadata count too, or they would stay for ever.
-    private static func letters(_ files: [String], in folder: String, of archive: Archive) -> [Letter] {
+    ///
+    /// - Throws: when one of them cannot be looked at: a letter of which a part is known would be removed in part.
+    private static func letters(_ files: [String], in folder: String, of archive: Archive) throws(SystemError) -> [Letter] {
         var profiles: [String: (ending: String, count: Int, buriedAt: Int64, byteCount: Int)] = [:]
         for file in files {
-            guard let name = ArchivedName(file), let content = FileContent(of: archive.path(file, in: folder)) else { continue }
+            guard let name = ArchivedName(file), let status = try archive.status(of: file, in: folder), status.kind == .regular else {
+                continue
+            }
             var profile = profiles[name.stem] ?? ("", 0, 0, 0)
-            if !name.isMetadata { (profile.ending, profile.count) = (name.ending, max(profile.count, (name.index ?? 0) + 1)) }
-            profile.buriedAt = max(profile.buriedAt, content.modifiedAt)
-            profile.byteCount += content.size
+            if !name.isMetadata {
+                (profile.ending, profile.count) = (name.ending, max(profile.count, (name.index ?? 0) + 1))
+            }
+            profile.buriedAt = max(profile.buriedAt, status.modifiedAt)
+            profile.byteCount += status.size
             profiles[name.stem] = profile
         }
         return profiles.map { stem, profile in
@@ -64,8 +88,11 @@ struct DeadLetterFolder {
 
     /// Writes and syncs letters together.
     ///
+    /// - Parameters:
+    ///   - time: the wall clock's, which the metadata tells.
+    ///   - age: what their age counts from.
     /// - Returns: why each of them is not there, nil where it is.
-    mutating func store(_ batch: [DeadLetter], at time: Int64, limit: Int) -> [SystemError?] {
+    mutating func store(_ batch: [DeadLetter], at time: Int64, age: Int64, limit: Int) -> [SystemError?] {
         var writer = ArchiveBatch(archive, durable: durable, limit: limit)
         let entries = batch.map { letter in
             unsafe ArchiveEntry(PluginKit.Profile(view: letter.profile.view), note: Self.note(of: letter, at: time))
@@ -76,7 +103,7 @@ struct DeadLetterFolder {
             switch result {
             case .success(let stored):
                 if stored.isAgain { forget(stored.files) }
-                letters.append(Letter(files: stored.files, buriedAt: time, byteCount: stored.byteCount))
+                letters.append(Letter(files: stored.files, buriedAt: age, byteCount: stored.byteCount))
                 byteCount += stored.byteCount
                 return nil
             case .failure(let error): return Self.systemError(error)
@@ -143,15 +170,20 @@ struct DeadLetterFolder {
     }
 
     /// Forgets what somebody else removed, as `gateway replay --remove` does.
+    ///
+    /// What cannot be looked at is not forgotten; and a folder that is gone may come back with all that is in it.
     mutating func forgetMissing() {
         let archive = archive
+        if !letters.isEmpty, Self.isGone(archive) { isWhole = false }
         letters.removeAll { letter in
             let files = letter.files
             // Where there is no metadata, the payloads may have stayed.
-            return ([files.metadata] + (0..<files.count).map(files.payload)).allSatisfy {
-                FileContent(of: archive.path($0, in: files.folder)) == nil
-            }
+            return ([files.metadata] + (0..<files.count).map(files.payload)).allSatisfy { Self.isGone(archive, $0, files.folder) }
         }
-        byteCount = letters.reduce(0) { $0 + $1.byteCount }
+        countBytes()
+    }
+
+    private static func isGone(_ archive: Archive, _ file: String = "", _ folder: String = "") -> Bool {
+        do throws(SystemError) { return try archive.status(of: file, in: folder) == nil } catch { return false }
     }
 }

@@ -22,30 +22,43 @@ final class DeadLetters: Sendable {
         var count = 0
         var byteCount = 0
         var removed = 0
+        /// False while some of what is there could not be looked at.
+        var isWhole = true
     }
 
-    private let folder: String
+    /// What letters are dated by, in Unix nanoseconds.
+    struct Clocks: Sendable {
+        /// What their metadata tells.
+        var wall: @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }
+        /// What their age counts by: setting the wall clock removes none.
+        var age: @Sendable () -> Int64 = { SteadyTime.unixNanoseconds }
+    }
+
+    private static let folder = "dead-letter"
+
+    private let directory: DataDirectory
     private let limits: DeadLetterConfig
-    private let clock: @Sendable () -> Int64
+    private let clocks: Clocks
     private let worker = Worker<Job>("dead-letters")
     /// By the folder's name; touched by the worker's thread alone.
     private let receivers = Mutex<[String: DeadLetterFolder]>([:])
     private let accounts = Mutex<[String: Account]>([:])
     private let nextLook = Atomic<Int64>(0)
     private let isStopped = Atomic<Bool>(false)
+    /// False while the folder of all letters could not be listed.
+    private let isListed = Atomic<Bool>(true)
 
     private static let lookInterval = Duration.seconds(60)
     /// Bounds are looked at after so much, so that a flood of letters is over them by no more than that.
     private static let largestBatch = (letters: 256, bytes: 16 << 20)
 
-    /// - Parameters:
-    ///   - folder: need not be there; what lies in it from earlier runs is looked at now.
-    ///   - clock: the Unix time in nanoseconds.
-    init(
-        folder: String, limits: DeadLetterConfig, clock: @escaping @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }
-    ) {
-        (self.folder, self.limits, self.clock) = (folder, limits, clock)
-        if unsafe access(folder, F_OK) == 0 { look() }
+    /// - Parameter directory: what lies in its `dead-letter` from earlier runs is looked at now; that need not be there.
+    init(in directory: DataDirectory, limits: DeadLetterConfig, clocks: Clocks = Clocks()) {
+        (self.directory, self.limits, self.clocks) = (directory, limits, clocks)
+        do throws(SystemError) {
+            guard try directory.root().status(of: Self.folder) != nil else { return }
+        } catch { Log.warning("dead letters cannot be read; it is tried again", ["error": "\(error)"]) }
+        look()
     }
 
     /// Writes a letter.
@@ -62,7 +75,8 @@ final class DeadLetters: Sendable {
     func tick(now: MonotonicTime) {
         guard nextLook.load(ordering: .relaxed) <= now.nanoseconds else { return }
         nextLook.store((now + Self.lookInterval).nanoseconds, ordering: .relaxed)
-        if accounts.withLock({ $0.values.contains { $0.count > 0 } }) { look() }
+        let isWanted = accounts.withLock { $0.values.contains { $0.count > 0 || !$0.isWhole } }
+        if isWanted || !isListed.load(ordering: .relaxed) { look() }
     }
 
     private func look() {
@@ -122,27 +136,53 @@ final class DeadLetters: Sendable {
     }
 
     private func bury(_ letters: [(DeadLetter, Done)], _ name: String) {
-        let time = clock()
-        let results = update(name) { $0.store(letters.map(\.0), at: time, limit: limits.maxBytes) }
-        for ((_, done), error) in zip(letters, results) { done(error) }
+        let (time, age) = (clocks.wall(), clocks.age())
+        do throws(SystemError) {
+            let results = try update(name) { $0.store(letters.map(\.0), at: time, age: age, limit: limits.maxBytes) }
+            for ((_, done), error) in zip(letters, results) { done(error) }
+        } catch { for (_, done) in letters { done(error) } }
     }
 
     private func lookAtAll() {
         let known = receivers.withLock { Array($0.keys) }
-        let found = (try? FolderListing(folder).folders) ?? []
-        for name in Set(known + found) { update(name) { $0.forgetMissing() } }
+        do throws(SystemError) {
+            let found = try folders()
+            for name in Set(known + found) {
+                try update(name) { letters in
+                    letters.forgetMissing()
+                    if !letters.isWhole { letters.scan() }
+                }
+            }
+            isListed.store(true, ordering: .relaxed)
+        } catch {
+            isListed.store(false, ordering: .relaxed)
+            Log.warning("dead letters cannot be read; it is tried again", ["error": "\(error)"])
+        }
+    }
+
+    private func folders() throws(SystemError) -> [String] {
+        do throws(SystemError) { return try FolderListing(Self.folder, in: directory.root().number).folders } catch {
+            if error.code == ENOENT { return [] }
+            throw error
+        }
     }
 
     /// Changes a receiver's letters, after a scan when they are not known yet, and keeps the bounds.
-    private func update<R>(_ name: String, _ body: (inout DeadLetterFolder) -> R) -> R {
-        var letters = receivers.withLock { $0.removeValue(forKey: name) } ?? DeadLetterFolder("\(folder)/\(name)")
+    ///
+    /// - Throws: when the data directory cannot be opened; nothing was done then.
+    private func update<R>(_ name: String, _ body: (inout DeadLetterFolder) -> R) throws(SystemError) -> R {
+        // The directory that it is in may be another one by now.
+        let archive = Archive("\(Self.folder)/\(name)", in: try directory.root())
+        var letters = receivers.withLock { $0.removeValue(forKey: name) } ?? DeadLetterFolder(archive)
+        letters.archive = archive
         let result = body(&letters)
         // After writing, so that a disk which takes no letter costs none of those that are there.
-        let old = letters.removeBuried(before: clock() - limits.maxAge.inNanoseconds)
+        let old = letters.removeBuried(before: clocks.age().subtractingSaturated(limits.maxAge.inNanoseconds))
         let removed = old + letters.makeRoom(limits.maxBytes)
         accounts.withLock { accounts in
             let before = accounts[name]?.removed ?? 0
-            accounts[name] = Account(count: letters.count, byteCount: letters.byteCount, removed: before + removed)
+            accounts[name] = Account(
+                count: letters.count, byteCount: letters.byteCount, removed: before + removed, isWhole: letters.isWhole)
         }
         receivers.withLock { $0[name] = letters }
         return result

@@ -26,6 +26,8 @@ final class FanOut: Sendable {
         case spoolFull(receiver: String)
         /// More waits for the disk than may.
         case behind
+        /// The data directory is away, for a while.
+        case away
         /// Its profiles have so much in common that writing each of them would cost the disk too much.
         case repetitive
     }
@@ -114,6 +116,8 @@ private struct Targets: Sendable {
     func refusal(_ failure: SpoolFailure) -> FanOut.Refusal? {
         switch failure {
         case .full(let receiver): .spoolFull(receiver: receiver)
+        // It comes back with all that is in it, so nobody drops anything for that.
+        case .away: .away
         case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.config.name) }
         }
     }

@@ -5,15 +5,17 @@ extension Receiver {
     /// Takes over what the spool has for a receiver of this name; once, before anything is offered.
     func attach() {
         guard let spool else { return }
-        let backlog = Backlog(spool.attach(name, self))
         let owner = config.owner
-        update { state in
+        let count = update { state in
+            // With the lock, so that a segment that can be read from now on is counted once.
+            let backlog = Backlog(spool.attach(name, self))
             state.account.recovered = backlog.count
             state.backlog = backlog
             state.owner = owner
             state.keepsDeadLetters = deadLetters != nil
+            return backlog.count
         }
-        if backlog.count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(backlog.count)"]) }
+        if count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(count)"]) }
     }
 
     /// Leaves to the spool what is not settled; nothing is offered any more.
@@ -63,5 +65,14 @@ extension Receiver: SpoolClient {
 
     func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
         update { $0.move(from: segment, places) }
+    }
+
+    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int) {
+        let isNew = update { state in
+            guard state.backlog?.find(segment, profiles: profiles, bytes: bytes) == true else { return false }
+            state.account.recovered += profiles
+            return true
+        }
+        if isNew { Log.info("profiles recovered", ["receiver": name, "count": "\(profiles)"]) }
     }
 }

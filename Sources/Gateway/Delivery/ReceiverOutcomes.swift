@@ -110,8 +110,8 @@ extension Receiver.State {
     private mutating func noteAttempt(_ handle: ReceiverQueue.Handle, due wait: Duration, isChanged: Bool) {
         let entry = queue[handle]
         guard let position = entry.position, isChanged || Self.isNoted(entry.attempts) else { return }
-        let (due, isTooFar) = MonotonicTime.unixNanoseconds.addingReportingOverflow(wait.inNanoseconds)
-        backlog?.reader.attempted(position, attempt(of: entry, due: isTooFar ? .max : due))
+        let due = MonotonicTime.unixNanoseconds.addingSaturated(wait.inNanoseconds)
+        backlog?.reader.attempted(position, attempt(of: entry, due: due))
     }
 
     /// The first attempts, then fewer and fewer: what waits for months is not to fill the disk with its attempts.

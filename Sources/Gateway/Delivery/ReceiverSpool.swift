@@ -103,6 +103,7 @@ extension Receiver.State {
     /// - Returns: false when its instance was given up while the disk was slow: another one has it, or will.
     mutating func loaded(_ profile: Profile, _ handle: ReceiverQueue.Handle, _ token: UInt?) -> Bool {
         guard isOpen(token) else { return false }
+        backlog?.noteRead()
         (queue[handle].profile, queue[handle].failedReads) = (profile, 0)
         return true
     }
@@ -118,7 +119,7 @@ extension Receiver.State {
     ) -> SpoolReceiver.ReadFailure {
         let what: String
         switch failure {
-        case .system(let error) where error.code == EIO: what = "\(error)"
+        case .failing(let error): what = "\(error)"
         case .moved: what = "it is nowhere"
         case .system, .damaged: return failure
         }
@@ -139,7 +140,8 @@ extension Receiver.State {
             if entry.letter != nil { burying -= 1 }
             drop(handle, .damaged)
             drops.count(.damaged)
-        case .moved, .system:
+        case .moved, .failing, .system:
+            if case .system(let error) = failure { backlog?.note(error, now) }
             // It was not handed over, so it was no attempt.
             if entry.letter == nil { queue[handle].attempts -= 1 } else { burying -= 1 }
             let isMoved = if case .moved = failure { true } else { false }

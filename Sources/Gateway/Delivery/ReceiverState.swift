@@ -169,6 +169,9 @@ extension Receiver.State {
         if let failure = serving?.failure { return (.failed, failure) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
         if let failure = backlog?.failure { return (.failed, "the spool cannot be read: \(failure.text)") }
+        if let late = backlog?.reader.spool.unreadable.first {
+            return (.degraded, "\(late.file) of the spool cannot be read: \(late.error)")
+        }
         if let letterError { return (.degraded, "dead letters cannot be written: \(letterError)") }
         return serving.map { ($0.stated.health, $0.stated.reason) } ?? (.ok, "")
     }

@@ -44,7 +44,8 @@ extension Gateway {
         let reload = reloadStatus.withLock { $0 }.statusObject
         return """
             {"version":\(JSONValue.quoted(Self.version)),"config":\(JSONValue.quoted(configPath)),"ready":\(isReady),"reload":\(reload),\
-            "listeners":[\(listeners.joined(separator: ","))],"receivers":[\(receivers.joined(separator: ","))]}
+            "listeners":[\(listeners.joined(separator: ","))],"receivers":[\(receivers.joined(separator: ","))],\
+            "spool":\(spool?.statusObject ?? "null")}
 
             """
     }
@@ -103,6 +104,19 @@ extension Spool {
         page.add(
             .counter, "gateway_spool_damaged_records_total", help: "Damaged records and files, each counted where it was found.",
             [], damagedRecords.value)
+        page.add(
+            .gauge, "gateway_spool_unreadable_segments", help: "Segments that cannot be read now, left as they are and tried again.",
+            [], unreadable.count)
+    }
+
+    /// The spool on the status page; `failure` says why profiles cannot be stored now.
+    fileprivate var statusObject: String {
+        let (segments, bytes) = size
+        let unreadable = unreadable.map { "{\"file\":\(JSONValue.quoted($0.file)),\"error\":\(JSONValue.quoted($0.error))}" }
+        return """
+            {"segments":\(segments),"bytes":\(bytes),"failure":\(JSONValue.quoted(failure ?? "")),\
+            "unreadable":[\(unreadable.joined(separator: ","))]}
+            """
     }
 }
 

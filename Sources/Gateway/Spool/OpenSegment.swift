@@ -35,8 +35,10 @@ struct EncodedRecord {
     }
 
     /// A record as it stands in another segment, for the receivers that still need it.
-    init(copying body: [UInt8], of record: SpoolRecord, from segment: UInt64, receivers: [String]) {
-        (sequence, time, origin, self.receivers) = (record.sequence, record.time, segment, receivers)
+    ///
+    /// - Parameter shift: from the clock that the other segment is dated by to that of the new one.
+    init(copying body: [UInt8], of record: SpoolRecord, from segment: UInt64, receivers: [String], shift: Int64) {
+        (sequence, time, origin, self.receivers) = (record.sequence, record.time.addingSaturated(shift), segment, receivers)
         (self.body, bodyLength, sum) = (.copy(body), body.count, record.bodySum)
     }
 
@@ -65,10 +67,10 @@ struct EncodedAppend {
     var profiles: [Profile] { append.profiles }
     var byteCount: Int { records.reduce(0) { $0 + $1.byteCount } }
 
-    init(_ append: SpoolAppend) {
+    /// - Parameter time: when it was accepted, Unix nanoseconds.
+    init(_ append: SpoolAppend, time: Int64) {
         self.append = append
-        let now = MonotonicTime.unixNanoseconds
-        records = append.profiles.map { EncodedRecord($0, receivers: append.receivers, time: now) }
+        records = append.profiles.map { EncodedRecord($0, receivers: append.receivers, time: time) }
     }
 }
 
@@ -101,7 +103,7 @@ final class OpenSegment {
             try unsafe records.writeAll(head.span.bytes, at: 0)
             index = try folder.open(header.segment, .index, O_WRONLY | O_CREAT | O_EXCL)
             try unsafe index.writeAll(indexHead.span.bytes, at: 0)
-            try folder.folder.synchronize()
+            try folder.directory.spool().synchronize()
         } catch {
             folder.remove(header.segment)
             throw error
@@ -179,6 +181,7 @@ final class OpenSegment {
     /// Takes back what was written and not published, where the disk lets us.
     func discardUnpublished() {
         buffer.removeAll()
+        // Where it fails, a start finds these records behind the index, and in the segment that they were written to again.
         try? records.truncate(to: size)
         written = size
     }

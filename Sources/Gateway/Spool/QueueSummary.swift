@@ -33,21 +33,23 @@ extension QueueSummary {
     /// How often is looked again when a gateway lets segments go meanwhile.
     private static let looks = 5
 
-    /// Sums up every receiver that has something in the spool, by name.
-    static func all(_ dataDirectory: String) throws(SpoolRecovery.Refusal) -> [QueueSummary] {
-        var summaries: [String: QueueSummary] = [:]
+    /// Sums up every receiver that has something in the spool, by name; with what cannot be read of it.
+    static func all(
+        _ dataDirectory: String
+    ) throws(SpoolRecovery.Refusal) -> (queues: [QueueSummary], unreadable: [UnreadableSegment]) {
+        var found: (summaries: [String: QueueSummary], unreadable: [UnreadableSegment]) = ([:], [])
         for _ in 0..<looks {
             let reader = try SpoolReader(dataDirectory)
-            summaries = try sum(reader)
+            found = sum(reader)
             if reader.isComplete { break }
         }
-        return summaries.values.sorted { $0.receiver < $1.receiver }
+        return (found.summaries.values.sorted { $0.receiver < $1.receiver }, found.unreadable)
     }
 
-    private static func sum(_ reader: SpoolReader) throws(SpoolRecovery.Refusal) -> [String: QueueSummary] {
+    private static func sum(_ reader: SpoolReader) -> ([String: QueueSummary], [UnreadableSegment]) {
         var summaries: [String: QueueSummary] = [:]
         let now = MonotonicTime.unixNanoseconds
-        try reader.forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+        let unreadable = reader.forEachSegment { content in
             var found = content.header.receivers.map(QueueSummary.init)
             for slot in found.indices { found[slot] = summaries[found[slot].receiver] ?? found[slot] }
             for record in content.records where !record.isSuperseded {
@@ -56,8 +58,7 @@ extension QueueSummary {
                 }
             }
             for summary in found where summary.profiles > 0 { summaries[summary.receiver] = summary }
-            return true
         }
-        return summaries
+        return (summaries, unreadable)
     }
 }

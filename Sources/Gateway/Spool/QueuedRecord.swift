@@ -52,20 +52,21 @@ extension SpoolReader {
     /// - Parameters:
     ///   - receiver: nil is for anybody.
     ///   - limit: how many at most; 0 is all.
-    /// - Returns: with them, how many wait in all.
-    func waiting(for receiver: String?, limit: Int) throws(SpoolRecovery.Refusal) -> (records: [QueuedRecord], total: Int) {
+    /// - Returns: with them, how many wait in all, and what cannot be read.
+    func waiting(
+        for receiver: String?, limit: Int
+    ) -> (records: [QueuedRecord], total: Int, unreadable: [UnreadableSegment]) {
         var found: [QueuedRecord] = []
         var total = 0
-        try forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+        let unreadable = forEachSegment { content in
             let mask = content.mask(of: receiver)
             let waiting = content.records.filter { $0.live & mask != 0 && !$0.isSuperseded }
             total += waiting.count
             found += waiting.map { QueuedRecord($0, in: content) }
             // Only as many as are asked for stay in memory.
             if limit > 0 { found = Self.oldest(found, limit) }
-            return true
         }
-        return (Self.oldest(found, limit), total)
+        return (Self.oldest(found, limit), total, unreadable)
     }
 
     /// Copies stand behind younger ones, so the order of the journal is not that of age.
@@ -75,15 +76,16 @@ extension SpoolReader {
     }
 
     /// The record of a profile, also one that everybody has settled; where there are two, the one that counts.
-    func record(_ sequence: UInt64) throws(SpoolRecovery.Refusal) -> QueuedRecord? {
+    ///
+    /// - Returns: with it, what cannot be read.
+    func record(_ sequence: UInt64) -> (record: QueuedRecord?, unreadable: [UnreadableSegment]) {
         var found: QueuedRecord?
-        try forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+        let unreadable = forEachSegment { content in
             for record in content.records where record.entry.sequence == sequence {
                 if found == nil || record.live != 0 && !record.isSuperseded { found = QueuedRecord(record, in: content) }
             }
-            return true
         }
-        return found
+        return (found, unreadable)
     }
 }
 

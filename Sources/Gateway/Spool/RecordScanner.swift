@@ -12,9 +12,9 @@ struct RecordScanner: ~Copyable {
     private var window: [UInt8] = []
     private var windowStart = 0
 
-    init(_ file: consuming FileDescriptor, salt: UInt64?) {
+    init(_ file: consuming FileDescriptor, salt: UInt64?) throws(SystemError) {
         // Offsets have 32 bits, and no segment comes near that.
-        size = min(file.size, Int(UInt32.max))
+        size = min(try file.size(), Int(UInt32.max))
         self.file = file
         self.salt = salt
     }

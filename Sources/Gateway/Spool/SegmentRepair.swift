@@ -17,13 +17,20 @@ struct SegmentParts {
     /// True when what is settled is another segment's, under this one's name.
     let isSettledForeign: Bool
     private let folder: SpoolFolder
+    /// Files that the disk does not give back: what they said is lost.
+    private let lost: Set<SpoolFormat.File>
 
-    init(_ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder) throws(SpoolRecovery.Refusal) {
-        (self.number, self.files, self.folder) = (number, files, folder)
-        recordsSize = (try? folder.open(number, .records).size) ?? 0
-        let records = try Self.header(.records, number, folder)
-        let index = try Self.header(.index, number, folder)
-        let settled = try Self.header(.settled, number, folder)
+    /// - Parameter lost: what is not even asked for.
+    init(
+        _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, lost: Set<SpoolFormat.File> = []
+    ) throws(UnreadableSegment) {
+        (self.number, self.files, self.folder, self.lost) = (number, files, folder, lost)
+        recordsSize = try UnreadableSegment.of(number, .records) { () throws(SystemError) in
+            files.contains(.records) ? try folder.open(number, .records).size() : 0
+        }
+        let records = try Self.header(.records, number, files.subtracting(lost), folder)
+        let index = try Self.header(.index, number, files.subtracting(lost), folder)
+        let settled = try Self.header(.settled, number, files.subtracting(lost), folder)
         let found = index ?? records ?? settled
         header = found?.header
         recordsStart = records?.length ?? found?.length ?? SpoolHeader.size
@@ -34,36 +41,79 @@ struct SegmentParts {
     }
 
     private static func header(
-        _ file: SpoolFormat.File, _ number: UInt64, _ folder: SpoolFolder
-    ) throws(SpoolRecovery.Refusal) -> (header: SpoolHeader, length: Int)? {
+        _ file: SpoolFormat.File, _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder
+    ) throws(UnreadableSegment) -> (header: SpoolHeader, length: Int)? {
+        guard files.contains(file) else { return nil }
+        let bytes = try UnreadableSegment.of(number, file) { () throws(SystemError) in
+            try folder.open(number, file).read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
+        }
         do throws(SpoolHeader.Failure) {
-            guard let bytes = try? folder.open(number, file).read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0) else {
-                return nil
-            }
             let found = try SpoolHeader.decode(bytes, file)
             return found.header.segment == number ? found : nil
         } catch {
             guard case .newer(let version) = error else { return nil }
-            throw SpoolRecovery.Refusal(
-                description:
-                    "the spool's \(file.name(of: number)) has format version \(version); this program knows up to \(SpoolFormat.version)")
+            throw UnreadableSegment(number: number, file: file, reason: .newer(version))
         }
     }
 
-    var index: [UInt8] { read(.index) }
+    /// All of a file; nothing where it is not there, or is lost.
+    func read(_ file: SpoolFormat.File) throws(UnreadableSegment) -> [UInt8] {
+        guard files.contains(file), !lost.contains(file) else { return [] }
+        return try UnreadableSegment.of(number, file) { () throws(SystemError) in try folder.open(number, file).readAll(limit: .max) }
+    }
 
-    func read(_ file: SpoolFormat.File) -> [UInt8] { (try? folder.open(number, file).readAll(limit: .max)) ?? [] }
+    /// What looks for records in the file; nil where that is not there, or is lost.
+    func scanner(salt: UInt64?) throws(UnreadableSegment) -> RecordScanner? {
+        guard files.contains(.records), !lost.contains(.records) else { return nil }
+        do throws(SystemError) {
+            return try RecordScanner(folder.open(number, .records), salt: salt)
+        } catch { throw UnreadableSegment(number: number, file: .records, reason: .system(error)) }
+    }
 
     /// What each of the segment's receivers has settled, and the size of the file that says so.
-    func ledgers(_ header: SpoolHeader) -> (ledgers: [SettledLedger], size: Int) {
+    func ledgers(_ header: SpoolHeader) throws(UnreadableSegment) -> (ledgers: [SettledLedger], size: Int) {
         var entries = [[SettledEntry]](repeating: [], count: header.receivers.count)
-        let settled = read(.settled)
+        let settled = try read(.settled)
         if let settledStart, settled.count > settledStart {
             SettledEntry.decode(settled, from: settledStart, seed: header.seed) { entry in
                 if let entry, entries.indices.contains(Int(entry.receiver)) { entries[Int(entry.receiver)].append(entry) }
             }
         }
         return (entries.map(SettledLedger.init), settled.count)
+    }
+}
+
+/// A segment of which a file cannot be opened or read now: it is left as it is.
+struct UnreadableSegment: Error, CustomStringConvertible {
+    enum Reason: Sendable {
+        case system(SystemError)
+        /// Written by a later version of this program.
+        case newer(UInt32)
+    }
+
+    let number: UInt64
+    let file: SpoolFormat.File
+    let reason: Reason
+
+    var name: String { file.name(of: number) }
+
+    var description: String {
+        switch reason {
+        case .system(let error): "\(error)"
+        case .newer(let version):
+            "the spool's \(name) has format version \(version); this program knows up to \(SpoolFormat.version)"
+        }
+    }
+
+    var code: Int32 { if case .system(let error) = reason { error.code } else { 0 } }
+
+    /// Does something with a segment's file, and says which one it was when that fails.
+    static func of<R>(
+        _ number: UInt64, _ file: SpoolFormat.File, _ body: () throws(SystemError) -> R
+    ) throws(UnreadableSegment) -> R {
+        do throws(SystemError) { return try body() } catch {
+            throw UnreadableSegment(number: number, file: file, reason: .system(error))
+        }
     }
 }
 
@@ -76,45 +126,51 @@ struct SegmentRepair {
     /// Bytes that are no record, and that no index entry names.
     private(set) var damage: [Range<Int>] = []
 
-    init?(_ parts: SegmentParts, _ folder: SpoolFolder) {
+    /// nil when none of the files says whose records they are.
+    init?(_ parts: SegmentParts) throws(UnreadableSegment) {
         self.parts = parts
         indexStart = parts.indexStart
-        guard let header = parts.header ?? Self.firstRecord(parts, folder) else { return nil }
-        self.header = header
+        let known = if let header = parts.header { header } else { try Self.firstRecord(parts) }
+        guard let known else { return nil }
+        header = known
     }
 
     /// Without any header, the first record tells what it said.
-    private static func firstRecord(_ parts: SegmentParts, _ folder: SpoolFolder) -> SpoolHeader? {
+    private static func firstRecord(_ parts: SegmentParts) throws(UnreadableSegment) -> SpoolHeader? {
+        guard var scanner = try parts.scanner(salt: nil) else { return nil }
         do throws(SystemError) {
-            var scanner = RecordScanner(try folder.open(parts.number, .records), salt: nil)
             let start = try scanner.nextRecord(from: SpoolHeader.size)
             guard let record = try scanner.record(at: start) else { return nil }
             return SpoolHeader(segment: parts.number, salt: record.salt, createdAt: record.time)
-        } catch { return nil }
+        } catch { throw UnreadableSegment(number: parts.number, file: .records, reason: .system(error)) }
     }
 
     /// The segment's records in order, also those that are known and damaged.
     ///
     /// - Parameter isGrowing: true when bytes behind the index are being written just now.
     /// - Returns: with them, how many come from the index alone, which has all of them when it is whole.
-    mutating func entries(
-        _ folder: SpoolFolder, isGrowing: Bool = false
-    ) throws(SystemError) -> (entries: [IndexEntry], indexed: Int) {
-        let (known, isWhole) = knownEntries()
+    mutating func entries(isGrowing: Bool = false) throws(UnreadableSegment) -> (entries: [IndexEntry], indexed: Int) {
+        let (known, isWhole) = try knownEntries()
         if isGrowing { return (known, known.count) }
         let end = known.last?.end ?? parts.recordsStart
         if isWhole, parts.recordsSize <= end { return (known, known.count) }
-        guard parts.files.contains(.records) else { return (known, 0) }
-        var scanner = RecordScanner(try folder.open(parts.number, .records), salt: header.salt)
+        guard var scanner = try parts.scanner(salt: header.salt) else {
+            guard parts.recordsSize > end else { return (known, isWhole ? known.count : 0) }
+            // What the disk does not give back, and no entry names.
+            damage.append(end..<parts.recordsSize)
+            return (known + [unknown(end..<parts.recordsSize)], known.count)
+        }
         let start = isWhole ? end : parts.recordsStart
-        let found = try scan(&scanner, from: start, known: isWhole ? [] : known, isWhole ? Set(known.map(\.sequence)) : [])
-        return isWhole ? (known + found, known.count) : (found, 0)
+        do throws(SystemError) {
+            let found = try scan(&scanner, from: start, known: isWhole ? [] : known, isWhole ? Set(known.map(\.sequence)) : [])
+            return isWhole ? (known + found, known.count) : (found, 0)
+        } catch { throw UnreadableSegment(number: parts.number, file: .records, reason: .system(error)) }
     }
 
     /// What the index says, and whether all of that is sound.
-    private func knownEntries() -> (entries: [IndexEntry], isWhole: Bool) {
+    private func knownEntries() throws(UnreadableSegment) -> (entries: [IndexEntry], isWhole: Bool) {
         guard let indexStart = parts.indexStart else { return ([], false) }
-        let index = parts.index
+        let index = try parts.read(.index)
         var entries: [IndexEntry] = []
         entries.reserveCapacity(max(0, index.count - indexStart) / IndexEntry.size)
         var isWhole = true
@@ -185,16 +241,17 @@ extension SpoolSegment {
 }
 
 extension SpoolFolder {
-    /// Writes a segment's index anew; false when that fails, and then the old one stays.
+    /// Writes a segment's index anew, from entries that are known to be all; false when that fails, and then the old one stays.
     func rewriteIndex(_ header: SpoolHeader, _ entries: [IndexEntry]) -> Bool {
         let name = SpoolFormat.File.index.name(of: header.segment)
         var bytes = header.encoded(.index)
         for entry in entries { bytes += entry.encoded(seed: header.seed) }
         do throws(SystemError) {
-            let file = try FileDescriptor.open(folder.path(of: "\(name).tmp"), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+            let folder = try directory.spool()
+            let file = try folder.open("\(name).tmp", O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
             try unsafe file.writeAll(bytes.span.bytes)
             try file.synchronize()
-            guard unsafe rename(folder.path(of: "\(name).tmp"), folder.path(of: name)) == 0 else { throw SystemError("rename \(name)") }
+            try folder.rename("\(name).tmp", to: name)
             return true
         } catch {
             Log.warning("cannot repair an index of the spool", ["file": name, "error": "\(error)"])
@@ -207,10 +264,10 @@ extension SpoolFolder {
     /// - Returns: how many bytes the file grew by.
     func append(_ entries: [SettledEntry], _ header: SpoolHeader) throws(SystemError) -> Int {
         let file = try open(header.segment, .settled, O_RDWR | O_CREAT)
-        let start = try start(of: file) ?? header.encoded(.settled).count
-        var bytes: [UInt8] = file.size < start ? header.encoded(.settled) : []
+        let (start, size) = (try start(of: file) ?? header.encoded(.settled).count, try file.size())
+        var bytes: [UInt8] = size < start ? header.encoded(.settled) : []
         // A torn entry before it would shift what follows.
-        let end = bytes.isEmpty ? start + (file.size - start) / SettledEntry.size * SettledEntry.size : 0
+        let end = bytes.isEmpty ? start + (size - start) / SettledEntry.size * SettledEntry.size : 0
         for entry in entries { bytes += entry.encoded(seed: header.seed) }
         try unsafe file.writeAll(bytes.span.bytes, at: end)
         return bytes.count
@@ -222,12 +279,13 @@ extension SpoolFolder {
         do throws(SpoolHeader.Failure) { return try SpoolHeader.decode(bytes, .settled).length } catch { return nil }
     }
 
-    /// The sequences of a segment's records; none when its index cannot be read.
-    func sequences(in segment: SpoolSegment) -> Set<UInt64> {
+    /// The sequences of a segment's records, as its index says; those of entries that are damaged are missing.
+    func sequences(in segment: SpoolSegment) throws(SystemError) -> Set<UInt64> {
         if let entries = segment.entries { return Set(entries.map(\.sequence)) }
         var sequences: Set<UInt64> = []
-        let bytes = (try? open(segment.number, .index).readAll(limit: .max)) ?? []
-        IndexEntry.decode(bytes, from: segment.indexStart, seed: segment.header.seed) { entry in
+        IndexEntry.decode(
+            try open(segment.number, .index).readAll(limit: .max), from: segment.indexStart, seed: segment.header.seed
+        ) { entry in
             if let entry { sequences.insert(entry.sequence) }
         }
         return sequences

@@ -5,23 +5,35 @@ import LinuxSystem
 ///
 /// The file has a number that no process before has reached, and its check sum; each start takes a piece from there on.
 struct SequenceFile {
+    static let name = "sequence"
     /// A piece: more profiles than one process can take, and as nanoseconds less than twenty minutes ahead of the clock.
     private static let piece: UInt64 = 1 << 40
+    private static let size = 12
 
-    private let path: String
+    private let folder: OpenFolder
 
-    init(_ path: String) { self.path = path }
+    init(_ folder: OpenFolder) { self.folder = folder }
 
-    /// Goes on behind what was taken before. Without the file the clock has to do.
-    func take() {
-        if let taken = read() { Profile.continueSequence(after: taken) }
-        do throws(SystemError) { try write(Profile.sequenceToCome &+ Self.piece) } catch {
-            Log.warning("sequences are sure to rise over a restart only by the clock", ["error": "\(error)"])
-        }
+    init(_ directory: DataDirectory) throws(SystemError) { folder = try directory.root() }
+
+    /// Goes on behind what was taken before; without the file the clock has to do.
+    ///
+    /// - Returns: what is in the file now.
+    /// - Throws: why the file cannot be read, and then it stays as it is; or why it cannot be written.
+    func take() throws(SystemError) -> [UInt8] {
+        if let taken = try read() { Profile.continueSequence(after: taken) }
+        var writer = LittleEndianWriter()
+        writer.add(Profile.sequenceToCome &+ Self.piece)
+        writer.add(CRC32C.of(writer.bytes))
+        let file = try folder.open(Self.name, O_WRONLY | O_CREAT, mode: 0o600)
+        try unsafe file.writeAll(writer.bytes.span.bytes, at: 0)
+        try file.synchronize()
+        return writer.bytes
     }
 
-    private func read() -> UInt64? {
-        guard let bytes = try? FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW).read(12, at: 0) else { return nil }
+    /// The number; nil when there is none, or a damaged one.
+    private func read() throws(SystemError) -> UInt64? {
+        guard let bytes = try bytes(fromDisk: false) else { return nil }
         return unsafe bytes.withUnsafeBytes { buffer in
             var reader = unsafe LittleEndianReader(buffer)
             guard let number = reader.integer(UInt64.self), reader.integer(UInt32.self) == CRC32C.of(bytes, 0..<8) else { return nil }
@@ -29,12 +41,17 @@ struct SequenceFile {
         }
     }
 
-    private func write(_ number: UInt64) throws(SystemError) {
-        var writer = LittleEndianWriter()
-        writer.add(number)
-        writer.add(CRC32C.of(writer.bytes))
-        let file = try FileDescriptor.open(path, O_WRONLY | O_CREAT | O_NOFOLLOW, mode: 0o600)
-        try unsafe file.writeAll(writer.bytes.span.bytes, at: 0)
-        try file.synchronize()
+    /// What is in the file, as the disk says now; empty when there is no file.
+    func readFromDisk() throws(SystemError) -> [UInt8] { try bytes(fromDisk: true) ?? [] }
+
+    private func bytes(fromDisk: Bool) throws(SystemError) -> [UInt8]? {
+        do throws(SystemError) {
+            let file = try folder.open(Self.name, O_RDONLY)
+            if fromDisk { file.forgetCached() }
+            return try file.read(Self.size, at: 0)
+        } catch {
+            if error.code == ENOENT { return nil }
+            throw error
+        }
     }
 }

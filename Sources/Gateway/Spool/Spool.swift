@@ -24,6 +24,8 @@ enum SpoolFailure: Error, Equatable {
     case full(receiver: String)
     /// The disk is full, or fails.
     case system(SystemError)
+    /// The data directory is away, or the system is short of something: whoever can, comes again.
+    case away(SystemError)
 }
 
 /// A receiver's queue, as the spool needs it.
@@ -40,6 +42,8 @@ protocol SpoolClient: AnyObject, Sendable {
     ///
     /// - Returns: those that it has settled meanwhile.
     func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition]
+    /// Takes note of a segment that could be read only now, with so much that it has not settled.
+    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int)
 }
 
 /// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
@@ -59,6 +63,12 @@ final class Spool: Sendable {
         var clients: [String: any SpoolClient] = [:]
         /// Records that the start found to be there twice: whatever their files say, they are nobody's.
         var superseded: Set<RecordPlace> = []
+        /// Segments of which a file cannot be read, by number: they are left as they are and looked at again.
+        var unreadable: [UInt64: LateSegment] = [:]
+        /// Why it is not known yet what there is: before that nothing is stored.
+        var unlisted: SystemError?
+        /// What the start knew when it could not read them.
+        var start = StartFacts()
         /// Why the last profiles could not be stored.
         var failure: String?
         var isStopping = false
@@ -73,38 +83,48 @@ final class Spool: Sendable {
     let syncTime = Histogram()
     let writeErrors = Counter()
     let damagedRecords = Counter()
+    let clock: SpoolClock
     private let pendingLimit: Int
-    private let lock: SpoolLock
     private let thread = Mutex<Thread?>(nil)
 
-    /// Opens the spool under `dataDirectory`, making what is not there, and takes it for this process alone.
-    ///
-    /// - Parameter pendingLimit: the most bytes that may wait to be written.
-    init(dataDirectory: String, _ config: SpoolConfig, pendingLimit: Int) throws(SpoolRecovery.Refusal) {
-        folder = SpoolFolder(dataDirectory: dataDirectory)
-        self.pendingLimit = pendingLimit
-        do throws(SystemError) {
-            try folder.folder.make(mode: 0o700)
-            // What is in them is found after a power cut only when they are.
-            try Folder(dataDirectory).synchronize()
-            // Another user's, perhaps, who made the folder.
-            try? Folder("\(dataDirectory)/..").synchronize()
-            self.config = try config.fitted(to: folder.folder)
-        } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
-        lock = try SpoolLock(dataDirectory)
-        take(try SpoolRecovery(folder, mayWrite: true), dataDirectory)
+    convenience init(dataDirectory: String, _ config: SpoolConfig, pendingLimit: Int) throws(SpoolRecovery.Refusal) {
+        try self.init(DataDirectory(dataDirectory), config, pendingLimit: pendingLimit)
     }
 
-    private func take(_ recovery: SpoolRecovery, _ dataDirectory: String) {
+    /// Opens the spool in a data directory, making what is not there, and takes it for this process alone.
+    ///
+    /// - Parameters:
+    ///   - pendingLimit: the most bytes that may wait to be written.
+    ///   - clock: what profiles are dated by.
+    init(
+        _ directory: DataDirectory, _ config: SpoolConfig, pendingLimit: Int, clock: SpoolClock = SpoolClock()
+    ) throws(SpoolRecovery.Refusal) {
+        folder = SpoolFolder(directory)
+        (self.pendingLimit, self.clock) = (pendingLimit, clock)
+        do throws(SystemError) {
+            try directory.make()
+            self.config = try config.fitted(to: directory.root())
+        } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
+        try directory.takeLock()
+        take(try SpoolRecovery(folder, mayWrite: true))
+    }
+
+    private func take(_ recovery: SpoolRecovery) {
         damagedRecords.add(recovery.damaged)
         Profile.continueSequence(after: recovery.lastSequence)
-        SequenceFile("\(dataDirectory)/sequence").take()
+        let isSequenceTaken = takeSequence()
         state.withLock { state in
-            for segment in recovery.segments { state.segments[segment.number] = segment }
+            for var segment in recovery.segments {
+                segment.clockOffset = clock.first
+                state.segments[segment.number] = segment
+            }
             state.order = recovery.segments.map(\.number)
             state.superseded = recovery.superseded
+            state.start = StartFacts(segments: Set(state.order), sequences: recovery.orphans, isSequenceTaken: isSequenceTaken)
         }
-        nextNumber.store(recovery.lastNumber + 1, ordering: .relaxed)
+        nextNumber.store(recovery.nextNumber, ordering: .relaxed)
+        if let error = recovery.unlisted { leaveAll(error) }
+        for error in recovery.unreadable { leave(error) }
     }
 
     /// The number of the next segment.
@@ -155,7 +175,7 @@ final class Spool: Sendable {
     }
 
     /// Why profiles cannot be stored just now.
-    var failure: String? { state.withLock { $0.failure } }
+    var failure: String? { folder.directory.absence ?? state.withLock { $0.unlisted.map { "\($0)" } ?? $0.failure } }
 
     // MARK: Receivers
 
@@ -203,12 +223,12 @@ final class Spool: Sendable {
 }
 
 extension Spool.State {
-    var byteCount: Int { segments.values.reduce(0) { $0 + $1.byteCount } }
+    var byteCount: Int { segments.values.reduce(0) { $0 + $1.byteCount } + unreadable.values.reduce(0) { $0 + $1.byteCount } }
 }
 
 extension SpoolConfig {
     /// Small file systems get small segments, for room is made by the segment.
-    fileprivate func fitted(to folder: Folder) throws(SystemError) -> SpoolConfig {
+    fileprivate func fitted(to folder: OpenFolder) throws(SystemError) -> SpoolConfig {
         let total = try folder.space().total
         var config = self
         config.minFreeBytes = minFreeBytes ?? min(total / 20, 1 << 30)

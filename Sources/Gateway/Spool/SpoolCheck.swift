@@ -23,7 +23,6 @@ struct SpoolCheck {
     private(set) var records = 0
     private(set) var bytes = 0
     private(set) var damages = 0
-    private let dataDirectory: String
     private let reader: SpoolReader
 
     /// What a running gateway has half written is whole a moment later.
@@ -32,49 +31,58 @@ struct SpoolCheck {
 
     var isRunning: Bool { reader.isRunning }
 
-    init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) {
-        self.dataDirectory = dataDirectory
-        reader = try SpoolReader(dataDirectory)
-    }
+    init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) { reader = try SpoolReader(dataDirectory) }
 
     /// Checks one segment after the other.
     ///
     /// - Parameter report: called for each damage.
-    mutating func run(_ report: (SpoolDamage) -> Void) throws(SpoolRecovery.Refusal) {
-        // What a repair had not finished is written anew.
-        for name in reader.foreign where !name.hasSuffix(".tmp") {
+    mutating func run(_ report: (SpoolDamage) -> Void) {
+        // What a start finishes by itself is no damage.
+        for name in reader.foreign where !SpoolFolder.isUnfinished(name) && SpoolFolder.removed(name) == nil {
             damages += 1
             report(SpoolDamage(file: name, offset: 0, what: "it is none of the spool's files"))
         }
         for segment in reader.segments {
-            guard let check = try check(segment) else { continue }
-            segments += 1
-            records += check.records
-            bytes += check.bytes
-            damages += check.damages.count
-            for damage in check.damages { report(damage) }
+            do throws(UnreadableSegment) {
+                guard let check = try check(segment) else { continue }
+                segments += 1
+                records += check.records
+                bytes += check.bytes
+                damages += check.damages.count
+                for damage in check.damages { report(damage) }
+            } catch {
+                damages += 1
+                report(SpoolDamage(file: error.name, offset: 0, what: "it cannot be read: \(error)"))
+            }
         }
     }
 
     /// - Returns: nil when a gateway has let the segment go.
-    private func check(
-        _ segment: (number: UInt64, files: Set<SpoolFormat.File>)
-    ) throws(SpoolRecovery.Refusal) -> SegmentCheck? {
-        let isNewest = segment.number == reader.segments.last?.number
+    private func check(_ segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws(UnreadableSegment) -> SegmentCheck? {
+        do throws(UnreadableSegment) { return try look(at: segment) } catch {
+            // A gateway lets segments go beneath it.
+            if error.code == ENOENT, reader.folder.directory.isTaken { return nil }
+            throw error
+        }
+    }
+
+    private func look(at segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws(UnreadableSegment) -> SegmentCheck? {
+        let (directory, isNewest) = (reader.folder.directory, segment.number == reader.segments.last?.number)
         var check = try SegmentCheck(segment.number, segment.files, reader.folder, isGrowing: isRunning && isNewest)
         for _ in 1..<Self.looks {
             // Also one that was started since.
-            guard !check.damages.isEmpty, SpoolLock.isTaken(dataDirectory) else { break }
+            guard !check.damages.isEmpty, directory.isTaken else { break }
             usleep(Self.pause)
             guard let now = files(of: segment.number) else { return nil }
             check = try SegmentCheck(segment.number, now, reader.folder, isGrowing: isNewest)
         }
-        let isGone = !check.damages.isEmpty && SpoolLock.isTaken(dataDirectory) && files(of: segment.number) == nil
+        let isGone = !check.damages.isEmpty && directory.isTaken && files(of: segment.number) == nil
         return isGone ? nil : check
     }
 
     /// What there is of a segment now; nil when it is being removed, or gone.
     private func files(of number: UInt64) -> Set<SpoolFormat.File>? {
+        // Where the folder cannot be listed any more, the segment is passed over as one that is gone.
         guard let found = try? reader.folder.list().segments.first(where: { $0.number == number }) else { return nil }
         return found.files.contains(.records) || !(reader.segments.first { $0.number == number }?.files.contains(.records) ?? false)
             ? found.files : nil
@@ -94,14 +102,14 @@ struct SegmentCheck {
     /// - Parameter isGrowing: true when bytes behind the index are being written just now.
     init(
         _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, isGrowing: Bool
-    ) throws(SpoolRecovery.Refusal) {
+    ) throws(UnreadableSegment) {
         (self.number, self.files, self.folder) = (number, files, folder)
         parts = try SegmentParts(number, files, folder)
-        let content = SegmentContent(parts, folder, isGrowing: isGrowing)
-        for file in SpoolFormat.File.allCases { checkHeader(file, content) }
+        let content = try SegmentContent(parts, isGrowing: isGrowing)
+        for file in SpoolFormat.File.allCases { try checkHeader(file, content) }
         guard let content else { return }
-        checkIndex(content.header)
-        checkSettled(content.header)
+        try checkIndex(content.header)
+        try checkSettled(content.header)
         checkRecords(content)
     }
 
@@ -117,7 +125,7 @@ struct SegmentCheck {
 
     // MARK: Heads
 
-    private mutating func checkHeader(_ file: SpoolFormat.File, _ content: SegmentContent?) {
+    private mutating func checkHeader(_ file: SpoolFormat.File, _ content: SegmentContent?) throws(UnreadableSegment) {
         let holdsRecords = content.map { !$0.records.isEmpty } ?? (parts.recordsSize > 0)
         guard files.contains(file) else {
             // The last of a segment that was being removed is no damage, nor is the first of one that was being made.
@@ -125,7 +133,9 @@ struct SegmentCheck {
             if isNeeded { add(file, 0, "the file is missing", for: file == .records ? content?.waiting ?? [] : []) }
             return
         }
-        let bytes = (try? folder.open(number, file).read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)) ?? []
+        let bytes = try UnreadableSegment.of(number, file) { () throws(SystemError) in
+            try folder.open(number, file).read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
+        }
         if bytes.isEmpty, file == .settled || !holdsRecords { return }
         do throws(SpoolHeader.Failure) {
             let found = try SpoolHeader.decode(bytes, file).header
@@ -135,9 +145,9 @@ struct SegmentCheck {
 
     // MARK: Entries
 
-    private mutating func checkIndex(_ header: SpoolHeader) {
+    private mutating func checkIndex(_ header: SpoolHeader) throws(UnreadableSegment) {
         guard let start = parts.indexStart else { return }
-        let bytes = parts.index
+        let bytes = try parts.read(.index)
         var offset = start
         var end = 0
         var damaged: [(Int, String)] = []
@@ -151,8 +161,8 @@ struct SegmentCheck {
         checkEnd(.index, bytes.count, start, IndexEntry.size)
     }
 
-    private mutating func checkSettled(_ header: SpoolHeader) {
-        let bytes = parts.read(.settled)
+    private mutating func checkSettled(_ header: SpoolHeader) throws(UnreadableSegment) {
+        let bytes = try parts.read(.settled)
         guard let start = parts.settledStart, bytes.count > start else { return }
         var offset = start
         var damaged: [(Int, String)] = []

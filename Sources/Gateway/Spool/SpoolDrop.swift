@@ -29,27 +29,28 @@ struct SpoolDrop: ~Copyable {
     private let receiver: String
     private let choice: Choice
     private let reader: SpoolReader
-    /// Held until this value goes, so that no gateway starts meanwhile.
-    private let lock: SpoolLock
+    /// Its lock is held until this value goes, so that no gateway starts meanwhile.
+    private let directory: DataDirectory
 
     /// Takes the spool for this process and counts what would go.
     init(_ dataDirectory: String, _ receiver: String, _ choice: Choice) throws(SpoolRecovery.Refusal) {
-        do throws(SystemError) { try SpoolFolder(dataDirectory: dataDirectory).folder.actAsOwner() } catch {
+        let directory = DataDirectory(dataDirectory)
+        do throws(SystemError) { try directory.actAsOwner() } catch {
             throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)")
         }
-        let lock = try SpoolLock(dataDirectory)
+        try directory.takeLock()
         let reader = try SpoolReader(dataDirectory, isOurs: true)
         var (profiles, bytes, unknown) = (0, 0, choice.sequences)
-        try reader.forEachSegment { (content) throws(SpoolRecovery.Refusal) in
+        let unreadable = reader.forEachSegment { content in
             for record in Self.chosen(content, receiver, choice) where !record.isSuperseded {
                 profiles += 1
                 bytes += Int(record.entry.length)
                 unknown.remove(record.entry.sequence)
             }
-            return true
         }
+        if let first = unreadable.first { throw SpoolRecovery.Refusal(description: "nothing is dropped: \(first)") }
         (self.receiver, self.choice, self.reader) = (receiver, choice, reader)
-        self.lock = lock
+        self.directory = directory
         (self.profiles, self.bytes, self.unknown) = (profiles, bytes, unknown)
     }
 
@@ -70,7 +71,7 @@ struct SpoolDrop: ~Copyable {
             try settle(chosen, in: content)
             try removeIfSettled(segment)
         }
-        try reader.folder.folder.synchronize()
+        try reader.folder.directory.spool().synchronize()
     }
 
     private func settle(_ records: [SegmentContent.Record], in content: SegmentContent) throws(SystemError) {

@@ -1,69 +1,106 @@
 import Glibc
 import LinuxSystem
 
-/// The folders of the spool under `data_dir`.
+/// The files of the spool in a data directory.
 struct SpoolFolder: Sendable {
-    let folder: Folder
-    let quarantine: Folder
+    let directory: DataDirectory
 
-    init(dataDirectory: String) {
-        folder = Folder("\(dataDirectory)/spool")
-        quarantine = Folder("\(dataDirectory)/quarantine")
-    }
-
-    func path(_ segment: UInt64, _ file: SpoolFormat.File) -> String { folder.path(of: file.name(of: segment)) }
+    init(_ directory: DataDirectory) { self.directory = directory }
 
     func open(_ segment: UInt64, _ file: SpoolFormat.File, _ flags: Int32 = O_RDONLY) throws(SystemError) -> FileDescriptor {
         // Profiles may say what only their senders should know.
-        try FileDescriptor.open(path(segment, file), flags | O_NOFOLLOW, mode: 0o600)
+        try directory.spool().open(file.name(of: segment), flags, mode: 0o600)
     }
 
-    /// The segments there are, in order, each with the files it has; and the names that are none.
-    ///
-    /// What is left of a segment that was being removed is no segment.
-    func list() throws(SystemError) -> (segments: [(number: UInt64, files: Set<SpoolFormat.File>)], foreign: [String]) {
-        var segments: [UInt64: Set<SpoolFormat.File>] = [:]
+    /// What there is in the folder.
+    struct Listing {
+        /// In order, each with the files it has.
+        var segments: [(number: UInt64, files: Set<SpoolFormat.File>)] = []
+        /// Names that are none of the spool's.
         var foreign: [String] = []
+        /// Names of the spool's that links, pipes, devices, sockets and folders have.
+        var special: [String] = []
+        /// Greater than any segment's number that a name has.
+        var nextNumber: UInt64 = 1
+
+        var names: [String] { foreign + special }
+    }
+
+    /// Lists the folder; what is left of a segment that was being removed is no segment.
+    func list() throws(SystemError) -> Listing {
+        let folder = try directory.spool()
+        var segments: [UInt64: Set<SpoolFormat.File>] = [:]
+        var listing = Listing()
         for name in try folder.names() {
-            if let (segment, file) = SpoolFormat.File.parse(name) {
-                segments[segment, default: []].insert(file)
+            guard let (segment, file) = SpoolFormat.File.parse(name) else {
+                listing.foreign.append(name)
+                Self.removed(name).map { listing.nextNumber = max(listing.nextNumber, $0 + 1) }
+                continue
+            }
+            listing.nextNumber = max(listing.nextNumber, segment + 1)
+            // Of a file that does not even tell what it is, its reader will say why.
+            if let status = try? folder.status(of: name), status.kind != .regular {
+                listing.special.append(name)
             } else {
-                foreign.append(name)
+                segments[segment, default: []].insert(file)
             }
         }
-        for name in foreign { Self.removed(name).map { segments[$0] = nil } }
-        return (segments.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, foreign.sorted())
+        for name in listing.foreign { Self.removed(name).map { segments[$0] = nil } }
+        listing.segments = segments.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        listing.foreign.sort()
+        listing.special.sort()
+        return listing
+    }
+
+    /// What a segment's files take on disk, as far as they tell.
+    func byteCount(_ segment: UInt64) -> Int {
+        guard let folder = try? directory.spool() else { return 0 }
+        return SpoolFormat.File.allCases.reduce(0) { $0 + ((try? folder.status(of: $1.name(of: segment)))?.size ?? 0) }
     }
 
     // MARK: Removing
 
     private static let removedSuffix = ".tmp"
 
-    /// Removes a segment's files.
+    /// Removes a segment's files; what cannot be removed now the log names.
     ///
     /// Once its records have another name it is none any more: a crash in between must not leave an index whose records seem
     /// lost, nor records that nobody is known to have settled.
-    func remove(_ segment: UInt64) {
+    ///
+    /// - Returns: false when something of it is left.
+    @discardableResult
+    func remove(_ segment: UInt64) -> Bool {
         let records = SpoolFormat.File.records.name(of: segment)
         do throws(SystemError) {
-            let target = folder.path(of: records + Self.removedSuffix)
-            guard unsafe rename(folder.path(of: records), target) == 0 || errno == ENOENT else { throw SystemError("rename \(records)") }
+            let folder = try directory.spool()
+            do throws(SystemError) { try folder.rename(records, to: records + Self.removedSuffix) } catch {
+                guard error.code == ENOENT else { throw error }
+            }
             for file in [SpoolFormat.File.index, .settled] { try folder.remove(file.name(of: segment)) }
             try folder.remove(records + Self.removedSuffix)
-        } catch { Log.error("cannot remove a segment of the spool", ["segment": records, "error": "\(error)"]) }
+            return true
+        } catch {
+            Log.error("cannot remove a segment of the spool", ["segment": records, "error": "\(error)"])
+            return false
+        }
     }
 
     /// Removes what a crash has left of segments that were being removed.
     func finishRemovals() throws(SystemError) {
-        for segment in try folder.names().compactMap(Self.removed) { remove(segment) }
+        for segment in try directory.spool().names().compactMap(Self.removed) { remove(segment) }
     }
 
     /// The segment that was being removed when its records were given that name.
     static func removed(_ name: String) -> UInt64? {
-        guard name.hasSuffix(removedSuffix), let found = SpoolFormat.File.parse(String(name.dropLast(removedSuffix.count))),
-            found.file == .records
-        else { return nil }
+        guard let found = temporary(name), found.file == .records else { return nil }
         return found.segment
+    }
+
+    /// Whether a name is that of an index that was being written when its process ended: it is written anew.
+    static func isUnfinished(_ name: String) -> Bool { temporary(name)?.file == .index }
+
+    private static func temporary(_ name: String) -> (segment: UInt64, file: SpoolFormat.File)? {
+        name.hasSuffix(removedSuffix) ? SpoolFormat.File.parse(String(name.dropLast(removedSuffix.count))) : nil
     }
 
     // MARK: Quarantine
@@ -75,29 +112,31 @@ struct SpoolFolder: Sendable {
     func quarantine(_ segment: UInt64, at offset: Int, count: Int) {
         let name = "\(SpoolFormat.File.records.name(of: segment)).\(offset)"
         do throws(SystemError) {
-            guard try makeQuarantine(for: count) else { return }
+            let quarantine = try directory.made("quarantine")
+            guard try Self.hasRoom(quarantine, for: count) else { return }
             let bytes = try open(segment, .records).read(min(count, Self.quarantineLimit.bytes), at: offset)
-            let file = try FileDescriptor.open(quarantine.path(of: name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+            let file = try quarantine.open(name, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
             try unsafe file.writeAll(bytes.span.bytes)
         } catch { Log.debug("nothing put into quarantine", ["file": name, "error": "\(error)"]) }
     }
 
-    /// Moves a file there that is none of ours.
-    func quarantine(_ name: String) {
+    /// Moves a file there, whatever it is, over none that is there already.
+    ///
+    /// - Parameter folder: where it is now; the spool when nil.
+    func quarantine(_ name: String, from folder: OpenFolder? = nil) {
         do throws(SystemError) {
-            try quarantine.make(mode: 0o700)
-            guard unsafe rename(folder.path(of: name), quarantine.path(of: name)) == 0 else { throw SystemError("rename \(name)") }
+            let quarantine = try directory.made("quarantine")
+            var (free, number) = (name, 1)
+            while try quarantine.status(of: free) != nil { (free, number) = ("\(name).\(number)", number + 1) }
+            let folder = if let folder { folder } else { try directory.spool() }
+            try folder.rename(name, to: free, in: quarantine)
         } catch { Log.error("cannot move to quarantine", ["file": name, "error": "\(error)"]) }
     }
 
-    private func makeQuarantine(for count: Int) throws(SystemError) -> Bool {
-        try quarantine.make(mode: 0o700)
+    private static func hasRoom(_ quarantine: OpenFolder, for count: Int) throws(SystemError) -> Bool {
         let names = try quarantine.names()
         var size = count
-        for name in names {
-            var status = stat()
-            if unsafe stat(quarantine.path(of: name), &status) == 0 { size += Int(status.st_size) }
-        }
-        return names.count < Self.quarantineLimit.files && size <= Self.quarantineLimit.bytes
+        for name in names { size = size.addingReportingOverflow(try quarantine.status(of: name)?.size ?? 0).partialValue }
+        return names.count < quarantineLimit.files && size <= quarantineLimit.bytes
     }
 }

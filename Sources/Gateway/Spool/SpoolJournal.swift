@@ -9,12 +9,24 @@ final class SpoolJournal {
     /// When what was answered is made durable; never where all of it is, or the system is to do that.
     private var nextSync = MonotonicTime.never
     var nextUpkeep = MonotonicTime.never
+    /// Settled segments whose files could not be removed yet.
+    var unremoved: [UInt64] = []
+    private var nextRemoval = MonotonicTime(nanoseconds: 0)
+    /// When the data directory, and what could not be read or removed, is looked at.
+    private var nextLook = MonotonicTime(nanoseconds: 0)
+    /// Which of the folders that the data directory has been the open segment is in.
+    private var generation = 0
+    var noteWarnings = LogThrottle()
 
     /// How often a write is tried, each time in another segment, while room is made or a disk fails.
     private static let attempts = 4
-    private static let retryTime = Duration.seconds(1)
+    static let retryTime = Duration.seconds(1)
+    private static let removalTime = Duration.seconds(30)
 
-    init(_ spool: Spool) { self.spool = spool }
+    init(_ spool: Spool) {
+        self.spool = spool
+        generation = spool.folder.directory.generation
+    }
 
     var config: SpoolConfig { spool.config }
 
@@ -34,6 +46,7 @@ final class SpoolJournal {
             write(work.notes)
             if !work.appends.isEmpty { store(work.appends) }
             syncIfDue(always: work.isStopping)
+            lookAround()
             upkeep()
             spool.state.withLock { $0.flushesDone = work.flushes }
             spool.state.signal()
@@ -44,7 +57,7 @@ final class SpoolJournal {
     private func step(_ state: inout Spool.State) -> WaitStep<Work> {
         let now = MonotonicTime.now
         let isFlush = state.flushesDone < state.flushesWanted || state.isStopping
-        let next = min(state.notesDue, nextSync, nextUpkeep)
+        let next = min(state.notesDue, nextSync, nextUpkeep, nextLook)
         guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
         // Notes that came with a write go with it.
         defer { (state.appends, state.notes, state.pendingBytes, state.notesDue) = ([], [], 0, .never) }
@@ -52,10 +65,39 @@ final class SpoolJournal {
             Work(appends: state.appends, notes: state.notes, flushes: state.flushesWanted, isStopping: state.isStopping))
     }
 
+    /// Sees whether the data directory is there, and looks again at what could not be read or removed; each second.
+    private func lookAround() {
+        let now = MonotonicTime.now
+        guard nextLook <= now else { return }
+        nextLook = now + Self.retryTime
+        do throws(SystemError) { try find() } catch { return }
+        spool.lookAtLate(now: now)
+        guard !unremoved.isEmpty, nextRemoval <= now else { return }
+        nextRemoval = now + Self.removalTime
+        unremoved = unremoved.filter { !spool.folder.remove($0) }
+    }
+
+    /// Makes sure that the data directory is there; what is open in a former folder of it is worth nothing.
+    private func find() throws(SystemError) {
+        try spool.folder.directory.check()
+        try spool.listAll()
+        let found = spool.folder.directory.generation
+        guard found != generation else { return }
+        generation = found
+        abandon()
+    }
+
     // MARK: Profiles
 
     private func store(_ appends: [SpoolAppend]) {
-        var encoded = appends.map(EncodedAppend.init)[...]
+        do throws(SystemError) { try find() } catch {
+            for append in appends { append.done(.failure(.away(error))) }
+            return
+        }
+        // A segment is dated by one clock.
+        if spool.clock.hasStepped() { seal() }
+        let time = spool.clock.now
+        var encoded = appends.map { EncodedAppend($0, time: time) }[...]
         while !encoded.isEmpty {
             let (group, size) = nextGroup(encoded)
             encoded = encoded.dropFirst(group.count)
@@ -116,6 +158,7 @@ final class SpoolJournal {
             do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
             // The same file is not trusted again: after a failed sync the system may take its pages for written.
             abandon()
+            if last.isPassing || (last.code == EIO && !spool.folder.directory.answers()) { throw .away(last) }
             guard last.isLackOfRoom else { continue }
             switch evictOldest() {
             case .freed: continue
@@ -190,7 +233,7 @@ final class SpoolJournal {
         let text = failure.map { failure in
             switch failure {
             case .full(let receiver): "the spool is full, and receiver \(quotedForPeople(receiver)) does not drop"
-            case .system(let error): "\(error)"
+            case .system(let error), .away(let error): "\(error)"
             }
         }
         let before = spool.state.withLock { state in
@@ -210,15 +253,17 @@ final class SpoolJournal {
         }
         seal()
         // Names that are known by now as well, so that the next one to come needs no new segment.
-        let known = spool.state.withLock { $0.clients.keys.sorted() }
-        let names = receivers.sorted() + known.filter { !receivers.contains($0) }
+        let others = spool.state.withLock { $0.clients.keys.sorted() }
+        let names = receivers.sorted() + others.filter { !receivers.contains($0) }
         let header = SpoolHeader(
             segment: spool.nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue, salt: .random(in: 1 ... .max),
-            createdAt: MonotonicTime.unixNanoseconds, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
+            createdAt: spool.clock.now, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
         let opened = try OpenSegment(header, spool.folder)
         segment = opened
+        var known = SpoolSegment(header, indexStart: header.encoded(.index).count)
+        known.clockOffset = spool.clock.offset
         spool.state.withLock { state in
-            state.segments[header.segment] = SpoolSegment(header, indexStart: header.encoded(.index).count)
+            state.segments[header.segment] = known
             state.order.append(header.segment)
             state.active = header.segment
         }
@@ -241,36 +286,6 @@ final class SpoolJournal {
     func abandon() {
         segment?.discardUnpublished()
         seal()
-    }
-
-    // MARK: Notes
-
-    private func write(_ notes: [SpoolNote]) {
-        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
-            // What nobody needs any more goes as a whole.
-            let header = spool.state.withLock { state -> SpoolHeader? in
-                guard let segment = state.segments[number] else { return nil }
-                return segment.isSettled && number != state.active ? nil : segment.header
-            }
-            guard let header else { continue }
-            do throws(SystemError) {
-                let grown = try spool.folder.append(Spool.entries(group, header), header)
-                spool.state.withLock { $0.segments[number]?.settledSize += grown }
-            } catch { keep(group, error) }
-        }
-    }
-
-    /// The most notes that are kept while they cannot be written; without one a restart delivers again.
-    private static let mostKept = 100_000
-
-    private func keep(_ notes: [SpoolNote], _ error: SystemError) {
-        spool.writeErrors.add()
-        Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)"])
-        spool.state.withLock { state in
-            guard state.notes.count < Self.mostKept else { return }
-            state.notes += notes
-            state.notesDue = .now + Self.retryTime
-        }
     }
 }
 

@@ -1,46 +1,48 @@
 import Glibc
 import LinuxSystem
 
-/// A data directory taken for this process alone, until this value goes.
-struct SpoolLock: ~Copyable, Sendable {
+/// The file `lock` of a data directory, open; what was taken by it is free again when this object goes.
+final class SpoolLock: Sendable {
+    static let name = "lock"
+
+    /// Which file it is.
+    let identity: FileIdentity
     private let file: FileDescriptor
 
-    /// - Throws: a refusal that names the process which has it.
-    init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) {
-        let file = try Self.open(dataDirectory)
-        guard Self.take(file) else {
-            throw SpoolRecovery.Refusal(description: "data_dir \(dataDirectory) is in use by another process\(Self.owner(file))")
-        }
-        do throws(SystemError) {
-            try file.truncate(to: 0)
-            try unsafe file.writeAll(Array("\(getpid())\n".utf8).span.bytes, at: 0)
-        } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
-        self.file = file
+    /// Opens it and takes nothing.
+    ///
+    /// - Parameter makes: whether to make it where it is not there.
+    init(in folder: OpenFolder, makes: Bool) throws(SystemError) {
+        file = try folder.open(Self.name, makes ? O_RDWR | O_CREAT : O_RDONLY, mode: 0o600)
+        identity = try file.identity()
     }
 
+    /// Takes it for this process alone; false when another one has it.
+    ///
     /// Tries for a moment: whoever looks whether a gateway runs has the lock for microseconds.
-    private static func take(_ file: borrowing FileDescriptor) -> Bool {
+    func take() -> Bool {
         for _ in 0..<10 where !file.lock() { usleep(10_000) }
         return file.lock()
     }
 
-    private static func open(_ dataDirectory: String) throws(SpoolRecovery.Refusal) -> FileDescriptor {
+    /// True when another process has it just now.
+    var isTakenElsewhere: Bool { file.isLockedElsewhere }
+
+    /// Writes down which process has it.
+    func nameOwner() {
         do throws(SystemError) {
-            return try FileDescriptor.open(path(dataDirectory), O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
-        } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
+            try file.truncate(to: 0)
+            try unsafe file.writeAll(Array("\(getpid())\n".utf8).span.bytes, at: 0)
+        } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
     }
 
-    /// True when another process has the directory just now.
-    static func isTaken(_ dataDirectory: String) -> Bool {
-        do throws(SystemError) {
-            return try FileDescriptor.open(path(dataDirectory), O_RDONLY | O_NOFOLLOW).isLockedElsewhere
-        } catch { return false }
-    }
+    /// The process that it names, for people: `, 4711`, or nothing.
+    var owner: String { number.map { ", \($0)" } ?? "" }
 
-    private static func path(_ dataDirectory: String) -> String { "\(dataDirectory)/lock" }
+    var namesThisProcess: Bool { number == "\(getpid())" }
 
-    private static func owner(_ file: borrowing FileDescriptor) -> String {
+    private var number: String? {
         let text = String(decoding: (try? file.read(16, at: 0)) ?? [], as: UTF8.self).prefix { $0.isNumber }
-        return text.isEmpty ? "" : ", \(text)"
+        return text.isEmpty ? nil : String(text)
     }
 }

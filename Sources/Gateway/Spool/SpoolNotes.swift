@@ -55,3 +55,36 @@ extension Spool {
         return result
     }
 }
+
+extension SpoolJournal {
+    /// Writes down what receivers have settled and attempted, a segment at a time.
+    func write(_ notes: [SpoolNote]) {
+        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
+            // What nobody needs any more goes as a whole.
+            let header = spool.state.withLock { state -> SpoolHeader? in
+                guard let segment = state.segments[number] else { return nil }
+                return segment.isSettled && number != state.active ? nil : segment.header
+            }
+            guard let header else { continue }
+            do throws(SystemError) {
+                let grown = try spool.folder.append(Spool.entries(group, header), header)
+                spool.state.withLock { $0.segments[number]?.settledSize += grown }
+            } catch { keep(group, error) }
+        }
+    }
+
+    /// The most notes that are kept while they cannot be written; without one a restart delivers again.
+    private static let mostKept = 100_000
+
+    private func keep(_ notes: [SpoolNote], _ error: SystemError) {
+        spool.writeErrors.add()
+        if let count = noteWarnings.take(.now) {
+            Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)", "count": "\(count)"])
+        }
+        spool.state.withLock { state in
+            guard state.notes.count < Self.mostKept else { return }
+            state.notes += notes
+            state.notesDue = .now + Self.retryTime
+        }
+    }
+}

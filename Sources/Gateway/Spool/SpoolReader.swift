@@ -10,7 +10,7 @@ struct SpoolReader {
     let isRunning: Bool
     /// What there was at first, in order.
     let segments: [(number: UInt64, files: Set<SpoolFormat.File>)]
-    /// Names of files that are none of the spool's.
+    /// Names of files that are none of the spool's, and of what is no file.
     let foreign: [String]
     private let superseded: Set<RecordPlace>
 
@@ -18,10 +18,11 @@ struct SpoolReader {
     ///
     /// - Parameter isOurs: true when this process has the spool's lock.
     init(_ dataDirectory: String, isOurs: Bool = false) throws(SpoolRecovery.Refusal) {
-        folder = SpoolFolder(dataDirectory: dataDirectory)
-        isRunning = !isOurs && SpoolLock.isTaken(dataDirectory)
+        folder = SpoolFolder(DataDirectory(dataDirectory))
+        isRunning = !isOurs && folder.directory.isTaken
         do throws(SystemError) {
-            (segments, foreign) = try folder.list()
+            let listing = try folder.list()
+            (segments, foreign) = (listing.segments, listing.names)
         } catch {
             guard error.code == ENOENT else { throw SpoolRecovery.Refusal(description: "the spool cannot be read: \(error)") }
             (segments, foreign, superseded) = ([], [], [])
@@ -32,26 +33,34 @@ struct SpoolReader {
 
     /// True when no segment was let go since the first look, so that what was read of one fits what was read of another.
     var isComplete: Bool {
+        // A folder that cannot be listed any more is looked at no further.
         guard isRunning, let now = try? folder.list() else { return true }
         return Set(segments.map(\.number)).isSubset(of: now.segments.map(\.number))
     }
 
     /// Reads a segment's index and what is settled in it; nil when it is gone, or holds nothing that a start would find.
-    func content(
-        of segment: (number: UInt64, files: Set<SpoolFormat.File>)
-    ) throws(SpoolRecovery.Refusal) -> SegmentContent? {
+    func content(of segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws(UnreadableSegment) -> SegmentContent? {
         let isGrowing = isRunning && segment.number == segments.last?.number
-        return try SegmentContent(
-            SegmentParts(segment.number, segment.files, folder), folder, isGrowing: isGrowing, superseded: superseded)
+        do throws(UnreadableSegment) {
+            return try SegmentContent(
+                SegmentParts(segment.number, segment.files, folder), isGrowing: isGrowing, superseded: superseded)
+        } catch {
+            if isRunning, error.code == ENOENT { return nil }
+            throw error
+        }
     }
 
     /// Lends each segment in turn.
     ///
-    /// - Parameter body: answers whether to go on.
-    func forEachSegment(_ body: (SegmentContent) throws(SpoolRecovery.Refusal) -> Bool) throws(SpoolRecovery.Refusal) {
+    /// - Returns: those that cannot be read.
+    func forEachSegment(_ body: (SegmentContent) -> Void) -> [UnreadableSegment] {
+        var unreadable: [UnreadableSegment] = []
         for segment in segments {
-            if let content = try content(of: segment), try !body(content) { return }
+            do throws(UnreadableSegment) {
+                if let content = try content(of: segment) { body(content) }
+            } catch { unreadable.append(error) }
         }
+        return unreadable
     }
 }
 
@@ -73,18 +82,16 @@ struct SegmentContent {
     /// By receiver.
     private let ledgers: [SettledLedger]
 
-    init?(_ parts: SegmentParts, _ folder: SpoolFolder, isGrowing: Bool, superseded: Set<RecordPlace> = []) {
-        do throws(SystemError) {
-            guard var repair = SegmentRepair(parts, folder) else { return nil }
-            let entries = try repair.entries(folder, isGrowing: isGrowing).entries
-            (number, header, damage) = (parts.number, repair.header, repair.damage)
-            var ledgers = parts.ledgers(header).ledgers
-            records = entries.map { entry in
-                let place = RecordPlace(segment: parts.number, offset: entry.offset)
-                return Record(entry: entry, live: entry.live(&ledgers), isSuperseded: superseded.contains(place))
-            }
-            self.ledgers = ledgers
-        } catch { return nil }
+    init?(_ parts: SegmentParts, isGrowing: Bool, superseded: Set<RecordPlace> = []) throws(UnreadableSegment) {
+        guard var repair = try SegmentRepair(parts) else { return nil }
+        let entries = try repair.entries(isGrowing: isGrowing).entries
+        (number, header, damage) = (parts.number, repair.header, repair.damage)
+        var ledgers = try parts.ledgers(header).ledgers
+        records = entries.map { entry in
+            let place = RecordPlace(segment: parts.number, offset: entry.offset)
+            return Record(entry: entry, live: entry.live(&ledgers), isSuperseded: superseded.contains(place))
+        }
+        self.ledgers = ledgers
     }
 
     /// The receivers that a mask has a bit for.

@@ -6,8 +6,9 @@ import Synchronization
 struct SpooledProfile {
     let position: SpoolPosition
     let sequence: UInt64
-    /// When it was accepted, Unix nanoseconds.
+    /// When it was accepted, by the clock of its segment in Unix nanoseconds, and how far that is from the monotonic clock.
     let time: Int64
+    let clockOffset: Int64
     /// How far it has come, also before a restart.
     var attempt = SpoolAttempt()
 }
@@ -15,12 +16,20 @@ struct SpooledProfile {
 /// How far a receiver's queue has read: everything before is settled or in the queue's memory.
 struct SpoolCursor {
     fileprivate var segment: UInt64 = 0
+    /// Whether it reads that segment alone.
+    private(set) var isAlone = false
     fileprivate var ordinal = 0
     /// What was settled in the segment before this queue read it.
     fileprivate var ledger: SettledLedger?
 
-    /// The beginning, or that of a segment.
-    init(segment: UInt64 = 0) { self.segment = segment }
+    /// The beginning of all.
+    init() {}
+
+    /// The beginning of one segment, at whose end it stays.
+    init(only segment: UInt64) { (self.segment, isAlone) = (segment, true) }
+
+    /// The only segment that it reads; nil when it reads all but the late ones.
+    var only: UInt64? { isAlone ? segment : nil }
 
     /// True when it has left a segment behind.
     func isPast(_ number: UInt64) -> Bool { segment > number }
@@ -38,6 +47,8 @@ final class SpoolReceiver: Sendable {
         case damaged(String)
         /// It is not there: it was moved.
         case moved
+        /// The file is not there, or the disk fails at it, while the folder answers: damage when it stays so.
+        case failing(SystemError)
         /// It may be readable later.
         case system(SystemError)
     }
@@ -74,7 +85,7 @@ final class SpoolReceiver: Sendable {
     }
 
     private func read(_ limit: Int, after cursor: inout SpoolCursor, into found: inout [SpooledProfile]) throws(SystemError) {
-        while found.count < limit, let segment = spool.segment(for: name, from: cursor.segment) {
+        while found.count < limit, let segment = spool.segment(for: name, at: cursor) {
             if segment.number != cursor.segment || cursor.ledger == nil {
                 if segment.number != cursor.segment { (cursor.segment, cursor.ordinal) = (segment.number, 0) }
                 cursor.ledger = try ledger(of: segment)
@@ -82,7 +93,7 @@ final class SpoolReceiver: Sendable {
             let entries = try spool.entries(of: segment, from: cursor.ordinal, limit: max(64, limit))
             guard !entries.isEmpty else {
                 // The newest one may grow; the others are done with.
-                guard spool.hasSegment(for: name, after: segment.number) else { break }
+                guard !cursor.isAlone, spool.hasSegment(for: name, after: segment.number) else { break }
                 (cursor.segment, cursor.ordinal, cursor.ledger) = (segment.number + 1, 0, nil)
                 continue
             }
@@ -99,13 +110,16 @@ final class SpoolReceiver: Sendable {
             let ordinal = UInt32(clamping: cursor.ordinal)
             cursor.ordinal += 1
             let isOurs = entry.receivers >> UInt64(slot) & 1 == 1
-            let isKnown = entry.isCopy && ordinal >= knownAtStart[segment.number] ?? 0
+            // Nothing was copied to a late one since the start.
+            let isKnown = entry.isCopy && !segment.isLate && ordinal >= knownAtStart[segment.number] ?? 0
             guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true,
                 !superseded.contains(RecordPlace(segment: segment.number, offset: entry.offset))
             else { continue }
             let position = SpoolPosition(segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
             let attempt = cursor.ledger?.attempts[entry.offset] ?? SpoolAttempt()
-            found.append(SpooledProfile(position: position, sequence: entry.sequence, time: entry.time, attempt: attempt))
+            found.append(
+                SpooledProfile(
+                    position: position, sequence: entry.sequence, time: entry.time, clockOffset: segment.clockOffset, attempt: attempt))
         }
     }
 
@@ -121,12 +135,13 @@ final class SpoolReceiver: Sendable {
         var bytes = ByteBuffer()
         do throws(SystemError) {
             let file = try spool.folder.open(position.segment, .records)
-            guard file.size >= Int(position.offset) + Int(position.length) else { throw SystemError("read", code: ENOENT) }
-            try file.read(Int(position.length), at: Int(position.offset), into: &bytes)
+            // Room is made only for what is there; the rest is found missing below.
+            let rest = try file.size() - Int(position.offset)
+            try file.read(min(Int(position.length), max(0, rest)), at: Int(position.offset), into: &bytes)
         } catch {
-            // A records file that was lost, or the end of it, is damage; one that was let go while we looked is not.
-            if error.code == ENOENT { throw spool.has(position) ? .damaged("\(error)") : .moved }
-            throw .system(error)
+            // One that was let go while we looked is not lost.
+            if error.code == ENOENT, !spool.has(position) { throw .moved }
+            throw [ENOENT, EIO].contains(error.code) && spool.folder.directory.answers() ? .failing(error) : .system(error)
         }
         do throws(DamagedRecord) {
             return try SpoolRecord.profile(bytes, length: Int(position.length), sequence: sequence) {
@@ -152,13 +167,17 @@ final class SpoolReceiver: Sendable {
 }
 
 extension Spool {
-    /// The first segment from `number` on that a receiver has something in, without its index.
-    fileprivate func segment(for receiver: String, from number: UInt64) -> SpoolSegment? {
+    /// The first segment at a cursor or behind it that a receiver has something in, without its index.
+    fileprivate func segment(for receiver: String, at cursor: SpoolCursor) -> SpoolSegment? {
+        segment(for: receiver) { cursor.isAlone ? $0.number == cursor.segment : $0.number >= cursor.segment && !$0.isLate }
+    }
+
+    private func segment(for receiver: String, where isWanted: (SpoolSegment) -> Bool) -> SpoolSegment? {
         state.withLock { state in
-            for candidate in state.order where candidate >= number {
-                guard var segment = state.segments[candidate], let slot = segment.slot(of: receiver), segment.live[slot] > 0 else {
-                    continue
-                }
+            for candidate in state.order {
+                guard var segment = state.segments[candidate], isWanted(segment),
+                    let slot = segment.slot(of: receiver), segment.live[slot] > 0
+                else { continue }
                 segment.entries = nil
                 return segment
             }
@@ -166,7 +185,19 @@ extension Spool {
         }
     }
 
-    fileprivate func hasSegment(for receiver: String, after number: UInt64) -> Bool { segment(for: receiver, from: number + 1) != nil }
+    fileprivate func hasSegment(for receiver: String, after number: UInt64) -> Bool {
+        segment(for: receiver) { $0.number > number && !$0.isLate } != nil
+    }
+
+    /// Segments that could be read only after the start, in which a receiver has something.
+    func lateSegments(for receiver: String) -> [UInt64] {
+        state.withLock { state in
+            state.order.filter { number in
+                guard let segment = state.segments[number], segment.isLate, let slot = segment.slot(of: receiver) else { return false }
+                return segment.live[slot] > 0
+            }
+        }
+    }
 
     fileprivate func has(_ position: SpoolPosition) -> Bool { state.withLock { $0.segments[position.segment] != nil } }
 

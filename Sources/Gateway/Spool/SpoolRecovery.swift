@@ -1,25 +1,36 @@
 import Glibc
 import LinuxSystem
 
-/// What is on disk at the start: every segment that holds something, and what was damaged.
+/// What is on disk at the start: every segment that holds something, what was damaged, and what cannot be read now.
 ///
 /// Records are not read: the indexes say where they are, and each is checked when it is delivered. Only what an index does
-/// not know, or a damaged one, is looked for in the records themselves.
+/// not know, or a damaged one, is looked for in the records themselves. A segment of which one file cannot be opened or read
+/// is left alone as a whole: what cannot be read is neither empty nor settled.
 struct SpoolRecovery {
     private(set) var segments: [SpoolSegment] = []
+    /// Segments that are left as they are, for another look.
+    private(set) var unreadable: [UnreadableSegment] = []
+    /// Why it is not even known what there is.
+    private(set) var unlisted: SystemError?
     private(set) var damaged = 0
     private(set) var lastSequence: UInt64 = 0
-    private(set) var lastNumber: UInt64 = 0
+    /// The number of the next segment.
+    private(set) var nextNumber: UInt64 = 1
 
     private let folder: SpoolFolder
     /// Repairs files; false for one who only looks, perhaps while a gateway runs.
     private let mayWrite: Bool
     /// A gateway has the spool, and writes to the newest segment.
     private let isRunning: Bool
+    private let isLate: Bool
+    /// Of the segment that is read late, for those who need it.
+    private var waiting: [IndexEntry] = []
     /// Records that count no more, for another one has the same profile.
     private(set) var superseded: Set<RecordPlace> = []
     /// Records that were copied from another segment, which may still be there after a crash, for those who need them.
     private var copies: [(segment: Int, entry: IndexEntry)] = []
+    /// Sequences of profiles that a segment which cannot be read now may have too.
+    var orphans: Set<UInt64> { Set(unindexed.keys).union(copies.map(\.entry.sequence)) }
 
     /// Records that no index knew, by sequence: what a failed sync left, which was written again in a later segment.
     private var unindexed: [UInt64: (segment: Int, entry: IndexEntry)] = [:]
@@ -29,33 +40,55 @@ struct SpoolRecovery {
         let description: String
     }
 
+    /// Looks at all there is.
+    ///
     /// - Parameter isRunning: true when another process writes to the spool.
-    /// - Throws: ``Refusal`` for files of a later version, or when the folder itself cannot be read.
+    /// - Throws: ``Refusal`` for files of a later version; and, for one who only looks, when the folder itself cannot be read.
     init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) {
-        (self.folder, self.mayWrite, self.isRunning) = (folder, mayWrite, isRunning)
-        let found: [(number: UInt64, files: Set<SpoolFormat.File>)]
-        let foreign: [String]
+        (self.folder, self.mayWrite, self.isRunning, isLate) = (folder, mayWrite, isRunning, false)
+        let listing: SpoolFolder.Listing
         do throws(SystemError) {
             if mayWrite { try folder.finishRemovals() }
-            (found, foreign) = try folder.list()
+            listing = try folder.list()
         } catch {
-            throw Refusal(description: "the spool cannot be read: \(error)")
+            guard mayWrite else { throw Refusal(description: "the spool cannot be read: \(error)") }
+            unlisted = error
+            return
         }
+        nextNumber = listing.nextNumber
         var parts: [SegmentParts] = []
-        for (number, files) in found { parts.append(try SegmentParts(number, files, folder)) }
+        for (number, files) in listing.segments {
+            do throws(UnreadableSegment) { parts.append(try SegmentParts(number, files, folder)) } catch {
+                if case .newer = error.reason { throw Refusal(description: "\(error)") }
+                unreadable.append(error)
+            }
+        }
         // Not before it is known that no file is of a later version.
-        for name in foreign where mayWrite { setAside(name) }
-        // A number whose removal could not be finished is not given again, or it would be finished on the next one.
-        lastNumber = max(found.last?.number ?? 0, foreign.compactMap(SpoolFolder.removed).max() ?? 0)
+        for name in listing.names where mayWrite { setAside(name) }
         for part in parts { recover(part) }
         dropCopies()
     }
 
+    /// Looks again at one segment that could not be read.
+    ///
+    /// - Parameter lost: files that the disk does not give back.
+    init(_ folder: SpoolFolder, segment number: UInt64, lost: Set<SpoolFormat.File>) throws(UnreadableSegment) {
+        (self.folder, mayWrite, isRunning, isLate) = (folder, true, false, true)
+        let listing = try UnreadableSegment.of(number, .records) { () throws(SystemError) in try folder.list() }
+        for name in listing.special where SpoolFormat.File.parse(name)?.segment == number { setAside(name) }
+        guard let files = listing.segments.first(where: { $0.number == number })?.files else { return }
+        recover(try SegmentParts(number, files, folder, lost: lost))
+        if let error = unreadable.first { throw error }
+    }
+
     private mutating func setAside(_ name: String) {
         guard mayWrite else { return }
-        // A temporary index is what a crash leaves of a repair.
-        if name.hasSuffix(".tmp") { return (try? folder.folder.remove(name)) ?? () }
-        report("a file that is none of the spool's", ["file": name])
+        if SpoolFolder.isUnfinished(name) || SpoolFolder.removed(name) != nil {
+            do throws(SystemError) { return try folder.directory.spool().remove(name) } catch {
+                return Log.warning("a file of the spool cannot be removed", ["file": name, "error": "\(error)"])
+            }
+        }
+        report("it is no file of the spool", ["file": name])
         folder.quarantine(name)
     }
 
@@ -69,18 +102,18 @@ struct SpoolRecovery {
     // MARK: A segment
 
     private mutating func recover(_ parts: SegmentParts) {
-        do throws(SystemError) {
-            guard var repair = SegmentRepair(parts, folder) else { return setAside(parts) }
-            let (entries, indexed) = try repair.entries(folder, isGrowing: isRunning && parts.number == lastNumber)
+        do throws(UnreadableSegment) {
+            guard var repair = try SegmentRepair(parts) else { return try setAside(parts) }
+            let (entries, indexed) = try repair.entries(isGrowing: isRunning && parts.number + 1 == nextNumber)
+            let ledgers = try parts.ledgers(repair.header)
+            // From here on all has been read.
             for region in repair.damage { tell(of: region, in: parts.number) }
             // Without any head nobody knows whom it speaks of.
             if parts.isSettledForeign || (parts.header == nil && parts.files.contains(.settled)) {
                 setAside(SpoolFormat.File.settled.name(of: parts.number))
             }
-            add(parts, repair.header, entries, indexed: indexed)
-        } catch {
-            report("a segment that cannot be read", ["segment": SpoolFormat.File.records.name(of: parts.number), "error": "\(error)"])
-        }
+            add(repair.header, entries, ledgers, indexed: indexed)
+        } catch { unreadable.append(error) }
     }
 
     private mutating func tell(of region: Range<Int>, in segment: UInt64) {
@@ -91,18 +124,23 @@ struct SpoolRecovery {
     }
 
     /// Puts away what is no segment of ours; an empty one is what a crash leaves of a new one.
-    private mutating func setAside(_ parts: SegmentParts) {
+    private mutating func setAside(_ parts: SegmentParts) throws(UnreadableSegment) {
         guard mayWrite else { return }
-        if parts.recordsSize == 0, parts.index.isEmpty { return folder.remove(parts.number) }
+        if parts.recordsSize == 0, try parts.read(.index).isEmpty {
+            folder.remove(parts.number)
+            return
+        }
         report("a segment without a head or a record", ["segment": SpoolFormat.File.records.name(of: parts.number)])
         for file in parts.files { folder.quarantine(file.name(of: parts.number)) }
     }
 
-    private mutating func add(_ parts: SegmentParts, _ header: SpoolHeader, _ entries: [IndexEntry], indexed: Int) {
-        var (ledgers, settledSize) = parts.ledgers(header)
+    private mutating func add(
+        _ header: SpoolHeader, _ entries: [IndexEntry], _ settled: (ledgers: [SettledLedger], size: Int), indexed: Int
+    ) {
+        var ledgers = settled.ledgers
         let index = segments.count
         segments.append(SpoolSegment(header, indexStart: header.encoded(.index).count))
-        segments[index].settledSize = settledSize
+        segments[index].settledSize = settled.size
         for (ordinal, entry) in entries.enumerated() {
             lastSequence = max(lastSequence, entry.sequence)
             // From here on, for those who still need it.
@@ -110,6 +148,7 @@ struct SpoolRecovery {
             waiting.receivers = entry.live(&ledgers)
             segments[index].add(entry, live: waiting.receivers)
             if entry.isCopy, waiting.receivers != 0 { copies.append((index, waiting)) }
+            if isLate, waiting.receivers != 0 { self.waiting.append(waiting) }
             if !unindexed.isEmpty, !entry.isCopy, entry.receivers != 0, let earlier = unindexed[entry.sequence] {
                 settle(earlier.entry, in: earlier.segment)
             }
@@ -131,18 +170,21 @@ struct SpoolRecovery {
     private mutating func dropCopies() {
         var originals: [UInt64: Set<UInt64>] = [:]
         for (index, entry) in copies {
-            guard let origin = origin(of: entry, in: segments[index]), let original = segments.first(where: { $0.number == origin })
-            else { continue }
-            let sequences = originals[origin] ?? folder.sequences(in: original)
-            originals[origin] = sequences
-            if sequences.contains(entry.sequence) { settle(entry, in: index) }
+            do throws(SystemError) {
+                guard let origin = try origin(of: entry, in: segments[index]) else { continue }
+                guard let original = segments.first(where: { $0.number == origin }) else { continue }
+                if originals[origin] == nil { originals[origin] = try folder.sequences(in: original) }
+                if originals[origin]?.contains(entry.sequence) == true { settle(entry, in: index) }
+            } catch {
+                Log.warning("a profile of the spool may be delivered twice", ["sequence": "\(entry.sequence)", "error": "\(error)"])
+            }
         }
     }
 
-    /// Which segment a record was copied from.
-    private func origin(of entry: IndexEntry, in segment: SpoolSegment) -> UInt64? {
+    /// Which segment a record was copied from; nil where the record does not say.
+    private func origin(of entry: IndexEntry, in segment: SpoolSegment) throws(SystemError) -> UInt64? {
         let length = SpoolRecord.fixedSize + SpoolRecord.maximumReceivers
-        guard let bytes = try? folder.open(segment.number, .records).read(length, at: Int(entry.offset)) else { return nil }
+        let bytes = try folder.open(segment.number, .records).read(length, at: Int(entry.offset))
         let record = unsafe SpoolRecord(bytes.span.bytes, at: 0)
         return record?.salt == segment.header.salt ? record?.origin : nil
     }
@@ -160,6 +202,31 @@ struct SpoolRecovery {
         do throws(SystemError) {
             segments[index].settledSize += try folder.append(entries, header)
         } catch { Log.error("cannot note what is settled in the spool", ["error": "\(error)"]) }
+    }
+
+    // MARK: A segment that is read late
+
+    /// Whether it has records that its index did not name.
+    var hasUnindexed: Bool { !unindexed.isEmpty }
+
+    /// Settles what other segments have too, or had.
+    ///
+    /// - Parameters:
+    ///   - sequences: of profiles that were found elsewhere.
+    ///   - origins: segments that were there when this one could not be read: what was copied from them counts there.
+    mutating func settle(_ sequences: Set<UInt64>, copiedFrom origins: Set<UInt64>) {
+        for entry in waiting where sequences.contains(entry.sequence) || isCopy(entry, from: origins) { settle(entry, in: 0) }
+        guard let segment = segments.first, segment.isSettled else { return }
+        segments = []
+        folder.remove(segment.number)
+    }
+
+    private func isCopy(_ entry: IndexEntry, from origins: Set<UInt64>) -> Bool {
+        guard entry.isCopy, let segment = segments.first else { return false }
+        do throws(SystemError) { return try origin(of: entry, in: segment).map(origins.contains) ?? false } catch {
+            Log.warning("a profile of the spool may be delivered twice", ["sequence": "\(entry.sequence)", "error": "\(error)"])
+            return false
+        }
     }
 }
 

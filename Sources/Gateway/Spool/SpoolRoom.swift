@@ -38,7 +38,8 @@ extension SpoolJournal {
 
         init(_ spool: Spool) {
             (config, taken) = (spool.config, spool.size.bytes)
-            available = (try? spool.folder.folder.space().available) ?? .max / 2
+            // Nobody is evicted for room that could not be asked for.
+            available = (try? spool.folder.directory.spool().space().available) ?? .max / 2
         }
 
         /// Why `size` more bytes are too many once the spool takes `bytes`; nil when they are not.
@@ -67,13 +68,12 @@ extension SpoolJournal {
     /// Of a receiver that the config does not have any more.
     private func dropAll(of receiver: String, in number: UInt64) {
         let reader = SpoolReceiver(spool, receiver, knownAtStart: [number: .max])
-        var cursor = SpoolCursor(segment: number)
+        var cursor = SpoolCursor(only: number)
         var count = 0
+        // What cannot be read stays.
         while let found = try? reader.next(1024, after: &cursor), !found.isEmpty {
-            let here = found.filter { $0.position.segment == number }
-            for record in here { reader.settle(record.position) }
-            count += here.count
-            if here.count < found.count { break }
+            for record in found { reader.settle(record.position) }
+            count += found.count
         }
         Log.warning("profiles dropped", ["receiver": receiver, "count": "\(count) \(DropReason.spoolFull.rawValue)"])
     }
@@ -87,8 +87,13 @@ extension SpoolJournal {
             forget(settled, &state)
             return settled
         }
-        for number in settled { spool.folder.remove(number) }
+        for number in settled { remove(number) }
         return !settled.isEmpty
+    }
+
+    /// Removes a segment's files, or has them removed later: while they are there a start would deliver what is in them again.
+    private func remove(_ number: UInt64) {
+        if !spool.folder.remove(number) { unremoved.append(number) }
     }
 
     private func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
@@ -127,7 +132,7 @@ extension SpoolJournal {
     /// Writes what is needed of a segment again, at the end of the journal, and lets the segment go.
     private func copyForward(_ number: UInt64) -> Bool {
         let (owners, strangers) = spool.owners(of: number)
-        guard strangers.isEmpty, let header = spool.state.withLock({ $0.segments[number]?.header }) else { return false }
+        guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return false }
         var needed: [UInt32: (position: SpoolPosition, receivers: [String])] = [:]
         for (name, client) in owners {
             guard let positions = client.spoolPositions(in: number) else { return false }
@@ -135,7 +140,8 @@ extension SpoolJournal {
         }
         let sorted = needed.values.sorted { $0.position.offset < $1.position.offset }
         do {
-            let records = try sorted.map { try spool.folder.copy($0.position, header, for: $0.receivers) }
+            let shift = spool.clock.offset.subtractingSaturated(segment.clockOffset)
+            let records = try sorted.map { try spool.folder.copy($0.position, segment.header, for: $0.receivers, shift: shift) }
             // Durable in any case, for the original goes.
             let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
             move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
@@ -157,7 +163,7 @@ extension SpoolJournal {
             for settled in client.spoolMoved(from: number, places) { spool.settle(settled, name) }
         }
         spool.state.withLock { forget([number], &$0) }
-        spool.folder.remove(number)
+        remove(number)
     }
 }
 
@@ -195,11 +201,12 @@ extension SpoolFolder {
     struct Damaged: Error {}
 
     /// Reads a record to be written again; a damaged one stays where it is, to be found when it is delivered.
-    func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String]) throws -> EncodedRecord {
+    func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String], shift: Int64) throws -> EncodedRecord {
         let bytes = try open(position.segment, .records).read(Int(position.length), at: Int(position.offset))
         guard let record = unsafe SpoolRecord(bytes.span.bytes, at: 0), record.salt == header.salt, record.length == bytes.count,
             CRC32C.of(bytes, record.headLength..<bytes.count) == record.bodySum
         else { throw Damaged() }
-        return EncodedRecord(copying: Array(bytes[record.headLength...]), of: record, from: position.segment, receivers: receivers)
+        return EncodedRecord(
+            copying: Array(bytes[record.headLength...]), of: record, from: position.segment, receivers: receivers, shift: shift)
     }
 }

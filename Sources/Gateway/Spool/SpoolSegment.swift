@@ -24,6 +24,10 @@ struct SpoolSegment {
     private(set) var recordsSize: Int
     /// What was settled, on disk.
     var settledSize = 0
+    /// From the monotonic clock to the one that its records are dated by, in nanoseconds.
+    var clockOffset: Int64 = 0
+    /// True when the start could not read it: queues have a cursor of its own for it.
+    var isLate = false
     /// How many records each of the header's receivers has not settled, and their bytes.
     private(set) var live: [Int]
     private(set) var liveBytes: [Int]

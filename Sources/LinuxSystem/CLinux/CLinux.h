@@ -10,6 +10,7 @@
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int malloc_trim(size_t);
 extern int pthread_setname_np(pthread_t, const char *);
+extern int syncfs(int);
 
 #if defined(__x86_64__)
 /// Goes on with a CRC-32C over `count` bytes, by the processor's own instruction; only where ``clinux_has_crc32c`` says so.

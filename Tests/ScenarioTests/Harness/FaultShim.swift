@@ -39,7 +39,9 @@ final class FaultShim {
 
     var calls: [Call] {
         get throws {
-            try String(contentsOfFile: scenario.path("faults.log"), encoding: .utf8).split(separator: "\n").map { line in
+            let text = try String(contentsOfFile: scenario.path("faults.log"), encoding: .utf8)
+            // The last line may be half written.
+            return text.prefix(upTo: text.lastIndex(of: "\n") ?? text.startIndex).split(separator: "\n").map { line in
                 let words = line.split(separator: " ")
                 let numbers = words[2...].prefix(4).map { Int($0) ?? 0 }
                 return Call(

@@ -2,7 +2,8 @@
 //
 // A rule is `call=NAME [path=TEXT] [skip=N] [count=N] error=ERRNO` or `… short=1`, separated by spaces. Of the calls of that name on
 // a path with that text, `skip` pass, and then `count` (all without it) fail, or write half of what they should. A name is write,
-// pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, or for several: writes, syncs, renames.
+// pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, open (of what is there), read, pread, readdir,
+// or for several: writes, syncs, renames, reads (with open).
 // With `lose=1` a failing sync does what disks do: what was written since the last one that succeeded is zeros afterwards.
 #pragma once
 #include <errno.h>
@@ -21,7 +22,8 @@ static struct stat control;
 
 static int error_number(const char *name) {
     static const struct { const char *name; int number; } known[] = {
-        {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
+        {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"EROFS", EROFS}, {"EMFILE", EMFILE},
+        {"ENFILE", ENFILE}, {"ENOMEM", ENOMEM}, {"ESTALE", ESTALE}, {"ENOTCONN", ENOTCONN}, {"ENOENT", ENOENT}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].name, name) == 0) return known[i].number;
     fprintf(stderr, "faults: no such error: %s\n", name);
@@ -65,6 +67,7 @@ static bool is_family(const char *family, const char *call) {
     if (strcmp(family, "writes") == 0) return strstr(call, "write") != NULL;
     if (strcmp(family, "syncs") == 0) return strstr(call, "sync") != NULL;
     if (strcmp(family, "renames") == 0) return strstr(call, "rename") != NULL;
+    if (strcmp(family, "reads") == 0) return strcmp(call, "open") == 0 || strcmp(call, "read") == 0 || strcmp(call, "pread") == 0;
     return strcmp(family, call) == 0;
 }
 

@@ -5,6 +5,8 @@
 // FAULTS_LOG      every call that is meant is a line here, when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
 //                 a sync has one more before it begins, with `begin-` before its name, and `rename-from` is before a rename
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -242,8 +244,9 @@ int posix_fallocate64(int fd, off_t offset, off_t count) __attribute__((alias("p
 static int open_file(int folder, const char *given, int flags, unsigned mode) {
     char path[PATH_MAX];
     struct stat there;
-    if (!(flags & O_CREAT) || !name_path(folder, given, path) || fstatat(folder, given, &there, 0) == 0)
-        return (int)syscall(SYS_openat, folder, given, flags, mode);
+    if (!name_path(folder, given, path)) return (int)syscall(SYS_openat, folder, given, flags, mode);
+    if (!(flags & O_CREAT) || fstatat(folder, given, &there, 0) == 0)
+        return fails("open", path) ? -1 : (int)syscall(SYS_openat, folder, given, flags, mode);
     if (fails("create", path)) return -1;
     return say_done("create", path, (int)syscall(SYS_openat, folder, given, flags, mode));
 }
@@ -267,3 +270,27 @@ int openat(int folder, const char *path, int flags, ...) {
 }
 int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 int openat64(int folder, const char *path, int flags, ...) __attribute__((alias("openat")));
+
+// Reads and listings are not told, but they fail.
+ssize_t pread(int fd, void *bytes, size_t count, off_t offset) {
+    char path[PATH_MAX];
+    return name_fd(fd, path) && fails("pread", path) ? -1 : syscall(SYS_pread64, fd, bytes, count, offset);
+}
+ssize_t pread64(int fd, void *bytes, size_t count, off_t offset) __attribute__((alias("pread")));
+ssize_t read(int fd, void *bytes, size_t count) {
+    char path[PATH_MAX];
+    return name_fd(fd, path) && fails("read", path) ? -1 : syscall(SYS_read, fd, bytes, count);
+}
+
+struct dirent *readdir(DIR *folder) {
+    static struct dirent *(*next)(DIR *);
+    char path[PATH_MAX];
+    if (!next) next = (struct dirent * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir");
+    return name_fd(dirfd(folder), path) && fails("readdir", path) ? NULL : next(folder);
+}
+struct dirent64 *readdir64(DIR *folder) {
+    static struct dirent64 *(*next)(DIR *);
+    char path[PATH_MAX];
+    if (!next) next = (struct dirent64 * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir64");
+    return name_fd(dirfd(folder), path) && fails("readdir", path) ? NULL : next(folder);
+}

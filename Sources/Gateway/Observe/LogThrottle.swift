@@ -1,0 +1,19 @@
+import LinuxSystem
+
+/// Keeps a line that could come many times a second to one in ten seconds.
+struct LogThrottle {
+    private static let interval = Duration.seconds(10)
+
+    private var nextLine = MonotonicTime(nanoseconds: 0)
+    private var count = 0
+
+    /// Counts one more.
+    ///
+    /// - Returns: how many the line that is due now stands for; nil when none is due.
+    mutating func take(_ now: MonotonicTime) -> Int? {
+        count += 1
+        guard nextLine <= now else { return nil }
+        defer { (count, nextLine) = (0, now + Self.interval) }
+        return count
+    }
+}

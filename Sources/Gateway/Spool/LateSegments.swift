@@ -1,0 +1,174 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// A segment of which a file could not be read, at the start or at the last look.
+struct LateSegment {
+    /// The file's name, and why it cannot be read.
+    private(set) var file: String
+    private(set) var error = "it has not been looked at yet"
+    /// What its files take on disk.
+    private(set) var byteCount = 0
+    /// What the disk does not give back: five looks at a file ended in EIO while the folder answered.
+    private(set) var lost: Set<SpoolFormat.File> = []
+    private(set) var nextLook = MonotonicTime(nanoseconds: 0)
+    private var failures = 0
+    private var delay = Duration.seconds(1)
+
+    static let mostFailures = 5
+    private static let longestDelay = Duration.seconds(30)
+
+    init(_ number: UInt64) { file = SpoolFormat.File.records.name(of: number) }
+
+    /// Takes note of a look that failed.
+    ///
+    /// - Parameter isFailing: true when the disk fails at this file alone.
+    /// - Returns: whether the file is given up with it, and whether that, or why it cannot be read, is news.
+    mutating func fail(
+        _ error: UnreadableSegment, isFailing: Bool, byteCount: Int, now: MonotonicTime
+    ) -> (isLost: Bool, isNews: Bool) {
+        let isNews = "\(error)" != self.error
+        failures = !isFailing ? 0 : error.name == file ? failures + 1 : 1
+        (file, self.error, self.byteCount) = (error.name, "\(error)", byteCount)
+        guard failures < Self.mostFailures else {
+            lost.insert(error.file)
+            (nextLook, delay, failures) = (now, .seconds(1), 0)
+            return (true, true)
+        }
+        nextLook = now + delay
+        delay = min(delay + delay, Self.longestDelay)
+        return (false, isNews)
+    }
+}
+
+/// What the start knew when it could not read some of the segments.
+struct StartFacts {
+    /// The segments that were there and could be read, by then or since.
+    var segments: Set<UInt64> = []
+    /// Profiles of these that the others may have too.
+    var sequences: Set<UInt64> = []
+    var isSequenceTaken = true
+}
+
+/// Segments that cannot be read now: nothing of them is touched, and they are taken in once they can be.
+extension Spool {
+    /// Files that cannot be read now, and why.
+    var unreadable: [(file: String, error: String)] {
+        state.withLock { state in state.unreadable.sorted { $0.key < $1.key }.map { ($0.value.file, $0.value.error) } }
+    }
+
+    /// Leaves everything as it is until the folder can be listed.
+    func leaveAll(_ error: SystemError) {
+        state.withLock { $0.unlisted = error }
+        Log.error("the spool cannot be read; it is left as it is and tried again", ["error": "\(error)"])
+    }
+
+    /// Lists the folder where the start could not; whatever is in it is looked at late then.
+    func listAll() throws(SystemError) {
+        guard state.withLock({ $0.unlisted != nil }) else { return }
+        let listing: SpoolFolder.Listing
+        do throws(SystemError) {
+            try folder.finishRemovals()
+            listing = try folder.list()
+        } catch {
+            state.withLock { $0.unlisted = error }
+            throw error
+        }
+        nextNumber.store(listing.nextNumber, ordering: .relaxed)
+        state.withLock { state in
+            for (number, _) in listing.segments { state.unreadable[number] = LateSegment(number) }
+            state.unlisted = nil
+        }
+        Log.info("the spool can be read", ["segments": "\(listing.segments.count)"])
+    }
+
+    /// Leaves a segment as it is, to be looked at again.
+    func leave(_ error: UnreadableSegment) {
+        let isFailing = error.code == EIO && folder.directory.answers()
+        let byteCount = folder.byteCount(error.number)
+        let (isLost, isNews) = state.withLock { state in
+            state.unreadable[error.number, default: LateSegment(error.number)]
+                .fail(error, isFailing: isFailing, byteCount: byteCount, now: .now)
+        }
+        if isLost { return giveUp(error) }
+        guard isNews else { return }
+        Log.error("a file of the spool cannot be read; it is left as it is and tried again", ["file": error.name, "error": "\(error)"])
+    }
+
+    /// Goes on without a file that the disk does not give back; the others may say enough.
+    private func giveUp(_ error: UnreadableSegment) {
+        damagedRecords.add()
+        Log.error("spool damage", ["what": "a file that the disk does not give back", "file": error.name, "error": "\(error)"])
+        if error.file != .records { folder.quarantine(error.name) }
+    }
+
+    /// When something that could not be read is looked at again.
+    var nextLateLook: MonotonicTime { state.withLock { $0.unreadable.values.map(\.nextLook).min() ?? .never } }
+
+    /// Looks again at what could not be read, where it is time; on the spool's thread.
+    func lookAtLate(now: MonotonicTime) {
+        let (due, isSequenceTaken) = state.withLock { state in
+            (state.unreadable.filter { $0.value.nextLook <= now }.keys.sorted(), state.start.isSequenceTaken)
+        }
+        for number in due {
+            do throws(UnreadableSegment) { try look(at: number) } catch { leave(error) }
+        }
+        if !isSequenceTaken, takeSequence(isAgain: true) { state.withLock { $0.start.isSequenceTaken = true } }
+    }
+
+    private func look(at number: UInt64) throws(UnreadableSegment) {
+        let (lost, start, others) = state.withLock { state in
+            (state.unreadable[number]?.lost ?? [], state.start, Array(state.segments.values))
+        }
+        var found = try SpoolRecovery(folder, segment: number, lost: lost)
+        var repeated = start.sequences
+        // What a failed sync left in it was written again in a later one.
+        if found.hasUnindexed {
+            for other in others where other.number > number {
+                repeated.formUnion(try UnreadableSegment.of(number, .index) { () throws(SystemError) in try folder.sequences(in: other) })
+            }
+        }
+        found.settle(repeated, copiedFrom: start.segments)
+        takeIn(found, number)
+    }
+
+    private func takeIn(_ found: SpoolRecovery, _ number: UInt64) {
+        damagedRecords.add(found.damaged)
+        Profile.continueSequence(after: found.lastSequence)
+        let owners = state.withLock { state -> [(client: any SpoolClient, profiles: Int, bytes: Int)] in
+            state.unreadable[number] = nil
+            state.start.sequences.formUnion(found.orphans)
+            state.superseded.formUnion(found.superseded)
+            guard var segment = found.segments.first else { return [] }
+            state.start.segments.insert(number)
+            (segment.isLate, segment.clockOffset) = (true, clock.first)
+            state.segments[number] = segment
+            state.order = (state.order + [number]).sorted()
+            return segment.header.receivers.indices.compactMap { slot in
+                state.clients[segment.header.receivers[slot]].map { ($0, segment.live[slot], segment.liveBytes[slot]) }
+            }
+        }
+        Log.info("a segment of the spool can be read again", ["segment": SpoolFormat.File.records.name(of: number)])
+        for owner in owners where owner.profiles > 0 {
+            owner.client.spoolFound(number, profiles: owner.profiles, bytes: owner.bytes)
+        }
+    }
+
+    /// Takes the next piece of sequences; a file that cannot be read stays as it is.
+    ///
+    /// - Parameter isAgain: true when the log has said already that it could not be taken.
+    func takeSequence(isAgain: Bool = false) -> Bool {
+        do throws(SystemError) {
+            let root = try folder.directory.root()
+            if let status = try root.status(of: SequenceFile.name), status.kind != .regular {
+                Log.error("spool damage", ["what": "it is no regular file", "file": SequenceFile.name])
+                folder.quarantine(SequenceFile.name, from: root)
+            }
+            folder.directory.hasSequence(try SequenceFile(root).take())
+            return true
+        } catch {
+            if !isAgain { Log.warning("sequences are sure to rise over a restart only by the clock", ["error": "\(error)"]) }
+            return false
+        }
+    }
+}

@@ -1,0 +1,127 @@
+public import Glibc
+
+/// An open folder on disk: what is done in it is done in this one, wherever its path leads by now.
+///
+/// The descriptor is closed with the last holder. From any thread.
+public final class OpenFolder: Sendable {
+    /// What it was opened by, for messages.
+    public let path: String
+    private let descriptor: FileDescriptor
+
+    /// The kernel's number; borrowed, valid while this object lives.
+    public var number: Int32 { descriptor.number }
+
+    /// Opens the folder at `path`; links are followed.
+    public init(_ path: String) throws(SystemError) {
+        self.path = path
+        descriptor = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
+    }
+
+    /// Opens a folder in another one; links are followed.
+    public init(_ name: String, in parent: OpenFolder) throws(SystemError) {
+        path = parent.path(of: name)
+        do throws(SystemError) {
+            descriptor = try FileDescriptor.open(name, O_RDONLY | O_DIRECTORY, in: parent.number)
+        } catch { throw SystemError("open \(parent.path(of: name))", code: error.code) }
+    }
+
+    public func path(of name: String) -> String { "\(path)/\(name)" }
+
+    /// Which folder it is.
+    public func identity() throws(SystemError) -> FileIdentity { try descriptor.identity() }
+
+    // MARK: Making folders
+
+    /// Makes the folder at `path` and its parents where they are not there, each of them synced into its own parent.
+    ///
+    /// - Parameters:
+    ///   - mode: of the folders that are made.
+    ///   - directory: what a relative path is relative to.
+    public static func make(_ path: String, mode: mode_t = 0o755, in directory: Int32 = AT_FDCWD) throws(SystemError) {
+        if unsafe mkdirat(directory, path, mode) == 0 { return try synchronizeParent(of: path, directory) }
+        switch errno {
+        case EEXIST:
+            var status = stat()
+            guard unsafe fstatat(directory, path, &status, 0) == 0 else { throw SystemError("stat \(path)") }
+            guard status.st_mode & S_IFMT == S_IFDIR else { throw SystemError("mkdir \(path)", code: ENOTDIR) }
+        case ENOENT:
+            let parent = parent(of: path)
+            guard parent != path, parent != "." else { throw SystemError("mkdir \(path)", code: ENOENT) }
+            try make(parent, mode: mode, in: directory)
+            if unsafe mkdirat(directory, path, mode) == 0 { return try synchronizeParent(of: path, directory) }
+            guard errno == EEXIST else { throw SystemError("mkdir \(path)") }
+        default: throw SystemError("mkdir \(path)")
+        }
+    }
+
+    /// The folder that a path's last component is in.
+    public static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    private static func synchronizeParent(of path: String, _ directory: Int32) throws(SystemError) {
+        do throws(SystemError) {
+            try FileDescriptor.open(parent(of: path), O_RDONLY | O_DIRECTORY, in: directory).synchronizeDirectory()
+        } catch {
+            guard error.code == EACCES else { throw error }
+            // A parent that we may write to and not read cannot be synced alone, but its file system can.
+            try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY, in: directory).synchronizeFileSystem()
+        }
+    }
+
+    // MARK: Files
+
+    /// Opens a regular file in it; see ``FileDescriptor/openFile(_:_:mode:in:)``.
+    public func open(_ name: String, _ flags: Int32, mode: mode_t = 0o644) throws(SystemError) -> FileDescriptor {
+        do throws(SystemError) {
+            return try FileDescriptor.openFile(name, flags, mode: mode, in: number)
+        } catch {
+            // Whoever reads of it wants to know in which folder.
+            throw SystemError(
+                error.operation.replacing("open \(name)", with: "open \(path(of: name))", maxReplacements: 1), code: error.code)
+        }
+    }
+
+    /// The names in it, but `.` and `..`, in no order.
+    public func names() throws(SystemError) -> [String] {
+        do throws(SystemError) {
+            let listing = try FolderListing(".", in: number)
+            return listing.folders + listing.files
+        } catch { throw SystemError("read \(path)", code: error.code) }
+    }
+
+    /// What an entry's inode says, links not followed; nil when there is no such entry.
+    public func status(of name: String) throws(SystemError) -> FileStatus? { try FileStatus(of: name, in: number) }
+
+    /// Removes one file; one that is not there is no error.
+    public func remove(_ name: String) throws(SystemError) {
+        guard unsafe unlinkat(number, name, 0) == 0 || errno == ENOENT else { throw SystemError("unlink \(path(of: name))") }
+    }
+
+    /// Gives an entry another name, in this folder or in another one of the same file system; what had that name is gone.
+    public func rename(_ name: String, to new: String, in other: OpenFolder? = nil) throws(SystemError) {
+        guard unsafe renameat(number, name, (other ?? self).number, new) == 0 else { throw SystemError("rename \(path(of: name))") }
+    }
+
+    /// Makes the entries durable.
+    public func synchronize() throws(SystemError) { try descriptor.synchronizeDirectory() }
+
+    // MARK: Around it
+
+    /// How large its file system is, and how much of that we may still use, in bytes.
+    public func space() throws(SystemError) -> (total: Int, available: Int) {
+        var status = statvfs()
+        guard unsafe fstatvfs(number, &status) == 0 else { throw SystemError("statvfs \(path)") }
+        return (Int(status.f_blocks) * Int(status.f_frsize), Int(status.f_bavail) * Int(status.f_frsize))
+    }
+
+    /// Acts as this folder's owner from here on, where root does: the owner could not write what root makes there.
+    ///
+    /// The whole process does so, so this is for commands.
+    public func actAsOwner() throws(SystemError) {
+        var status = stat()
+        guard geteuid() == 0, unsafe fstat(number, &status) == 0, status.st_uid != 0 else { return }
+        guard setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else { throw SystemError("seteuid \(status.st_uid)") }
+    }
+}
