@@ -12,6 +12,8 @@ import LinuxSystem
     var filesGeneration = 0
     /// The beginning of the answer.
     private(set) var answer: [UInt8] = []
+    /// How much of it has come.
+    private(set) var bounds = AnswerBounds()
     private let answerLimit: Int
     private var headers: List?
     private var proxyHeaders: List?
@@ -44,14 +46,27 @@ import LinuxSystem
             if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
             return 0
         }
+        takeAnswers()
+        setTimeout(timeoutMilliseconds)
+    }
+
+    private func takeAnswers() {
         unsafe ccurl_set_pointer(easy, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_write(easy) { bytes, size, count, handle in
             guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
             let received = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
-            unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue().keep(received)
-            return size * count
+            return unsafe CurlHandle.at(handle).keep(received) ? size * count : 0
         }
-        setTimeout(timeoutMilliseconds)
+        unsafe ccurl_set_pointer(easy, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
+        // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
+        unsafe ccurl_set_header(easy) { _, size, count, handle in
+            guard let handle = unsafe handle else { return 0 }
+            return unsafe CurlHandle.at(handle).bounds.takesHead(size * count) ? size * count : 0
+        }
+    }
+
+    private static func at(_ handle: UnsafeMutableRawPointer) -> CurlHandle {
+        unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue()
     }
 
     deinit {
@@ -70,9 +85,12 @@ import LinuxSystem
     }
 
     /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
-    private func keep(_ bytes: UnsafeRawBufferPointer) {
+    ///
+    /// - Returns: false when it is too much even to be read.
+    private func keep(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let room = answerLimit - answer.count
         if room > 0 { unsafe answer.append(contentsOf: bytes.prefix(room)) }
+        return bounds.takesBody(bytes.count)
     }
 
     // MARK: Request
@@ -80,6 +98,7 @@ import LinuxSystem
     /// Forgets the request before.
     func prepare() {
         answer.removeAll(keepingCapacity: true)
+        bounds = AnswerBounds()
         unsafe explanation.pointee = 0
     }
 

@@ -119,13 +119,19 @@ final class Transfer {
     }
 
     /// Reads what came of the request and lets go of it.
-    func end(_ result: CURLcode) -> Verdict {
+    func end(_ result: CURLcode, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         let isConnect = request?.message != nil
         (items, request) = ([], nil)
-        guard result == CURLE_OK else { return .retry(curl.words(for: result), after: .zero, httpStatus: 0) }
+        let excess = curl.bounds.excess
+        // An answer that was cut has come all the same, with the status that it has.
+        guard result == CURLE_OK || excess != nil && curl.status >= 200 else {
+            return .retry(excess.map { "the answer has \($0)" } ?? curl.words(for: result), after: .zero, httpStatus: 0)
+        }
         return UpstreamAnswer(
-            status: curl.status, body: curl.answer, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
-            retriesOn429: config.retriesOn429, retriesOn422: config.retriesOn422
-        ).verdict
+            status: curl.status, body: curl.answer, excess: excess, contentType: curl.text(CURLINFO_CONTENT_TYPE) ?? "",
+            isRedirected: hops > 0, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
+            retriesOn429: config.retriesOn429,
+            retriesOn422: config.retriesOn422, retriesOn: config.retriesOn
+        ).verdict(secrets())
     }
 }

@@ -19,7 +19,9 @@ import PluginKit
     private var idle: [[Transfer]]
     private(set) var active: [ObjectIdentifier: Transfer] = [:]
     /// What waits for each endpoint, where several profiles may share a request.
-    var batches: [[(item: DispatchProgress, request: UpstreamRequest)]]
+    var batches: [[Waiting]]
+    /// What was in a batch that failed, and is still to be sent by itself.
+    var parts: [[Waiting]]
     private var flushes = FlushQueue()
     /// By sequence: the words for those that one endpoint refused and another one is still to take; `progress` has only who.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
@@ -30,6 +32,7 @@ import PluginKit
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
         batches = config.endpoints.map { _ in [] }
+        parts = config.endpoints.map { _ in [] }
         unsafe self.multi = unsafe multi
         let sockets = try SocketWatcher(wakeup: wakeup)
         self.sockets = sockets
@@ -104,12 +107,7 @@ import PluginKit
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest(dispatch.profile, config)
             for index in endpoints.indices where progress.needs(index) {
-                if config.batch != nil, request.message != nil {
-                    progress.began()
-                    batches[index].append((progress, request))
-                } else {
-                    begin(index, [progress], request, now)
-                }
+                if !joinBatch((progress, request), index) { begin(index, [progress], request, now) }
             }
         } catch {
             // Nobody was asked, so no endpoint is the better or the worse for it.
@@ -143,14 +141,10 @@ import PluginKit
     func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
         // A single endpoint needs no guard of its own: the gateway probes the receiver.
-        guard endpoints.count == 1 || endpoint.admits(now) else {
-            return tell(items, .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(now), httpStatus: 0), index)
-        }
+        guard endpoints.count == 1 || items.allSatisfy({ endpoint.admits($0.dispatch, now) }) else { return tellDown(items, index, now) }
         if let tokens = endpoint.tokens, tokens.current(now) == nil {
             // Who waits for what is down would hold its siblings' deliveries.
-            if endpoints.count > 1, endpoint.isDown, tokens.isAsked {
-                return tell(items, .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(now), httpStatus: 0), index)
-            }
+            if endpoints.count > 1, endpoint.isDown, tokens.isAsked { return tellDown(items, index, now) }
             return wait(for: tokens, index, items, request)
         }
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
@@ -164,6 +158,13 @@ import PluginKit
         }
         active[ObjectIdentifier(transfer)] = transfer
         for item in items { item.began() }
+    }
+
+    private func tellDown(_ items: [DispatchProgress], _ index: Int, _ now: MonotonicTime) {
+        let endpoint = endpoints[index]
+        for item in items {
+            tell([item], .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(item.dispatch, now), httpStatus: 0), index)
+        }
     }
 
     func tell(_ items: [DispatchProgress], _ verdict: Verdict, _ index: Int) {
@@ -205,7 +206,8 @@ import PluginKit
 
     /// Without a token an endpoint is as good as away.
     private func tokenFailed(_ reason: String, _ index: Int) {
-        endpoints[index].ended(.retry(reason, after: .zero, httpStatus: 0), [], isProbe: endpoints[index].isDown, now: .now)
+        let endpoint = endpoints[index]
+        endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), [], isProbe: endpoint.isDown, isReached: false, now: .now)
         health.state(endpoints)
     }
 
@@ -218,22 +220,22 @@ import PluginKit
         active[ObjectIdentifier(transfer)] = nil
         let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
         let endpoint = endpoints[transfer.endpoint]
-        let verdict = endpoint.reconsidered(transfer.end(result), transfer.authorization)
+        let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets), transfer.authorization)
         endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
-        if case .rejected = verdict, items.count > 1 {
-            // One of them may be why, and the others need not go with it.
-            endpoint.ended(verdict, [], isProbe: transfer.isProbe, now: .now)
-            for (item, part) in zip(items, parts) { send([item], [part], transfer.endpoint) }
-            return
+        if splits(verdict, items.count, transfer.endpoint) {
+            // One of them may be why, and the others need not go with it; a failure says nothing about the destination yet.
+            if case .rejected = verdict { endpoint.ended(verdict, [], isProbe: transfer.isProbe, isReached: true, now: .now) }
+            return split(items, parts, transfer.endpoint)
         }
         for item in items { item.ended() }
-        take(verdict, of: transfer, items)
+        take(verdict, of: transfer, items, isReached: cost.wireBytes > 0)
         for item in items { finishIfComplete(item) }
     }
 
-    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress]) {
-        endpoints[transfer.endpoint].ended(verdict, items.map(\.dispatch), isProbe: transfer.isProbe, now: .now)
+    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress], isReached: Bool = false) {
+        endpoints[transfer.endpoint].ended(
+            verdict, items.map(\.dispatch), isProbe: transfer.isProbe, isReached: isReached, now: .now)
         tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
     }
@@ -243,7 +245,7 @@ import PluginKit
         for transfer in active.values {
             unsafe curl_multi_remove_handle(multi, transfer.curl.easy)
             let items = transfer.items
-            _ = transfer.end(CURLE_OK)
+            _ = transfer.end(CURLE_ABORTED_BY_CALLBACK, KnownSecrets([]))
             for item in items { item.ended() }
             tell(items, .aborted, transfer.endpoint)
             for item in items { finishIfComplete(item) }
