@@ -1,4 +1,5 @@
 import CCurl
+import Glibc
 import LinuxSystem
 
 /// A libcurl handle, with what all requests of this plugin have in common; on the transfer thread only.
@@ -8,6 +9,15 @@ import LinuxSystem
     let easy: UnsafeMutableRawPointer
     /// Called when a request has ended, after the handle has left libcurl's multi handle.
     var ended: (CURLcode) -> Void = { _ in }
+    /// What it connects to, for lookups: transfers to the same place need one.
+    private(set) var place = ""
+    /// The connections that it runs on, or ran on last.
+    var generation: ConnectionGeneration?
+    /// Whether libcurl has had it since ``prepare()``.
+    var isStarted = false
+    /// True when a connection could not be opened for lack of descriptors.
+    private(set) var isDenied = false
+    private var deadline = MonotonicTime.never
     /// Which reading of its endpoint's files the handle has.
     var filesGeneration = 0
     /// The beginning of the answer.
@@ -21,9 +31,11 @@ import LinuxSystem
     /// Where libcurl says what went wrong, with more words than its error code has.
     private let explanation: UnsafeMutablePointer<CChar>
 
-    /// - Parameter answerLimit: how much of an answer is kept.
+    /// - Parameters:
+    ///   - answerLimit: how much of an answer is kept.
+    ///   - keepsAddresses: whether what was looked up holds as long as the connections do; else for a minute.
     /// - Returns: nil when libcurl has no memory for a handle.
-    init?(timeoutMilliseconds: Int, answerLimit: Int, sockets: SocketWatcher) {
+    init?(timeoutMilliseconds: Int, answerLimit: Int, keepsAddresses: Bool, sockets: SocketWatcher) {
         guard let easy = unsafe curl_easy_init() else { return nil }
         unsafe self.easy = unsafe easy
         self.answerLimit = answerLimit
@@ -34,16 +46,17 @@ import LinuxSystem
         unsafe ccurl_set_long(easy, CURLOPT_NOSIGNAL, 1)
         // A host name that nobody answers for is not waited for at the end.
         unsafe ccurl_set_long(easy, CURLOPT_QUICK_EXIT, 1)
+        unsafe ccurl_set_long(easy, CURLOPT_DNS_CACHE_TIMEOUT, keepsAddresses ? -1 : 60)
         unsafe ccurl_set_long(easy, CURLOPT_POST, 1)
         unsafe ccurl_set_pointer(easy, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
-        unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
-        unsafe ccurl_set_open(easy) { context, _, address in
-            guard let context = unsafe context, let address = unsafe address?.pointee else { return -1 }
-            return unsafe SocketWatcher.at(context).open(address.family, address.socktype, address.protocol)
+        unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_open(easy) { handle, _, address in
+            guard let handle = unsafe handle, let address = unsafe address?.pointee else { return CURL_SOCKET_BAD }
+            return unsafe CurlHandle.at(handle).open(address.family, address.socktype, address.protocol)
         }
         unsafe ccurl_set_close(easy) { context, socket in
-            if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
+            if let context = unsafe context { unsafe Unmanaged<SocketWatcher>.fromOpaque(context).takeUnretainedValue().close(socket) }
             return 0
         }
         takeAnswers()
@@ -84,6 +97,20 @@ import LinuxSystem
         return unsafe pointer.map { unsafe Unmanaged<CurlHandle>.fromOpaque($0).takeUnretainedValue() }
     }
 
+    private func open(_ family: Int32, _ type: Int32, _ number: Int32) -> curl_socket_t {
+        guard let generation else { return CURL_SOCKET_BAD }
+        do throws(SystemError) {
+            return try generation.open(self, family, type, number)
+        } catch {
+            // Not for a family of addresses that this machine does not have.
+            if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) { isDenied = true }
+            return CURL_SOCKET_BAD
+        }
+    }
+
+    /// Whether a request has ended in a way that makes its connection, and those like it, suspect: nothing came.
+    func isLost(_ result: CURLcode) -> Bool { result != CURLE_OK && isStarted && !isDenied && status == 0 && bounds.excess == nil }
+
     /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
     ///
     /// - Returns: false when it is too much even to be read.
@@ -99,10 +126,20 @@ import LinuxSystem
     func prepare() {
         answer.removeAll(keepingCapacity: true)
         bounds = AnswerBounds()
+        (isStarted, isDenied) = (false, false)
         unsafe explanation.pointee = 0
     }
 
-    func setTimeout(_ milliseconds: Int) { unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds) }
+    func setTimeout(_ milliseconds: Int) {
+        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds)
+        deadline = .now + .milliseconds(milliseconds)
+    }
+
+    /// Goes on with what is left of the time, which libcurl counts from when it gets the handle.
+    func goOnWithTimeout() { setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000))) }
+
+    /// Says where the next request connects to.
+    func setPlace(_ place: String) { self.place = place }
 
     /// Whether a connection that is there already will not do.
     func setFresh(_ isFresh: Bool) { unsafe ccurl_set_long(easy, CURLOPT_FRESH_CONNECT, isFresh ? 1 : 0) }
@@ -140,7 +177,7 @@ import LinuxSystem
 
     // MARK: Answer
 
-    var status: Int { number(CURLINFO_RESPONSE_CODE) }
+    var status: Int { isStarted ? number(CURLINFO_RESPONSE_CODE) : 0 }
 
     func number(_ what: CURLINFO) -> Int {
         var number = 0

@@ -11,6 +11,7 @@ final class Endpoint {
     /// Where its tokens come from, when it wants such.
     let tokens: TokenSource?
     let files: TLSFiles
+    let connections: EndpointConnections
     /// Why it does not take what we are; empty when it does, or has not been asked.
     private(set) var refusal = ""
     /// Why its successes are none; empty when they are, or none has come.
@@ -20,15 +21,16 @@ final class Endpoint {
     private(set) var lastStatus = 0
     private var availability = Availability()
 
-    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher) {
+    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher, limit: ConnectionLimit) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
         credentials = Credentials(config.authentication)
         tokens =
             if case .oauth2(let oauth2) = config.authentication {
-                TokenSource(oauth2, timeoutMilliseconds: config.timeoutMilliseconds, sockets: sockets)
+                TokenSource(oauth2, of: config, sockets: sockets)
             } else { nil }
         files = TLSFiles(config.connection)
+        connections = EndpointConnections(sockets, maximumAge: config.maximumConnectionAge, limit: limit)
     }
 
     /// The value of the Authorization header; nil when there is none to send.

@@ -13,6 +13,8 @@ struct EndpointConfig: Sendable {
     var headers: [(name: String, value: String)] = []
     /// The time one attempt may take.
     var remoteTimeout = Duration.seconds(10)
+    /// How long connections are used; zero is without end.
+    var maximumConnectionAge = Duration.seconds(300)
     var authentication = Authentication.none
     var connection = ConnectionOptions()
     var tenant = TenantRule.pass
@@ -50,6 +52,7 @@ extension EndpointConfig {
         name = object.string("name") ?? url
         headers = object.checkedHeaders("headers") + object.checkedHeaders("http_headers")
         remoteTimeout = object.duration("remote_timeout", default: remoteTimeout)
+        maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
         authentication = Authentication(object, headers: headers)
         connection = ConnectionOptions(object)
         tenant = TenantRule(object)

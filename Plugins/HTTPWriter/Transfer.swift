@@ -26,7 +26,8 @@ final class Transfer {
     init?(_ config: EndpointConfig, endpoint: Int, sockets: SocketWatcher) {
         guard
             let curl = CurlHandle(
-                timeoutMilliseconds: config.timeoutMilliseconds, answerLimit: UpstreamAnswer.bodyLimit, sockets: sockets)
+                timeoutMilliseconds: config.timeoutMilliseconds, answerLimit: UpstreamAnswer.bodyLimit,
+                keepsAddresses: config.maximumConnectionAge > .zero, sockets: sockets)
         else { return nil }
         (self.curl, self.endpoint, self.config) = (curl, endpoint, config)
         curl.setOptions(config.connection)
@@ -69,7 +70,14 @@ final class Transfer {
     ///
     /// Only where the server cannot have begun with the request: it could not be sent, or libcurl itself has tried again, as it
     /// does with those that HTTP/2 gives back (RFC 9113 §8.7), and found the same dying connection each time.
-    func repeats(_ result: CURLcode) -> Bool {
+    ///
+    /// - Parameter hasRoom: true when a connection could not be opened for lack of descriptors, and can now.
+    func repeats(_ result: CURLcode, hasRoom: Bool) -> Bool {
+        if hasRoom {
+            curl.prepare()
+            curl.goOnWithTimeout()
+            return true
+        }
         let isUnbegun = result == CURLE_SEND_ERROR || result != CURLE_OK && curl.words(for: result).hasPrefix("Connection died")
         guard isUnbegun, !isRepeated, curl.number(CURLINFO_NUM_CONNECTS) == 0, curl.status == 0 else { return false }
         isRepeated = true
@@ -111,6 +119,7 @@ final class Transfer {
     }
 
     var cost: Cost {
+        guard curl.isStarted else { return Cost() }
         // REQUEST_SIZE has bodies in it that libcurl sent in one piece with their heads.
         let wireBytes = max(curl.number(CURLINFO_REQUEST_SIZE), curl.offset(CURLINFO_SIZE_UPLOAD_T))
         return Cost(
