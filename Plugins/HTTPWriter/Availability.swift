@@ -2,13 +2,22 @@ import LinuxSystem
 
 /// Whether a destination is down, by evidence that is not the fault of one profile; a value, with the time handed in.
 ///
-/// An attempt that got no connection counts, and the first failure of a profile; what fails again and again says nothing about the
-/// destination. After five such failures without a success between them it is down. Then it gets one probe at a time: a profile
-/// that it was never asked about half a second after the last probe, any other one after a pause that grows.
+/// An attempt that got no connection counts, and the first failure of a profile, unless a success was there shortly before; what
+/// fails again and again says nothing about the destination. After five such failures without a success between them it is down.
+/// Then it gets one probe at a time: a profile that is new half a second after the last probe, one that was only told to stay away
+/// a second after it, and one that has failed after a pause that grows.
 struct Availability {
     static let failuresUntilDown = 5
     static let shortestPause = Duration.milliseconds(500)
     static let longestPause = Duration.seconds(30)
+    /// So long a success speaks for a destination against the failures of single profiles.
+    static let recently = Duration.seconds(2)
+
+    /// A profile, and which attempt at it this is.
+    struct Attempt {
+        let sequence: UInt64
+        let number: Int
+    }
 
     /// How an attempt failed.
     enum Failure: Equatable {
@@ -21,29 +30,33 @@ struct Availability {
     }
 
     private var failures = 0
+    /// Attempts without a success between them, whatever they say.
+    private var failuresInARow = 0
     private var failedProbes = 0
     private var isProbing = false
     private var lastEnd = MonotonicTime(nanoseconds: 0)
+    private var lastSuccess: MonotonicTime?
     private var known = FailedProfiles()
 
     var isDown: Bool { failures >= Self.failuresUntilDown }
+
+    /// Whether nothing has passed for a while, so that more of the same is not worth sending.
+    var seemsAway: Bool { isDown || failuresInARow >= Self.failuresUntilDown }
 
     /// Whether a profile alone may be why an attempt fails, for it failed here before.
     func suspects(_ sequence: UInt64) -> Bool { known.failure(of: sequence).map { $0 != .unreached } ?? false }
 
     /// Whether an attempt with this profile may be made now.
-    func admits(_ sequence: UInt64, _ now: MonotonicTime) -> Bool {
-        !isDown || (!isProbing && nextProbe(of: sequence) <= now)
-    }
+    func admits(_ profile: Attempt, _ now: MonotonicTime) -> Bool { !isDown || (!isProbing && nextProbe(with: profile) <= now) }
 
     /// How long a profile that is not admitted should stay away.
-    func pause(_ sequence: UInt64, _ now: MonotonicTime) -> Duration {
-        isProbing ? Self.shortestPause : max(.milliseconds(100), nextProbe(of: sequence).since(now))
+    func pause(_ profile: Attempt, _ now: MonotonicTime) -> Duration {
+        isProbing ? Self.shortestPause : max(.milliseconds(100), nextProbe(with: profile).since(now))
     }
 
-    private func nextProbe(of sequence: UInt64) -> MonotonicTime {
-        if known.failure(of: sequence) == nil { return lastEnd + Self.shortestPause }
-        return lastEnd + min(Self.longestPause, Self.shortestPause * (1 << min(failedProbes, 10)))
+    private func nextProbe(with profile: Attempt) -> MonotonicTime {
+        if known.failure(of: profile.sequence) == nil { return lastEnd + Self.shortestPause * (profile.number == 1 ? 1 : 2) }
+        return lastEnd + min(Self.longestPause, Self.shortestPause * (1 << min(max(failedProbes, 1), 10)))
     }
 
     /// An attempt begins.
@@ -58,17 +71,17 @@ struct Availability {
     mutating func ended(isProbe: Bool) { if isProbe { isProbing = false } }
 
     /// The destination answered as one that is well: it took these profiles, or refused them for good.
-    mutating func succeeded(_ sequences: [UInt64], isProbe: Bool) {
+    mutating func succeeded(_ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
-        (failures, failedProbes) = (0, 0)
-        for sequence in sequences { known.forget(sequence) }
+        (failures, failuresInARow, failedProbes, lastSuccess) = (0, 0, 0, now)
+        for profile in profiles { known.forget(profile.sequence) }
     }
 
-    /// - Parameter attempts: the profiles of the attempt, each with which attempt at it this was.
-    mutating func failed(_ failure: Failure, _ attempts: [(sequence: UInt64, attempt: Int)], isProbe: Bool, now: MonotonicTime) {
+    mutating func failed(_ failure: Failure, _ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
-        let isEvidence = failure == .unreached || attempts.contains { isFirstFailure($0.sequence, $0.attempt) }
-        for (sequence, _) in attempts { known.note(failure, of: sequence) }
+        let isEvidence = failure == .unreached || !hasSucceededRecently(now) && profiles.contains(where: isFirstFailure)
+        for profile in profiles { known.note(failure, of: profile.sequence) }
+        failuresInARow += 1
         if isDown {
             // What was under way when the destination went down fails in a bunch, which is one failure and no probe.
             if isProbe { (failedProbes, lastEnd) = (failedProbes + 1, now) }
@@ -77,9 +90,11 @@ struct Availability {
         }
     }
 
-    private func isFirstFailure(_ sequence: UInt64, _ attempt: Int) -> Bool {
+    private func hasSucceededRecently(_ now: MonotonicTime) -> Bool { lastSuccess.map { now.since($0) < Self.recently } ?? false }
+
+    private func isFirstFailure(_ profile: Attempt) -> Bool {
         // Where some are forgotten, only a first attempt is surely the first one.
-        !suspects(sequence) && (attempt == 1 || !known.hasForgotten)
+        !suspects(profile.sequence) && (profile.number == 1 || !known.hasForgotten)
     }
 }
 

@@ -17,6 +17,8 @@ final class Dispatch: Sendable {
         self.delivery = Mutex(delivery)
     }
 
+    var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
+
     var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
 
     func finish(_ outcome: Outcome) {

@@ -43,15 +43,16 @@ final class Endpoint {
     }
 
     var isDown: Bool { availability.isDown }
+    var seemsAway: Bool { availability.seemsAway }
 
     /// Whether an attempt with this profile may be made now.
     ///
     /// A destination that is down gets one attempt at a time; who comes meanwhile is told how long to stay away, so that
     /// its profiles do not hold the deliveries of its siblings.
-    func admits(_ dispatch: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(dispatch.profile.sequence, now) }
+    func admits(_ dispatch: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(dispatch.identity, now) }
 
     /// How long until the next probe with this profile.
-    func pause(_ dispatch: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(dispatch.profile.sequence, now) }
+    func pause(_ dispatch: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(dispatch.identity, now) }
 
     /// Whether a profile should not share a request, for it may be why one fails.
     func suspects(_ dispatch: Dispatch) -> Bool { availability.suspects(dispatch.profile.sequence) }
@@ -88,11 +89,11 @@ final class Endpoint {
         switch verdict {
         case .delivered:
             (refusal, oddity) = ("", "")
-            availability.succeeded(dispatches.map(\.profile.sequence), isProbe: isProbe)
+            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
             metrics.sentProfiles.observe(Int64(dispatches.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status, _):
-            availability.succeeded(dispatches.map(\.profile.sequence), isProbe: isProbe)
+            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
             // Nobody gets a profile through before a person has repaired this.
             if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(dispatches.count))
@@ -108,7 +109,7 @@ final class Endpoint {
     }
 
     private func failed(_ failure: Availability.Failure, _ dispatches: [Dispatch], _ isProbe: Bool, _ now: MonotonicTime) {
-        availability.failed(failure, dispatches.map { ($0.profile.sequence, $0.attempt) }, isProbe: isProbe, now: now)
+        availability.failed(failure, dispatches.map(\.identity), isProbe: isProbe, now: now)
     }
 }
 

@@ -66,11 +66,11 @@ extension TransferEngine {
 
     /// Whether one profile of several may be why they failed together, so that each is sent by itself.
     ///
-    /// Not while the destination is down: it would fail each of them, and be flooded.
+    /// Not while nothing passes: the destination would fail each of them, and be flooded. They go by themselves the next time.
     func splits(_ verdict: Verdict, _ count: Int, _ index: Int) -> Bool {
         switch verdict {
         case .rejected: count > 1
-        case .retry(_, _, let status), .misanswered(_, let status): count > 1 && status != 0 && !endpoints[index].isDown
+        case .retry(_, _, let status), .misanswered(_, let status): count > 1 && status != 0 && !endpoints[index].seemsAway
         case .delivered, .aborted: false
         }
     }
@@ -84,7 +84,7 @@ extension TransferEngine {
         while !parts[index].isEmpty, openParts(index) < Self.openParts {
             let part = parts[index].removeFirst()
             let endpoint = endpoints[index]
-            if endpoint.isDown {
+            if endpoint.seemsAway {
                 tell([part.item], .retry(endpoint.lastFailure, after: .zero, httpStatus: endpoint.lastStatus), index)
                 end([part])
             } else {
