@@ -24,6 +24,8 @@ import LinuxSystem
     private(set) var answer: [UInt8] = []
     /// How much of it has come.
     private(set) var bounds = AnswerBounds()
+    /// Whether the last head has come to its end: libcurl takes one for whole in the middle of which a server hangs up.
+    private(set) var hasHead = false
     private let answerLimit: Int
     private var headers: List?
     private var proxyHeaders: List?
@@ -72,9 +74,10 @@ import LinuxSystem
         }
         unsafe ccurl_set_pointer(easy, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
         // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
-        unsafe ccurl_set_header(easy) { _, size, count, handle in
-            guard let handle = unsafe handle else { return 0 }
-            return unsafe CurlHandle.at(handle).bounds.takesHead(size * count) ? size * count : 0
+        unsafe ccurl_set_header(easy) { bytes, size, count, handle in
+            guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
+            let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            return unsafe CurlHandle.at(handle).takeHead(line) ? size * count : 0
         }
     }
 
@@ -111,6 +114,14 @@ import LinuxSystem
     /// Whether a request has ended in a way that makes its connection, and those like it, suspect: nothing came.
     func isLost(_ result: CURLcode) -> Bool { result != CURLE_OK && isStarted && !isDenied && status == 0 && bounds.excess == nil }
 
+    /// Counts a line of a head or of trailers.
+    private func takeHead(_ line: UnsafeRawBufferPointer) -> Bool {
+        if unsafe line.elementsEqual("\r\n".utf8) || line.elementsEqual("\n".utf8) { hasHead = true }
+        // Another head, after an interim one or a proxy's.
+        if unsafe line.starts(with: "HTTP/".utf8) { hasHead = false }
+        return bounds.takesHead(line.count)
+    }
+
     /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
     ///
     /// - Returns: false when it is too much even to be read.
@@ -126,7 +137,7 @@ import LinuxSystem
     func prepare() {
         answer.removeAll(keepingCapacity: true)
         bounds = AnswerBounds()
-        (isStarted, isDenied) = (false, false)
+        (isStarted, isDenied, hasHead) = (false, false, false)
         unsafe explanation.pointee = 0
     }
 
@@ -177,6 +188,9 @@ import LinuxSystem
 
     // MARK: Answer
 
+    /// Whether a request ended with a whole answer.
+    func isWhole(_ result: CURLcode) -> Bool { result == CURLE_OK && hasHead }
+
     var status: Int { isStarted ? number(CURLINFO_RESPONSE_CODE) : 0 }
 
     func number(_ what: CURLINFO) -> Int {
@@ -199,6 +213,7 @@ import LinuxSystem
 
     /// What went wrong, for people.
     func words(for result: CURLcode) -> String {
-        unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
+        if result == CURLE_OK, !hasHead { return "the answer ended in the middle of its head" }
+        return unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
     }
 }

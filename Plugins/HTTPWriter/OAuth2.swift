@@ -161,7 +161,7 @@ final class TokenSource {
     /// - Returns: why there is no token; nil when there is.
     private func read(_ result: CURLcode, _ curl: CurlHandle, _ now: MonotonicTime) -> String? {
         if let excess = curl.bounds.excess { return "oauth2: the token server's answer has \(excess)" }
-        guard result == CURLE_OK else { return "oauth2: \(curl.words(for: result))" }
+        guard curl.isWhole(result) else { return "oauth2: \(curl.words(for: result))" }
         guard curl.status == 200 else {
             return "oauth2: the token server answers HTTP \(curl.status)\(member("error", of: curl.answer).map { ": \($0)" } ?? "")"
         }

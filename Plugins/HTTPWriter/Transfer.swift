@@ -95,7 +95,7 @@ final class Transfer {
     /// The method stays and the body with it. Never from https to http, and what could be a secret goes to the same host only;
     /// all hops together have the time of one attempt. With `server_name`, a URL does not say where its host is.
     func followsRedirect(_ result: CURLcode) -> Bool {
-        guard result == CURLE_OK, config.followsRedirects, let request, hops < Self.maximumHops,
+        guard curl.isWhole(result), config.followsRedirects, let request, hops < Self.maximumHops,
             [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
             let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url), to.scheme == "https" || !isSecure,
             config.connection.serverName == nil
@@ -133,7 +133,7 @@ final class Transfer {
         (items, request) = ([], nil)
         let excess = curl.bounds.excess
         // An answer that was cut has come all the same, with the status that it has.
-        guard result == CURLE_OK || excess != nil && curl.status >= 200 else {
+        guard curl.isWhole(result) || excess != nil && curl.status >= 200 else {
             return .retry(excess.map { "the answer has \($0)" } ?? curl.words(for: result), after: .zero, httpStatus: 0)
         }
         return UpstreamAnswer(
