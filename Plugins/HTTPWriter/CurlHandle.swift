@@ -1,4 +1,5 @@
 import CCurl
+import Glibc
 import LinuxSystem
 
 /// A libcurl handle, with what all requests of this plugin have in common; on the transfer thread only.
@@ -8,10 +9,23 @@ import LinuxSystem
     let easy: UnsafeMutableRawPointer
     /// Called when a request has ended, after the handle has left libcurl's multi handle.
     var ended: (CURLcode) -> Void = { _ in }
+    /// What it connects to, for lookups: transfers to the same place need one.
+    private(set) var place = ""
+    /// The connections that it runs on, or ran on last.
+    var generation: ConnectionGeneration?
+    /// Whether libcurl has had it since ``prepare()``.
+    var isStarted = false
+    /// True when a connection could not be opened for lack of descriptors.
+    private(set) var isDenied = false
+    private var deadline = MonotonicTime.never
     /// Which reading of its endpoint's files the handle has.
     var filesGeneration = 0
     /// The beginning of the answer.
     private(set) var answer: [UInt8] = []
+    /// How much of it has come.
+    private(set) var bounds = AnswerBounds()
+    /// Whether the last head has come to its end: libcurl takes one for whole in the middle of which a server hangs up.
+    private(set) var hasHead = false
     private let answerLimit: Int
     private var headers: List?
     private var proxyHeaders: List?
@@ -19,9 +33,11 @@ import LinuxSystem
     /// Where libcurl says what went wrong, with more words than its error code has.
     private let explanation: UnsafeMutablePointer<CChar>
 
-    /// - Parameter answerLimit: how much of an answer is kept.
+    /// - Parameters:
+    ///   - answerLimit: how much of an answer is kept.
+    ///   - keepsAddresses: whether what was looked up holds as long as the connections do; else for a minute.
     /// - Returns: nil when libcurl has no memory for a handle.
-    init?(timeoutMilliseconds: Int, answerLimit: Int, sockets: SocketWatcher) {
+    init?(timeoutMilliseconds: Int, answerLimit: Int, keepsAddresses: Bool, sockets: SocketWatcher) {
         guard let easy = unsafe curl_easy_init() else { return nil }
         unsafe self.easy = unsafe easy
         self.answerLimit = answerLimit
@@ -32,26 +48,41 @@ import LinuxSystem
         unsafe ccurl_set_long(easy, CURLOPT_NOSIGNAL, 1)
         // A host name that nobody answers for is not waited for at the end.
         unsafe ccurl_set_long(easy, CURLOPT_QUICK_EXIT, 1)
+        unsafe ccurl_set_long(easy, CURLOPT_DNS_CACHE_TIMEOUT, keepsAddresses ? -1 : 60)
         unsafe ccurl_set_long(easy, CURLOPT_POST, 1)
         unsafe ccurl_set_pointer(easy, CURLOPT_PRIVATE, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
-        unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(sockets).toOpaque())
-        unsafe ccurl_set_open(easy) { context, _, address in
-            guard let context = unsafe context, let address = unsafe address?.pointee else { return -1 }
-            return unsafe SocketWatcher.at(context).open(address.family, address.socktype, address.protocol)
+        unsafe ccurl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_open(easy) { handle, _, address in
+            guard let handle = unsafe handle, let address = unsafe address?.pointee else { return CURL_SOCKET_BAD }
+            return unsafe CurlHandle.at(handle).open(address.family, address.socktype, address.protocol)
         }
         unsafe ccurl_set_close(easy) { context, socket in
-            if let context = unsafe context { unsafe SocketWatcher.at(context).close(socket) }
+            if let context = unsafe context { unsafe Unmanaged<SocketWatcher>.fromOpaque(context).takeUnretainedValue().close(socket) }
             return 0
         }
+        takeAnswers()
+        setTimeout(timeoutMilliseconds)
+    }
+
+    private func takeAnswers() {
         unsafe ccurl_set_pointer(easy, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_set_write(easy) { bytes, size, count, handle in
             guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
             let received = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
-            unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue().keep(received)
-            return size * count
+            return unsafe CurlHandle.at(handle).keep(received) ? size * count : 0
         }
-        setTimeout(timeoutMilliseconds)
+        unsafe ccurl_set_pointer(easy, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
+        // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
+        unsafe ccurl_set_header(easy) { bytes, size, count, handle in
+            guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
+            let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            return unsafe CurlHandle.at(handle).takeHead(line) ? size * count : 0
+        }
+    }
+
+    private static func at(_ handle: UnsafeMutableRawPointer) -> CurlHandle {
+        unsafe Unmanaged<CurlHandle>.fromOpaque(handle).takeUnretainedValue()
     }
 
     deinit {
@@ -69,10 +100,35 @@ import LinuxSystem
         return unsafe pointer.map { unsafe Unmanaged<CurlHandle>.fromOpaque($0).takeUnretainedValue() }
     }
 
+    private func open(_ family: Int32, _ type: Int32, _ number: Int32) -> curl_socket_t {
+        guard let generation else { return CURL_SOCKET_BAD }
+        do throws(SystemError) {
+            return try generation.open(self, family, type, number)
+        } catch {
+            // Not for a family of addresses that this machine does not have.
+            if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) { isDenied = true }
+            return CURL_SOCKET_BAD
+        }
+    }
+
+    /// Whether a request has ended in a way that makes its connection, and those like it, suspect: nothing came.
+    func isLost(_ result: CURLcode) -> Bool { result != CURLE_OK && isStarted && !isDenied && status == 0 && bounds.excess == nil }
+
+    /// Counts a line of a head or of trailers.
+    private func takeHead(_ line: UnsafeRawBufferPointer) -> Bool {
+        if unsafe line.elementsEqual("\r\n".utf8) || line.elementsEqual("\n".utf8) { hasHead = true }
+        // Another head, after an interim one or a proxy's.
+        if unsafe line.starts(with: "HTTP/".utf8) { hasHead = false }
+        return bounds.takesHead(line.count)
+    }
+
     /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
-    private func keep(_ bytes: UnsafeRawBufferPointer) {
+    ///
+    /// - Returns: false when it is too much even to be read.
+    private func keep(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let room = answerLimit - answer.count
         if room > 0 { unsafe answer.append(contentsOf: bytes.prefix(room)) }
+        return bounds.takesBody(bytes.count)
     }
 
     // MARK: Request
@@ -80,10 +136,21 @@ import LinuxSystem
     /// Forgets the request before.
     func prepare() {
         answer.removeAll(keepingCapacity: true)
+        bounds = AnswerBounds()
+        (isStarted, isDenied, hasHead) = (false, false, false)
         unsafe explanation.pointee = 0
     }
 
-    func setTimeout(_ milliseconds: Int) { unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds) }
+    func setTimeout(_ milliseconds: Int) {
+        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds)
+        deadline = .now + .milliseconds(milliseconds)
+    }
+
+    /// Goes on with what is left of the time, which libcurl counts from when it gets the handle.
+    func goOnWithTimeout() { setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000))) }
+
+    /// Says where the next request connects to.
+    func setPlace(_ place: String) { self.place = place }
 
     /// Whether a connection that is there already will not do.
     func setFresh(_ isFresh: Bool) { unsafe ccurl_set_long(easy, CURLOPT_FRESH_CONNECT, isFresh ? 1 : 0) }
@@ -121,7 +188,10 @@ import LinuxSystem
 
     // MARK: Answer
 
-    var status: Int { number(CURLINFO_RESPONSE_CODE) }
+    /// Whether a request ended with a whole answer.
+    func isWhole(_ result: CURLcode) -> Bool { result == CURLE_OK && hasHead }
+
+    var status: Int { isStarted ? number(CURLINFO_RESPONSE_CODE) : 0 }
 
     func number(_ what: CURLINFO) -> Int {
         var number = 0
@@ -143,6 +213,7 @@ import LinuxSystem
 
     /// What went wrong, for people.
     func words(for result: CURLcode) -> String {
-        unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
+        if result == CURLE_OK, !hasHead { return "the answer ended in the middle of its head" }
+        return unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
     }
 }

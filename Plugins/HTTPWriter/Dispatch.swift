@@ -17,6 +17,8 @@ final class Dispatch: Sendable {
         self.delivery = Mutex(delivery)
     }
 
+    var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
+
     var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
 
     func finish(_ outcome: Outcome) {
@@ -102,6 +104,7 @@ final class DispatchProgress {
     struct Refusal {
         let reason: String
         let httpStatus: Int
+        let senderMessage: String
     }
 
     /// - Parameters:
@@ -123,15 +126,19 @@ final class DispatchProgress {
     func took(_ verdict: Verdict, of endpoint: Int, name: String) {
         switch verdict {
         case .delivered: bits.settle(endpoint, isRefusal: false)
-        case .rejected(let reason, let status):
+        case .rejected(let reason, let status, let message):
             bits.settle(endpoint, isRefusal: true)
-            if rejection == nil { rejection = Refusal(reason: "\(name): \(reason)", httpStatus: status) }
-        case .retry(let reason, let after, let status):
-            // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
-            retryAfter = retry == nil ? after : min(retryAfter, after)
-            retry = .retry("\(name): \(reason)", after: retryAfter, progress: 0, httpStatus: status)
+            if rejection == nil { rejection = Refusal(reason: "\(name): \(reason)", httpStatus: status, senderMessage: message) }
+        case .retry(let reason, let after, let status): mustRetry("\(name): \(reason)", after, status)
+        case .misanswered(let reason, let status): mustRetry("\(name): \(reason)", .zero, status)
         case .aborted: isAborted = true
         }
+    }
+
+    private func mustRetry(_ reason: String, _ after: Duration, _ status: Int) {
+        // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
+        retryAfter = retry == nil ? after : min(retryAfter, after)
+        retry = .retry(reason, after: retryAfter, progress: 0, httpStatus: status)
     }
 
     func ended() { open -= 1 }
@@ -147,7 +154,7 @@ final class DispatchProgress {
             dispatch.finish(.retry(reason, after: retryAfter, progress: bits.progress, httpStatus: status))
             return (true, rejection)
         } else if let rejection {
-            dispatch.finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus))
+            dispatch.finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus, senderMessage: rejection.senderMessage))
         } else if let earlierRefuser {
             dispatch.finish(.rejected("endpoint \(earlierRefuser) refused the profile earlier", httpStatus: 0))
         } else {

@@ -5,33 +5,32 @@ import PluginKit
 
 /// One destination: whether it answers, and what it was sent; on the transfer thread only.
 final class Endpoint {
-    static let failuresUntilDown = 5
-    private static let longestPause = Duration.seconds(30)
-    /// Whatever a destination asks for, it is asked again after this.
-    private static let longestRetryAfter = Duration.seconds(300)
-
     let config: EndpointConfig
     private let metrics: EndpointMetrics
     private let credentials: Credentials
     /// Where its tokens come from, when it wants such.
     let tokens: TokenSource?
     let files: TLSFiles
+    let connections: EndpointConnections
     /// Why it does not take what we are; empty when it does, or has not been asked.
     private(set) var refusal = ""
-    private var failures = 0
-    private var nextProbe = MonotonicTime(nanoseconds: 0)
-    private var isProbing = false
+    /// Why its successes are none; empty when they are, or none has come.
+    private(set) var oddity = ""
     private(set) var lastFailure = ""
+    /// The status of that; 0 without one.
+    private(set) var lastStatus = 0
+    private var availability = Availability()
 
-    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher) {
+    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher, limit: ConnectionLimit) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
         credentials = Credentials(config.authentication)
         tokens =
             if case .oauth2(let oauth2) = config.authentication {
-                TokenSource(oauth2, timeoutMilliseconds: config.timeoutMilliseconds, sockets: sockets)
+                TokenSource(oauth2, of: config, sockets: sockets)
             } else { nil }
         files = TLSFiles(config.connection)
+        connections = EndpointConnections(sockets, maximumAge: config.maximumConnectionAge, limit: limit)
     }
 
     /// The value of the Authorization header; nil when there is none to send.
@@ -43,28 +42,29 @@ final class Endpoint {
         return try credentials.current()
     }
 
-    var isDown: Bool { failures >= Self.failuresUntilDown }
+    var isDown: Bool { availability.isDown }
+    var seemsAway: Bool { availability.seemsAway }
 
-    /// Whether an attempt may be made now.
+    /// Whether an attempt with this profile may be made now.
     ///
     /// A destination that is down gets one attempt at a time; who comes meanwhile is told how long to stay away, so that
     /// its profiles do not hold the deliveries of its siblings.
-    func admits(_ now: MonotonicTime) -> Bool { !isDown || (!isProbing && nextProbe <= now) }
+    func admits(_ dispatch: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(dispatch.identity, now) }
+
+    /// How long until the next probe with this profile.
+    func pause(_ dispatch: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(dispatch.identity, now) }
+
+    /// Whether a profile should not share a request, for it may be why one fails.
+    func suspects(_ dispatch: Dispatch) -> Bool { availability.suspects(dispatch.profile.sequence) }
 
     /// - Returns: true when the attempt that begins is the probe of a destination that is down.
-    func began() -> Bool {
-        if isDown { isProbing = true }
-        return isDown
-    }
-
-    /// How long until the next probe.
-    func pause(_ now: MonotonicTime) -> Duration { max(.milliseconds(100), nextProbe.since(now)) }
+    func began() -> Bool { availability.began() }
 
     /// A token may have been taken back before its time: then another one is asked for, and the profile is sent again.
     func reconsidered(_ verdict: Verdict, _ authorization: String?) -> Verdict {
         switch verdict {
         case .delivered: tokens?.proved(authorization)
-        case .rejected(let reason, 401) where tokens?.refused(authorization) == true:
+        case .rejected(let reason, 401, _) where tokens?.refused(authorization) == true:
             return .retry(reason, after: .zero, httpStatus: 401)
         default: break
         }
@@ -81,30 +81,35 @@ final class Endpoint {
     }
 
     /// Takes the verdict of an attempt, which may be about several profiles.
-    func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, now: MonotonicTime) {
+    ///
+    /// - Parameter isReached: whether the request went out.
+    func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
         metrics.retries.observe(Int64(dispatches.count { $0.attempt > 1 }))
-        if isProbe { isProbing = false }
         let bytes = dispatches.reduce(0) { $0 + $1.byteCount }
         switch verdict {
         case .delivered:
-            (failures, refusal) = (0, "")
+            (refusal, oddity) = ("", "")
+            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
             metrics.sentProfiles.observe(Int64(dispatches.count))
             metrics.sentBytes.observe(Int64(bytes))
-        case .rejected(let reason, let status):
-            failures = 0
+        case .rejected(let reason, let status, _):
+            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
             // Nobody gets a profile through before a person has repaired this.
             if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(dispatches.count))
             metrics.droppedBytes.observe(Int64(bytes))
-        case .retry(let reason, let after, _):
-            lastFailure = reason
-            // What was under way when the destination went down fails in a bunch; that is one failure.
-            guard !isDown || isProbe else { return }
-            failures += 1
-            let doublings = min(max(0, failures - Self.failuresUntilDown), 10)
-            nextProbe = now + max(min(after, Self.longestRetryAfter), min(Self.longestPause, .milliseconds(500) * (1 << doublings)))
-        case .aborted: break
+        case .retry(let reason, _, let status):
+            (lastFailure, lastStatus) = (reason, status)
+            failed(status != 0 ? .refused : isReached ? .unanswered : .unreached, dispatches, isProbe, now)
+        case .misanswered(let reason, let status):
+            (lastFailure, lastStatus, oddity) = (reason, status, reason)
+            failed(.refused, dispatches, isProbe, now)
+        case .aborted: availability.ended(isProbe: isProbe)
         }
+    }
+
+    private func failed(_ failure: Availability.Failure, _ dispatches: [Dispatch], _ isProbe: Bool, _ now: MonotonicTime) {
+        availability.failed(failure, dispatches.map(\.identity), isProbe: isProbe, now: now)
     }
 }
 

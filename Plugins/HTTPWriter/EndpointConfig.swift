@@ -13,12 +13,16 @@ struct EndpointConfig: Sendable {
     var headers: [(name: String, value: String)] = []
     /// The time one attempt may take.
     var remoteTimeout = Duration.seconds(10)
+    /// How long connections are used; zero is without end.
+    var maximumConnectionAge = Duration.seconds(300)
     var authentication = Authentication.none
     var connection = ConnectionOptions()
     var tenant = TenantRule.pass
     var followsRedirects = true
     var retriesOn429 = true
     var retriesOn422 = false
+    /// Further statuses that are retried.
+    var retriesOn: Set<Int> = []
     /// Whether the messages of Pushes are compressed.
     var compresses = false
 
@@ -48,12 +52,15 @@ extension EndpointConfig {
         name = object.string("name") ?? url
         headers = object.checkedHeaders("headers") + object.checkedHeaders("http_headers")
         remoteTimeout = object.duration("remote_timeout", default: remoteTimeout)
+        maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
         authentication = Authentication(object, headers: headers)
         connection = ConnectionOptions(object)
         tenant = TenantRule(object)
         followsRedirects = object.bool("follow_redirects", default: followsRedirects)
         retriesOn429 = object.bool("retry_on_http_429", default: retriesOn429)
         retriesOn422 = object.bool("retry_on_422", default: retriesOn422)
+        retriesOn = object.statuses("retry_on")
+        if !retriesOn429, retriesOn.contains(429) { object.refuse("retry_on", "holds 429, which retry_on_http_429 says is not retried") }
         compresses = object.choice("compression", default: Compression.none) == .gzip
         for name in ["min_backoff_period", "max_backoff_period", "max_backoff_retries"] where object.value(name) != nil {
             object.refuse(name, "belongs to the receiver's retry block, not to an endpoint")
@@ -79,6 +86,25 @@ extension EndpointConfig.TenantRule {
 }
 
 extension ConfigObject {
+    /// An array of HTTP statuses that say no.
+    func statuses(_ name: String) -> Set<Int> {
+        guard let value = value(name) else { return [] }
+        guard case .array(let elements) = value.content else {
+            refuse(name, "must be an array of statuses, is \(value.kind)")
+            return []
+        }
+        var statuses: Set<Int> = []
+        for (index, element) in elements.enumerated() {
+            if case .number(let digits) = element.content, let status = Int(digits), 400...599 ~= status {
+                statuses.insert(status)
+            } else {
+                let found = element.text.isEmpty ? element.kind : element.text
+                problems.add("\(path(name))[\(index)]", "must be a status, 400 to 599, is \(found)", at: element.position)
+            }
+        }
+        return statuses
+    }
+
     /// The headers of a member, where they can be sent.
     func checkedHeaders(_ name: String) -> [(name: String, value: String)] {
         let headers = headers(name)

@@ -9,13 +9,22 @@ final class EndpointHealth {
     init(_ host: Host) { self.host = host }
 
     func state(_ endpoints: [Endpoint]) {
-        if stated.isEmpty, !endpoints.contains(where: { $0.isDown || !$0.refusal.isEmpty }) { return }
-        let (down, refusing) = (endpoints.filter(\.isDown), endpoints.filter { !$0.refusal.isEmpty })
-        let names = (down + refusing).map(\.config.name).joined(separator: ", ")
-        guard names != stated else { return }
-        stated = names
-        if names.isEmpty { return host.setHealth(.ok) }
-        let reasons = down.map { "\($0.config.name): \($0.lastFailure)" } + refusing.map { "\($0.config.name): \($0.refusal)" }
-        host.setHealth(down.count == endpoints.count || !refusing.isEmpty ? .failed : .degraded, reasons.joined(separator: "; "))
+        if stated.isEmpty, endpoints.allSatisfy({ Self.trouble($0) == nil }) { return }
+        let reasons = endpoints.compactMap { endpoint in Self.trouble(endpoint).map { "\(endpoint.config.name): \($0)" } }
+        let isRefused = endpoints.contains { !$0.refusal.isEmpty }
+        let areDown = endpoints.allSatisfy { $0.isDown && $0.oddity.isEmpty }
+        let kinds = endpoints.map { "\($0.config.name) \($0.isDown) \($0.refusal.isEmpty) \($0.oddity)" }
+        let now = reasons.isEmpty ? "" : kinds.joined(separator: ", ")
+        guard now != stated else { return }
+        stated = now
+        if reasons.isEmpty { return host.setHealth(.ok) }
+        host.setHealth(areDown || isRefused ? .failed : .degraded, reasons.joined(separator: "; "))
+    }
+
+    /// What is wrong with an endpoint; nil when nothing is.
+    private static func trouble(_ endpoint: Endpoint) -> String? {
+        if !endpoint.refusal.isEmpty { return endpoint.refusal }
+        if !endpoint.oddity.isEmpty { return endpoint.oddity }
+        return endpoint.isDown ? endpoint.lastFailure : nil
     }
 }

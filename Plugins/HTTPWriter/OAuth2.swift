@@ -57,12 +57,14 @@ final class TokenSource {
     private var isSecondTry = false
 
     private let timeoutMilliseconds: Int
+    private let keepsAddresses: Bool
     /// Called once for each request that has brought no token.
     var failed: (_ reason: String) -> Void = { _ in }
 
-    init(_ config: OAuth2Config, timeoutMilliseconds: Int, sockets: SocketWatcher) {
+    init(_ config: OAuth2Config, of endpoint: EndpointConfig, sockets: SocketWatcher) {
         self.config = config
-        self.timeoutMilliseconds = timeoutMilliseconds
+        timeoutMilliseconds = endpoint.timeoutMilliseconds
+        keepsAddresses = endpoint.maximumConnectionAge > .zero
         self.sockets = sockets
         files = TLSFiles(config.connection)
     }
@@ -107,16 +109,22 @@ final class TokenSource {
         for waiter in told { waiter(failure) }
     }
 
+    private func makeHandle() -> CurlHandle? {
+        CurlHandle(
+            timeoutMilliseconds: timeoutMilliseconds, answerLimit: Self.largestAnswer, keepsAddresses: keepsAddresses, sockets: sockets)
+    }
+
     private func request() throws(Problem) -> CurlHandle {
-        guard let curl = curl ?? CurlHandle(timeoutMilliseconds: timeoutMilliseconds, answerLimit: Self.largestAnswer, sockets: sockets),
-            let source = config.clientSecret
-        else { throw Problem(position: nil, path: "oauth2", message: "no memory for a request") }
+        guard let curl = curl ?? makeHandle(), let source = config.clientSecret else {
+            throw Problem(position: nil, path: "oauth2", message: "no memory for a request")
+        }
         self.curl = curl
         let secret = try source.secret()
         try files.refresh()
         curl.setOptions(config.connection)
         curl.setFiles(files)
         curl.prepare()
+        curl.setTimeout(timeoutMilliseconds)
         curl.setTarget(of: config.tokenURL)
         var fields = [("grant_type", "client_credentials")] + config.parameters
         if !config.scopes.isEmpty { fields.append(("scope", config.scopes.joined(separator: " "))) }
@@ -152,7 +160,8 @@ final class TokenSource {
 
     /// - Returns: why there is no token; nil when there is.
     private func read(_ result: CURLcode, _ curl: CurlHandle, _ now: MonotonicTime) -> String? {
-        guard result == CURLE_OK else { return "oauth2: \(curl.words(for: result))" }
+        if let excess = curl.bounds.excess { return "oauth2: the token server's answer has \(excess)" }
+        guard curl.isWhole(result) else { return "oauth2: \(curl.words(for: result))" }
         guard curl.status == 200 else {
             return "oauth2: the token server answers HTTP \(curl.status)\(member("error", of: curl.answer).map { ": \($0)" } ?? "")"
         }

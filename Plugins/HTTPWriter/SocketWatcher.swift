@@ -2,7 +2,7 @@ import CCurl
 import Glibc
 import LinuxSystem
 
-/// The sockets that libcurl wants watched, and its timer; on the transfer thread only.
+/// The sockets that libcurl wants watched, those of all generations; on the transfer thread only.
 ///
 /// libcurl says "no longer" after each request and "again" before the next one on the same connection. A connection stays in
 /// epoll in between, which saves two system calls a request; it leaves when libcurl closes it, or when something comes on it
@@ -11,6 +11,7 @@ import LinuxSystem
 final class SocketWatcher {
     private struct Watch {
         var interest: Poller.Interest
+        let generation: ConnectionGeneration
         var isIdle = false
     }
 
@@ -19,11 +20,11 @@ final class SocketWatcher {
 
     private var poller: Poller
     private var watches: [Int32: Watch] = [:]
-    /// The sockets of connections, opened and closed here.
-    private var connections: Set<Int32> = []
+    /// The sockets of connections, opened and closed here, each with the generation that it is of.
+    private var connections: [Int32: ObjectIdentifier] = [:]
     private var events: [Poller.Event] = []
-    /// When libcurl wants to be called though nothing has happened.
-    var timer = MonotonicTime.never
+    /// How many connections there may be at a time, of all generations together.
+    var limit = Int.max
 
     init(wakeup: Int32) throws(SystemError) {
         poller = try Poller()
@@ -31,15 +32,15 @@ final class SocketWatcher {
     }
 
     /// Does what libcurl's socket callback asks: `what` is one of `CURL_POLL_…`.
-    func watch(_ socket: curl_socket_t, _ what: Int32) {
+    func watch(_ socket: curl_socket_t, _ what: Int32, of generation: ConnectionGeneration) {
         if what == CURL_POLL_REMOVE {
-            if connections.contains(socket) { watches[socket]?.isIdle = true } else { forget(socket) }
+            if connections[socket] != nil { watches[socket]?.isIdle = true } else { forget(socket) }
             return
         }
         var interest: Poller.Interest = []
         if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
         if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
-        let known = watches.updateValue(Watch(interest: interest), forKey: socket)
+        let known = watches.updateValue(Watch(interest: interest, generation: generation), forKey: socket)
         do throws(SystemError) {
             if known == nil {
                 try poller.add(socket, interest, key: UInt64(socket))
@@ -56,24 +57,36 @@ final class SocketWatcher {
         if watches.removeValue(forKey: socket) != nil { poller.remove(socket) }
     }
 
-    /// Opens the socket of a connection for libcurl.
-    func open(_ family: Int32, _ type: Int32, _ number: Int32) -> curl_socket_t {
+    /// Forgets what a generation that has ended left behind.
+    func forget(_ generation: ConnectionGeneration) {
+        for socket in watches.filter({ $0.value.generation === generation }).keys { forget(socket) }
+    }
+
+    /// Opens the socket of a connection for libcurl; none beyond the limit.
+    func open(_ family: Int32, _ type: Int32, _ number: Int32, of generation: ConnectionGeneration) throws(SystemError) -> curl_socket_t {
+        guard connections.count < limit else { throw SystemError("the share of descriptors", code: EMFILE) }
         let socket = Glibc.socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
-        if socket >= 0 { connections.insert(socket) }
+        guard socket >= 0 else { throw SystemError("socket") }
+        connections[socket] = ObjectIdentifier(generation)
         return socket
+    }
+
+    /// How many connections a generation has.
+    func count(of generation: ConnectionGeneration) -> Int {
+        connections.values.count { $0 == ObjectIdentifier(generation) }
     }
 
     /// Closes the socket of a connection; its number may come back as another one's.
     func close(_ socket: curl_socket_t) {
-        connections.remove(socket)
+        connections[socket] = nil
         watches[socket] = nil
         Glibc.close(socket)
     }
 
-    /// Waits for what happens next and hands each socket that is ready to `body`, with `CURL_CSELECT_…` bits.
+    /// Waits for what happens next and tells each generation which of its sockets are ready.
     ///
     /// - Returns: true when the wakeup was signalled.
-    func wait(_ body: (curl_socket_t, Int32) -> Void) -> Bool {
+    func wait(until timer: MonotonicTime) -> Bool {
         var isWoken = false
         events.removeAll(keepingCapacity: true)
         poller.wait(until: timer, into: &events)
@@ -81,11 +94,11 @@ final class SocketWatcher {
             let socket = curl_socket_t(truncatingIfNeeded: event.key)
             if event.key == Self.wakeupKey {
                 isWoken = true
-            } else if watches[socket]?.isIdle != false {
+            } else if let watch = watches[socket], !watch.isIdle {
+                watch.generation.act(socket, Self.bits(event.ready))
+            } else {
                 poller.remove(socket)
                 watches[socket] = nil
-            } else {
-                body(socket, Self.bits(event.ready))
             }
         }
         return isWoken

@@ -26,7 +26,8 @@ final class Transfer {
     init?(_ config: EndpointConfig, endpoint: Int, sockets: SocketWatcher) {
         guard
             let curl = CurlHandle(
-                timeoutMilliseconds: config.timeoutMilliseconds, answerLimit: UpstreamAnswer.bodyLimit, sockets: sockets)
+                timeoutMilliseconds: config.timeoutMilliseconds, answerLimit: UpstreamAnswer.bodyLimit,
+                keepsAddresses: config.maximumConnectionAge > .zero, sockets: sockets)
         else { return nil }
         (self.curl, self.endpoint, self.config) = (curl, endpoint, config)
         curl.setOptions(config.connection)
@@ -69,7 +70,14 @@ final class Transfer {
     ///
     /// Only where the server cannot have begun with the request: it could not be sent, or libcurl itself has tried again, as it
     /// does with those that HTTP/2 gives back (RFC 9113 §8.7), and found the same dying connection each time.
-    func repeats(_ result: CURLcode) -> Bool {
+    ///
+    /// - Parameter hasRoom: true when a connection could not be opened for lack of descriptors, and can now.
+    func repeats(_ result: CURLcode, hasRoom: Bool) -> Bool {
+        if hasRoom {
+            curl.prepare()
+            curl.goOnWithTimeout()
+            return true
+        }
         let isUnbegun = result == CURLE_SEND_ERROR || result != CURLE_OK && curl.words(for: result).hasPrefix("Connection died")
         guard isUnbegun, !isRepeated, curl.number(CURLINFO_NUM_CONNECTS) == 0, curl.status == 0 else { return false }
         isRepeated = true
@@ -87,7 +95,7 @@ final class Transfer {
     /// The method stays and the body with it. Never from https to http, and what could be a secret goes to the same host only;
     /// all hops together have the time of one attempt. With `server_name`, a URL does not say where its host is.
     func followsRedirect(_ result: CURLcode) -> Bool {
-        guard result == CURLE_OK, config.followsRedirects, let request, hops < Self.maximumHops,
+        guard curl.isWhole(result), config.followsRedirects, let request, hops < Self.maximumHops,
             [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
             let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url), to.scheme == "https" || !isSecure,
             config.connection.serverName == nil
@@ -111,6 +119,7 @@ final class Transfer {
     }
 
     var cost: Cost {
+        guard curl.isStarted else { return Cost() }
         // REQUEST_SIZE has bodies in it that libcurl sent in one piece with their heads.
         let wireBytes = max(curl.number(CURLINFO_REQUEST_SIZE), curl.offset(CURLINFO_SIZE_UPLOAD_T))
         return Cost(
@@ -119,13 +128,19 @@ final class Transfer {
     }
 
     /// Reads what came of the request and lets go of it.
-    func end(_ result: CURLcode) -> Verdict {
+    func end(_ result: CURLcode, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         let isConnect = request?.message != nil
         (items, request) = ([], nil)
-        guard result == CURLE_OK else { return .retry(curl.words(for: result), after: .zero, httpStatus: 0) }
+        let excess = curl.bounds.excess
+        // An answer that was cut has come all the same, with the status that it has.
+        guard curl.isWhole(result) || excess != nil && curl.status >= 200 else {
+            return .retry(excess.map { "the answer has \($0)" } ?? curl.words(for: result), after: .zero, httpStatus: 0)
+        }
         return UpstreamAnswer(
-            status: curl.status, body: curl.answer, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
-            retriesOn429: config.retriesOn429, retriesOn422: config.retriesOn422
-        ).verdict
+            status: curl.status, body: curl.answer, excess: excess, contentType: curl.text(CURLINFO_CONTENT_TYPE) ?? "",
+            isRedirected: hops > 0, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
+            retriesOn429: config.retriesOn429,
+            retriesOn422: config.retriesOn422, retriesOn: config.retriesOn
+        ).verdict(secrets())
     }
 }

@@ -35,6 +35,7 @@ extension CurlHandle {
             unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, config.path + target)
         }
         setServerName(config)
+        setPlace("")
     }
 
     /// Points the handle at any URL.
@@ -42,6 +43,7 @@ extension CurlHandle {
         unsafe ccurl_set_text(easy, CURLOPT_URL, url)
         unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, nil)
         setDetour(nil)
+        setPlace(UpstreamURL.place(of: url)?.host ?? url)
     }
 
     /// Another name for the certificate's check: libcurl takes it for the host, and is told where that is.

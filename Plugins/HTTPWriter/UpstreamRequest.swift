@@ -18,6 +18,8 @@ struct UpstreamRequest {
     /// The message of a Push; without one the body is the profile's only sample, as it was received.
     private(set) var message: PushMessage?
     private var compressed = Compressed()
+    /// True when others wait for its end to go out together.
+    var holdsBatches = false
 
     /// The sender's tenant; empty when there was none.
     private var tenant = ""

@@ -44,6 +44,14 @@ enum UpstreamURL {
             && part(url, CURLUPART_HOST)?.isEmpty == false && part(url, CURLUPART_FRAGMENT) == nil
     }
 
+    /// The password of a URL, as it is written and as it is meant; empty without one.
+    static func password(in text: String) -> [String] {
+        guard let url = unsafe curl_url() else { return [] }
+        defer { unsafe curl_url_cleanup(url) }
+        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK else { return [] }
+        return [0, UInt32(CURLU_URLDECODE)].compactMap { unsafe part(url, CURLUPART_PASSWORD, flags: $0) }
+    }
+
     /// A URL that was parsed before, taken apart.
     struct Place {
         let scheme: String

@@ -8,6 +8,7 @@ static inline CURLcode ccurl_set_text(CURL *handle, CURLoption option, const cha
 static inline CURLcode ccurl_set_pointer(CURL *handle, CURLoption option, const void *value) { return curl_easy_setopt(handle, option, value); }
 static inline CURLcode ccurl_set_list(CURL *handle, CURLoption option, struct curl_slist *value) { return curl_easy_setopt(handle, option, value); }
 static inline CURLcode ccurl_set_write(CURL *handle, curl_write_callback value) { return curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, value); }
+static inline CURLcode ccurl_set_header(CURL *handle, curl_write_callback value) { return curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, value); }
 
 static inline CURLcode ccurl_set_open(CURL *handle, curl_opensocket_callback value) { return curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, value); }
 static inline CURLcode ccurl_set_close(CURL *handle, curl_closesocket_callback value) { return curl_easy_setopt(handle, CURLOPT_CLOSESOCKETFUNCTION, value); }

@@ -3,7 +3,11 @@
 
 #define FROZEN(type, field, at) _Static_assert(offsetof(type, field) == (at), #type "." #field " has moved")
 
+// The smallest valid sizes, v1.0's: a struct that has grown begins its growth there.
+#define V1_0_SIZE(type, first_later_field, size) _Static_assert(offsetof(type, first_later_field) == (size), #type " of v1.0 has changed")
+
 #if UINTPTR_MAX == UINT64_MAX
+V1_0_SIZE(gw_outcome, sender_message, 56);
 FROZEN(gw_profile, sequence, 8);
 FROZEN(gw_profile, received_ns, 24);
 FROZEN(gw_profile, tenant, 48);

@@ -7,8 +7,9 @@ public enum Outcome: Sendable {
     case delivered
     /// Transient: the gateway may deliver the profile again, not before `after`; `progress` is handed back then.
     case retry(String, after: Duration = .zero, progress: UInt64 = 0, httpStatus: Int = 0)
-    /// Permanent for this profile.
-    case rejected(String, httpStatus: Int = 0)
+    /// Permanent for this profile. Who sent it is told the message, where the listener's answer waits for the outcome: the
+    /// destination's own words, without secrets.
+    case rejected(String, httpStatus: Int = 0, senderMessage: String = "")
     /// Given up because of ``Receiver/abort()``.
     case aborted
 }
@@ -45,7 +46,7 @@ public enum Outcome: Sendable {
     ) {
         var result = unsafe gw_outcome()
         unsafe result.size = MemoryLayout<gw_outcome>.size
-        var text = ""
+        var (text, message) = ("", "")
         switch outcome {
         case .delivered: unsafe result.status = .delivered
         case .aborted: unsafe result.status = .aborted
@@ -55,14 +56,16 @@ public enum Outcome: Sendable {
             unsafe result.progress = progress
             unsafe result.http_status = UInt32(clamping: httpStatus)
             text = reason
-        case .rejected(let reason, let httpStatus):
+        case .rejected(let reason, let httpStatus, let senderMessage):
             unsafe result.status = .rejected
             unsafe result.http_status = UInt32(clamping: httpStatus)
-            text = reason
+            (text, message) = (reason, senderMessage)
         }
-        unsafe text.withSlice { slice in
-            unsafe result.reason = unsafe slice
-            unsafe host.pointee.finish(host.pointee.context, token, &result)
+        unsafe text.withSlice { reason in
+            unsafe message.withSlice { message in
+                unsafe (result.reason, result.sender_message) = unsafe (reason, message)
+                unsafe host.pointee.finish(host.pointee.context, token, &result)
+            }
         }
     }
 }

@@ -82,6 +82,55 @@ struct HTTPWriterBatchTests {
         #expect(outcomes.allSatisfy { $0.status == .retry })
     }
 
+    static let refusals = ["500 No", "502 No", "503 No", "429 No"]
+
+    @Test("Of a batch that is refused for now, only those are retried that are refused by themselves", arguments: refusals)
+    func refused(status: String) throws {
+        let (outcomes, requests) = try deliver(40, #""batch":{}"#) { _, request in
+            UpstreamServer.response(String(decoding: request.body, as: UTF8.self).contains("id-7;") ? status : "200 OK")
+        }
+        #expect(outcomes.map(\.status) == (1...40).map { $0 == 7 ? .retry : .delivered })
+        #expect(numbers(requests).count { $0.contains(7) } == 2, "once with the others and once by itself")
+    }
+
+    @Test("A destination that is away is not sent all parts of a batch", arguments: [2, 64])
+    func away(count: Int) throws {
+        let (outcomes, requests) = try deliver(count, #""batch":{}"#) { index, _ in
+            UpstreamServer.response(index == 0 ? "200 OK" : "503 Later")
+        }
+        #expect(outcomes.allSatisfy { $0.status == .retry && $0.httpStatus == 503 })
+        // Five that say the same, and those that were under way with the fifth.
+        #expect(requests.count <= 1 + min(count, 5 + 3))
+    }
+
+    @Test("A batch that gets no answer is not sent in parts")
+    func unanswered() throws {
+        let (outcomes, requests) = try deliver(20, #""batch":{}"#) { index, _ in index == 0 ? UpstreamServer.response("200 OK") : nil }
+        #expect(outcomes.allSatisfy { $0.status == .retry && $0.httpStatus == 0 })
+        #expect(numbers(requests).allSatisfy { $0.count == 20 })
+    }
+
+    @Test("What was refused by itself goes by itself the next time, and does not hold up a batch")
+    func alone() throws {
+        let gate = Gate()
+        let server = try UpstreamServer { index, request in
+            let isBad = String(decoding: request.body, as: UTF8.self).contains("id-1;")
+            if isBad, index > 0 { gate.wait() }
+            return UpstreamServer.response(isBad ? "500 No" : "200 OK")
+        }
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(server.url)"}],"batch":{}}"#)
+        func profile(_ number: UInt64) -> TestProfile {
+            TestProfile(sequence: number, api: .push, samples: [("id-\(number);", Array("x".utf8))])
+        }
+        let bad = profile(1)
+        #expect(try writer.deliver(bad).status == .retry)
+        let again = writer.begin(bad, attempt: 2)
+        _ = try server.requests(2)
+        for number in UInt64(2)...5 { #expect(try writer.deliver(profile(number)).status == .delivered, "while the bad one is under way") }
+        gate.open()
+        #expect(try withExtendedLifetime(bad) { try writer.host.outcome(of: again).status } == .retry)
+    }
+
     // MARK: Labels
 
     private static let unsafe: [(name: String, value: String)] = [("__name__", "app"), ("path", "a,b}"), ("service_name", "app")]

@@ -81,6 +81,8 @@ struct HTTPConfig: Equatable {
     var writeTimeout = Duration.seconds(30)
     /// How long a connection may wait for its next request.
     var idleTimeout = Duration.seconds(120)
+    /// How old a connection may be for another request; zero is without end.
+    var maximumConnectionAge = Duration.zero
     /// nil speaks plain HTTP.
     var tls: TLSConfig?
     /// nil lets everybody send.

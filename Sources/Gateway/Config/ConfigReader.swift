@@ -230,6 +230,7 @@ extension HTTPConfig {
         readTimeout = object.duration("server_read_timeout", default: readTimeout)
         writeTimeout = object.duration("server_write_timeout", default: writeTimeout)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
+        maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
         // Alloy has it here, beside the address.
         tls = object.object("tls").flatMap(TLSConfig.init)
         object.refuseUnknown()

@@ -3,8 +3,8 @@ import Synchronization
 /// What became of one profile at one required receiver, for the sender who waits.
 enum Settlement: Sendable, Equatable {
     case delivered
-    /// It did not get there; `status` is the destination's own, 0 when it has none.
-    case failed(status: Int, isRetryable: Bool)
+    /// It did not get there; `status` is the destination's own, 0 when it has none, and `message` what it told the sender.
+    case failed(status: Int, isRetryable: Bool, message: String = "")
 }
 
 /// The answer that a sender waits for with `ack: delivered`: sent once every required receiver has settled every profile
@@ -17,6 +17,8 @@ final class Acknowledgement: Sendable {
         let receiver: String
         let status: Int
         let isRetryable: Bool
+        /// The destination's own word to the sender; empty without one.
+        var message = ""
     }
 
     private struct State {
@@ -41,11 +43,11 @@ final class Acknowledgement: Sendable {
     /// Takes what became of one profile at one receiver.
     func settle(_ settlement: Settlement, by receiver: String) {
         let result = state.withLock { state -> (isLast: Bool, failure: Failure?) in
-            if case .failed(let status, let isRetryable) = settlement {
+            if case .failed(let status, let isRetryable, let message) = settlement {
                 let position = receivers.firstIndex(of: receiver) ?? receivers.count
                 let rank = isRetryable ? position : receivers.count + position
                 if rank < state.worst?.rank ?? .max {
-                    state.worst = (rank, Failure(receiver: receiver, status: status, isRetryable: isRetryable))
+                    state.worst = (rank, Failure(receiver: receiver, status: status, isRetryable: isRetryable, message: message))
                 }
             }
             state.waiting -= 1

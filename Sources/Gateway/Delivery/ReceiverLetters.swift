@@ -11,12 +11,14 @@ extension Receiver.State {
             return []
         }
         guard keepsDeadLetters, !isClosed else {
-            drop(handle, reason, status: outcome.httpStatus)
+            drop(handle, reason, status: outcome.httpStatus, message: outcome.senderMessage)
             return [.dropped(reason, sequence: sequence, why: outcome.reason)]
         }
         // The sender is told now; the profile is settled once the letter is durable.
         if let acknowledgement = queue[handle].acknowledgement {
-            settlements.append((acknowledgement, .failed(status: outcome.httpStatus, isRetryable: reason != .rejected)))
+            let failure = Settlement.failed(
+                status: outcome.httpStatus, isRetryable: reason != .rejected, message: outcome.senderMessage)
+            settlements.append((acknowledgement, failure))
             queue[handle].acknowledgement = nil
         }
         queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)

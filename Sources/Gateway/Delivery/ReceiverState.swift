@@ -13,9 +13,9 @@ extension Receiver.State {
         queue.remove(handle)
     }
 
-    mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0) {
+    mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0, message: String = "") {
         let status = reason == .shutdown ? 503 : status
-        settle(handle, .failed(status: status, isRetryable: reason != .rejected))
+        settle(handle, .failed(status: status, isRetryable: reason != .rejected, message: message))
         account.drop(reason)
     }
 

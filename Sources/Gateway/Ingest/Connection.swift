@@ -38,6 +38,7 @@ final class Connection {
     /// What the request is served by, from its head on.
     var service: Listener.Service
     let isAdmitted: Bool
+    let age: ConnectionAge
     unowned let table: ConnectionTable
 
     var transport: Transport
@@ -68,6 +69,7 @@ final class Connection {
         service = listener.service
         self.table = table
         self.isAdmitted = isAdmitted
+        age = ConnectionAge(since: table.now)
         // Whoever is one too many gets no longer to shake hands than to be told.
         deadline = table.now + (isAdmitted ? service.http.readTimeout : Self.lingerTime)
     }

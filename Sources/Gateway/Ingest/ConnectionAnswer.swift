@@ -22,7 +22,7 @@ extension Connection {
         releaseHeld()
         reception = nil
         isPaused = false
-        if table.isDraining || listener.isClosing { keepsAlive = false }
+        if table.isDraining || listener.isClosing || age.isOver(service.http.maximumConnectionAge, now: table.now) { keepsAlive = false }
         let outcome = response.outcome ?? response.status
         listener.counters.answered(outcome)
         if outcome >= 400 {

@@ -86,10 +86,12 @@ struct ProfileIntake: Sendable {
         }
     }
 
-    /// The destination's own status where it has one; never its text, which could name what a sender must not know.
+    /// The destination's own status where it has one, and what it told the sender; never what it told us, which could name what a
+    /// sender must not know.
     private static func failed(_ outcome: Acknowledgement.Failure, _ failure: (Int, String) -> Response) -> Response {
         let receiver = quotedForPeople(outcome.receiver)
         guard 400...599 ~= outcome.status else { return failure(500, "receiver \(receiver) could not deliver the profile") }
-        return failure(outcome.status, "receiver \(receiver) did not deliver the profile: status \(outcome.status)")
+        let message = outcome.message.isEmpty || [401, 403].contains(outcome.status) ? "" : ": \(outcome.message)"
+        return failure(outcome.status, "receiver \(receiver) did not deliver the profile: status \(outcome.status)\(message)")
     }
 }

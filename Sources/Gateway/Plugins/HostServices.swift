@@ -1,3 +1,4 @@
+import ConfigJSON
 import LinuxSystem
 import PluginABI
 import Synchronization
@@ -12,6 +13,11 @@ struct DeliveryOutcome: Sendable {
     /// The destination's own status; 0 when it has none.
     var httpStatus = 0
     var reason = ""
+    /// The destination's own word to who sent the profile; empty without one.
+    var senderMessage = ""
+
+    /// How much of that a sender is told, in bytes.
+    static let longestMessage = 256
 }
 
 /// What a plugin instance says to the gateway, from any of its threads.
@@ -84,7 +90,17 @@ protocol PluginEvents: AnyObject, Sendable {
             DeliveryOutcome(
                 status: status, retryAfter: .nanoseconds(Int64(clamping: outcome.pointee.retry_after_ns)),
                 progress: outcome.pointee.progress, httpStatus: Int(outcome.pointee.http_status),
-                reason: outcome.pointee.reason.text))
+                reason: outcome.pointee.reason.text, senderMessage: Self.senderMessage(outcome)))
+    }
+
+    /// What an outcome that has grown beyond v1.0's says to the sender, held to what may be told.
+    private static func senderMessage(_ outcome: UnsafePointer<gw_outcome>) -> String {
+        let known = unsafe MemoryLayout<gw_outcome>.offset(of: \.sender_message).map { unsafe $0 + MemoryLayout<gw_slice>.size }
+        guard let known, unsafe outcome.pointee.size >= known, unsafe outcome.pointee.status == .rejected else { return "" }
+        let message = unsafe outcome.pointee.sender_message
+        // Longer by what may not be printable; a plugin's slip of gigabytes is not even decoded.
+        let bytes = unsafe UnsafeBufferPointer(start: message.bytes, count: min(message.count, 16 * DeliveryOutcome.longestMessage))
+        return unsafe String(decoding: bytes, as: UTF8.self).printable.prefix(utf8: DeliveryOutcome.longestMessage)
     }
 
     private func declare(_ kind: gw_metric_kind, _ name: String, _ help: String, _ labels: [Label]) -> UInt32 {

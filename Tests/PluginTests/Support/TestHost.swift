@@ -12,6 +12,7 @@ final class TestHost: @unchecked Sendable {
         let progress: UInt64
         let httpStatus: UInt32
         let reason: String
+        let senderMessage: String
     }
 
     struct Metric: Sendable, Equatable {
@@ -27,6 +28,8 @@ final class TestHost: @unchecked Sendable {
         var healths: [(health: gw_health, reason: String)] = []
         var metrics: [Metric] = []
         var lastToken: UInt = 0
+        /// What `gw.descriptors/1` answers.
+        var descriptorShare: UInt32 = 0
         /// What must not be used any more once its token is finished.
         var forbidden: [UInt: TestProfile] = [:]
     }
@@ -37,7 +40,18 @@ final class TestHost: @unchecked Sendable {
     let said = Watched(Said())
     let table: UnsafeMutablePointer<gw_host>
 
-    init() {
+    /// Constant, and never freed.
+    private static let descriptors: UInt = {
+        let table = UnsafeMutablePointer<gw_descriptors>.allocate(capacity: 1)
+        table.initialize(
+            to: gw_descriptors(
+                size: MemoryLayout<gw_descriptors>.size,
+                share: { context in TestHost.at(context)?.said.current.descriptorShare ?? 0 }))
+        return UInt(bitPattern: table)
+    }()
+
+    /// - Parameter descriptorShare: how many descriptors the instance may hold; nil is a gateway that does not divide them.
+    init(descriptorShare: UInt32? = nil) {
         table = .allocate(capacity: 1)
         let context = Unmanaged.passUnretained(self).toOpaque()
         table.initialize(
@@ -62,7 +76,11 @@ final class TestHost: @unchecked Sendable {
                     return TestHost.at(context)?.declare(metric) ?? 0
                 },
                 observe: { context, id, value in TestHost.at(context)?.said.update { $0.metrics[Int(id) - 1].value += value } },
-                extension: { _, _ in nil }))
+                extension: { context, id in
+                    guard String(cString: id) == GW_DESCRIPTORS_EXTENSION, let host = TestHost.at(context) else { return nil }
+                    return host.said.current.descriptorShare == 0 ? nil : UnsafeRawPointer(bitPattern: TestHost.descriptors)
+                }))
+        said.update { $0.descriptorShare = descriptorShare ?? 0 }
     }
 
     deinit { table.deallocate() }
@@ -74,7 +92,7 @@ final class TestHost: @unchecked Sendable {
     private func finish(_ token: UInt, _ outcome: gw_outcome) {
         let finish = Finish(
             token: token, status: outcome.status, retryAfter: .nanoseconds(outcome.retry_after_ns), progress: outcome.progress,
-            httpStatus: outcome.http_status, reason: outcome.reason.text)
+            httpStatus: outcome.http_status, reason: outcome.reason.text, senderMessage: outcome.sender_message.text)
         said.update { said in
             said.forbidden[token]?.forbidUse()
             said.finishes.append(finish)

@@ -69,6 +69,14 @@ final class UpstreamServer: Sendable {
         try state.wait(for: "\(count) requests") { $0.requests.count >= count ? $0.requests : nil }
     }
 
+    /// How many connections are open.
+    var connections: Int { state.current.sockets.count }
+
+    /// Waits until no more than so many connections are open.
+    func waitForConnections(_ most: Int) throws {
+        _ = try state.wait(for: "\(most) connections at most") { $0.sockets.count <= most ? true : nil }
+    }
+
     private static func acceptAll(
         _ listening: Int32, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {

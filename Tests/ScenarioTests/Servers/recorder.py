@@ -28,8 +28,9 @@ def say(event, **members):
 
 
 class Recorder:
-    def __init__(self, port):
+    def __init__(self, port, host):
         self.port = port
+        self.host = host
         self.server = None
         self.placeholder = None
         self.mode = "answer"
@@ -47,7 +48,7 @@ class Recorder:
             self.placeholder = None
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self.host, self.port))
         self.port = listener.getsockname()[1]
         self.server = await asyncio.start_server(self.serve, sock=listener, backlog=1024, limit=1 << 20)
 
@@ -60,7 +61,7 @@ class Recorder:
         # Bound and not listening: nobody else gets the port, and connections to it are refused.
         self.placeholder = socket.socket()
         self.placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.placeholder.bind(("127.0.0.1", self.port))
+        self.placeholder.bind((self.host, self.port))
         self.port = self.placeholder.getsockname()[1]
 
     async def serve(self, reader, writer):
@@ -144,7 +145,7 @@ class Recorder:
 
 
 async def main():
-    recorder = Recorder(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    recorder = Recorder(int(sys.argv[1]) if len(sys.argv) > 1 else 0, sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1")
     await recorder.listen()
     say("listening", port=recorder.port)
     commands = asyncio.StreamReader()

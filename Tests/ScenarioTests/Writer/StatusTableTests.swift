@@ -36,7 +36,8 @@ struct StatusTableTests {
         Row(504, "deadline_exceeded", 2), Row(507, "unknown", 2), Row(520, "unknown", 2),
         Row(422, "unknown", 2, "\"retry_on_422\": true"), Row(429, "resource_exhausted", 1, "\"retry_on_http_429\": false"),
         Row(400, "invalid_argument", 1, "\"retry_on_422\": true"), Row(503, "unavailable", 2, "\"retry_on_http_429\": false"),
-        Row(301, "unknown", 1, "\"follow_redirects\": false"),
+        Row(301, "unknown", 1, "\"follow_redirects\": false"), Row(404, "not_found", 2, "\"retry_on\": [404, 423]"),
+        Row(423, "unknown", 2, "\"retry_on\": [404, 423]"), Row(421, "unknown", 1, "\"retry_on\": [404, 423]"),
     ]
 
     /// A row with one kind of body: a receiver of its own, and a place of its own at the upstream.
@@ -59,13 +60,19 @@ struct StatusTableTests {
                 // Nothing at all would have nginx write a page of its own, or hang up.
                 case .empty: "$nothing"
                 }
-            let type = body == .json ? "application/json" : "text/html"
+            let type = ["json": "application/json", "html": "text/html"][body.rawValue] ?? "text/plain"
             // A text would be the place to go to.
             let answer = (300..<400).contains(row.status) ? "$nothing" : text
             return "location /\(name)/ { default_type \(type); return \(row.status) '\(answer)'; }"
         }
 
-        func attempts(byPush: Bool) -> Int { byPush && body == .json ? row.pushWithCode ?? row.attempts : row.attempts }
+        /// A success that no Pyroscope answers so: a page, or to a Push what is not its codec.
+        private func isOdd(byPush: Bool) -> Bool { row.status == 200 && (body == .html || byPush && body == .json) }
+
+        func attempts(byPush: Bool) -> Int {
+            if isOdd(byPush: byPush) { return 2 }
+            return byPush && body == .json ? row.pushWithCode ?? row.attempts : row.attempts
+        }
 
         /// What becomes of the two profiles, each with how many of them.
         var outcomes: [String: Int] {

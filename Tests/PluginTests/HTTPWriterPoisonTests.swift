@@ -1,0 +1,114 @@
+import PluginABI
+import Testing
+
+@Suite("HTTPWriter beside profiles that an endpoint refuses for ever")
+struct HTTPWriterPoisonTests {
+    private static let poison = Array("poison".utf8)
+
+    private static func isPoison(_ request: UpstreamServer.Request) -> Bool {
+        String(decoding: request.body, as: UTF8.self).contains("poison")
+    }
+
+    /// An endpoint that answers poison with this, and its healthy sibling.
+    private static func pair(
+        _ healthy: UpstreamServer, _ answer: String
+    ) throws -> (writer: PluginInstance, choosy: UpstreamServer, host: TestHost) {
+        let choosy = try UpstreamServer { _, request in isPoison(request) ? answer : UpstreamServer.response("200 OK") }
+        let host = TestHost()
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(choosy.url)","name":"choosy"},{"url":"\#(healthy.url)"}]}"#, host)
+        return (writer, choosy, host)
+    }
+
+    /// Hands a profile over until it is through, as the gateway would.
+    private static func insist(_ writer: PluginInstance, _ profile: TestProfile) throws -> UInt32 {
+        var (attempt, outcome) = (UInt32(1), try writer.deliver(profile))
+        let limit = ContinuousClock.now + .seconds(Project.patience)
+        while outcome.status == .retry, ContinuousClock.now < limit {
+            attempt += 1
+            outcome = try writer.deliver(profile, attempt: attempt, progress: outcome.progress)
+        }
+        #expect(outcome.status == .delivered)
+        return attempt
+    }
+
+    static let answers = [
+        UpstreamServer.response("500 No", body: #"{"code":"unknown","message":"gzip reset: EOF"}"#), UpstreamServer.response("502 No"),
+        UpstreamServer.response("503 No", headers: "Retry-After: 3600\r\n"),
+        UpstreamServer.response("429 No", headers: "Retry-After: 60\r\n"),
+        UpstreamServer.response("200 OK", headers: "Content-Type: text/html\r\n", body: "no"),
+    ]
+
+    @Test("However often they come, others pass at once", arguments: [1, 4, 20], answers)
+    func others(count: Int, answer: String) throws {
+        let healthy = try UpstreamServer(always: "200 OK")
+        let (writer, choosy, host) = try Self.pair(healthy, answer)
+        defer { healthy.stop() }
+        let profiles = (1...count).map { TestProfile(sequence: UInt64($0), samples: [("", Self.poison)]) }
+        // All at first: that many refusals in a row may be the endpoint's fault, so it may be probed once.
+        for profile in profiles { #expect(try writer.deliver(profile).progress == 0b10) }
+        _ = try Self.insist(writer, TestProfile(sequence: 1000))
+        for round in 2...6 {
+            for profile in profiles {
+                #expect(try !writer.deliver(profile, attempt: UInt32(round), progress: 0b10).reason.contains("is down"))
+            }
+            #expect(try writer.deliver(TestProfile(sequence: UInt64(1000 + round))).status == .delivered, "at the first attempt")
+        }
+        #expect(choosy.requests.count(where: Self.isPoison) >= 5 * count)
+        if count < 5 { #expect(!host.said.current.healths.contains { $0.reason.contains("is down") || $0.health == .failed }) }
+    }
+
+    @Test("One whose server hangs up on it holds nobody up either")
+    func hangsUp() throws {
+        let healthy = try UpstreamServer(always: "200 OK")
+        let choosy = try UpstreamServer { _, request in Self.isPoison(request) ? nil : UpstreamServer.response("200 OK") }
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(choosy.url)"},{"url":"\#(healthy.url)"}]}"#)
+        let bad = TestProfile(sequence: 1, samples: [("", Self.poison)])
+        for attempt in UInt32(1)...12 {
+            #expect(try !writer.deliver(bad, attempt: attempt, progress: attempt == 1 ? 0 : 0b10).reason.contains("is down"))
+        }
+        #expect(try writer.deliver(TestProfile(sequence: 2)).status == .delivered)
+    }
+
+    @Test("An endpoint that refuses everything is probed by one profile at a time, no oftener than each half second")
+    func away() throws {
+        let healthy = try UpstreamServer(always: "200 OK")
+        let (writer, choosy, _) = try Self.pair(healthy, UpstreamServer.response("503 No"))
+        defer { healthy.stop() }
+        let began = ContinuousClock.now
+        for sequence in UInt64(1)...200 {
+            let profile = TestProfile(sequence: sequence, samples: [("", Self.poison)])
+            #expect(try writer.deliver(profile).progress == 0b10, "its sibling has it at once")
+        }
+        let probes = (ContinuousClock.now - began) / .milliseconds(500)
+        #expect(choosy.requests.count >= 5 && Double(choosy.requests.count) <= 5 + probes.rounded(.up))
+    }
+
+    @Test("A Retry-After of an hour keeps no other profile away")
+    func retryAfter() throws {
+        let asleep = try UpstreamServer { index, _ in
+            index < 5 ? UpstreamServer.response("503 No", headers: "Retry-After: 3600\r\n") : UpstreamServer.response("200 OK")
+        }
+        let healthy = try UpstreamServer(always: "200 OK")
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(asleep.url)"},{"url":"\#(healthy.url)"}]}"#)
+        for sequence in UInt64(1)...5 { #expect(try writer.deliver(TestProfile(sequence: sequence)).retryAfter == .seconds(3600)) }
+        let down = try writer.deliver(TestProfile(sequence: 6))
+        if down.status == .retry { #expect(down.retryAfter <= .milliseconds(500)) }
+        _ = try Self.insist(writer, TestProfile(sequence: 7))
+        #expect(healthy.requests.count >= 6)
+    }
+
+    @Test("What was refused before probes only as often as the growing pause says, and still finds out that all is well")
+    func refusedProbes() throws {
+        let server = try UpstreamServer { index, _ in UpstreamServer.response(index < 6 ? "503 No" : "200 OK") }
+        let healthy = try UpstreamServer(always: "200 OK")
+        let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(server.url)"},{"url":"\#(healthy.url)"}]}"#)
+        let profiles = (1...5).map { TestProfile(sequence: UInt64($0)) }
+        for profile in profiles { _ = try writer.deliver(profile) }
+        let told = try writer.deliver(profiles[0], attempt: 2, progress: 0b10)
+        #expect(told.status == .retry && told.retryAfter <= .seconds(1) && told.reason.contains("is down"))
+        let began = ContinuousClock.now
+        _ = try Self.insist(writer, profiles[1])
+        // One probe was refused a second after the fifth failure, so the next one came a second after that.
+        #expect(server.requests.count == 7 && ContinuousClock.now - began >= .milliseconds(1000))
+    }
+}

@@ -1,0 +1,53 @@
+import Foundation
+
+/// The table of `docs/operations.md` that says what a destination's answer means.
+enum AnswerTable {
+    struct Row: Sendable {
+        /// What the destination does.
+        let what: String
+        /// delivered, retried or rejected.
+        let fate: String
+
+        /// The statuses that it names.
+        var statuses: Set<Int> {
+            Set(what.split(whereSeparator: { !$0.isNumber }).compactMap { Int($0) }.filter { 200...999 ~= $0 })
+        }
+    }
+
+    static func rows() throws -> [Row] {
+        let text = try String(contentsOfFile: "\(Package.root)/docs/operations.md", encoding: .utf8)
+        let lines = text.components(separatedBy: "\n").drop { $0 != "## What a destination's answer means" }.dropFirst()
+        let section = lines.prefix { !$0.hasPrefix("## ") }
+        return section.filter { $0.hasPrefix("|") }.dropFirst(2).map { line in
+            let cells = line.split(separator: "|", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) }
+            return Row(what: cells[1], fate: cells[2])
+        }
+    }
+}
+
+/// An upstream that answers as it is told, by the first segment of the path; see `Servers/answers.py`.
+struct AnswerServer {
+    struct Answer: Encodable {
+        let raw: String
+        var more = ""
+        var then = ""
+    }
+
+    let port: UInt16
+    private let process: ChildProcess
+
+    private struct Event: Decodable {
+        var port: UInt16?
+        var target: String?
+    }
+
+    init(_ scenario: Scenario, _ answers: [String: Answer]) throws {
+        let file = try scenario.write(String(decoding: try JSONEncoder().encode(answers), as: UTF8.self), to: "answers.json")
+        process = try scenario.start(["python3", "-u", "\(Package.servers)/answers.py", file])
+        let line = try process.output.wait(for: "\"listening\"")
+        port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
+    }
+
+    /// The targets of all requests so far.
+    var targets: [String] { process.output.lines.compactMap { try? JSONDecoder().decode(Event.self, from: Data($0.utf8)).target } }
+}

@@ -1,0 +1,47 @@
+import Foundation
+
+/// An HTTP/2 upstream that can go silent; see `Servers/h2_upstream.py`.
+final class H2Upstream {
+    struct Event: Decodable {
+        let event: String
+        var port: UInt16?
+        var connection: Int?
+        var target: String?
+    }
+
+    let port: UInt16
+    var url: String { "https://localhost:\(port)" }
+    private let process: ChildProcess
+    private var commands = 0
+
+    /// Needs ``Certificates``.
+    init(_ scenario: Scenario) throws {
+        process = try scenario.start(
+            [try Package.python(), "-u", "\(Package.servers)/h2_upstream.py", scenario.path("server.pem"), scenario.path("server.key")])
+        let line = try process.output.wait(for: "\"listening\"")
+        port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
+    }
+
+    private static func decode(_ lines: [String]) -> [Event] {
+        lines.compactMap { try? JSONDecoder().decode(Event.self, from: Data($0.utf8)) }
+    }
+
+    var requests: [Event] { Self.decode(process.output.lines).filter { $0.event == "request" } }
+
+    /// Waits until what has happened satisfies a test.
+    func wait(for what: String, _ test: ([Event]) -> Bool) throws {
+        _ = try process.output.wait(for: what) { test(Self.decode($0)) ? true : nil }
+    }
+
+    /// From now on the connections that are open are silent.
+    func freeze() throws { try command("freeze") }
+    /// Answers what is held.
+    func release() throws { try command("release") }
+
+    private func command(_ name: String) throws {
+        commands += 1
+        process.write("{\"do\":\"\(name)\"}")
+        let wanted = commands
+        _ = try process.output.wait(for: name) { lines in lines.count { $0.contains("\"done\"") } >= wanted ? true : nil }
+    }
+}
