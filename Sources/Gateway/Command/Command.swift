@@ -6,7 +6,9 @@ import LinuxSystem
 enum Command {
     static func main() {
         openStandardDescriptors()
-        exit(run(Array(CommandLine.arguments.dropFirst())))
+        let status = run(Array(CommandLine.arguments.dropFirst()))
+        Log.flush()
+        exit(status)
     }
 
     /// - Returns: 0 done, 1 the thing asked for failed, 2 wrong usage.
