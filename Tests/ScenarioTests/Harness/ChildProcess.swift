@@ -99,7 +99,8 @@ final class ChildProcess: @unchecked Sendable {
         return status
     }
 
-    private func waitForStatus() throws -> Int32 {
+    /// Waits for the end, whoever still has the streams.
+    func waitForStatus() throws -> Int32 {
         let limit = Date(timeIntervalSinceNow: LineLog.patience)
         condition.lock()
         defer { condition.unlock() }

@@ -16,6 +16,7 @@ final class LineLog: @unchecked Sendable {
     private let condition = NSCondition()
     private var kept: [String] = []
     private var hasEnded = false
+    private var isHeld = false
 
     /// Reads a descriptor to its end on a thread of its own, and closes it then.
     func read(_ descriptor: Int32) {
@@ -28,6 +29,7 @@ final class LineLog: @unchecked Sendable {
                 guard count > 0 else { break }
                 rest.append(contentsOf: buffer[..<count])
                 rest = take(rest)
+                waitWhileHeld()
             }
             Glibc.close(descriptor)
             condition.withLock {
@@ -46,6 +48,22 @@ final class LineLog: @unchecked Sendable {
             condition.broadcast()
         }
         return Data(data[(end + 1)...])
+    }
+
+    /// From now on nothing is read, but for what is at hand, until ``letGo()``.
+    func hold() { condition.withLock { isHeld = true } }
+
+    func letGo() {
+        condition.withLock {
+            isHeld = false
+            condition.broadcast()
+        }
+    }
+
+    private func waitWhileHeld() {
+        condition.lock()
+        while isHeld { condition.wait() }
+        condition.unlock()
     }
 
     var lines: [String] { condition.withLock { kept } }
