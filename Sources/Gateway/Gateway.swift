@@ -73,6 +73,7 @@ final class Gateway: Sendable {
         try start(config)
         let stopped = waitForStop(signals)
         Log.info("stopping", ["signal": stopped])
+        ServiceManager.isStopping()
         let status = drain(signals)
         Log.info("stopped", ["status": "\(status)"])
         return status
@@ -95,6 +96,7 @@ final class Gateway: Sendable {
         }
         ready.store(true, ordering: .relaxed)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
+        ServiceManager.isReady("Ready, receivers: \(receivers.count)")
     }
 
     /// Starts the thread that serves the admin listener, where there is none yet.
@@ -130,6 +132,7 @@ final class Gateway: Sendable {
         for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
         deadLetters?.tick(now: .now)
         endings.tidy()
+        ServiceManager.sendAgain()
     }
 
     // MARK: End

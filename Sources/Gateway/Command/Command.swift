@@ -6,7 +6,8 @@ import LinuxSystem
 enum Command {
     static func main() {
         openStandardDescriptors()
-        let status = run(Array(CommandLine.arguments.dropFirst()))
+        ignoreFileSizeSignal()
+        let status = run(ProcessStart.arguments)
         Log.flush()
         exit(status)
     }

@@ -2,7 +2,7 @@
 //
 // Trust     A plugin runs with the gateway's rights in its address space; the gateway checks shapes and counts, not intent.
 //           A plugin never exits the process, installs signal handlers, changes directory, umask, locale or environment, nor lets an
-//           exception or longjmp cross a call.  Its descriptors are close-on-exec.  The gateway ignores SIGPIPE for the whole process.
+//           exception or longjmp cross a call.  Its descriptors are close-on-exec.  The gateway ignores SIGPIPE and SIGXFSZ for the whole process.
 //           A library is loaded once and never unloaded; several instances of one plugin share its globals.
 // Values    Text is UTF-8 without NUL, times are Unix nanoseconds, sizes are bytes.
 // Growth    `gw_plugin_v1` names the major version; what is not an append gets a new symbol.  Structs that begin with `size` grow only at

@@ -101,6 +101,16 @@ final class LineLog: @unchecked Sendable {
         return kept
     }
 
+    /// Asks again and again for what no line tells of, until there is an answer.
+    func poll<T>(for what: String, _ question: () throws -> T?) throws -> T {
+        let limit = Date(timeIntervalSinceNow: Self.patience)
+        while true {
+            if let answer = try question() { return answer }
+            guard Date() < limit else { throw NeverCame(what: what, seen: lines) }
+            pause()
+        }
+    }
+
     /// Gives the writer a moment, ended early by its next line.
     func pause() {
         condition.lock()
