@@ -10,12 +10,15 @@ enum CheckCommand {
         var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
         for entry in file.config.receivers where !entry.plugin.isEmpty {
             let receiver = Receiver(entry)
-            file.problems += receiver.create(from: file.config.pluginFolders)
+            let (problems, warnings) = Log.collectingWarnings { receiver.create(from: file.config.pluginFolders) }
+            file.add(problems)
+            for warning in warnings { file.warnings += PluginProblems(PluginInstance.Refusal(message: warning), entry).list }
             receiver.stop()
             _ = receiver.end()
         }
-        file.problems += Listener.Guards.problems(file.config)
+        file.add(Listener.Guards.problems(file.config))
         file.problems.sortByPlace()
+        file.warnings.sortByPlace()
         for line in file.lines { print(line) }
         if file.problems.isEmpty { print("\(file.path): ok") }
         return file.problems.isEmpty ? 0 : 1

@@ -26,7 +26,8 @@ final class DeliveryThread: Sendable {
         events = InstanceEvents(receiver, number)
         self.config = config.pluginConfig.text
         let metrics = previous?.library.name == library.name ? previous?.instance.host.metrics : nil
-        let host = HostServices(events: events, metrics: PluginMetrics(continuing: metrics))
+        let host = HostServices(
+            events: events, metrics: PluginMetrics(continuing: metrics), references: config.pluginConfig.wholeReferences)
         do throws(PluginInstance.Refusal) {
             instance = try PluginInstance(library, config: self.config, host: host)
         } catch { throw PluginProblems(error, config) }

@@ -37,7 +37,23 @@ enum Log {
     static func warning(_ message: String, _ fields: KeyValuePairs<String, String> = [:]) { write(.warning, message, fields) }
     static func error(_ message: String, _ fields: KeyValuePairs<String, String> = [:]) { write(.error, message, fields) }
 
+    /// Runs `body`, and answers beside its result the warnings and errors of that time, which are not written.
+    static func collectingWarnings<T>(_ body: () -> T) -> (T, warnings: [String]) {
+        collected.withLock { $0 = [] }
+        let result = body()
+        return (result, collected.withLock { $0.take() ?? [] })
+    }
+
+    /// Non-nil while warnings are collected.
+    private static let collected = Mutex<[String]?>(nil)
+
     static func write(_ level: Level, _ message: String, _ fields: KeyValuePairs<String, String>) {
+        let isCollected = collected.withLock { collected in
+            guard level >= .warning, collected != nil else { return false }
+            collected?.append(message)
+            return true
+        }
+        guard !isCollected else { return }
         let settings = settings.withLock { $0 }
         guard level >= settings.level else { return }
         writer.append(line(level, message, fields, settings.format))

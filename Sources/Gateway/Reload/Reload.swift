@@ -37,7 +37,8 @@ extension Gateway {
         }
         let answer = ReloadRequests.answer(to: status)
         for reply in waiting { reply.send(answer) }
-        ServiceManager.isReady(problems.isEmpty ? "Ready, receivers: \(receivers.count)" : "Ready; the config was not reloaded, see the log")
+        ServiceManager.isReady(
+            problems.isEmpty ? "Ready, receivers: \(receivers.count)" : "Ready; the config was not reloaded, see the log")
     }
 
     // MARK: Commit

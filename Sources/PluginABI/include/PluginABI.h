@@ -139,6 +139,8 @@ typedef struct gw_descriptors {
     /// connections asks again now and then.  Takes `gw_host.context`.  [any-thread]
     uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE;
 } gw_descriptors;
+/// The config's strings that were one `${NAME}` each, and count as the number or boolean they spell where one is wanted: a C string of
+#define GW_ENVIRONMENT_EXTENSION "gw.environment/1" ///< their paths ("a[0].b"), a line each.  Valid during `create`; NULL for none.
 
 /// Room the gateway lends for one error text.  Write at most `capacity` bytes, then set `count`.
 typedef struct gw_error { char *GW_NONNULL text; size_t capacity, count; } gw_error;
