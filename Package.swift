@@ -49,10 +49,14 @@ let package = Package(
         .target(
             name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
             path: "Sources/ProfileArchive", swiftSettings: settings),
+        // In the program alone: a plugin is not what was started.
+        .target(name: "CProcessStart", path: "Sources/CProcessStart"),
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "PluginABI", "PluginKit", "ProfileArchive", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "PEM", "PushWire",
+                "PluginABI", "PluginKit", "ProfileArchive", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "CProcessStart",
+                "PEM",
+                "PushWire",
             ],
             path: "Sources/Gateway", exclude: ["Delivery/SPOOL.md"],
             swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),

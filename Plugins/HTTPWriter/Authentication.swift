@@ -54,29 +54,6 @@ extension Authentication {
     }
 }
 
-extension ConfigObject {
-    /// The source of a secret; a file that cannot be read is a problem.
-    func secret(file: String, text: String) -> ConfigSource? {
-        let source = source(file: file, text: text)
-        if let source {
-            do throws(Problem) { _ = try source.secret() } catch { problems.add(error.path, error.message, at: error.position) }
-        }
-        return source
-    }
-}
-
-extension ConfigSource {
-    /// The text without the line feed with which editors end a file, and which no header may hold.
-    func secret() throws(Problem) -> String {
-        var secret = String(decoding: try read(), as: UTF8.self)
-        if case .file = content {
-            while let last = secret.unicodeScalars.last, last.properties.isWhitespace { secret.unicodeScalars.removeLast() }
-        }
-        guard !secret.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { throw problem("holds a control character") }
-        return secret
-    }
-}
-
 /// The value of an endpoint's Authorization header, read again when its file changes; on the transfer thread only.
 final class Credentials {
     private let authentication: Authentication

@@ -45,9 +45,9 @@ extension ConnectionOptions {
             proxy = .url(url)
             if !["http://", "https://", "socks5://"].contains(where: url.hasPrefix) {
                 endpoint.refuse("proxy_url", "must begin with http://, https:// or socks5://")
-            } else if !UpstreamURL.isURL(url) {
+            } else if let objection = UpstreamURL.objection(toProxy: url) {
                 // Without the URL, which may hold a password.
-                endpoint.refuse("proxy_url", "is no URL")
+                endpoint.refuse("proxy_url", objection)
             }
             if isFromEnvironment { endpoint.refuse("proxy_from_environment", "is given beside proxy_url; one of them is meant") }
         } else if isFromEnvironment {
@@ -62,6 +62,7 @@ extension ConnectionOptions {
         authorities = tls.source(file: "ca_file", text: "ca_pem")
         certificate = tls.source(file: "cert_file", text: "cert_pem")
         key = tls.source(file: "key_file", text: "key_pem")
+        tls.warnOfMode(key)
         serverName = tls.string("server_name").flatMap { $0.isEmpty ? nil : $0 }
         if let serverName, !serverName.utf8.allSatisfy({ (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "-._".utf8.contains($0) }) {
             tls.refuse("server_name", "\(JSONValue.quoted(serverName)) is no host name")

@@ -1,3 +1,4 @@
+import ConfigJSON
 import PushWire
 
 /// The secrets that an endpoint was given, to be cut out of what a destination says: it may repeat what it was sent.

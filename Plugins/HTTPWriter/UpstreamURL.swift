@@ -19,12 +19,14 @@ enum UpstreamURL {
         // libcurl reads http:///x as http://x, which nobody means.
         let authority = text.drop { $0 != "/" }.dropFirst(2)
         guard let first = authority.first, !"/?#".contains(first) else { return .failure(Objection(reason: "names no host")) }
+        if let reason = objectionToEncoding(text) { return .failure(Objection(reason: reason)) }
         guard let url = unsafe curl_url() else { return .failure(Objection(reason: "cannot be read for lack of memory")) }
         defer { unsafe curl_url_cleanup(url) }
         let result = unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
         guard result == CURLUE_OK else {
             return .failure(Objection(reason: "is no URL: \(unsafe String(cString: curl_url_strerror(result)))"))
         }
+        if unsafe Self.part(url, CURLUPART_PORT) == "0" { return .failure(Objection(reason: portZero)) }
         for (part, what) in [
             (CURLUPART_USER, "a user or password"), (CURLUPART_PASSWORD, "a user or password"),
             (CURLUPART_QUERY, "a query or fragment"), (CURLUPART_FRAGMENT, "a query or fragment"),
@@ -36,12 +38,33 @@ enum UpstreamURL {
         return .success(path)
     }
 
-    /// Whether libcurl can read a text as a URL with a host, of whatever scheme.
-    static func isURL(_ text: String) -> Bool {
-        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }), let url = unsafe curl_url() else { return false }
+    private static let portZero = "has port 0, at which nothing listens"
+
+    /// What is wrong with the percent-encoding of a text (RFC 3986 §2.1); a control character has no place in a URL however written.
+    private static func objectionToEncoding(_ text: String) -> String? {
+        var rest = text.utf8[...]
+        while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {
+            let digits = rest[rest.index(after: percent)...].prefix(2)
+            guard digits.count == 2, digits.allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
+                let byte = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
+            else {
+                return "holds a \"%\" that two hexadecimal digits do not follow; the character itself is written %25"
+            }
+            if byte < 0x20 || byte == 0x7F { return "holds a control character, percent-encoded" }
+            rest = rest[digits.endIndex...]
+        }
+        return nil
+    }
+
+    /// Why a text is no proxy's URL; libcurl reads it, of whatever scheme.
+    static func objection(toProxy text: String) -> String? {
+        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }), let url = unsafe curl_url() else { return "is no URL" }
         defer { unsafe curl_url_cleanup(url) }
-        return unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK
-            && part(url, CURLUPART_HOST)?.isEmpty == false && part(url, CURLUPART_FRAGMENT) == nil
+        if let reason = objectionToEncoding(text) { return reason }
+        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK,
+            unsafe part(url, CURLUPART_HOST)?.isEmpty == false, unsafe part(url, CURLUPART_FRAGMENT) == nil
+        else { return "is no URL" }
+        return unsafe part(url, CURLUPART_PORT) == "0" ? portZero : nil
     }
 
     /// The password of a URL, as it is written and as it is meant; empty without one.

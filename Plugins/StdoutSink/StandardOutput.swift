@@ -9,29 +9,56 @@ final class StandardOutput: Sendable {
         case failed(SystemError)
     }
 
-    // One for the process: lines of two receivers must not mix.
-    private static let lines = Mutex<Void>(())
+    /// Who writes now: one at a time, for lines of two receivers must not mix.
+    private struct Turn {
+        var isTaken = false
+        /// The end of a line whose writer stopped in its middle.
+        var cutLine: ArraySlice<UInt8> = []
+    }
+
+    // One for the process.
+    private static let turn = Monitor(Turn())
     private let stop = Mutex<Wakeup?>(nil)
+    private let isAborted = Atomic(false)
 
     func open() throws { try stop.withLock { $0 = try Wakeup() } }
 
-    /// Makes a write that waits for its reader return.
-    func abort() { stop.withLock { $0?.signal() } }
+    /// Makes a write that waits for its reader, or for another instance's write, return.
+    func abort() {
+        stop.withLock { $0?.signal() }
+        Self.turn.withLock { _ in isAborted.store(true, ordering: .relaxed) }
+        Self.turn.signal()
+    }
 
     func write(_ line: String) -> Result {
-        let bytes = Array(line.utf8)
-        return Self.lines.withLock { _ in
-            var written = 0
-            while written < bytes.count {
-                guard waitForRoom() else { return .aborted }
-                // A pipe that has room at all takes this much without waiting.
-                let part = bytes[written...].prefix(Int(PIPE_BUF))
-                let count = unsafe part.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-                if count < 0, errno != EINTR, errno != EAGAIN { return .failed(SystemError("write to standard output")) }
-                written += max(0, count)
-            }
-            return .written
+        let cutLine: ArraySlice<UInt8>? = Self.turn.wait { turn in
+            if isAborted.load(ordering: .relaxed) { return .done(nil) }
+            guard !turn.isTaken else { return .again(.never) }
+            turn.isTaken = true
+            return .done(turn.cutLine)
         }
+        guard let cutLine else { return .aborted }
+        let text = Array(line.utf8)
+        let (result, rest) = write(cutLine + text)
+        // Of a line that was not begun nothing is left to be finished.
+        let cut = rest.count < text.count ? rest : rest.dropLast(text.count)
+        Self.turn.withLock { $0 = Turn(cutLine: cut) }
+        Self.turn.signal()
+        return result
+    }
+
+    /// - Returns: how it ended, and what was not written.
+    private func write(_ bytes: ArraySlice<UInt8>) -> (Result, rest: ArraySlice<UInt8>) {
+        var rest = bytes
+        while !rest.isEmpty {
+            guard waitForRoom() else { return (.aborted, rest) }
+            // A pipe that has room at all takes this much without waiting.
+            let part = rest.prefix(Int(PIPE_BUF))
+            let count = unsafe part.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count < 0, errno != EINTR, errno != EAGAIN { return (.failed(SystemError("write to standard output")), rest) }
+            rest = rest.dropFirst(max(0, count))
+        }
+        return (.written, rest)
     }
 
     /// - Returns: false when told to stop.

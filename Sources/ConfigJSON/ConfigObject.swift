@@ -6,14 +6,17 @@ public final class ConfigObject {
     public let path: String
     public let position: TextPosition
     public let problems: Problems
+    /// What is allowed but probably not meant.
+    public let warnings: Problems
     private let members: [JSONMember]
     private let isObject: Bool
     private var asked: Set<String> = []
 
     /// Makes a reader; anything but an object is a problem and reads as an empty one.
-    public init(_ value: JSONValue, path: String, problems: Problems) {
+    public init(_ value: JSONValue, path: String, problems: Problems, warnings: Problems = Problems()) {
         self.path = path
         self.problems = problems
+        self.warnings = warnings
         position = value.position
         if case .object(let members) = value.content {
             self.members = members
@@ -39,6 +42,11 @@ public final class ConfigObject {
         problems.add(path(name), message, at: value(name)?.position ?? position)
     }
 
+    /// Warns of a member that is allowed but probably not meant.
+    public func warn(_ name: String, _ message: String) {
+        warnings.add(path(name), message, at: value(name)?.position ?? position)
+    }
+
     /// Reports each member that no getter asked for, with the name that was probably meant.
     public func refuseUnknown() {
         for member in members where !asked.contains(member.name) {
@@ -48,14 +56,10 @@ public final class ConfigObject {
     }
 
     private func read<T>(_ name: String, _ wanted: String, _ convert: (JSONValue.Content) -> T?) -> T? {
-        guard let value = value(name) else { return nil }
-        if let result = convert(value.content) { return result }
-        let found: String
-        switch value.content {
-        case .string, .number, .bool: found = value.text
-        default: found = value.kind
-        }
-        refuse(name, "must be \(wanted), is \(found)")
+        // What could not be replaced was reported.
+        guard let value = value(name), value.reference?.isResolved != false else { return nil }
+        if let result = convert(value.content) ?? value.typedContent.flatMap(convert) { return result }
+        refuse(name, "must be \(wanted), is \(value.shown)")
         return nil
     }
 
@@ -130,7 +134,7 @@ public final class ConfigObject {
 
     /// The object of a member, or nil when it is absent.
     public func object(_ name: String) -> ConfigObject? {
-        value(name).map { ConfigObject($0, path: path(name), problems: problems) }
+        value(name).map { ConfigObject($0, path: path(name), problems: problems, warnings: warnings) }
     }
 
     /// The members of an object whose names the user chose.
@@ -141,6 +145,11 @@ public final class ConfigObject {
         return []
     }
 
+    /// The object of a member of an object whose names the user chose.
+    public func child(_ member: JSONMember, of name: String) -> ConfigObject {
+        ConfigObject(member.value, path: Problems.path(path(name), member.name), problems: problems, warnings: warnings)
+    }
+
     /// The objects of an array, or nil when the member is absent.
     public func objects(_ name: String) -> [ConfigObject]? {
         guard let value = value(name) else { return nil }
@@ -149,7 +158,7 @@ public final class ConfigObject {
             return nil
         }
         return elements.enumerated().map { index, element in
-            ConfigObject(element, path: "\(path(name))[\(index)]", problems: problems)
+            ConfigObject(element, path: "\(path(name))[\(index)]", problems: problems, warnings: warnings)
         }
     }
 }

@@ -46,11 +46,16 @@ extension ConfigSource {
     public func lines() throws(Problem) -> [(number: Int, text: String)] {
         var lines: [(Int, String)] = []
         // By bytes: to Swift, CR LF is one character and not the end of a line.
-        for (index, bytes) in try read().split(separator: 10, omittingEmptySubsequences: false).enumerated() {
+        let all = try read()
+        try refuseByteOrderMark(all)
+        for (index, bytes) in all.split(separator: 10, omittingEmptySubsequences: false).enumerated() {
             guard let line = String(validating: bytes.last == 13 ? bytes.dropLast() : bytes, as: UTF8.self) else {
                 throw problem("line \(index + 1): is not valid UTF-8")
             }
-            if !line.isEmpty, !line.hasPrefix("#") { lines.append((index + 1, line)) }
+            if line.isEmpty || line.hasPrefix("#") { continue }
+            if line.unicodeScalars.first?.properties.isWhitespace == true { throw problem("line \(index + 1): begins with white space") }
+            if line.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) { throw problem("line \(index + 1): holds a control character") }
+            lines.append((index + 1, line))
         }
         return lines
     }

@@ -24,10 +24,34 @@ public struct JSONValue: Sendable {
 
     public let content: Content
     public let position: TextPosition
+    /// Of a string that the environment has a part in, how it was written.
+    public let reference: EnvironmentReference?
 
-    public init(_ content: Content, at position: TextPosition) {
+    public init(_ content: Content, at position: TextPosition, reference: EnvironmentReference? = nil) {
         self.content = content
         self.position = position
+        self.reference = reference
+    }
+
+    /// What a string that is one reference to the environment counts as where a number or a boolean is wanted.
+    public var typedContent: Content? {
+        guard reference?.isWhole == true, case .string(let text) = content else { return nil }
+        switch JSONParser.parse(Array(text.utf8), dialect: .strict, problems: Problems())?.content {
+        case .number(let digits): return .number(digits)
+        case .bool(let value): return .bool(value)
+        default: return nil
+        }
+    }
+
+    /// What an error message says that a value is: itself where it is short, but never what the environment says.
+    public var shown: String {
+        if let reference {
+            return reference.text.isEmpty ? "what the environment says" : "what the environment says for \(Self.quoted(reference.text))"
+        }
+        return switch content {
+        case .string, .number, .bool: text
+        default: kind
+        }
     }
 
     /// What an error message calls a value of this kind.

@@ -90,6 +90,7 @@ final class Gateway: Sendable {
         try startUpkeep()
         ready.store(true, ordering: .relaxed)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
+        ServiceManager.isReady("Ready, receivers: \(receivers.count)")
     }
 
     /// Starts the thread that serves the admin listener, where there is none yet.
@@ -124,6 +125,7 @@ final class Gateway: Sendable {
         for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
         deadLetters?.tick(now: .now)
         endings.tidy()
+        ServiceManager.sendAgain()
     }
 
     // MARK: End

@@ -17,6 +17,7 @@ final class GatewayProcess {
         let stopped = signal ?? waitForStop(gateway)
         let timeout = gateway.setup.withLock { $0.config.shutdownTimeout }
         Log.info("stopping", ["signal": stopped])
+        ServiceManager.isStopping()
         let deadline = MonotonicTime.now + timeout
         exitGuard.arm(deadline + ExitGuard.patience)
         let status = gateway.drain(until: deadline) { self.isHurried() }
@@ -103,6 +104,7 @@ final class ExitGuard: Sendable {
     private func run() {
         deadline.wait { MonotonicTime.now >= $0 ? .done(()) : .again($0) }
         Log.error("not everything has ended in time; the process ends now")
+        Log.flush(until: .now + .milliseconds(100))
         _exit(1)
     }
 }

@@ -42,6 +42,9 @@ public func openStandardDescriptors() {
     }
 }
 
+/// Makes a file that would grow over its limit (RLIMIT_FSIZE) an error of `write` (EFBIG) and not the end of the process.
+public func ignoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN) }
+
 /// Raises the limit of open descriptors to the hard limit: each connection is one.
 public func raiseDescriptorLimit() {
     var limit = rlimit()

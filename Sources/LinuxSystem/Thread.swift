@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// A thread of the process, for work that may block; joined exactly once.
+/// A thread of the process, for work that may block; joined or detached exactly once.
 public struct Thread: ~Copyable, Sendable {
     private let handle: pthread_t
 
@@ -37,4 +37,7 @@ public struct Thread: ~Copyable, Sendable {
 
     /// Waits until the body has returned.
     public consuming func join() { pthread_join(handle, nil) }
+
+    /// Lets the thread end with nobody waiting for it, or go on until the process ends.
+    public consuming func detach() { pthread_detach(handle) }
 }

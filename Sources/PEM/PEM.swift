@@ -58,6 +58,8 @@ import LinuxSystem
 
     private static func memory(_ source: ConfigSource) throws(Problem) -> OpaquePointer {
         let text = try source.read()
+        // OpenSSL would not see the first certificate behind one, and take the next for it.
+        try source.refuseByteOrderMark(text)
         ERR_clear_error()
         guard let memory = unsafe BIO_new(BIO_s_mem()) else { throw source.problem("cannot be read: no memory") }
         _ = unsafe BIO_write(memory, text, Int32(text.count))

@@ -1,3 +1,4 @@
+import ConfigJSON
 public import PluginABI
 
 /// The gateway's services for one instance; callable from any thread until ``Receiver/close()`` has returned.
@@ -22,6 +23,13 @@ public import PluginABI
     public var descriptorShare: Int? {
         guard let found = unsafe host.pointee.extension(host.pointee.context, GW_DESCRIPTORS_EXTENSION) else { return nil }
         return unsafe Int(found.assumingMemoryBound(to: gw_descriptors.self).pointee.share(host.pointee.context))
+    }
+
+    /// A config with the strings marked that stand for a number or a boolean where one is wanted; during `create` only.
+    func markingReferences(_ config: JSONValue) -> JSONValue {
+        guard let found = unsafe host.pointee.extension(host.pointee.context, GW_ENVIRONMENT_EXTENSION) else { return config }
+        let paths = Set(unsafe String(cString: found.assumingMemoryBound(to: CChar.self)).split(separator: "\n").map(String.init))
+        return config.markingReferences(paths.contains)
     }
 
     /// Declares a metric; the same name and labels give the same one.

@@ -83,10 +83,11 @@ private func create(
         let text = unsafe Array(UnsafeBufferPointer(start: config.bytes, count: config.count))
         if let value = JSONParser.parse(text, dialect: .strict, problems: problems) {
             let host = unsafe Host(host)
-            let object = ConfigObject(value, path: "", problems: problems)
+            let object = ConfigObject(host.markingReferences(value), path: "", problems: problems)
             let receiver = try type.init(config: object, host: host)
             object.refuseUnknown()
             if problems.list.isEmpty {
+                for warning in object.warnings.list { host.log(.warning, warning.description) }
                 return unsafe Unmanaged.passRetained(Instance(receiver, host)).toOpaque()
             }
         }

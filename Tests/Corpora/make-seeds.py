@@ -217,6 +217,12 @@ seeds(
     wrong_kinds='{"admin":[],"log":1,"limits":"x","receive_http":{"a":7},"receivers":[]}', later=config('"data_dir": "/x"'),
 )
 
+seeds(
+    "references", plain="plain", whole="${A}", within="http://${A}:${B}/x", default="${B:-a:-b $c {}", empty_default="${C_1:-}",
+    escaped="$${A} $$${A} $${", dollars="$ $A $$ a$", open="a${", no_name="${}", digit="${1A}", other="${A-b}", nested="${B:-${A}}",
+    not_utf8_value="${C}", combining="${\u0301A}", empty=b"",
+)
+
 # Words that libFuzzer puts in, since bytes at random seldom make one.
 WORDS = {
     "head": ["POST ", "GET ", "/ingest?name=", " HTTP/1.1\r\n", " HTTP/1.0\r\n", "\r\n", "\r\n\r\n", "Host: a\r\n", "Content-Length: ",
@@ -228,6 +234,7 @@ WORDS = {
     "json": ["{", "}", "[", "]", ":", ",", '"series"', '"labels"', '"samples"', '"name"', '"value"', '"rawProfile"', '"ID"', "null", "true", "\\u0061",
              "\\ud83d\\ude00", "YQ=="],
     "gzip": ["\x1f\x8b\x08"],
+    "references": ["${", "}", "$${", ":-", "${A}", "${B:-", "${C}"],
     "config": ["{", "}", "[", "]", ":", ",", "//", "/*", "*/", "null", "true", "\\u0061", '"30s"', '"64MiB"', '"admin"', '"log"', '"level"', '"limits"',
                '"receive_http"', '"receivers"', '"http"', '"listen_port"', '"forward_to"', '"plugin"', '"queue"', '"retry"', '"max_bytes"', '"ack"'],
 }

@@ -13,7 +13,7 @@ struct GuardConfigTests {
 
     private static func listener(_ members: String) throws -> ListenerConfig {
         let file = read(members)
-        #expect(file.lines.isEmpty)
+        #expect(file.problems.isEmpty)
         return try #require(file.config.listeners.first)
     }
 

@@ -133,6 +133,45 @@ struct StdoutSinkTests {
         }
     }
 
+    @Test("An instance that waits behind another one's line is aborted alone; a line that was cut is finished before the next one")
+    func abortWhileWaiting() async throws {
+        await #expect(processExitsWith: .success) {
+            var ends: [Int32] = [-1, -1]
+            try #require(pipe(&ends) == 0)
+            let original = dup(1)
+            try #require(dup2(ends[1], 1) == 1)
+            defer { dup2(original, 1) }
+            let plugin = try LoadedPlugin.release("StdoutSink")
+            let sinks = try (0..<3).map { _ in try plugin.create("{}", TestHost()) }
+            let returned = Watched<Set<Int>>([])
+            func deliver(_ number: Int, _ size: Int) {
+                let note = String(repeating: "\(number)", count: size)
+                Thread.detachNewThread {
+                    _ = sinks[number].begin(TestProfile(labels: [("__name__", "x"), ("note", note)]))
+                    returned.update { $0.insert(number) }
+                }
+            }
+            deliver(0, 100_000)
+            var polled = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
+            try #require(poll(&polled, 1, 30_000) == 1)
+            deliver(1, 10)
+            sinks[1].abort()
+            try returned.wait(for: "the one that waits") { $0 == [1] ? true : nil }
+            #expect(sinks[1].host.said.current.finishes.map(\.status) == [.aborted])
+            sinks[0].abort()
+            try returned.wait(for: "the one that writes") { $0 == [0, 1] ? true : nil }
+            deliver(2, 10)
+            var text: [UInt8] = []
+            var chunk = [UInt8](repeating: 0, count: 65536)
+            while text.count(where: { $0 == 10 }) < 2 { text += chunk[..<max(0, read(ends[0], &chunk, chunk.count))] }
+            let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+            #expect(lines.map { $0.contains(String(repeating: "0", count: 100_000)) } == [true, false])
+            #expect(lines.last?.contains("note=\"2222222222\"") == true)
+            try returned.wait(for: "the last one") { $0.count == 3 ? true : nil }
+            for sink in sinks { sink.destroy() }
+        }
+    }
+
     @Test("A reader that has gone is a retry with a reason, not the end of the process")
     func closedPipe() async throws {
         await #expect(processExitsWith: .success) {

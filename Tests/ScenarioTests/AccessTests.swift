@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 @Suite("Who may send", .serialized)
@@ -209,6 +210,8 @@ struct AccessTests {
             let config = "{ \(GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()])) }"
             let file = try scenario.write(config, to: "gateway.json")
             try scenario.write("alice:\(Self.password)\n", to: "users")
+            // A file that others can read would be warned of too.
+            chmod(scenario.path("users"), 0o600)
             let messages = [
                 "users_file: line 1: the hash of \"alice\" is none that is taken: yescrypt $y$, bcrypt $2b$, sha512crypt $6$",
                 "bearer_tokens_file: cannot be read: open tokens: No such file or directory",

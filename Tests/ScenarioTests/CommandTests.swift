@@ -68,6 +68,7 @@ struct CommandTests {
                 :7:88: receive_http.default.http.server_read_timeout: must be a duration such as "30s", longer than 0, is "soon"
                 :8:22: receive_http.default.forward_to[0]: no receiver is named "stagin"; did you mean staging?
                 :8:43: receive_http.default.forward_to[2]: names "archive" twice
+                :10:5: receive_http.empty: wants port 8080, as receive_http.default does
                 :10:14: receive_http.empty.forward_to: must name at least one receiver
                 :16:18: receivers.staging.retry.max_backof_retries: unknown; did you mean max_backoff_retries?
                 :17:31: receivers.staging.queue.max_bytes: must be a size such as "64MiB" or a number of bytes, more than 0, is "lots"

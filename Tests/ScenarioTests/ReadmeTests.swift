@@ -17,12 +17,14 @@ struct ReadmeTests {
         }
         try scenario.write("token\n", to: "tokens")
         try scenario.write(try AccessTests.user(scenario, "alice", "secret"), to: "users")
+        for name in ["tokens", "users"] { chmod(scenario.path(name), 0o600) }
         try FileManager.default.copyItem(atPath: certificates.authority, toPath: scenario.path("clients.pem"))
         // Its folders are relative, and a test writes nowhere but into its own.
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
         let process = try scenario.start([try Package.builtGateway(), "check", "--config", file])
         #expect(try process.waitForExit() == 0)
-        #expect(process.output.lines == ["\(file): ok"])
+        // Whether the disk here is large enough for its queues is no matter of the README's.
+        #expect(process.output.lines.filter { !$0.contains("warning: data_dir: ") } == ["\(file): ok"])
     }
 
     @Test("The README's config is one that check finds nothing wrong with, and so are the members it adds later")

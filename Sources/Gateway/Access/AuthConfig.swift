@@ -15,10 +15,12 @@ extension AuthConfig {
     init(_ object: ConfigObject, tls: TLSConfig?) {
         if let basic = object.object("basic") {
             users = basic.file("users_file")
+            basic.warnOfMode(users)
             if users == nil { basic.refuse("users_file", "is required: a file with a line user:hash for each user") }
             basic.refuseUnknown()
         }
         tokens = object.file("bearer_tokens_file")
+        object.warnOfMode(tokens)
         clientCertificate = object.bool("client_certificate", default: clientCertificate)
         if clientCertificate, tls?.clientAuth.verifies != true {
             object.refuse("client_certificate", "needs tls with a client_auth_type that verifies")

@@ -10,8 +10,9 @@ enum CheckCommand {
         try arguments.refuseWords()
         var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
         PluginTrial.run(&file)
-        file.problems += Listener.Guards.problems(file.config)
+        file.add(Listener.Guards.problems(file.config))
         file.problems.sortByPlace()
+        file.warnings.sortByPlace()
         for line in file.lines { print(line) }
         if file.problems.isEmpty { print("\(file.path): ok") }
         return file.problems.isEmpty ? 0 : 1
@@ -27,7 +28,7 @@ private enum PluginTrial {
         let deadline = MonotonicTime.now + InstanceState.createTime
 
         init(_ entry: ReceiverConfig, _ folders: [String]) throws(SystemError) {
-            (self.entry, receiver) = (entry, Receiver(entry))
+            (self.entry, receiver) = (entry, Receiver(entry, isTrial: true))
             thread = DeliveryThread(of: receiver, entry)
             try thread.start(entry, from: folders)
         }
@@ -37,16 +38,16 @@ private enum PluginTrial {
         var trials: [Trial] = []
         for entry in file.config.receivers where !entry.plugin.isEmpty {
             do throws(SystemError) { trials.append(try Trial(entry, file.config.pluginFolders)) } catch {
-                file.problems.append(problem(entry, "\(error)"))
+                file.add([problem(entry, "\(error)")])
             }
         }
         for trial in trials {
             switch trial.thread.creation(until: trial.deadline) {
             case .made: file.warnings += warnings(trial)
-            case .refused(let list): file.problems += list
+            case .refused(let list): file.add(list)
             case .pending:
                 let message = "create of the plugin has not returned after \(InstanceState.createTime.inWords)"
-                file.problems.append(problem(trial.entry, message))
+                file.add([problem(trial.entry, message)])
             }
         }
         let endings = trials.map { trial in Ending(trial.entry.name, until: .now) { trial.receiver.end(trial.thread, $0) } }
@@ -59,8 +60,13 @@ private enum PluginTrial {
         Problem(position: entry.pluginPosition, path: Problems.path("receivers", entry.name), message: message)
     }
 
-    /// What an instance says of itself before it has done anything, as of a folder that it cannot use.
+    /// What a plugin warns of, and what it says of itself before it has done anything, as of a folder that it cannot use.
     private static func warnings(_ trial: Trial) -> [Problem] {
+        let said = trial.receiver.trial?.withLock { $0 } ?? []
+        return said.flatMap { PluginProblems(PluginInstance.Refusal(message: $0), trial.entry).list } + health(trial)
+    }
+
+    private static func health(_ trial: Trial) -> [Problem] {
         guard let stated = trial.receiver.stated(by: trial.thread.number), stated.health != .ok else { return [] }
         let isRequired = trial.entry.requiredAtStart && stated.health == .failed
         let what = isRequired ? ", and it is required at the start" : ""

@@ -6,7 +6,9 @@ import LinuxSystem
 enum Command {
     static func main() {
         openStandardDescriptors()
-        let status = run(Array(CommandLine.arguments.dropFirst()))
+        ignoreFileSizeSignal()
+        let status = run(ProcessStart.arguments)
+        Log.flush()
         guard AbandonedInstances.isEmpty else {
             // Threads are still in plugin code, and destructors would run beside them.
             fflush(nil)

@@ -16,8 +16,9 @@ enum PluginsCommand {
         let arguments = try Arguments(words, options: ["--config"], flags: ["--json"])
         try arguments.refuseWords()
         let file = ConfigFile.read(arguments.value("--config") ?? CheckCommand.defaultConfig)
-        guard file.problems.isEmpty else {
-            for line in file.lines { printError(line) }
+        let problems = file.problems { $0.hasPrefix("plugin_dirs") || $0.hasSuffix(".plugin") }
+        guard problems.isEmpty else {
+            for problem in problems { printError(problem.line(in: file.path)) }
             return 1
         }
         let entries = entries(file.config)

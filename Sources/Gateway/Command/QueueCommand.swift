@@ -40,7 +40,8 @@ struct QueuePlace {
             return
         }
         let file = ConfigFile.read(arguments.value("--config") ?? CheckCommand.defaultConfig)
-        guard file.problems.isEmpty else { throw Failure(lines: file.lines) }
+        let problems = file.problems { $0 == "data_dir" || $0.contains(".queue.") }
+        guard problems.isEmpty else { throw Failure(lines: problems.map { $0.line(in: file.path) }) }
         guard let directory = file.config.dataDirectory else {
             throw Failure(lines: ["\(file.path): there is no data_dir, so no queue is on disk"])
         }

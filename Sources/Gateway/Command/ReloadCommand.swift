@@ -21,9 +21,12 @@ enum ReloadCommand {
     }
 
     /// Where the file says that admin listens; the rest of it may be as wrong as it wants, for the gateway will say so.
-    private static func admin(of path: String) throws(SystemError) -> HTTPConfig? {
+    private static func admin(of path: String) throws -> HTTPConfig? {
         _ = try FileDescriptor.open(path, O_RDONLY)
-        return ConfigFile.read(path).config.admin?.http
+        let file = ConfigFile.read(path)
+        // Where the gateway listens may be said in its environment alone.
+        if let unknown = file.unresolved.first(where: { $0.path.hasPrefix("admin.") }) { throw unknown }
+        return file.config.admin?.http
     }
 
     private static func reload(_ admin: HTTPConfig, _ headers: [(name: String, value: String)]) throws -> Int32 {

@@ -18,9 +18,12 @@ enum RunCommand {
     private static func serve(_ path: String, _ process: GatewayProcess) -> Int32 {
         raiseDescriptorLimit()
         let file = ConfigFile.read(path)
-        for line in file.lines { printError(line) }
-        guard file.problems.isEmpty else { return 1 }
+        guard file.problems.isEmpty else {
+            for line in file.lines { Log.writeUnformatted(line) }
+            return 1
+        }
         Log.configure(file.config.log)
+        for warning in file.warnings { Log.warning("config", ["warning": warning.line(in: path)]) }
         do throws(Gateway.StartError) {
             return try process.run(file.config, path: path)
         } catch {

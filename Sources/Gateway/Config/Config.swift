@@ -1,5 +1,4 @@
 import ConfigJSON
-import Glibc
 
 /// What the config file says, with every default filled in.
 struct Config {
@@ -20,14 +19,7 @@ struct Config {
 
 extension Config {
     /// Where plugins are looked for, in order: the config's folders, then the executable's own.
-    var pluginFolders: [String] { pluginDirs + [Self.executableFolder] }
-
-    private static var executableFolder: String {
-        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let count = unsafe readlink("/proc/self/exe", &path, path.count)
-        let text = String(decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return text.lastIndex(of: "/").map { String(text[..<$0]) } ?? "."
-    }
+    var pluginFolders: [String] { pluginDirs + [ProcessStart.executableFolder] }
 }
 
 struct AdminConfig: Equatable {

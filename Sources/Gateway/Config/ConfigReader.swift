@@ -1,65 +1,7 @@
 import ConfigJSON
-import Glibc
-import LinuxSystem
-
-/// A config file as read: its values, and all that is wrong or odd about it.
-struct ConfigFile {
-    let path: String
-    var config: Config
-    /// What must be repaired before the gateway starts.
-    var problems: [Problem]
-    /// What is allowed but probably not meant.
-    var warnings: [Problem]
-
-    /// The largest config file that is read.
-    static let maximumSize = 16 << 20
-
-    /// Reads a file; one that cannot be opened is a problem too.
-    static func read(_ path: String) -> ConfigFile {
-        do throws(SystemError) {
-            let file = try FileDescriptor.open(path, O_RDONLY)
-            return ConfigFile(path: path, text: try file.readAll(limit: maximumSize))
-        } catch {
-            let problem = Problem(position: nil, path: "", message: "cannot read the config: \(error)")
-            return ConfigFile(path: path, config: Config(), problems: [problem], warnings: [])
-        }
-    }
-
-    /// One line a problem: `gateway.json:14:9: receivers.staging.queue: unknown`.
-    var lines: [String] {
-        problems.map { $0.line(in: path) } + warnings.map { $0.line(in: path, "warning: ") }
-    }
-}
-
-extension Problem {
-    /// What a person reads of it: file, line, column, path and what is wrong.
-    func line(in file: String, _ kind: String = "") -> String {
-        "\(position.map { "\(file):\($0.line):\($0.column)" } ?? file): \(kind)\(self)"
-    }
-}
-
-extension ConfigFile {
-    init(path: String, text: [UInt8]) {
-        let problems = Problems()
-        let warnings = Problems()
-        var config = Config()
-        if let value = JSONParser.parse(text, dialect: .relaxed, problems: problems) {
-            config = Config(ConfigObject(value, path: "", problems: problems), warnings: warnings)
-        }
-        self.init(path: path, config: config, problems: problems.list, warnings: warnings.list)
-        self.problems.sortByPlace()
-    }
-}
-
-extension [Problem] {
-    /// Puts them in the order of the text; those without a place come last.
-    mutating func sortByPlace() {
-        sort { ($0.position?.line ?? .max, $0.position?.column ?? 0) < ($1.position?.line ?? .max, $1.position?.column ?? 0) }
-    }
-}
 
 extension Config {
-    fileprivate init(_ object: ConfigObject, warnings: Problems) {
+    init(_ object: ConfigObject) {
         dataDirectory = object.string("data_dir")
         if object.lacks("data_dir", "a string"), dataDirectory != nil { object.refuse("data_dir", "must name a folder") }
         if let spool = object.object("spool") {
@@ -77,18 +19,18 @@ extension Config {
         let listeners = object.members(of: "receive_http")
         self.listeners = listeners.map { member in
             ListenerConfig(
-                member.name, ConfigObject(member.value, path: Problems.path("receive_http", member.name), problems: object.problems))
+                member.name, object.child(member, of: "receive_http"))
         }
         let receivers = object.members(of: "receivers")
         self.receivers = receivers.map { member in
             ReceiverConfig(
-                member.name, ConfigObject(member.value, path: Problems.path("receivers", member.name), problems: object.problems),
-                hasSpool: dataDirectory != nil)
+                member.name, object.child(member, of: "receivers"), hasSpool: dataDirectory != nil)
         }
         object.refuseUnknown()
         if object.lacks("receive_http", "an object") { object.refuse("receive_http", "must name at least one listener") }
         if object.lacks("receivers", "an object") { object.refuse("receivers", "must name at least one receiver") }
-        checkNames(listeners, receivers, object.problems, warnings)
+        checkNames(listeners, receivers, object.problems, object.warnings)
+        checkAddresses(listeners, object)
     }
 
     private static let longestNameOnDisk = 512
@@ -147,10 +89,11 @@ extension ConfigObject {
 
 extension AdminConfig {
     fileprivate init(_ object: ConfigObject) {
-        http.address = object.string("listen_address") ?? http.address
+        http.address = object.listenAddress("listen_address", default: http.address)
         http.port = object.port("listen_port", default: http.port)
         http.tls = object.object("tls").flatMap(TLSConfig.init)
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
+        http.warnOfClearCredentials(object)
         object.refuseUnknown()
     }
 }
@@ -200,6 +143,7 @@ extension ListenerConfig {
             http.tls = TLSConfig(tls)
         }
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
+        http.warnOfClearCredentials(object)
         if let tenant = object.object("tenant") { self.tenant = TenantPolicy(tenant) }
         rateLimit = object.object("rate_limit").map(RateLimitConfig.init)
         dedupWindow = Self.dedupWindow(object)
@@ -209,22 +153,21 @@ extension ListenerConfig {
     }
 
     private static func dedupWindow(_ object: ConfigObject) -> Duration? {
-        guard let value = object.value("dedup_window") else { return nil }
-        switch value.content {
+        guard let value = object.value("dedup_window"), value.reference?.isResolved != false else { return nil }
+        switch value.typedContent ?? value.content {
         case .bool(let isOn): return isOn ? .seconds(300) : nil
         case .string(let text):
             if let window = parseDuration(text), window > .zero { return window }
         default: break
         }
-        let found = ["an object", "an array", "null"].contains(value.kind) ? value.kind : value.text
-        object.refuse("dedup_window", "must be true, false or a duration such as \"5m\", longer than 0, is \(found)")
+        object.refuse("dedup_window", "must be true, false or a duration such as \"5m\", longer than 0, is \(value.shown)")
         return nil
     }
 }
 
 extension HTTPConfig {
     fileprivate init(_ object: ConfigObject) {
-        address = object.string("listen_address") ?? address
+        address = object.listenAddress("listen_address", default: address)
         port = object.port("listen_port", default: port)
         connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
         readTimeout = object.duration("server_read_timeout", default: readTimeout)

@@ -78,7 +78,9 @@ final class DeliveryThread: Sendable {
         do throws(PluginProblems) {
             let library = try Self.load(config, from: folders)
             let metrics = previous?.library?.name == library.name ? previous?.instance?.host.metrics : nil
-            let host = HostServices(events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics))
+            let host = HostServices(
+                events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics),
+                references: config.pluginConfig.wholeReferences)
             do throws(PluginInstance.Refusal) {
                 return .made(try PluginInstance(library, config: self.config, host: host), library)
             } catch { throw PluginProblems(error, config) }
@@ -139,10 +141,13 @@ extension Receiver {
             defer { state.instances[number]?.stated = (health, reason) }
             return number == state.current && state.instances[number]?.stated.health != health
         }
-        if changed { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
+        if changed, trial == nil { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
     }
 
-    func pluginLogged(_ level: Log.Level, _ message: String) { Log.write(level, message, ["receiver": name]) }
+    func pluginLogged(_ level: Log.Level, _ message: String) {
+        if level >= .warning, let trial { return trial.withLock { $0.append(message) } }
+        Log.write(level, message, ["receiver": name])
+    }
 
     func pluginMisbehaved(_ what: String) {
         Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])

@@ -55,12 +55,16 @@ final class Receiver: Sendable {
     let instanceCount = Atomic<Int>(0)
     let spool: Spool?
     let deadLetters: DeadLetters?
+    /// What the plugin warns of while a command tries it; nil where that goes to the log.
+    let trial: Monitor<[String]>?
 
     /// - Parameters:
     ///   - spool: where profiles are kept when the config wants them on disk, or had them there.
     ///   - deadLetters: where they go that are given up.
-    init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil) {
+    ///   - isTrial: whether a command only looks what the plugin says of its config.
+    init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, isTrial: Bool = false) {
         name = config.name
+        trial = isTrial ? Monitor([]) : nil
         settings = Mutex(config)
         self.spool = spool
         self.deadLetters = deadLetters

@@ -3,9 +3,10 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// The gateway's log: one line an event, one `write` a line, on standard error.
+/// The gateway's log: one line an event, on standard error.
 ///
-/// Values from the network are escaped where they go out, so a line is always one line. Callable from any thread.
+/// Values from the network are escaped where they go out, so a line is always one line. Callable from any thread, and never
+/// waits for whoever reads the lines: a ``LogWriter`` does.
 enum Log {
     enum Level: String, CaseIterable, Comparable, Sendable {
         case debug, info, warning, error
@@ -22,6 +23,12 @@ enum Log {
     }
 
     private static let settings = Mutex(Settings())
+    private static let writer = LogWriter(STDERR_FILENO) { count in
+        let settings = settings.withLock { $0 }
+        return line(
+            max(.warning, settings.level), "log lines were dropped, for standard error did not take them", ["count": "\(count)"],
+            settings.format)
+    }
 
     static func configure(_ new: Settings) { settings.withLock { $0 = new } }
 
@@ -33,16 +40,29 @@ enum Log {
     static func write(_ level: Level, _ message: String, _ fields: KeyValuePairs<String, String>) {
         let settings = settings.withLock { $0 }
         guard level >= settings.level else { return }
+        writer.append(line(level, message, fields, settings.format))
+    }
+
+    /// Writes a line as it stands, for what is to be read where nothing was configured yet.
+    static func writeUnformatted(_ line: String) { writer.append(Array((line + "\n").utf8)) }
+
+    /// How many lines were dropped since the start.
+    static var droppedCount: Int { writer.droppedCount }
+
+    /// Waits until standard error has taken what was written, a second at most; the last thing before the process ends.
+    static func flush(until deadline: MonotonicTime = .now + .seconds(1)) { writer.flush(until: deadline) }
+
+    private static func line(
+        _ level: Level, _ message: String, _ fields: KeyValuePairs<String, String>, _ format: Format
+    ) -> [UInt8] {
         let time = CivilTime(unixNanoseconds: MonotonicTime.unixNanoseconds).rfc3339
         let members = [("ts", time), ("level", level.rawValue), ("msg", message)] + fields.map { ($0.key, $0.value) }
         let line =
-            switch settings.format {
+            switch format {
             case .logfmt: members.map { "\($0)=\(logfmtValue($1))" }.joined(separator: " ")
             case .json: "{" + members.map { "\(JSONValue.quoted($0)):\(JSONValue.quoted($1))" }.joined(separator: ",") + "}"
             }
-        let bytes = Array((line + "\n").utf8)
-        // A log that cannot be written must not stop the gateway.
-        _ = unsafe Glibc.write(STDERR_FILENO, bytes, bytes.count)
+        return Array((line + "\n").utf8)
     }
 
     private static func logfmtValue(_ text: String) -> String {

@@ -24,6 +24,9 @@ extension Gateway {
         for receiver in shownReceivers { receiver.collect(into: &page) }
         if let deadLetters { for receiver in shownReceivers { deadLetters.collect(receiver.name, into: &page) } }
         spool?.collect(into: &page)
+        page.add(
+            .counter, "gateway_log_lines_dropped_total", help: "Log lines dropped because standard error did not take them.", [],
+            Log.droppedCount)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
     }

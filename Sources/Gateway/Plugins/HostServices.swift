@@ -1,4 +1,5 @@
 import ConfigJSON
+import Glibc
 import LinuxSystem
 import PluginABI
 import Synchronization
@@ -34,11 +35,15 @@ protocol PluginEvents: AnyObject, Sendable {
 @safe final class HostServices: Sendable {
     let metrics: PluginMetrics
     let events: any PluginEvents
+    /// What the extension `gw.environment/1` is; nil when the config has no reference.
+    private nonisolated(unsafe) let references: UnsafeMutablePointer<CChar>?
     /// The C view; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
 
-    init(events: any PluginEvents, metrics: PluginMetrics) {
+    /// - Parameter references: the paths of the strings in the config that are one reference to the environment each.
+    init(events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = []) {
         (self.events, self.metrics) = (events, metrics)
+        unsafe self.references = references.isEmpty ? nil : strdup(references.sorted().joined(separator: "\n"))
         unsafe table = .allocate(capacity: 1)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe table.initialize(
@@ -61,10 +66,17 @@ protocol PluginEvents: AnyObject, Sendable {
                     return unsafe HostServices.at(context)?.declare(kind, name.text, help.text, labels) ?? 0
                 },
                 observe: { context, id, value in unsafe HostServices.at(context)?.metrics.observe(id, value) },
-                extension: { _, _ in nil }))
+                extension: { context, id in unsafe HostServices.at(context)?.extension(String(cString: id)) }))
     }
 
-    deinit { unsafe table.deallocate() }
+    deinit {
+        unsafe table.deallocate()
+        unsafe free(references)
+    }
+
+    private func `extension`(_ id: String) -> UnsafeRawPointer? {
+        id == GW_ENVIRONMENT_EXTENSION ? unsafe UnsafeRawPointer(references) : nil
+    }
 
     private static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }

@@ -25,6 +25,7 @@ extension Gateway {
 
     /// Reads the config again and becomes what it says; a config with a mistake changes nothing.
     private func reload() {
+        ServiceManager.isReloading()
         // Whoever asks from here on is answered by the next reload: the file may change once it was read.
         let waiting = reloadRequests.take()
         let file = ConfigFile.read(configPath)
@@ -48,6 +49,8 @@ extension Gateway {
         }
         let answer = ReloadRequests.answer(to: status)
         for reply in waiting { reply.send(answer) }
+        ServiceManager.isReady(
+            problems.isEmpty ? "Ready, receivers: \(receivers.count)" : "Ready; the config was not reloaded, see the log")
     }
 
     // MARK: Commit

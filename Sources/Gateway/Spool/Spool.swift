@@ -231,7 +231,7 @@ extension SpoolConfig {
     fileprivate func fitted(to folder: OpenFolder) throws(SystemError) -> SpoolConfig {
         let total = try folder.space().total
         var config = self
-        config.minFreeBytes = minFreeBytes ?? min(total / 20, 1 << 30)
+        config.minFreeBytes = reserve(of: total)
         config.segmentBytes = min(segmentBytes, max(64 << 10, min(total, maxBytes ?? .max) / 16))
         return config
     }

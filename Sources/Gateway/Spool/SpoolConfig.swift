@@ -18,4 +18,7 @@ struct SpoolConfig: Equatable {
     var syncInterval = Duration.seconds(1)
     /// A segment is closed before it grows beyond this, but for the request that is larger.
     var segmentBytes = 64 << 20
+
+    /// What is left free on a file system of `total` bytes.
+    func reserve(of total: Int) -> Int { minFreeBytes ?? min(total / 20, 1 << 30) }
 }

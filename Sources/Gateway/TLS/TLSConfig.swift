@@ -33,6 +33,7 @@ extension TLSConfig {
     init?(_ object: ConfigObject) {
         let certificate = object.source(file: "cert_file", text: "cert_pem")
         let key = object.source(file: "key_file", text: "key_pem")
+        object.warnOfMode(key)
         clientAuthorities = object.source(file: "client_ca_file", text: "client_ca_pem")
         clientAuth = object.choice("client_auth_type", default: clientAuth)
         minimumVersion = object.choice("min_version", default: minimumVersion)

@@ -2,7 +2,7 @@
 //
 // Trust     A plugin runs with the gateway's rights in its address space; the gateway checks shapes and counts, not intent.
 //           A plugin never exits the process, installs signal handlers, changes directory, umask, locale or environment, nor lets an
-//           exception or longjmp cross a call.  Its descriptors are close-on-exec.  The gateway ignores SIGPIPE for the whole process.
+//           exception or longjmp cross a call.  Its descriptors are close-on-exec.  The gateway ignores SIGPIPE and SIGXFSZ for the whole process.
 //           A library is loaded once and never unloaded; several instances of one plugin share its globals.
 // Values    Text is UTF-8 without NUL, times are Unix nanoseconds, sizes are bytes.
 // Growth    `gw_plugin_v1` names the major version; what is not an append gets a new symbol.  Structs that begin with `size` grow only at
@@ -143,6 +143,8 @@ typedef struct gw_descriptors {
     /// connections asks again now and then.  Takes `gw_host.context`.  [any-thread]
     uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE;
 } gw_descriptors;
+/// The config's strings that were one `${NAME}` each, and count as the number or boolean they spell where one is wanted: a C string of
+#define GW_ENVIRONMENT_EXTENSION "gw.environment/1" ///< their paths ("a[0].b"), a line each.  Valid during `create`; NULL for none.
 
 /// Room the gateway lends for one error text.  Write at most `capacity` bytes, then set `count`.
 typedef struct gw_error { char *GW_NONNULL text; size_t capacity, count; } gw_error;

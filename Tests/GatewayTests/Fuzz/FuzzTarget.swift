@@ -7,7 +7,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case contentType = "content-type"
     case protobuf, json, gzip, config
     case grpcWeb = "grpc-web"
-    case authorization, users
+    case authorization, users, references
 
     /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
     func run(_ bytes: [UInt8]) {
@@ -25,6 +25,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .grpcWeb: fuzzGRPCWeb(bytes)
         case .authorization: fuzzAuthorization(bytes)
         case .users: fuzzUsers(bytes)
+        case .references: fuzzReferences(bytes)
         }
     }
 }

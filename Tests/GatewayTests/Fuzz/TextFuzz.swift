@@ -79,6 +79,36 @@ func fuzzConfig(_ bytes: [UInt8]) {
     promise(again?.text == value.text, "other JSON when read again")
 }
 
+/// A text without a reference is itself, one that is escaped is what it was before, and what a variable holds is not looked into.
+func fuzzReferences(_ bytes: [UInt8]) {
+    guard let text = String(validating: bytes, as: UTF8.self) else { return }
+    func expand(_ text: String) -> (value: JSONValue, problems: [Problem], names: [String]) {
+        let problems = Problems()
+        var names: [String] = []
+        let value = JSONValue(.string(text), at: TextPosition(line: 1, column: 1)).expanded(
+            { name in
+                names.append(name)
+                return ["A": Array("${B} $${ }".utf8), "B": [], "C": [0xFF]][name]
+            }, problems: problems)
+        return (value, problems.list, names)
+    }
+    func content(_ value: JSONValue) -> String? { if case .string(let text) = value.content { text } else { nil } }
+    let (value, problems, names) = expand(text)
+    promise(problems.count < 2 && (problems.isEmpty || content(value) == text), "what cannot be replaced is not as it was")
+    promise(names.allSatisfy { $0.wholeMatch(of: /[A-Za-z_][A-Za-z0-9_]*/) != nil }, "a variable whose name is none: \(names)")
+    promise(problems.allSatisfy { !$0.message.contains("${B} $${ }") }, "a problem with a value in it")
+    if problems.isEmpty, names.isEmpty { promise(value.reference == nil, "a reference to nothing") }
+    if !text.unicodeScalars.contains("$") { promise(problems.isEmpty && content(value) == text, "another text without a dollar") }
+    if text == "${A}" { promise(content(value) == "${B} $${ }" && names == ["A"], "a value that was looked into") }
+    var escaped = String.UnicodeScalarView()
+    for (scalar, next) in zip(text.unicodeScalars, Array(text.unicodeScalars.dropFirst()) + ["x"]) {
+        escaped.append(contentsOf: scalar == "$" && next == "{" ? ["$", "$"] : [scalar])
+    }
+    let plain = expand(String(escaped))
+    promise(plain.problems.isEmpty && plain.names.isEmpty, "an escaped text with a reference")
+    promise(content(plain.value).map { Array($0.utf8) } == bytes, "another text when escaped")
+}
+
 /// An answer that says it is JSON is.
 func checkJSON(_ response: Response) {
     guard !response.body.isEmpty, !response.headers.contains(where: { $0.name == "Content-Encoding" }) else { return }

@@ -38,13 +38,21 @@ final class ChildProcess: @unchecked Sendable {
             posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
         }
         posix_spawn_file_actions_adddup2(&actions, err.writer, 2)
+        // The threads of a test block signals, which a child would inherit.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var all = ProcessInfo.processInfo.environment.filter { !$0.key.lowercased().hasSuffix("_proxy") }
         all.merge(environment) { $1 }
         var words: [UnsafeMutablePointer<CChar>?] = (["env", "-C", folder] + arguments).map { strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = all.map { strdup("\($0)=\($1)") } + [nil]
         defer { for text in words + variables { free(text) } }
         var child: pid_t = 0
-        let code = posix_spawnp(&child, "env", &actions, nil, &words, &variables)
+        let code = posix_spawnp(&child, "env", &actions, &attributes, &words, &variables)
         for end in [stdin.reader, out.writer, err.writer] { Glibc.close(end) }
         guard code == 0 else {
             for end in [stdin.writer, out.reader, err.reader] { Glibc.close(end) }
@@ -99,7 +107,8 @@ final class ChildProcess: @unchecked Sendable {
         return status
     }
 
-    private func waitForStatus() throws -> Int32 {
+    /// Waits for the end, whoever still has the streams.
+    func waitForStatus() throws -> Int32 {
         let limit = Date(timeIntervalSinceNow: LineLog.patience)
         condition.lock()
         defer { condition.unlock() }

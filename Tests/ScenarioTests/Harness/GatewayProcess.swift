@@ -20,14 +20,16 @@ final class GatewayProcess {
     /// - Parameters:
     ///   - config: members of the config without the outer braces; ports of 0 are found in the log.
     ///   - descriptors: how many descriptors the process may have, where that is to be few.
+    ///   - fileSize: how large its files may become.
     init(
         _ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines,
-        descriptors: Int? = nil
+        descriptors: Int? = nil, fileSize: Int? = nil
     ) throws {
         (self.scenario, self.config, self.environment) = (scenario, config, environment)
         let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
         let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
-        let limit = descriptors.map { ["prlimit", "--nofile=\($0)"] } ?? []
+        let limits = [descriptors.map { "--nofile=\($0)" }, fileSize.map { "--fsize=\($0)" }].compactMap(\.self)
+        let limit = limits.isEmpty ? [] : ["prlimit"] + limits
         process = try scenario.start(
             limit + [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
         try log.wait(for: "msg=ready")

@@ -16,6 +16,7 @@ final class LineLog: @unchecked Sendable {
     private let condition = NSCondition()
     private var kept: [String] = []
     private var hasEnded = false
+    private var isHeld = false
 
     /// Reads a descriptor to its end on a thread of its own, and closes it then.
     func read(_ descriptor: Int32) {
@@ -28,6 +29,7 @@ final class LineLog: @unchecked Sendable {
                 guard count > 0 else { break }
                 rest.append(contentsOf: buffer[..<count])
                 rest = take(rest)
+                waitWhileHeld()
             }
             Glibc.close(descriptor)
             condition.withLock {
@@ -46,6 +48,22 @@ final class LineLog: @unchecked Sendable {
             condition.broadcast()
         }
         return Data(data[(end + 1)...])
+    }
+
+    /// From now on nothing is read, but for what is at hand, until ``letGo()``.
+    func hold() { condition.withLock { isHeld = true } }
+
+    func letGo() {
+        condition.withLock {
+            isHeld = false
+            condition.broadcast()
+        }
+    }
+
+    private func waitWhileHeld() {
+        condition.lock()
+        while isHeld { condition.wait() }
+        condition.unlock()
     }
 
     var lines: [String] { condition.withLock { kept } }
@@ -81,6 +99,16 @@ final class LineLog: @unchecked Sendable {
             guard condition.wait(until: limit) else { throw NeverCame(what: "the end of the stream", seen: kept) }
         }
         return kept
+    }
+
+    /// Asks again and again for what no line tells of, until there is an answer.
+    func poll<T>(for what: String, _ question: () throws -> T?) throws -> T {
+        let limit = Date(timeIntervalSinceNow: Self.patience)
+        while true {
+            if let answer = try question() { return answer }
+            guard Date() < limit else { throw NeverCame(what: what, seen: lines) }
+            pause()
+        }
     }
 
     /// Gives the writer a moment, ended early by its next line.

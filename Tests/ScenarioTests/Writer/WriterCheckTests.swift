@@ -62,6 +62,7 @@ struct WriterCheckTests {
             try certificates.openssl(["ec", "-in", "server.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"])
             try certificates.make("old", days: -1)
             try scenario.write("hunter2", to: "p")
+            try scenario.write("\u{feff}hunter2", to: "bom")
             for (marked, path, words) in problems {
                 // The first one; a user's is further behind.
                 let mark = marked.firstIndex(of: "@")
@@ -98,6 +99,22 @@ struct WriterCheckTests {
         (#""basic_auth": { "username": @"a\nb", "password": "hunter2" }"#, "basic_auth.username", ""),
         (#""proxy_url": @"http://""#, "proxy_url", ""), (#""proxy_url": @"http://user:hunter2@a b""#, "proxy_url", ""),
         (#""tls_config": { "cert_file": @"old.pem", "key_file": "old.key" }"#, "tls_config.cert_file", "expired"),
+        (#""url": @"http://a:0/b""#, "url", "port 0"), (#""url": @"http://[::1]:00""#, "url", "port 0"),
+        (#""url": @"http://a/%""#, "url", "hexadecimal"), (#""url": @"http://a/%2""#, "url", "hexadecimal"),
+        (#""url": @"http://a/%zz""#, "url", "hexadecimal"), (#""url": @"http://a/%+1""#, "url", "hexadecimal"),
+        (#""url": @"http://a/%00""#, "url", "control"), (#""url": @"http://a/x%1f""#, "url", "control"),
+        (#""url": @"http://a%7f/""#, "url", "control"),
+        (#""proxy_url": @"http://a:0""#, "proxy_url", "port 0"), (#""proxy_url": @"socks5://u:hunter2%@a:1""#, "proxy_url", "hexadecimal"),
+        (#""proxy_url": @"http://u:hunter2%0a@a:1""#, "proxy_url", "control"),
+        (
+            #""oauth2": { "client_id": "a", "client_secret": "hunter2", "token_url": @"http://a:0/%41" }"#, "oauth2.token_url", "port 0"
+        ),
+        (#""bearer_token": @"""#, "bearer_token", "empty"), (#""bearer_token": @" hunter2""#, "bearer_token", "white space"),
+        (#""basic_auth": { "username": "a", "password": @"" }"#, "basic_auth.password", "empty"),
+        (#""authorization": { "credentials": @"hunter2 " }"#, "authorization.credentials", "white space"),
+        (#""bearer_token_file": @"bom""#, "bearer_token_file", "bom begins with a byte order mark"),
+        (#""tls_config": { "cert_file": "client.pem", "key_file": @"bom" }"#, "tls_config.key_file", "byte order mark"),
+        (#""tls_config": { "ca_file": @"bom" }"#, "tls_config.ca_file", "byte order mark"),
     ]
 
     @Test("So is what would be found with the first request only")

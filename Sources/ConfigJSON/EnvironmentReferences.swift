@@ -1,0 +1,144 @@
+import Glibc
+
+/// How a string was written that the environment has a part in.
+public struct EnvironmentReference: Sendable {
+    /// As the file has it: `${PORT}`.
+    public let text: String
+    /// Whether it is one reference and nothing beside it, so that it may stand for a number or a boolean.
+    public let isWhole: Bool
+    /// Whether there is a value for every variable in it.
+    public let isResolved: Bool
+}
+
+/// The value of a variable of the process's environment; nil when it is not set.
+public func environmentVariable(_ name: String) -> [UInt8]? {
+    unsafe getenv(name).map { unsafe Array(UnsafeBufferPointer(start: $0, count: strlen($0))).map { UInt8(bitPattern: $0) } }
+}
+
+/// A text with `${NAME}` and `${NAME:-default}` in it replaced by the values of variables, once: a value is not looked into.
+///
+/// `$${` stands for `${`, and a `$` before anything else for itself. As in a shell, a default stands in for a variable that is
+/// not set or empty.
+struct ExpandedText {
+    /// Why a text cannot be expanded; never with any of the text, which may be a secret, but the name of a variable.
+    struct Failure: Error, Equatable {
+        let reason: String
+    }
+
+    private(set) var text = String.UnicodeScalarView()
+    private var references = 0
+    private var isMixed = false
+
+    var hasReference: Bool { references > 0 }
+    var isWhole: Bool { references == 1 && !isMixed }
+
+    private static let hint = "; \"$${\" stands for a plain \"${\""
+
+    init(_ source: String, _ variable: (String) -> [UInt8]?) throws(Failure) {
+        var rest = source.unicodeScalars[...]
+        while let dollar = rest.firstIndex(of: "$") {
+            append(rest[..<dollar])
+            rest = rest[dollar...]
+            if rest.starts(with: "$${".unicodeScalars) {
+                append("${".unicodeScalars[...])
+                rest = rest.dropFirst(3)
+            } else if rest.starts(with: "${".unicodeScalars) {
+                guard let end = rest.firstIndex(of: "}") else {
+                    throw Failure(reason: "holds \"${\" without the \"}\" that ends it\(Self.hint)")
+                }
+                text += try Self.value(of: rest[..<end].dropFirst(2), variable).unicodeScalars
+                references += 1
+                rest = rest[rest.index(after: end)...]
+            } else {
+                append(rest.prefix(1))
+                rest = rest.dropFirst()
+            }
+        }
+        append(rest)
+    }
+
+    private mutating func append(_ part: String.UnicodeScalarView.SubSequence) {
+        text += part
+        isMixed = isMixed || !part.isEmpty
+    }
+
+    /// What stands for the inside of one reference.
+    private static func value(
+        of inside: String.UnicodeScalarView.SubSequence, _ variable: (String) -> [UInt8]?
+    ) throws(Failure) -> String {
+        let name = inside.prefix { $0 == "_" || ("a"..."z").contains($0) || ("A"..."Z").contains($0) || ("0"..."9").contains($0) }
+        let rest = inside.dropFirst(name.count)
+        guard let first = name.first, !("0"..."9").contains(first), rest.isEmpty || rest.starts(with: ":-".unicodeScalars) else {
+            throw Failure(
+                reason:
+                    "holds a \"${\" that is neither ${NAME} nor ${NAME:-default}, with a name of A-Z a-z 0-9 _ that begins with no digit\(hint)"
+            )
+        }
+        guard !String(rest).contains("${") else {
+            throw Failure(reason: "holds a default of ${\(String(name))} with another reference in it, which is not taken")
+        }
+        let value = variable(String(name))
+        if !rest.isEmpty, value?.isEmpty != false { return String(rest.dropFirst(2)) }
+        guard let value else { throw Failure(reason: "the environment variable \(String(name)) is not set, and no default is given") }
+        guard let text = String(validating: value, as: UTF8.self) else {
+            throw Failure(reason: "the environment variable \(String(name)) is not valid UTF-8")
+        }
+        return text
+    }
+}
+
+extension JSONValue {
+    /// This value with the references in all its strings replaced; names of members stay as they are.
+    ///
+    /// - Parameters:
+    ///   - variable: the value of a variable; nil when it is not set.
+    ///   - problems: gets what cannot be replaced, which stays as it was written.
+    public func expanded(_ variable: (String) -> [UInt8]?, problems: Problems) -> JSONValue {
+        mapStrings { string, source, path in
+            do throws(ExpandedText.Failure) {
+                let expanded = try ExpandedText(source, variable)
+                let reference = EnvironmentReference(text: source, isWhole: expanded.isWhole, isResolved: true)
+                return JSONValue(
+                    .string(String(expanded.text)), at: string.position, reference: expanded.hasReference ? reference : nil)
+            } catch {
+                problems.add(path, error.reason, at: string.position)
+                let reference = EnvironmentReference(text: source, isWhole: false, isResolved: false)
+                return JSONValue(string.content, at: string.position, reference: reference)
+            }
+        }
+    }
+
+    /// The paths of the strings that are one reference each, as errors name them.
+    public var wholeReferences: Set<String> {
+        var paths: Set<String> = []
+        _ = mapStrings { string, _, path in
+            if string.reference?.isWhole == true { paths.insert(path) }
+            return string
+        }
+        return paths
+    }
+
+    /// This value with the strings marked as one reference each whose paths `isReference` tells of.
+    public func markingReferences(_ isReference: (String) -> Bool) -> JSONValue {
+        mapStrings { string, _, path in
+            guard isReference(path) else { return string }
+            let reference = EnvironmentReference(text: "", isWhole: true, isResolved: true)
+            return JSONValue(string.content, at: string.position, reference: reference)
+        }
+    }
+
+    private func mapStrings(_ path: String = "", _ replace: (JSONValue, _ text: String, _ path: String) -> JSONValue) -> JSONValue {
+        switch content {
+        case .null, .bool, .number: return self
+        case .string(let text): return replace(self, text, path)
+        case .array(let elements):
+            return JSONValue(.array(elements.enumerated().map { $1.mapStrings("\(path)[\($0)]", replace) }), at: position)
+        case .object(let members):
+            let mapped = members.map { member in
+                let value = member.value.mapStrings(Problems.path(path, member.name), replace)
+                return JSONMember(name: member.name, position: member.position, value: value)
+            }
+            return JSONValue(.object(mapped), at: position)
+        }
+    }
+}

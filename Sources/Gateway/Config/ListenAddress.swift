@@ -1,0 +1,72 @@
+import ConfigJSON
+import LinuxSystem
+
+/// What `listen_address` may be.
+enum ListenAddress {
+    /// Why nothing can ever listen at an address; nil for what can, or could: a name may be known elsewhere or later, and so may
+    /// an address of another machine.
+    static func objection(to address: String) -> String? {
+        if address.isEmpty || HostAddress.isNumeric(address) { return nil }
+        if address == "*" { return "is \"*\"; an empty text is all interfaces" }
+        if address.unicodeScalars.contains(where: { $0.properties.isWhitespace || $0.value < 0x20 }) { return "holds white space" }
+        if address.contains("://") { return "is a URL; the host alone is meant" }
+        if address.hasPrefix("unix:") || address.hasPrefix("@") || address.contains("/") {
+            return "names a Unix socket, and only TCP is spoken"
+        }
+        if address.contains("[") || address.contains("]") {
+            return "has brackets; an IPv6 address stands without them, and its port in listen_port"
+        }
+        if let colon = address.firstIndex(of: ":") {
+            let isPort = address[colon...].dropFirst().utf8.allSatisfy { 48...57 ~= $0 }
+            return isPort ? "has a port, which stands in listen_port" : "is no IPv6 address"
+        }
+        return isHostName(address) ? nil : "is neither an IP address nor the name of a host"
+    }
+
+    /// RFC 1123 §2.1, and underscores, which some use.
+    private static func isHostName(_ text: String) -> Bool {
+        let labels = (text.hasSuffix(".") ? text.dropLast() : text[...]).split(separator: ".", omittingEmptySubsequences: false)
+        let areLabels = labels.allSatisfy { label in
+            1...63 ~= label.utf8.count && label.first != "-" && label.last != "-"
+                && label.utf8.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || $0 == 45 || $0 == 95 }
+        }
+        // What ends in a number is an address or nothing.
+        return areLabels && text.utf8.count <= 254 && labels.last?.utf8.allSatisfy { 48...57 ~= $0 } == false
+    }
+
+    /// Whether two addresses of one port are never free at once.
+    static func overlap(_ a: String, _ b: String) -> Bool {
+        let (a, b) = (a.lowercased(), b.lowercased())
+        if a == b || ["", "::"].contains(a) || ["", "::"].contains(b) { return true }
+        return [(a, b), (b, a)].contains { $0 == "0.0.0.0" && !$1.contains(":") && HostAddress.isNumeric($1) }
+    }
+}
+
+extension ConfigObject {
+    func listenAddress(_ name: String, default fallback: String) -> String {
+        guard let address = string(name) else { return fallback }
+        if let objection = ListenAddress.objection(to: address) { refuse(name, objection) }
+        return address
+    }
+}
+
+extension HTTPConfig {
+    /// Warns of credentials that go over the network as they are.
+    func warnOfClearCredentials(_ object: ConfigObject) {
+        guard let auth, tls == nil, auth.users != nil || auth.tokens != nil, !HostAddress.isLoopback(address) else { return }
+        object.warn("auth", "is given without tls, so passwords and tokens travel in the clear")
+    }
+}
+
+extension Config {
+    /// Refuses listeners of one config that want the same port of the same address.
+    func checkAddresses(_ listenerMembers: [JSONMember], _ object: ConfigObject) {
+        var taken: [(path: String, http: HTTPConfig)] = admin.map { [("admin", $0.http)] } ?? []
+        for (member, listener) in zip(listenerMembers, listeners) where listener.http.port != 0 {
+            let path = Problems.path("receive_http", member.name)
+            let other = taken.first { $0.http.port == listener.http.port && ListenAddress.overlap($0.http.address, listener.http.address) }
+            if let other { object.problems.add(path, "wants port \(listener.http.port), as \(other.path) does", at: member.position) }
+            taken.append((path, listener.http))
+        }
+    }
+}

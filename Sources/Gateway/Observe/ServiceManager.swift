@@ -1,0 +1,48 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// Tells the service manager that started the gateway how it is, as sd_notify(3) has it; nobody where NOTIFY_SOCKET is not set.
+///
+/// Never waits: a message that the manager does not take now is sent by ``sendAgain()``.
+enum ServiceManager {
+    private static let socket = unsafe getenv("NOTIFY_SOCKET").map { unsafe String(cString: $0) } ?? ""
+    /// What was not taken yet, in order.
+    private static let unsent = Mutex<[String]>([])
+    /// A manager that takes nothing at all must not fill the memory.
+    private static let mostUnsent = 16
+
+    static func isReady(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+
+    /// A reload has begun; ``isReady(_:)`` says when it is over, whatever came of it.
+    static func isReloading() {
+        send("RELOADING=1\nMONOTONIC_USEC=\(MonotonicTime.now.nanoseconds / 1000)\nSTATUS=Reading the config again")
+    }
+
+    static func isStopping() { send("STOPPING=1\nSTATUS=Stopping: finishing requests and delivering what is queued") }
+
+    /// Sends what was not taken before; called now and then.
+    static func sendAgain() {
+        guard unsent.withLock({ !$0.isEmpty }) else { return }
+        sendAll()
+    }
+
+    private static func send(_ message: String) {
+        guard !socket.isEmpty else { return }
+        unsent.withLock { unsent in unsent = unsent.suffix(mostUnsent - 1) + [message] }
+        sendAll()
+    }
+
+    private static func sendAll() {
+        let failure: SystemError? = unsent.withLock { unsent in
+            do throws(SystemError) {
+                while let message = unsent.first {
+                    try Socket.sendDatagram(Array(message.utf8), to: socket)
+                    unsent.removeFirst()
+                }
+                return nil
+            } catch { return error }
+        }
+        if let failure { Log.debug("the service manager was not told yet", ["error": "\(failure)"]) }
+    }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import Glibc
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+/// A pipe whose reading end is the test's.
+private final class TestPipe: @unchecked Sendable {
+    let reader: Int32
+    let writer: Int32
+
+    init(isNonBlocking: Bool = false) throws {
+        var ends: [Int32] = [-1, -1]
+        try #require(pipe(&ends) == 0)
+        (reader, writer) = (ends[0], ends[1])
+        if isNonBlocking { _ = fcntl(writer, F_SETFL, O_NONBLOCK) }
+    }
+
+    /// Reads lines until one is `last`.
+    func lines(until last: String) -> [String] {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while !bytes.ends(with: Array((last + "\n").utf8)) {
+            let count = read(reader, &chunk, chunk.count)
+            guard count > 0 else { break }
+            bytes += chunk[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}
+
+extension [UInt8] {
+    fileprivate func ends(with end: [UInt8]) -> Bool { count >= end.count && suffix(end.count).elementsEqual(end) }
+}
+
+@Suite("The thread that writes the log")
+struct LogWriterTests {
+    private func writer(_ descriptor: Int32) -> LogWriter { LogWriter(descriptor) { Array("\($0) dropped\n".utf8) } }
+
+    private func bytes(_ line: String) -> [UInt8] { Array((line + "\n").utf8) }
+
+    /// A line of `size` bytes with its line feed.
+    private func line(_ size: Int, _ letter: Character = "x") -> [UInt8] { bytes(String(repeating: letter, count: size - 1)) }
+
+    @Test("Lines come in the order they were given, whatever their length", arguments: [false, true])
+    func order(isNonBlocking: Bool) throws {
+        let pipe = try TestPipe(isNonBlocking: isNonBlocking)
+        let writer = writer(pipe.writer)
+        let given = (0..<400).map { "\($0) " + String(repeating: "y", count: $0 % 7 == 0 ? 9000 : $0) } + ["end"]
+        for line in given { writer.append(bytes(line)) }
+        #expect(pipe.lines(until: "end") == given)
+        #expect(writer.droppedCount == 0)
+    }
+
+    @Test("A pipe that nobody reads holds no caller; what found no room is counted, and one line stands in the gap")
+    func fullBuffer() throws {
+        let pipe = try TestPipe()
+        let writer = writer(pipe.writer)
+        let count = 3 * LogWriter.capacity / 1000
+        for number in 0..<count { writer.append(bytes("\(number) " + String(repeating: "z", count: 990))) }
+        let dropped = writer.droppedCount
+        // The pipe itself holds 64 KiB.
+        #expect(dropped >= count - (LogWriter.capacity + 65536) / 990 && dropped < count)
+        let lines = pipe.lines(until: "\(dropped) dropped")
+        #expect(lines.dropLast().map { Int($0.prefix { $0 != " " }) } == (0..<count - dropped).map { $0 })
+        writer.append(bytes("after"))
+        #expect(pipe.lines(until: "after") == ["after"])
+    }
+
+    @Test("A line is taken that fills the buffer to its last byte, and one byte more is not", arguments: [0, 1])
+    func capacity(beyond: Int) throws {
+        let pipe = try TestPipe()
+        let writer = writer(pipe.writer)
+        writer.append(line(LogWriter.capacity + beyond))
+        #expect(writer.droppedCount == beyond)
+        writer.flush(until: .now)
+        #expect(pipe.lines(until: beyond == 0 ? String(repeating: "x", count: LogWriter.capacity - 1) : "1 dropped").count == 1)
+    }
+
+    @Test("A flush waits until all is written, but not beyond its deadline")
+    func flush() throws {
+        let pipe = try TestPipe()
+        let writer = writer(pipe.writer)
+        writer.append(bytes("one"))
+        writer.flush(until: .never)
+        var pending: Int32 = 0
+        #expect(ioctl(pipe.reader, UInt(FIONREAD), &pending) == 0 && pending == 4)
+        writer.append(line(200_000))
+        let deadline = MonotonicTime.now + .milliseconds(50)
+        writer.flush(until: deadline)
+        #expect(MonotonicTime.now >= deadline)
+    }
+
+    @Test("A descriptor that refuses lines has them counted, and is told of them when it takes lines again")
+    func refusal() throws {
+        let folder = try TemporaryFolder()
+        // A descriptor for reading refuses every write, until another file gets its number.
+        let number = open(try folder.file("readable"), O_RDONLY)
+        let writer = writer(number)
+        for text in ["a", "b", "c"] { writer.append(bytes(text)) }
+        writer.flush(until: .never)
+        #expect(writer.droppedCount == 3)
+        let good = open("\(folder.path)/log", O_WRONLY | O_CREAT, 0o600)
+        try #require(dup2(good, number) == number)
+        writer.append(bytes("d"))
+        writer.flush(until: .never)
+        #expect(try String(contentsOfFile: "\(folder.path)/log", encoding: .utf8) == "3 dropped\nd\n")
+        #expect(writer.droppedCount == 3)
+    }
+
+    @Test("A line that was cut where a file takes no more is finished before the next one, once there is room")
+    func cutLine() throws {
+        let folder = try TemporaryFolder()
+        let number = open("\(folder.path)/full", O_RDWR | O_CREAT, 0o600)
+        // At the end of what a file can be, it takes what fits, as a full disk does.
+        let start = lseek(number, largestOffset(of: number) - 10, SEEK_SET)
+        var output = LogOutput(number)
+        #expect(output.write(bytes("first")[...]) == 0)
+        #expect(output.write((bytes("second") + bytes("third"))[...]) == 1)
+        #expect(output.write(bytes("fourth")[...]) == 1)
+        var beginning = [UInt8](repeating: 0, count: 10)
+        #expect(pread(number, &beginning, 10, start) == 10 && beginning == Array("first\nseco".utf8))
+        try #require(dup2(open("\(folder.path)/log", O_WRONLY | O_CREAT, 0o600), number) == number)
+        #expect(output.write(bytes("fifth")[...]) == 0)
+        #expect(try String(contentsOfFile: "\(folder.path)/log", encoding: .utf8) == "nd\nfifth\n")
+    }
+
+    private func largestOffset(of file: Int32) -> Int {
+        var (least, most) = (0, Int.max)
+        while least < most {
+            let middle = least + (most - least) / 2 + 1
+            if lseek(file, middle, SEEK_SET) == middle { least = middle } else { most = middle - 1 }
+        }
+        return least
+    }
+}

@@ -1,0 +1,119 @@
+import Glibc
+import Testing
+
+@Suite("What the gateway is started with")
+struct StartTests {
+    private static let config = GatewayProcess.config(
+        listeners: GatewayProcess.listener(["a"]), receivers: ["a": ReceiverEntry.archive()], more: GatewayProcess.admin)
+
+    /// Runs a program in the gateway's place that ends in it, with signals that wait for it.
+    private func start(_ scenario: Scenario, waiting signals: Int32...) throws -> ChildProcess {
+        let file = try scenario.write("{ \(Self.config) }", to: "gateway.json")
+        // What waits outlives the change of program.
+        let script = """
+            import os, signal, sys
+            signals = [int(number) for number in sys.argv[1].split(",")]
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+            for number in signals: os.kill(os.getpid(), number)
+            os.execv(sys.argv[2], sys.argv[2:])
+            """
+        let list = signals.map(String.init).joined(separator: ",")
+        return try scenario.start(["python3", "-c", script, list, try Package.builtGateway(), "run", "--config", file])
+    }
+
+    @Test("A SIGHUP that comes before the gateway is ready reloads it then")
+    func earlyReload() throws {
+        try Scenario.run { scenario in
+            let process = try start(scenario, waiting: SIGHUP)
+            try process.errors.wait(for: "config reloaded")
+            let lines = process.errors.lines
+            #expect(try #require(lines.firstIndex { $0.contains("msg=ready") }) < lines.firstIndex { $0.contains("config reloaded") } ?? 0)
+            process.signal(SIGTERM)
+            #expect(try process.waitForExit() == 0)
+        }
+    }
+
+    @Test("A signal to stop that comes before the gateway is ready ends it as one after does", arguments: [SIGTERM, SIGINT])
+    func earlyStop(signal: Int32) throws {
+        try Scenario.run { scenario in
+            let process = try start(scenario, waiting: SIGHUP, signal)
+            #expect(try process.waitForExit() == 0)
+            #expect(process.errors.lines.last?.contains("msg=stopped") == true)
+        }
+    }
+
+    @Test("Signals are held from before the first line of the program on, but for commands that end by them")
+    func heldSignals() throws {
+        try Scenario.run { scenario in
+            let gateway = try Package.builtGateway()
+            for (command, signal, status) in [
+                ("run", SIGHUP, 1), ("run", SIGTERM, 1), ("run", SIGINT, 1), ("check", SIGTERM, 128 + SIGTERM),
+            ] {
+                let fifo = scenario.path("\(command)-\(signal)")
+                try #require(mkfifo(fifo, 0o600) == 0)
+                let process = try scenario.start([gateway, command, "--config", fifo])
+                // Its config is what it reads first, and this makes it wait for that.
+                let writer = try process.errors.poll(for: "a reader of \(fifo)") {
+                    let writer = open(fifo, O_WRONLY | O_NONBLOCK)
+                    return writer >= 0 ? writer : nil
+                }
+                process.signal(signal)
+                if command == "run" { close(writer) }
+                #expect(try process.waitForExit() == status, "\(command) and \(signal)")
+            }
+        }
+    }
+
+    private static let setsVariable = """
+        #include <stdlib.h>
+        __attribute__((constructor)) static void set(void) { for (char name[] = "A_"; name[0] <= 'Z'; name[0]++) setenv(name, "value", 1); }
+        """
+
+    @Test("The arguments are those it was given, whatever a preloaded library does to the environment")
+    func preloaded() throws {
+        try Scenario.run { scenario in
+            let source = try scenario.write(Self.setsVariable, to: "set.c")
+            let compiler = try scenario.start(["gcc", "-shared", "-fPIC", source, "-o", scenario.path("set.so")])
+            #expect(try compiler.waitForExit() == 0)
+            let process = try scenario.start(
+                [try Package.builtGateway(), "check", "--config", "none there.json"], environment: ["LD_PRELOAD": scenario.path("set.so")])
+            #expect(try process.waitForExit() == 1)
+            #expect(process.output.lines.first?.hasPrefix("none there.json: cannot read the config") == true)
+        }
+    }
+
+    @Test("Without /proc it knows its arguments and finds its plugins", .enabled(if: getuid() == 0))
+    func withoutProc() throws {
+        try Scenario.run { scenario in
+            let file = try scenario.write("{ \(Self.config) }", to: "gateway.json")
+            let gateway = try Package.builtGateway()
+            try #require(symlink(gateway, scenario.path("link")) == 0)
+            for name in [gateway, scenario.path("link"), "./link"] {
+                let script = "umount -l /proc && exec \"$0\" check --config \"$1\""
+                let process = try scenario.start(["unshare", "-m", "sh", "-c", script, name, file])
+                #expect(try process.waitForExit() == 0, "\(process.errors.lines)")
+                #expect(process.output.lines == ["\(file): ok"])
+            }
+        }
+    }
+
+    @Test("A limit of file sizes is an error of the disk: what is larger is not taken, and the rest goes on", arguments: [100, 300])
+    func fileSizeLimit(kibibytes: Int) throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(
+                scenario,
+                GatewayProcess.config(
+                    listeners: GatewayProcess.listener(["a"]), receivers: ["a": ReceiverEntry.archive()], more: "\"data_dir\": \"data\","),
+                fileSize: kibibytes << 10)
+            try gateway.send(5)
+            try gateway.waitForMetrics("5 deliveries") { $0.delivered("a") == 5 }
+            let connection = try RawConnection(gateway.port)
+            _ = try connection.post("/ingest?name=app", String(repeating: "l", count: kibibytes << 11))
+            try gateway.waitForMetrics("the large one dropped") { $0.dropped("a", "spool_full") == 1 }
+            try gateway.send(5, from: 5)
+            try gateway.log.wait(for: "the spool stores profiles again")
+            try gateway.waitForMetrics("the others") { $0.delivered("a") == 10 }
+            #expect(try gateway.stop() == 0)
+        }
+    }
+}
