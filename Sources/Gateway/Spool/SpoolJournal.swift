@@ -84,7 +84,8 @@ final class SpoolJournal {
         let found = spool.folder.directory.generation
         guard found != generation else { return }
         generation = found
-        abandon()
+        segment?.discardUnpublished()
+        seal(isElsewhere: true)
     }
 
     // MARK: Profiles
@@ -271,11 +272,13 @@ final class SpoolJournal {
     }
 
     /// Ends the open segment; nothing more is written to it.
-    func seal() {
+    ///
+    /// - Parameter isElsewhere: true when its files are open in a folder that the data directory is no more.
+    func seal(isElsewhere: Bool = false) {
         guard let ended = segment.take() else { return }
         if nextSync != .never { _ = syncLate(ended) }
         let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
-        let isOnDisk = ended.finishIndex() || spool.folder.rewriteIndex(ended.header, entries)
+        let isOnDisk = (!isElsewhere && ended.finishIndex()) || spool.folder.rewriteIndex(ended.header, entries)
         spool.state.withLock { state in
             if isOnDisk { state.segments[ended.number]?.entries = nil }
             state.active = nil
