@@ -20,7 +20,14 @@ struct Backlog {
     /// The bytes of profiles from the spool that are in memory.
     var resident = 0
     /// Why the spool could not be read just now, and when it is tried again.
-    private(set) var failure: (text: String, retryAt: MonotonicTime)?
+    private(set) var failure: ReadFailure?
+
+    struct ReadFailure {
+        let error: SystemError
+        let retryAt: MonotonicTime
+        /// A disk that cannot be read needs a person; a descriptor that is missing comes back.
+        var health: Health { error.isLackOfDescriptors ? .degraded : .failed }
+    }
 
     /// Entries beyond this wait behind the cursor.
     static let mostEntries = 4096
@@ -120,7 +127,7 @@ struct Backlog {
         switch read.result {
         case .success(let records): (found, failure) = (records, nil)
         case .failure(let error):
-            failure = ("\(error)", now + .seconds(1))
+            failure = ReadFailure(error: error, retryAt: now + .seconds(1))
             return []
         }
         cursor = read.cursor

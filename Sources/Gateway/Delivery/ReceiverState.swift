@@ -205,7 +205,7 @@ extension Receiver.State {
         if isOverdue { return (.failed, "a call into the plugin, or a delivery, is longer than delivery_timeout") }
         if pace.isFailing { return (.failed, failingReason) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
-        if let failure = backlog?.failure { return (.failed, "the spool cannot be read: \(failure.text)") }
+        if let failure = backlog?.failure { return (failure.health, "the spool cannot be read: \(failure.error)") }
         if let letterError { return (.degraded, "dead letters cannot be written: \(letterError)") }
         return (stated, statedReason)
     }

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import PluginABI
 import Synchronization
@@ -30,9 +31,13 @@ protocol PluginEvents: AnyObject, Sendable {
     let events: any PluginEvents
     /// The C view; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
+    private let descriptors: Descriptors
+    /// Whether the instance counts among those that share the plugins' descriptors.
+    private let isCounted = Atomic<Bool>(true)
 
-    init(events: any PluginEvents, metrics: PluginMetrics) {
-        (self.events, self.metrics) = (events, metrics)
+    init(events: any PluginEvents, metrics: PluginMetrics, descriptors: Descriptors = .process) {
+        (self.events, self.metrics, self.descriptors) = (events, metrics, descriptors)
+        descriptors.instanceBegan()
         unsafe table = .allocate(capacity: 1)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe table.initialize(
@@ -55,10 +60,28 @@ protocol PluginEvents: AnyObject, Sendable {
                     return unsafe HostServices.at(context)?.declare(kind, name.text, help.text, labels) ?? 0
                 },
                 observe: { context, id, value in unsafe HostServices.at(context)?.metrics.observe(id, value) },
-                extension: { _, _ in nil }))
+                extension: { _, id in unsafe strcmp(id, GW_DESCRIPTORS_EXTENSION) == 0 ? UnsafeRawPointer(HostServices.shares) : nil }))
     }
 
-    deinit { unsafe table.deallocate() }
+    deinit {
+        ended()
+        unsafe table.deallocate()
+    }
+
+    /// The instance is gone, and with it what it held; once more is no error.
+    func ended() {
+        if isCounted.exchange(false, ordering: .relaxed) { descriptors.instanceEnded() }
+    }
+
+    /// The extension `gw.descriptors/1`, the same for all instances; never freed.
+    private nonisolated(unsafe) static let shares: UnsafeMutablePointer<gw_descriptors> = {
+        let shares = UnsafeMutablePointer<gw_descriptors>.allocate(capacity: 1)
+        unsafe shares.initialize(
+            to: gw_descriptors(
+                size: MemoryLayout<gw_descriptors>.size,
+                share: { context in UInt32(clamping: unsafe HostServices.at(context)?.descriptors.instanceShare ?? 1) }))
+        return unsafe shares
+    }()
 
     private static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }

@@ -24,6 +24,8 @@ enum SpoolFailure: Error, Equatable {
     case full(receiver: String)
     /// The disk is full, or fails.
     case system(SystemError)
+    /// The process has no descriptor left; that says nothing about the disk.
+    case noDescriptor(SystemError)
 }
 
 /// A receiver's queue, as the spool needs it.
