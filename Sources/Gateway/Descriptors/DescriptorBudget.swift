@@ -35,9 +35,9 @@ struct DescriptorBudget: Equatable, Sendable {
     /// Divides `limit` by what a config asks for.
     init(limit: Int, _ demand: Demand) {
         self.limit = limit
-        deadLetterFiles = (limit / 32).held(to: 2...32)
+        deadLetterFiles = (limit / 32).held(to: 2...Self.mostDeadLetterFiles)
         reserve = Self.reserve(demand, deadLetterFiles)
-        admin = (limit / 32).held(to: Self.leastAdmin...64)
+        admin = (limit / 32).held(to: Self.leastAdmin...Self.mostAdmin)
         let rest = max(0, limit - reserve - admin)
         let least = max(1, demand.receivers)
         let deliveries = demand.deliveries.times(Self.perDelivery).plus(demand.receivers.times(Self.perReceiver))
@@ -46,10 +46,12 @@ struct DescriptorBudget: Equatable, Sendable {
         let sought = min(max(rest / 2, rest - min(rest, connections)), deliveries)
         listeners = max(Self.leastListeners, min(rest - min(rest, sought), connections))
         receivers = max(least, rest - min(rest, listeners))
-        enough = reserve.plus(admin).plus(deliveries).plus(connections)
+        enough = Self.reserve(demand, Self.mostDeadLetterFiles).plus(Self.mostAdmin).plus(deliveries).plus(connections)
     }
 
+    private static let mostDeadLetterFiles = 32
     private static let leastAdmin = 4
+    private static let mostAdmin = 64
     private static let leastListeners = 8
     /// A delivery may have a connection to each of several endpoints, and some that are idle are worth keeping.
     private static let perDelivery = 4

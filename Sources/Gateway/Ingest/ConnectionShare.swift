@@ -3,31 +3,41 @@ import Synchronization
 
 /// The descriptors that connections may take, over several listeners and loops.
 final class ConnectionShare: Sendable {
-    private let limit = Atomic<Int>(.max)
-    /// How many of them are for connections that are only told to come again.
-    private let refusals = Atomic<Int>(0)
-    private let used = Atomic<Int>(0)
+    /// What becomes of a connection: it is served, or only told to come again; each has its own part of the share.
+    enum Use: Sendable { case served, refused }
+
+    private final class Part: Sendable {
+        let limit = Atomic<Int>(.max)
+        let used = Atomic<Int>(0)
+    }
+
+    private let served = Part()
+    private let refused = Part()
     let idle = IdleBoard()
     private let loops = Mutex<[Int: EventLoop]>([:])
 
-    /// How many connections there are.
-    var count: Int { used.load(ordering: .relaxed) }
-    /// How many can be served.
-    var room: Int { limit.load(ordering: .relaxed) - refusals.load(ordering: .relaxed) }
+    private func part(_ use: Use) -> Part { use == .served ? served : refused }
 
+    /// How many connections there are.
+    var count: Int { served.used.load(ordering: .relaxed) + refused.used.load(ordering: .relaxed) }
+    /// How many can be served.
+    var room: Int { served.limit.load(ordering: .relaxed) }
+
+    /// - Parameter refusals: how many of `limit` are for connections that are only told to come again.
     func change(limit: Int, refusals: Int) {
-        self.limit.store(limit, ordering: .relaxed)
-        self.refusals.store(refusals, ordering: .relaxed)
+        served.limit.store(limit - refusals, ordering: .relaxed)
+        refused.limit.store(refusals, ordering: .relaxed)
     }
 
-    /// Counts one more connection, whatever there is room for.
-    func connectionBegan() { used.wrappingAdd(1, ordering: .relaxed) }
-    func connectionEnded() { used.wrappingSubtract(1, ordering: .relaxed) }
+    /// Counts one more connection; false when there is no room, and then it is not counted.
+    func take(_ use: Use) -> Bool {
+        let part = part(use)
+        if part.used.wrappingAdd(1, ordering: .relaxed).newValue <= part.limit.load(ordering: .relaxed) { return true }
+        release(use)
+        return false
+    }
 
-    /// True when one of those that are counted is more than can be served.
-    var isExceeded: Bool { count > room }
-    /// True when one of those that are counted is more than can even be answered.
-    var isFarExceeded: Bool { count > limit.load(ordering: .relaxed) }
+    func release(_ use: Use) { part(use).used.wrappingSubtract(1, ordering: .relaxed) }
 
     // MARK: Loops
 

@@ -30,8 +30,9 @@ final class ConnectionTable {
     private var poller: Poller
     private var connections: [Connection?] = []
     private var free: [Int] = []
-    private var count = 0
-    private(set) var idleConnections: [IdleConnections] = []
+    private(set) var count = 0
+    /// Those without a request, by listener and kind.
+    var idleConnections: [IdleConnections] = []
     private var nextGeneration: UInt32 = 0
     private var listeners: [Listener?] = []
     private var acceptsAgainAt = MonotonicTime.never
@@ -140,9 +141,7 @@ final class ConnectionTable {
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
             switch listener.accept() {
-            case .connection(let socket):
-                listener.share.connectionBegan()
-                place(consume socket, listener)
+            case .connection(let socket): place(consume socket, listener)
             case .none:
                 if listener.noteRoom(true) { Log.info("accepting goes on", ["listener": listener.name]) }
                 return
@@ -204,46 +203,6 @@ final class ConnectionTable {
         do throws(SystemError) {
             try poller.modify(descriptor, interest, key: connection.key.rawValue)
         } catch { connection.close() }
-    }
-
-    // MARK: Connections without a request
-
-    var connectionCount: Int { count }
-
-    private func idleConnections(of listener: Listener, _ kind: IdleKind) -> IdleConnections {
-        if let known = idleConnections.first(where: { $0.listener === listener && $0.kind == kind }) { return known }
-        let new = IdleConnections(listener, kind)
-        idleConnections.append(new)
-        return new
-    }
-
-    /// Notes that a connection has no request: it may make room for another one.
-    func becameIdle(_ connection: Connection, _ kind: IdleKind) {
-        let list = idleConnections(of: connection.listener, kind)
-        list.append(connection, now)
-        if kind == .silent { countSilent(1, list.listener) }
-        if list.first === connection { publish(list) }
-    }
-
-    /// Notes that a request has begun, or that the connection ends.
-    func becameBusy(_ connection: Connection) {
-        guard let list = connection.idleLinks.list else { return }
-        let wasFirst = list.first === connection
-        list.remove(connection)
-        if list.kind == .silent { countSilent(-1, list.listener) }
-        if wasFirst { publish(list) }
-    }
-
-    private func countSilent(_ change: Int, _ listener: Listener) {
-        listener.idle.countSilent(change)
-        listener.share.idle.countSilent(change)
-    }
-
-    /// Tells the other loops since when the longest idle connection here has been so.
-    private func publish(_ list: IdleConnections) {
-        list.listener.idle.publish(list.since, list.kind, of: number)
-        let oldest = idleConnections.lazy.filter { $0.kind == list.kind }.map(\.since).min()
-        list.listener.share.idle.publish(oldest ?? .never, list.kind, of: number)
     }
 
     // MARK: Time

@@ -93,19 +93,21 @@ final class Listener: Sendable {
         return limit != 0 && connectionCount >= limit
     }
 
-    /// Counts one more connection; false when `conn_limit` has been reached, and then it is not counted.
+    /// Counts one more connection, here and of the share; false when `conn_limit` or the share has been reached, and then it
+    /// is not counted.
     func admitConnection() -> Bool {
+        guard share.take(.served) else { return false }
         let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
         let limit = service.http.connLimit
         if limit == 0 || count <= limit { return true }
-        connections.wrappingSubtract(1, ordering: .relaxed)
+        connectionEnded(wasAdmitted: true)
         return false
     }
 
     /// Counts one connection less, here and of the share.
     func connectionEnded(wasAdmitted: Bool) {
         if wasAdmitted { connections.wrappingSubtract(1, ordering: .relaxed) }
-        share.connectionEnded()
+        share.release(wasAdmitted ? .served : .refused)
     }
 
     /// Stops listening; what the kernel still holds is reset.
