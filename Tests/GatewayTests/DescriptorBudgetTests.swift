@@ -12,6 +12,8 @@ struct DescriptorBudgetTests {
     private static let demands = [
         Demand(), usual, Demand(loops: 8, sockets: 12, receivers: 24, hasDataDirectory: true, connections: .max, deliveries: 1536),
         Demand(loops: 1, sockets: 1, receivers: 1, connections: 1, deliveries: 1),
+        Demand(loops: 4, sockets: 3, receivers: 2, hasDataDirectory: true, connections: 961, deliveries: 128),
+        Demand(loops: 4, sockets: 3, receivers: 2, hasDataDirectory: true, connections: 100_000, deliveries: 128),
         Demand(loops: 1, sockets: 1, receivers: 2, hasDataDirectory: true, connections: 100, deliveries: .max),
     ]
 
@@ -78,7 +80,7 @@ struct DescriptorBudgetTests {
     @Test("With the limit that is named as enough, all that the config allows is held")
     func enough() {
         for demand in Self.demands where demand.connections != .max && demand.deliveries != .max {
-            for limit in [64, 1024, 4096] {
+            for limit in [64, 1024, 4096, 100_000] {
                 let enough = DescriptorBudget(limit: DescriptorBudget(limit: limit, demand).enough, demand)
                 #expect(enough.shortcomings(demand) == [])
                 #expect(enough.heldConnections >= demand.connections && enough.receivers >= demand.deliveries)

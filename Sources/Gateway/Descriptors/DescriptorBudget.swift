@@ -41,7 +41,8 @@ struct DescriptorBudget: Equatable, Sendable {
         let rest = max(0, limit - reserve - admin)
         let least = max(1, demand.receivers)
         let deliveries = demand.deliveries.times(Self.perDelivery).plus(demand.receivers.times(Self.perReceiver))
-        let connections = demand.connections.plus(Self.mostRefusals)
+        // So that what is left without the refusals is what was asked for.
+        let connections = demand.connections.plus((demand.connections / 15 + 1).held(to: 64...Self.mostRefusals))
         // Each side may take what the other one leaves.
         let sought = min(max(rest / 2, rest - min(rest, connections)), deliveries)
         listeners = max(Self.leastListeners, min(rest - min(rest, sought), connections))
@@ -75,7 +76,7 @@ struct DescriptorBudget: Equatable, Sendable {
 
     // MARK: Connections that are told to come again
 
-    private static let mostRefusals = 64
+    private static let mostRefusals = 1024
 
     /// Of the listeners' share, those that are kept for connections which are answered 503.
     var refusals: Int { (listeners / 16).held(to: 1...Self.mostRefusals) }

@@ -103,9 +103,12 @@ extension ConnectionTable {
             // Where it came from, another loop's may be older.
             if hops > 0 || other == nil, makeRoom(kinds, full) { continue }
             // On its way, and while it is told, it is one of those that are refused.
-            guard share.take(.refused) else { return }
-            guard let other else { return add(socket, listener, isAdmitted: false) }
-            return hand(socket, listener, to: other, hops: hops + 1)
+            if share.take(.refused) {
+                guard let other else { return add(socket, listener, isAdmitted: false) }
+                return hand(socket, listener, to: other, hops: hops + 1)
+            }
+            // Where too many are on their way, one that is here does as well.
+            guard other != nil, makeRoom(kinds, full) else { return }
         }
     }
 

@@ -290,7 +290,7 @@ final class SpoolJournal {
     private static let mostKept = 100_000
 
     private func keep(_ notes: [SpoolNote], _ error: SystemError) {
-        spool.writeErrors.add()
+        if !error.isLackOfDescriptors { spool.writeErrors.add() }
         Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)"])
         spool.state.withLock { state in
             guard state.notes.count < Self.mostKept else { return }
