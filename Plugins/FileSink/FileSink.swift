@@ -75,7 +75,11 @@ final class FileSink: Receiver {
 
     /// Writes a batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job]) {
-        var batch = ArchiveBatch(archive, durable: durable.withLock { $0 }) { [self] in isAborting.load(ordering: .relaxed) }
+        // Beside the files: the one that is written, or a folder that is synced or listed.
+        let openFiles = max(0, (host.descriptorShare ?? .max) - 2)
+        var batch = ArchiveBatch(archive, durable: durable.withLock { $0 }, openFiles: openFiles) { [self] in
+            isAborting.load(ordering: .relaxed)
+        }
         let results = batch.store(jobs.compactMap(\.profile).map { ArchiveEntry($0) })
         durable.withLock { $0 = batch.durable }
         for (job, result) in zip(jobs.filter { $0.profile != nil }, results) {
@@ -102,7 +106,8 @@ final class FileSink: Receiver {
     private func stateHealth(_ results: [Result<ArchiveBatch.Stored, ArchiveError>]) {
         for case .failure(.system(let error)) in results {
             isHealthy.store(false, ordering: .relaxed)
-            return host.setHealth(.failed, "\(error)")
+            // A descriptor that is missing comes back; a disk needs a person.
+            return host.setHealth(error.isLackOfDescriptors ? .degraded : .failed, "\(error)")
         }
         if !isHealthy.exchange(true, ordering: .relaxed) { host.setHealth(.ok) }
     }

@@ -42,6 +42,7 @@ final class Gateway: Sendable {
     /// - Parameter path: the config file, to which reloads go back.
     init(_ config: Config, path: String) throws(StartError) {
         configPath = path
+        Descriptors.process.divide(DescriptorBudget.Demand(config, loops: Self.loopCount))
         bodies = BodyBudget(limit: .max)
         largePushes = LargePushes(bodies: bodies)
         let directory = config.dataDirectory.map(DataDirectory.init)

@@ -52,3 +52,9 @@ public func raiseDescriptorLimit() {
     limit.rlim_cur = limit.rlim_max
     _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }
+
+/// How many descriptors the process may have open; the smallest limit that is usual where it cannot be known.
+public var descriptorLimit: Int {
+    var limit = rlimit()
+    return unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 ? Int(clamping: limit.rlim_cur) : 1024
+}

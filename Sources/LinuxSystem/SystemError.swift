@@ -13,6 +13,9 @@ public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
         self.code = code
     }
 
+    /// True when the process or the machine has no descriptor left: what was tried may be quite well, and go on in a moment.
+    public var isLackOfDescriptors: Bool { code == EMFILE || code == ENFILE }
+
     public var description: String { "\(operation): \(Self.text(of: code))" }
 
     /// The C library's sentence for an `errno` value.

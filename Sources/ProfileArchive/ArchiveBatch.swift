@@ -25,20 +25,27 @@ public struct ArchiveBatch {
     private var openFiles = 0
     private var newFolders: Set<String> = []
 
-    /// More files than this are synced one by one, for a Push may have thousands of samples and the process has only so many
-    /// descriptors.
-    private static let maximumOpenFiles = 128
+    private let maximumOpenFiles: Int
+
+    /// The most files that are worth keeping open, however many descriptors there are.
+    public static let mostOpenFiles = 128
     private static let maximumDurable = 10_000
 
     /// Begins a batch.
     ///
     /// - Parameters:
     ///   - durable: what the batch before this one left.
+    ///   - openFiles: the most files that stay open until they are synced together; further ones, and a Push may have thousands
+    ///     of samples, are synced one by one. One or two more are open while a file is written or a folder synced.
     ///   - limit: the most bytes that one profile's files may have.
     ///   - isAborting: asked between files.
-    public init(_ archive: Archive, durable: Set<String>, limit: Int = .max, isAborting: @escaping () -> Bool = { false }) {
+    public init(
+        _ archive: Archive, durable: Set<String>, openFiles: Int = mostOpenFiles, limit: Int = .max,
+        isAborting: @escaping () -> Bool = { false }
+    ) {
         self.archive = archive
         self.durable = durable.count < Self.maximumDurable ? durable : []
+        maximumOpenFiles = min(openFiles, Self.mostOpenFiles)
         self.limit = limit
         self.isAborting = isAborting
     }
@@ -156,7 +163,7 @@ public struct ArchiveBatch {
             openFiles += 1
             do throws(SystemError) {
                 try opened.writeAll(bytes)
-                if openFiles > Self.maximumOpenFiles { try opened.synchronize() }
+                if openFiles > maximumOpenFiles { try opened.synchronize() }
             } catch {
                 unsafe unlinkat(archive.root, temporary, 0)
                 throw SystemError("write \(temporary)", code: error.code)
@@ -164,7 +171,7 @@ public struct ArchiveBatch {
             folders.formUnion(durable.contains(folder) ? [archive.path(folder)] : archive.lineage(of: folder))
             newFolders.insert(folder)
             let final = archive.path(name, in: folder)
-            guard openFiles > Self.maximumOpenFiles else { return StagedFile(opened, archive, temporary: temporary, final: final) }
+            guard openFiles > maximumOpenFiles else { return StagedFile(opened, archive, temporary: temporary, final: final) }
             return StagedFile(nil, archive, temporary: temporary, final: final)
         } catch { throw .system(error) }
     }

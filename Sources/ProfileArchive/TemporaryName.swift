@@ -8,11 +8,13 @@ import Synchronization
 public enum TemporaryName {
     private static let next = Atomic<Int>(0)
     private static let ending = ".tmp"
-    private static let start = start(of: getpid()) ?? 0
+    private static let start = start(of: getpid())
 
     /// A name that no other file of this process has; two receivers may share a directory, and then each of them writes a file of that name.
     static func make(for name: String) -> String {
-        ".\(name).\(getpid())-\(next.wrappingAdd(1, ordering: .relaxed).oldValue)-\(start)\(ending)"
+        // Without a start, as where no descriptor was left to ask for it, the file counts as this process's while it lives.
+        let start = start.map { "-\($0)" } ?? ""
+        return ".\(name).\(getpid())-\(next.wrappingAdd(1, ordering: .relaxed).oldValue)\(start)\(ending)"
     }
 
     /// True for a name that only a file which is being written has, whoever writes it.

@@ -238,13 +238,9 @@ struct HTTPWriterTests {
 
     @Test("A server that is not there is a retry")
     func refused() throws {
-        let server = try UpstreamServer(always: "200 OK")
-        let url = server.url
         // Bound and not listening: nobody else can take the port meanwhile.
-        let outcome = try withExtendedLifetime(server) {
-            server.stop()
-            return try writer(to: url).deliver(TestProfile())
-        }
+        let (bound, port) = try TestSocket.bound()
+        let outcome = try withExtendedLifetime(bound) { try writer(to: "http://127.0.0.1:\(port)").deliver(TestProfile()) }
         #expect(outcome.status == .retry)
         #expect(outcome.httpStatus == 0)
         #expect(outcome.reason != "")
@@ -363,18 +359,8 @@ struct HTTPWriterTests {
         await #expect(processExitsWith: .success) {
             let server = try UpstreamServer { index, _ in UpstreamServer.response(index % 3 == 0 ? "500 No" : "200 OK") }
             // Accepts and reads nothing, so that large bodies stay half sent.
-            let deaf = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            withUnsafeMutablePointer(to: &address) { address in
-                address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                    _ = bind(deaf, address, length)
-                    _ = listen(deaf, 64)
-                    _ = getsockname(deaf, address, &length)
-                }
-            }
+            let (deaf, port) = try TestSocket.bound()
+            try #require(listen(deaf.number, 64) == 0)
             let host = TestHost()
             let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(server.url)"}]}"#, host)
             let tokens = (0..<60).map { number in
@@ -384,7 +370,6 @@ struct HTTPWriterTests {
             for token in tokens { _ = try host.outcome(of: token) }
             writer.destroy()
             let aborted = TestHost()
-            let port = UInt16(bigEndian: address.sin_port)
             let stuck = try HTTPWriterTests.writer(
                 #"{"endpoint":[{"url":"http://127.0.0.1:\#(port)"},{"url":"\#(server.url)"}]}"#, aborted)
             let open = (0..<8).map { number in
@@ -396,7 +381,7 @@ struct HTTPWriterTests {
             stuck.abort()
             for token in open { #expect(try aborted.outcome(of: token).status == .aborted) }
             stuck.destroy()
-            close(deaf)
+            withExtendedLifetime(deaf) {}
             #expect(TestHost.retained.current.values.allSatisfy { $0 == 0 })
         }
     }

@@ -3,28 +3,6 @@ import Testing
 
 @Suite("Many connections and large bodies", .serialized)
 struct CapacityTests {
-    @Test("Out of descriptors, accepting pauses and says so once, who is connected is served, and everybody gets a turn")
-    func descriptors() throws {
-        try Scenario.run { scenario in
-            let gateway = try GatewayProcess(
-                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"500ms\",", descriptors: 64)
-            let served = try RawConnection(gateway.port)
-            #expect(try served.post("/ingest?name=a", "a 1").status == 200)
-            // Before the descriptors are gone: the connection that asks for metrics.
-            #expect(try gateway.metrics().connections() == 1)
-            let silent = try (0..<100).map { _ in try RawConnection(gateway.port) }
-            try gateway.log.wait(for: "accepting pauses")
-            #expect(try served.post("/ingest?name=a", "a 1").status == 200)
-            for connection in silent { #expect(try connection.readToEnd() == "", "accepted in its turn, and closed as it says nothing") }
-            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
-            try gateway.log.wait(for: "accepting goes on")
-            // On a busy machine the first silent ones may end before the last have come, and then it pauses once more.
-            let (pauses, ends) = (gateway.log.lines.count { $0.contains("pauses") }, gateway.log.lines.count { $0.contains("goes on") })
-            #expect(pauses <= ends + 1, "each pause is said once")
-            try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == 3 }
-        }
-    }
-
     @Test("10,000 idle connections that have each sent a profile cost less than 20 MiB")
     func idleConnections() throws {
         try Scenario.run { scenario in

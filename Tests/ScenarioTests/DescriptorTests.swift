@@ -2,8 +2,8 @@ import Testing
 
 @Suite("Descriptors are not a sender's to use up")
 struct DescriptorTests {
-    @Test("A Push of more samples than the process has descriptors is archived, and senders go on")
-    func manySamples() throws {
+    @Test("A Push of more samples than the process has descriptors is archived, and senders go on", arguments: [64, 256])
+    func manySamples(descriptors: Int) throws {
         try Scenario.run { scenario in
             let config = """
                 { "admin": null,
@@ -11,7 +11,9 @@ struct DescriptorTests {
                   "receivers": { "archive": { "plugin": "FileSink", "config": { "directory": "\(scenario.path("archive"))" } } } }
                 """
             let file = try scenario.write(config, to: "gateway.json")
-            let gateway = try scenario.start(["sh", "-c", "ulimit -n 256; exec \(try Package.builtGateway()) run --config \(file)"])
+            let gateway = try scenario.start([
+                "sh", "-c", "ulimit -n \(descriptors); exec \(try Package.builtGateway()) run --config \(file)",
+            ])
             let line = try gateway.errors.wait(for: "msg=listening")
             let port = try #require(GatewayProcess.field("address", of: line)?.split(separator: ":").last.flatMap { UInt16($0) })
             // A series of 1000 samples without content: field 2, no bytes.

@@ -330,11 +330,43 @@ struct HTTPServerTests {
 
     // MARK: Limits
 
-    @Test("conn_limit: below and at it connections are served, above it 503 with Retry-After, and a place that is left is free")
-    func connectionLimit() throws {
+    @Test("conn_limit: above it the connection that has been without a request for longest makes room")
+    func connectionLimitIdle() throws {
         try run(http: "\"conn_limit\": 3,") { _, gateway in
             var served = try (0..<3).map { _ in try RawConnection(gateway.port) }
             for connection in served { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
+            #expect(try served[0].post("/ingest?name=a", "a 1").status == 200)
+            served.append(try RawConnection(gateway.port))
+            #expect(try served[3].post("/ingest?name=a", "a 1").status == 200)
+            #expect(try served[1].readToEnd() == "")
+            for index in [0, 2, 3] { #expect(try served[index].post("/ingest?name=a", "a 1").status == 200) }
+            #expect(try gateway.metrics()["gateway_connections_closed_for_room_total{listener=\"default\"}"] == 1)
+            #expect(try gateway.metrics().answered(503) == 0)
+            try delivered(gateway, 8)
+        }
+    }
+
+    @Test("Silent connections close each other, and not those of senders, beyond half of conn_limit")
+    func connectionLimitSilent() throws {
+        try run(http: "\"conn_limit\": 4,") { _, gateway in
+            let sender = try RawConnection(gateway.port)
+            #expect(try sender.post("/ingest?name=a", "a 1").status == 200)
+            let silent = try (0..<20).map { _ in try RawConnection(gateway.port) }
+            for connection in silent.dropLast(3) { #expect(try connection.readToEnd() == "") }
+            #expect(try sender.post("/ingest?name=a", "a 1").status == 200)
+            #expect(try silent[19].post("/ingest?name=a", "a 1").status == 200)
+            try delivered(gateway, 3)
+        }
+    }
+
+    @Test("conn_limit: where all have a request open, one more is answered 503 with Retry-After, and a place that is left is free")
+    func connectionLimit() throws {
+        try run(http: "\"conn_limit\": 3,") { _, gateway in
+            var served = try (0..<3).map { _ in try RawConnection(gateway.port) }
+            for connection in served {
+                #expect(try connection.post("/ingest?name=a", "a 1").status == 200)
+                connection.send("POST /ingest?na")
+            }
             #expect(try gateway.metrics()["pyroscope_receive_http_tcp_connections_limit{listener=\"default\"}"] == 3)
             for _ in 0..<3 {
                 let refused = try RawConnection(gateway.port)
@@ -347,7 +379,8 @@ struct HTTPServerTests {
             served.removeLast().close()
             try gateway.waitForMetrics("a free place") { $0.connections() == 2 }
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
-            #expect(try served[0].post("/ingest?name=a", "a 1").status == 200)
+            served[0].send("me=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1")
+            #expect(try served[0].readResponse().status == 200)
             try delivered(gateway, 5)
         }
     }

@@ -41,22 +41,6 @@ struct HostileTests {
         }
     }
 
-    @Test("Who is one too many for conn_limit gets no read timeout to shake hands")
-    func silentBeyondLimit() throws {
-        try Scenario.run { scenario in
-            _ = try Certificates(scenario)
-            let listener = GatewayProcess.listener(
-                ["console"], http: "\"conn_limit\": 1, \"server_read_timeout\": \"1h\",", more: Certificates.block())
-            let gateway = try GatewayProcess(
-                scenario, GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()]))
-            let first = try RawConnection(gateway.port)
-            try gateway.waitForMetrics("the first one") { $0.connections() == 1 }
-            let second = try RawConnection(gateway.port)
-            #expect(try second.readToEnd() == "")
-            #expect(!first.hasInput)
-        }
-    }
-
     @Test("Bodies that nobody wants are not kept, and take no room from those that are wanted")
     func refusedBodies() throws {
         try run(http: "\"server_read_timeout\": \"1h\",", top: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { scenario, gateway in

@@ -129,15 +129,33 @@ struct TLSTests {
         }
     }
 
-    @Test("One connection more than conn_limit is answered 503")
+    @Test("One connection more than conn_limit is answered 503 while all have a request open, and gets no read timeout to shake hands")
     func connectionLimit() throws {
-        try run(http: "\"conn_limit\": 1,") { scenario, certificates, gateway in
-            let first = try look(scenario, gateway, "two", Self.request + #"\r\na 1"#)
+        try run(http: "\"conn_limit\": 1, \"server_read_timeout\": \"1h\",") { scenario, certificates, gateway in
+            // It is answered 100 Continue, and so its request has begun.
+            let first = try look(scenario, gateway, "two", Self.request + #"Expect: 100-continue\r\n\r\n"#)
             _ = try seen(first)
             #expect(try post(scenario, gateway, certificates.curl()).status == 503)
+            let silent = try RawConnection(gateway.port)
+            #expect(try silent.readToEnd() == "")
+            #expect(first.isRunning)
             first.end()
             try gateway.waitForMetrics("nobody") { $0.connections() == 0 && $0.answered(503) == 1 }
             #expect(try post(scenario, gateway, certificates.curl()).status == 200)
+        }
+    }
+
+    @Test("A connection that has not shaken hands, or has no request, makes room at conn_limit; the end of the latter is not cut off")
+    func connectionLimitIdle() throws {
+        try run(http: "\"conn_limit\": 1, \"server_read_timeout\": \"1h\",") { scenario, certificates, gateway in
+            let silent = try RawConnection(gateway.port)
+            try gateway.waitForMetrics("the silent one") { $0.connections() == 1 }
+            let first = try look(scenario, gateway, "two", Self.request + #"\r\na 1"#)
+            _ = try seen(first)
+            #expect(try silent.readToEnd() == "")
+            #expect(try post(scenario, gateway, certificates.curl()).status == 200)
+            try gateway.waitForMetrics("nobody") { $0.connections() == 0 }
+            #expect(try gateway.metrics()["gateway_connections_closed_for_room_total{listener=\"default\"}"] == 2)
         }
     }
 

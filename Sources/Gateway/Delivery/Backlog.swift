@@ -24,7 +24,14 @@ struct Backlog {
     /// The bytes of profiles from the spool that are in memory.
     var resident = 0
     /// Why the spool could not be read just now, and when it is tried again.
-    private(set) var failure: (text: String, retryAt: MonotonicTime)?
+    private(set) var failure: ReadFailure?
+
+    struct ReadFailure {
+        let error: SystemError
+        let retryAt: MonotonicTime
+        /// A disk that cannot be read needs a person; a descriptor that is missing comes back.
+        var health: Health { error.isLackOfDescriptors ? .degraded : .failed }
+    }
 
     /// Entries beyond this wait behind the cursor.
     static let mostEntries = 4096
@@ -57,7 +64,7 @@ struct Backlog {
     }
 
     /// Takes note that something of the spool could not be read just now.
-    mutating func note(_ error: SystemError, _ now: MonotonicTime) { failure = ("\(error)", now + .seconds(1)) }
+    mutating func note(_ error: SystemError, _ now: MonotonicTime) { failure = ReadFailure(error: error, retryAt: now + .seconds(1)) }
 
     /// Takes note that something of it was read.
     mutating func noteRead() { failure = nil }
@@ -147,7 +154,7 @@ struct Backlog {
         switch read.result {
         case .success(let records): (found, failure) = (records, nil)
         case .failure(let error):
-            failure = ("\(error)", now + .seconds(1))
+            failure = ReadFailure(error: error, retryAt: now + .seconds(1))
             return []
         }
         move(to: read)

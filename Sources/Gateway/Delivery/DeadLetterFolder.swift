@@ -93,7 +93,7 @@ struct DeadLetterFolder {
     ///   - age: what their age counts from.
     /// - Returns: why each of them is not there, nil where it is.
     mutating func store(_ batch: [DeadLetter], at time: Int64, age: Int64, limit: Int) -> [SystemError?] {
-        var writer = ArchiveBatch(archive, durable: durable, limit: limit)
+        var writer = ArchiveBatch(archive, durable: durable, openFiles: Descriptors.process.budget.deadLetterFiles, limit: limit)
         let entries = batch.map { letter in
             unsafe ArchiveEntry(PluginKit.Profile(view: letter.profile.view), note: Self.note(of: letter, at: time))
         }

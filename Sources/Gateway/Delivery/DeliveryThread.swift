@@ -141,7 +141,9 @@ extension Receiver {
             defer { state.instances[number]?.stated = (health, reason) }
             return number == state.current && state.instances[number]?.stated.health != health
         }
-        if changed, trial == nil { Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason]) }
+        if changed, trial == nil {
+            Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason])
+        }
     }
 
     func pluginLogged(_ level: Log.Level, _ message: String) {

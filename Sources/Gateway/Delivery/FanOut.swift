@@ -24,6 +24,8 @@ final class FanOut: Sendable {
         case full(receiver: String)
         /// The spool has no room that this receiver would give.
         case spoolFull(receiver: String)
+        /// The process has no descriptor for the spool's files.
+        case noDescriptor
         /// More waits for the disk than may.
         case behind
         /// The data directory is away, for a while.
@@ -112,12 +114,14 @@ private struct Targets: Sendable {
         for target in careful { target.receiver.cancelReservation(profiles, target.config) }
     }
 
-    /// What a failed write means: where every receiver drops, the profiles are dropped; else the sender is to come again.
+    /// What a failed write means: where every receiver drops, the profiles are dropped; else, and where only a descriptor is
+    /// missing, the sender is to come again.
     func refusal(_ failure: SpoolFailure) -> FanOut.Refusal? {
         switch failure {
         case .full(let receiver): .spoolFull(receiver: receiver)
         // It comes back with all that is in it, so nobody drops anything for that.
         case .away: .away
+        case .noDescriptor: .noDescriptor
         case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.config.name) }
         }
     }

@@ -168,7 +168,7 @@ extension Receiver.State {
     var health: (Health, reason: String) {
         if let failure = serving?.failure { return (.failed, failure) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
-        if let failure = backlog?.failure { return (.failed, "the spool cannot be read: \(failure.text)") }
+        if let failure = backlog?.failure { return (failure.health, "the spool cannot be read: \(failure.error)") }
         if let late = backlog?.reader.spool.unreadable.first {
             return (.degraded, "\(late.file) of the spool cannot be read: \(late.error)")
         }

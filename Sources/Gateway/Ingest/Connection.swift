@@ -40,6 +40,8 @@ final class Connection {
     let isAdmitted: Bool
     let age: ConnectionAge
     unowned let table: ConnectionTable
+    /// Where it stands while it has no request.
+    var idleLinks = IdleLinks()
 
     var transport: Transport
     var phase: Phase
@@ -186,6 +188,7 @@ final class Connection {
         // The time for a request runs from its first byte; for the first one, from the connection's beginning.
         if !hasBegun, requestNumber > 0 { deadline = table.now + listener.service.http.readTimeout }
         hasBegun = true
+        table.becameBusy(self)
         do throws(RequestParser.Refusal) {
             switch try RequestParser.parse(input, scanned: scanned) {
             case .incomplete:

@@ -19,6 +19,7 @@ extension Connection {
     }
 
     func respond(_ response: Response) {
+        table.becameBusy(self)
         releaseHeld()
         reception = nil
         isPaused = false
@@ -60,6 +61,7 @@ extension Connection {
         head = RequestHead()
         hasBegun = false
         deadline = table.now + service.http.idleTimeout
+        table.becameIdle(self, .kept)
         if interest == .writable {
             set(.readable)
             if !pending.isEmpty { consumePending() }
@@ -76,9 +78,11 @@ extension Connection {
 
     // MARK: End
 
-    /// Answers 503 to a connection beyond `conn_limit`.
+    /// Answers 503 to a connection beyond `conn_limit`, or beyond what there are descriptors for, while all others have a
+    /// request.
     func refuseForLimit() {
-        refuse(.error(503, "too many connections: conn_limit is \(service.http.connLimit)"))
+        let reason = listener.isFull ? "conn_limit is \(service.http.connLimit)" : "the limit of open descriptors allows no more"
+        refuse(.error(503, "too many connections: \(reason)"))
     }
 
     func checkDeadline(_ now: MonotonicTime) {
@@ -129,11 +133,12 @@ extension Connection {
     func close() {
         guard !isClosed else { return }
         isClosed = true
+        table.becameBusy(self)
         transport.prepareToClose()
         if case .waiting = phase { _ = reception?.cancel() }
         releaseHeld()
         body = nil
-        if isAdmitted { listener.connectionEnded() }
+        listener.connectionEnded(wasAdmitted: isAdmitted)
         table.remove(self)
     }
 }

@@ -26,11 +26,13 @@ final class ConnectionTable {
     private static let wakeupKey: UInt64 = .max
     private static let listenerBit: UInt64 = 1 << 63
 
-    private let number: Int
+    let number: Int
     private var poller: Poller
     private var connections: [Connection?] = []
     private var free: [Int] = []
-    private var count = 0
+    private(set) var count = 0
+    /// Those without a request, by listener and kind.
+    var idleConnections: [IdleConnections] = []
     private var nextGeneration: UInt32 = 0
     private var listeners: [Listener?] = []
     private var acceptsAgainAt = MonotonicTime.never
@@ -55,6 +57,7 @@ final class ConnectionTable {
         let index = listeners.firstIndex { $0 == nil } ?? listeners.count
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
         watch(listener, index)
+        listener.share.join(loop, number)
         adaptToTimeouts()
     }
 
@@ -66,6 +69,7 @@ final class ConnectionTable {
         listener.descriptor.map { poller.remove($0) }
         listeners[index] = nil
         for connection in connections where connection?.listener === listener { connection?.closeIfIdle() }
+        idleConnections.removeAll { $0.first == nil }
         adaptToTimeouts()
     }
 
@@ -137,7 +141,7 @@ final class ConnectionTable {
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
             switch listener.accept() {
-            case .connection(let socket): add(consume socket, listener)
+            case .connection(let socket): place(consume socket, listener)
             case .none:
                 if listener.noteRoom(true) { Log.info("accepting goes on", ["listener": listener.name]) }
                 return
@@ -161,12 +165,12 @@ final class ConnectionTable {
         for (index, listener) in listeners.enumerated() { if let listener { watch(listener, index) } }
     }
 
-    private func add(_ socket: consuming FileDescriptor, _ listener: Listener) {
+    /// Takes a connection in; one that is not admitted is only told that there are too many.
+    func add(_ socket: consuming FileDescriptor, _ listener: Listener, isAdmitted: Bool) {
         nextGeneration &+= 1
         let slot = free.popLast() ?? connections.count
         if slot == connections.count { connections.append(nil) }
         let key = ConnectionKey(loop: number, generation: nextGeneration, slot: slot)
-        let isAdmitted = listener.admitConnection()
         let descriptor = socket.number
         let certificates = listener.service.guards.certificates
         let transport = Transport(socket, tls: certificates?.context.session(descriptor))
@@ -175,13 +179,14 @@ final class ConnectionTable {
             try poller.add(descriptor, .readable, key: key.rawValue)
         } catch {
             // Not watched, the connection would hang; closing it tells the sender at once.
-            if isAdmitted { listener.connectionEnded() }
+            listener.connectionEnded(wasAdmitted: isAdmitted)
             return free.append(slot)
         }
         let connection = Connection(transport, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
         connections[slot] = connection
         count += 1
         if nextSweep == .never { nextSweep = now + sweepInterval }
+        if isAdmitted { becameIdle(connection, .silent) }
         connection.start()
     }
 
@@ -258,6 +263,7 @@ final class ConnectionTable {
 
     func stop() {
         isStopped = true
+        for listener in listeners { listener?.share.leave(number) }
         for connection in connections { connection?.close() }
     }
 }

@@ -19,6 +19,10 @@ final class Listener: Sendable {
     let name: String
     let bodies: BodyBudget
     let counters: ListenerCounters
+    /// The descriptors that its connections are of.
+    let share: ConnectionShare
+    /// Its connections without a request.
+    let idle = IdleBoard()
     /// The port it got; differs from the configured one when that is 0.
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
@@ -29,14 +33,18 @@ final class Listener: Sendable {
 
     /// Starts listening; connections wait in the kernel until a loop accepts.
     ///
-    /// - Parameter other: a listener at the same address, which is to end: they share the socket, so that nobody is refused
-    ///   between them.
+    /// - Parameters:
+    ///   - share: the descriptors that its connections are of.
+    ///   - other: a listener at the same address, which is to end: they share the socket, so that nobody is refused between
+    ///     them.
     init(
-        _ name: String, _ service: Service, bodies: BodyBudget, counters: ListenerCounters, sharing other: Listener? = nil
+        _ name: String, _ service: Service, bodies: BodyBudget, counters: ListenerCounters,
+        share: ConnectionShare = Descriptors.process.senders, sharing other: Listener? = nil
     ) throws(SystemError) {
         self.name = name
         self.bodies = bodies
         self.counters = counters
+        self.share = share
         current = Mutex(service)
         let opened = try Self.open(service.http, other)
         port = Socket.port(of: opened)
@@ -79,16 +87,28 @@ final class Listener: Sendable {
     /// How many connections it has now.
     var connectionCount: Int { connections.load(ordering: .relaxed) }
 
-    /// Counts one more connection; false when `conn_limit` has been reached, and then it is not counted.
+    /// Whether `conn_limit` has been reached.
+    var isFull: Bool {
+        let limit = service.http.connLimit
+        return limit != 0 && connectionCount >= limit
+    }
+
+    /// Counts one more connection, here and of the share; false when `conn_limit` or the share has been reached, and then it
+    /// is not counted.
     func admitConnection() -> Bool {
+        guard share.take(.served) else { return false }
         let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
         let limit = service.http.connLimit
         if limit == 0 || count <= limit { return true }
-        connectionEnded()
+        connectionEnded(wasAdmitted: true)
         return false
     }
 
-    func connectionEnded() { connections.wrappingSubtract(1, ordering: .relaxed) }
+    /// Counts one connection less, here and of the share.
+    func connectionEnded(wasAdmitted: Bool) {
+        if wasAdmitted { connections.wrappingSubtract(1, ordering: .relaxed) }
+        share.release(wasAdmitted ? .served : .refused)
+    }
 
     /// Stops listening; what the kernel still holds is reset.
     func close() { socket.withLock { $0 = nil } }
@@ -98,6 +118,8 @@ final class Listener: Sendable {
 final class ListenerCounters: Sendable {
     let bytes = Counter()
     let failedHandshakes = Counter()
+    /// Connections without a request that were closed to make room for another one.
+    let madeRoom = Counter()
     let profiles: [Counter] = [Counter(), Counter()]
     /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
     private let usual: [Int: Counter]

@@ -80,6 +80,7 @@ struct ProfileIntake: Sendable {
         switch refusal {
         case .full(let receiver): failure(503, "the queue of receiver \(quotedForPeople(receiver)) is full")
         case .spoolFull(let receiver): failure(503, "the spool has no room for receiver \(quotedForPeople(receiver))")
+        case .noDescriptor: failure(503, "the spool has no free file descriptor")
         case .behind: failure(503, "the spool is behind: too much waits for the disk")
         case .away: failure(503, "the spool cannot be reached just now")
         case .repetitive: failure(400, "query and headers, once for each series, are more than \(readableSize(SpoolAppend.mostRepeated))")

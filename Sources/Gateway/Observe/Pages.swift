@@ -27,6 +27,7 @@ extension Gateway {
         page.add(
             .counter, "gateway_log_lines_dropped_total", help: "Log lines dropped because standard error did not take them.", [],
             Log.droppedCount)
+        Descriptors.process.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
     }
@@ -73,6 +74,9 @@ extension Listener {
                 .counter, "gateway_tls_handshake_errors_total", help: "TLS handshakes that failed.", labels, counters.failedHandshakes.value
             )
         }
+        page.add(
+            .counter, "gateway_connections_closed_for_room_total",
+            help: "Connections without a request that were closed to make room for another one.", labels, counters.madeRoom.value)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, service.http.connLimit)
     }
@@ -177,10 +181,7 @@ private enum ProcessMetrics {
             page.add(.gauge, "process_virtual_memory_bytes", help: "Virtual memory.", [], sizes[0] * pageSize)
             page.add(.gauge, "process_resident_memory_bytes", help: "Resident memory.", [], sizes[1] * pageSize)
         }
-        var limit = rlimit()
-        if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
-            page.add(.gauge, "process_max_fds", help: "The limit of open descriptors.", [], Double(limit.rlim_cur))
-        }
+        page.add(.gauge, "process_max_fds", help: "The limit of open descriptors.", [], descriptorLimit)
         page.add(.gauge, "process_open_fds", help: "Open descriptors.", [], openDescriptors())
     }
 

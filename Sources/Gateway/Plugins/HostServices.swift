@@ -39,11 +39,17 @@ protocol PluginEvents: AnyObject, Sendable {
     private nonisolated(unsafe) let references: UnsafeMutablePointer<CChar>?
     /// The C view; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
+    private let descriptors: Descriptors
+    /// Whether the instance counts among those that share the plugins' descriptors.
+    private let isCounted = Atomic<Bool>(true)
 
     /// - Parameter references: the paths of the strings in the config that are one reference to the environment each.
-    init(events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = []) {
-        (self.events, self.metrics) = (events, metrics)
+    init(
+        events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = [], descriptors: Descriptors = .process
+    ) {
+        (self.events, self.metrics, self.descriptors) = (events, metrics, descriptors)
         unsafe self.references = references.isEmpty ? nil : strdup(references.sorted().joined(separator: "\n"))
+        descriptors.instanceBegan()
         unsafe table = .allocate(capacity: 1)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()
         unsafe table.initialize(
@@ -70,13 +76,33 @@ protocol PluginEvents: AnyObject, Sendable {
     }
 
     deinit {
+        ended()
         unsafe table.deallocate()
         unsafe free(references)
     }
 
     private func `extension`(_ id: String) -> UnsafeRawPointer? {
-        id == GW_ENVIRONMENT_EXTENSION ? unsafe UnsafeRawPointer(references) : nil
+        switch id {
+        case GW_ENVIRONMENT_EXTENSION: unsafe UnsafeRawPointer(references)
+        case GW_DESCRIPTORS_EXTENSION: unsafe UnsafeRawPointer(Self.shares)
+        default: nil
+        }
     }
+
+    /// The instance is gone, and with it what it held; once more is no error.
+    func ended() {
+        if isCounted.exchange(false, ordering: .relaxed) { descriptors.instanceEnded() }
+    }
+
+    /// The extension `gw.descriptors/1`, the same for all instances; never freed.
+    private nonisolated(unsafe) static let shares: UnsafeMutablePointer<gw_descriptors> = {
+        let shares = UnsafeMutablePointer<gw_descriptors>.allocate(capacity: 1)
+        unsafe shares.initialize(
+            to: gw_descriptors(
+                size: MemoryLayout<gw_descriptors>.size,
+                share: { context in UInt32(clamping: unsafe HostServices.at(context)?.descriptors.instanceShare ?? 1) }))
+        return unsafe shares
+    }()
 
     private static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }

@@ -58,5 +58,8 @@ import PluginABI
     func abort() { unsafe plugin.pointee.abort(instance) }
 
     /// Frees the instance; nothing may be called after this.
-    func destroy() { unsafe plugin.pointee.destroy(instance) }
+    func destroy() {
+        unsafe plugin.pointee.destroy(instance)
+        host.ended()
+    }
 }

@@ -59,6 +59,7 @@ extension Gateway {
     func commit(_ change: SetupChange) {
         Log.configure(change.config.log)
         bodies.change(limit: change.config.limits.maxInFlightBytes)
+        Descriptors.process.divide(DescriptorBudget.Demand(change.config, loops: loops.count))
         let deadline = MonotonicTime.now + change.config.shutdownTimeout
         changeReceivers(change, deadline)
         let next = Setup(

@@ -198,7 +198,8 @@ struct SetupChange {
             try gateway.startAdminLoop()
             let listener =
                 if let kept { kept } else {
-                    try Listener("admin", service, bodies: BodyBudget(limit: .max), counters: ListenerCounters())
+                    try Listener(
+                        "admin", service, bodies: BodyBudget(limit: .max), counters: ListenerCounters(), share: Descriptors.process.admin)
                 }
             admin = (listener, service, kept == nil)
         } catch { note(error, "admin") }

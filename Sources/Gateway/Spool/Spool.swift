@@ -26,6 +26,8 @@ enum SpoolFailure: Error, Equatable {
     case system(SystemError)
     /// The data directory is away, or the system is short of something: whoever can, comes again.
     case away(SystemError)
+    /// The process has no descriptor left; that says nothing about the disk.
+    case noDescriptor(SystemError)
 }
 
 /// A receiver's queue, as the spool needs it.

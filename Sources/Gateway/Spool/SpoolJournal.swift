@@ -22,6 +22,10 @@ final class SpoolJournal {
     private static let attempts = 4
     static let retryTime = Duration.seconds(1)
     private static let removalTime = Duration.seconds(30)
+    /// Since when there has been no descriptor for a segment.
+    private var lacksDescriptorSince: MonotonicTime?
+    /// How long a write waits for a free descriptor, and how long between two looks.
+    private static let descriptorWait = (longest: Duration.seconds(1), step: UInt32(20_000))
 
     init(_ spool: Spool) {
         self.spool = spool
@@ -147,6 +151,7 @@ final class SpoolJournal {
         }
         switch result {
         case .success: tell(nil)
+        case .failure(.noDescriptor): break
         case .failure(let failure): tell(failure)
         }
         return result
@@ -157,6 +162,7 @@ final class SpoolJournal {
         var last = SystemError("write", code: ENOSPC)
         for _ in 0..<Self.attempts {
             do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
+            if last.isLackOfDescriptors { throw .noDescriptor(last) }
             // The same file is not trusted again: after a failed sync the system may take its pages for written.
             abandon()
             if last.isPassing || (last.code == EIO && !spool.folder.directory.answers()) { throw .away(last) }
@@ -164,6 +170,7 @@ final class SpoolJournal {
             switch evictOldest() {
             case .freed: continue
             case .refused(let receiver): throw .full(receiver: receiver)
+            case .noDescriptor(let error): throw .noDescriptor(error)
             case .nothing: throw .system(last)
             }
         }
@@ -174,12 +181,12 @@ final class SpoolJournal {
     func write(_ records: [EncodedRecord], _ size: Int, synced: Bool) throws(SystemError) -> [SpoolPosition] {
         do throws(SystemError) {
             let receivers = records.reduce(into: Set<String>()) { $0.formUnion($1.receivers) }
-            let target = try open(for: receivers, size)
+            let target = try openPatiently(for: receivers, size)
             let entries = try target.write(records)
             if synced { try synchronize(target) } else { noteUnsynced() }
             return publish(entries, in: target)
         } catch {
-            spool.writeErrors.add()
+            if !error.isLackOfDescriptors { spool.writeErrors.add() }
             throw error
         }
     }
@@ -234,7 +241,7 @@ final class SpoolJournal {
         let text = failure.map { failure in
             switch failure {
             case .full(let receiver): "the spool is full, and receiver \(quotedForPeople(receiver)) does not drop"
-            case .system(let error), .away(let error): "\(error)"
+            case .system(let error), .away(let error), .noDescriptor(let error): "\(error)"
             }
         }
         let before = spool.state.withLock { state in
@@ -246,6 +253,25 @@ final class SpoolJournal {
     }
 
     // MARK: Segments
+
+    /// The segment to write to; where there is no descriptor for it, it is waited for a moment, once for all who come meanwhile.
+    private func openPatiently(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
+        while true {
+            do throws(SystemError) {
+                let opened = try open(for: receivers, size)
+                if lacksDescriptorSince != nil { Log.info("the spool has descriptors again") }
+                lacksDescriptorSince = nil
+                return opened
+            } catch {
+                guard error.isLackOfDescriptors else { throw error }
+                if lacksDescriptorSince == nil { Log.warning("the spool waits for a free descriptor", ["error": "\(error)"]) }
+                let since = lacksDescriptorSince ?? .now
+                lacksDescriptorSince = since
+                guard MonotonicTime.now.since(since) < Self.descriptorWait.longest else { throw error }
+                usleep(Self.descriptorWait.step)
+            }
+        }
+    }
 
     /// The segment to write to: the one that is open, where it has room and knows the receivers, or a new one.
     private func open(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {

@@ -77,7 +77,7 @@ extension SpoolJournal {
     private static let mostKept = 100_000
 
     private func keep(_ notes: [SpoolNote], _ error: SystemError) {
-        spool.writeErrors.add()
+        if !error.isLackOfDescriptors { spool.writeErrors.add() }
         if let count = noteWarnings.take(.now) {
             Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)", "count": "\(count)"])
         }

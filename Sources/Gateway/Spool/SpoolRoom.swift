@@ -7,6 +7,8 @@ extension SpoolJournal {
         case freed
         /// This receiver needs the segment and gives nothing away.
         case refused(String)
+        /// What is open cannot be moved, for want of a descriptor.
+        case noDescriptor(SystemError)
         /// Nothing can be let go.
         case nothing
     }
@@ -23,6 +25,7 @@ extension SpoolJournal {
             switch evictOldest() {
             case .freed: continue
             case .refused(let receiver): throw .full(receiver: receiver)
+            case .noDescriptor(let error): throw .noDescriptor(error)
             case .nothing: throw .system(lack)
             }
         }
@@ -60,7 +63,13 @@ extension SpoolJournal {
             for (_, client) in owners { client.spoolNeedsRoom(in: number) }
             for stranger in strangers { dropAll(of: stranger, in: number) }
             // Only what is open is left, and a full disk may have no room for its copy; then a younger one has to go.
-            if removeSettled() || copyForward(number) { return .freed }
+            if removeSettled() { return .freed }
+            switch copyForward(number) {
+            case .done: return .freed
+            // The younger ones could not be moved either, and what waits in them would be dropped in vain.
+            case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
+            case .failed: continue
+            }
         }
         return .nothing
     }
@@ -114,7 +123,7 @@ extension SpoolJournal {
         guard nextUpkeep == .never || nextUpkeep <= now else { return }
         nextUpkeep = .never
         while let number = nearlySettledOldest() {
-            if copyForward(number) { continue }
+            if case .done = copyForward(number) { continue }
             // A record of it is damaged, say, and will be found when it is delivered.
             nextUpkeep = now + Self.pause
             return
@@ -129,13 +138,18 @@ extension SpoolJournal {
         }
     }
 
+    private enum Copying {
+        case done
+        case failed(SystemError?)
+    }
+
     /// Writes what is needed of a segment again, at the end of the journal, and lets the segment go.
-    private func copyForward(_ number: UInt64) -> Bool {
+    private func copyForward(_ number: UInt64) -> Copying {
         let (owners, strangers) = spool.owners(of: number)
-        guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return false }
+        guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return .failed(nil) }
         var needed: [UInt32: (position: SpoolPosition, receivers: [String])] = [:]
         for (name, client) in owners {
-            guard let positions = client.spoolPositions(in: number) else { return false }
+            guard let positions = client.spoolPositions(in: number) else { return .failed(nil) }
             for position in positions { needed[position.offset, default: (position, [])].receivers.append(name) }
         }
         let sorted = needed.values.sorted { $0.position.offset < $1.position.offset }
@@ -145,11 +159,12 @@ extension SpoolJournal {
             // Durable in any case, for the original goes.
             let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
             move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
-            return true
+            return .done
         } catch {
-            if !(error is SpoolFolder.Damaged) { abandon() }
+            let failure = error as? SystemError
+            if let failure, !failure.isLackOfDescriptors { abandon() }
             Log.debug("cannot copy a segment of the spool forward", ["segment": "\(number)", "error": "\(error)"])
-            return false
+            return .failed(failure)
         }
     }
 

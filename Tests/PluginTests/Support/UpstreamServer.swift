@@ -16,32 +16,22 @@ final class UpstreamServer: Sendable {
 
     private struct State {
         var requests: [Request] = []
-        var sockets: [Int32] = []
+        var sockets: [TestSocket] = []
         var connections = 0
+        var isStopped = false
     }
 
     let port: UInt16
     var url: String { "http://127.0.0.1:\(port)" }
-    private let listening: Int32
+    private let listening: TestSocket
     private let state = Watched(State())
 
     /// - Parameter answer: the response's bytes for request number `index`, or nil to close the connection. It runs on the
     ///   connection's own thread and may wait.
     init(_ answer: @escaping @Sendable (_ index: Int, Request) -> String?) throws {
-        listening = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let listening = listening
-        let isOpen = withUnsafeMutablePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(listening, address, length) == 0 && listen(listening, 64) == 0 && getsockname(listening, address, &length) == 0
-            }
-        }
-        guard isOpen else { throw Obstacle("cannot listen: errno \(errno)") }
-        port = UInt16(bigEndian: address.sin_port)
-        Thread.detachNewThread { [state] in Self.acceptAll(listening, state, answer) }
+        (listening, port) = try TestSocket.bound()
+        guard listen(listening.number, 64) == 0 else { throw Obstacle("cannot listen: errno \(errno)") }
+        Thread.detachNewThread { [state, listening] in Self.acceptAll(listening, state, answer) }
     }
 
     /// A server that always answers the same.
@@ -50,11 +40,13 @@ final class UpstreamServer: Sendable {
         try self.init { _, _ in text }
     }
 
-    deinit { stop() }
-
-    func stop() {
-        shutdown(listening, Int32(SHUT_RDWR))
-        for socket in state.current.sockets { shutdown(socket, Int32(SHUT_RDWR)) }
+    deinit {
+        listening.shutDown()
+        let open = state.update { state in
+            state.isStopped = true
+            return state.sockets
+        }
+        for socket in open { socket.shutDown() }
     }
 
     static func response(_ status: String, headers: String = "", body: String = "") -> String {
@@ -78,38 +70,37 @@ final class UpstreamServer: Sendable {
     }
 
     private static func acceptAll(
-        _ listening: Int32, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
+        _ listening: TestSocket, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {
         while true {
-            let accepted = accept(listening, nil, nil)
+            let accepted = accept(listening.number, nil, nil)
             if accepted < 0, errno == EINTR { continue }
-            guard accepted >= 0 else { break }
-            _ = fcntl(accepted, F_SETFD, FD_CLOEXEC)
+            guard accepted >= 0 else { return }
+            let socket = TestSocket(owning: accepted)
             let number = state.update { state in
-                state.sockets.append(accepted)
+                state.sockets.append(socket)
                 state.connections += 1
-                return state.connections - 1
+                return state.isStopped ? nil : state.connections - 1
             }
-            Thread.detachNewThread { serve(accepted, number, state, answer) }
+            guard let number else { return }
+            Thread.detachNewThread { serve(socket, number, state, answer) }
         }
-        close(listening)
     }
 
     private static func serve(
-        _ socket: Int32, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
+        _ socket: TestSocket, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
     ) {
         var buffer: [UInt8] = []
-        while let request = readRequest(socket, number, &buffer) {
+        while let request = readRequest(socket.number, number, &buffer) {
             let index = state.update { state in
                 state.requests.append(request)
                 return state.requests.count - 1
             }
             guard let text = answer(index, request) else { break }
             let bytes = Array(text.utf8)
-            _ = send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+            _ = send(socket.number, bytes, bytes.count, Int32(MSG_NOSIGNAL))
         }
-        state.update { state in state.sockets.removeAll { $0 == socket } }
-        close(socket)
+        state.update { state in state.sockets.removeAll { $0 === socket } }
     }
 
     private static func readRequest(_ socket: Int32, _ number: Int, _ buffer: inout [UInt8]) -> Request? {

@@ -1,0 +1,80 @@
+import LinuxSystem
+import Synchronization
+
+/// The shares of the process's descriptors, as the config that runs divides them.
+///
+/// The limit is the process's, so there is one of these in it; what is not divided yet has the shares of an empty config.
+final class Descriptors: Sendable {
+    static let process = Descriptors(limit: descriptorLimit)
+
+    /// The connections of senders, whatever listener they came to.
+    let senders = ConnectionShare()
+    /// The connections to the admin listener: whatever senders do, it has its own.
+    let admin = ConnectionShare()
+    private let current: Mutex<DescriptorBudget>
+    private let instances = Atomic<Int>(0)
+    private let warned = Mutex<[DescriptorBudget.Shortcoming]>([])
+
+    init(limit: Int) {
+        current = Mutex(DescriptorBudget(limit: limit, DescriptorBudget.Demand()))
+        apply(budget)
+    }
+
+    /// How they are divided now.
+    var budget: DescriptorBudget { current.withLock { $0 } }
+
+    /// Divides them by a config, and says what the limit is too small for, where that is news.
+    func divide(_ demand: DescriptorBudget.Demand, limit: Int = descriptorLimit) {
+        let budget = DescriptorBudget(limit: limit, demand)
+        current.withLock { $0 = budget }
+        apply(budget)
+        let found = budget.shortcomings(demand)
+        let before = warned.withLock { warned in
+            defer { warned = found }
+            return warned
+        }
+        for item in found where !before.contains(item) {
+            Log.warning(
+                item.text,
+                [
+                    "asked": "\(item.asked)", "possible": "\(item.possible)", "descriptors": "\(limit)",
+                    "enough": "\(budget.enough)",
+                ])
+        }
+    }
+
+    private func apply(_ budget: DescriptorBudget) {
+        senders.change(limit: budget.listeners, refusals: budget.refusals)
+        admin.change(limit: budget.admin, refusals: 1)
+    }
+
+    // MARK: Plugin instances
+
+    /// Counts a plugin instance, which may hold its share from now on.
+    func instanceBegan() { instances.wrappingAdd(1, ordering: .relaxed) }
+    func instanceEnded() { instances.wrappingSubtract(1, ordering: .relaxed) }
+
+    /// How many descriptors one instance may hold: an equal part for each that there is, also for those that do not ask.
+    ///
+    /// During a reload the former instances count beside the new ones.
+    var instanceShare: Int { max(1, budget.receivers / max(1, instances.load(ordering: .relaxed))) }
+}
+
+extension Descriptors {
+    /// Adds limits and uses to the page of `/metrics`.
+    func collect(into page: inout Exposition) {
+        let budget = budget
+        let limits = [
+            ("listeners", budget.listeners), ("admin", budget.admin), ("receivers", budget.receivers), ("reserve", budget.reserve),
+        ]
+        for (use, limit) in limits {
+            page.add(
+                .gauge, "gateway_descriptors_limit", help: "The share of the process's descriptors that a use has.",
+                [Label(name: "use", value: use)], limit)
+        }
+        for (use, count) in [("listeners", senders.count), ("admin", admin.count)] {
+            page.add(
+                .gauge, "gateway_descriptors", help: "Descriptors that a use has open now.", [Label(name: "use", value: use)], count)
+        }
+    }
+}

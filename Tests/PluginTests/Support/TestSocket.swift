@@ -1,0 +1,37 @@
+import Foundation
+import Glibc
+
+/// A TCP socket that closes with its last reference.
+///
+/// Whoever uses the number holds a reference, so it never means the socket of another test, which gets a number as soon as it is
+/// free.
+final class TestSocket: Sendable {
+    let number: Int32
+
+    /// Takes ownership of an open descriptor.
+    init(owning number: Int32) {
+        self.number = number
+        _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+    }
+
+    deinit { close(number) }
+
+    /// A socket that has a port of the loopback interface and does not listen yet: who connects to it is refused.
+    static func bound() throws -> (socket: TestSocket, port: UInt16) {
+        let bound = TestSocket(owning: Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(bound.number, address, length) == 0 && getsockname(bound.number, address, &length) == 0
+            }
+        }
+        guard isBound else { throw Obstacle("cannot bind: errno \(errno)") }
+        return (bound, UInt16(bigEndian: address.sin_port))
+    }
+
+    /// Ends every call on it, also one that waits for a connection, and tells the peer.
+    func shutDown() { shutdown(number, Int32(SHUT_RDWR)) }
+}

@@ -1,0 +1,187 @@
+import Foundation
+import Testing
+
+@Suite("Descriptors are divided, and each use keeps to its share", .serialized)
+struct DescriptorShareTests {
+    /// Segments that hold a few profiles, so that the spool has to open files all the time.
+    private static func spool(_ scenario: Scenario) -> String {
+        "\"data_dir\": \"\(scenario.path("data"))\", \"spool\": { \"segment_bytes\": \"64KiB\" },"
+    }
+
+    private static func hoarder(_ scenario: Scenario, more: String = "") throws -> String {
+        let path = scenario.path("libhoarder.so")
+        let made = try scenario.run(
+            "gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", "\(Package.root)/Sources/PluginABI/include",
+            "\(Package.servers)/hoarder.c", "-o", path)
+        guard made.status == 0 else { throw NeverCame(what: "hoarder.so", seen: made.output) }
+        return "\"plugin\": \"\(path)\", \"queue\": { \"storage\": \"memory\" }, \(more)"
+    }
+
+    private static let body = String(repeating: "main;work 1\n", count: 2500)
+
+    @Test("More silent connections than descriptors close neither a sender's connection, nor the spool's files, nor the admin listener")
+    func silentConnections() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], more: Self.spool(scenario), descriptors: 200)
+            try gateway.log.wait(for: "level=warn", "conn_limit cannot be held", "asked=16384", "descriptors=200")
+            let sender = try RawConnection(gateway.port)
+            // Who has sent is known not to be silent.
+            #expect(try sender.post("/ingest?name=a", "a 1").status == 200)
+            var sent = 1
+            for _ in 0..<3 {
+                let silent = try (0..<250).map { _ in try RawConnection(gateway.port) }
+                for _ in 0..<20 {
+                    #expect(try sender.post("/ingest?name=a", Self.body).status == 200)
+                    sent += 1
+                }
+                #expect(try gateway.page("/-/healthy").status == 200)
+                #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+                sent += 1
+                withExtendedLifetime(silent) {}
+            }
+            let metrics = try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == sent }
+            #expect(metrics.dropped("console") == 0)
+            #expect(metrics["gateway_connections_closed_for_room_total{listener=\"default\"}"] > 500)
+            let limit = metrics["gateway_descriptors_limit{use=\"listeners\"}"]
+            #expect(1..<200 ~= limit && metrics["gateway_descriptors{use=\"listeners\"}"] <= limit)
+            #expect(metrics["process_open_fds"] < 200)
+            #expect(!gateway.log.lines.contains { $0.contains("accepting pauses") })
+        }
+    }
+
+    @Test("Silent connections to the admin listener keep nobody out of it, nor out of the others")
+    func silentAdmin() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], descriptors: 128)
+            let silent = try (0..<200).map { _ in try RawConnection(gateway.adminPort) }
+            #expect(try gateway.page("/-/healthy").status == 200)
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            #expect(try gateway.metrics()["gateway_descriptors{use=\"admin\"}"] <= 4)
+            withExtendedLifetime(silent) {}
+        }
+    }
+
+    @Test("Beyond the share connections with an open request are answered 503, and those beyond that are closed")
+    func openRequests() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"1h\",", descriptors: 128)
+            let share = try gateway.metrics()["gateway_descriptors_limit{use=\"listeners\"}"]
+            let told = share / 16
+            let open = try (0..<(share - told)).map { _ in
+                let connection = try RawConnection(gateway.port)
+                connection.send("POST /ingest?na")
+                return connection
+            }
+            try gateway.waitForMetrics("all of them") { $0.connections() == open.count }
+            let refused = try RawConnection(gateway.port)
+            let answer = try refused.readResponse()
+            #expect(answer.status == 503 && answer.text.contains("descriptors"))
+            #expect(answer.header("Retry-After") != nil)
+            // They linger, as each of them does whose answer was just sent.
+            let more = try (0..<told).map { _ in try RawConnection(gateway.port) }
+            #expect(try more.dropLast().allSatisfy { try $0.readResponse().status == 503 })
+            #expect(try more.last?.readToEnd() == "")
+            open[0].send("me=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+            #expect(try open[0].readResponse().status == 200)
+            // Its connection is idle now.
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            #expect(try open[0].readToEnd() == "")
+        }
+    }
+
+    @Test("With several loops a new connection finds the one that makes room, in whatever loop that is", arguments: [4, 9])
+    func severalLoops(limit: Int) throws {
+        try Scenario.run { scenario in
+            let made = try scenario.run(
+                "cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "processors.so",
+                "\(Package.servers)/processors.c")
+            #expect(made.status == 0, "\(made.output)")
+            let listener = GatewayProcess.listener(["console"], http: "\"conn_limit\": \(limit), \"server_read_timeout\": \"1h\",")
+            let gateway = try GatewayProcess(
+                scenario, GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()]),
+                environment: ["LD_PRELOAD": scenario.path("processors.so")])
+            // Connected at once, so that all loops get some.
+            var kept = try (0..<limit).map { _ in try RawConnection(gateway.port) }
+            for connection in kept { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
+            for _ in 0..<50 {
+                let next = try RawConnection(gateway.port)
+                #expect(try next.post("/ingest?name=a", "a 1").status == 200)
+                #expect(try kept.removeFirst().readToEnd() == "", "the one that has been idle for longest")
+                kept.append(next)
+            }
+            #expect(try gateway.metrics().connections() == limit)
+            for connection in kept { connection.send("POST /ingest?na") }
+            // What has come and was not read yet counts too.
+            for _ in 0..<10 { #expect(try RawConnection(gateway.port).readResponse().status == 503) }
+            withExtendedLifetime(kept) {}
+            try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == limit + 50 }
+            #expect(try gateway.stop() == 0)
+        }
+    }
+
+    @Test("A plugin that takes every descriptor makes senders wait or come again, and the spool neither drops nor fails")
+    func hoard() throws {
+        try Scenario.run { scenario in
+            let receivers = ["console": ReceiverEntry.console(), "hoarder": try Self.hoarder(scenario)]
+            let listeners = GatewayProcess.listener(["console"]) + GatewayProcess.listener(["hoarder"], name: "hoard")
+            let gateway = try GatewayProcess(
+                scenario, GatewayProcess.config(listeners: listeners, receivers: receivers, more: Self.spool(scenario)), descriptors: 200)
+            let (sender, master) = (try RawConnection(gateway.port), try RawConnection(gateway.ports["hoard"] ?? 0))
+            #expect(try sender.post("/ingest?name=a", Self.body).status == 200)
+            _ = try gateway.metrics()
+            #expect(try master.post("/ingest?name=hoard", "x").status == 200)
+            try gateway.log.wait(for: "hoards")
+            var (kept, refused) = (1, 0)
+            for _ in 0..<12 {
+                let answer = try sender.post("/ingest?name=a", Self.body)
+                if answer.status == 200 { kept += 1 } else { refused += 1 }
+                #expect(answer.status == 200 || answer.status == 503 && answer.text.contains("no free file descriptor"))
+            }
+            #expect(kept < 6 && refused > 6, "there is room in the segment that is open")
+            // The segment that ended has left two.
+            let waiting = try (0..<4).map { _ in try RawConnection(gateway.port) }
+            try gateway.log.wait(for: "accepting pauses")
+            try gateway.log.wait(for: "level=warn", "the spool waits for a free descriptor")
+            let metrics = try gateway.metrics()
+            #expect(metrics.health("console") == 0 && metrics.dropped("console") == 0)
+            #expect(metrics["gateway_spool_write_errors_total"] == 0)
+
+            #expect(try master.post("/ingest?name=release", "x").status == 200)
+            for connection in waiting { #expect(try connection.post("/ingest?name=a", Self.body).status == 200) }
+            #expect(try sender.post("/ingest?name=a", Self.body).status == 200)
+            try gateway.log.wait(for: "accepting goes on")
+            try gateway.log.wait(for: "the spool has descriptors again")
+            try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == kept + 5 && $0.accepted("console") == kept + 5 }
+            #expect(gateway.log.lines.count { $0.contains("the spool waits for") } == 1, "it is said once")
+            #expect(!gateway.log.lines.contains { $0.contains("cannot store") })
+            #expect(try gateway.stop() == 0)
+        }
+    }
+
+    @Test("Each plugin instance is told its part, and another one after a reload")
+    func shares() throws {
+        try Scenario.run { scenario in
+            let hoarder = try Self.hoarder(scenario)
+            let all = ["a": hoarder, "b": hoarder, "c": hoarder]
+            let gateway = try GatewayProcess(scenario, receivers: all, descriptors: 256)
+            func share(of receiver: String, after count: Int) throws -> Int {
+                #expect(try RawConnection(gateway.port).post("/ingest?name=share", "x").status == 200)
+                return try gateway.log.wait(for: "a share") { lines in
+                    let said = lines.filter { $0.contains("msg=\"share ") && $0.contains("receiver=\(receiver)") }.dropFirst(count)
+                    return said.first.flatMap { $0.split(separator: "share ").last?.prefix { $0.isNumber } }.flatMap { Int($0) }
+                }
+            }
+            let whole = try gateway.metrics()["gateway_descriptors_limit{use=\"receivers\"}"]
+            #expect(try share(of: "a", after: 0) == whole / 3)
+            try gateway.reload(receivers: ["a": hoarder], scenario)
+            try gateway.log.wait(for: "receiver removed", "receiver=b")
+            try gateway.log.wait(for: "receiver removed", "receiver=c")
+            let alone = try gateway.metrics()["gateway_descriptors_limit{use=\"receivers\"}"]
+            #expect(try share(of: "a", after: 1) == alone)
+            #expect(alone > whole / 3)
+            #expect(!gateway.log.lines.contains { $0.contains("knows what is not there") })
+        }
+    }
+}
