@@ -42,7 +42,7 @@ struct HTTPWriterPoisonTests {
     func others(count: Int, answer: String) throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let (writer, choosy, host) = try Self.pair(healthy, answer)
-        defer { healthy.stop() }
+        defer { withExtendedLifetime(healthy) {} }
         let profiles = (1...count).map { TestProfile(sequence: UInt64($0), samples: [("", Self.poison)]) }
         // All at first: that many refusals in a row may be the endpoint's fault, so it may be probed once.
         for profile in profiles { #expect(try writer.deliver(profile).progress == 0b10) }
@@ -73,7 +73,7 @@ struct HTTPWriterPoisonTests {
     func away() throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let (writer, choosy, _) = try Self.pair(healthy, UpstreamServer.response("503 No"))
-        defer { healthy.stop() }
+        defer { withExtendedLifetime(healthy) {} }
         let began = ContinuousClock.now
         for sequence in UInt64(1)...200 {
             let profile = TestProfile(sequence: sequence, samples: [("", Self.poison)])
