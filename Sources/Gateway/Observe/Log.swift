@@ -48,15 +48,14 @@ enum Log {
     private static let collected = Mutex<[String]?>(nil)
 
     static func write(_ level: Level, _ message: String, _ fields: KeyValuePairs<String, String>) {
+        let settings = settings.withLock { $0 }
+        guard level >= settings.level else { return }
         let isCollected = collected.withLock { collected in
             guard level >= .warning, collected != nil else { return false }
             collected?.append(message)
             return true
         }
-        guard !isCollected else { return }
-        let settings = settings.withLock { $0 }
-        guard level >= settings.level else { return }
-        writer.append(line(level, message, fields, settings.format))
+        if !isCollected { writer.append(line(level, message, fields, settings.format)) }
     }
 
     /// Writes a line as it stands, for what is to be read where nothing was configured yet.
