@@ -98,7 +98,7 @@ struct ConfigAdviceTests {
     @Test("The disk of a folder that is not there is that of its nearest parent")
     func nearestParent() throws {
         let folder = try TemporaryFolder()
-        let total = try Folder(folder.path).space().total
+        let total = try OpenFolder(folder.path).space().total
         for path in [folder.path, "\(folder.path)/", "\(folder.path)/a/b/c", "\(folder.path)//a//b"] {
             #expect(DiskSpace.total(of: path) == total)
         }

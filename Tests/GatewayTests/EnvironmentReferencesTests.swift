@@ -130,6 +130,14 @@ struct EnvironmentReferencesTests {
         #expect(file.problems.last?.position == TextPosition(line: 6, column: 24))
     }
 
+    @Test("Ports that are not known are not taken for the same one")
+    func unknownPorts() {
+        let listener = #"{"forward_to": ["r"], "http": {"listen_port": "${NONE}"}}"#
+        let text = #"{"receive_http": {"a": \#(listener), "b": \#(listener)}, "receivers": {"r": {"plugin": "P"}}}"#
+        let file = ConfigFile(path: "g.json", text: Array(text.utf8), environment: { _ in nil })
+        #expect(file.problems.map(\.path) == ["receive_http.a.http.listen_port", "receive_http.b.http.listen_port"])
+    }
+
     @Test("A plugin gets what it says as strict JSON, and which strings are one reference each")
     func pluginConfig() throws {
         let receiver = try #require(

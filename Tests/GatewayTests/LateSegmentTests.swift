@@ -55,9 +55,9 @@ struct LateSegmentTests {
         let away = try startWithoutFirst(spool)
         try move(away, spool.folder + "/spool")
         try spool.wait { $0.segments[1] != nil }
-        spool.receivers[0].stop()
+        spool.receivers[0].update { _ = $0.close() }
         spool.receivers[0].detach()
-        let next = Receiver(Self.up, spool: spool.spool)
+        let next = SpoolFixture.makeReceiver(Self.up, spool.spool)
         next.attach()
         defer { next.detach() }
         #expect(next.state.withLock { $0.account.recovered } == 200)

@@ -83,7 +83,8 @@ extension ConfigObject {
     }
 
     fileprivate func port(_ name: String, default fallback: UInt16) -> UInt16 {
-        UInt16(clamping: integer(name, in: 0...65535, default: Int(fallback)))
+        // A wrong one is none, so that no other listener is told that it is taken.
+        UInt16(clamping: integer(name, in: 0...65535, default: value(name) == nil ? Int(fallback) : 0))
     }
 }
 
