@@ -78,7 +78,8 @@ struct ConfigReaderTests {
               "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB"},
               "receive_http": {"l": {
                 "http": {"listen_address": "h", "listen_port": 65535, "conn_limit": 0,
-                         "server_read_timeout": "1s", "server_write_timeout": "2s", "server_idle_timeout": "3s"},
+                         "server_read_timeout": "1s", "server_write_timeout": "2s", "server_idle_timeout": "3s",
+                         "max_connection_age": "4m"},
                 "keep_headers": ["X-A"], "ack": "queued", "forward_to": ["b", "a"]}},
               "receivers": {
                 "a": {"plugin": "./x.so", "config": {"z": 1, "y": [2]}, "required": false, "max_in_flight": 1, "delivery_timeout": "1ms"},
@@ -95,7 +96,8 @@ struct ConfigReaderTests {
         #expect(config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864))
         #expect(config.deadLetters == DeadLetterConfig(maxBytes: 2_147_483_648, maxAge: .seconds(86_400)))
         let http = HTTPConfig(
-            address: "h", port: 65535, connLimit: 0, readTimeout: .seconds(1), writeTimeout: .seconds(2), idleTimeout: .seconds(3))
+            address: "h", port: 65535, connLimit: 0, readTimeout: .seconds(1), writeTimeout: .seconds(2), idleTimeout: .seconds(3),
+            maximumConnectionAge: .seconds(240))
         let listener = try #require(config.listeners.first)
         #expect(listener.http == http)
         #expect((listener.keepHeaders, listener.forwardTo) == (["x-a"], ["b", "a"]))
@@ -196,6 +198,10 @@ struct ConfigReaderTests {
         (.top, #""shutdown_timeout": "0s","#, "2:21: shutdown_timeout: \(aDuration), is \"0s\""),
         (.http, #""server_read_timeout": 30"#, "4:24: receive_http.l.http.server_read_timeout: \(aDuration), is 30"),
         (.http, #""server_idle_timeout": "-5s""#, "4:24: receive_http.l.http.server_idle_timeout: \(aDuration), is \"-5s\""),
+        (
+            .http, #""max_connection_age": "-1s""#,
+            #"4:23: receive_http.l.http.max_connection_age: must be a duration such as "30s", is "-1s""#
+        ),
         (.receiver, #""delivery_timeout": "soon""#, "13:21: receivers.r.delivery_timeout: \(aDuration), is \"soon\""),
         (.queue, #""max_age": "50 m""#, "9:12: receivers.r.queue.max_age: \(aDuration), is \"50 m\""),
         (.queue, #""max_bytes": 0"#, "9:14: receivers.r.queue.max_bytes: \(aSize), is 0"),

@@ -136,6 +136,61 @@ struct DeliveredTests {
         }
     }
 
+    // MARK: The destination's own words
+
+    private static let words = #"{"code":"invalid_argument","message":"profile of \u001b[31m7 h ago is too old, t0ken-t0ken"}"#
+
+    @Test(
+        "400, 413 and 422 tell the sender the destination's own message, without secrets, and no other status does", arguments: API.allCases
+    )
+    func message(api: API) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let entry = ReceiverEntry.endpoint(upstream.url, "\"bearer_token\": \"t0ken-t0ken\"", more: Self.oneRetry)
+            let gateway = try GatewayProcess(scenario, delivering: ["up": entry])
+            let connection = try RawConnection(gateway.port)
+            for status in [400, 413, 422, 401, 403, 404, 429, 500, 503] {
+                try upstream.answer(status, body: Self.words)
+                let answer = try api.send(connection, status)
+                let isTold = [400, 413, 422].contains(status)
+                let own = "receiver \"up\" did not deliver the profile: status \(status)"
+                #expect(answer.message == (isTold ? "\(own): profile of  [31m7 h ago is too old, [secret]" : own))
+                #expect(!answer.text.contains("t0ken"))
+            }
+        }
+    }
+
+    @Test("A gRPC-Web sender is told it in grpc-message")
+    func messageInGRPCWeb() throws {
+        try run { gateway, upstream in
+            try upstream.answer(400, body: #"{"message":"profile is 100% too old"}"#)
+            let proto = PushMessage.series(2, Array("profile".utf8))
+            let frame = [0] + (0..<4).map { UInt8(truncatingIfNeeded: proto.count >> (24 - 8 * $0)) } + proto
+            let connection = try RawConnection(gateway.port)
+            let answer = try connection.post(GatewayProcess.pushPath, bytes: frame, headers: "Content-Type: application/grpc-web+proto\r\n")
+            #expect(
+                answer.text.contains("grpc-message: receiver \"up\" did not deliver the profile: status 400: profile is 100%25 too old\r\n")
+            )
+        }
+    }
+
+    @Test("With a dead letter the sender is told it too, and a page is not passed on")
+    func messageAndLetter() throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            let listener = GatewayProcess.listener(["up"], more: "\"ack\": \"delivered\",")
+            let config = GatewayProcess.config(
+                listeners: listener, receivers: ["up": ReceiverEntry.writer(upstream.url)],
+                more: "\"data_dir\": \"\(scenario.path("data"))\",")
+            let gateway = try GatewayProcess(scenario, config)
+            let connection = try RawConnection(gateway.port)
+            try upstream.answer(422, body: #"{"message":"no such sample type"}"#)
+            #expect(try API.push.send(connection).message.hasSuffix("status 422: no such sample type"))
+            try upstream.answer(422, body: #"{"message":"<html>no</html>"}"#)
+            #expect(try API.push.send(connection, 2).message.hasSuffix("status 422"))
+        }
+    }
+
     // MARK: Time
 
     @Test("No answer within server_write_timeout is 504 that says the profile stays; it arrives later, once", arguments: API.allCases)

@@ -311,6 +311,34 @@ struct HTTPServerTests {
         }
     }
 
+    @Test("After max_connection_age the next answer is a connection's last, and says so")
+    func connectionAge() throws {
+        try run(http: "\"max_connection_age\": \"50ms\",") { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            var count = 0
+            while true {
+                count += 1
+                let answer = try connection.post("/ingest?name=a", "a 1")
+                #expect(answer.status == 200)
+                if answer.header("Connection") == "close" { break }
+            }
+            #expect(try connection.readToEnd() == "")
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
+            try delivered(gateway, count + 1)
+        }
+    }
+
+    @Test(
+        "Within max_connection_age, and without one, a connection goes on",
+        arguments: ["\"max_connection_age\": \"1h\",", "\"max_connection_age\": \"0s\",", ""])
+    func youngConnection(http: String) throws {
+        try run(http: http) { _, gateway in
+            let connection = try RawConnection(gateway.port)
+            for _ in 0..<100 { #expect(try connection.post("/ingest?name=a", "a 1").header("Connection") == nil) }
+            try delivered(gateway, 100)
+        }
+    }
+
     @Test("A client that sends and never reads is let go after server_write_timeout")
     func writeTimeout() throws {
         try run(http: "\"server_write_timeout\": \"300ms\",") { _, gateway in

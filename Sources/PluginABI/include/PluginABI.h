@@ -105,10 +105,8 @@ typedef struct gw_outcome {
     uint64_t  progress;              ///< With `retry`: handed back at the next attempt (say, a bit per endpoint that has it already).
     uint32_t  http_status;           ///< The destination's own status, where it speaks HTTP; else 0.
     gw_slice  reason;                ///< For people; copied before `finish` returns.
-    // Since v1.1:
-    /// With `rejected`: the destination's own word to who sent the profile, who may be told it; no secret and no markup.  The
-    /// gateway passes its first 256 printable bytes on; empty is none.  Copied before `finish` returns.
-    gw_slice  sender_message;
+    gw_slice  sender_message;        ///< Since v1.1, with `rejected`: the destination's own word to who sent the profile, no secret in it; its
+                                     ///< first 256 printable bytes are passed on, empty is none.  Copied before `finish` returns.
 } gw_outcome;
 
 /// Services the gateway lends one instance, from `create` until `destroy` has returned.
