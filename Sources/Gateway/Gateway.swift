@@ -143,7 +143,7 @@ final class Gateway: Sendable {
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
-        largePushes.stop()
+        largePushes.stop(until: deadline)
         spool?.flush(until: deadline)
         for receiver in receivers {
             endings.start(Ending(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })

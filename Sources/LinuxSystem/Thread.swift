@@ -31,8 +31,7 @@ public struct Thread: ~Copyable, Sendable {
 
     /// Starts `body` on a new thread that nobody waits for, for a call that may never return.
     public static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
-        let thread = try Thread(name, body)
-        pthread_detach(thread.handle)
+        try Thread(name, body).detach()
     }
 
     /// Waits until the body has returned.

@@ -9,6 +9,7 @@ public final class Worker<Job: Sendable>: Sendable {
     private struct State {
         var jobs: [Job] = []
         var isStopping = false
+        var hasEnded = false
 
         mutating func takeJobs() -> [Job] {
             defer { jobs = [] }
@@ -41,11 +42,15 @@ public final class Worker<Job: Sendable>: Sendable {
     /// Takes back the jobs that have not been begun.
     public func takeBack() -> [Job] { state.withLock { state in state.takeJobs() } }
 
-    /// Waits until every job is done and the thread has ended.
-    public func stop() {
+    /// Waits until every job is done and the thread has ended, at most until `deadline`: then the thread is left to itself.
+    public func stop(until deadline: MonotonicTime = .never) {
         state.withLock { $0.isStopping = true }
         state.signal()
-        thread.withLock { thread in thread.take()?.join() }
+        guard let running = thread.withLock({ $0.take() }) else { return }
+        let hasEnded = state.wait { state -> WaitStep<Bool> in
+            state.hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+        }
+        if hasEnded { running.join() } else { running.detach() }
     }
 
     private func run(_ body: @Sendable ([Job]) -> Void) {
@@ -55,7 +60,10 @@ public final class Worker<Job: Sendable>: Sendable {
             let batch: [Job] = state.wait { state in
                 state.jobs.isEmpty && !state.isStopping ? .again(.never) : .done(state.takeJobs())
             }
-            if batch.isEmpty { return }
+            guard !batch.isEmpty else {
+                state.withLock { $0.hasEnded = true }
+                return state.signal()
+            }
             body(batch)
         }
     }

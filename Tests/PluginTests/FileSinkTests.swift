@@ -329,8 +329,7 @@ struct FileSinkTests {
         "A config error names the member",
         arguments: [
             ("{}", "directory: is required"), (#"{"directory":""}"#, "directory: is required"),
-            (#"{"directory":7}"#, "directory: must be a string"), (#"{"directory":"/proc/none/x"}"#, "directory: "),
-            (#"{"directory":"/dev/null/x"}"#, "directory: "), (#"[]"#, "must be an object"),
+            (#"{"directory":7}"#, "directory: must be a string"), (#"[]"#, "must be an object"),
             (#"{"directory":"/tmp","directory":"/tmp"}"#, "directory"),
         ])
     func configErrors(config: String, problem: String) throws {

@@ -193,7 +193,7 @@ struct ReloadReceiverTests {
             try gateway.send(1, from: 1)
             try gateway.log.wait(for: "abort called")
             try gateway.waitForMetrics("both deliveries") { $0.delivered("odd") == 2 && $0.queued("odd") == 0 }
-            if ends { try gateway.log.wait(for: "destroy called") } else { try gateway.log.wait(for: "did not finish its deliveries") }
+            if ends { try gateway.log.wait(for: "destroy called") } else { try gateway.log.wait(for: "did not end after abort") }
             #expect(try gateway.stop() == (ends ? 0 : 1))
             let destroyed = gateway.log.lines.count { $0.contains("destroy called") }
             #expect(destroyed == (ends ? 2 : 1))

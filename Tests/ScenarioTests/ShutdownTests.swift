@@ -115,7 +115,7 @@ struct ShutdownTests {
             #expect(try other.post("/ingest?name=a", "a 1").status == 200)
             other.close()
             #expect(try gateway.stop() == 0)
-            #expect(gateway.log.lines.allSatisfy { !$0.contains("did not finish") })
+            #expect(gateway.log.lines.allSatisfy { !$0.contains("did not end") })
         }
     }
 

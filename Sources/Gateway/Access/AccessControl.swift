@@ -182,9 +182,10 @@ final class AccessControl: Sendable {
     /// Whether nobody waits for a password to be verified.
     var isIdle: Bool { state.withLock { $0.waiting.isEmpty } }
 
-    /// Ends the thread after the password it is at; who waits for others is not told.
+    /// Ends the thread after the password it is at, which may be so costly that it is not waited for; who waits for others is not
+    /// told.
     func stop() {
         state.withLock { $0.queue.removeAll() }
-        worker.stop()
+        worker.stop(until: .now + .milliseconds(200))
     }
 }

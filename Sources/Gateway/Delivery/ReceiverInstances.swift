@@ -67,7 +67,8 @@ extension Receiver {
         state.signal()
         _ = ending.wait { isDrained(until: $0) }
         close(lost)
-        guard let present = serving.withLock({ $0 }) else { return true }
+        // They hold each other.
+        guard let present = serving.withLock({ $0.take() }) else { return true }
         return stop(present)
     }
 

@@ -14,10 +14,10 @@ final class LargePushes: Sendable {
 
     init(bodies: BodyBudget) { self.bodies = bodies }
 
-    /// Ends the thread after the message it is at.
-    func stop() {
+    /// Ends the thread after the message it is at, which is waited for until `deadline`.
+    func stop(until deadline: MonotonicTime) {
         queue.withLock { $0.removeAll() }
-        worker.stop()
+        worker.stop(until: deadline)
     }
 
     /// Runs on the thread; tells of each piece of memory that it takes, and answers what is left to do on the event loop.

@@ -190,6 +190,8 @@ final class DataDirectory: Sendable {
     }
 
     private func note(_ error: SystemError?) {
+        // That says nothing about the directory.
+        if error?.isLackOfDescriptors == true { return }
         let text = error.map { "\($0)" }
         let before = state.withLock { state in
             defer { state.absence = text }

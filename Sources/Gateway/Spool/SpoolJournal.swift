@@ -96,7 +96,7 @@ final class SpoolJournal {
 
     private func store(_ appends: [SpoolAppend]) {
         do throws(SystemError) { try find() } catch {
-            for append in appends { append.done(.failure(.away(error))) }
+            for append in appends { append.done(.failure(error.isLackOfDescriptors ? .noDescriptor(error) : .away(error))) }
             return
         }
         // A segment is dated by one clock.

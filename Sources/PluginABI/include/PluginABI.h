@@ -105,8 +105,7 @@ typedef struct gw_outcome {
     uint64_t  progress;              ///< With `retry`: handed back at the next attempt (say, a bit per endpoint that has it already).
     uint32_t  http_status;           ///< The destination's own status, where it speaks HTTP; else 0.
     gw_slice  reason;                ///< For people; copied before `finish` returns.
-    gw_slice  sender_message;        ///< Since v1.1, with `rejected`: the destination's own word to who sent the profile, no secret in it; its
-                                     ///< first 256 printable bytes are passed on, empty is none.  Copied before `finish` returns.
+    gw_slice  sender_message;        ///< Since v1.1, with `rejected`: the destination's word to the sender, without secrets, up to 256 bytes; copied.
 } gw_outcome;
 
 /// Services the gateway lends one instance, from `create` until `destroy` has returned.
@@ -133,14 +132,9 @@ typedef struct gw_host {
     const void *GW_NULLABLE (*GW_NONNULL extension)(void *GW_NULLABLE context, const char *GW_NONNULL id) GW_SENDABLE;
 } gw_host;
 
-/// Extension "gw.descriptors/1": the instance's share of the process's file descriptors.
-#define GW_DESCRIPTORS_EXTENSION "gw.descriptors/1"
-typedef struct gw_descriptors {
-    size_t size;
-    /// How many descriptors the instance may hold open at a time; at least 1.  It changes with a reload, so a plugin that keeps
-    /// connections asks again now and then.  Takes `gw_host.context`.  [any-thread]
-    uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE;
-} gw_descriptors;
+/// How many descriptors the instance may hold open at a time, at least 1.  It changes with a reload: who keeps connections asks again.
+#define GW_DESCRIPTORS_EXTENSION "gw.descriptors/1" ///< `share` takes `gw_host.context`.  [any-thread]
+typedef struct gw_descriptors { size_t size; uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE; } gw_descriptors;
 /// The config's strings that were one `${NAME}` each, and count as the number or boolean they spell where one is wanted: a C string of
 #define GW_ENVIRONMENT_EXTENSION "gw.environment/1" ///< their paths ("a[0].b"), a line each.  Valid during `create`; NULL for none.
 
