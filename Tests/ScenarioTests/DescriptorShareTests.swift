@@ -149,6 +149,7 @@ struct DescriptorShareTests {
             #expect(metrics["gateway_spool_write_errors_total"] == 0)
 
             #expect(try master.post("/ingest?name=release", "x").status == 200)
+            try gateway.log.wait(for: "releases")
             for connection in waiting { #expect(try connection.post("/ingest?name=a", Self.body).status == 200) }
             #expect(try sender.post("/ingest?name=a", Self.body).status == 200)
             try gateway.log.wait(for: "accepting goes on")
