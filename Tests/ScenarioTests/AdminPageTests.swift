@@ -20,14 +20,14 @@ struct AdminPageTests {
                 receivers: [
                     "up": "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [\(endpoint)] }",
                     "dead": ReceiverEntry.writer(
-                        dead.url, more: "\"required\": false, \"queue\": { \"max_profiles\": 3 }, \(ReceiverEntry.quickRetry)"),
+                        dead.url, more: "\"required\": false, \"queue\": { \"max_profiles\": 8 }, \(ReceiverEntry.quickRetry)"),
                     "archive": ReceiverEntry.archive(), "console": ReceiverEntry.console(),
                 ])
             try gateway.send(10)
             #expect(try gateway.push(.numbered(1), .numbered(2)).status == 200)
             #expect(try RawConnection(gateway.port).post("/nowhere").status == 404)
             try gateway.waitForMetrics("deliveries, drops and retries") {
-                $0.delivered("up") == 12 && $0.dropped("dead") == 9 && $0.health("dead") == 2
+                $0.delivered("up") == 12 && $0.dropped("dead") == 4 && $0.health("dead") == 2
             }
             try body(scenario, gateway, up)
         }
@@ -83,7 +83,7 @@ struct AdminPageTests {
             #expect(status.listeners.map(\.port) == [gateway.port])
             #expect(Set(status.receivers.map(\.name)) == ["archive", "console", "dead", "up"])
             let dead = try #require(status.receivers.first { $0.name == "dead" })
-            #expect(!dead.required && dead.health == "failed" && dead.queue_profiles == 3 && dead.queue_bytes > 0)
+            #expect(!dead.required && dead.health == "failed" && dead.queue_profiles == 8 && dead.queue_bytes > 0)
             #expect(dead.reason.contains("out of") && dead.last_error.contains("HTTP 500"))
             let up = try #require(status.receivers.first { $0.name == "up" })
             #expect(up.required && up.health == "ok" && up.reason == "" && up.queue_profiles == 0 && up.open_deliveries == 0)
