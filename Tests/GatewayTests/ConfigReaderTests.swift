@@ -85,7 +85,9 @@ struct ConfigReaderTests {
                 "a": {"plugin": "./x.so", "config": {"z": 1, "y": [2]}, "required": false, "max_in_flight": 1, "delivery_timeout": "1ms"},
                 "b": {"plugin": "P",
                       "queue": {"storage": "memory", "max_bytes": 5, "max_profiles": 1, "max_age": "50m", "on_full": "drop_oldest"},
-                      "retry": {"min_backoff_period": "1s", "max_backoff_period": "1s", "max_backoff_retries": 2}}},
+                      "required_at_start": true,
+                      "retry": {"min_backoff_period": "1s", "max_backoff_period": "1s", "max_backoff_retries": 2,
+                                "max_retry_after": "1h", "reject_after_refusals": 0, "reject_after_period": "2h"}}},
             }
             """)
         let config = file.config
@@ -105,7 +107,12 @@ struct ConfigReaderTests {
         #expect((a.plugin, a.pluginConfig.text, a.required, a.maxInFlight) == ("./x.so", #"{"z":1,"y":[2]}"#, false, 1))
         #expect(a.deliveryTimeout == .milliseconds(1))
         #expect((b.queue.maxBytes, b.queue.maxProfiles, b.queue.maxAge) == (5, 1, .seconds(3000)))
-        #expect(b.retry == RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 2))
+        #expect(
+            b.retry
+                == RetryPolicy(
+                    minimum: .seconds(1), maximum: .seconds(1), retries: 2, longestRetryAfter: .seconds(3600), refusalsUntilRejected: 0,
+                    refusedFor: .seconds(7200)))
+        #expect(b.requiredAtStart)
     }
 
     @Test(
@@ -187,6 +194,14 @@ struct ConfigReaderTests {
         (
             .queue, #""max_profiles": 2147483648"#,
             "9:17: receivers.r.queue.max_profiles: must be a whole number, 1 to 2147483647, is 2147483648"
+        ),
+        (
+            .retry, #""reject_after_refusals": -1"#,
+            "11:26: receivers.r.retry.reject_after_refusals: must be a whole number, 0 or more, is -1"
+        ),
+        (
+            .retry, #""max_retry_after": "0s""#,
+            #"11:20: receivers.r.retry.max_retry_after: must be a duration such as "30s", longer than 0, is "0s""#
         ),
         (.retry, #""max_backoff_retries": -1"#, "11:24: receivers.r.retry.max_backoff_retries: must be a whole number, 0 or more, is -1"),
     ]

@@ -45,6 +45,9 @@ static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     memcpy(self->config, config.bytes, config.count);
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
+    if (does(self, "block in create")) for (;;) pause();
+    if (does(self, "create slowly")) while (access("go", F_OK) != 0) usleep(10000);
+    if (does(self, "begin failed")) host->set_health(host->context, GW_HEALTH_FAILED, slice("not today"));
     return self;
 }
 
@@ -149,7 +152,7 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
     } else if (does(self, "level 99")) {
         self->host->log(self->host->context, (gw_level)99, slice("a later level"));
         finish(self, token, GW_STATUS_DELIVERED, "");
-    } else if (does(self, "never finish") || does(self, "finish in abort") || does(self, "linger in abort")) {
+    } else if (does(self, "never finish") || does(self, "block in abort") || does(self, "finish in abort") || does(self, "linger in abort")) {
         self->open = token;
     } else if (does(self, "block until abort")) {
         wait_for_abort(self);
@@ -196,6 +199,7 @@ static void flush(void *object, void *token) {
 static void abort_all(void *object) {
     instance *self = object;
     log_line(self, "abort called");
+    if (does(self, "block in abort")) for (;;) pause();
     if (self->open && does(self, "finish in abort")) finish(self, self->open, GW_STATUS_ABORTED, "");
     if (self->open && does(self, "linger in abort")) {
         finish(self, self->open, GW_STATUS_ABORTED, "");
@@ -211,6 +215,7 @@ static void abort_all(void *object) {
 static void destroy(void *object) {
     instance *self = object;
     log_line(self, "destroy called");
+    if (does(self, "block in destroy")) for (;;) pause();
     if (does(self, "linger in abort")) return; // Left alone, so that a call after this one is seen and does not crash.
     free(self);
 }

@@ -1,0 +1,143 @@
+import Foundation
+import Testing
+
+/// Calls into a plugin that do not return must cost nobody but its own receiver, neither at the start nor at the end.
+@Suite("Plugins whose calls do not return")
+struct BlockingCallTests {
+    /// A gateway whose receiver `odd` does `what`, beside a well-behaved `good`.
+    private func gateway(_ what: String, settings: String = #""shutdown_timeout": "1s","#) throws -> RunningGateway {
+        let folder = try TestFolder()
+        return try RunningGateway(
+            Self.receivers(what, try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))), settings: settings, in: folder)
+    }
+
+    private static func receivers(_ what: String, _ plugin: String, odd: String = "") -> [(name: String, json: String)] {
+        [
+            ("odd", #"{ "plugin": "\#(plugin)", \#(odd) "config": { "do": "\#(what)" } }"#),
+            ("good", #"{ "plugin": "\#(plugin)", "config": { "do": "nothing odd" } }"#),
+        ]
+    }
+
+    /// Runs `gateway run` or `gateway check` on receivers until it ends.
+    private func run(_ command: String, _ receivers: [(name: String, json: String)], in folder: TestFolder) throws -> (
+        status: Int32, out: String, err: String
+    ) {
+        let config = try folder.write("gateway.json", RunningGateway.config(receivers))
+        return try Child.run([try Project.built("gateway"), command, "--config", config])
+    }
+
+    @Test("A create that does not return makes its receiver failed and named; the others start, and it keeps nobody from the end")
+    func create() throws {
+        let gateway = try gateway("block in create")
+        for _ in 0..<5 { #expect(try gateway.send() == "200") }
+        try gateway.child.output.wait(for: "five deliveries to the other receiver") { output in
+            output.err.split(separator: "\n").filter { $0.contains("msg=delivered receiver=good") }.count == 5 ? true : nil
+        }
+        let line = try gateway.logLine("plugin is overdue", "receiver=odd", "call=create")
+        #expect(line.contains("libodd.so") && line.contains("for="))
+        let status = try gateway.status(of: "odd")
+        #expect(status.health == "failed" && status.reason == "create of the plugin has not returned")
+        #expect(status.queue_profiles == 5)
+        let (exit, _, log) = try gateway.stop()
+        #expect(exit == 1)
+        #expect(log.contains("profiles lost at shutdown"))
+        #expect(log.split(separator: "\n").contains { $0.contains("did not end after abort") && $0.contains("call=create") })
+    }
+
+    @Test("A receiver joins when its create returns after all, with what has waited for it")
+    func lateCreate() throws {
+        let gateway = try gateway("create slowly")
+        #expect(try gateway.send() == "200")
+        #expect(try gateway.status(of: "odd").health == "failed")
+        _ = try gateway.folder.write("go", "")
+        try gateway.logLine("create of the plugin has returned", "receiver=odd", "after=")
+        try gateway.logLine("msg=delivered", "receiver=odd")
+        #expect(try gateway.status(of: "odd").health == "ok")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A reload is refused while a create does not return, and everything goes on as before")
+    func reload() throws {
+        let gateway = try gateway("nothing odd")
+        let plugin = gateway.folder.path("libodd.so")
+        let config = gateway.folder.path("gateway.json")
+        let before = try String(contentsOfFile: config, encoding: .utf8)
+        try before.replacingOccurrences(
+            of: "\"odd\": { \"plugin\": \"\(plugin)\",  \"config\": { \"do\": \"nothing odd\"",
+            with: "\"odd\": { \"plugin\": \"\(plugin)\",  \"config\": { \"do\": \"block in create\""
+        )
+        .write(toFile: config, atomically: true, encoding: .utf8)
+        gateway.child.signal(SIGHUP)
+        let line = try gateway.logLine("config not reloaded", "receivers.odd", "create of the plugin has not returned after 3.0s")
+        #expect(line.contains("level=error"))
+        #expect(try gateway.send() == "200")
+        try gateway.logLine("msg=delivered", "receiver=odd")
+        #expect(try gateway.stop().status == 1, "the call that does not return is still there")
+    }
+
+    @Test("To check it is a problem, with its place")
+    func check() throws {
+        let folder = try TestFolder()
+        let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        let (status, out, _) = try run("check", Self.receivers("block in create", plugin), in: folder)
+        #expect(status == 1)
+        #expect(out.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
+    }
+
+    @Test("An abort or a destroy that does not return is named with its time, and the process ends", arguments: ["abort", "destroy"])
+    func end(call: String) throws {
+        let gateway = try gateway("block in \(call)")
+        try gateway.send()
+        try gateway.logLine("msg=delivered", "receiver=good")
+        let (status, _, log) = try gateway.stop()
+        #expect(status == 1)
+        let line = log.split(separator: "\n").first { $0.contains("did not end after abort") && $0.contains("receiver=odd") }
+        #expect(line?.contains("call=\(call)") == true)
+        #expect(log.split(separator: "\n").contains { $0.contains("destroy called") && $0.contains("receiver=good") })
+    }
+
+    @Test("A second signal waits for no plugin, however long shutdown_timeout is", arguments: ["block without end", "block in abort"])
+    func secondSignal(what: String) throws {
+        let gateway = try gateway(what, settings: #""shutdown_timeout": "1h","#)
+        try gateway.send()
+        try gateway.logLine("msg=delivered", "receiver=good")
+        gateway.child.signal(SIGTERM)
+        try gateway.logLine("no longer listening")
+        #expect(try gateway.stop().status == 1)
+    }
+
+    // MARK: Failed from the start
+
+    @Test(
+        "A plugin that is failed from the start keeps the gateway from starting only where it is required at the start",
+        arguments: [false, true])
+    func requiredAtStart(isRequired: Bool) throws {
+        let folder = try TestFolder()
+        let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        let receivers = Self.receivers("begin failed", plugin, odd: #""required_at_start": \#(isRequired),"#)
+        let check = try run("check", receivers, in: folder)
+        #expect(check.status == 0)
+        let isSaid = check.out.contains(
+            "warning: receivers.odd: is failed from the start\(isRequired ? ", and it is required at the start" : ""): not today")
+        #expect(isSaid, "\(check.out)")
+        if isRequired {
+            let (status, _, err) = try run("run", receivers, in: folder)
+            #expect(status == 1)
+            #expect(err.contains("cannot start") && err.contains("receivers.odd: is required at the start, and failed: not today"))
+        } else {
+            let gateway = try RunningGateway(receivers, in: folder)
+            #expect(try gateway.status(of: "odd").health == "failed")
+            #expect(try gateway.stop().status == 0)
+        }
+    }
+
+    @Test("A create that does not return keeps the gateway from starting where its receiver is required at the start")
+    func requiredCreate() throws {
+        let folder = try TestFolder()
+        let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        let receivers = Self.receivers("block in create", plugin, odd: #""required_at_start": true,"#)
+        let (status, _, err) = try run("run", receivers, in: folder)
+        #expect(status == 1)
+        #expect(err.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
+    }
+}

@@ -1,0 +1,113 @@
+import Foundation
+import Testing
+
+@Suite("Profiles that an upstream refuses for ever hold up nobody", .serialized)
+struct PoisonTests {
+    /// How a receiver is set up.
+    struct Way: Sendable, CustomTestStringConvertible {
+        let isOnDisk: Bool
+        let endpoints: Int
+        let batches: Bool
+        /// What refuses.
+        var status: Int { isOnDisk ? batches ? 502 : 500 : 503 }
+        var testDescription: String { "\(isOnDisk ? "disk" : "memory"), \(endpoints) endpoints\(batches ? ", batches" : "")" }
+
+        static let all = [true, false].flatMap { isOnDisk in
+            [1, 2].flatMap { endpoints in [false, true].map { Way(isOnDisk: isOnDisk, endpoints: endpoints, batches: $0) } }
+        }
+    }
+
+    /// A gateway whose upstreams refuse what holds `poison`.
+    private func run(
+        _ way: Way, ack: String = "queued", _ body: (GatewayProcess, [Recorder]) throws -> Void
+    ) throws {
+        try Scenario.run { scenario in
+            let upstreams = try (0..<way.endpoints).map { _ in try Recorder(scenario) }
+            for upstream in upstreams { try upstream.reject("poison", way.status) }
+            let urls = upstreams.map { "{ \"url\": \"\($0.url)\" }" }.joined(separator: ", ")
+            let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [\(urls)], \(way.batches ? "\"batch\": {}" : "") }"
+            let gateway = try GatewayProcess(
+                scenario,
+                GatewayProcess.config(
+                    listeners: GatewayProcess.listener(["up"], more: "\"ack\": \"\(ack)\","), receivers: ["up": entry],
+                    more: way.isOnDisk ? "\"data_dir\": \"\(scenario.path("data"))\"," : ""))
+            try body(gateway, upstreams)
+        }
+    }
+
+    private func push(_ text: String, to gateway: GatewayProcess) throws -> Int {
+        try gateway.push(PushSeries(["service_name": text], samples: ["": text])).status
+    }
+
+    @Test("Good ones pass beside many bad ones", arguments: Way.all)
+    func others(_ way: Way) throws {
+        try run(way) { gateway, upstreams in
+            for _ in 0..<30 { #expect(try push("poison", to: gateway) == 200) }
+            try upstreams[0].wait(for: "a refusal") { $0.count > 0 }
+            // Each is there before the next one is sent, so none of them waits for another.
+            for number in 1...12 {
+                #expect(try push("good\(number)", to: gateway) == 200)
+                try gateway.waitForMetrics("good profile \(number)") { $0.delivered("up") == number }
+            }
+            let metrics = try gateway.metrics()
+            #expect(metrics.queued("up") == 30 && metrics.dropped("up") == 0)
+        }
+    }
+
+    @Test("A sender who waits for its good profile gets its 200")
+    func delivered() throws {
+        try run(Way(isOnDisk: true, endpoints: 1, batches: false), ack: "delivered") { gateway, upstreams in
+            let waiting = try (0..<8).map { number in
+                let sender = try RawConnection(gateway.port)
+                sender.send("POST /ingest?name=poison-\(number) HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+                return sender
+            }
+            try upstreams[0].wait(count: 8)
+            for number in 0..<6 { #expect(try RawConnection(gateway.port).post("/ingest?name=good-\(number)", "a 1").status == 200) }
+            withExtendedLifetime(waiting) {}
+        }
+    }
+
+    @Test("A profile that is refused again and again while others pass becomes a dead letter, with the upstream's words")
+    func rejected() throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try upstream.reject("poison", 500)
+            let retry =
+                "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"5ms\", \"reject_after_refusals\": 4, \"reject_after_period\": \"1ms\" },"
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["up": ReceiverEntry.writer(upstream.url, more: retry)],
+                more: "\"data_dir\": \"\(scenario.path("data"))\",")
+            try gateway.send(1, to: "/ingest?name=poison")
+            var sent = 0
+            while try gateway.metrics().deadLettered("up") == 0 {
+                try gateway.send(1, to: "/ingest?name=good")
+                sent += 1
+                try gateway.waitForMetrics("a good one") { $0.delivered("up") == sent }
+            }
+            let line = try gateway.log.wait(for: "profile put with the dead letters", "reason=rejected")
+            #expect(line.contains("refused 4 times in 0 minutes while other profiles were delivered"))
+            #expect(sent >= 3)
+        }
+    }
+
+    @Test("A reload makes due at once what waits for a Retry-After, of which no more than max_retry_after is obeyed")
+    func retryAfter() throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario)
+            try upstream.answer(503, headers: [["Retry-After", "3600"]])
+            let receivers = [
+                "long": ReceiverEntry.writer(upstream.url),
+                "short": ReceiverEntry.writer(upstream.url, more: "\"retry\": { \"max_retry_after\": \"1ms\" },"),
+            ]
+            let gateway = try GatewayProcess(scenario, receivers: receivers)
+            try gateway.send(2)
+            try upstream.wait(count: 4)
+            try upstream.answer()
+            try gateway.waitForMetrics("what waits for a bound of its own") { $0.delivered("short") == 2 }
+            #expect(try gateway.metrics().delivered("long") == 0)
+            #expect(try gateway.postReload().status == 200)
+            try gateway.waitForMetrics("what waited for the hour") { $0.delivered("long") == 2 }
+        }
+    }
+}
