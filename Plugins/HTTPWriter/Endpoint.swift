@@ -17,8 +17,6 @@ final class Endpoint {
     /// Why its successes are none; empty when they are, or none has come.
     private(set) var oddity = ""
     private(set) var lastFailure = ""
-    /// The status of that; 0 without one.
-    private(set) var lastStatus = 0
     private var availability = Availability()
 
     init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher, limit: ConnectionLimit) {
@@ -99,10 +97,10 @@ final class Endpoint {
             metrics.droppedProfiles.observe(Int64(dispatches.count))
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, _, let status):
-            (lastFailure, lastStatus) = (reason, status)
+            lastFailure = reason
             failed(status != 0 ? .refused : isReached ? .unanswered : .unreached, dispatches, isProbe, now)
-        case .misanswered(let reason, let status):
-            (lastFailure, lastStatus, oddity) = (reason, status, reason)
+        case .misanswered(let reason, _):
+            (lastFailure, oddity) = (reason, reason)
             failed(.refused, dispatches, isProbe, now)
         case .aborted: availability.ended(isProbe: isProbe)
         }

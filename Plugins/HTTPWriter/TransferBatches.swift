@@ -85,7 +85,8 @@ extension TransferEngine {
             let part = parts[index].removeFirst()
             let endpoint = endpoints[index]
             if endpoint.seemsAway {
-                tell([part.item], .retry(endpoint.lastFailure, after: .zero, httpStatus: endpoint.lastStatus), index)
+                // Without the batch's status, for nobody has judged this profile by itself.
+                tell([part.item], .retry(endpoint.lastFailure, after: .zero, httpStatus: 0), index)
                 end([part])
             } else {
                 send([part], index, holdsBatches: false)

@@ -44,12 +44,13 @@ struct PoisonTests {
         try run(way) { gateway, upstreams in
             for _ in 0..<30 { #expect(try push("poison", to: gateway) == 200) }
             try upstreams[0].wait(for: "a refusal") { $0.count > 0 }
-            // Each is there before the next one is sent, so none of them waits for another.
-            for number in 1...12 {
-                #expect(try push("good\(number)", to: gateway) == 200)
-                try gateway.waitForMetrics("good profile \(number)") { $0.delivered("up") == number }
+            // From a steady sender; without a bound on them none would pass for minutes.
+            var sent = 0
+            let metrics = try gateway.waitForMetrics("every good one of a steady sender") { metrics in
+                if sent >= 12, metrics.delivered("up") == sent { return true }
+                if (try? push("good\(sent)", to: gateway)) == 200 { sent += 1 }
+                return false
             }
-            let metrics = try gateway.metrics()
             #expect(metrics.queued("up") == 30 && metrics.dropped("up") == 0)
         }
     }

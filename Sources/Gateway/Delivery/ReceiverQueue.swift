@@ -168,15 +168,17 @@ struct ReceiverQueue {
         }
     }
 
-    /// The entry that waits and has been tried least often, though at least once; the oldest of them.
+    /// The entry that waits and has been tried least often, though at least once; the oldest of them. Those that the destination
+    /// has answered come after those that did not get as far.
     ///
     /// Looks at every entry, so it is for probes alone.
     var leastTried: Handle? {
-        var found: (index: Int32, attempts: Int)?
+        var found: (index: Int32, rank: (Int, Int))?
         var index = age.first
         while index >= 0, let entry = entries[Int(index)] {
             let waits = entry.place == .due || entry.place == .delayed
-            if waits, entry.isTried, entry.attempts < found?.attempts ?? .max { found = (index, entry.attempts) }
+            let rank = (entry.refusals.isKnown ? 1 : 0, entry.attempts)
+            if waits, entry.isTried, found.map({ rank < $0.rank }) ?? true { found = (index, rank) }
             index = entry.age.next
         }
         return found.map { Handle(index: $0.index) }
