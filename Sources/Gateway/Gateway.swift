@@ -27,6 +27,8 @@ final class Gateway: Sendable {
     let memories: RequestMemories
     private let ready = Atomic<Bool>(false)
     private let isStopping = Flag()
+    private let hasUpkeepEnded = Flag()
+    private let upkeep = Mutex<Thread?>(nil)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
     var receivers: [Receiver] { setup.withLock { $0.receivers } }
@@ -74,7 +76,10 @@ final class Gateway: Sendable {
     /// Creates every receiver and opens every listener, then serves.
     func start(_ config: Config) throws(StartError) {
         let change = SetupChange(self, from: Setup(), to: config)
-        guard change.problems.isEmpty else { throw StartError(messages: change.problems.map { $0.line(in: configPath) }) }
+        guard change.problems.isEmpty else {
+            _ = endings.areDone(until: .now + Self.endingTime)
+            throw StartError(messages: change.problems.map { $0.line(in: configPath) })
+        }
         do throws(SystemError) {
             try spool?.start()
             try memories.start()
@@ -115,10 +120,19 @@ final class Gateway: Sendable {
     /// Starts the thread for periodic checks: they read files, which may take long, and signals are not to wait for that.
     private func startUpkeep() throws(StartError) {
         do throws(SystemError) {
-            try Thread.detached("upkeep") { [self] in
-                while !isStopping.isSet(until: .now + Self.upkeepInterval) { checkPeriodically() }
+            try upkeep.withLock { (upkeep) throws(SystemError) in
+                upkeep = try Thread("upkeep") { [self] in
+                    while !isStopping.isSet(until: .now + Self.upkeepInterval) { checkPeriodically() }
+                    hasUpkeepEnded.set()
+                }
             }
         } catch { throw StartError(messages: ["\(error)"]) }
+    }
+
+    /// Waits for the thread, unless a file keeps it.
+    private func stopUpkeep() {
+        guard let thread = upkeep.withLock({ $0.take() }) else { return }
+        if hasUpkeepEnded.isSet(until: .now + .milliseconds(100)) { thread.join() } else { thread.detach() }
     }
 
     private func checkPeriodically() {
@@ -159,6 +173,7 @@ final class Gateway: Sendable {
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
         for listener in setup.allListeners { listener.service.guards.access?.stop() }
+        stopUpkeep()
         // The admin listener's routes hold the gateway.
         self.setup.withLock { $0 = Setup() }
         return areDone && !endings.hasFailed ? 0 : 1

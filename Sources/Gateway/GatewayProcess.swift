@@ -30,8 +30,9 @@ final class GatewayProcess {
     /// - Returns: with it, the signal to stop where one came meanwhile.
     private func start(_ config: Config, _ path: String) throws(Gateway.StartError) -> (gateway: Gateway, stopped: String?) {
         let result = Monitor<Result<Gateway, Gateway.StartError>?>(nil)
+        let thread: Thread
         do throws(SystemError) {
-            try Thread.detached("start") {
+            thread = try Thread("start") {
                 let made = Result { () throws(Gateway.StartError) in
                     let gateway = try Gateway(config, path: path)
                     try gateway.start(config)
@@ -45,6 +46,7 @@ final class GatewayProcess {
         while true {
             let wake = MonotonicTime.now + .milliseconds(20)
             if let made = result.wait({ made in made.map { .done($0) } ?? (MonotonicTime.now >= wake ? .done(nil) : .again(wake)) }) {
+                thread.join()
                 let gateway = try made.get()
                 if mustReload { gateway.requestReload() }
                 return (gateway, stopped)

@@ -151,6 +151,7 @@ final class PoisonTests {
         try run(seconds: 3)
         try #require(state.serving?.pace.isFailing == true)
         (outage, attempts) = (nil, [])
+        now = now + .seconds(1)
         try accept()
         try run()
         #expect(Set(attempts.map(\.sequence)).isSuperset(of: waiting))
