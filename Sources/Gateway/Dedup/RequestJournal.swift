@@ -71,7 +71,7 @@ final class RequestJournal: Sendable {
         let folder: OpenFolder
         do throws(SystemError) {
             try list()
-            if state.withLock({ $0.unread.isEmpty }) { return true }
+            if forgetReader() { return true }
             folder = try OpenFolder(Self.folder, in: directory.root())
         } catch {
             if !isAgain { Log.warning("accepted requests cannot be read; it is tried again", ["error": "\(error)"]) }
@@ -79,7 +79,18 @@ final class RequestJournal: Sendable {
         }
         let (unread, found) = state.withLock { ($0.unread, $0.found) }
         for number in unread { read(number, folder, isAgain: isAgain, found ?? { _ in }) }
-        return state.withLock { $0.unread.isEmpty }
+        return forgetReader()
+    }
+
+    /// Lets go who takes what is found, once nothing is left to be found: it holds this journal.
+    ///
+    /// - Returns: whether nothing is left.
+    private func forgetReader() -> Bool {
+        state.withLock { state in
+            guard state.unread.isEmpty else { return false }
+            state.found = nil
+            return true
+        }
     }
 
     /// Sees what files there are, once; before that none is made.
@@ -134,6 +145,7 @@ final class RequestJournal: Sendable {
         state.withLock { $0.isStopping = true }
         state.signal()
         thread.withLock { $0.take()?.join() }
+        state.withLock { $0.found = nil }
     }
 
     // MARK: In
