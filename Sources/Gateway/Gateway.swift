@@ -165,6 +165,7 @@ final class Gateway: Sendable {
         if !isHurried { isHurried = wait(until: deadline, hurry) { endings.areDone(until: $0) } }
         if isHurried { endings.hurry() }
         let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
+        endings.tidy()
         // Letters that are durable are settled in the spool, so it ends after them.
         deadLetters?.stop()
         spool?.stop()

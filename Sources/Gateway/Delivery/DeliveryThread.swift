@@ -61,6 +61,9 @@ final class DeliveryThread: Sendable {
     /// Waits for the thread's end; its last call has returned.
     func join() { thread.withLock { $0.take() }?.join() }
 
+    /// Lets the thread end, or not, with nobody waiting for it.
+    func detach() { thread.withLock { $0.take() }?.detach() }
+
     // MARK: On the thread
 
     private func run(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) {

@@ -172,6 +172,7 @@ extension Receiver {
             ])
         // It may still look at them.
         AbandonedInstances.add(thread, profiles)
+        thread.detach()
         return false
     }
 
