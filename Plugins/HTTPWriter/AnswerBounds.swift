@@ -19,7 +19,7 @@ struct AnswerBounds {
         return bodyBytes <= Self.body
     }
 
-    /// What was too much; nil when nothing was.
+    /// The part of the answer that went over its bound; nil when none did.
     var excess: String? {
         if headBytes > Self.head { return "more than \(Self.head >> 10) KiB of head and trailers" }
         if bodyBytes > Self.body { return "a body of more than \(Self.body >> 20) MiB" }

@@ -83,7 +83,7 @@ struct Availability {
         for profile in profiles { known.note(failure, of: profile.sequence) }
         failuresInARow += 1
         if isDown {
-            // What was under way when the destination went down fails in a bunch, which is one failure and no probe.
+            // Attempts that were open when the destination went down fail together; they count as one failure and as no probe.
             if isProbe { (failedProbes, lastEnd) = (failedProbes + 1, now) }
         } else if isEvidence {
             (failures, lastEnd) = (failures + 1, now)
@@ -113,7 +113,7 @@ struct FailedProfiles {
 
     mutating func note(_ failure: Availability.Failure, of sequence: UInt64) {
         let known = failures[sequence]
-        // What once failed by itself stays suspect, whatever becomes of later attempts.
+        // A profile that failed once by itself stays suspect, whatever becomes of its later attempts.
         if known == nil || known == .unreached { failures[sequence] = failure }
         guard known == nil else { return }
         order.append(sequence)

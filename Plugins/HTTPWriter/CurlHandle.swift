@@ -9,7 +9,7 @@ import LinuxSystem
     let easy: UnsafeMutableRawPointer
     /// Called when a request has ended, after the handle has left libcurl's multi handle.
     var ended: (CURLcode) -> Void = { _ in }
-    /// What it connects to, for lookups: transfers to the same place need one.
+    /// The host and port that it connects to; transfers to the same place share one lookup.
     private(set) var place = ""
     /// The connections that it runs on, or ran on last.
     var generation: ConnectionGeneration?

@@ -62,7 +62,7 @@ final class EndpointConnections {
 
     func turn(_ now: MonotonicTime) {
         for generation in all { generation.turn(now) }
-        // What nobody uses is not kept beyond its age either.
+        // A generation without transfers is closed at its age too.
         if let current, current.replacedAt <= now { retire(current) }
         endRetired()
     }

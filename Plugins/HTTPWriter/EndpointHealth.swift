@@ -21,7 +21,7 @@ final class EndpointHealth {
         host.setHealth(areDown || isRefused ? .failed : .degraded, reasons.joined(separator: "; "))
     }
 
-    /// What is wrong with an endpoint; nil when nothing is.
+    /// The reason why an endpoint is not healthy; nil when it is.
     private static func trouble(_ endpoint: Endpoint) -> String? {
         if !endpoint.refusal.isEmpty { return endpoint.refusal }
         if !endpoint.oddity.isEmpty { return endpoint.oddity }

@@ -51,7 +51,7 @@ extension String {
 }
 
 extension Endpoint {
-    /// What this endpoint was given as a secret, as it is now.
+    /// The secrets of this endpoint, read from their files now.
     var secrets: KnownSecrets {
         var secrets = config.authentication.secrets
         // Header and scheme as well as what follows it: either may be what a destination repeats.
@@ -70,7 +70,7 @@ extension Endpoint {
 }
 
 extension Authentication {
-    /// What must not be repeated to anybody; what cannot be read was not sent either.
+    /// The secrets of this way to authenticate; a file that cannot be read gives none, for nothing of it was sent.
     fileprivate var secrets: [String] {
         switch self {
         case .none: []
