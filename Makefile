@@ -1,5 +1,5 @@
 # make run    a running gateway with the example config
-# make test   everything that is checked, on a machine with only the Swift toolchain
+# make test   what a contributor runs: lint, the release build, every test once; needs only the Swift toolchain
 .PHONY: run build test sanitize durability-long fuzz fuzz-long lint format fixtures clean
 
 run: build
@@ -20,8 +20,8 @@ test:
 	@scripts/setup test
 	$(MAKE) --no-print-directory lint
 	swift build -c release
-	swift test
-	$(MAKE) --no-print-directory sanitize
+	swift build --build-tests
+	Tests/run .build/debug
 
 # The tests again, with AddressSanitizer and then with ThreadSanitizer in the gateway and its plugins.
 sanitize:
