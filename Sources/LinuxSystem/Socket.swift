@@ -72,7 +72,7 @@ public enum Socket {
 
     /// What came of asking a listening socket for a connection.
     public enum Accepted: ~Copyable {
-        case connection(FileDescriptor)
+        case connection(FileDescriptor, PeerAddress)
         /// Nobody is waiting.
         case none
         /// The process or the machine has no room for another one (EMFILE, ENFILE, ENOBUFS, ENOMEM).
@@ -83,10 +83,14 @@ public enum Socket {
     public static func accept(_ listener: Int32) -> Accepted {
         while true {
             let flags = Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
-            let number = accept4(listener, nil, nil, flags)
+            var address = sockaddr_storage()
+            var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            let number = unsafe withUnsafeMutablePointer(to: &address) { address in
+                unsafe accept4(listener, UnsafeMutableRawPointer(address).assumingMemoryBound(to: sockaddr.self), &length, flags)
+            }
             if number >= 0 {
                 set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-                return .connection(FileDescriptor(owning: number))
+                return .connection(FileDescriptor(owning: number), PeerAddress(address))
             }
             switch errno {
             case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(SystemError("accept"))

@@ -34,6 +34,7 @@ final class Connection {
     static let lingerTime = Duration.seconds(2)
 
     let key: ConnectionKey
+    let peer: PeerAddress
     let listener: Listener
     /// What the request is served by, from its head on.
     var service: Listener.Service
@@ -62,10 +63,12 @@ final class Connection {
     var isClosed = false
 
     init(
-        _ transport: consuming Transport, key: ConnectionKey, listener: Listener, table: ConnectionTable, isAdmitted: Bool
+        _ transport: consuming Transport, from peer: PeerAddress, key: ConnectionKey, listener: Listener, table: ConnectionTable,
+        isAdmitted: Bool
     ) {
         phase = transport.isSecure ? .handshake : .head
         self.transport = transport
+        self.peer = peer
         self.key = key
         self.listener = listener
         service = listener.service

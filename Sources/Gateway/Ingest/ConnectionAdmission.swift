@@ -26,10 +26,11 @@ extension Connection {
 
     func begin(_ head: RequestHead, hasMore: Bool) {
         self.head = head
+        self.head.peer = peer
         requestNumber &+= 1
         keepsAlive = head.keepsAlive && !table.isDraining
         service = listener.service
-        switch service.guards.access?.judge(head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        switch service.guards.access?.judge(self.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)
         case .unsettled(let credentials): verify(credentials)

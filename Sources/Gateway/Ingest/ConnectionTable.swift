@@ -141,7 +141,7 @@ final class ConnectionTable {
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
             switch listener.accept() {
-            case .connection(let socket): place(consume socket, listener)
+            case .connection(let socket, let peer): place(consume socket, from: peer, listener)
             case .none:
                 if listener.noteRoom(true) { Log.info("accepting goes on", ["listener": listener.name]) }
                 return
@@ -166,7 +166,7 @@ final class ConnectionTable {
     }
 
     /// Takes a connection in; one that is not admitted is only told that there are too many.
-    func add(_ socket: consuming FileDescriptor, _ listener: Listener, isAdmitted: Bool) {
+    func add(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, isAdmitted: Bool) {
         nextGeneration &+= 1
         let slot = free.popLast() ?? connections.count
         if slot == connections.count { connections.append(nil) }
@@ -182,7 +182,7 @@ final class ConnectionTable {
             listener.connectionEnded(wasAdmitted: isAdmitted)
             return free.append(slot)
         }
-        let connection = Connection(transport, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
+        let connection = Connection(transport, from: peer, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
         connections[slot] = connection
         count += 1
         if nextSweep == .never { nextSweep = now + sweepInterval }

@@ -90,10 +90,10 @@ extension ConnectionTable {
 
     /// Serves a connection that was accepted; where there is no room, another one makes it, and where none can, it is told to
     /// come again, or just closed when there is no room to tell.
-    func place(_ socket: consuming FileDescriptor, _ listener: Listener, hops: Int = 0) {
+    func place(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, hops: Int = 0) {
         let share = listener.share
         while true {
-            if listener.admitConnection() { return add(socket, listener, isAdmitted: true) }
+            if listener.admitConnection() { return add(socket, from: peer, listener, isAdmitted: true) }
             // A full listener's own connections, for those of others would go in vain.
             let full = listener.isFull ? listener : nil
             let board = full?.idle ?? share.idle
@@ -104,19 +104,21 @@ extension ConnectionTable {
             if hops > 0 || other == nil, makeRoom(kinds, full) { continue }
             // On its way, and while it is told, it is one of those that are refused.
             if share.take(.refused) {
-                guard let other else { return add(socket, listener, isAdmitted: false) }
-                return hand(socket, listener, to: other, hops: hops + 1)
+                guard let other else { return add(socket, from: peer, listener, isAdmitted: false) }
+                return hand(socket, from: peer, listener, to: other, hops: hops + 1)
             }
             // Where too many are on their way, one that is here does as well.
             guard other != nil, makeRoom(kinds, full) else { return }
         }
     }
 
-    private func hand(_ socket: consuming FileDescriptor, _ listener: Listener, to loop: EventLoop, hops: Int) {
+    private func hand(
+        _ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, to loop: EventLoop, hops: Int
+    ) {
         let parcel = Parcel(socket)
         loop.post { table in
             listener.share.release(.refused)
-            if let socket = parcel.take() { table.place(socket, listener, hops: hops) }
+            if let socket = parcel.take() { table.place(socket, from: peer, listener, hops: hops) }
         }
     }
 

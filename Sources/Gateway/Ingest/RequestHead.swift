@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// The head of one HTTP request, as ranges of the bytes received; header names are in lower case.
 struct RequestHead: Sendable {
     struct Field: Sendable {
@@ -15,6 +17,8 @@ struct RequestHead: Sendable {
     }
 
     var bytes: [UInt8] = []
+    /// Who sent it; the connection knows that, not the bytes.
+    var peer = PeerAddress.local
     var method = 0..<0
     /// Path and query, percent-encoding untouched; an absolute-form target without its scheme and authority.
     var path = 0..<0

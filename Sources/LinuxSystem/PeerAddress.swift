@@ -1,0 +1,50 @@
+import Glibc
+
+/// Whom a connection comes from, as fairness counts senders: an IPv4 address, the /64 network of an IPv6 address (one customer
+/// usually has a whole one), or everybody who comes by a Unix socket.
+public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
+    /// The address in network order: 16 bytes as IPv6 has them, an IPv4 address mapped into them; zero where there is none.
+    private let high: UInt64
+    private let low: UInt64
+
+    private init(high: UInt64, low: UInt64) { (self.high, self.low) = (high, low) }
+
+    /// Somebody without an address, as on a Unix socket.
+    public static let local = PeerAddress(high: 0, low: 0)
+
+    /// Reads what `accept` has written; an address of a family other than IPv4 and IPv6 is ``local``.
+    init(_ storage: sockaddr_storage) {
+        var storage = storage
+        switch Int32(storage.ss_family) {
+        case AF_INET:
+            let address = unsafe withUnsafeBytes(of: &storage) { unsafe $0.loadUnaligned(as: sockaddr_in.self) }
+            self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(UInt32(bigEndian: address.sin_addr.s_addr)))
+        case AF_INET6:
+            let address = unsafe withUnsafeBytes(of: &storage) { unsafe $0.loadUnaligned(as: sockaddr_in6.self) }
+            let halves = unsafe withUnsafeBytes(of: address.sin6_addr) {
+                unsafe (
+                    UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)),
+                    UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+                )
+            }
+            let isMapped = halves.0 == 0 && halves.1 >> 32 == 0xFFFF
+            self.init(high: halves.0, low: isMapped ? halves.1 : 0)
+        default: self = .local
+        }
+    }
+
+    /// The bytes that stand for it, wherever it is counted.
+    public var bytes: [UInt8] {
+        [high, low].flatMap { half in stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> UInt64($0)) } }
+    }
+
+    /// As an operator writes it: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
+    public var description: String {
+        if self == .local { return "unix" }
+        if high == 0 {
+            return stride(from: 24, through: 0, by: -8).map { "\(UInt8(truncatingIfNeeded: low >> UInt64($0)))" }.joined(separator: ".")
+        }
+        let groups = stride(from: 48, through: 0, by: -16).map { String(UInt16(truncatingIfNeeded: high >> UInt64($0)), radix: 16) }
+        return groups.joined(separator: ":") + "::/64"
+    }
+}

@@ -1,0 +1,49 @@
+import Glibc
+import Testing
+
+@testable import LinuxSystem
+
+@Suite("Addresses as senders are counted by")
+struct PeerAddressTests {
+    private func peer(_ text: String) -> PeerAddress {
+        var storage = sockaddr_storage()
+        withUnsafeMutableBytes(of: &storage) { bytes in
+            if text.contains(":") {
+                var address = sockaddr_in6()
+                address.sin6_family = sa_family_t(AF_INET6)
+                inet_pton(AF_INET6, text, &address.sin6_addr)
+                bytes.storeBytes(of: address, as: sockaddr_in6.self)
+            } else {
+                var address = sockaddr_in()
+                address.sin_family = sa_family_t(AF_INET)
+                inet_pton(AF_INET, text, &address.sin_addr)
+                bytes.storeBytes(of: address, as: sockaddr_in.self)
+            }
+        }
+        return PeerAddress(storage)
+    }
+
+    @Test(
+        "An IPv4 address is itself, an IPv6 address is its /64",
+        arguments: [
+            ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("0.0.0.0", "0.0.0.0"), ("255.255.255.255", "255.255.255.255"),
+            ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"), ("fe80::1", "fe80:0:0:0::/64"),
+        ])
+    func description(address: String, expected: String) { #expect(peer(address).description == expected) }
+
+    @Test("Neighbours in a /64 are one sender, those of the next one another; each has bytes of its own")
+    func networks() {
+        #expect(peer("2001:db8::1") == peer("2001:db8::ffff:ffff:ffff:ffff"))
+        #expect(peer("2001:db8::1") != peer("2001:db8:0:1::1"))
+        #expect(peer("192.0.2.7") != peer("192.0.2.8"))
+        #expect(Set(["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1"].map { peer($0).bytes }).count == 4)
+    }
+
+    @Test("A Unix socket's peers are one sender")
+    func local() {
+        var storage = sockaddr_storage()
+        storage.ss_family = sa_family_t(AF_UNIX)
+        #expect(PeerAddress(storage) == .local)
+        #expect(PeerAddress(storage).description == "unix")
+    }
+}
