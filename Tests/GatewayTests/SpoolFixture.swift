@@ -80,11 +80,13 @@ final class SpoolFixture {
     ///
     /// - Returns: what became of each.
     @discardableResult
-    func submit(_ count: Int = 1, body size: Int = 100, to targets: [Int]? = nil) throws -> [FanOut.Submission] {
+    func submit(
+        _ count: Int = 1, body size: Int = 100, share: ShareKey = .unknown, to targets: [Int]? = nil
+    ) throws -> [FanOut.Submission] {
         let fanOut = FanOut(receivers: (targets ?? Array(receivers.indices)).map { receivers[$0] }, spool: spool)
         let refused = Refusals()
         let results = try (0..<count).map { _ in
-            fanOut.submit([try .sample(body: size)], stored: { if let refusal = $0 { refused.add(refusal) } })
+            fanOut.submit([try .sample(body: size, share: share)], stored: { if let refusal = $0 { refused.add(refusal) } })
         }
         spool?.flush()
         return results.map { $0 == .pending ? .accepted : $0 } + refused.all.map { .refused($0) }

@@ -11,6 +11,14 @@ enum TenantPolicy: Equatable, Sendable {
     /// A sender must name one of these.
     case allow([String])
 
+    /// Whether senders may call themselves what they like: then their addresses tell them apart.
+    var isChosenBySender: Bool {
+        switch self {
+        case .pass, .require: true
+        case .force, .allow: false
+        }
+    }
+
     /// The tenant of a request; empty when it has none.
     func tenant(_ head: RequestHead) throws(InvalidRequest) -> String {
         if case .force(let tenant) = self { return tenant }

@@ -16,6 +16,8 @@ struct Backlog {
     /// Behind the cursor.
     private(set) var count: Int
     private(set) var byteCount: Int
+    /// Whose they are.
+    private(set) var shares: ShareUsage
     /// What was refused when it came, and lies behind the cursor: from one record through another, in order.
     private var refused: [(first: SpoolPosition, last: SpoolPosition)] = []
     private var lastWasRefused = false
@@ -47,7 +49,7 @@ struct Backlog {
 
     init(_ reader: SpoolReceiver) {
         self.reader = reader
-        (count, byteCount) = reader.backlog
+        (count, byteCount, shares) = reader.backlog
         let numbers = reader.spool.lateSegments(for: reader.name)
         (found, late) = (Set(numbers), numbers.map(SpoolCursor.init(only:)))
     }
@@ -55,11 +57,12 @@ struct Backlog {
     /// Takes a segment in that could be read only now.
     ///
     /// - Returns: false when it was counted already.
-    mutating func find(_ segment: UInt64, profiles: Int, bytes: Int) -> Bool {
+    mutating func find(_ segment: UInt64, profiles: Int, bytes: Int, _ usage: ShareUsage) -> Bool {
         guard found.insert(segment).inserted else { return false }
         late.append(SpoolCursor(only: segment))
         generation += 1
         (count, byteCount) = (count + profiles, byteCount + bytes)
+        shares.add(usage)
         return true
     }
 
@@ -73,6 +76,7 @@ struct Backlog {
     mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
         count += 1
         byteCount += Int(position.length)
+        shares.add(position.share, bytes: Int(position.length))
         lastWasRefused = false
         if let acknowledgement { acknowledgements[sequence] = acknowledgement }
     }
@@ -162,6 +166,7 @@ struct Backlog {
         return found.map { record in
             count -= 1
             byteCount -= Int(record.position.length)
+            shares.remove(record.position.share, bytes: Int(record.position.length))
             return entry(record, now, owner)
         }
     }
@@ -205,7 +210,7 @@ struct Backlog {
 
     /// Forgets what cannot be found; answers how many that are.
     mutating func giveUp() -> Int {
-        defer { (count, byteCount, refused, lastWasRefused, late) = (0, 0, [], false, []) }
+        defer { (count, byteCount, shares, refused, lastWasRefused, late) = (0, 0, ShareUsage(), [], false, []) }
         generation += 1
         return count
     }

@@ -7,6 +7,8 @@ extension ReceiverQueue {
         let sequence: UInt64
         /// What it counts against the queue's bounds.
         let byteCount: Int
+        /// Whose share of the queue it takes.
+        let share: ShareKey
         /// Where it is in the spool; nil when it is in memory alone.
         var position: SpoolPosition?
         /// Why it is to be put with the dead letters; nil while it may be delivered.
@@ -33,6 +35,7 @@ extension ReceiverQueue {
             acceptedAt: MonotonicTime
         ) {
             (self.profile, self.sequence, self.byteCount) = (profile, sequence, byteCount)
+            share = position?.share ?? profile?.share ?? .unknown
             (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
         }
 

@@ -27,10 +27,25 @@ extension Receiver.State {
             drops.count(.queueFull)
             return refuse(.queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
         }
+        guard bounds.onFull == .reject || makeRoom(for: size, position?.share ?? profile.share, bounds, now) else {
+            drops.count(.queueFull)
+            return refuse(.queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
+        }
         append(profile, at: position, size, acknowledgement, now)
-        while bounds.onFull == .dropOldest, queuedBytes > bounds.maxBytes || queuedCount > bounds.maxProfiles {
-            // What is open is never evicted, so the newcomer itself may be the oldest that waits.
-            guard let oldest = oldestWaiting(now) else { return }
+    }
+
+    /// Evicts the oldest that wait until a newcomer fits; but who has more than half of the queue pushes nobody else out.
+    ///
+    /// - Returns: false when the newcomer is the one that is dropped, also because what is open is never evicted.
+    private mutating func makeRoom(for size: Int, _ share: ShareKey, _ bounds: QueueConfig, _ now: MonotonicTime) -> Bool {
+        while true {
+            let isOverBytes = queuedBytes + size > bounds.maxBytes
+            let isOverCount = queuedCount >= bounds.maxProfiles
+            guard isOverBytes || isOverCount else { return true }
+            guard let oldest = oldestWaiting(now) else { return false }
+            let own = used(by: share)
+            let hasMost = isOverBytes && own.bytes > bounds.maxBytes / 2 || isOverCount && own.profiles > bounds.maxProfiles / 2
+            if hasMost, queue[oldest].share != share { return false }
             drop(oldest, .queueFull)
             drops.count(.queueFull)
         }
@@ -86,6 +101,19 @@ extension Receiver.State {
     /// Waiting and open, in memory and behind the spool's cursor.
     var queuedCount: Int { queue.count + (backlog?.count ?? 0) }
     var queuedBytes: Int { queue.byteCount + (backlog?.byteCount ?? 0) }
+
+    /// What one share has of that.
+    private func used(by share: ShareKey) -> ShareUsage.Amount {
+        let (known, behind) = (queue.shares[share], backlog?.shares[share] ?? ShareUsage.Amount())
+        return ShareUsage.Amount(profiles: known.profiles + behind.profiles, bytes: known.bytes + behind.bytes)
+    }
+
+    /// Whose all of it is.
+    var shares: ShareUsage {
+        var shares = queue.shares
+        if let backlog { shares.add(backlog.shares) }
+        return shares
+    }
 
     func hasRoom(count: Int, bytes: Int, _ bounds: QueueConfig) -> Bool {
         queuedCount + reserved.profiles + count <= bounds.maxProfiles && queuedBytes + reserved.bytes + bytes <= bounds.maxBytes

@@ -56,9 +56,11 @@ extension Receiver: SpoolClient {
 
     var spoolOpen: [SpoolPosition] { state.withLock { state in state.open.deliveries.compactMap { state.queue[$0].position } } }
 
-    func spoolNeedsRoom(in segment: UInt64) {
+    var spoolSpared: Set<ShareKey> { state.withLock { $0.shares.underEqualPart } }
+
+    func spoolNeedsRoom(in segment: UInt64, sparing spared: Set<ShareKey>) {
         // In pieces, for senders and the plugin want the lock too.
-        while update({ $0.dropSome(in: segment, now: .now) }) {}
+        while update({ $0.dropSome(in: segment, sparing: spared, now: .now) }) {}
     }
 
     func spoolPositions(in segment: UInt64) -> [SpoolPosition]? { update { $0.positions(in: segment, now: .now) } }
@@ -67,9 +69,9 @@ extension Receiver: SpoolClient {
         update { $0.move(from: segment, places) }
     }
 
-    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int) {
+    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int, _ shares: ShareUsage) {
         let isNew = update { state in
-            guard state.backlog?.find(segment, profiles: profiles, bytes: bytes) == true else { return false }
+            guard state.backlog?.find(segment, profiles: profiles, bytes: bytes, shares) == true else { return false }
             state.account.recovered += profiles
             return true
         }

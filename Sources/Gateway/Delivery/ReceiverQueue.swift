@@ -46,6 +46,8 @@ struct ReceiverQueue {
     private(set) var count = 0
     /// The bytes of their profiles.
     private(set) var byteCount = 0
+    /// Whose they are.
+    private(set) var shares = ShareUsage()
     /// The most bytes there were since the queue was last seen empty by ``takePeak()``.
     private var peak = 0
 
@@ -100,6 +102,7 @@ struct ReceiverQueue {
         makeReady(index, atEnd: true)
         count += 1
         byteCount += new.byteCount
+        shares.add(new.share, bytes: new.byteCount)
         peak = max(peak, byteCount)
     }
 
@@ -292,6 +295,7 @@ struct ReceiverQueue {
         entries[Int(handle.index)] = nil
         count -= 1
         byteCount -= entry.byteCount
+        shares.remove(entry.share, bytes: entry.byteCount)
         if count == 0 {
             // A backlog's worth of room goes back with the backlog; stale delays name entries that are gone.
             (entries, free, delays) = ([], [], [])

@@ -46,37 +46,34 @@ extension Receiver.State {
 
     /// Drops what waits in one segment of the spool, a few at a time.
     ///
-    /// - Returns: false when nothing more waits there.
-    mutating func dropSome(in segment: UInt64, now: MonotonicTime) -> Bool {
-        for _ in 0..<1024 {
-            guard let oldest = oldestWaiting(now, in: segment) else { return false }
-            drop(oldest, .spoolFull)
+    /// - Parameter spared: whose profiles stay.
+    /// - Returns: false when nothing more is to be dropped there.
+    mutating func dropSome(in segment: UInt64, sparing spared: Set<ShareKey>, now: MonotonicTime) -> Bool {
+        var victims: [ReceiverQueue.Handle] = []
+        for handle in queue.handles where victims.count < 1024 {
+            let entry = queue[handle]
+            let isVictim = entry.place != .open && entry.position?.segment == segment && !spared.contains(entry.share)
+            if isVictim { victims.append(handle) }
+        }
+        for victim in victims {
+            drop(victim, .spoolFull)
             drops.count(.spoolFull)
         }
-        return true
+        return !victims.isEmpty || readMore(of: segment, now: now)
     }
 
-    mutating func oldestWaiting(_ now: MonotonicTime, in segment: UInt64) -> ReceiverQueue.Handle? {
-        // Copies stand behind younger ones, so the oldest need not be the first.
-        if let found = queue.oldestWaiting, queue[found].position?.segment == segment { return found }
-        if let found = queue.handles.first(where: { !queue.isOpen($0) && queue[$0].position?.segment == segment }) { return found }
-        while let backlog, backlog.count > 0, !backlog.isPast(segment) {
-            let known = queue.count
-            readNext(now)
-            guard queue.count > known || self.backlog?.count != backlog.count else { return nil }
-            if let found = queue.newest(queue.count - known).first(where: { queue[$0].position?.segment == segment }) { return found }
-        }
-        return nil
+    /// Reads on where more of a segment may be behind the cursor; false when there is nothing, or it cannot be held or read.
+    private mutating func readMore(of segment: UInt64, now: MonotonicTime) -> Bool {
+        guard let backlog, backlog.count > 0, !backlog.isPast(segment), queue.count < Backlog.mostDelayed else { return false }
+        readNext(now)
+        return self.backlog?.count != backlog.count
     }
 
     /// All that is not settled in a segment; nil when it cannot all be held, or is not known yet.
     mutating func positions(in segment: UInt64, now: MonotonicTime) -> [SpoolPosition]? {
         guard backlog != nil else { return nil }
-        while let backlog, backlog.count > 0, !backlog.isPast(segment) {
-            guard queue.count < Backlog.mostDelayed else { return nil }
-            readNext(now)
-            if self.backlog?.count == backlog.count { return nil }
-        }
+        while readMore(of: segment, now: now) {}
+        if let backlog, backlog.count > 0, !backlog.isPast(segment) { return nil }
         return queue.handles.compactMap { queue[$0].position }.filter { $0.segment == segment }
     }
 

@@ -27,6 +27,7 @@ extension ProfileContent {
             format: .pprof, samples: [])
         query = try validText(head[head.query], of: "query")
         tenant = try policy.tenant(head)
+        share = policy.isChosenBySender ? ShareKey(peer: head.peer) : ShareKey(tenant: tenant)
         var types = Array(head.values(of: "content-type"))
         if !types.isEmpty { contentType = try validText(types.removeFirst(), of: "content-type") }
         if let encoding = head.value(of: "content-encoding") {

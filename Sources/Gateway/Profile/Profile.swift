@@ -17,6 +17,8 @@ struct ProfileContent: Sendable {
     var from: Int64 = 0
     var until: Int64 = 0
     var tenant = ""
+    /// Whose share of a queue it takes.
+    var share = ShareKey.unknown
     var labels = LabelSet()
     var path: String
     var query = ""
@@ -38,6 +40,8 @@ struct ProfileContent: Sendable {
     let sequence: UInt64
     let api: gw_api
     let receivedAt: Int64
+    /// Whose share of a queue it takes; unknown when it was read from the spool, whose index knows it.
+    let share: ShareKey
     /// What the profile costs a queue: its body, texts and tables.
     let byteCount: Int
     private let body: ByteBuffer
@@ -61,7 +65,7 @@ struct ProfileContent: Sendable {
         self.head = head
         self.sequence = sequence ?? Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
         api = content.api
-        receivedAt = content.receivedAt
+        (receivedAt, share) = (content.receivedAt, content.share)
         var layout = ProfileLayout(content, sharesHead: head != nil)
         unsafe block = layout.allocate()
         unsafe view = layout.fill(content, sequence: self.sequence, body: body.address, head: head?.view)

@@ -135,7 +135,7 @@ extension Spool {
     private func takeIn(_ found: SpoolRecovery, _ number: UInt64) {
         damagedRecords.add(found.damaged)
         Profile.continueSequence(after: found.lastSequence)
-        let owners = state.withLock { state -> [(client: any SpoolClient, profiles: Int, bytes: Int)] in
+        let owners = state.withLock { state -> [(client: any SpoolClient, profiles: Int, bytes: Int, shares: ShareUsage)] in
             state.unreadable[number] = nil
             state.start.sequences.formUnion(found.orphans)
             state.superseded.formUnion(found.superseded)
@@ -145,12 +145,14 @@ extension Spool {
             state.segments[number] = segment
             state.order = (state.order + [number]).sorted()
             return segment.header.receivers.indices.compactMap { slot in
-                state.clients[segment.header.receivers[slot]].map { ($0, segment.live[slot], segment.liveBytes[slot]) }
+                state.clients[segment.header.receivers[slot]].map {
+                    ($0, segment.live[slot], segment.liveBytes[slot], segment.shares[slot])
+                }
             }
         }
         Log.info("a segment of the spool can be read again", ["segment": SpoolFormat.File.records.name(of: number)])
         for owner in owners where owner.profiles > 0 {
-            owner.client.spoolFound(number, profiles: owner.profiles, bytes: owner.bytes)
+            owner.client.spoolFound(number, profiles: owner.profiles, bytes: owner.bytes, owner.shares)
         }
     }
 

@@ -6,6 +6,7 @@ struct EncodedRecord {
     let sequence: UInt64
     let time: Int64
     let receivers: [String]
+    let share: ShareKey
     var origin: UInt64 = 0
     private let body: Body
     private let bodyLength: Int
@@ -31,14 +32,15 @@ struct EncodedRecord {
             }
         }
         (body, self.receivers, self.time) = (.profile(profile), receivers, time)
-        (sequence, self.sum, bodyLength) = (profile.sequence, sum.value, length)
+        (sequence, share, self.sum, bodyLength) = (profile.sequence, profile.share, sum.value, length)
     }
 
     /// A record as it stands in another segment, for the receivers that still need it.
     ///
     /// - Parameter shift: from the clock that the other segment is dated by to that of the new one.
-    init(copying body: [UInt8], of record: SpoolRecord, from segment: UInt64, receivers: [String], shift: Int64) {
-        (sequence, time, origin, self.receivers) = (record.sequence, record.time.addingSaturated(shift), segment, receivers)
+    init(copying body: [UInt8], of record: SpoolRecord, from place: SpoolPosition, receivers: [String], shift: Int64) {
+        (sequence, time, self.receivers) = (record.sequence, record.time.addingSaturated(shift), receivers)
+        (origin, share) = (place.segment, place.share)
         (self.body, bodyLength, sum) = (.copy(body), body.count, record.bodySum)
     }
 
@@ -117,10 +119,11 @@ final class OpenSegment {
         var offset = size
         for record in list {
             try add(record)
-            entries.append(
-                IndexEntry(
-                    offset: UInt32(clamping: offset), length: UInt32(clamping: record.byteCount), sequence: record.sequence,
-                    time: record.time, receivers: mask(record.receivers), isCopy: record.origin != 0))
+            var entry = IndexEntry(
+                offset: UInt32(clamping: offset), length: UInt32(clamping: record.byteCount), sequence: record.sequence,
+                time: record.time, receivers: mask(record.receivers), isCopy: record.origin != 0)
+            entry.share = record.share
+            entries.append(entry)
             offset += record.byteCount
         }
         try writeBuffer()

@@ -191,6 +191,8 @@ struct SegmentRepair {
             while let first = known.first, Int(first.offset) < offset { known.removeFirst() }
             if let record = try scanner.record(at: offset) {
                 var found = entry(record, at: offset)
+                // Whose share it takes, the index alone knows.
+                if let first = known.first, Int(first.offset) == offset { found.share = first.share }
                 // The same record again, as only damage makes it, is for nobody.
                 if !sequences.insert(record.sequence).inserted { found.receivers = 0 }
                 entries.append(found)

@@ -36,8 +36,10 @@ protocol SpoolClient: AnyObject, Sendable {
     var spoolRule: OnFull { get }
     /// What it has open.
     var spoolOpen: [SpoolPosition] { get }
-    /// Drops what waits in a segment; what is open stays.
-    func spoolNeedsRoom(in segment: UInt64)
+    /// Who has so little in its queue that others make room first.
+    var spoolSpared: Set<ShareKey> { get }
+    /// Drops what waits in a segment, but not what is of a share in `spared`; what is open stays.
+    func spoolNeedsRoom(in segment: UInt64, sparing spared: Set<ShareKey>)
     /// All that it has not settled in a segment; nil when that is too much to tell.
     func spoolPositions(in segment: UInt64) -> [SpoolPosition]?
     /// Takes the new places of records, by their old offset.
@@ -45,7 +47,7 @@ protocol SpoolClient: AnyObject, Sendable {
     /// - Returns: those that it has settled meanwhile.
     func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition]
     /// Takes note of a segment that could be read only now, with so much that it has not settled.
-    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int)
+    func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int, _ shares: ShareUsage)
 }
 
 /// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
@@ -202,12 +204,14 @@ final class Spool: Sendable {
         flush()
     }
 
-    /// How much a receiver has not settled.
-    func backlog(of receiver: String) -> (profiles: Int, bytes: Int) {
+    /// How much a receiver has not settled, and whose that is.
+    func backlog(of receiver: String) -> (profiles: Int, bytes: Int, shares: ShareUsage) {
         state.withLock { state in
-            state.segments.values.reduce((0, 0)) { sum, segment in
-                guard let slot = segment.slot(of: receiver) else { return sum }
-                return (sum.0 + segment.live[slot], sum.1 + segment.liveBytes[slot])
+            state.segments.values.reduce(into: (0, 0, ShareUsage())) { sum, segment in
+                guard let slot = segment.slot(of: receiver) else { return }
+                sum.0 += segment.live[slot]
+                sum.1 += segment.liveBytes[slot]
+                sum.2.add(segment.shares[slot])
             }
         }
     }

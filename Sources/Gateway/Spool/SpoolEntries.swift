@@ -34,6 +34,8 @@ struct IndexEntry: SpoolEntry, Equatable {
     /// A bit for each of the segment's receivers.
     var receivers: UInt64
     var isCopy: Bool = false
+    /// Whose share of a queue it takes.
+    var share = ShareKey.unknown
 
     var end: Int { Int(offset) + Int(length) }
 
@@ -44,7 +46,7 @@ struct IndexEntry: SpoolEntry, Equatable {
         writer.add(sequence)
         writer.add(time)
         writer.add(receivers)
-        writer.add(UInt32(isCopy ? 1 : 0))
+        writer.add(UInt32(isCopy ? 1 : 0) | share.rawValue << 1)
         writer.add(CRC32C.of(writer.bytes, seed: seed))
         return writer.bytes
     }
@@ -56,6 +58,7 @@ struct IndexEntry: SpoolEntry, Equatable {
             reader.integer(UInt32.self) == sum, !offset.addingReportingOverflow(length).overflow
         else { return nil }
         self.init(offset: offset, length: length, sequence: sequence, time: time, receivers: receivers, isCopy: flags & 1 != 0)
+        share = ShareKey(rawValue: flags >> 1)
     }
 
     init(offset: UInt32, length: UInt32, sequence: UInt64, time: Int64, receivers: UInt64, isCopy: Bool = false) {

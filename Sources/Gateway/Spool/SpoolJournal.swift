@@ -231,7 +231,8 @@ final class SpoolJournal {
             return entries.map { entry in
                 defer { ordinal += 1 }
                 state.segments[target.number]?.add(entry)
-                return SpoolPosition(segment: target.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
+                return SpoolPosition(
+                    segment: target.number, ordinal: ordinal, offset: entry.offset, length: entry.length, share: entry.share)
             }
         }
     }

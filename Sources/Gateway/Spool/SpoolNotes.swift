@@ -28,7 +28,7 @@ extension Spool {
             guard reader?.isDetached.load(ordering: .relaxed) != true,
                 let slot = state.segments[note.position.segment]?.slot(of: note.receiver)
             else { return false }
-            if note.attempt == nil { state.segments[note.position.segment]?.settle(slot, Int(note.position.length)) }
+            if note.attempt == nil { state.segments[note.position.segment]?.settle(slot, Int(note.position.length), note.position.share) }
             state.notes.append(note)
             guard state.notesDue == .never else { return false }
             state.notesDue = .now + Self.noteDelay

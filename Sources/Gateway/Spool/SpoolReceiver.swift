@@ -64,7 +64,7 @@ final class SpoolReceiver: Sendable {
         (self.spool, self.name, self.knownAtStart) = (spool, name, knownAtStart)
     }
 
-    var backlog: (profiles: Int, bytes: Int) { spool.backlog(of: name) }
+    var backlog: (profiles: Int, bytes: Int, shares: ShareUsage) { spool.backlog(of: name) }
 
     func settle(_ position: SpoolPosition) { spool.settle(position, name, by: self) }
     func attempted(_ position: SpoolPosition, _ attempt: SpoolAttempt) { spool.attempted(position, name, attempt, by: self) }
@@ -115,7 +115,8 @@ final class SpoolReceiver: Sendable {
             guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true,
                 !superseded.contains(RecordPlace(segment: segment.number, offset: entry.offset))
             else { continue }
-            let position = SpoolPosition(segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length)
+            let position = SpoolPosition(
+                segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length, share: entry.share)
             let attempt = cursor.ledger?.attempts[entry.offset] ?? SpoolAttempt()
             found.append(
                 SpooledProfile(

@@ -194,7 +194,7 @@ struct SpoolRecovery {
         superseded.insert(RecordPlace(segment: header.segment, offset: entry.offset))
         var entries: [SettledEntry] = []
         for slot in header.receivers.indices where entry.receivers >> UInt64(slot) & 1 == 1 {
-            segments[index].settle(slot, Int(entry.length))
+            segments[index].settle(slot, Int(entry.length), entry.share)
             entries.append(
                 SettledEntry(kind: .settled, receiver: UInt16(slot), offset: entry.offset, end: entry.offset + entry.length))
         }

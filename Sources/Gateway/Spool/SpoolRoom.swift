@@ -53,22 +53,30 @@ extension SpoolJournal {
         }
     }
 
-    /// Lets go the oldest segment, and whatever still waits in it.
+    /// Lets go the oldest segment, and what waits in it; what is of those who have little in a queue is written again where
+    /// others have half of the segment or more.
     func evictOldest() -> Eviction {
         if removeSettled() { return .freed }
-        for number in spool.state.withLock({ $0.order }) {
-            if spool.state.withLock({ $0.active == number }) { seal() }
-            let (owners, strangers) = spool.owners(of: number)
-            if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return .refused(name) }
-            for (_, client) in owners { client.spoolNeedsRoom(in: number) }
-            for stranger in strangers { dropAll(of: stranger, in: number) }
-            // Only what is open is left, and a full disk may have no room for its copy; then a younger one has to go.
-            if removeSettled() { return .freed }
-            switch copyForward(number) {
-            case .done: return .freed
-            // The younger ones could not be moved either, and what waits in them would be dropped in vain.
-            case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
-            case .failed: continue
+        for isSparing in [true, false] {
+            for number in spool.state.withLock({ $0.order }) {
+                if spool.state.withLock({ $0.active == number }) { seal() }
+                let (owners, strangers) = spool.owners(of: number)
+                if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) {
+                    if isSparing { break }
+                    return .refused(name)
+                }
+                let spared = owners.map { isSparing ? $0.client.spoolSpared : [] }
+                if isSparing, !spool.isWorthSparing(number, Array(zip(owners.map(\.name), spared))) { continue }
+                for ((_, client), spared) in zip(owners, spared) { client.spoolNeedsRoom(in: number, sparing: spared) }
+                for stranger in strangers { dropAll(of: stranger, in: number) }
+                // Only what stays is left, and a full disk may have no room for its copy; then a younger one has to go.
+                if removeSettled() { return .freed }
+                switch copyForward(number) {
+                case .done: return .freed
+                // The younger ones could not be moved either, and what waits in them would be dropped in vain.
+                case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
+                case .failed: continue
+                }
             }
         }
         return .nothing
@@ -199,6 +207,18 @@ extension Spool {
         return (bytes, nil)
     }
 
+    /// Whether at least half of what is needed of a segment goes when those are spared whom each receiver names.
+    fileprivate func isWorthSparing(_ number: UInt64, _ spared: [(receiver: String, shares: Set<ShareKey>)]) -> Bool {
+        state.withLock { state in
+            guard let segment = state.segments[number] else { return false }
+            let kept = spared.reduce(0) { sum, spared in
+                guard let slot = segment.slot(of: spared.receiver) else { return sum }
+                return sum + segment.shares[slot].amounts.filter { spared.shares.contains($0.key) }.values.reduce(0) { $0 + $1.bytes }
+            }
+            return kept <= segment.liveBytes.reduce(0, +) / 2
+        }
+    }
+
     /// Who still needs a segment: receivers with a queue, and those without.
     func owners(of number: UInt64) -> (owners: [(name: String, client: any SpoolClient)], strangers: [String]) {
         state.withLock { state in
@@ -222,6 +242,6 @@ extension SpoolFolder {
             CRC32C.of(bytes, record.headLength..<bytes.count) == record.bodySum
         else { throw Damaged() }
         return EncodedRecord(
-            copying: Array(bytes[record.headLength...]), of: record, from: position.segment, receivers: receivers, shift: shift)
+            copying: Array(bytes[record.headLength...]), of: record, from: position, receivers: receivers, shift: shift)
     }
 }

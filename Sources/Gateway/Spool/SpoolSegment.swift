@@ -8,6 +8,8 @@ struct SpoolPosition: Hashable, Comparable, Sendable {
     var offset: UInt32
     /// The whole record's, head included; what the profile costs a queue.
     var length: UInt32
+    /// Whose share of a queue it takes.
+    var share = ShareKey.unknown
 
     static func < (a: SpoolPosition, b: SpoolPosition) -> Bool { (a.segment, a.ordinal) < (b.segment, b.ordinal) }
 }
@@ -31,6 +33,8 @@ struct SpoolSegment {
     /// How many records each of the header's receivers has not settled, and their bytes.
     private(set) var live: [Int]
     private(set) var liveBytes: [Int]
+    /// Whose they are.
+    private(set) var shares: [ShareUsage]
     private(set) var oldest: [Int64]
     private(set) var lastSequence: UInt64 = 0
 
@@ -48,6 +52,7 @@ struct SpoolSegment {
         recordsSize = header.encoded(.records).count
         live = header.receivers.map { _ in 0 }
         liveBytes = live
+        shares = live.map { _ in ShareUsage() }
         oldest = live.map { _ in .max }
     }
 
@@ -66,13 +71,15 @@ struct SpoolSegment {
         for slot in live.indices where mask >> UInt64(slot) & 1 == 1 {
             live[slot] += 1
             liveBytes[slot] += Int(entry.length)
+            shares[slot].add(entry.share, bytes: Int(entry.length))
             oldest[slot] = min(oldest[slot], entry.time)
         }
     }
 
-    mutating func settle(_ slot: Int, _ length: Int) {
+    mutating func settle(_ slot: Int, _ length: Int, _ share: ShareKey) {
         live[slot] -= 1
         liveBytes[slot] -= length
+        shares[slot].remove(share, bytes: length)
     }
 }
 

@@ -1,0 +1,65 @@
+import COpenSSL
+import LinuxSystem
+
+/// Names whose share of a queue a profile takes: its tenant, or where senders choose their tenant, the address that it came
+/// from.
+///
+/// It is a digest that fits beside the flag of an entry in the spool's index, and the same after a restart. Two senders that
+/// have the same one by chance share what each would have alone.
+struct ShareKey: Hashable, Sendable {
+    static let bitWidth = 31
+
+    /// Below 2^31; 0 is ``unknown``.
+    let rawValue: UInt32
+
+    /// A profile of which it is not known whose it is: it comes from the spool of an earlier version.
+    static let unknown = ShareKey(rawValue: 0)
+
+    init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    init(tenant: String) { self.init(hashing: [0x74] + Array(tenant.utf8)) }
+
+    init(peer: PeerAddress) { self.init(hashing: [0x70] + peer.bytes) }
+
+    /// A digest that cannot be aimed at: who finds another name with a given key has tried 2^31 of them.
+    private init(hashing bytes: [UInt8]) {
+        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
+        _ = unsafe SHA256(bytes, bytes.count, &digest)
+        let value = digest.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) } >> (32 - UInt32(Self.bitWidth))
+        self.init(rawValue: max(1, value))
+    }
+}
+
+/// How much of a queue, or of a segment of the spool, each share has. A plain value: its owner has the lock.
+struct ShareUsage: Sendable {
+    struct Amount: Equatable, Sendable {
+        var profiles = 0
+        var bytes = 0
+    }
+
+    private(set) var amounts: [ShareKey: Amount] = [:]
+
+    subscript(key: ShareKey) -> Amount { amounts[key] ?? Amount() }
+
+    mutating func add(_ key: ShareKey, profiles: Int = 1, bytes: Int) {
+        amounts[key, default: Amount()].profiles += profiles
+        amounts[key, default: Amount()].bytes += bytes
+    }
+
+    mutating func remove(_ key: ShareKey, bytes: Int) {
+        guard var amount = amounts[key] else { return }
+        amount.profiles -= 1
+        amount.bytes -= bytes
+        amounts[key] = amount.profiles > 0 ? amount : nil
+    }
+
+    mutating func add(_ other: ShareUsage) {
+        for (key, amount) in other.amounts { add(key, profiles: amount.profiles, bytes: amount.bytes) }
+    }
+
+    /// Those that have less than an equal part of all bytes.
+    var underEqualPart: Set<ShareKey> {
+        let total = amounts.values.reduce(0) { $0 + $1.bytes }
+        return Set(amounts.filter { $0.value.bytes < total / amounts.count }.keys)
+    }
+}

@@ -1,0 +1,140 @@
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("Shares of a queue")
+struct ShareTests {
+    private static let (flood, honest) = (ShareKey(tenant: "flood"), ShareKey(tenant: "honest"))
+
+    @Test("A key is the same in every process, and not that of another name or kind")
+    func keys() {
+        // The first 31 bits of the digest: printf 'tmobile' | sha256sum
+        #expect(ShareKey(tenant: "mobile").rawValue == 0x0D4C_F6B3)
+        let keys = [ShareKey(tenant: ""), ShareKey(tenant: "a"), ShareKey(tenant: "b"), ShareKey(peer: .local), .unknown]
+        #expect(Set(keys).count == keys.count)
+        #expect(keys.allSatisfy { $0.rawValue >> UInt32(ShareKey.bitWidth) == 0 })
+    }
+
+    @Test("An entry of the index keeps it; one of an earlier version has none, and its readers find the flag where it was")
+    func index() throws {
+        for isCopy in [false, true] {
+            var entry = IndexEntry(offset: 64, length: 100, sequence: 7, time: 8, receivers: 3, isCopy: isCopy)
+            for share in [ShareKey.unknown, Self.flood, ShareKey(rawValue: 1), ShareKey(rawValue: .max >> 1)] {
+                entry.share = share
+                let bytes = entry.encoded(seed: 5)
+                var read: [IndexEntry?] = []
+                IndexEntry.decode(bytes, from: 0, seed: 5) { read.append($0) }
+                #expect(read == [entry])
+                #expect(bytes.count == IndexEntry.size)
+                #expect(bytes[32] & 1 == (isCopy ? 1 : 0))
+            }
+        }
+    }
+
+    @Test(
+        "Those are under an equal part that have less than all divided by their number",
+        arguments: [(99, true), (100, false), (101, false)])
+    func equalPart(bytes: Int, isUnder: Bool) {
+        var usage = ShareUsage()
+        #expect(usage.underEqualPart.isEmpty)
+        usage.add(Self.honest, bytes: bytes)
+        usage.add(Self.flood, bytes: 200 - bytes)
+        #expect(usage.underEqualPart.contains(Self.honest) == isUnder)
+    }
+
+    // MARK: In memory
+
+    /// Puts profiles of one share into a queue, each with a body of `size`.
+    private func fill(_ state: inout Receiver.State, _ share: ShareKey, _ count: Int, body size: Int = 0, _ bounds: QueueConfig) throws {
+        for _ in 0..<count { state.accept(try .sample(body: size, share: share), nil, bounds, .at(1)) }
+    }
+
+    private func left(_ state: Receiver.State) -> [Int] { [Self.honest, Self.flood].map { state.shares[$0].profiles } }
+
+    @Test("Who has more than half of a full queue pushes out nobody else", arguments: [5, 6, 20])
+    func mostProfiles(flooded: Int) throws {
+        var state = Receiver.State.working(limit: 1)
+        let bounds = QueueConfig(maxProfiles: 10)
+        try fill(&state, Self.honest, 4, bounds)
+        try fill(&state, Self.flood, flooded, bounds)
+        #expect(left(state) == [4, min(flooded, 6)])
+        // The oldest are not the flood's, so its new ones go, and others come in.
+        try fill(&state, Self.flood, 3, bounds)
+        #expect(left(state)[0] == 4)
+        #expect(state.queuedCount <= 10)
+    }
+
+    @Test("With half of it or less, the oldest go as ever", arguments: [(5, [4, 6]), (4, [4, 6])])
+    func halfOfProfiles(own: Int, expected: [Int]) throws {
+        var state = Receiver.State.working(limit: 1)
+        let bounds = QueueConfig(maxProfiles: 10)
+        try fill(&state, Self.honest, 10 - own, bounds)
+        try fill(&state, Self.flood, own, bounds)
+        try fill(&state, Self.flood, 20, bounds)
+        #expect(left(state) == expected)
+    }
+
+    @Test("The same in bytes: a byte over half of them, half, and a byte less", arguments: [(-2, [2, 3]), (0, [2, 4]), (2, [2, 4])])
+    func mostBytes(more: Int, expected: [Int]) throws {
+        var state = Receiver.State.working(limit: 1)
+        var bounds = QueueConfig()
+        bounds.maxBytes = try 6 * (Profile.emptyCost + 100) + more
+        try fill(&state, Self.honest, 3, body: 100, bounds)
+        try fill(&state, Self.flood, 9, body: 100, bounds)
+        #expect(left(state) == expected)
+    }
+
+    @Test("Who is alone in a queue keeps its newest, and a smaller one's newcomers push out the oldest")
+    func alone() throws {
+        var state = Receiver.State.working(limit: 1)
+        let bounds = QueueConfig(maxProfiles: 10)
+        try fill(&state, Self.flood, 25, bounds)
+        #expect(left(state) == [0, 10])
+        #expect(state.account.dropped == [.queueFull: 15])
+        let newest = state.queue.newest(1).map { state.queue[$0].sequence }
+        try fill(&state, Self.honest, 1, bounds)
+        #expect(left(state) == [1, 9])
+        #expect(state.queue.newest(2).map { state.queue[$0].sequence }.first == newest.first)
+    }
+
+    // MARK: On disk
+
+    private static let small = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, sync: .never, segmentBytes: 64 << 10)
+
+    /// What is left of a share, and what was dropped, once the spool has no room for all.
+    private func flooded(_ spool: SpoolFixture, restart: Bool) throws -> [Int] {
+        try spool.submit(20, body: 1000, share: Self.honest)
+        // Among the flood's, and before it.
+        for _ in 0..<20 {
+            try spool.submit(100, body: 1000, share: Self.flood)
+            try spool.submit(1, body: 1000, share: Self.honest)
+        }
+        if restart { try spool.restart() }
+        try spool.submit(500, body: 1000, share: Self.flood)
+        return [spool.receivers[0].state.withLock { $0.shares[Self.honest].profiles }, spool.account().dropped[.spoolFull] ?? 0]
+    }
+
+    @Test("A full spool lets go what is of the flood, wherever the others' profiles are, also after a restart", arguments: [false, true])
+    func spool(restart: Bool) throws {
+        let spool = try SpoolFixture(SpoolFixture.receiver("a"), spool: Self.small)
+        let result = try flooded(spool, restart: restart)
+        #expect(result[0] == 40)
+        #expect(result[1] >= 400)
+        #expect(try #require(spool.spool).size.bytes <= 1 << 20)
+        #expect(spool.isBalanced())
+        let delivered = try spool.deliverAll()
+        #expect(delivered.count == Set(delivered).count)
+        #expect(spool.isBalanced())
+    }
+
+    @Test("Without a flood, and in segments that the others fill, the oldest go as ever")
+    func oldestGo() throws {
+        let spool = try SpoolFixture(SpoolFixture.receiver("a"), spool: Self.small)
+        for number in 0..<1500 { try spool.submit(1, body: 1000, share: number % 2 == 0 ? Self.flood : Self.honest) }
+        let shares = spool.receivers[0].state.withLock { $0.shares }
+        #expect(abs(shares[Self.flood].profiles - shares[Self.honest].profiles) < 150)
+        #expect(try #require(spool.spool).size.bytes <= 1 << 20)
+        #expect(spool.isBalanced())
+    }
+}
