@@ -75,7 +75,8 @@ struct ConfigReaderTests {
               "admin": {"listen_address": "::1", "listen_port": 0}, "log": {"level": "debug", "format": "json"},
               "plugin_dirs": ["/a", "/b"], "shutdown_timeout": "5m",
               "dead_letters": {"max_bytes": "2GiB", "max_age": "1d"},
-              "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB"},
+              "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB",
+                         "max_in_flight_bytes_per_sender": "5KiB"},
               "receive_http": {"l": {
                 "http": {"listen_address": "h", "listen_port": 65535, "conn_limit": 0,
                          "server_read_timeout": "1s", "server_write_timeout": "2s", "server_idle_timeout": "3s",
@@ -95,7 +96,9 @@ struct ConfigReaderTests {
         #expect(config.admin == AdminConfig(http: HTTPConfig(address: "::1", port: 0, connLimit: 256)))
         #expect(config.log == Log.Settings(level: .debug, format: .json))
         #expect((config.pluginDirs, config.shutdownTimeout) == (["/a", "/b"], .seconds(300)))
-        #expect(config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864))
+        #expect(
+            config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864, maxInFlightBytesPerSender: 5120)
+        )
         #expect(config.deadLetters == DeadLetterConfig(maxBytes: 2_147_483_648, maxAge: .seconds(86_400)))
         let http = HTTPConfig(
             address: "h", port: 65535, connLimit: 0, readTimeout: .seconds(1), writeTimeout: .seconds(2), idleTimeout: .seconds(3),

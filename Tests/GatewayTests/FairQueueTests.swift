@@ -9,7 +9,7 @@ struct FairQueueTests {
         arguments: [FairQueue<Int>.Order.oldestFirst, .newestFirst])
     func lanes(order: FairQueue<Int>.Order) {
         var queue = FairQueue<Int>(order: order, maximumPerLane: 3)
-        func append(_ job: Int, _ lane: String) -> Int? { queue.append(job, lane: lane) }
+        func append(_ job: Int, _ lane: String) -> Int? { queue.append(job, lanes: [lane]) }
         #expect((0..<3).map { append($0, "a") } == [nil, nil, nil])
         #expect(append(3, "a") == 0)
         #expect(append(10, "b") == nil)
@@ -19,13 +19,25 @@ struct FairQueueTests {
         #expect((0..<3).map { _ in queue.next() } == (isOldest ? [3, 11, nil] : [1, 11, nil]))
     }
 
+    @Test("Lanes within lanes take turns too: who has many inner ones makes nobody wait longer in another outer one")
+    func nested() {
+        var queue = FairQueue<String>(order: .oldestFirst)
+        func append(_ job: String, _ lanes: String...) { _ = queue.append(job, lanes: lanes) }
+        for inner in 0..<5 { append("a\(inner)", "a", "\(inner)") }
+        for job in ["b0", "b1", "b2"] { append(job, "b", "0") }
+        append("a0 again", "a", "0")
+        #expect((0..<10).map { _ in queue.next() } == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "a4", "a0 again", nil])
+        append("b3", "b", "0")
+        #expect(queue.next() == "b3")
+    }
+
     @Test("What was removed does not come")
     func removeAll() {
         var queue = FairQueue<Int>(order: .oldestFirst)
-        for lane in ["a", "b"] { #expect(queue.append(1, lane: lane) == nil) }
+        for lane in ["a", "b"] { #expect(queue.append(1, lanes: [lane]) == nil) }
         queue.removeAll()
         #expect(queue.next() == nil)
-        #expect(queue.append(2, lane: "a") == nil)
+        #expect(queue.append(2, lanes: ["a"]) == nil)
         #expect(queue.next() == 2)
     }
 }

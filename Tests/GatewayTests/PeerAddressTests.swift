@@ -5,23 +5,7 @@ import Testing
 
 @Suite("Addresses as senders are counted by")
 struct PeerAddressTests {
-    private func peer(_ text: String) -> PeerAddress {
-        var storage = sockaddr_storage()
-        withUnsafeMutableBytes(of: &storage) { bytes in
-            if text.contains(":") {
-                var address = sockaddr_in6()
-                address.sin6_family = sa_family_t(AF_INET6)
-                inet_pton(AF_INET6, text, &address.sin6_addr)
-                bytes.storeBytes(of: address, as: sockaddr_in6.self)
-            } else {
-                var address = sockaddr_in()
-                address.sin_family = sa_family_t(AF_INET)
-                inet_pton(AF_INET, text, &address.sin_addr)
-                bytes.storeBytes(of: address, as: sockaddr_in.self)
-            }
-        }
-        return PeerAddress(storage)
-    }
+    private func peer(_ text: String) -> PeerAddress { PeerAddress(text: text) }
 
     @Test(
         "An IPv4 address is itself, an IPv6 address is its /64",
@@ -46,4 +30,27 @@ struct PeerAddressTests {
         #expect(PeerAddress(storage) == .local)
         #expect(PeerAddress(storage).description == "unix")
     }
+}
+
+extension PeerAddress {
+    /// The address that `accept` would tell of a peer with this one.
+    init(text: String) {
+        var storage = sockaddr_storage()
+        withUnsafeMutableBytes(of: &storage) { bytes in
+            if text.contains(":") {
+                var address = sockaddr_in6()
+                address.sin6_family = sa_family_t(AF_INET6)
+                inet_pton(AF_INET6, text, &address.sin6_addr)
+                bytes.storeBytes(of: address, as: sockaddr_in6.self)
+            } else {
+                var address = sockaddr_in()
+                address.sin_family = sa_family_t(AF_INET)
+                inet_pton(AF_INET, text, &address.sin_addr)
+                bytes.storeBytes(of: address, as: sockaddr_in.self)
+            }
+        }
+        self.init(storage)
+    }
+
+    static let example = PeerAddress(text: "192.0.2.1")
 }

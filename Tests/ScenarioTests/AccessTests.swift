@@ -45,7 +45,7 @@ struct AccessTests {
         return try connection.readResponse().text
     }
 
-    private static func basic(_ user: String, _ password: String) -> String {
+    static func basic(_ user: String, _ password: String) -> String {
         "Authorization: Basic \(Data("\(user):\(password)".utf8).base64EncodedString())\r\n"
     }
 

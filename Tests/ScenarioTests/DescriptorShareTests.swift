@@ -23,7 +23,8 @@ struct DescriptorShareTests {
     func silentConnections() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
-                scenario, receivers: ["console": ReceiverEntry.console()], more: Self.spool(scenario), descriptors: 200)
+                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"10m\",",
+                more: Self.spool(scenario), descriptors: 200)
             try gateway.log.wait(for: "level=warn", "conn_limit cannot be held", "asked=16384", "descriptors=200")
             let sender = try RawConnection(gateway.port)
             // Who has sent is known not to be silent.

@@ -117,16 +117,23 @@ struct LargePushTests {
     func turn() throws {
         try run(http: "\"server_write_timeout\": \"20ms\",") { scenario, gateway in
             let (large, small) = (try Self.bomb(scenario, 800_000_000), try Self.bomb(scenario, 2_000_000))
-            let first = try RawConnection(gateway.port)
-            Self.begin(first, large)
-            try Self.waitForBytes(large.count, gateway)
-            let second = try RawConnection(gateway.port)
-            Self.begin(second, small)
-            let late = try second.readResponse()
+            var (bytes, quick) = (0, 0)
+            // A second one that came only when the first was decoded, which can happen on a busy machine, says nothing.
+            let late = try gateway.log.poll(for: "one behind another") { () -> RawConnection.Response? in
+                let (first, second) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
+                Self.begin(first, large)
+                bytes += large.count
+                try Self.waitForBytes(bytes, gateway)
+                Self.begin(second, small)
+                bytes += small.count
+                let late = try second.readResponse()
+                let early = try first.readResponse()
+                #expect((early.status, early.code) == (503, "unavailable"))
+                if late.status == 200 { quick += 1 }
+                return late.status == 200 ? nil : late
+            }
             #expect((late.status, late.code, late.header("Retry-After")) == (503, "unavailable", "1"))
-            let early = try first.readResponse()
-            #expect((early.status, early.code) == (503, "unavailable"))
-            #expect(try gateway.metrics().received == 0)
+            #expect(try gateway.metrics().received == quick)
         }
     }
 

@@ -27,7 +27,8 @@ final class AccessControl: Sendable {
         var generation = 0
         var genuine: Set<[UInt8]> = []
         var wrong: Set<[UInt8]> = []
-        /// Newest first, so that a login that is no guess has its chance among guesses.
+        /// Newest first, so that a login that is no guess has its chance among guesses. Users of the file take turns with all other
+        /// names, for which those who try them have a lane for each address.
         var queue = FairQueue<PasswordJob>(order: .newestFirst, maximumPerLane: AccessControl.maximumPerLane)
         /// Who waits for the outcome of which job.
         var waiting: [[UInt8]: [@Sendable (Verdict) -> Void]] = [:]
@@ -40,8 +41,6 @@ final class AccessControl: Sendable {
         let digest: [UInt8]
     }
 
-    /// Names share lanes, chosen by a key that nobody knows: nobody can tell by waiting which names there are.
-    private static let laneCount: UInt8 = 64
     /// How many passwords may wait in a lane.
     static let maximumPerLane = 32
 
@@ -115,14 +114,17 @@ final class AccessControl: Sendable {
 
     /// Has a password looked at by the thread for that; equal ones that come meanwhile share the outcome.
     ///
-    /// - Parameter done: called once, on any thread.
-    func verify(_ credentials: Credentials, _ done: @escaping @Sendable (Verdict) -> Void) {
+    /// - Parameters:
+    ///   - peer: who asks.
+    ///   - done: called once, on any thread.
+    func verify(_ credentials: Credentials, from peer: PeerAddress, _ done: @escaping @Sendable (Verdict) -> Void) {
         guard case .basic(let user, let password) = credentials else { return done(.refused(refusal(Self.notAccepted))) }
         let job = PasswordJob(user: user, password: password, digest: digest(user, password))
-        let lane = Secrets.digest(user.utf8, key: key)[0] % Self.laneCount
-        let given = state.withLock { state in
+        let given = state.withLock { state -> PasswordJob? in
             state.waiting[job.digest, default: []].append(done)
-            return state.waiting[job.digest]?.count == 1 ? state.queue.append(job, lane: "\(lane)") : nil
+            guard state.waiting[job.digest]?.count == 1 else { return nil }
+            let lanes = state.users?.has(user) == true ? ["users", user] : ["other names", "\(peer)"]
+            return state.queue.append(job, lanes: lanes)
         }
         if let given { finish(given.digest, .refused(Self.busy)) }
         do throws(SystemError) {

@@ -5,8 +5,8 @@ import ConfigJSON
 @safe struct UserList: Sendable {
     /// The hash of each user, as crypt(5) writes it.
     private var hashes: [String: [UInt8]] = [:]
-    /// Stands in for users that are not there, so that they take as long.
-    private var anyHash: [UInt8] = []
+    /// A hash of each kind and cost that there is, by what says these.
+    private var settings: [ArraySlice<UInt8>: [UInt8]] = [:]
 
     /// The hashes that are taken, by their beginning, and how each ends.
     private static let kinds: [(prefix: String, tail: Int)] = [
@@ -28,10 +28,22 @@ import ConfigJSON
             guard hashes.updateValue(Array(hash.utf8), forKey: user) == nil else {
                 throw source.problem("line \(number): \(quotedForPeople(user)) is there twice")
             }
+            settings[Self.setting(of: Array(hash.utf8))] = Array(hash.utf8)
         }
-        guard let any = hashes.values.first else { throw source.problem("names no user") }
-        anyHash = any
+        if hashes.isEmpty { throw source.problem("names no user") }
     }
+
+    /// What decides how long a hash takes: its kind and its cost, without its salt, as crypt(5) writes them.
+    private static func setting(of hash: [UInt8]) -> ArraySlice<UInt8> {
+        let dollars = hash.indices.filter { hash[$0] == UInt8(ascii: "$") }
+        let isDefault = hash.starts(with: "$6$".utf8) && !hash.starts(with: "$6$rounds=".utf8)
+        // scrypt's costs are 11 characters, and its salt follows them at once.
+        if hash.starts(with: "$7$".utf8) { return hash.prefix(14) }
+        return hash[...dollars[min(isDefault ? 1 : 2, dollars.count - 1)]]
+    }
+
+    /// Whether there is a user of this name.
+    func has(_ user: String) -> Bool { hashes[user] != nil }
 
     private static func isHash(_ text: String) -> Bool {
         guard let kind = kinds.first(where: { text.hasPrefix($0.prefix) }), unsafe crypt_checksalt(text) == CRYPT_SALT_OK,
@@ -41,10 +53,18 @@ import ConfigJSON
     }
 
     /// Whether a password is the user's; takes as long as the hash is made to, some 50 ms.
+    ///
+    /// A refusal takes as long as one hash of each kind and cost in the file, whoever was asked for, so that its time tells nobody
+    /// which users there are.
     func verify(_ user: String, _ password: [UInt8]) -> Bool {
-        let hash = hashes[user]
-        guard !password.contains(0), let computed = Self.crypt(password, hash ?? anyHash) else { return false }
-        return Secrets.areEqual(computed, hash ?? anyHash) && hash != nil
+        if password.contains(0) { return false }
+        var others = settings
+        if let hash = hashes[user] {
+            if let computed = Self.crypt(password, hash), Secrets.areEqual(computed, hash) { return true }
+            others[Self.setting(of: hash)] = nil
+        }
+        for hash in others.values { _ = Self.crypt(password, hash) }
+        return false
     }
 
     private static func crypt(_ password: [UInt8], _ hash: [UInt8]) -> [UInt8]? {

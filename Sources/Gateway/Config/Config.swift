@@ -34,6 +34,8 @@ struct Limits: Equatable {
     var maxDecompressedSize = 256 << 20
     /// The most bytes of all bodies that are being received and not queued yet.
     var maxInFlightBytes = 512 << 20
+    /// The most of them that are of one tenant, or of one address where senders choose their tenant, while others need the rest.
+    var maxInFlightBytesPerSender = 128 << 20
 }
 
 /// The bounds of what is kept of profiles that a receiver has given up, for each receiver.
@@ -71,6 +73,8 @@ struct HTTPConfig: Equatable {
     var readTimeout = Duration.seconds(30)
     /// How long an answer may take to leave.
     var writeTimeout = Duration.seconds(30)
+    /// How many bytes a second a body must bring at least; 0 is no bound.
+    var minimumBodyRate = 1 << 10
     /// How long a connection may wait for its next request.
     var idleTimeout = Duration.seconds(120)
     /// How old a connection may be for another request; zero is without end.

@@ -115,6 +115,8 @@ extension Limits {
         maxBodySize = object.size("max_body_size", default: maxBodySize, atMost: Self.largestBody)
         maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize, atMost: Self.largestBody)
         maxInFlightBytes = object.size("max_in_flight_bytes", default: maxInFlightBytes)
+        maxInFlightBytesPerSender = object.size(
+            "max_in_flight_bytes_per_sender", default: max(1, maxInFlightBytes / 4), atMost: maxInFlightBytes)
         object.refuseUnknown()
     }
 }
@@ -173,6 +175,7 @@ extension HTTPConfig {
         connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
         readTimeout = object.duration("server_read_timeout", default: readTimeout)
         writeTimeout = object.duration("server_write_timeout", default: writeTimeout)
+        minimumBodyRate = object.size("min_body_rate", default: minimumBodyRate, zeroAllowed: true)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
         maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
         // Alloy has it here, beside the address.

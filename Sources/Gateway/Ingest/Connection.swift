@@ -54,6 +54,10 @@ final class Connection {
     var body: RequestBody?
     var reception: Reception?
     var held = 0
+    /// Whose memory its body takes, while there is one.
+    private var senders: [BodyBudget.Sender] = []
+    /// How quickly its body comes, while there is one and it is read.
+    private var pace: BodyPace?
     var isPaused = false
     var requestNumber: UInt32 = 0
     var output: [UInt8] = []
@@ -145,7 +149,7 @@ final class Connection {
     /// Whether `max_in_flight_bytes` has room for what may come.
     private var mayReceive: Bool {
         switch phase {
-        case .body: listener.bodies.allows(key)
+        case .body: listener.bodies.allows(key, senders)
         case .handshake, .head, .verifying, .discarding, .waiting, .writing, .lingering: true
         }
     }
@@ -153,6 +157,8 @@ final class Connection {
     /// Leaves what comes of a body in the kernel until there is room.
     private func pause() {
         isPaused = true
+        // What the sender cannot help is not its pace.
+        pace = nil
         set([])
         table.pause(self)
     }
@@ -215,6 +221,8 @@ final class Connection {
         do throws(RequestBody.Refusal) {
             body = try RequestBody(head.framing, limit: reception.limit)
             phase = .body
+            senders = listener.bodies.join(reception.senders)
+            pace = BodyPace(since: table.now, bytes: 0)
             if body?.isComplete == true { finishBody() }
         } catch { refuse(response(to: error)) }
     }
@@ -224,7 +232,7 @@ final class Connection {
         do throws(RequestBody.Refusal) {
             let before = body?.content.count ?? 0
             guard let end = try body?.append(input) else { return [] }
-            hold((body?.content.count ?? 0) - before)
+            guard hold((body?.content.count ?? 0) - before) else { return [] }
             if body?.isComplete == true { finishBody() }
             return input[end...]
         } catch {
@@ -250,8 +258,7 @@ final class Connection {
             case .wouldBlock: waitToReceive()
             case .failed, .done(0): close()
             case .done(let count):
-                hold(count)
-                if body?.isComplete == true { finishBody() }
+                if hold(count), body?.isComplete == true { finishBody() }
             }
         } catch { refuse(response(to: error)) }
     }
@@ -268,19 +275,34 @@ final class Connection {
     func resume() {
         guard isPaused else { return }
         isPaused = false
+        pace = BodyPace(since: table.now, bytes: held)
         continueReading()
         readAgainIfUnread()
     }
 
-    private func hold(_ bytes: Int) {
+    /// Whether its body comes more slowly than `min_body_rate`.
+    func isBodyTooSlow(_ now: MonotonicTime) -> Bool {
+        pace?.isTooSlow(now, bytes: held, rate: service.http.minimumBodyRate) == true
+    }
+
+    /// Counts bytes of the body that have come.
+    ///
+    /// - Returns: false when they were too many, and were answered.
+    private func hold(_ bytes: Int) -> Bool {
         held += bytes
-        listener.bodies.add(bytes)
+        listener.bodies.add(bytes, senders)
+        if let refusal = reception?.charge?(bytes) {
+            refuse(refusal)
+            return false
+        }
         if let arrived = reception?.arrived { body?.withLast(bytes, arrived) }
+        return true
     }
 
     func releaseHeld() {
-        listener.bodies.release(held, key)
-        held = 0
+        listener.bodies.release(held, senders, key)
+        listener.bodies.leave(senders)
+        (held, senders, pace) = (0, [], nil)
     }
 
     private func finishBody() {

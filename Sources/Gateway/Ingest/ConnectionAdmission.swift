@@ -60,7 +60,7 @@ extension Connection {
     private func verify(_ credentials: Credentials) {
         phase = .verifying
         let (loop, key, request) = (table.loop, key, requestNumber)
-        service.guards.access?.verify(credentials) { verdict in
+        service.guards.access?.verify(credentials, from: peer) { verdict in
             loop.post { table in table.connection(key)?.verified(request: request, verdict) }
         }
     }

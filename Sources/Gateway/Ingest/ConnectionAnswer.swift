@@ -86,6 +86,7 @@ extension Connection {
     }
 
     func checkDeadline(_ now: MonotonicTime) {
+        if case .body = phase, isBodyTooSlow(now) { return refuse(.error(408, "the request body comes more slowly than min_body_rate")) }
         guard now >= deadline else { return }
         switch phase {
         case .handshake:

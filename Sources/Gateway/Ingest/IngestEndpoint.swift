@@ -10,33 +10,41 @@ struct IngestEndpoint: Sendable {
         do throws(InvalidRequest) {
             let content = try content(of: head)
             let repeats = intake.repeats(content, head)
+            let charge = intake.charge(content)
             return .receive(
                 Reception(
                     limit: limits.maxBodySize,
                     tooLarge: { _ in .error(413, "the request body is larger than max_body_size, \(limits.maxBodySize) bytes") },
                     failure: { status, message in .error(status, message) },
+                    senders: intake.senders(content, head),
+                    charge: charge.map { charge in
+                        { ProfileIntake.refusal(content.tenant, charge.arrived($0)).map(Self.failure) }
+                    },
                     arrived: repeats?.arrived,
                     cancel: {
                         repeats?.leave()
                         return false
                     },
-                    answer: { body, reply in answer(content, body, repeats, reply) }))
+                    answer: { body, reply in answer(content, body, charge, repeats, reply) }))
         } catch { return .refuse(Self.failure(error)) }
     }
 
     private func answer(
-        _ content: ProfileContent, _ body: consuming ByteBuffer, _ repeats: RepeatedRequest?, _ reply: Reply
+        _ content: ProfileContent, _ body: consuming ByteBuffer, _ charge: RateCharge?, _ repeats: RepeatedRequest?, _ reply: Reply
     ) -> Response? {
-        guard let repeats else { return accept(content, body, reply) }
-        switch repeats.admit(reply, success: .ok) {
-        case .first(let reply): return reply.passing(accept(content, body, reply))
-        case .answered(let response): return response
-        case .waiting: return nil
-        }
+        guard let repeats else { return accept(content, body, charge, reply) }
+        let admission = repeats.admit(reply, success: .ok)
+        if case .first(let reply) = admission { return reply.passing(accept(content, body, charge, reply)) }
+        charge?.cancel()
+        if case .answered(let response) = admission { return response }
+        return nil
     }
 
-    private func accept(_ content: ProfileContent, _ body: consuming ByteBuffer, _ reply: Reply) -> Response? {
-        if let refusal = intake.charge(content.tenant, profiles: 1, bytes: body.count) { return Self.failure(refusal) }
+    private func accept(
+        _ content: ProfileContent, _ body: consuming ByteBuffer, _ charge: RateCharge?, _ reply: Reply
+    ) -> Response? {
+        let wait = charge?.settle(profiles: 1, bytes: body.count)
+        if let refusal = ProfileIntake.refusal(content.tenant, wait ?? nil) { return Self.failure(refusal) }
         var content = content
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]
         return intake.submit([Profile(content, body: body)], reply, success: .ok) { status, message in .error(status, message) }

@@ -2,7 +2,7 @@ import LinuxSystem
 import Synchronization
 
 /// Decodes Pushes that take long, one at a time, on a thread that stands back, so that a bomb costs no sender but those who
-/// send large ones too; of those, tenants take turns.
+/// send large ones too; of those, what is to be inflated and what is not take turns, then addresses, then tenants.
 ///
 /// What it makes of a message counts against `max_in_flight_bytes` while it works, so that bodies wait for it; it waits for
 /// none of them, for what it does makes room.
@@ -59,13 +59,14 @@ final class LargePushes: Sendable {
 
     /// Takes a body; its answer goes through `reply`.
     ///
+    /// - Parameter lanes: the lanes that it waits in, the outermost first.
     /// - Throws: when the thread cannot be had; the body is gone then.
     func submit(
-        _ body: consuming ByteBuffer, _ turn: Turn, tenant: String, _ reply: Reply, _ decode: @escaping Decode
+        _ body: consuming ByteBuffer, _ turn: Turn, lanes: [String], _ reply: Reply, _ decode: @escaping Decode
     ) throws(SystemError) {
         var waiting: ByteBuffer? = body
         turn.body.withLock { swap(&$0, &waiting) }
-        _ = queue.withLock { $0.append(Job(turn: turn, reply: reply, decode: decode), lane: tenant) }
+        _ = queue.withLock { $0.append(Job(turn: turn, reply: reply, decode: decode), lanes: lanes) }
         do throws(SystemError) {
             try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
         } catch {

@@ -142,39 +142,3 @@ final class ListenerCounters: Sendable {
         return (known + unusual.withLock { $0.map { ($0.key, $0.value) } }).sorted { $0.0 < $1.0 }
     }
 }
-
-/// How many bytes all bodies that are being received may hold together.
-///
-/// Beyond it sockets are not read, so that TCP pushes back on senders; one body may always go on, so that the others get
-/// their turn.
-final class BodyBudget: Sendable {
-    private let limit: Atomic<Int>
-    private let used = Atomic<Int>(0)
-    private let privileged = Atomic<UInt64>(0)
-
-    init(limit: Int) { self.limit = Atomic(limit) }
-
-    func change(limit new: Int) { limit.store(new, ordering: .relaxed) }
-
-    /// True while the bodies are below the limit.
-    var hasRoom: Bool { used.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
-
-    /// True when the connection may read more of its body now.
-    func allows(_ connection: ConnectionKey) -> Bool {
-        if hasRoom { return true }
-        let (_, original) = privileged.compareExchange(
-            expected: 0, desired: connection.rawValue, ordering: .relaxed)
-        return original == 0 || original == connection.rawValue
-    }
-
-    func add(_ bytes: Int) { used.wrappingAdd(bytes, ordering: .relaxed) }
-
-    func release(_ bytes: Int) { used.wrappingSubtract(bytes, ordering: .relaxed) }
-
-    /// Gives back what a body held, and its turn when it had it.
-    func release(_ bytes: Int, _ connection: ConnectionKey) {
-        release(bytes)
-        guard privileged.load(ordering: .relaxed) == connection.rawValue else { return }
-        _ = privileged.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
-    }
-}

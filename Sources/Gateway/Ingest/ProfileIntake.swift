@@ -20,9 +20,8 @@ struct ProfileIntake: Sendable {
     /// A tenant over its rate is refused here already, before its body is read.
     func content(_ api: gw_api, _ head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let content = try ProfileContent(api: api, head, tenant: tenant, keeping: keepHeaders)
-        if let wait = rates?.wait(content.tenant, profiles: 1, bytes: head.framing.announced ?? 0) {
-            throw InvalidRequest(Self.overRate(content.tenant), status: 429, headers: Self.retryAfter(wait))
-        }
+        let wait = rates?.wait(content.tenant, profiles: 1, bytes: head.framing.announced ?? 0)
+        if let refusal = Self.refusal(content.tenant, wait ?? nil) { throw refusal }
         return content
     }
 
@@ -31,12 +30,17 @@ struct ProfileIntake: Sendable {
         memory.map { RepeatedRequest($0, RequestHash(listener: $0.listener, content, head)) }
     }
 
-    /// Counts a request against its tenant's rate.
-    ///
-    /// - Returns: the refusal when it is over it.
-    func charge(_ tenant: String, profiles: Int, bytes: Int) -> InvalidRequest? {
-        guard let wait = rates?.take(tenant, profiles: profiles, bytes: bytes) else { return nil }
-        return InvalidRequest(Self.overRate(tenant), status: 429, headers: Self.retryAfter(wait))
+    /// Whose memory a request's body takes.
+    func senders(_ content: ProfileContent, _ head: RequestHead) -> [BodySender] {
+        tenant.isChosenBySender ? [.tenant(content.tenant), .peer(head.peer)] : [.tenant(content.tenant)]
+    }
+
+    /// What a request is charged by; nil where nobody is.
+    func charge(_ content: ProfileContent) -> RateCharge? { rates.map { RateCharge($0, content.tenant) } }
+
+    /// The refusal of a tenant that is to wait; nil when it need not.
+    static func refusal(_ tenant: String, _ wait: Duration?) -> InvalidRequest? {
+        wait.map { InvalidRequest(overRate(tenant), status: 429, headers: retryAfter($0)) }
     }
 
     private static func overRate(_ tenant: String) -> String {

@@ -1,3 +1,4 @@
+import LinuxSystem
 import PluginABI
 
 /// A Push as its head announces it: how the message and its answer are written, and by when the answer is due.
@@ -9,9 +10,13 @@ struct PushCall: Sendable {
     let takesGzip: Bool
     let timeLimit: Duration?
     let content: ProfileContent
+    let peer: PeerAddress
+
+    /// Where it waits when it takes long: what is to be inflated and what is not take turns, for its size says how long that takes.
+    var lanes: [String] { [isCompressed ? "compressed" : "plain", "\(peer)", content.tenant] }
 
     init(_ head: RequestHead, _ form: PushForm, _ intake: ProfileIntake) throws(PushFailure) {
-        self.form = form
+        (self.form, peer) = (form, head.peer)
         isCompressed = try Self.isCompressed(head, form.isGRPCWeb ? "grpc-encoding" : "content-encoding")
         let accepted = head.values(of: "accept-encoding").flatMap { $0.split(separator: UInt8(ascii: ",")) }
         takesGzip =

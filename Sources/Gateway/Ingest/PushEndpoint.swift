@@ -18,17 +18,24 @@ struct PushEndpoint: Sendable {
         }
         do throws(PushFailure) {
             let call = try PushCall(head, form, intake)
-            return .receive(reception(call, intake.repeats(call.content, head)))
+            return .receive(reception(call, intake.senders(call.content, head), intake.repeats(call.content, head)))
         } catch { return .refuse(form.failure(error)) }
     }
 
-    private func reception(_ call: PushCall, _ repeats: RepeatedRequest?) -> Reception {
+    private func reception(_ call: PushCall, _ senders: [BodySender], _ repeats: RepeatedRequest?) -> Reception {
         let turn = LargePushes.Turn()
+        let charge = intake.charge(call.content)
         return Reception(
             limit: limits.maxBodySize,
             timeLimit: call.timeLimit,
             tooLarge: { call.form.failure(.tooLarge($0, limit: limits.maxBodySize)) },
             failure: { status, message in call.form.failure(PushFailure(ConnectCode(destinationStatus: status), message)) },
+            senders: senders,
+            charge: charge.map { charge in
+                { bytes in
+                    ProfileIntake.refusal(call.content.tenant, charge.arrived(bytes)).map { call.form.failure(PushFailure($0)) }
+                }
+            },
             arrived: repeats?.arrived,
             cancel: {
                 if repeats?.leave() == true { return false }
@@ -36,47 +43,53 @@ struct PushEndpoint: Sendable {
                 repeats?.giveUp(call.form.failure(PushFailure(.unavailable, Self.givenUp)))
                 return true
             },
-            answer: { body, reply in answer(call, body, turn, repeats, reply) })
+            answer: { body, reply in answer(call, body, Request(turn: turn, charge: charge), repeats, reply) })
+    }
+
+    /// What a Push has on its way from its body to its profiles.
+    private struct Request: Sendable {
+        let turn: LargePushes.Turn
+        let charge: RateCharge?
     }
 
     /// What those are told who wait for a Push that ended before its turn came.
     private static let givenUp = "the same request came before, and was given up before its turn came"
 
     private func answer(
-        _ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ repeats: RepeatedRequest?, _ reply: Reply
+        _ call: PushCall, _ body: consuming ByteBuffer, _ request: Request, _ repeats: RepeatedRequest?, _ reply: Reply
     ) -> Response? {
-        guard let repeats else { return answer(call, body, turn, reply) }
-        switch repeats.admit(reply, success: call.form.success(gzip: call.takesGzip)) {
-        case .first(let reply): return reply.passing(answer(call, body, turn, reply))
-        case .answered(let response): return response
-        case .waiting: return nil
-        }
+        guard let repeats else { return answer(call, body, request, reply) }
+        let admission = repeats.admit(reply, success: call.form.success(gzip: call.takesGzip))
+        if case .first(let reply) = admission { return reply.passing(answer(call, body, request, reply)) }
+        request.charge?.cancel()
+        if case .answered(let response) = admission { return response }
+        return nil
     }
 
-    private func answer(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
+    private func answer(_ call: PushCall, _ body: consuming ByteBuffer, _ request: Request, _ reply: Reply) -> Response? {
         let size = body.count
         do throws(PushFailure) {
             let decoder = PushDecoder(call: call, limit: min(PushDecoder.smallSize, limits.maxDecompressedSize))
             let message: ByteBuffer?
             do throws(PushFailure) { message = try decoder.unwrap(body) } catch {
                 guard error.code == .resourceExhausted, decoder.limit < limits.maxDecompressedSize else { throw error }
-                return decodeLater(call, body, turn, reply)
+                return decodeLater(call, body, request, reply)
             }
-            if decoder.takesLong(body, message) { return decodeLater(call, body, turn, reply) }
-            guard let message else { return submit(call, try decoder.profiles(body), size, turn, reply) }
-            return submit(call, try decoder.profiles(message), size, turn, reply)
+            if decoder.takesLong(body, message) { return decodeLater(call, body, request, reply) }
+            guard let message else { return submit(call, try decoder.profiles(body), size, request, reply) }
+            return submit(call, try decoder.profiles(message), size, request, reply)
         } catch { return call.form.failure(error) }
     }
 
     /// What would hold up this loop's other senders goes to a thread of its own.
-    private func decodeLater(_ call: PushCall, _ body: consuming ByteBuffer, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
+    private func decodeLater(_ call: PushCall, _ body: consuming ByteBuffer, _ request: Request, _ reply: Reply) -> Response? {
         let size = body.count
         do throws(SystemError) {
-            try largePushes.submit(body, turn, tenant: call.content.tenant, reply) { body, grow in
+            try largePushes.submit(body, request.turn, lanes: call.lanes, reply) { body, grow in
                 let decoder = PushDecoder(call: call, limit: limits.maxDecompressedSize, grow: grow)
                 do throws(PushFailure) {
                     let profiles = try decoder.decode(body)
-                    return { reply.passing(submit(call, profiles, size, turn, reply)) }
+                    return { reply.passing(submit(call, profiles, size, request, reply)) }
                 } catch {
                     let response = call.form.failure(error)
                     return { reply.passing(response) }
@@ -86,11 +99,12 @@ struct PushEndpoint: Sendable {
         } catch { return call.form.failure(PushFailure(.unavailable, "\(error)")) }
     }
 
-    private func submit(_ call: PushCall, _ profiles: [Profile], _ size: Int, _ turn: LargePushes.Turn, _ reply: Reply) -> Response? {
-        guard turn.submit() else { return nil }
-        if let refusal = intake.charge(call.content.tenant, profiles: profiles.count, bytes: size) {
-            return call.form.failure(PushFailure(refusal))
-        }
+    private func submit(_ call: PushCall, _ profiles: [Profile], _ size: Int, _ request: Request, _ reply: Reply) -> Response? {
+        guard request.turn.submit() else { return nil }
+        // What was inflated costs what is kept of it.
+        let cost = call.isCompressed ? max(size, profiles.reduce(0) { $0 + $1.byteCount }) : size
+        let wait = request.charge?.settle(profiles: profiles.count, bytes: cost)
+        if let refusal = ProfileIntake.refusal(call.content.tenant, wait ?? nil) { return call.form.failure(PushFailure(refusal)) }
         return intake.submit(profiles, reply, success: call.form.success(gzip: call.takesGzip)) { status, message in
             call.form.failure(PushFailure(ConnectCode(destinationStatus: status), message))
         }

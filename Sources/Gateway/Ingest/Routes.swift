@@ -22,6 +22,10 @@ struct Reception {
     let tooLarge: (Int?) -> Response
     /// An error as the request's API writes it, from a status and a message.
     let failure: @Sendable (Int, String) -> Response
+    /// Whose memory the body takes.
+    var senders: [BodySender] = []
+    /// Counts so many more bytes of the body against the sender's rate; the refusal when they are too many.
+    var charge: ((Int) -> Response?)?
     /// Told of the body piece by piece as it arrives, where somebody wants to know.
     var arrived: ((Span<UInt8>) -> Void)?
     /// Gives up a request whose answer is due later; true when nothing has come of it yet, and nothing will.

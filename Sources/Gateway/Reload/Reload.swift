@@ -58,7 +58,7 @@ extension Gateway {
     /// Puts in place what a change has made; from here on nothing can fail.
     func commit(_ change: SetupChange) {
         Log.configure(change.config.log)
-        bodies.change(limit: change.config.limits.maxInFlightBytes)
+        bodies.change(limit: change.config.limits.maxInFlightBytes, share: change.config.limits.maxInFlightBytesPerSender)
         Descriptors.process.divide(DescriptorBudget.Demand(change.config, loops: loops.count))
         let deadline = MonotonicTime.now + change.config.shutdownTimeout
         changeReceivers(change, deadline)

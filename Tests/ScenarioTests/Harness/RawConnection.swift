@@ -60,7 +60,18 @@ final class RawConnection {
         return true
     }
 
-    /// Sends until nothing more fits, or the peer takes no more.
+    /// Sends as much as fits at once.
+    func sendWhatFits(_ bytes: [UInt8]) {
+        let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes[sent...].withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, flags) }
+            guard count > 0 else { return }
+            sent += count
+        }
+    }
+
+    /// Sends the same bytes again and again until nothing more fits, or the peer takes no more.
     func fill(_ bytes: [UInt8]) {
         let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
         while bytes.withUnsafeBytes({ Glibc.send(socket, $0.baseAddress, $0.count, flags) }) == bytes.count {}

@@ -1,0 +1,134 @@
+import LinuxSystem
+import Synchronization
+
+/// Whose a body is, as far as memory is shared.
+enum BodySender: Hashable, Sendable {
+    case tenant(String)
+    case peer(PeerAddress)
+}
+
+/// How many bytes all bodies that are being received may hold together, and each sender's; from any thread.
+///
+/// Beyond it sockets are not read, so that TCP pushes back on senders. The last part of the limit, as large as one sender's share,
+/// is for those who hold less than their share, so one sender never keeps the others out. One body may always go on, so that the
+/// others get their turn, and one at a time of those who are beyond their share.
+final class BodyBudget: Sendable {
+    /// What one sender's bodies hold.
+    final class Sender: Sendable {
+        fileprivate let name: BodySender
+        fileprivate let used = Atomic<Int>(0)
+        fileprivate let bodies = Atomic<Int>(0)
+
+        fileprivate init(_ name: BodySender) { self.name = name }
+    }
+
+    private let limit: Atomic<Int>
+    private let share: Atomic<Int>
+    private let used = Atomic<Int>(0)
+    private let senders = Mutex<[BodySender: Sender]>([:])
+    private let peers = Atomic<Int>(0)
+    /// The connection whose body goes on although there is no room for any, and while there is room, the one whose body goes on of a
+    /// sender that is beyond its share.
+    private let turn = Atomic<UInt64>(0)
+    private let turnBeyondShare = Atomic<UInt64>(0)
+
+    init(limit: Int, share: Int? = nil) {
+        self.limit = Atomic(limit)
+        self.share = Atomic(share ?? limit / 4)
+    }
+
+    func change(limit new: Int, share: Int) {
+        limit.store(new, ordering: .relaxed)
+        self.share.store(share, ordering: .relaxed)
+    }
+
+    /// True while the bodies are below the limit.
+    var hasRoom: Bool { used.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
+
+    // MARK: Senders
+
+    /// Begins to count a body of each of these; ``leave(_:)`` ends it.
+    func join(_ names: [BodySender]) -> [Sender] {
+        guard !names.isEmpty else { return [] }
+        return senders.withLock { senders in
+            names.map { name in
+                let sender = senders[name] ?? Sender(name)
+                if senders.updateValue(sender, forKey: name) == nil, case .peer = name { peers.wrappingAdd(1, ordering: .relaxed) }
+                sender.bodies.wrappingAdd(1, ordering: .relaxed)
+                return sender
+            }
+        }
+    }
+
+    func leave(_ left: [Sender]) {
+        guard !left.isEmpty else { return }
+        senders.withLock { senders in
+            for sender in left where sender.bodies.wrappingSubtract(1, ordering: .relaxed).newValue == 0 {
+                senders[sender.name] = nil
+                if case .peer = sender.name { peers.wrappingSubtract(1, ordering: .relaxed) }
+            }
+        }
+    }
+
+    // MARK: Bytes
+
+    /// True when a connection may read more of its body now.
+    func allows(_ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
+        let (used, limit, share) = (used.load(ordering: .relaxed), limit.load(ordering: .relaxed), share.load(ordering: .relaxed))
+        guard used < limit else { return Self.take(turn, connection) }
+        let isBeyondShare = used >= limit - share && senders.contains { isBeyond(share, $0) }
+        return !isBeyondShare || Self.take(turnBeyondShare, connection)
+    }
+
+    private static func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey) -> Bool {
+        let (_, holder) = turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed)
+        return holder == 0 || holder == connection.rawValue
+    }
+
+    private static func giveBack(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey) {
+        guard turn.load(ordering: .relaxed) == connection.rawValue else { return }
+        _ = turn.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
+    }
+
+    /// A single body is never beyond a share, nor is an address that shares the memory with no other one.
+    private func isBeyond(_ share: Int, _ sender: Sender) -> Bool {
+        guard sender.used.load(ordering: .relaxed) >= share, sender.bodies.load(ordering: .relaxed) > 1 else { return false }
+        if case .peer = sender.name { return peers.load(ordering: .relaxed) > 1 }
+        return true
+    }
+
+    func add(_ bytes: Int, _ senders: [Sender] = []) {
+        used.wrappingAdd(bytes, ordering: .relaxed)
+        for sender in senders { sender.used.wrappingAdd(bytes, ordering: .relaxed) }
+    }
+
+    func release(_ bytes: Int, _ senders: [Sender] = []) {
+        used.wrappingSubtract(bytes, ordering: .relaxed)
+        for sender in senders { sender.used.wrappingSubtract(bytes, ordering: .relaxed) }
+    }
+
+    /// Gives back what a body held, and its turn when it had one.
+    func release(_ bytes: Int, _ senders: [Sender], _ connection: ConnectionKey) {
+        release(bytes, senders)
+        Self.giveBack(turn, connection)
+        Self.giveBack(turnBeyondShare, connection)
+    }
+}
+
+/// Whether a body arrives quickly enough: looked at every ten seconds.
+struct BodyPace {
+    static let window = Duration.seconds(10)
+
+    private var since: MonotonicTime
+    private var bytes: Int
+
+    init(since: MonotonicTime, bytes: Int) { (self.since, self.bytes) = (since, bytes) }
+
+    /// Whether fewer bytes a second than `rate` have come since the last look, which was ten seconds ago or more.
+    mutating func isTooSlow(_ now: MonotonicTime, bytes received: Int, rate: Int) -> Bool {
+        guard now >= since + Self.window else { return false }
+        let (seconds, count) = (Double(now.nanoseconds - since.nanoseconds) / 1e9, received - bytes)
+        (since, bytes) = (now, received)
+        return Double(count) < Double(rate) * seconds
+    }
+}

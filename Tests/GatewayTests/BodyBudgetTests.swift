@@ -1,0 +1,123 @@
+import LinuxSystem
+import Testing
+
+@testable import Gateway
+
+@Suite("Memory for bodies that are being received")
+struct BodyBudgetTests {
+    /// A body of a sender, with what it holds so far.
+    private struct Body {
+        let key: ConnectionKey
+        let senders: [BodyBudget.Sender]
+    }
+
+    private let budget = BodyBudget(limit: 1000, share: 250)
+
+    private func body(_ number: UInt64, _ names: BodySender..., holding bytes: Int = 0) -> Body {
+        let body = Body(key: ConnectionKey(rawValue: number), senders: budget.join(names))
+        budget.add(bytes, body.senders)
+        return body
+    }
+
+    private func allows(_ body: Body) -> Bool { budget.allows(body.key, body.senders) }
+
+    private func end(_ body: Body, holding bytes: Int) {
+        budget.release(bytes, body.senders, body.key)
+        budget.leave(body.senders)
+    }
+
+    @Test(
+        "A sender beyond its share stops where the last part begins, which is for others",
+        arguments: [(749, true), (750, false), (751, false)])
+    func lastPart(held: Int, isAllowed: Bool) {
+        _ = body(1, .tenant("hog"), holding: held)
+        // One of them has its turn all the same.
+        #expect(allows(body(2, .tenant("hog"))))
+        #expect(allows(body(3, .tenant("hog"))) == isAllowed)
+        #expect(allows(body(4, .tenant("other"))))
+        #expect(allows(body(5, .tenant("other"))))
+    }
+
+    @Test("In the last part a sender goes on up to its share", arguments: [(249, true), (250, false), (251, false)])
+    func ownShare(held: Int, isAllowed: Bool) {
+        _ = body(1, .tenant("hog"), holding: 745)
+        _ = body(2, .tenant("other"), holding: held - 100)
+        let second = body(3, .tenant("other"), holding: 100)
+        // The turn of those beyond their share is the hog's.
+        #expect(allows(body(4, .tenant("hog"))))
+        #expect(allows(second) == (isAllowed))
+    }
+
+    @Test("A single body may be larger than a share, as long as there is room at all", arguments: [(999, true), (1000, false)])
+    func singleBody(held: Int, isAllowed: Bool) {
+        let first = body(1, .tenant("large"), holding: held)
+        #expect(allows(body(2, .tenant("other"))))
+        if !isAllowed {
+            // Without room, one body at a time goes on.
+            #expect(!allows(first))
+        } else {
+            #expect(allows(first))
+        }
+    }
+
+    @Test("Beyond the limit one body goes on, and the next one when that has ended")
+    func turn() {
+        let full = body(1, .tenant("a"), holding: 1000)
+        let (second, third) = (body(2, .tenant("b")), body(3, .tenant("c")))
+        #expect(allows(second))
+        #expect(!allows(third))
+        #expect(allows(second))
+        end(second, holding: 0)
+        #expect(allows(third))
+        end(full, holding: 1000)
+        #expect(allows(body(4, .tenant("d"))))
+    }
+
+    @Test("Names that one address invents do not give it more than its share, and an address that is alone has all of it")
+    func peers() {
+        let (crowd, guest) = (BodySender.peer(.local), BodySender.peer(PeerAddress.example))
+        for number in 0..<8 { _ = body(UInt64(number + 1), .tenant("t\(number)"), crowd, holding: 100) }
+        #expect(allows(body(20, .tenant("new"), crowd)), "behind one proxy, tenants share")
+        let other = body(21, .tenant("new"), guest)
+        #expect(allows(other))
+        #expect(allows(body(22, .tenant("t9"), crowd)), "its turn")
+        #expect(!allows(body(23, .tenant("t10"), crowd)))
+        end(other, holding: 0)
+        #expect(allows(body(24, .tenant("t11"), crowd)))
+    }
+
+    @Test("What nobody names as a sender counts against the limit alone")
+    func nobody() {
+        #expect(budget.join([]).isEmpty)
+        budget.add(1000)
+        #expect(!budget.hasRoom)
+        budget.release(1)
+        #expect(budget.hasRoom)
+    }
+
+    // MARK: Pace
+
+    private func isTooSlow(_ pace: inout BodyPace, _ now: MonotonicTime, _ bytes: Int, rate: Int) -> Bool {
+        pace.isTooSlow(now, bytes: bytes, rate: rate)
+    }
+
+    private static func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: Int64(seconds * 1e9)) }
+
+    @Test(
+        "A body is too slow with fewer bytes in ten seconds than ten times the rate",
+        arguments: [(9999, true), (10_000, false), (10_001, false)])
+    func pace(bytes: Int, isSlow: Bool) {
+        var pace = BodyPace(since: Self.time(100), bytes: 5)
+        #expect(!isTooSlow(&pace, Self.time(109.999), 5, rate: 1000))
+        #expect(isTooSlow(&pace, Self.time(110), 5 + bytes, rate: 1000) == isSlow)
+        #expect(!isTooSlow(&pace, Self.time(110), 5 + bytes, rate: 1000), "the next window has just begun")
+    }
+
+    @Test("What came quickly at first does not count later, and a rate of 0 is no bound")
+    func windows() {
+        var pace = BodyPace(since: Self.time(0), bytes: 0)
+        #expect(!isTooSlow(&pace, Self.time(10), 1 << 30, rate: 1000))
+        #expect(isTooSlow(&pace, Self.time(20), 1 << 30 + 9, rate: 1000))
+        #expect(!isTooSlow(&pace, Self.time(40), 1 << 30 + 9, rate: 0))
+    }
+}
