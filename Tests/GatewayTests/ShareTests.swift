@@ -98,6 +98,49 @@ struct ShareTests {
         #expect(state.queue.newest(2).map { state.queue[$0].sequence }.first == newest.first)
     }
 
+    // MARK: Turns
+
+    /// The shares of what is handed out, in order, while every profile is settled at once.
+    private func turns(_ queue: inout ReceiverQueue, _ count: Int) -> [ShareKey] {
+        (0..<count).compactMap { _ in
+            guard let handle = queue.nextReady() else { return nil }
+            let share = queue[handle].share
+            queue.open(handle)
+            queue.remove(handle)
+            return share
+        }
+    }
+
+    @Test("Shares take turns among the profiles that were never tried, whoever has more of them")
+    func lanes() throws {
+        let third = ShareKey(tenant: "third")
+        var queue = ReceiverQueue()
+        for _ in 0..<6 { queue.append(try .sample(share: Self.flood), now: .at(1)) }
+        queue.append(try .sample(share: Self.honest), now: .at(1))
+        queue.append(try .sample(share: third), now: .at(1))
+        #expect(turns(&queue, 2) == [Self.flood, Self.honest])
+        queue.append(try .sample(share: Self.honest), now: .at(1))
+        #expect(turns(&queue, 4) == [third, Self.flood, Self.honest, Self.flood])
+        #expect(turns(&queue, 9) == [Self.flood, Self.flood, Self.flood])
+        queue.append(try .sample(share: Self.honest), now: .at(1))
+        #expect(turns(&queue, 9) == [Self.honest])
+    }
+
+    @Test("A share that loses what it has in another way, or gets it back, costs nobody a turn")
+    func lanesThatEmpty() throws {
+        var queue = ReceiverQueue()
+        for share in [Self.flood, Self.honest, Self.flood, Self.honest] { queue.append(try .sample(share: share), now: .at(1)) }
+        for handle in queue.handles where queue[handle].share == Self.flood { queue.remove(handle) }
+        #expect(turns(&queue, 1) == [Self.honest])
+        // Opened out of its turn, as a probe is.
+        for share in [Self.flood, Self.flood] { queue.append(try .sample(share: share), now: .at(1)) }
+        let newest = try #require(queue.newestFresh)
+        queue.open(newest)
+        queue.putBack(newest)
+        #expect(turns(&queue, 9).count == 3)
+        #expect(queue.count == 0)
+    }
+
     // MARK: On disk
 
     private static let small = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, sync: .never, segmentBytes: 64 << 10)

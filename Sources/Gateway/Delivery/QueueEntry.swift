@@ -27,6 +27,8 @@ extension ReceiverQueue {
         var place = Place.fresh
         var age = Links()
         var order = Links()
+        /// Its place among the fresh ones of its share.
+        var lane = Links()
         /// Tells a delayed entry from a later one at the same index.
         var serial: UInt32 = 0
 

@@ -8,7 +8,8 @@ import LinuxSystem
 ///     letters: first ─ … ─ last        ready to be put with the dead letters
 ///     delayed: a heap by due time      what a retry holds back
 ///
-/// Fresh and due entries take turns, so that neither a backlog of new profiles nor many retries hold the others up.
+/// Fresh and due entries take turns, so that neither a backlog of new profiles nor many retries hold the others up. Among the fresh
+/// ones shares take turns, so that one tenant's backlog does not hold up another tenant.
 /// Entries live in one array and name each other by index, so nothing here allocates per profile. A plain value: its
 /// owner has the lock.
 struct ReceiverQueue {
@@ -27,6 +28,9 @@ struct ReceiverQueue {
     private var free: [Int32] = []
     private var age = Ends()
     private var fresh = Ends()
+    /// The fresh ones of each share, and whose turn it is; a share that has none any more leaves when its turn comes.
+    private var lanes: [ShareKey: Ends] = [:]
+    private var turns: [ShareKey] = []
     private var due = Ends()
     private var letters = Ends()
     private var delays: [Delay] = []
@@ -68,7 +72,8 @@ struct ReceiverQueue {
     func nextReady(fromBothEnds: Bool = false) -> Handle? {
         if due.first >= 0, isDueNext || fresh.first < 0 { return Handle(index: due.first) }
         if fromBothEnds, isNewestNext { return newestFresh }
-        return fresh.first < 0 ? nil : Handle(index: fresh.first)
+        for share in turns { if let first = lanes[share]?.first, first >= 0 { return Handle(index: first) } }
+        return nil
     }
 
     subscript(handle: Handle) -> Entry {
@@ -119,12 +124,23 @@ struct ReceiverQueue {
     /// Takes an entry that waits; it is open until it is put back, delayed or removed.
     mutating func open(_ handle: Handle) {
         if self[handle].place == .due || self[handle].place == .fresh { isDueNext = self[handle].place == .fresh }
-        if self[handle].place == .fresh { isNewestNext = handle.index != fresh.last }
+        let share = self[handle].place == .fresh ? self[handle].share : nil
+        if share != nil { isNewestNext = handle.index != fresh.last }
         stopWaiting(handle.index)
+        if let share { endTurn(of: share) }
         // A record that the heap still has of it is not current any more.
         let serial = takeSerial()
         entries[Int(handle.index)]?.serial = serial
         entries[Int(handle.index)]?.place = .open
+    }
+
+    /// Lets the other shares have their turns before this one.
+    private mutating func endTurn(of share: ShareKey) {
+        while let next = turns.first, next == share || lanes[next]?.count == 0 {
+            turns.removeFirst()
+            if lanes[next]?.count == 0 { lanes[next] = nil } else { turns.append(next) }
+            if next == share { return }
+        }
     }
 
     /// Puts an open entry back, behind everything of its kind that is ready.
@@ -199,12 +215,21 @@ struct ReceiverQueue {
         entries[Int(index)]?.place = place
         if place == .due { triedCount += 1 }
         if let list = Self.list(of: place) { link(index, list, \.order, atEnd: atEnd) }
+        guard place == .fresh else { return }
+        if lanes[entry.share] == nil { turns.append(entry.share) }
+        var lane = lanes[entry.share] ?? Ends()
+        link(index, &lane, \.lane, atEnd: atEnd)
+        lanes[entry.share] = lane
     }
 
     /// Takes an entry out of the list that it waits in; a record in the heap stays and is not current any more.
     private mutating func stopWaiting(_ index: Int32) {
         guard let entry = entries[Int(index)] else { return }
         if let list = Self.list(of: entry.place) { unlink(index, list, \.order) }
+        if entry.place == .fresh, var lane = lanes[entry.share] {
+            unlink(index, &lane, \.lane)
+            lanes[entry.share] = lane
+        }
         if entry.place == .due || (entry.place == .delayed && entry.isTried) { triedCount -= 1 }
     }
 
@@ -298,16 +323,28 @@ struct ReceiverQueue {
         shares.remove(entry.share, bytes: entry.byteCount)
         if count == 0 {
             // A backlog's worth of room goes back with the backlog; stale delays name entries that are gone.
-            (entries, free, delays) = ([], [], [])
+            (entries, free, delays, lanes, turns) = ([], [], [], [:], [])
         } else {
             free.append(handle.index)
         }
     }
 
     private mutating func link(
-        _ index: Int32, _ ends: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>, atEnd: Bool
+        _ index: Int32, _ list: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>, atEnd: Bool
     ) {
-        let neighbour = atEnd ? self[keyPath: ends].last : self[keyPath: ends].first
+        var ends = self[keyPath: list]
+        link(index, &ends, links, atEnd: atEnd)
+        self[keyPath: list] = ends
+    }
+
+    private mutating func unlink(_ index: Int32, _ list: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>) {
+        var ends = self[keyPath: list]
+        unlink(index, &ends, links)
+        self[keyPath: list] = ends
+    }
+
+    private mutating func link(_ index: Int32, _ ends: inout Ends, _ links: WritableKeyPath<Entry, Links>, atEnd: Bool) {
+        let neighbour = atEnd ? ends.last : ends.first
         entries[Int(index)]?[keyPath: links] = atEnd ? Links(previous: neighbour) : Links(next: neighbour)
         if neighbour >= 0 {
             if atEnd {
@@ -316,18 +353,16 @@ struct ReceiverQueue {
                 entries[Int(neighbour)]?[keyPath: links].previous = index
             }
         }
-        if atEnd || neighbour < 0 { self[keyPath: ends].last = index }
-        if !atEnd || neighbour < 0 { self[keyPath: ends].first = index }
-        self[keyPath: ends].count += 1
+        if atEnd || neighbour < 0 { ends.last = index }
+        if !atEnd || neighbour < 0 { ends.first = index }
+        ends.count += 1
     }
 
-    private mutating func unlink(
-        _ index: Int32, _ ends: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>
-    ) {
+    private mutating func unlink(_ index: Int32, _ ends: inout Ends, _ links: WritableKeyPath<Entry, Links>) {
         guard let (previous, next) = entries[Int(index)].map({ ($0[keyPath: links].previous, $0[keyPath: links].next) })
         else { return }
-        self[keyPath: ends].count -= 1
-        if previous >= 0 { entries[Int(previous)]?[keyPath: links].next = next } else { self[keyPath: ends].first = next }
-        if next >= 0 { entries[Int(next)]?[keyPath: links].previous = previous } else { self[keyPath: ends].last = previous }
+        ends.count -= 1
+        if previous >= 0 { entries[Int(previous)]?[keyPath: links].next = next } else { ends.first = next }
+        if next >= 0 { entries[Int(next)]?[keyPath: links].previous = previous } else { ends.last = previous }
     }
 }
