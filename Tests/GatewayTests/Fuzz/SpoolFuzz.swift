@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import PluginABI
 
 @testable import Gateway
 
