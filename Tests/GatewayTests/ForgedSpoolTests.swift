@@ -139,6 +139,32 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(try delivered() == [[], [41]])
     }
 
+    @Test("What is settled by receivers in other places than the index names them is set aside")
+    func otherPlaces() throws {
+        let record = try Self.record()
+        let whole = SettledEntry(kind: .settled, receiver: 1, offset: 0, end: .max)
+        for (names, isOurs) in [(["one", "two"], true), (["one"], true), (["one", "two", "three"], true), (["two", "one"], false)] {
+            try write([record], [Self.entry(record)])
+            let content = Self.header(receivers: names).encoded(.settled) + whole.encoded(seed: Self.header().seed)
+            try Data(content).write(to: URL(fileURLWithPath: "\(disk.folder)/\(SpoolFormat.File.settled.name(of: 3))"))
+            #expect(try delivered() == [[], isOurs ? [] : [41]], "\(names)")
+        }
+    }
+
+    @Test("A record for a receiver that no head names is settled once it is settled, though the index has more names then")
+    func moreNames() throws {
+        let record = try Self.record(for: ["three"])
+        try write([record], [])
+        let fixture = try SpoolFixture(SpoolFixture.receiver("one"), SpoolFixture.receiver("three"), in: disk.dataDirectory)
+        let opened = try fixture.open(at: 1)
+        #expect(opened.map(\.sequence) == [41])
+        let place = try #require(opened.first?.entry.position)
+        fixture.spool?.attempted(place, "three", SpoolAttempt(count: 9))
+        try fixture.restart()
+        #expect(try fixture.open(at: 1).map(\.entry.attempts) == [10])
+        fixture.close()
+    }
+
     @Test("A record that is there three times is delivered once, and what waits is never less than nothing")
     func thrice() throws {
         for number: UInt64 in 3...5 { try write([try Self.record()], [], segment: number) }

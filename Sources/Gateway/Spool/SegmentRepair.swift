@@ -37,8 +37,8 @@ struct SegmentParts {
         indexStart = index?.length
         // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
         settledSize = try Self.size(.settled, number, files.subtracting(lost), folder)
-        let isTooLarge = settledSize > SettledEntry.largestFile
-        isSettledForeign = isTooLarge || (settled != nil && settled?.header.salt != header?.salt)
+        let isOurs = settled.map { Self.agree($0.header, header) } ?? true
+        isSettledForeign = !isOurs || settledSize > SettledEntry.largestFile
         settledStart = isSettledForeign ? nil : settled?.length ?? found?.length
     }
 
@@ -56,6 +56,12 @@ struct SegmentParts {
             guard case .newer(let version) = error else { return nil }
             throw UnreadableSegment(number: number, file: file, reason: .newer(version))
         }
+    }
+
+    /// Whether two files are of one segment, and name its receivers by the same places; a repair may have added names to one of them.
+    private static func agree(_ a: SpoolHeader, _ b: SpoolHeader?) -> Bool {
+        guard let b, a.salt == b.salt else { return false }
+        return a.receivers.starts(with: b.receivers) || b.receivers.starts(with: a.receivers)
     }
 
     private static func size(
@@ -302,8 +308,8 @@ extension SpoolFolder {
         return bytes.count
     }
 
-    /// Where entries begin in a file that is there already.
-    private func start(of file: borrowing FileDescriptor) throws(SystemError) -> Int? {
+    /// Where entries begin in a file of what is settled; nil when it does not say so.
+    func start(of file: borrowing FileDescriptor) throws(SystemError) -> Int? {
         let bytes = try file.read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
         do throws(SpoolHeader.Failure) { return try SpoolHeader.decode(bytes, .settled).length } catch { return nil }
     }

@@ -227,7 +227,10 @@ extension SpoolFolder {
     /// What one receiver has settled in a segment, as its file says.
     func ledger(of slot: Int, _ header: SpoolHeader) throws(SystemError) -> SettledLedger {
         var entries: [SettledEntry] = []
-        try SettledEntry.decode(open(header.segment, .settled), from: header.encoded(.settled).count, seed: header.seed) { entry in
+        let file = try open(header.segment, .settled)
+        // Its head may have fewer names than that of an index that was put together again.
+        let start = try start(of: file) ?? header.encoded(.settled).count
+        try SettledEntry.decode(file, from: start, seed: header.seed) { entry in
             if let entry, Int(entry.receiver) == slot { entries.append(entry) }
             return true
         }
