@@ -116,7 +116,7 @@ extension ArchivedProfile.Payload {
         size = object.integer("size", in: 0...Int.max, default: 0)
         hash = object.required("sha256")
         // The name is about to be opened, and perhaps removed.
-        if file.isEmpty || file.hasPrefix(".") || file.contains("/") { object.refuse("file", "is no file name of an archive") }
+        if file.isEmpty || file.utf8.first == UInt8(ascii: ".") || file.hasSlash { object.refuse("file", "is no file name of an archive") }
     }
 }
 

@@ -416,7 +416,7 @@ seeds(
     "sidecar",
     usual=sidecar(), push=sidecar(api="push", samples=[]), headers=sidecar(headers=[["a", "b"], ["c"]], labels={"a": "b"}),
     twice=sidecar(api="push", samples=[{"file": "a", "id": "", "size": 0, "sha256": ""}] * 2), huge=sidecar(samples=[{"file": "a", "id": "", "size": 2**63 - 1, "sha256": ""}]),
-    elsewhere=sidecar(samples=[{"file": "../a", "id": "", "size": 1, "sha256": ""}]), itself=sidecar(samples=[{"file": f"{STEM}.json", "id": "", "size": 9, "sha256": ""}]),
+    accent=sidecar(samples=[{"file": "a/\u0301b", "id": "", "size": 1, "sha256": ""}]), elsewhere=sidecar(samples=[{"file": "../a", "id": "", "size": 1, "sha256": ""}]), itself=sidecar(samples=[{"file": f"{STEM}.json", "id": "", "size": 9, "sha256": ""}]),
     other_version=sidecar(version=2), deep="[" * 100, empty="",
 )
 

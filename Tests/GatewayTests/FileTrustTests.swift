@@ -108,6 +108,16 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("l.so", to: middle)) == "\(open) is writable by everybody")
     }
 
+    @Test("A folder whose next name begins with an accent is looked at too")
+    func accent() throws {
+        let top = try TemporaryFolder()
+        let open = try top.folder("open", mode: 0o777)
+        _ = try top.folder("open/\u{301}inner")
+        #expect(Self.complaint(try top.file("open/\u{301}inner/\u{301}a.so")) == "\(open) is writable by everybody")
+        let file = try top.file("\u{301}b.so")
+        #expect(try FileTrust.check(file) == file)
+    }
+
     @Test("A file that is not there, or leads nowhere, cannot be read")
     func missing() throws {
         let top = try TemporaryFolder()

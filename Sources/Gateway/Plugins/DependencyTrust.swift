@@ -34,7 +34,7 @@ struct DependencyTrust {
     private mutating func check(
         _ name: String, neededBy path: String, _ folders: [String], _ inherited: [String]
     ) throws(PluginLibrary.LoadError) {
-        for place in name.contains("/") ? [try expand(name, path)] : folders.map({ "\($0)/\(name)" }) {
+        for place in name.hasSlash ? [try expand(name, path)] : folders.map({ "\($0)/\(name)" }) {
             guard !place.hasPrefix(Self.origin) else {
                 let own = place.replacing(Self.origin, with: OpenFolder.parent(of: path), maxReplacements: 1)
                 if unsafe access(own, F_OK) == 0 { throw .besideCopy(own) }
@@ -78,7 +78,7 @@ struct DependencyTrust {
 
     /// Whether the loader would take a library that the process has.
     private static func isLoaded(_ name: String) -> Bool {
-        guard !name.contains("/"), let handle = unsafe dlopen(name, RTLD_LAZY | RTLD_NOLOAD) else { return false }
+        guard !name.hasSlash, let handle = unsafe dlopen(name, RTLD_LAZY | RTLD_NOLOAD) else { return false }
         unsafe dlclose(handle)
         return true
     }

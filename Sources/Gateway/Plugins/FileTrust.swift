@@ -49,7 +49,7 @@ enum FileTrust {
     }
 
     private static func follow(_ path: String) throws(PluginLibrary.LoadError) -> End {
-        var ahead = Array(components(path.hasPrefix("/") ? path : "\(workingDirectory)/\(path)").reversed())
+        var ahead = Array(components(path.isAbsolutePath ? path : "\(workingDirectory)/\(path)").reversed())
         var current = ""
         var links = 0
         while let component = ahead.popLast() {
@@ -67,7 +67,7 @@ enum FileTrust {
             }
             links += 1
             guard links <= maximumLinks else { throw .unreadable(SystemError("open \(path)", code: ELOOP)) }
-            if target.hasPrefix("/") { current = "" }
+            if target.isAbsolutePath { current = "" }
             ahead += components(target).reversed()
         }
         return .found(current.isEmpty ? "/" : current)
@@ -84,11 +84,11 @@ enum FileTrust {
     }
 
     private static func components(_ path: String) -> [String] {
-        path.split(separator: "/").filter { $0 != "." }.map(String.init)
+        path.pathComponents.filter { $0 != "." }
     }
 
     private static func parent(of path: String) -> String {
-        path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+        path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? ""
     }
 
     /// A pipe or a device would make the loader wait, or worse.

@@ -63,7 +63,7 @@ import Synchronization
         do throws(SystemError) {
             return try copies.withLock { (copies) throws(SystemError) in
                 if let known = copies[sha256] { return known }
-                let copy = try SealedFile(bytes, name: file.path.split(separator: "/").last.map(String.init) ?? "plugin")
+                let copy = try SealedFile(bytes, name: file.path.pathComponents.last ?? "plugin")
                 copies[sha256] = copy
                 return copy
             }

@@ -37,8 +37,8 @@ struct SegmentParts {
         indexStart = index?.length
         // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
         settledSize = try Self.size(.settled, number, files.subtracting(lost), folder)
-        let isOurs = settled.map { Self.agree($0.header, header) } ?? true
-        isSettledForeign = !isOurs || settledSize > SettledEntry.largestFile
+        let isOthers = if let settled { !Self.agree(settled.header, found?.header) } else { false }
+        isSettledForeign = isOthers || settledSize > SettledEntry.largestFile
         settledStart = isSettledForeign ? nil : settled?.length ?? found?.length
     }
 

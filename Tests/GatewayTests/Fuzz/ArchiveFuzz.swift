@@ -15,19 +15,19 @@ func fuzzDeadLetters(_ bytes: [UInt8]) {
         guard (1...3).contains(parts.count), parts.allSatisfy({ isName($0) }) else { continue }
         // A file may have the name of another one's folder.
         let path = parts.joined(separator: "/")
-        guard !paths.contains(where: { $0.hasPrefix(path + "/") || path.hasPrefix($0 + "/") }) else { continue }
+        guard !paths.contains(where: { $0.utf8.starts(with: "\(path)/".utf8) || path.utf8.starts(with: "\($0)/".utf8) }) else { continue }
         folder.write("letters/\(path)", [1, 2, 3])
         paths.insert(path)
     }
     guard !paths.isEmpty else { return }
-    let letters = paths.filter { ArchivedName($0.split(separator: "/").last ?? "") != nil }
+    let letters = paths.filter { ArchivedName($0.pathComponents.last ?? "") != nil }
     var found = DeadLetterFolder(Archive("letters", in: folder.folder))
     promise(found.byteCount == 3 * letters.count, "\(found.byteCount) bytes in \(letters.count) files")
     found.forgetMissing()
     promise(found.byteCount == 3 * letters.count, "letters are missing that are there")
     _ = found.makeRoom(0)
     promise(found.count == 0 && found.byteCount == 0, "letters are left that have no room")
-    for path in paths where !TemporaryName.matches(String(path.split(separator: "/").last ?? "")) {
+    for path in paths where !TemporaryName.matches(path.pathComponents.last ?? "") {
         promise((access("\(folder.path)/letters/\(path)", F_OK) == 0) == !letters.contains(path), "\(path) is wrongly there or gone")
     }
 }
@@ -43,7 +43,8 @@ func fuzzSidecar(_ bytes: [UInt8]) {
     promise(profile.isPush || profile.payloads.count == 1, "not one payload on /ingest")
     promise(Set(profile.payloads.map(\.file)).count == profile.payloads.count, "a file that is read twice")
     for payload in profile.payloads {
-        promise(!payload.file.contains("/") && !payload.file.hasPrefix(".") && !payload.file.isEmpty, "a file elsewhere: \(payload.file)")
+        promise(
+            !payload.file.utf8.contains(47) && payload.file.utf8.first != 46 && !payload.file.isEmpty, "a file elsewhere: \(payload.file)")
         _ = try? profile.bytes(of: payload, in: folder.path)
     }
 }

@@ -27,7 +27,7 @@ struct FuzzFolder: ~Copyable {
     /// Writes a file, with the folders that its path names.
     func write(_ name: String, _ bytes: [UInt8]) {
         must { () throws(SystemError) in
-            if name.contains("/") { try OpenFolder.make(OpenFolder.parent(of: name), mode: 0o700, in: folder.number) }
+            if name.hasSlash { try OpenFolder.make(OpenFolder.parent(of: name), mode: 0o700, in: folder.number) }
             let file = try FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600, in: folder.number)
             try file.writeAll(bytes.span.bytes)
         }

@@ -136,10 +136,15 @@ func fuzzRecord(_ bytes: [UInt8]) {
         return
     }
     promise(record.encoded == Array(input.bytes[..<head]), "another head when written again")
-    var body = profile.encodedHead
-    for index in 0..<profile.sampleCount { profile.withSample(index) { bytes in body += bytes.withUnsafeBytes { Array($0) } } }
+    let body = encoded(profile)
+    var again = ByteBuffer()
+    must { () throws(SystemError) in try again.append(body.span.bytes) }
+    let second = Profile.decode(again, at: 0, sequence: sequence)
+    promise(second.map(encoded) == body, "another profile when written and read again")
     // A format of a later version is not known here.
-    if body.count == bytes.count - head { promise(body == Array(input.bytes[head...]), "another profile when written again") }
+    let format = Array("\u{5}\0\0\0pprof".utf8)
+    let isKnown = body == Array(input.bytes[head...]) || !input.bytes.indices.contains { input.bytes[$0...].starts(with: format) }
+    promise(isKnown, "another profile when written again")
     let view = profile.view.pointee
     let headers = UnsafeBufferPointer(start: view.headers, count: view.header_count)
     for text in [view.tenant, view.path, view.query, view.content_type, view.content_encoding] + headers.flatMap({ [$0.name, $0.value] }) {
@@ -147,6 +152,12 @@ func fuzzRecord(_ bytes: [UInt8]) {
     }
     promise(view.api == .push || view.sample_count == 1, "not one payload on /ingest")
     withExtendedLifetime(profile) {}
+}
+
+private func encoded(_ profile: Profile) -> [UInt8] {
+    var body = profile.encodedHead
+    for index in 0..<profile.sampleCount { profile.withSample(index) { bytes in body += bytes.withUnsafeBytes { Array($0) } } }
+    return body
 }
 
 // MARK: Names and numbers
