@@ -16,7 +16,9 @@ struct SegmentParts {
     /// Where entries begin in what was settled; nil when that is another segment's.
     let settledStart: Int?
     /// True when what is settled is another segment's, under this one's name, or more than anybody has settled in one.
-    let isSettledForeign: Bool
+    private let isSettledForeign: Bool
+    /// Whether the file of what is settled says by itself where its entries begin.
+    private let hasSettledHead: Bool
     let settledSize: Int
     private let folder: SpoolFolder
     /// Files that the disk does not give back: what they said is lost.
@@ -38,6 +40,7 @@ struct SegmentParts {
         // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
         settledSize = try Self.size(.settled, number, files.subtracting(lost), folder)
         let isOthers = if let settled { !Self.agree(settled.header, found?.header) } else { false }
+        hasSettledHead = settled != nil
         isSettledForeign = isOthers || settledSize > SettledEntry.largestFile
         settledStart = isSettledForeign ? nil : settled?.length ?? found?.length
     }
@@ -96,16 +99,22 @@ struct SegmentParts {
         } catch { throw UnreadableSegment(number: number, file: .records, reason: .system(error)) }
     }
 
+    /// Whether the file of what is settled says nothing: it is another one's, or only a head that has other names by now would say
+    /// where its entries begin and whom they mean.
+    func losesSettled(_ header: SpoolHeader) -> Bool {
+        files.contains(.settled) && (isSettledForeign || (!hasSettledHead && header.receivers != self.header?.receivers))
+    }
+
     /// What each of the segment's receivers has settled, and the size of the file that says so.
     func ledgers(_ header: SpoolHeader) throws(UnreadableSegment) -> (ledgers: [SettledLedger], size: Int) {
         var entries = [[SettledEntry]](repeating: [], count: header.receivers.count)
-        if let settledStart {
+        if let settledStart, !losesSettled(header) {
             try forEachEntry(of: .settled, from: settledStart, seed: header.seed) { (entry: SettledEntry?) in
                 if let entry, entries.indices.contains(Int(entry.receiver)) { entries[Int(entry.receiver)].append(entry) }
                 return true
             }
         }
-        return (entries.map(SettledLedger.init), isSettledForeign ? 0 : settledSize)
+        return (entries.map(SettledLedger.init), losesSettled(header) ? 0 : settledSize)
     }
 }
 
@@ -299,7 +308,7 @@ extension SpoolFolder {
     /// - Returns: how many bytes the file grew by.
     func append(_ entries: [SettledEntry], _ header: SpoolHeader) throws(SystemError) -> Int {
         let file = try open(header.segment, .settled, O_RDWR | O_CREAT)
-        let (start, size) = (try start(of: file) ?? header.encoded(.settled).count, try file.size())
+        let (start, size) = (try start(of: file, header), try file.size())
         var bytes: [UInt8] = size < start ? header.encoded(.settled) : []
         // A torn entry before it would shift what follows.
         let end = bytes.isEmpty ? start + (size - start) / SettledEntry.size * SettledEntry.size : 0
@@ -308,10 +317,14 @@ extension SpoolFolder {
         return bytes.count
     }
 
-    /// Where entries begin in a file of what is settled; nil when it does not say so.
-    func start(of file: borrowing FileDescriptor) throws(SystemError) -> Int? {
+    /// Where entries begin in a file of what is settled, as its own head says where that is sound.
+    func start(of file: borrowing FileDescriptor, _ header: SpoolHeader) throws(SystemError) -> Int {
         let bytes = try file.read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
-        do throws(SpoolHeader.Failure) { return try SpoolHeader.decode(bytes, .settled).length } catch { return nil }
+        let found = try? SpoolHeader.decode(bytes, .settled)
+        guard let found, found.header.segment == header.segment, found.header.salt == header.salt else {
+            return header.encoded(.settled).count
+        }
+        return found.length
     }
 
     /// The sequences of a segment's records, as its index says; those of entries that are damaged are missing.

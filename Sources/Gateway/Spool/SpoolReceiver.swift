@@ -229,7 +229,7 @@ extension SpoolFolder {
         var entries: [SettledEntry] = []
         let file = try open(header.segment, .settled)
         // Its head may have fewer names than that of an index that was put together again.
-        let start = try start(of: file) ?? header.encoded(.settled).count
+        let start = try start(of: file, header)
         try SettledEntry.decode(file, from: start, seed: header.seed) { entry in
             if let entry, Int(entry.receiver) == slot { entries.append(entry) }
             return true

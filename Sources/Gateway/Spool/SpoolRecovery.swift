@@ -110,7 +110,7 @@ struct SpoolRecovery {
             for region in repair.damage.prefix(Self.mostTold) { tell(of: region, in: parts.number) }
             if repair.damage.count > Self.mostTold { tell(of: repair.damage.dropFirst(Self.mostTold), in: parts.number) }
             // Without any head nobody knows whom it speaks of.
-            if parts.isSettledForeign || (parts.header == nil && parts.files.contains(.settled)) {
+            if parts.losesSettled(repair.header) {
                 setAside(SpoolFormat.File.settled.name(of: parts.number))
             }
             add(repair.header, entries, ledgers, indexed: indexed)
