@@ -15,6 +15,13 @@ public struct FileStamp: Equatable, Sendable {
     public init?(of path: String) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { return nil }
+        self.init(status)
+    }
+
+    /// The state of an open file now.
+    public init(of file: borrowing FileDescriptor) throws(SystemError) { self.init(try file.status()) }
+
+    private init(_ status: stat) {
         (device, inode, size) = (status.st_dev, status.st_ino, status.st_size)
         (seconds, nanoseconds) = (status.st_ctim.tv_sec, status.st_ctim.tv_nsec)
     }

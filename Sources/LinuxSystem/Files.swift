@@ -16,9 +16,11 @@ extension FileDescriptor {
     }
 
     /// Reads `count` bytes at `offset`, fewer where the file ends.
+    ///
+    /// Memory is taken for what the file has, however many bytes are asked for.
     public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
         var failure: SystemError?
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: try present(count, at: offset)) { buffer, filled in
             filled = unsafe readAll(into: UnsafeMutableRawBufferPointer(buffer), at: offset, &failure)
         }
         if let failure { throw failure }
@@ -26,13 +28,36 @@ extension FileDescriptor {
     }
 
     /// Reads `count` bytes at `offset` to the end of `buffer`, fewer where the file ends.
+    ///
+    /// Memory is taken for what the file has, however many bytes are asked for.
     public func read(_ count: Int, at offset: Int, into buffer: inout ByteBuffer) throws(SystemError) {
-        let failure = unsafe try buffer.append(room: count) { room in
+        let failure = unsafe try buffer.append(room: try present(count, at: offset)) { room in
             var failure: SystemError?
             return (unsafe readAll(into: room, at: offset, &failure), failure)
         }
         if let failure { throw failure }
     }
+
+    private static let littleRead = 1 << 16
+
+    /// How many of `count` bytes at `offset` the file has; all of a few, which cost less than asking.
+    private func present(_ count: Int, at offset: Int) throws(SystemError) -> Int {
+        count <= Self.littleRead ? max(0, count) : min(count, max(0, try size().subtractingReportingOverflow(offset).partialValue))
+    }
+
+    /// Lends what follows `offset` up to the end of the file, a piece at a time and in order, while `body` answers true.
+    ///
+    /// Each piece but the last has a multiple of `unit` bytes.
+    public func readPieces(from offset: Int, unit: Int, _ body: ([UInt8]) -> Bool) throws(SystemError) {
+        let step = max(1, Self.pieceSize / unit) * unit
+        var offset = offset
+        while case let piece = try read(step, at: offset), !piece.isEmpty {
+            guard body(piece), piece.count == step else { return }
+            offset += step
+        }
+    }
+
+    private static let pieceSize = 1 << 18
 
     private func readAll(into buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ failure: inout SystemError?) -> Int {
         var filled = 0
@@ -54,10 +79,13 @@ extension FileDescriptor {
     /// Asks for the file's size, in bytes.
     public func size() throws(SystemError) -> Int { Int(try status().st_size) }
 
+    /// The user it belongs to.
+    public func owner() throws(SystemError) -> uid_t { try status().st_uid }
+
     /// Which file it is.
     public func identity() throws(SystemError) -> FileIdentity { FileIdentity(try status()) }
 
-    private func status() throws(SystemError) -> stat {
+    func status() throws(SystemError) -> stat {
         var status = stat()
         guard unsafe fstat(number, &status) == 0 else { throw SystemError("fstat") }
         return status

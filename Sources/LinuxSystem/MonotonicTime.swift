@@ -41,15 +41,15 @@ public enum SteadyTime {
     public static var unixNanoseconds: Int64 { MonotonicTime.now.nanoseconds.addingSaturated(offset) }
 }
 
-extension Int64 {
+extension FixedWidthInteger where Self: SignedInteger {
     /// The sum, held to what there is.
-    public func addingSaturated(_ other: Int64) -> Int64 {
+    public func addingSaturated(_ other: Self) -> Self {
         let (sum, overflow) = addingReportingOverflow(other)
         return overflow ? (other < 0 ? .min : .max) : sum
     }
 
     /// The difference, held to what there is.
-    public func subtractingSaturated(_ other: Int64) -> Int64 {
+    public func subtractingSaturated(_ other: Self) -> Self {
         let (difference, overflow) = subtractingReportingOverflow(other)
         return overflow ? (other < 0 ? .max : .min) : difference
     }

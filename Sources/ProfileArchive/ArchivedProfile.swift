@@ -39,7 +39,7 @@ public struct ArchivedProfile: Sendable {
     public let payloads: [Payload]
 
     /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.
-    private static let maximumSize = 128 << 20
+    private static let maximumSize = 32 << 20
 
     /// Reads the metadata at `path`.
     public init(at path: String) throws(Damage) {
@@ -60,6 +60,8 @@ public struct ArchivedProfile: Sendable {
         labels = object.stringMembers("labels")
         headers = object.pairs("headers")
         payloads = (object.objects("samples") ?? []).map(Payload.init)
+        // Each has a file of its own, so what is read is no more than what the files have.
+        if Set(payloads.map(\.file)).count < payloads.count { object.refuse("samples", "name a file twice") }
         if !isPush, payloads.count != 1 { object.refuse("samples", "must be one, are \(payloads.count)") }
         guard problems.list.isEmpty else { throw Self.damage(problems) }
     }
@@ -70,12 +72,30 @@ public struct ArchivedProfile: Sendable {
 
     /// Reads a payload from the folder that its metadata lies in, and makes sure that it is what was archived.
     public func bytes(of payload: Payload, in folder: String) throws(Damage) -> [UInt8] {
-        let bytes = try Self.bytes(of: "\(folder)/\(payload.file)", limit: payload.size)
-        guard bytes.count == payload.size else {
-            throw Damage(description: "\(payload.file) has \(bytes.count) bytes and not \(payload.size)")
+        let path = "\(folder)/\(payload.file)"
+        let (size, hash) = try Self.sum(path, size: payload.size)
+        guard size == payload.size else {
+            throw Damage(description: "\(payload.file) has \(size) bytes and not \(payload.size)")
         }
-        guard SHA256.hex(of: bytes) == payload.hash else { throw Damage(description: "\(payload.file) has another SHA-256") }
-        return bytes
+        guard hash == payload.hash else { throw Damage(description: "\(payload.file) has another SHA-256") }
+        return try Self.bytes(of: path, limit: payload.size)
+    }
+
+    /// The size and the SHA-256 of a file: a hole may have any size, so nothing is kept before both are right.
+    ///
+    /// - Parameter size: what it should have; a file of another size is not read.
+    private static func sum(_ path: String, size: Int) throws(Damage) -> (size: Int, hash: String?) {
+        do throws(SystemError) {
+            let file = try FileDescriptor.openFile(path, O_RDONLY)
+            let found = try file.size()
+            guard found == size else { return (found, nil) }
+            let hash = SHA256Stream()
+            try file.readPieces(from: 0, unit: 1) { piece in
+                unsafe hash.add(piece.span.bytes)
+                return true
+            }
+            return (found, hash.finish().map(SHA256.hexadecimal))
+        } catch { throw Damage(description: "\(error)") }
     }
 
     /// Does not wait for a pipe that somebody put there.
@@ -96,7 +116,7 @@ extension ArchivedProfile.Payload {
         size = object.integer("size", in: 0...Int.max, default: 0)
         hash = object.required("sha256")
         // The name is about to be opened, and perhaps removed.
-        if file.isEmpty || file.hasPrefix(".") || file.contains("/") { object.refuse("file", "is no file name of an archive") }
+        if file.isEmpty || file.utf8.first == UInt8(ascii: ".") || file.hasSlash { object.refuse("file", "is no file name of an archive") }
     }
 }
 

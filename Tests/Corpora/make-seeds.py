@@ -2,7 +2,10 @@
 """Writes the seeds of the fuzz targets beside this script; what it did not write, such as a finding-*, stays."""
 import base64
 import gzip
+import hashlib
+import json
 import pathlib
+import struct
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -266,3 +269,170 @@ seeds(
     "users", one="alice:$6$saltsalt$" + "x" * 86, windows="# users\r\nbob:$2b$10$" + "y" * 53 + "\r\n", plain="alice:secret\n",
     twice=("a:$y$j9T$salt$" + "z" * 43 + "\n") * 2, no_user=":x\n", tokens="one\ntwo==\n# three\n", not_token="a b\n", not_utf8=b"a:\xff\n",
     md5="a:$1$salt$0123456789012345678901\n", empty=b"")
+
+
+# What lies in a data directory: see Sources/Gateway/Delivery/SPOOL.md
+
+SALT = 0x1122334455667788
+TIME = 1_790_000_000_000_000_000
+LARGEST = 2**64 - 1
+
+
+def crc32c(content, seed=0):
+    state = seed ^ 0xFFFFFFFF
+    for byte in content:
+        state ^= byte
+        for _ in range(8):
+            state = state >> 1 ^ (0x82F63B78 if state & 1 else 0)
+    return state ^ 0xFFFFFFFF
+
+
+def summed(content, seed=0):
+    return content + struct.pack("<I", crc32c(content, seed))
+
+
+def text(content):
+    content = content if isinstance(content, bytes) else content.encode()
+    return struct.pack("<I", len(content)) + content
+
+
+def texts(*contents):
+    return b"".join(map(text, contents))
+
+
+def spool_head(magic, receivers=("a", "b"), version=1, salt=SALT, names=None):
+    names = texts(*receivers) if names is None else names
+    fields = struct.pack("<IIQQqQIII", version, len(receivers), 1, salt, TIME, 0, len(names), crc32c(names), 0)
+    return summed(magic + fields) + names
+
+
+def spool_profile(labels=(("__name__", "a"), ("service_name", "a")), samples=(("", b"body"),), api=0, headers=(), query="name=a", **other):
+    times = struct.pack("<Iqqq", api, other.get("received", TIME), other.get("begin", 0), other.get("end", 0))
+    pairs = (struct.pack("<I", len(group)) + b"".join(texts(*pair) for pair in group) for group in (labels, headers))
+    table = struct.pack("<I", len(samples)) + b"".join(text(name) + struct.pack("<Q", len(content)) for name, content in samples)
+    return times + texts("", "/ingest", query, "pprof", "", "") + b"".join(pairs) + table + b"".join(content for _, content in samples)
+
+
+def spool_record(sequence=5, body=None, time=TIME, origin=0, receivers=("a",), length=None):
+    body = spool_profile() if body is None else body
+    names = texts(*receivers)
+    size = len(body) if length is None else length
+    head = struct.pack("<QQqQIIII", SALT, sequence, time, origin, size, crc32c(body), len(names), 0) + names
+    return b"GWRC" + struct.pack("<I", crc32c(head)) + head + body
+
+
+def index_entry(offset, length, sequence=5, time=TIME, receivers=1, flags=0):
+    return summed(struct.pack("<IIQqQI", offset, length, sequence, time, receivers, flags), SALT & 0xFFFFFFFF)
+
+
+def settled_entry(kind, receiver, offset, end=0, count=0, due=0, progress=0):
+    return summed(struct.pack("<BBHIIIQqQI", kind, 0, receiver, offset, end, count, progress, due, 0, 0), SALT & 0xFFFFFFFF)
+
+
+def segment(records=(), index=None, settled=b"", flags=0, receivers=("a", "b"), between=b""):
+    """The three files as the target takes them apart; an index that tells of all records unless there is one."""
+    head = spool_head(b"GWSPOOL1", receivers)
+    entries, offset = b"", len(head)
+    for number, record in enumerate(records):
+        entries += index_entry(offset, len(record), 5 + number)
+        offset += len(record) + len(between)
+    content = head + between.join(records)
+    entries = spool_head(b"GWSINDX1", receivers) + (entries if index is None else index)
+    return struct.pack("<BHH", flags, len(content), len(entries)) + content + entries + spool_head(b"GWSSETL1", receivers) + settled
+
+
+ONE, COPY = spool_record(), spool_record(6, origin=1)
+START = 64 + len(texts("a", "b"))
+LENGTH = len(ONE)
+seeds(
+    "segment",
+    one=segment([ONE]), two=segment([ONE, spool_record(6, receivers=("a", "b"))]), empty=segment(), no_index=segment([ONE, COPY], flags=2),
+    no_records=segment([ONE], flags=1), no_heads=segment([ONE, ONE], flags=6), damaged_sums=segment([ONE], flags=8)[:-9],
+    damaged_body=segment([ONE, COPY], flags=16), twice=segment([ONE, COPY], flags=32), unindexed_twice=segment([ONE, ONE, ONE], b"", flags=32),
+    settled=segment([ONE, COPY], settled=settled_entry(1, 0, START, START + LENGTH)),
+    attempted=segment([ONE], settled=settled_entry(2, 0, START, count=2**32 - 1, due=-(2**63), progress=LARGEST)),
+    settled_by_nobody=segment([ONE], settled=settled_entry(1, 65535, 0, 2**32 - 1)),
+    loop=segment([ONE], index_entry(START, 0) + bytes(40)), copy_for_nobody=segment([ONE], index_entry(START, LENGTH, receivers=4, flags=1)),
+    for_all=segment([ONE], index_entry(START, LENGTH, receivers=LARGEST)), for_none=segment([ONE], index_entry(START, LENGTH, receivers=0)),
+    too_long=segment([ONE], index_entry(START, 2**32 - 1 - START)), over_the_end=segment([ONE], index_entry(2**32 - 2, 2)),
+    first_time=segment([ONE], index_entry(START, LENGTH, time=-(2**63))), last_time=segment([ONE], index_entry(START, LENGTH, time=2**63 - 1)),
+    last_sequence=segment([spool_record(LARGEST)], index_entry(START, LENGTH, LARGEST)), no_sequence=segment([spool_record(0)], b""),
+    huge_record=segment([spool_record(length=2**32 - 1)], b""), junk=segment([ONE, COPY], b"", between=b"GWRC" + bytes(60)),
+    many_receivers=segment([spool_record(receivers=[f"r{number}" for number in range(64)])], receivers=[f"r{number}" for number in range(64)]),
+    other_receivers=segment([spool_record(receivers=("c", "d"))], b""), origin_is_itself=segment([spool_record(origin=1)], index_entry(START, LENGTH, flags=1)),
+)
+seeds(
+    "record",
+    one=ONE, push=spool_record(body=spool_profile(samples=(("x", b"ab"), ("", b""), ("y", b"c")), api=1)), copy=COPY,
+    headers=spool_record(body=spool_profile(headers=(("traceparent", "00-1"), ("a", "")))), unknown_api=spool_record(body=spool_profile(api=7)),
+    line_break=spool_record(body=spool_profile(headers=(("a", "b\r\nX: y"),))), query=spool_record(body=spool_profile(query="a\n")),
+    nul=spool_record(body=spool_profile(labels=(("a\0", "b"),))), unsorted=spool_record(body=spool_profile(labels=(("z", "1"), ("a", "2"), ("a", "3")))),
+    not_utf8=spool_record(body=spool_profile(query=b"\xff")), no_samples=spool_record(body=spool_profile(samples=())),
+    two_samples=spool_record(body=spool_profile(samples=(("", b"a"), ("", b"b")))), first_time=spool_record(body=spool_profile(received=-(2**63))),
+    more=spool_record(body=spool_profile() + b"x"), cut=spool_record(body=spool_profile()[:-1]), no_receivers=spool_record(receivers=()),
+)
+
+
+def requests(*records, version=1, created=TIME, salt=7):
+    head = summed(b"GRQUEST1" + struct.pack("<IIqI", version, 0, created, salt))
+    return head + b"".join(summed(struct.pack("<qqI", accepted, until, listener) + bytes(range(32)), salt) for accepted, until, listener in records)
+
+
+LISTENER = crc32c(b"l")
+seeds(
+    "requests",
+    one=requests((TIME, TIME + 300 * 10**9, LISTENER)), other_listener=requests((TIME, TIME + 1, 5)), empty=requests(), cut=requests((TIME, TIME, 0))[:-5],
+    first_time=requests((-(2**63), 2**63 - 1, LISTENER), created=-(2**63)), last_time=requests((2**63 - 1, -(2**63), LISTENER), created=2**63 - 1),
+    later_version=requests(version=2), several=requests(*((TIME + number, TIME - number, LISTENER) for number in range(20))),
+)
+seeds(
+    "sequence",
+    usual=summed(struct.pack("<Q", TIME)), last=summed(struct.pack("<Q", LARGEST)), before_last=summed(struct.pack("<Q", LARGEST - 1)),
+    half=summed(struct.pack("<Q", 2**63)), below_half=summed(struct.pack("<Q", 2**63 - 1)), damaged=b"12345678", empty=b"",
+)
+seeds(
+    "spool-names",
+    usual="0000000000000001.records\n0000000000000001.index\n0000000000000001.settled\n0000000000000001.requests",
+    removed="0000000000000002.records.tmp\n0000000000000003.index.tmp", last="7fffffffffffffff.records\n7fffffffffffffff.requests",
+    largest="3fffffffffffffff.records\n4000000000000000.index\n4000000000000001.records", beyond="8000000000000000.records\n8000000000000000.requests",
+    upper_case="000000000000000A.records\nffffffffffffffff.requests", short="1.records\n.records\nrecords",
+)
+STEM = "20260131T235959.123456789Z-5"
+seeds(
+    "dead-letters",
+    one=f"{STEM}.json\n{STEM}.pprof", push=f"a/b/{STEM}.json\na/b/{STEM}-0.pprof\na/b/{STEM}-1.pprof", no_metadata=f"{STEM}.jfr",
+    huge_index=f"{STEM}-9223372036854775807.pprof\n{STEM}.json", larger_index=f"{STEM}-99999999999999999999.pprof", endings=f"{STEM}.pprof\n{STEM}.jfr\n{STEM}-3.x",
+    unfinished=f".{STEM}.pprof.1-2-3.tmp", others=f"readme\na/readme\n{STEM}\n{STEM}.",
+)
+
+
+def sidecar(**changes):
+    samples = [{"file": f"{STEM}.pprof", "id": "", "size": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}]
+    members = dict(version=1, api="ingest", tenant="", query="name=a", content_type="", content_encoding="", labels={}, headers=[], samples=samples)
+    return json.dumps({**members, **changes})
+
+
+seeds(
+    "sidecar",
+    usual=sidecar(), push=sidecar(api="push", samples=[]), headers=sidecar(headers=[["a", "b"], ["c"]], labels={"a": "b"}),
+    twice=sidecar(api="push", samples=[{"file": "a", "id": "", "size": 0, "sha256": ""}] * 2), huge=sidecar(samples=[{"file": "a", "id": "", "size": 2**63 - 1, "sha256": ""}]),
+    accent=sidecar(samples=[{"file": "a/\u0301b", "id": "", "size": 1, "sha256": ""}]), elsewhere=sidecar(samples=[{"file": "../a", "id": "", "size": 1, "sha256": ""}]), itself=sidecar(samples=[{"file": f"{STEM}.json", "id": "", "size": 9, "sha256": ""}]),
+    other_version=sidecar(version=2), deep="[" * 100, empty="",
+)
+
+
+def elf(*entries, strings=b"\0libx.so\0$ORIGIN:/lib\0", size=None):
+    """A shared object of this machine that has program headers and a dynamic section, and nothing to run."""
+    table = b"".join(struct.pack("<QQ", *entry) for entry in (*entries, (5, 0x1000 + 176), (10, len(strings) if size is None else size), (0, 0)))
+    place = 176 + len(strings)
+    end = place + len(table)
+    head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    segments = ((1, 0, 0x1000, end), (2, place, 0x1000 + place, len(table)))
+    return head + b"".join(struct.pack("<IIQQQQQQ", kind, 4, start, at, at, count, count, 8) for kind, start, at, count in segments) + strings + table
+
+
+seeds(
+    "elf",
+    runpath=elf((1, 1), (29, 9)), rpath=elf((1, 1), (15, 9)), both=elf((1, 1), (15, 9), (29, 17)), far=elf((1, 2**60)), no_end=elf((1, 1), strings=b"\0libx"),
+    long_table=elf((1, 1), size=2**40), headers_far=elf((1, 1))[:32] + b"\xff" * 8 + elf((1, 1))[40:], cut=elf((1, 1), (29, 9))[:150],
+)

@@ -404,4 +404,21 @@ struct DeadLettersTests: ~Copyable {
         #expect((files().count, letters.count(of: "up")) == (2, 1))
         letters.stop()
     }
+
+    // MARK: Names that nobody gave
+
+    @Test(
+        "Files are removed by the names they have, whatever numbers are in these", arguments: ["3", "12345678901", "9223372036854775807"])
+    func oddIndex(index: String) throws {
+        let letters = open()
+        #expect(try bury(letters, Self.letter("first")) == nil)
+        letters.stop()
+        let names = ["\(Self.place)-7-\(index).pprof", "\(Self.place)-7-1.jfr", "\(Self.place)-7.json.old"]
+        for name in names { try Data([1, 2]).write(to: URL(fileURLWithPath: "\(directory)/up/\(name)")) }
+        let next = open(maxBytes: try size("last"))
+        _ = try bury(next, Self.letter("last", receivedAt: Self.someTime + Self.day))
+        defer { next.stop() }
+        #expect(next.count(of: "up") == 1)
+        #expect(files().count == 2 && files().allSatisfy { $0.contains("/2026/02/01/") })
+    }
 }

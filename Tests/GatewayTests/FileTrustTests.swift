@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import Testing
 
 @testable import Gateway
@@ -107,11 +108,97 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("l.so", to: middle)) == "\(open) is writable by everybody")
     }
 
+    @Test("A folder whose next name begins with an accent is looked at too")
+    func accent() throws {
+        let top = try TemporaryFolder()
+        let open = try top.folder("open", mode: 0o777)
+        _ = try top.folder("open/\u{301}inner")
+        #expect(Self.complaint(try top.file("open/\u{301}inner/\u{301}a.so")) == "\(open) is writable by everybody")
+        let file = try top.file("\u{301}b.so")
+        #expect(try FileTrust.check(file) == file)
+    }
+
     @Test("A file that is not there, or leads nowhere, cannot be read")
     func missing() throws {
         let top = try TemporaryFolder()
         #expect(Self.complaint("\(top.path)/none.so") == "unreadable")
         #expect(Self.complaint(try top.link("dangling.so", to: "nowhere.so")) == "unreadable")
         #expect(Self.complaint(try top.link("loop.so", to: "loop.so")) == "unreadable")
+    }
+
+    // MARK: Access lists
+
+    /// 1 is the owner, 2 a user, 4 the file's group, 8 a group, 16 the mask, 32 everybody.
+    private struct Entry {
+        let tag: UInt16
+        let rights: UInt16
+        var number = UInt32.max
+    }
+
+    private static func setList(_ entries: [Entry], _ path: String) -> Bool {
+        typealias Call = @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeRawPointer?, Int, Int32) -> Int32
+        guard let symbol = dlsym(nil, "setxattr") else { return false }
+        var writer = LittleEndianWriter()
+        writer.add(UInt32(2))
+        for entry in entries {
+            writer.add(entry.tag)
+            writer.add(entry.rights)
+            writer.add(entry.number)
+        }
+        return writer.bytes.withUnsafeBytes {
+            unsafeBitCast(symbol, to: Call.self)(path, "system.posix_acl_access", $0.baseAddress, $0.count, 0) == 0
+        }
+    }
+
+    private static func list(user: (UInt32, UInt16)? = nil, group: (UInt32, UInt16)? = nil, own: UInt16 = 5, mask: UInt16) -> [Entry] {
+        var entries = [Entry(tag: 1, rights: 7)]
+        if let user { entries.append(Entry(tag: 2, rights: user.1, number: user.0)) }
+        entries.append(Entry(tag: 4, rights: own))
+        if let group { entries.append(Entry(tag: 8, rights: group.1, number: group.0)) }
+        return entries + [Entry(tag: 16, rights: mask), Entry(tag: 32, rights: 5)]
+    }
+
+    @Test("A user or a group that an access list lets write is refused, on the file, its folder and a parent")
+    func accessList() throws {
+        let top = try TemporaryFolder()
+        let folders = [try top.folder("a"), try top.folder("a/b")]
+        let file = try top.file("a/b/c.so")
+        // A file system may know none.
+        guard Self.setList(Self.list(user: (12_345, 4), mask: 5), file) else { return }
+        #expect(Self.complaint(file) == nil)
+        for path in [file] + folders {
+            #expect(Self.setList(Self.list(user: (12_345, 6), mask: 7), path))
+            #expect(Self.complaint(file) == "\(path) is writable by user 12345, by its access list")
+            #expect(Self.setList(Self.list(group: (54_321, 2), mask: 7), path))
+            #expect(Self.complaint(file) == "\(path) is writable by group 54321")
+            #expect(Self.setList(Self.list(mask: 5), path))
+            #expect(Self.complaint(file) == nil)
+        }
+    }
+
+    @Test("Rights that the mask holds back are none, and neither are those of root, of us or of readers")
+    func harmlessList() throws {
+        let top = try TemporaryFolder()
+        let file = try top.file("c.so")
+        guard Self.setList(Self.list(user: (12_345, 6), mask: 5), file) else { return }
+        #expect(Self.complaint(file) == nil)
+        for list in [
+            Self.list(user: (0, 7), mask: 7), Self.list(user: (geteuid(), 7), mask: 7), Self.list(group: (0, 7), mask: 7),
+            Self.list(user: (12_345, 5), mask: 7),
+        ] {
+            #expect(Self.setList(list, file))
+            #expect(Self.complaint(file) == nil)
+        }
+    }
+
+    @Test("The group bits of a mode are the mask where there is a list", .enabled(if: geteuid() == 0, "only root may chown"))
+    func maskIsNoGroup() throws {
+        let top = try TemporaryFolder()
+        let file = try top.file("c.so")
+        try #require(chown(file, 0, 12_345) == 0)
+        guard Self.setList(Self.list(user: (0, 7), own: 5, mask: 7), file) else { return }
+        #expect(Self.complaint(file) == nil)
+        #expect(Self.setList(Self.list(user: (0, 7), own: 7, mask: 7), file))
+        #expect(Self.complaint(file) == "\(file) is writable by group 12345")
     }
 }

@@ -258,4 +258,52 @@ struct RequestJournalTests {
         journal.stop()
         #expect(Self.files(folder).isEmpty)
     }
+
+    // MARK: Forged numbers
+
+    private static func write(_ number: UInt64, created: Int64, _ records: [AcceptedRequest], _ folder: borrowing TemporaryFolder) throws {
+        var head = LittleEndianWriter()
+        for value: UInt64 in [0x3154_5345_5551_5247, 1, UInt64(bitPattern: created)] { head.add(value) }
+        head.add(UInt32(9))
+        head.add(CRC32C.of(head.bytes))
+        let bytes = head.bytes + records.flatMap { $0.encoded(seed: 9) }
+        try FileManager.default.createDirectory(atPath: "\(folder.path)/requests", withIntermediateDirectories: true)
+        try Data(bytes).write(to: URL(fileURLWithPath: "\(folder.path)/requests/\(RequestFile.name(number))"))
+    }
+
+    @Test(
+        "However large the numbers of files are, requests are noted beside them",
+        arguments: [.max, .max - 1, 1 << 63, (1 << 63) - 1] as [UInt64])
+    func largeNumber(number: UInt64) throws {
+        let folder = try TemporaryFolder()
+        try Self.write(number, created: .min, [try Self.request(1)], folder)
+        if number == UInt64(Int64.max) { try Self.write(number + 1, created: .min, [], folder) }
+        let request = try Self.request(2)
+        try Self.note([request], folder)
+        let isOurs = number <= RequestFile.largestNumber
+        // A file is made behind those that count; where these are at their end, it is known to this process alone.
+        #expect(Self.files(folder).count == (number == UInt64(Int64.max) ? 3 : 2))
+        #expect(Self.read(folder) == (isOurs ? [try Self.request(1, at: Self.read(folder)[0].acceptedAt)] : [request]))
+    }
+
+    @Test("Times that cannot be are remembered for a window at most, and written behind", arguments: [.min, -1, 0, .max] as [Int64])
+    func oddTimes(time: Int64) throws {
+        let folder = try TemporaryFolder()
+        let odd = AcceptedRequest(key: try .numbered(1), listener: "l", window: .seconds(300), at: time)
+        try Self.write(1, created: time, [odd], folder)
+        for now in [Int64.min, 0, MonotonicTime.unixNanoseconds, .max] {
+            let left = odd.left(unixNow: now, window: .seconds(300))
+            #expect(left >= .zero && left <= .seconds(300))
+        }
+        try Self.note([try Self.request(2)], folder)
+        #expect(Self.read(folder).count == 2)
+    }
+
+    @Test("A hole of a terabyte is read to a bound")
+    func hole() throws {
+        let folder = try TemporaryFolder()
+        try Self.write(1, created: 0, [try Self.request(1)], folder)
+        try #require(truncate("\(folder.path)/requests/\(RequestFile.name(1))", 1 << 40) == 0)
+        #expect(Self.read(folder).count == 1)
+    }
 }

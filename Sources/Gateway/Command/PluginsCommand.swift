@@ -7,7 +7,7 @@ import ProfileArchive
 enum PluginsCommand {
     /// One plugin that a config names: its file, or why it cannot be loaded.
     private struct Entry {
-        let plugin: String
+        let plugin: PluginName
         let receivers: [String]
         let library: Result<PluginLibrary, PluginLibrary.LoadError>
     }
@@ -16,7 +16,7 @@ enum PluginsCommand {
         let arguments = try Arguments(words, options: ["--config"], flags: ["--json"])
         try arguments.refuseWords()
         let file = ConfigFile.read(arguments.value("--config") ?? CheckCommand.defaultConfig)
-        let problems = file.problems { $0.hasPrefix("plugin_dirs") || $0.hasSuffix(".plugin") }
+        let problems = file.problems { $0.hasPrefix("plugin_dirs") || $0.hasSuffix(".plugin") || $0.hasSuffix(".sha256") }
         guard problems.isEmpty else {
             for problem in problems { printError(problem.line(in: file.path)) }
             return 1
@@ -28,10 +28,10 @@ enum PluginsCommand {
     }
 
     private static func entries(_ config: Config) -> [Entry] {
-        var names: [String] = []
-        for receiver in config.receivers where !names.contains(receiver.plugin) { names.append(receiver.plugin) }
+        var names: [PluginName] = []
+        for receiver in config.receivers where !names.contains(receiver.pluginName) { names.append(receiver.pluginName) }
         return names.map { name in
-            let receivers = config.receivers.filter { $0.plugin == name }.map(\.name)
+            let receivers = config.receivers.filter { $0.pluginName == name }.map(\.name)
             do throws(PluginLibrary.LoadError) {
                 let library = try PluginLibrary.load(name, from: config.pluginFolders)
                 return Entry(plugin: name, receivers: receivers, library: .success(library))
@@ -42,19 +42,19 @@ enum PluginsCommand {
     private static func text(_ entry: Entry) -> String {
         switch entry.library {
         case .success(let library):
-            "\(entry.plugin)  \(library.name) \(library.version)  \(library.path)  sha256:\(sha256(library.path))  for \(entry.receivers.joined(separator: ", "))"
-        case .failure(let error): "\(entry.plugin)  cannot be loaded: \(error)"
+            "\(entry.plugin.name)  \(library.name) \(library.version)  \(library.path)  sha256:\(sha256(library.path))\(library.file.sha256 == nil ? "" : " pinned")  for \(entry.receivers.joined(separator: ", "))"
+        case .failure(let error): "\(entry.plugin.name)  cannot be loaded: \(error)"
         }
     }
 
     private static func json(_ entry: Entry) -> String {
         let receivers = entry.receivers.map(JSONValue.quoted).joined(separator: ",")
-        let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin)),\"receivers\":[\(receivers)]"
+        let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin.name)),\"receivers\":[\(receivers)]"
         switch entry.library {
         case .success(let library):
             return """
                 \(head),"name":\(JSONValue.quoted(library.name)),"version":\(JSONValue.quoted(library.version)),\
-                "path":\(JSONValue.quoted(library.path)),"sha256":"\(sha256(library.path))"}
+                "path":\(JSONValue.quoted(library.path)),"sha256":"\(sha256(library.path))","pinned":\(library.file.sha256 != nil)}
                 """
         case .failure(let error): return "\(head),\"error\":\(JSONValue.quoted("\(error)"))}"
         }

@@ -90,6 +90,8 @@ struct ReceiverConfig {
     var name: String
     /// A plugin's name, or a path ending in `.so`.
     var plugin = ""
+    /// What the plugin's file must have, in lower-case hexadecimal; nil trusts those who may write it.
+    var pluginHash: String?
     /// What the plugin is given; an empty object when the file has none.
     var pluginConfig = JSONValue(.object([]), at: TextPosition(line: 1, column: 1))
     /// Where `plugin` stands in the file, for errors about loading it.
@@ -103,6 +105,8 @@ struct ReceiverConfig {
     var maxInFlight = 64
     /// How long a delivery, or a call into the plugin, may take before the receiver counts as failed.
     var deliveryTimeout = Duration.seconds(60)
+
+    var pluginName: PluginName { PluginName(name: plugin, sha256: pluginHash) }
 }
 
 /// The bounds of a receiver's queue.

@@ -191,6 +191,10 @@ extension ReceiverConfig {
         pluginPosition = object.value("plugin")?.position ?? object.position
         plugin = object.string("plugin") ?? ""
         if object.lacks("plugin", "a string") { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }
+        pluginHash = object.string("sha256")?.lowercased()
+        if let hash = pluginHash, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ 48...57 ~= $0 || 97...102 ~= $0 }) {
+            object.refuse("sha256", "must be 64 hexadecimal digits, as sha256sum writes them")
+        }
         if let config = object.value("config") {
             if case .object = config.content {} else { object.refuse("config", "must be an object, is \(config.kind)") }
             pluginConfig = config

@@ -93,6 +93,9 @@ struct RequestFile: ~Copyable {
         return String(repeating: "0", count: 16 - digits.count) + digits + suffix
     }
 
+    /// Files with a larger number are left alone: the numbers behind it would come to an end.
+    static let largestNumber = UInt64(Int64.max)
+
     /// The number that a file's name stands for.
     static func number(of name: String) -> UInt64? {
         guard name.hasSuffix(suffix), let number = UInt64(name.dropLast(suffix.count), radix: 16), Self.name(number) == name else {
@@ -116,17 +119,26 @@ struct RequestFile: ~Copyable {
     ///
     /// - Returns: how many are damaged.
     func read(_ body: (AcceptedRequest) -> Void) throws(SystemError) -> Int {
-        var damaged = 0
+        var (damaged, inARow) = (0, 0)
         for start in stride(from: 0, to: count, by: Self.readAtOnce) {
             let wanted = min(Self.readAtOnce, count - start)
             let bytes = try file.read(wanted * AcceptedRequest.size, at: Self.headerSize + start * AcceptedRequest.size)
             for offset in stride(from: 0, to: bytes.count, by: AcceptedRequest.size) {
                 let record = unsafe bytes.span.bytes.extracting(offset..<min(offset + AcceptedRequest.size, bytes.count))
-                if let request = AcceptedRequest(record, seed: salt) { body(request) } else { damaged += 1 }
+                if let request = AcceptedRequest(record, seed: salt) {
+                    body(request)
+                    inARow = 0
+                } else {
+                    damaged += 1
+                    inARow += 1
+                }
             }
+            if inARow >= Self.mostInARow { return damaged + count - start - wanted }
         }
         return damaged
     }
 
     private static let readAtOnce = 1024
+    /// Behind so many damaged records nothing is looked for: a hole may have any size.
+    private static let mostInARow = 1 << 16
 }

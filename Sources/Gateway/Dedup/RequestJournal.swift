@@ -96,11 +96,13 @@ final class RequestJournal: Sendable {
     /// Sees what files there are, once; before that none is made.
     func list() throws(SystemError) {
         if state.withLock({ $0.isListed }) { return }
-        var numbers: [UInt64] = []
+        var found: [UInt64] = []
         do throws(SystemError) {
-            numbers = try OpenFolder(Self.folder, in: directory.root()).names().compactMap(RequestFile.number).sorted()
+            found = try OpenFolder(Self.folder, in: directory.root()).names().compactMap(RequestFile.number).sorted()
         } catch { if error.code != ENOENT { throw error } }
-        let next = (numbers.last ?? 0).addingReportingOverflow(1).partialValue
+        let numbers = found.filter { $0 <= RequestFile.largestNumber }
+        var next = (numbers.last ?? 0) + 1
+        for number in found where number == next { next += 1 }
         state.withLock { ($0.isListed, $0.unread, $0.nextNumber) = (true, numbers, next) }
     }
 

@@ -18,9 +18,19 @@ struct DeadLetter: Sendable {
 /// The dead letters of one receiver on disk; used by one thread.
 struct DeadLetterFolder {
     private struct Letter {
-        let files: ArchivedFiles
+        let files: Files
         let buriedAt: Int64
         let byteCount: Int
+    }
+
+    /// The files of one letter, by names that were read or written: those that a number in a name would make up may be any number.
+    fileprivate struct Files {
+        let folder: String
+        let stem: String
+        /// How the names go on behind the stem, that of the metadata first.
+        let endings: [String]
+
+        var names: [String] { endings.map { stem + $0 } }
     }
 
     /// Where they are; another one once the data directory was opened again.
@@ -58,29 +68,27 @@ struct DeadLetterFolder {
         countBytes()
     }
 
-    private mutating func countBytes() { byteCount = letters.reduce(0) { $0 + $1.byteCount } }
+    private mutating func countBytes() { byteCount = letters.reduce(0) { $0.addingSaturated($1.byteCount) } }
 
     /// Puts the files of a folder together; payloads that have no metadata count too, or they would stay for ever.
     ///
     /// - Throws: when one of them cannot be looked at: a letter of which a part is known would be removed in part.
     private static func letters(_ files: [String], in folder: String, of archive: Archive) throws(SystemError) -> [Letter] {
-        var profiles: [String: (ending: String, count: Int, buriedAt: Int64, byteCount: Int)] = [:]
+        var profiles: [String: (endings: [String], buriedAt: Int64, byteCount: Int)] = [:]
         for file in files {
             guard let name = ArchivedName(file), let status = try archive.status(of: file, in: folder), status.kind == .regular else {
                 continue
             }
-            var profile = profiles[name.stem] ?? ("", 0, 0, 0)
-            if !name.isMetadata {
-                (profile.ending, profile.count) = (name.ending, max(profile.count, (name.index ?? 0) + 1))
-            }
+            var profile = profiles[name.stem] ?? ([], 0, 0)
+            profile.endings.insert(String(file.dropFirst(name.stem.count)), at: name.isMetadata ? 0 : profile.endings.count)
             profile.buriedAt = max(profile.buriedAt, status.modifiedAt)
-            profile.byteCount += status.size
+            profile.byteCount = profile.byteCount.addingSaturated(status.size)
             profiles[name.stem] = profile
         }
         return profiles.map { stem, profile in
             Letter(
-                files: ArchivedFiles(folder: folder, stem: stem, ending: profile.ending, count: profile.count),
-                buriedAt: profile.buriedAt, byteCount: profile.byteCount)
+                files: Files(folder: folder, stem: stem, endings: profile.endings), buriedAt: profile.buriedAt,
+                byteCount: profile.byteCount)
         }
     }
 
@@ -103,8 +111,8 @@ struct DeadLetterFolder {
             switch result {
             case .success(let stored):
                 if stored.isAgain { forget(stored.files) }
-                letters.append(Letter(files: stored.files, buriedAt: age, byteCount: stored.byteCount))
-                byteCount += stored.byteCount
+                letters.append(Letter(files: Files(stored.files), buriedAt: age, byteCount: stored.byteCount))
+                byteCount = byteCount.addingSaturated(stored.byteCount)
                 return nil
             case .failure(let error): return Self.systemError(error)
             }
@@ -131,7 +139,8 @@ struct DeadLetterFolder {
     /// A profile that was buried before, as by a run that was killed then, has its files but once.
     private mutating func forget(_ files: ArchivedFiles) {
         guard let index = letters.firstIndex(where: { $0.files.stem == files.stem && $0.files.folder == files.folder }) else { return }
-        byteCount -= letters.remove(at: index).byteCount
+        letters.remove(at: index)
+        countBytes()
     }
 
     // MARK: Out
@@ -158,14 +167,13 @@ struct DeadLetterFolder {
         var removed = 0
         do throws(SystemError) {
             while removed < letters.count, isOver(letters[removed]) {
-                let files = letters[removed].files
                 // The metadata first: what is cut off here leaves payloads that nobody sends again, and the next scan finds.
-                try archive.remove([files.metadata] + (0..<files.count).map(files.payload), from: files.folder)
-                byteCount -= letters[removed].byteCount
+                try archive.remove(letters[removed].files.names, from: letters[removed].files.folder)
                 removed += 1
             }
         } catch { Log.warning("a dead letter cannot be removed", ["error": "\(error)"]) }
         letters.removeFirst(removed)
+        if removed > 0 { countBytes() }
         return removed
     }
 
@@ -176,14 +184,20 @@ struct DeadLetterFolder {
         let archive = archive
         if !letters.isEmpty, Self.isGone(archive) { isWhole = false }
         letters.removeAll { letter in
-            let files = letter.files
             // Where there is no metadata, the payloads may have stayed.
-            return ([files.metadata] + (0..<files.count).map(files.payload)).allSatisfy { Self.isGone(archive, $0, files.folder) }
+            letter.files.names.allSatisfy { Self.isGone(archive, $0, letter.files.folder) }
         }
         countBytes()
     }
 
     private static func isGone(_ archive: Archive, _ file: String = "", _ folder: String = "") -> Bool {
         do throws(SystemError) { return try archive.status(of: file, in: folder) == nil } catch { return false }
+    }
+}
+
+extension DeadLetterFolder.Files {
+    fileprivate init(_ files: ArchivedFiles) {
+        let names = [files.metadata] + (0..<files.count).map(files.payload)
+        self.init(folder: files.folder, stem: files.stem, endings: names.map { String($0.dropFirst(files.stem.count)) })
     }
 }

@@ -18,7 +18,7 @@ final class DeliveryThread: Sendable {
     /// Tells the receiver's instances apart; later ones are higher.
     let number: Int
     /// The plugin as the config names it.
-    let plugin: String
+    let plugin: PluginName
     /// The config the instance is made from.
     let config: String
     private let receiver: Receiver
@@ -27,13 +27,12 @@ final class DeliveryThread: Sendable {
 
     init(of receiver: Receiver, _ config: ReceiverConfig) {
         number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
-        (self.receiver, plugin, self.config) = (receiver, config.plugin, config.pluginConfig.text)
+        (self.receiver, plugin, self.config) = (receiver, config.pluginName, config.pluginConfig.text)
     }
 
     /// nil while there is none.
     var instance: PluginInstance? { if case .made(let instance, _) = creation.withLock({ $0 }) { instance } else { nil } }
     var library: PluginLibrary? { if case .made(_, let library) = creation.withLock({ $0 }) { library } else { nil } }
-    var libraryPath: String? { library?.path }
     var isRefused: Bool { if case .refused = creation.withLock({ $0 }) { true } else { false } }
 
     /// Starts the thread: it loads the plugin and makes the instance, which then waits to be put to work.
@@ -91,7 +90,7 @@ final class DeliveryThread: Sendable {
     }
 
     private static func load(_ config: ReceiverConfig, from folders: [String]) throws(PluginProblems) -> PluginLibrary {
-        do throws(PluginLibrary.LoadError) { return try PluginLibrary.load(config.plugin, from: folders) } catch {
+        do throws(PluginLibrary.LoadError) { return try PluginLibrary.load(config.pluginName, from: folders) } catch {
             throw PluginProblems(error, config)
         }
     }
@@ -117,7 +116,7 @@ extension Receiver {
         Log.write(
             refusal == nil ? .info : .error, what,
             [
-                "receiver": name, "plugin": thread.plugin, "after": now.since(before?.call?.since ?? now).inWords,
+                "receiver": name, "plugin": thread.plugin.name, "after": now.since(before?.call?.since ?? now).inWords,
                 "error": refusal ?? "none",
             ])
         return isAbandoned

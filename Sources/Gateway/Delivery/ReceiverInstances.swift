@@ -8,10 +8,11 @@ extension Receiver {
 
     /// Whether a config needs another plugin instance than the present one.
     ///
-    /// - Parameter path: the file of the config's plugin.
-    func needsInstance(for new: ReceiverConfig, at path: String) -> Bool {
+    /// - Parameter file: that of the config's plugin.
+    func needsInstance(for new: ReceiverConfig, of file: PluginFile) -> Bool {
         guard let present = serving.withLock({ $0 }) else { return true }
-        return present.libraryPath.map { $0 != path } ?? (present.plugin != new.plugin) || present.config != new.pluginConfig.text
+        return present.library.map { $0.file.key != file.key } ?? (present.plugin != new.pluginName)
+            || present.config != new.pluginConfig.text
             || present.isRefused
     }
 
@@ -130,7 +131,7 @@ extension Receiver {
                 returned()
             }
         } catch {
-            Log.error("plugin cannot be told to abort", ["receiver": name, "plugin": thread.plugin, "error": "\(error)"])
+            Log.error("plugin cannot be told to abort", ["receiver": name, "plugin": thread.plugin.name, "error": "\(error)"])
             returned()
         }
     }
@@ -167,7 +168,7 @@ extension Receiver {
         Log.error(
             "plugin did not end after abort; it is not waited for",
             [
-                "receiver": name, "plugin": thread.plugin, "call": call?.name.rawValue ?? "none",
+                "receiver": name, "plugin": thread.plugin.name, "call": call?.name.rawValue ?? "none",
                 "for": call.map { now.since($0.since).inWords } ?? "0s", "open_operations": "\(instance?.openOperations ?? 0)",
             ])
         // It may still look at them.

@@ -10,7 +10,46 @@ enum FileTrust {
     ///
     /// - Returns: the path with every link resolved.
     static func check(_ path: String) throws(PluginLibrary.LoadError) -> String {
-        var ahead = Array(components(path.hasPrefix("/") ? path : "\(workingDirectory)/\(path)").reversed())
+        guard case .found(let file) = try follow(path) else { throw .unreadable(SystemError("open \(path)", code: ENOENT)) }
+        try checkOne(file, mayBeSticky: false)
+        try checkRegular(file)
+        try checkOne(folder(of: file), mayBeSticky: false)
+        return file
+    }
+
+    /// Checks a folder that files are looked for in, and every folder and link that its path leads through.
+    ///
+    /// - Returns: whether it is there; where it is not, nobody but us may make it.
+    static func checkFolder(_ path: String) throws(PluginLibrary.LoadError) -> Bool {
+        switch try follow(path) {
+        case .found(let folder):
+            try checkOne(folder, mayBeSticky: false)
+            return true
+        case .missing(let folder):
+            try checkOne(folder, mayBeSticky: false)
+            return false
+        }
+    }
+
+    /// Checks a file that is open, which is then what its path led to.
+    static func check(_ file: borrowing FileDescriptor, path: String) throws(PluginLibrary.LoadError) {
+        let (access, owner): (WriteAccess, uid_t)
+        do throws(SystemError) { (access, owner) = (try WriteAccess(of: file, path: path), try file.owner()) } catch {
+            throw .unreadable(error)
+        }
+        try check(access, owner, path)
+    }
+
+    /// Where a path leads.
+    private enum End {
+        /// Every link resolved.
+        case found(String)
+        /// To nothing, in this folder.
+        case missing(in: String)
+    }
+
+    private static func follow(_ path: String) throws(PluginLibrary.LoadError) -> End {
+        var ahead = Array(components(path.isAbsolutePath ? path : "\(workingDirectory)/\(path)").reversed())
         var current = ""
         var links = 0
         while let component = ahead.popLast() {
@@ -21,28 +60,35 @@ enum FileTrust {
             // In a sticky folder, such as /tmp, others can add names but not take ours away.
             try checkOne(current.isEmpty ? "/" : current, mayBeSticky: true)
             let next = "\(current)/\(component)"
+            guard isThere(next) else { return .missing(in: current.isEmpty ? "/" : current) }
             guard let target = try link(next) else {
                 current = next
                 continue
             }
             links += 1
             guard links <= maximumLinks else { throw .unreadable(SystemError("open \(path)", code: ELOOP)) }
-            if target.hasPrefix("/") { current = "" }
+            if target.isAbsolutePath { current = "" }
             ahead += components(target).reversed()
         }
-        try checkOne(current, mayBeSticky: false)
-        try checkRegular(current)
-        let folder = parent(of: current)
-        try checkOne(folder.isEmpty ? "/" : folder, mayBeSticky: false)
-        return current
+        return .found(current.isEmpty ? "/" : current)
+    }
+
+    private static func isThere(_ path: String) -> Bool {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0 || errno != ENOENT
+    }
+
+    private static func folder(of path: String) -> String {
+        let folder = parent(of: path)
+        return folder.isEmpty ? "/" : folder
     }
 
     private static func components(_ path: String) -> [String] {
-        path.split(separator: "/").filter { $0 != "." }.map(String.init)
+        path.pathComponents.filter { $0 != "." }
     }
 
     private static func parent(of path: String) -> String {
-        path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ""
+        path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? ""
     }
 
     /// A pipe or a device would make the loader wait, or worse.
@@ -75,13 +121,22 @@ enum FileTrust {
     private static func checkOne(_ path: String, mayBeSticky: Bool) throws(PluginLibrary.LoadError) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { throw .unreadable(SystemError("stat \(path)")) }
-        guard isOurs(status.st_uid) else {
-            throw .untrusted(path: path, why: "belongs to user \(status.st_uid)")
+        let access: WriteAccess
+        do throws(SystemError) { access = try WriteAccess(of: path) } catch { throw .unreadable(error) }
+        let isSticky = mayBeSticky && status.st_mode & S_ISVTX != 0
+        try check(isSticky ? nil : access, status.st_uid, path)
+    }
+
+    /// - Parameter access: nil where it does not matter.
+    private static func check(_ access: WriteAccess?, _ owner: uid_t, _ path: String) throws(PluginLibrary.LoadError) {
+        guard isOurs(owner) else { throw .untrusted(path: path, why: "belongs to user \(owner)") }
+        guard let access else { return }
+        if access.everybody { throw .untrusted(path: path, why: "is writable by everybody") }
+        if let user = access.users.first(where: { !isOurs($0) }) {
+            throw .untrusted(path: path, why: "is writable by user \(user), by its access list")
         }
-        if mayBeSticky, status.st_mode & S_ISVTX != 0 { return }
-        if status.st_mode & S_IWOTH != 0 { throw .untrusted(path: path, why: "is writable by everybody") }
-        if status.st_mode & S_IWGRP != 0, status.st_gid != 0, status.st_gid != getegid() {
-            throw .untrusted(path: path, why: "is writable by group \(status.st_gid)")
+        if let group = access.groups.first(where: { $0 != 0 && $0 != getegid() }) {
+            throw .untrusted(path: path, why: "is writable by group \(group)")
         }
     }
 }

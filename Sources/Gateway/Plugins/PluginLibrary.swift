@@ -5,12 +5,13 @@ import Synchronization
 
 /// A plugin's shared object, checked and loaded; it stays loaded until the process ends.
 @safe final class PluginLibrary: Sendable {
-    /// The file it was loaded from, every link resolved.
-    let path: String
+    /// The file it was loaded from.
+    let file: PluginFile
+    var path: String { file.path }
     let name: String
     let version: String
-    private let stamp: FileStamp?
-    private static let loaded = Mutex<[String: PluginLibrary]>([:])
+    private let image: PluginImage
+    private static let loaded = Mutex<[PluginFile.Key: PluginLibrary]>([:])
     /// The plugin's functions; valid until the process ends.
     nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
 
@@ -28,6 +29,10 @@ import Synchronization
         case tableTooSmall(String, size: Int, smallest: Int)
         case unknownFlags(String, UInt32)
         case missingFunction(String, String)
+        case changed(String)
+        case otherContent(String, sha256: String)
+        case dependency(String, String, String)
+        case besideCopy(String)
 
         var description: String {
             switch self {
@@ -47,6 +52,11 @@ import Synchronization
             case .tableTooSmall(let path, let size, let smallest):
                 "\(path) has a plugin table of \(size) bytes, smaller than version 1.0's \(smallest): set gw_plugin.size to sizeof(gw_plugin)"
             case .missingFunction(let path, let name): "\(path) has no function \(name) in its plugin table: set every one"
+            case .changed(let path): "\(path) was changed while it was loaded: try again"
+            case .otherContent(let path, let found): "\(path) has sha256 \(found), and the config names another one"
+            case .dependency(let path, let name, let reason): "\(path) brings in \(name) by its RUNPATH or RPATH: \(reason)"
+            case .besideCopy(let path):
+                "\(path) lies beside the plugin, and a plugin with a sha256 is loaded from a copy, which has nothing beside it: link it statically, or install it for the system"
             case .unknownFlags(let path, let flags):
                 "\(path) sets flags 0x\(String(flags, radix: 16)) that this gateway does not know: use a newer gateway"
             }
@@ -55,49 +65,35 @@ import Synchronization
 
     /// Finds, checks and loads the plugin that a config names; one that is loaded stays what it was, whatever its file is now.
     ///
-    /// - Parameters:
-    ///   - name: a plugin's name (`HTTPWriter` is `libHTTPWriter.so` in one of `folders`), or a path ending in `.so`.
-    ///   - folders: searched in order.
-    static func load(_ name: String, from folders: [String]) throws(LoadError) -> PluginLibrary {
-        let path = try find(name, in: folders)
-        if let library = loaded.withLock({ $0[path] }) { return library }
+    /// - Parameter folders: searched in order.
+    static func load(_ plugin: PluginName, from folders: [String]) throws(LoadError) -> PluginLibrary {
+        let file = try plugin.find(in: folders)
+        if let library = loaded.withLock({ $0[file.key] }) { return library }
         // Not with the lock held: a constructor of the library may block.
-        let library = try PluginLibrary(path)
+        let library = try PluginLibrary(file)
         return loaded.withLock { loaded in
-            let first = loaded[path] ?? library
-            loaded[path] = first
+            let first = loaded[file.key] ?? library
+            loaded[file.key] = first
             return first
         }
     }
 
-    /// Finds and checks the file of the plugin that a config names, every link resolved; no code of it runs.
-    static func find(_ name: String, in folders: [String]) throws(LoadError) -> String {
-        let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
-        for path in candidates where unsafe access(path, F_OK) == 0 { return try FileTrust.check(path) }
-        throw .notFound(name, searched: candidates)
-    }
+    /// Whether its file is another one than that which was loaded; what is pinned is what the config says, whatever its file is.
+    var isOutdated: Bool { image.isOutdated }
 
-    /// Whether its file is another one than that which was loaded.
-    var isOutdated: Bool { FileStamp(of: path) != stamp }
-
-    private init(_ path: String) throws(LoadError) {
-        self.path = path
-        stamp = FileStamp(of: path)
-        try Self.checkHeader(self.path)
-        // Local, so that two plugins with equal type names stay apart; never unloaded, for Swift's runtime keeps
-        // pointers into what it has seen.
-        guard let handle = unsafe dlopen(self.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
-            throw .notLoadable(self.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
-        }
-        guard let symbol = unsafe dlsym(handle, GW_PLUGIN_ENTRY) else { throw .noEntry(self.path) }
+    private init(_ file: PluginFile) throws(LoadError) {
+        self.file = file
+        let path = file.path
+        image = try PluginImage(file)
+        guard let symbol = unsafe dlsym(image.handle, GW_PLUGIN_ENTRY) else { throw .noEntry(path) }
         let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
-        guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(self.path) }
+        guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(path) }
         let smallest = unsafe MemoryLayout<gw_plugin>.size
         guard unsafe table.pointee.size >= smallest else {
-            throw .tableTooSmall(self.path, size: unsafe table.pointee.size, smallest: smallest)
+            throw .tableTooSmall(path, size: unsafe table.pointee.size, smallest: smallest)
         }
-        guard unsafe table.pointee.flags == 0 else { throw .unknownFlags(self.path, unsafe table.pointee.flags) }
-        try unsafe Self.checkFunctions(table, self.path)
+        guard unsafe table.pointee.flags == 0 else { throw .unknownFlags(path, unsafe table.pointee.flags) }
+        try unsafe Self.checkFunctions(table, path)
         unsafe self.table = unsafe table
         name = unsafe table.pointee.name.text
         version = unsafe table.pointee.version.text
@@ -117,15 +113,6 @@ import Synchronization
         }
     }
 
-    private static func checkHeader(_ path: String) throws(LoadError) {
-        let bytes: [UInt8]
-        do throws(SystemError) {
-            bytes = try FileDescriptor.open(path, O_RDONLY).readAll(limit: maximumFile)
-        } catch { throw .unreadable(error) }
-        guard let header = ELFHeader(bytes), header.isSharedObject else { throw .notSharedObject(path) }
-        guard header.isNative else { throw .otherArchitecture(path, machine: header.machine) }
-        guard header.loadedEnd(bytes) <= bytes.count else { throw .cutShort(path) }
-    }
-
-    private static let maximumFile = 1 << 30
+    /// The most bytes that a shared object may have.
+    static let maximumFile = 1 << 30
 }

@@ -56,7 +56,11 @@ struct ProfileContent: Sendable {
     static var sequenceToCome: UInt64 { nextSequence.load(ordering: .relaxed) }
 
     /// Makes later profiles' sequences larger than one that is in the spool.
-    static func continueSequence(after sequence: UInt64) { nextSequence.max(sequence &+ 1, ordering: .relaxed) }
+    ///
+    /// One that no clock of this era gives is left alone: behind it sequences would come to their end, and begin again at 0.
+    static func continueSequence(after sequence: UInt64) {
+        if sequence < UInt64(Int64.max) { nextSequence.max(sequence + 1, ordering: .relaxed) }
+    }
 
     /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a
     ///   long query costs that query once. It stays as long as this one does, so it should have no body.

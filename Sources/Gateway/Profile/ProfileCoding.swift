@@ -51,18 +51,34 @@ extension Profile {
 }
 
 extension ProfileContent {
+    /// A check sum says that the bytes are those that were written, not that a gateway wrote them: what plugins rely on is looked at.
     fileprivate init?(_ reader: inout LittleEndianReader) {
-        guard let api = reader.integer(UInt32.self), let received = reader.integer(Int64.self),
+        guard let api = reader.integer(UInt32.self).flatMap({ gw_api(rawValue: $0) }), [.ingest, .push].contains(api),
+            let received = reader.integer(Int64.self),
             let from = reader.integer(Int64.self), let until = reader.integer(Int64.self),
             let tenant = reader.text(), let path = reader.text(), let query = reader.text(),
             let format = reader.text(), let type = reader.text(), let encoding = reader.text(),
             let labels = Self.labels(&reader), let headers = Self.labels(&reader),
             let samples = Self.samples(&reader)
         else { return nil }
+        let ofTheHead = [tenant, path, query, type, encoding] + headers.flatMap { [$0.name, $0.value] }
+        guard ofTheHead.allSatisfy({ Self.isText($0, ofOneLine: true) }), Self.areInOrder(labels),
+            samples.allSatisfy({ Self.isText($0.id) }), api == .push || (samples.count == 1 && samples[0].id.isEmpty)
+        else { return nil }
         self.init(
-            api: gw_api(rawValue: api) ?? .ingest, receivedAt: received, from: from, until: until, tenant: tenant,
-            labels: LabelSet(sorted: labels), path: path, query: query, format: ProfileFormat(rawValue: format) ?? .pprof,
-            contentType: type, contentEncoding: encoding, headers: headers, samples: samples)
+            api: api, receivedAt: received, from: from, until: until, tenant: tenant, labels: LabelSet(sorted: labels), path: path,
+            query: query, format: ProfileFormat(rawValue: format) ?? .pprof, contentType: type, contentEncoding: encoding, headers: headers,
+            samples: samples)
+    }
+
+    /// Whether a text may stand in a profile, and where it stood in a request's head, whether it may stand in one again.
+    private static func isText(_ text: String, ofOneLine: Bool = false) -> Bool {
+        text.utf8.allSatisfy { $0 != 0 && !(ofOneLine && ($0 == 10 || $0 == 13)) }
+    }
+
+    private static func areInOrder(_ labels: [Label]) -> Bool {
+        labels.allSatisfy { isText($0.name) && isText($0.value) }
+            && zip(labels, labels.dropFirst()).allSatisfy { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
     }
 
     private static func labels(_ reader: inout LittleEndianReader) -> [Label]? {
@@ -87,7 +103,7 @@ extension ProfileContent {
             size = end
         }
         let start = reader.offset
-        guard size <= reader.left else { return nil }
+        guard size == reader.left else { return nil }
         return samples.map { Sample(id: $0.id, range: ($0.range.lowerBound + start)..<($0.range.upperBound + start)) }
     }
 }

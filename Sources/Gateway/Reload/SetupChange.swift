@@ -87,11 +87,11 @@ struct SetupChange {
             let present = old.receiver(entry.name)
             if present == nil { try refuseWhatStillLeaves(entry) }
             let receiver = present ?? Receiver(entry, spool: gateway.spool, deadLetters: gateway.deadLetters)
-            let path: String
-            do throws(PluginLibrary.LoadError) { path = try PluginLibrary.find(entry.plugin, in: config.pluginFolders) } catch {
+            let file: PluginFile
+            do throws(PluginLibrary.LoadError) { file = try entry.pluginName.find(in: config.pluginFolders) } catch {
                 throw PluginProblems(error, entry)
             }
-            let next = present?.needsInstance(for: entry, at: path) == false ? nil : DeliveryThread(of: receiver, entry)
+            let next = present?.needsInstance(for: entry, of: file) == false ? nil : DeliveryThread(of: receiver, entry)
             do throws(SystemError) {
                 try next?.start(entry, from: config.pluginFolders, after: present?.serving.withLock { $0 })
             } catch { return note(error, Problems.path("receivers", entry.name)) }

@@ -50,10 +50,13 @@ struct LittleEndianWriter {
         return unsafe T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
     }
 
-    mutating func text() -> String? {
-        guard let count = integer(UInt32.self).map(Int.init), count <= left else { return nil }
+    /// A text of UTF-8; anything else would be another text when it is written again.
+    ///
+    /// - Parameter end: where it ends at the latest; the end of all bytes when nil.
+    mutating func text(before end: Int? = nil) -> String? {
+        guard let count = integer(UInt32.self).map(Int.init), count <= min(left, (end ?? .max) - offset) else { return nil }
         defer { offset += count }
-        return unsafe String(decoding: UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)]), as: UTF8.self)
+        return unsafe String(validating: UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)]), as: UTF8.self)
     }
 
     /// How many items follow, each of at least `smallest` bytes: no more than there is room for.

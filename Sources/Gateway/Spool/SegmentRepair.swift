@@ -5,6 +5,7 @@ import LinuxSystem
 struct SegmentParts {
     let number: UInt64
     let files: Set<SpoolFormat.File>
+    /// As far as places of 32 bits reach.
     let recordsSize: Int
     /// From whichever file has one that is sound.
     let header: SpoolHeader?
@@ -14,8 +15,11 @@ struct SegmentParts {
     let indexStart: Int?
     /// Where entries begin in what was settled; nil when that is another segment's.
     let settledStart: Int?
-    /// True when what is settled is another segment's, under this one's name.
-    let isSettledForeign: Bool
+    /// True when what is settled is another segment's, under this one's name, or more than anybody has settled in one.
+    private let isSettledForeign: Bool
+    /// Whether the file of what is settled says by itself where its entries begin.
+    private let hasSettledHead: Bool
+    let settledSize: Int
     private let folder: SpoolFolder
     /// Files that the disk does not give back: what they said is lost.
     private let lost: Set<SpoolFormat.File>
@@ -25,9 +29,7 @@ struct SegmentParts {
         _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, lost: Set<SpoolFormat.File> = []
     ) throws(UnreadableSegment) {
         (self.number, self.files, self.folder, self.lost) = (number, files, folder, lost)
-        recordsSize = try UnreadableSegment.of(number, .records) { () throws(SystemError) in
-            files.contains(.records) ? try folder.open(number, .records).size() : 0
-        }
+        recordsSize = min(try Self.size(.records, number, files, folder), Int(UInt32.max))
         let records = try Self.header(.records, number, files.subtracting(lost), folder)
         let index = try Self.header(.index, number, files.subtracting(lost), folder)
         let settled = try Self.header(.settled, number, files.subtracting(lost), folder)
@@ -36,8 +38,11 @@ struct SegmentParts {
         recordsStart = records?.length ?? found?.length ?? SpoolHeader.size
         indexStart = index?.length
         // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
-        isSettledForeign = settled != nil && settled?.header.salt != header?.salt
-        settledStart = settled == nil || settled?.header.salt == header?.salt ? settled?.length ?? found?.length : nil
+        settledSize = try Self.size(.settled, number, files.subtracting(lost), folder)
+        let isOthers = if let settled { !Self.agree(settled.header, found?.header) } else { false }
+        hasSettledHead = settled != nil
+        isSettledForeign = isOthers || settledSize > SettledEntry.largestFile
+        settledStart = isSettledForeign ? nil : settled?.length ?? found?.length
     }
 
     private static func header(
@@ -56,10 +61,34 @@ struct SegmentParts {
         }
     }
 
-    /// All of a file; nothing where it is not there, or is lost.
-    func read(_ file: SpoolFormat.File) throws(UnreadableSegment) -> [UInt8] {
-        guard files.contains(file), !lost.contains(file) else { return [] }
-        return try UnreadableSegment.of(number, file) { () throws(SystemError) in try folder.open(number, file).readAll(limit: .max) }
+    /// Whether two files are of one segment, and name its receivers by the same places; a repair may have added names to one of them.
+    private static func agree(_ a: SpoolHeader, _ b: SpoolHeader?) -> Bool {
+        guard let b, a.salt == b.salt else { return false }
+        return a.receivers.starts(with: b.receivers) || b.receivers.starts(with: a.receivers)
+    }
+
+    private static func size(
+        _ file: SpoolFormat.File, _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder
+    ) throws(UnreadableSegment) -> Int {
+        guard files.contains(file) else { return 0 }
+        return try UnreadableSegment.of(number, file) { () throws(SystemError) in try folder.open(number, file).size() }
+    }
+
+    /// The size of a file; 0 where it is not there, or is lost.
+    func size(_ file: SpoolFormat.File) throws(UnreadableSegment) -> Int {
+        try Self.size(file, number, files.subtracting(lost), folder)
+    }
+
+    /// Lends the entries of a file in order, damaged ones as nil; none where it is not there, or is lost.
+    ///
+    /// - Parameter body: answers whether to go on.
+    func forEachEntry<Entry: SpoolEntry>(
+        of file: SpoolFormat.File, from start: Int, seed: UInt32, _ body: (Entry?) -> Bool
+    ) throws(UnreadableSegment) {
+        guard files.contains(file), !lost.contains(file) else { return }
+        try UnreadableSegment.of(number, file) { () throws(SystemError) in
+            try Entry.decode(folder.open(number, file), from: start, seed: seed, body)
+        }
     }
 
     /// What looks for records in the file; nil where that is not there, or is lost.
@@ -70,16 +99,22 @@ struct SegmentParts {
         } catch { throw UnreadableSegment(number: number, file: .records, reason: .system(error)) }
     }
 
+    /// Whether the file of what is settled says nothing: it is another one's, or only a head that has other names by now would say
+    /// where its entries begin and whom they mean.
+    func losesSettled(_ header: SpoolHeader) -> Bool {
+        files.contains(.settled) && (isSettledForeign || (!hasSettledHead && header.receivers != self.header?.receivers))
+    }
+
     /// What each of the segment's receivers has settled, and the size of the file that says so.
     func ledgers(_ header: SpoolHeader) throws(UnreadableSegment) -> (ledgers: [SettledLedger], size: Int) {
         var entries = [[SettledEntry]](repeating: [], count: header.receivers.count)
-        let settled = try read(.settled)
-        if let settledStart, settled.count > settledStart {
-            SettledEntry.decode(settled, from: settledStart, seed: header.seed) { entry in
+        if let settledStart, !losesSettled(header) {
+            try forEachEntry(of: .settled, from: settledStart, seed: header.seed) { (entry: SettledEntry?) in
                 if let entry, entries.indices.contains(Int(entry.receiver)) { entries[Int(entry.receiver)].append(entry) }
+                return true
             }
         }
-        return (entries.map(SettledLedger.init), settled.count)
+        return (entries.map(SettledLedger.init), losesSettled(header) ? 0 : settledSize)
     }
 }
 
@@ -170,15 +205,24 @@ struct SegmentRepair {
     /// What the index says, and whether all of that is sound.
     private func knownEntries() throws(UnreadableSegment) -> (entries: [IndexEntry], isWhole: Bool) {
         guard let indexStart = parts.indexStart else { return ([], false) }
-        let index = try parts.read(.index)
         var entries: [IndexEntry] = []
-        entries.reserveCapacity(max(0, index.count - indexStart) / IndexEntry.size)
-        var isWhole = true
-        IndexEntry.decode(index, from: indexStart, seed: header.seed) { entry in
-            if let entry, Int(entry.offset) >= (entries.last?.end ?? 0) { entries.append(entry) } else { isWhole = false }
+        var isWhole = try parts.size(.index) <= IndexEntry.largestFile
+        var damagedInARow = 0
+        try parts.forEachEntry(of: .index, from: indexStart, seed: header.seed) { (entry: IndexEntry?) in
+            if let entry, Int(entry.offset) >= (entries.last?.end ?? 0), entry.names(only: header.receivers.count) {
+                entries.append(entry)
+                damagedInARow = 0
+            } else {
+                isWhole = false
+                damagedInARow += 1
+            }
+            return damagedInARow < Self.mostDamagedInARow
         }
         return (entries, isWhole)
     }
+
+    /// Behind so many damaged entries the records say more than the rest of the index, which may be a hole of any size.
+    private static let mostDamagedInARow = 1 << 18
 
     private mutating func scan(
         _ scanner: inout RecordScanner, from start: Int, known: [IndexEntry], _ sequences: Set<UInt64>
@@ -266,7 +310,7 @@ extension SpoolFolder {
     /// - Returns: how many bytes the file grew by.
     func append(_ entries: [SettledEntry], _ header: SpoolHeader) throws(SystemError) -> Int {
         let file = try open(header.segment, .settled, O_RDWR | O_CREAT)
-        let (start, size) = (try start(of: file) ?? header.encoded(.settled).count, try file.size())
+        let (start, size) = (try start(of: file, header), try file.size())
         var bytes: [UInt8] = size < start ? header.encoded(.settled) : []
         // A torn entry before it would shift what follows.
         let end = bytes.isEmpty ? start + (size - start) / SettledEntry.size * SettledEntry.size : 0
@@ -275,20 +319,23 @@ extension SpoolFolder {
         return bytes.count
     }
 
-    /// Where entries begin in a file that is there already.
-    private func start(of file: borrowing FileDescriptor) throws(SystemError) -> Int? {
+    /// Where entries begin in a file of what is settled, as its own head says where that is sound.
+    func start(of file: borrowing FileDescriptor, _ header: SpoolHeader) throws(SystemError) -> Int {
         let bytes = try file.read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
-        do throws(SpoolHeader.Failure) { return try SpoolHeader.decode(bytes, .settled).length } catch { return nil }
+        let found = try? SpoolHeader.decode(bytes, .settled)
+        guard let found, found.header.segment == header.segment, found.header.salt == header.salt else {
+            return header.encoded(.settled).count
+        }
+        return found.length
     }
 
     /// The sequences of a segment's records, as its index says; those of entries that are damaged are missing.
     func sequences(in segment: SpoolSegment) throws(SystemError) -> Set<UInt64> {
         if let entries = segment.entries { return Set(entries.map(\.sequence)) }
         var sequences: Set<UInt64> = []
-        IndexEntry.decode(
-            try open(segment.number, .index).readAll(limit: .max), from: segment.indexStart, seed: segment.header.seed
-        ) { entry in
+        try IndexEntry.decode(open(segment.number, .index), from: segment.indexStart, seed: segment.header.seed) { entry in
             if let entry { sequences.insert(entry.sequence) }
+            return true
         }
         return sequences
     }

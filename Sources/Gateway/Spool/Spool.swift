@@ -120,6 +120,8 @@ final class Spool: Sendable {
         state.withLock { state in
             for var segment in recovery.segments {
                 segment.clockOffset = clock.first
+                // What is written now stands before it, and a cursor that has passed it would never come back.
+                segment.isLate = segment.number > SpoolFormat.largestNumber
                 state.segments[segment.number] = segment
             }
             state.order = recovery.segments.map(\.number)

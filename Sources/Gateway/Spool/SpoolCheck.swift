@@ -140,6 +140,7 @@ struct SegmentCheck {
         do throws(SpoolHeader.Failure) {
             let found = try SpoolHeader.decode(bytes, file).header
             if found.segment != number || found.salt != content?.header.salt { add(file, 0, "it is another segment's") }
+            if file == .settled, parts.settledSize > SettledEntry.largestFile { add(file, 0, "it is larger than anybody wrote it") }
         } catch { add(file, 0, size: min(bytes.count, SpoolHeader.size), "its head is damaged") }
     }
 
@@ -147,33 +148,39 @@ struct SegmentCheck {
 
     private mutating func checkIndex(_ header: SpoolHeader) throws(UnreadableSegment) {
         guard let start = parts.indexStart else { return }
-        let bytes = try parts.read(.index)
         var offset = start
         var end = 0
         var damaged: [(Int, String)] = []
-        IndexEntry.decode(bytes, from: start, seed: header.seed) { entry in
-            defer { offset += IndexEntry.size }
-            guard let entry else { return damaged.append((offset, "an entry is damaged")) }
-            if Int(entry.offset) < end { damaged.append((offset, "an entry is out of order")) }
-            end = max(end, entry.end)
+        try parts.forEachEntry(of: .index, from: start, seed: header.seed) { (entry: IndexEntry?) in
+            if entry == nil { damaged.append((offset, "an entry is damaged")) }
+            if let entry, Int(entry.offset) < end { damaged.append((offset, "an entry is out of order")) }
+            if entry?.names(only: header.receivers.count) == false { damaged.append((offset, "an entry is for a receiver without a name")) }
+            end = max(end, entry?.end ?? 0)
+            offset += IndexEntry.size
+            return damaged.count < Self.mostDamages
         }
         for (offset, what) in damaged { add(.index, offset, size: IndexEntry.size, what) }
-        checkEnd(.index, bytes.count, start, IndexEntry.size)
+        checkEnd(.index, try parts.size(.index), start, IndexEntry.size)
     }
 
     private mutating func checkSettled(_ header: SpoolHeader) throws(UnreadableSegment) {
-        let bytes = try parts.read(.settled)
-        guard let start = parts.settledStart, bytes.count > start else { return }
+        guard let start = parts.settledStart, parts.settledSize > start else { return }
         var offset = start
         var damaged: [(Int, String)] = []
-        SettledEntry.decode(bytes, from: start, seed: header.seed) { entry in
-            defer { offset += SettledEntry.size }
-            guard let entry else { return damaged.append((offset, "an entry is damaged")) }
-            if Int(entry.receiver) >= header.receivers.count { damaged.append((offset, "an entry is for a receiver without a name")) }
+        try parts.forEachEntry(of: .settled, from: start, seed: header.seed) { (entry: SettledEntry?) in
+            if entry == nil { damaged.append((offset, "an entry is damaged")) }
+            if let entry, Int(entry.receiver) >= header.receivers.count {
+                damaged.append((offset, "an entry is for a receiver without a name"))
+            }
+            offset += SettledEntry.size
+            return damaged.count < Self.mostDamages
         }
         for (offset, what) in damaged { add(.settled, offset, size: SettledEntry.size, what) }
-        checkEnd(.settled, bytes.count, start, SettledEntry.size)
+        checkEnd(.settled, parts.settledSize, start, SettledEntry.size)
     }
+
+    /// Whoever reads of so many damaged entries need not read of more.
+    private static let mostDamages = 10_000
 
     private mutating func checkEnd(_ file: SpoolFormat.File, _ count: Int, _ start: Int, _ size: Int) {
         let rest = max(0, count - start) % size

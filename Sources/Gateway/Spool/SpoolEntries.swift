@@ -19,6 +19,24 @@ extension SpoolEntry {
             }
         }
     }
+
+    /// Reads all entries of a file that are whole, in order, a piece of it at a time; a damaged one is nil.
+    ///
+    /// - Parameter body: answers whether to go on.
+    static func decode(
+        _ file: borrowing FileDescriptor, from start: Int, seed: UInt32, _ body: (Self?) -> Bool
+    ) throws(SystemError) {
+        var left = largestFile
+        try file.readPieces(from: start, unit: size) { piece in
+            var goesOn = true
+            decode(piece, from: 0, seed: seed) { if goesOn { goesOn = body($0) } }
+            left -= piece.count
+            return goesOn && left > 0
+        }
+    }
+
+    /// The most bytes of entries that are read of a file: 64 bits of size are quickly said, and a segment ends at 32.
+    static var largestFile: Int { 1 << 30 }
 }
 
 /// One entry of a segment's index: where a record is, and whom it is for.
@@ -55,10 +73,18 @@ struct IndexEntry: SpoolEntry, Equatable {
         guard let offset = reader.integer(UInt32.self), let length = reader.integer(UInt32.self),
             let sequence = reader.integer(UInt64.self), let time = reader.integer(Int64.self),
             let receivers = reader.integer(UInt64.self), let flags = reader.integer(UInt32.self),
-            reader.integer(UInt32.self) == sum, !offset.addingReportingOverflow(length).overflow
+            reader.integer(UInt32.self) == sum, Self.isPossible(offset, length, sequence)
         else { return nil }
         self.init(offset: offset, length: length, sequence: sequence, time: time, receivers: receivers, isCopy: flags & 1 != 0)
         share = ShareKey(rawValue: flags >> 1)
+    }
+
+    /// Whether it is for none but the segment's receivers, of which there are so many; else the record has to say for whom it is.
+    func names(only count: Int) -> Bool { receivers & (UInt64.max << UInt64(count)) == 0 }
+
+    /// Whether there can be a record, or bytes that are none, in such a place: each ends behind its beginning, below 4 GiB.
+    private static func isPossible(_ offset: UInt32, _ length: UInt32, _ sequence: UInt64) -> Bool {
+        length >= (sequence == 0 ? 1 : UInt32(SpoolRecord.fixedSize)) && !offset.addingReportingOverflow(length).overflow
     }
 
     init(offset: UInt32, length: UInt32, sequence: UInt64, time: Int64, receivers: UInt64, isCopy: Bool = false) {

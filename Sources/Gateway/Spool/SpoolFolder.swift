@@ -20,7 +20,7 @@ struct SpoolFolder: Sendable {
         var foreign: [String] = []
         /// Names of the spool's that links, pipes, devices, sockets and folders have.
         var special: [String] = []
-        /// Greater than any segment's number that a name has.
+        /// Greater than any segment's number that a name has, and at most one more than ``SpoolFormat/largestNumber`` where that is free.
         var nextNumber: UInt64 = 1
 
         var names: [String] { foreign + special }
@@ -30,14 +30,15 @@ struct SpoolFolder: Sendable {
     func list() throws(SystemError) -> Listing {
         let folder = try directory.spool()
         var segments: [UInt64: Set<SpoolFormat.File>] = [:]
+        var numbers: Set<UInt64> = []
         var listing = Listing()
         for name in try folder.names() {
             guard let (segment, file) = SpoolFormat.File.parse(name) else {
                 listing.foreign.append(name)
-                Self.removed(name).map { listing.nextNumber = max(listing.nextNumber, $0 + 1) }
+                Self.removed(name).map { _ = numbers.insert($0) }
                 continue
             }
-            listing.nextNumber = max(listing.nextNumber, segment + 1)
+            numbers.insert(segment)
             // Of a file that does not even tell what it is, its reader will say why.
             if let status = try? folder.status(of: name), status.kind != .regular {
                 listing.special.append(name)
@@ -46,16 +47,20 @@ struct SpoolFolder: Sendable {
             }
         }
         for name in listing.foreign { Self.removed(name).map { segments[$0] = nil } }
+        listing.nextNumber = (numbers.filter { $0 <= SpoolFormat.largestNumber }.max() ?? 0) + 1
+        while numbers.contains(listing.nextNumber) { listing.nextNumber += 1 }
         listing.segments = segments.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         listing.foreign.sort()
         listing.special.sort()
         return listing
     }
 
-    /// What a segment's files take on disk, as far as they tell.
+    /// What a segment's files take on disk, as far as they tell; a hole that says more than a segment can have says nothing.
     func byteCount(_ segment: UInt64) -> Int {
         guard let folder = try? directory.spool() else { return 0 }
-        return SpoolFormat.File.allCases.reduce(0) { $0 + ((try? folder.status(of: $1.name(of: segment)))?.size ?? 0) }
+        return SpoolFormat.File.allCases.reduce(0) {
+            $0 + min((try? folder.status(of: $1.name(of: segment)))?.size ?? 0, Int(UInt32.max))
+        }
     }
 
     // MARK: Removing
@@ -136,7 +141,7 @@ struct SpoolFolder: Sendable {
     private static func hasRoom(_ quarantine: OpenFolder, for count: Int) throws(SystemError) -> Bool {
         let names = try quarantine.names()
         var size = count
-        for name in names { size = size.addingReportingOverflow(try quarantine.status(of: name)?.size ?? 0).partialValue }
+        for name in names { size = size.addingSaturated(try quarantine.status(of: name)?.size ?? 0) }
         return names.count < quarantineLimit.files && size <= quarantineLimit.bytes
     }
 }

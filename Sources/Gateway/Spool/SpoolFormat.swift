@@ -3,6 +3,9 @@ import LinuxSystem
 /// The files of the spool, byte by byte: see `Sources/Gateway/Delivery/SPOOL.md`, which this follows.
 enum SpoolFormat {
     static let version: UInt32 = 1
+    /// Later segments go on behind numbers up to this. A file with a larger one is read like any other, and that is all: the
+    /// numbers behind it would come to an end.
+    static let largestNumber = UInt64(Int64.max) / 2
 
     /// The three files of a segment.
     enum File: String, CaseIterable, Sendable {
@@ -87,8 +90,11 @@ struct SpoolHeader: Equatable {
         }
         var header = SpoolHeader(
             segment: integer(bytes, at: 16), salt: integer(bytes, at: 24), createdAt: integer(bytes, at: 32))
-        header.receivers = names(bytes, count: Int(integer(bytes, at: 12) as UInt32))
-        guard header.receivers.count == Int(integer(bytes, at: 12) as UInt32) else { throw .damaged }
+        let count: UInt32 = integer(bytes, at: 12)
+        guard count <= SpoolSegment.maximumReceivers else { throw .damaged }
+        header.receivers = names(bytes, count: Int(count))
+        // Entries name receivers by their place: each has one, and the same one when the header is written again.
+        guard header.receivers.count == Int(count), Set(header.receivers).count == Int(count), header.size == length else { throw .damaged }
         return (header, length)
     }
 
@@ -107,6 +113,9 @@ struct SpoolHeader: Equatable {
             return reader.integer() ?? 0
         }
     }
+
+    /// How many bytes it has in a file, the receivers' names included.
+    private var size: Int { receivers.reduce(Self.size) { $0 + 4 + $1.utf8.count } }
 
     /// What check sums begin with, so that they hold for this segment alone.
     var seed: UInt32 { UInt32(truncatingIfNeeded: salt) }

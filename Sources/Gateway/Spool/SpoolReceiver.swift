@@ -135,10 +135,8 @@ final class SpoolReceiver: Sendable {
     func read(_ position: SpoolPosition, sequence: UInt64) throws(ReadFailure) -> Profile {
         var bytes = ByteBuffer()
         do throws(SystemError) {
-            let file = try spool.folder.open(position.segment, .records)
-            // Room is made only for what is there; the rest is found missing below.
-            let rest = try file.size() - Int(position.offset)
-            try file.read(min(Int(position.length), max(0, rest)), at: Int(position.offset), into: &bytes)
+            // Only what is there is read; the rest is found missing below.
+            try spool.folder.open(position.segment, .records).read(Int(position.length), at: Int(position.offset), into: &bytes)
         } catch {
             // One that was let go while we looked is not lost.
             if error.code == ENOENT, !spool.has(position) { throw .moved }
@@ -229,10 +227,13 @@ extension Spool {
 extension SpoolFolder {
     /// What one receiver has settled in a segment, as its file says.
     func ledger(of slot: Int, _ header: SpoolHeader) throws(SystemError) -> SettledLedger {
-        let bytes = try open(header.segment, .settled).readAll(limit: .max)
         var entries: [SettledEntry] = []
-        SettledEntry.decode(bytes, from: header.encoded(.settled).count, seed: header.seed) { entry in
+        let file = try open(header.segment, .settled)
+        // Its head may have fewer names than that of an index that was put together again.
+        let start = try start(of: file, header)
+        try SettledEntry.decode(file, from: start, seed: header.seed) { entry in
             if let entry, Int(entry.receiver) == slot { entries.append(entry) }
+            return true
         }
         return SettledLedger(entries)
     }

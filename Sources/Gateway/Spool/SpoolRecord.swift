@@ -40,8 +40,10 @@ struct SpoolRecord: Equatable {
     }
 
     /// Reads a head; nil when there is none, or a damaged one.
-    init?(_ bytes: RawSpan, at offset: Int) {
-        let record = unsafe bytes.withUnsafeBytes { unsafe Self.decode($0, at: offset) }
+    ///
+    /// - Parameter salt: that of the segment, where it is known: bytes that a sender chose cost little more than a look then.
+    init?(_ bytes: RawSpan, at offset: Int, salt: UInt64? = nil) {
+        let record = unsafe bytes.withUnsafeBytes { unsafe Self.decode($0, at: offset, salt) }
         guard let (record, sum) = record,
             CRC32C.of(bytes.extracting((offset + 8)..<(offset + record.headLength))) == sum
         else { return nil }
@@ -58,10 +60,11 @@ struct SpoolRecord: Equatable {
         self.receivers = receivers
     }
 
-    private static func decode(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> (SpoolRecord, sum: UInt32)? {
+    private static func decode(_ bytes: UnsafeRawBufferPointer, at offset: Int, _ wanted: UInt64?) -> (SpoolRecord, sum: UInt32)? {
         var reader = unsafe LittleEndianReader(bytes, at: offset)
         guard reader.integer(UInt32.self) == magic, let sum = reader.integer(UInt32.self),
-            let salt = reader.integer(UInt64.self), let sequence = reader.integer(UInt64.self),
+            let salt = reader.integer(UInt64.self), salt == wanted ?? salt,
+            let sequence = reader.integer(UInt64.self), sequence != 0,
             let time = reader.integer(Int64.self), let origin = reader.integer(UInt64.self),
             let bodyLength = reader.integer(UInt32.self), let bodySum = reader.integer(UInt32.self),
             let namesLength = reader.integer(UInt32.self), reader.integer(UInt32.self) == 0,
@@ -70,9 +73,10 @@ struct SpoolRecord: Equatable {
         var record = SpoolRecord(
             salt: salt, sequence: sequence, time: time, origin: origin, bodyLength: Int(bodyLength), bodySum: bodySum)
         let end = reader.offset + Int(namesLength)
-        while reader.offset < end, let name = reader.text() { record.receivers.append(name) }
-        // A name that is no UTF-8 would be another one when written again.
-        return reader.offset == end && record.headLength == fixedSize + Int(namesLength) ? (record, sum) : nil
+        while reader.offset < end, record.receivers.count < SpoolSegment.maximumReceivers, let name = reader.text(before: end) {
+            record.receivers.append(name)
+        }
+        return reader.offset == end ? (record, sum) : nil
     }
 }
 

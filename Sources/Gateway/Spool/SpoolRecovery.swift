@@ -107,9 +107,10 @@ struct SpoolRecovery {
             let (entries, indexed) = try repair.entries(isGrowing: isRunning && parts.number + 1 == nextNumber)
             let ledgers = try parts.ledgers(repair.header)
             // From here on all has been read.
-            for region in repair.damage { tell(of: region, in: parts.number) }
+            for region in repair.damage.prefix(Self.mostTold) { tell(of: region, in: parts.number) }
+            if repair.damage.count > Self.mostTold { tell(of: repair.damage.dropFirst(Self.mostTold), in: parts.number) }
             // Without any head nobody knows whom it speaks of.
-            if parts.isSettledForeign || (parts.header == nil && parts.files.contains(.settled)) {
+            if parts.losesSettled(repair.header) {
                 setAside(SpoolFormat.File.settled.name(of: parts.number))
             }
             add(repair.header, entries, ledgers, indexed: indexed)
@@ -123,10 +124,21 @@ struct SpoolRecovery {
         if mayWrite { folder.quarantine(segment, at: region.lowerBound, count: region.count) }
     }
 
+    /// Regions of damage beyond so many of one segment are told together, and not copied: a file may have a million of them.
+    private static let mostTold = 100
+
+    private mutating func tell(of rest: ArraySlice<Range<Int>>, in segment: UInt64) {
+        damaged += rest.count - 1
+        let size = rest.reduce(0) { $0 + $1.count }
+        report(
+            "bytes that are no record, in further places",
+            ["file": SpoolFormat.File.records.name(of: segment), "places": "\(rest.count)", "size": "\(size)"])
+    }
+
     /// Puts away what is no segment of ours; an empty one is what a crash leaves of a new one.
     private mutating func setAside(_ parts: SegmentParts) throws(UnreadableSegment) {
         guard mayWrite else { return }
-        if parts.recordsSize == 0, try parts.read(.index).isEmpty {
+        if parts.recordsSize == 0, try parts.size(.index) == 0 {
             folder.remove(parts.number)
             return
         }
@@ -171,7 +183,7 @@ struct SpoolRecovery {
         var originals: [UInt64: Set<UInt64>] = [:]
         for (index, entry) in copies {
             do throws(SystemError) {
-                guard let origin = try origin(of: entry, in: segments[index]) else { continue }
+                guard let origin = try origin(of: entry, in: segments[index]), origin != segments[index].number else { continue }
                 guard let original = segments.first(where: { $0.number == origin }) else { continue }
                 if originals[origin] == nil { originals[origin] = try folder.sequences(in: original) }
                 if originals[origin]?.contains(entry.sequence) == true { settle(entry, in: index) }
@@ -191,7 +203,8 @@ struct SpoolRecovery {
 
     private mutating func settle(_ entry: IndexEntry, in index: Int) {
         let header = segments[index].header
-        superseded.insert(RecordPlace(segment: header.segment, offset: entry.offset))
+        // Once, or what the receivers have not settled would be less than nothing.
+        guard superseded.insert(RecordPlace(segment: header.segment, offset: entry.offset)).inserted else { return }
         var entries: [SettledEntry] = []
         for slot in header.receivers.indices where entry.receivers >> UInt64(slot) & 1 == 1 {
             segments[index].settle(slot, Int(entry.length), entry.share)

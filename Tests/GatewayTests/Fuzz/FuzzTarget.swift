@@ -8,6 +8,10 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case protobuf, json, gzip, config
     case grpcWeb = "grpc-web"
     case authorization, users, references
+    case segment, record, sequence, requests
+    case spoolNames = "spool-names"
+    case deadLetters = "dead-letters"
+    case sidecar, elf
 
     /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
     func run(_ bytes: [UInt8]) {
@@ -26,6 +30,14 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .authorization: fuzzAuthorization(bytes)
         case .users: fuzzUsers(bytes)
         case .references: fuzzReferences(bytes)
+        case .segment: fuzzSegment(bytes)
+        case .record: fuzzRecord(bytes)
+        case .sequence: fuzzSequence(bytes)
+        case .requests: fuzzRequests(bytes)
+        case .spoolNames: fuzzSpoolNames(bytes)
+        case .deadLetters: fuzzDeadLetters(bytes)
+        case .sidecar: fuzzSidecar(bytes)
+        case .elf: fuzzELF(bytes)
         }
     }
 }

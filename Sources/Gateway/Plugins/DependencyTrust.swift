@@ -1,0 +1,85 @@
+import Glibc
+import LinuxSystem
+
+/// Whether only root and the gateway's user decide which libraries a plugin brings in by the folders it names (RUNPATH, RPATH).
+///
+/// Libraries that the process has already are not looked for, and what no such folder has comes from the system's own.
+struct DependencyTrust {
+    /// The plugin's file where it is loaded from a copy, whose own folder (`$ORIGIN`) is none; what it brings in is loaded by its path.
+    private let copied: String?
+    /// What has been looked at.
+    private var seen: Set<String> = []
+
+    init(copied: String?) { self.copied = copied }
+
+    /// Checks what a shared object brings in, and what that brings in.
+    ///
+    /// - Parameters:
+    ///   - path: where the object is.
+    ///   - inherited: folders of the objects that have brought it in.
+    mutating func check(_ bytes: [UInt8], _ path: String, inherited: [String] = []) throws(PluginLibrary.LoadError) {
+        guard seen.insert(path).inserted else { return }
+        guard let found = ELFDependencies(bytes) else { throw .cutShort(path) }
+        var below = inherited
+        for folder in found.inheritedPath { below.append(try expand(folder, path)) }
+        var folders = found.runPath.isEmpty ? below : []
+        for folder in found.runPath { folders.append(try expand(folder, path)) }
+        for name in found.needed where !Self.isLoaded(name) {
+            do throws(PluginLibrary.LoadError) { try check(name, neededBy: path, folders, below) } catch {
+                throw .dependency(path, name, "\(error)")
+            }
+        }
+    }
+
+    private mutating func check(
+        _ name: String, neededBy path: String, _ folders: [String], _ inherited: [String]
+    ) throws(PluginLibrary.LoadError) {
+        for place in name.hasSlash ? [try expand(name, path)] : folders.map({ "\($0)/\(name)" }) {
+            guard !place.hasPrefix(Self.origin) else {
+                let own = place.replacing(Self.origin, with: OpenFolder.parent(of: path), maxReplacements: 1)
+                if unsafe access(own, F_OK) == 0 { throw .besideCopy(own) }
+                continue
+            }
+            guard let found = try Self.find(place) else { continue }
+            let bytes: [UInt8]
+            do throws(SystemError) { bytes = try FileDescriptor.openFile(found, O_RDONLY).readAll(limit: PluginLibrary.maximumFile) } catch
+            {
+                throw .unreadable(error)
+            }
+            return try check(bytes, found, inherited: inherited)
+        }
+    }
+
+    /// The file at a place where the loader looks, or in the folders for better processors beside it; nil when there is none.
+    private static func find(_ place: String) throws(PluginLibrary.LoadError) -> String? {
+        let folder = OpenFolder.parent(of: place)
+        guard try FileTrust.checkFolder(folder) else { return nil }
+        let better = "\(folder)/glibc-hwcaps"
+        if try FileTrust.checkFolder(better) {
+            for variant in (try? FolderListing(better))?.folders ?? [] {
+                let file = "\(better)/\(variant)/\(place.dropFirst(folder.count + 1))"
+                if unsafe access(file, F_OK) == 0 { _ = try FileTrust.check(file) }
+            }
+        }
+        return unsafe access(place, F_OK) == 0 ? try FileTrust.check(place) : nil
+    }
+
+    private static let origin = "$ORIGIN"
+
+    /// Puts in the folder of the object that says `$ORIGIN` (ld.so(8)); that of a copy stays as it stands.
+    private func expand(_ text: String, _ path: String) throws(PluginLibrary.LoadError) -> String {
+        let plain = text.replacing("${ORIGIN}", with: Self.origin)
+        if path == copied, plain.hasPrefix(Self.origin) { return plain }
+        let folder = plain.replacing(Self.origin, with: OpenFolder.parent(of: path))
+        // $LIB and $PLATFORM depend on the loader.
+        guard !folder.contains("$") else { throw .untrusted(path: path, why: "looks for libraries in \(text), which is not known here") }
+        return folder
+    }
+
+    /// Whether the loader would take a library that the process has.
+    private static func isLoaded(_ name: String) -> Bool {
+        guard !name.hasSlash, let handle = unsafe dlopen(name, RTLD_LAZY | RTLD_NOLOAD) else { return false }
+        unsafe dlclose(handle)
+        return true
+    }
+}

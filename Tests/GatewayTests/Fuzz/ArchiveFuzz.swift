@@ -1,0 +1,63 @@
+import Glibc
+import LinuxSystem
+import ProfileArchive
+
+@testable import Gateway
+
+/// Whatever names lie in a folder of dead letters, those of letters go when there is no room, and no other file does.
+///
+/// Each line is a path.
+func fuzzDeadLetters(_ bytes: [UInt8]) {
+    let folder = FuzzFolder()
+    var paths: Set<String> = []
+    for line in bytes.split(separator: 10).prefix(24) {
+        let parts = line.split(separator: 47).map { String(decoding: $0, as: UTF8.self) }
+        guard (1...3).contains(parts.count), parts.allSatisfy({ isName($0) }) else { continue }
+        // A file may have the name of another one's folder.
+        let path = parts.joined(separator: "/")
+        guard !paths.contains(where: { $0.utf8.starts(with: "\(path)/".utf8) || path.utf8.starts(with: "\($0)/".utf8) }) else { continue }
+        folder.write("letters/\(path)", [1, 2, 3])
+        paths.insert(path)
+    }
+    guard !paths.isEmpty else { return }
+    let letters = paths.filter { ArchivedName($0.pathComponents.last ?? "") != nil }
+    var found = DeadLetterFolder(Archive("letters", in: folder.folder))
+    promise(found.byteCount == 3 * letters.count, "\(found.byteCount) bytes in \(letters.count) files")
+    found.forgetMissing()
+    promise(found.byteCount == 3 * letters.count, "letters are missing that are there")
+    _ = found.makeRoom(0)
+    promise(found.count == 0 && found.byteCount == 0, "letters are left that have no room")
+    for path in paths where !TemporaryName.matches(path.pathComponents.last ?? "") {
+        promise((access("\(folder.path)/letters/\(path)", F_OK) == 0) == !letters.contains(path), "\(path) is wrongly there or gone")
+    }
+}
+
+private func isName(_ text: String) -> Bool { text.utf8.count <= 200 && !text.contains("\0") && ![".", ".."].contains(text) }
+
+/// Metadata is read or refused; what it names are files of its own folder, each once.
+func fuzzSidecar(_ bytes: [UInt8]) {
+    let folder = FuzzFolder()
+    let name = "20260131T235959.123456789Z-5.json"
+    folder.write(name, bytes)
+    guard let profile = try? ArchivedProfile(at: "\(folder.path)/\(name)") else { return }
+    promise(profile.isPush || profile.payloads.count == 1, "not one payload on /ingest")
+    promise(Set(profile.payloads.map(\.file)).count == profile.payloads.count, "a file that is read twice")
+    for payload in profile.payloads {
+        promise(
+            !payload.file.utf8.contains(47) && payload.file.utf8.first != 46 && !payload.file.isEmpty, "a file elsewhere: \(payload.file)")
+        _ = try? profile.bytes(of: payload, in: folder.path)
+    }
+}
+
+/// A plugin's file is told by its headers, wherever they lead, and the names in it are texts of it.
+func fuzzELF(_ bytes: [UInt8]) {
+    guard let header = ELFHeader(bytes), header.isNative else { return }
+    promise(header.loadedEnd(bytes) >= 0, "an end before the beginning")
+    guard let found = ELFDependencies(bytes) else { return }
+    for text in found.needed { promise(text.isEmpty || contains(bytes, Array(text.utf8)), "a name from nowhere") }
+    promise(found.runPath.isEmpty || found.inheritedPath.isEmpty, "folders that the loader passes over")
+}
+
+private func contains(_ bytes: [UInt8], _ text: [UInt8]) -> Bool {
+    bytes.indices.contains { bytes[$0...].starts(with: text) }
+}

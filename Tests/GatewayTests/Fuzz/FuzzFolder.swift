@@ -1,0 +1,64 @@
+import Glibc
+import LinuxSystem
+
+/// A folder of its own for each input, in memory where the system has such a place; gone with this value.
+struct FuzzFolder: ~Copyable {
+    let folder: OpenFolder
+    var path: String { folder.path }
+
+    private static let place = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+
+    init() {
+        var template = Array("\(Self.place)/gateway-fuzz-XXXXXX\0".utf8CString)
+        guard mkdtemp(&template) != nil else { fatalError("no folder for an input") }
+        let path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = must { () throws(SystemError) in try OpenFolder(path) }
+    }
+
+    deinit { Self.remove(path) }
+
+    private static func remove(_ path: String) {
+        guard let listing = try? FolderListing(path) else { return }
+        for name in listing.files { unlink("\(path)/\(name)") }
+        for name in listing.folders { remove("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    /// Writes a file, with the folders that its path names.
+    func write(_ name: String, _ bytes: [UInt8]) {
+        must { () throws(SystemError) in
+            if name.hasSlash { try OpenFolder.make(OpenFolder.parent(of: name), mode: 0o700, in: folder.number) }
+            let file = try FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600, in: folder.number)
+            try file.writeAll(bytes.span.bytes)
+        }
+    }
+}
+
+/// What cannot fail here but for want of memory.
+func must<R>(_ body: () throws(SystemError) -> R) -> R {
+    do throws(SystemError) { return try body() } catch { fatalError("\(error)") }
+}
+
+/// Little-endian numbers in an input, and check sums put right, for a fuzzer does not guess them.
+struct FuzzBytes {
+    var bytes: [UInt8]
+
+    func number(_ offset: Int, _ size: Int) -> Int {
+        guard offset >= 0, offset + size <= bytes.count else { return 0 }
+        return bytes[offset..<(offset + size)].reversed().reduce(0) { ($0 & 0x7F_FFFF_FFFF_FFFF) << 8 | Int($1) }
+    }
+
+    /// Writes the sum of a range at a place, where both are there.
+    mutating func sum(_ range: Range<Int>, at offset: Int, seed: UInt32 = 0) {
+        guard range.upperBound <= bytes.count, offset + 4 <= bytes.count else { return }
+        let sum = CRC32C.of(bytes, range, seed: seed)
+        for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt32(index))) }
+    }
+
+    /// Puts right the sums of entries of one size, each at its entry's end.
+    mutating func sumEntries(from start: Int, size: Int, seed: UInt32) {
+        for offset in stride(from: start, through: bytes.count - size, by: size) {
+            sum(offset..<(offset + size - 4), at: offset + size - 4, seed: seed)
+        }
+    }
+}
