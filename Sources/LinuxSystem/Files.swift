@@ -57,7 +57,7 @@ extension FileDescriptor {
     /// Which file it is.
     public func identity() throws(SystemError) -> FileIdentity { FileIdentity(try status()) }
 
-    private func status() throws(SystemError) -> stat {
+    func status() throws(SystemError) -> stat {
         var status = stat()
         guard unsafe fstat(number, &status) == 0 else { throw SystemError("fstat") }
         return status

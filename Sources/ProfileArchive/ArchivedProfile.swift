@@ -1,6 +1,6 @@
 import ConfigJSON
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 import PluginABI
 
 /// A profile of an archive, as its metadata tells it.
@@ -41,9 +41,9 @@ public struct ArchivedProfile: Sendable {
     /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.
     private static let maximumSize = 128 << 20
 
-    /// Reads the metadata at `path`.
-    public init(at path: String) throws(Damage) {
-        let text = try Self.bytes(of: path, limit: Self.maximumSize)
+    /// Reads the metadata in the file `name` of a folder.
+    public init(_ name: String, in folder: OpenFolder) throws(Damage) {
+        let text = try Self.bytes(of: name, in: folder, limit: Self.maximumSize)
         let problems = Problems()
         guard let value = JSONParser.parse(text, dialect: .strict, problems: problems), problems.list.isEmpty else {
             throw Self.damage(problems)
@@ -69,8 +69,8 @@ public struct ArchivedProfile: Sendable {
     }
 
     /// Reads a payload from the folder that its metadata lies in, and makes sure that it is what was archived.
-    public func bytes(of payload: Payload, in folder: String) throws(Damage) -> [UInt8] {
-        let bytes = try Self.bytes(of: "\(folder)/\(payload.file)", limit: payload.size)
+    public func bytes(of payload: Payload, in folder: OpenFolder) throws(Damage) -> [UInt8] {
+        let bytes = try Self.bytes(of: payload.file, in: folder, limit: payload.size)
         guard bytes.count == payload.size else {
             throw Damage(description: "\(payload.file) has \(bytes.count) bytes and not \(payload.size)")
         }
@@ -78,13 +78,13 @@ public struct ArchivedProfile: Sendable {
         return bytes
     }
 
-    /// Does not wait for a pipe that somebody put there.
-    private static func bytes(of path: String, limit: Int) throws(Damage) -> [UInt8] {
+    /// Does not wait for a pipe that somebody put there, nor follow a link.
+    private static func bytes(of name: String, in folder: OpenFolder, limit: Int) throws(Damage) -> [UInt8] {
         do throws(SystemError) {
-            return try FileDescriptor.openFile(path, O_RDONLY).readAll(limit: limit)
+            return try folder.open(name, O_RDONLY).readAll(limit: limit)
         } catch {
             let isLarge = error.code == EFBIG && error.operation == "read"
-            throw Damage(description: isLarge ? "\(path) has more than \(limit) bytes" : "\(error)")
+            throw Damage(description: isLarge ? "\(folder.path(of: name)) has more than \(limit) bytes" : "\(error)")
         }
     }
 }

@@ -1,4 +1,5 @@
 import ConfigJSON
+import ProfileArchive
 
 extension Config {
     init(_ object: ConfigObject) {
@@ -123,6 +124,7 @@ extension DeadLetterConfig {
     fileprivate init(_ object: ConfigObject) {
         maxBytes = object.size("max_bytes", default: maxBytes)
         maxAge = object.duration("max_age", default: maxAge)
+        modes = ArchiveModes(object)
         object.refuseUnknown()
     }
 }
@@ -137,6 +139,7 @@ extension ListenerConfig {
             for header in kept where header.isEmpty || !header.utf8.allSatisfy(RequestParser.isTokenByte) {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }
+            refuseSecrets(in: kept, object)
         }
         ack = object.choice("ack", default: ack)
         if let tls = object.object("tls") {
@@ -151,6 +154,16 @@ extension ListenerConfig {
         forwardTo = object.strings("forward_to") ?? []
         if object.lacks("forward_to", "an array") { object.refuse("forward_to", "must name at least one receiver") }
         object.refuseUnknown()
+    }
+
+    /// What is kept is stored with each profile, and sent on.
+    private func refuseSecrets(in headers: [String], _ object: ConfigObject) {
+        guard !object.bool("keep_secrets", default: false) else { return }
+        for header in headers where SecretHeader.matches(header) {
+            object.refuse(
+                "keep_headers",
+                "\(JSONValue.quoted(header)) carries a secret, which receivers would store; \"keep_secrets\": true keeps it all the same")
+        }
     }
 
     private static func dedupWindow(_ object: ConfigObject) -> Duration? {
