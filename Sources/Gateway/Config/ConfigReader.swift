@@ -139,8 +139,8 @@ extension ListenerConfig {
             for header in kept where header.isEmpty || !header.utf8.allSatisfy(RequestParser.isTokenByte) {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }
-            refuseSecrets(in: kept, object)
         }
+        refuseSecrets(object)
         ack = object.choice("ack", default: ack)
         if let tls = object.object("tls") {
             if http.tls != nil { object.refuse("tls", "is given beside http.tls; one of them is meant") }
@@ -157,9 +157,9 @@ extension ListenerConfig {
     }
 
     /// What is kept is stored with each profile, and sent on.
-    private func refuseSecrets(in headers: [String], _ object: ConfigObject) {
+    private func refuseSecrets(_ object: ConfigObject) {
         guard !object.bool("keep_secrets", default: false) else { return }
-        for header in headers where SecretHeader.matches(header) {
+        for header in keepHeaders where SecretHeader.matches(header) {
             object.refuse(
                 "keep_headers",
                 "\(JSONValue.quoted(header)) carries a secret, which receivers would store; \"keep_secrets\": true keeps it all the same")
