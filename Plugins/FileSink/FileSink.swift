@@ -19,7 +19,7 @@ final class FileSink: Receiver {
     private let archive: Archive
     private let worker: Worker<Job>
     private let isHealthy = Atomic<Bool>(true)
-    private let isAborting = Atomic<Bool>(false)
+    private let aborting = Flag()
     private let state: Mutex<State>
 
     /// On the worker's thread.
@@ -59,7 +59,7 @@ final class FileSink: Receiver {
         config = FileSinkConfig(object)
         archive = Archive(config.directory, modes: config.modes)
         worker = Worker("file-sink", pause: config.isBounded ? Self.pause : nil)
-        state = Mutex(State(upkeep: Upkeep(archive, config, host)))
+        state = Mutex(State(upkeep: Upkeep(archive, config, host, aborting)))
         guard !config.directory.isEmpty else { return }
         do throws(SystemError) {
             let space = try archive.make().space()
@@ -85,7 +85,7 @@ final class FileSink: Receiver {
     }
 
     func abort() {
-        isAborting.store(true, ordering: .relaxed)
+        aborting.raise()
         for job in worker.takeBack() { job.finish(.aborted) }
     }
 
@@ -105,7 +105,7 @@ final class FileSink: Receiver {
                 if !batch.isEmpty { store(batch, &state) }
                 finishFlushes(&state)
                 // At least one step with each batch, so that what is removed keeps up with what comes.
-                while state.upkeep.step(), state.turns.oldest == nil, !worker.isWanted, !isAborting.load(ordering: .relaxed) {}
+                while state.upkeep.step(), state.turns.oldest == nil, !worker.isWanted, !aborting.isRaised {}
                 add(worker.takeBack(), &state)
             } while state.turns.oldest != nil || !state.flushes.isEmpty
         }
@@ -131,7 +131,7 @@ final class FileSink: Receiver {
     /// Writes a batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job], _ state: inout State) {
         if let lack = config.lackOfRoom(for: jobs.reduce(0) { $0 + $1.byteCount }, in: archive) {
-            for job in jobs { job.finish(isAborting.load(ordering: .relaxed) ? .aborted : .retry("\(lack)")) }
+            for job in jobs { job.finish(aborting.isRaised ? .aborted : .retry("\(lack)")) }
             return stateHealth(lack)
         }
         let (fitting, tooMany) = jobs.partitioned { ($0.profile?.sampleCount ?? 0) < config.maxFiles ?? .max }
@@ -140,7 +140,7 @@ final class FileSink: Receiver {
         state.upkeep.willStore(profiles)
         let openFiles = max(0, (host.descriptorShare ?? .max) - ArchiveBatch.foldersOpen - Upkeep.descriptors)
         var batch = ArchiveBatch(archive, durable: state.durable, openFiles: openFiles, limit: config.maxBytes ?? .max) { [self] in
-            isAborting.load(ordering: .relaxed)
+            aborting.isRaised
         }
         let results = batch.store(profiles.map { ArchiveEntry($0) })
         state.durable = batch.durable

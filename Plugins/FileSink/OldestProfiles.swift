@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import ProfileArchive
 
@@ -19,16 +20,20 @@ struct OldestProfiles {
         }
     }
 
+    private let aborting: Flag
     private var hour = ""
     /// The first one is the last.
     private var profiles: [Profile] = []
     /// How many bytes of a name tell the minute: `20260131T2359`; twice as many tell the time without its sequence.
     private static let minute = 13
 
+    /// - Parameter aborting: once it is raised a search ends early.
+    init(_ aborting: Flag) { self.aborting = aborting }
+
     /// The oldest profile of an hour; nil when nothing is left of it.
     mutating func first(of hour: String, in root: OpenFolder) throws(SystemError) -> Profile? {
         if hour != self.hour || profiles.isEmpty {
-            profiles = try Self.collect(hour, root)
+            profiles = try collect(hour, root)
             self.hour = hour
         }
         return profiles.last
@@ -36,15 +41,15 @@ struct OldestProfiles {
 
     mutating func removeFirst() { _ = profiles.popLast() }
 
-    private static func collect(_ hour: String, _ root: OpenFolder) throws(SystemError) -> [Profile] {
+    private func collect(_ hour: String, _ root: OpenFolder) throws(SystemError) -> [Profile] {
         var oldest: String?
         var found: [String: Profile] = [:]
-        try root.visit(hour) { relative, folder, files in
+        try root.visit(hour, until: aborting) { relative, folder, files in
             folder.removeLeftovers(among: files)
             // They are sorted by name, so by time.
             for file in files {
                 guard let name = ArchivedName(file), name.hour == hour else { continue }
-                let minute = String(name.stem.prefix(minute))
+                let minute = String(name.stem.prefix(Self.minute))
                 if let oldest, minute > oldest { break }
                 guard let status = try? folder.status(of: file), status.kind == .regular else { continue }
                 if minute != oldest { (oldest, found) = (minute, [:]) }
@@ -63,11 +68,14 @@ struct OldestProfiles {
 extension OpenFolder {
     /// Visits all folders of one hour of an archive, whose own folder this is; what cannot be opened is passed over.
     ///
-    /// - Throws: for want of a descriptor, and when the archive itself cannot be listed.
-    func visit(_ hour: String, _ body: (_ relative: String, _ folder: OpenFolder, _ files: [String]) -> Void) throws(SystemError) {
+    /// - Throws: for want of a descriptor, when the archive itself cannot be listed, and `ECANCELED` at an abort.
+    func visit(
+        _ hour: String, until aborting: Flag, _ body: (_ relative: String, _ folder: OpenFolder, _ files: [String]) -> Void
+    ) throws(SystemError) {
         let path = ArchivedFiles.folder(ofHour: hour)
         for tenant in try list().folders {
             for service in try passingOver({ () throws(SystemError) in try descend(tenant).list().folders }) ?? [] {
+                if aborting.isRaised { throw SystemError("look through \(self.path)", code: ECANCELED) }
                 let relative = "\(tenant)/\(service)/\(path)"
                 let found = try passingOver { () throws(SystemError) in
                     let folder = try descend(relative)

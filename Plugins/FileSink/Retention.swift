@@ -14,6 +14,7 @@ struct Retention {
     private let config: FileSinkConfig
     private let host: Host
     private let metrics: RetentionMetrics
+    private let aborting: Flag
     /// The archive's own folder, locked.
     private var root: OpenFolder?
     private var index = ArchiveIndex()
@@ -21,7 +22,7 @@ struct Retention {
     private var uncounted: Set<String> = []
     /// Set while everything is counted.
     private var walk: ArchiveWalk?
-    private var oldest = OldestProfiles()
+    private var oldest: OldestProfiles
     private var lastChange: [String: MonotonicTime] = [:]
     private var nextTidying = MonotonicTime(nanoseconds: 0)
     private var nextRecount = MonotonicTime.now + recountInterval
@@ -38,8 +39,10 @@ struct Retention {
     private static let recountInterval = Duration.seconds(60)
     private static let longestReload = Duration.seconds(60)
 
-    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host) {
+    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
         (self.archive, self.config, self.host) = (archive, config, host)
+        oldest = OldestProfiles(aborting)
+        self.aborting = aborting
         metrics = RetentionMetrics(host)
     }
 
@@ -95,7 +98,7 @@ struct Retention {
             return false
         }
         if let root, try root.identity() == found.identity() { return true }
-        (root, walk, index, oldest) = (nil, nil, ArchiveIndex(), OldestProfiles())
+        (root, walk, index, oldest) = (nil, nil, ArchiveIndex(), OldestProfiles(aborting))
         guard found.lock() else {
             sayThatOthersHaveIt()
             return false
@@ -137,7 +140,7 @@ struct Retention {
 
     private mutating func count(_ hour: String, _ root: OpenFolder) throws(SystemError) {
         var sum = ArchiveIndex.Hour()
-        try root.visit(hour) { _, folder, files in
+        try root.visit(hour, until: aborting) { _, folder, files in
             let found = Self.count(hour, folder, files)
             (sum.files, sum.bytes) = (sum.files + found.files, sum.bytes + found.bytes)
         }

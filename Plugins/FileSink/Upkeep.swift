@@ -1,13 +1,16 @@
+import Glibc
 import LinuxSystem
 import PluginABI
 import PluginKit
 import ProfileArchive
+import Synchronization
 
 /// What is done to an archive between deliveries, a little at a time: files that a killed process left half-written are
 /// removed, and where the archive is bounded it is kept within its bounds. Used by one thread.
 struct Upkeep {
     private let archive: Archive
     private let host: Host
+    private let aborting: Flag
     private var retention: Retention?
     /// The walk for leftovers of an archive without bounds; a bounded one looks for them where it counts.
     private var sweep: ArchiveWalk?
@@ -20,9 +23,10 @@ struct Upkeep {
     private static let pause = Duration.seconds(30)
     private static let foldersPerStep = 64
 
-    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host) {
-        (self.archive, self.host) = (archive, host)
-        if config.isBounded { retention = Retention(archive, config, host) }
+    /// - Parameter aborting: once it is raised nothing more is begun, and what goes through many folders ends early.
+    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
+        (self.archive, self.host, self.aborting) = (archive, host, aborting)
+        if config.isBounded { retention = Retention(archive, config, host, aborting) }
     }
 
     mutating func willStore(_ profiles: [Profile]) {
@@ -38,7 +42,7 @@ struct Upkeep {
     ///
     /// - Returns: whether there is more to do at once.
     mutating func step() -> Bool {
-        guard pausedUntil <= .now else { return false }
+        guard pausedUntil <= .now, !aborting.isRaised else { return false }
         return attempt { (upkeep) throws(SystemError) in
             guard upkeep.retention == nil else { return try upkeep.retention?.step() ?? false }
             return try upkeep.sweepSome()
@@ -56,7 +60,9 @@ struct Upkeep {
     @discardableResult
     private mutating func attempt(_ body: (inout Self) throws(SystemError) -> Bool) -> Bool {
         do throws(SystemError) { return try body(&self) } catch {
-            if pausedUntil <= .now { host.log(.warning, "the archive cannot be kept in order; it is tried again: \(error)") }
+            if pausedUntil <= .now, !aborting.isRaised {
+                host.log(.warning, "the archive cannot be kept in order; it is tried again: \(error)")
+            }
             pausedUntil = .now + Self.pause
             return false
         }
@@ -68,7 +74,11 @@ struct Upkeep {
         if let sweep {
             walk = sweep
         } else {
-            let root = try archive.open()
+            let root: OpenFolder
+            do throws(SystemError) { root = try archive.open() } catch {
+                guard error.code == ENOENT else { throw error }
+                return false
+            }
             // What changes from here on is not in it.
             try root.remove(ArchiveIndex.name)
             walk = ArchiveWalk(root)
@@ -83,4 +93,13 @@ struct Upkeep {
         sweep = walk
         return true
     }
+}
+
+/// Something that one thread says once and others look at.
+final class Flag: Sendable {
+    private let value = Atomic<Bool>(false)
+
+    var isRaised: Bool { value.load(ordering: .relaxed) }
+
+    func raise() { value.store(true, ordering: .relaxed) }
 }

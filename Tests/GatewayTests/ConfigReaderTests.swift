@@ -154,8 +154,9 @@ struct ConfigReaderTests {
     @Test(
         "A mode of dead letters is an octal string that lets the gateway in, and makes no file executable",
         arguments: [
-            ("file_mode", "\"0640\"", nil), ("file_mode", "\"0600\"", nil), ("file_mode", "\"666\"", nil),
-            ("directory_mode", "\"0700\"", nil), ("directory_mode", "\"0777\"", nil), ("file_mode", "640", "must be a string, is 640"),
+            ("file_mode", "\"0640\"", nil), ("file_mode", "\"0600\"", nil), ("file_mode", "\"666\"", "lets everybody write: \"666\""),
+            ("directory_mode", "\"0700\"", nil), ("directory_mode", "\"775\"", nil),
+            ("directory_mode", "\"0777\"", "lets everybody write: \"0777\""), ("file_mode", "640", "must be a string, is 640"),
             ("file_mode", "\"0648\"", "must be an octal number such as \"0640\", at most \"0777\", is \"0648\""),
             ("directory_mode", "\"1000\"", "must be an octal number such as \"0750\", at most \"0777\", is \"1000\""),
             ("directory_mode", "\"2750\"", "must be an octal number"), ("file_mode", "\"64\"", "must be an octal number"),

@@ -77,7 +77,7 @@ struct FileSinkRetentionTests {
         sink = try self.sink("\"max_bytes\":\(3 * size - 1)", other)
         #expect(try other.outcome(of: sink.flush()).status == .delivered)
         try removed("max_bytes", 1, other)
-        #expect(other.value("gateway_file_removed_bytes_total", [:]) == Int64(size))
+        try other.wait(for: "gateway_file_removed_bytes_total", toBe: Int64(size))
         #expect(minutes() == [3, 4])
         sink.destroy()
         sink = try self.sink("\"max_bytes\":\(size - 1)", TestHost())
