@@ -8,27 +8,39 @@ import Synchronization
 
 /// Archives every profile under a directory, byte for byte, with its metadata beside it.
 ///
-/// Delivered means durable: files and the folders that name them are synced. Everything that waits is synced together.
+/// Delivered means durable: files and the folders that name them are synced. What waits is synced together, and tenants take
+/// turns in it.
 final class FileSink: Receiver {
     static let name = "gateway.file"
     static let version = "0.1.0"
 
     private let host: Host
+    private let config: FileSinkConfig
     private let archive: Archive
     private let worker: Worker<Job>
     private let isHealthy = Atomic<Bool>(true)
-    private let isAborting = Atomic<Bool>(false)
-    /// Folders that are known to be on disk with all their parents; on the worker's thread.
-    private let durable = Mutex<Set<String>>([])
-    private let isSwept = Atomic<Bool>(false)
+    private let aborting = Flag()
+    private let state: Mutex<State>
+
+    /// On the worker's thread.
+    private struct State {
+        var turns = TenantTurns<Job>()
+        /// Each with how many profiles were handed over before it.
+        var flushes: [(after: Int, job: Job)] = []
+        /// Folders that are known to be on disk with all their parents.
+        var durable: Set<String> = []
+        var upkeep: Upkeep
+    }
 
     /// One profile to write, or without one a flush; the delivery is finished once.
     private final class Job: Sendable {
         let profile: Profile?
+        let byteCount: Int
         private let delivery: Mutex<Delivery?>
 
         init(_ profile: Profile?, _ delivery: consuming Delivery) {
             self.profile = profile
+            byteCount = profile.map { profile in (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } } ?? 0
             self.delivery = Mutex(delivery)
         }
 
@@ -37,80 +49,135 @@ final class FileSink: Receiver {
         }
     }
 
-    init(config: ConfigObject, host: Host) throws {
+    /// How often an archive with bounds is looked at when nothing comes.
+    private static let pause = Duration.seconds(1)
+    /// What is written and synced together: the profiles of a tenant that has few wait for no more than this and one more profile.
+    private static let largestBatch = (profiles: 64, bytes: 16 << 20)
+
+    init(config object: ConfigObject, host: Host) throws {
         self.host = host
-        let directory = config.string("directory") ?? ""
-        if directory.isEmpty { config.refuse("directory", "is required: the folder of the archive") }
-        let archive = Archive(directory)
-        self.archive = archive
-        worker = Worker("file-sink")
-        if !directory.isEmpty {
-            do throws(SystemError) {
-                try archive.makeFolder("")
-            } catch {
-                // Nothing is wrong with the config, and each delivery tries again: a mount may come later.
-                isHealthy.store(false, ordering: .relaxed)
-                host.setHealth(.failed, "\(error)")
+        config = FileSinkConfig(object)
+        archive = Archive(config.directory, modes: config.modes)
+        worker = Worker("file-sink", pause: config.isBounded ? Self.pause : nil)
+        state = Mutex(State(upkeep: Upkeep(archive, config, host, aborting)))
+        guard !config.directory.isEmpty else { return }
+        do throws(SystemError) {
+            let space = try archive.make().space()
+            if let bytes = config.maxBytes, bytes > space.total - config.reserve(of: space.total) {
+                object.warn("max_bytes", "is more than the file system holds beside min_free_bytes")
             }
+            if let lack = config.lackOfRoom(for: 0, in: archive) { throw lack }
+        } catch {
+            // Nothing is wrong with the config, and each delivery tries again: a mount may come later.
+            isHealthy.store(false, ordering: .relaxed)
+            host.setHealth(.failed, "\(error)")
         }
     }
 
     func deliver(_ profile: Profile, _ delivery: consuming Delivery) { submit(Job(profile, delivery)) }
 
-    /// The worker takes jobs in order, so a flush is done when whatever came before it is.
     func flush(_ flush: consuming Delivery) { submit(Job(nil, flush)) }
 
     private func submit(_ job: Job) {
         do throws(SystemError) {
-            try worker.submit(job) { [self] in store($0) }
+            try worker.submit(job) { [self] in work($0) }
         } catch { job.finish(.retry("\(error)")) }
     }
 
     func abort() {
-        isAborting.store(true, ordering: .relaxed)
+        aborting.raise()
         for job in worker.takeBack() { job.finish(.aborted) }
     }
 
-    func close() { worker.stop() }
-
-    /// Writes a batch: all files first, then the syncs, then the names, then the folders.
-    private func store(_ jobs: [Job]) {
-        // Beside the files: the one that is written, or a folder that is synced or listed.
-        let openFiles = max(0, (host.descriptorShare ?? .max) - 2)
-        var batch = ArchiveBatch(archive, durable: durable.withLock { $0 }, openFiles: openFiles) { [self] in
-            isAborting.load(ordering: .relaxed)
-        }
-        let results = batch.store(jobs.compactMap(\.profile).map { ArchiveEntry($0) })
-        durable.withLock { $0 = batch.durable }
-        for (job, result) in zip(jobs.filter { $0.profile != nil }, results) {
-            switch result {
-            case .success: job.finish(.delivered)
-            case .failure(.conflict(let path)):
-                job.finish(.rejected("\(path) exists already with other content"))
-            case .failure(.aborted): job.finish(.aborted)
-            case .failure(.tooLarge): job.finish(.rejected("larger than the archive"))
-            case .failure(.system(let error)): job.finish(.retry("\(error)"))
-            }
-        }
-        for job in jobs where job.profile == nil { job.finish(.delivered) }
-        stateHealth(results)
-        sweep()
+    func close() {
+        worker.stop()
+        state.withLock { $0.upkeep.end() }
     }
 
-    /// Once, and behind the first deliveries, for a large archive takes its time.
-    private func sweep() {
-        guard !isSwept.exchange(true, ordering: .relaxed) else { return }
-        archive.removeLeftovers { [self] in !isAborting.load(ordering: .relaxed) }
+    // MARK: On the worker's thread
+
+    /// Writes what has come, a batch at a time, and what comes meanwhile.
+    private func work(_ jobs: [Job]) {
+        state.withLock { state in
+            add(jobs, &state)
+            repeat {
+                let batch = state.turns.take(count: Self.largestBatch.profiles, weight: Self.largestBatch.bytes, weigh: \.byteCount)
+                if !batch.isEmpty { store(batch, &state) }
+                finishFlushes(&state)
+                // At least one step with each batch, so that what is removed keeps up with what comes.
+                while state.upkeep.step(), state.turns.oldest == nil, !worker.isWanted, !aborting.isRaised {}
+                add(worker.takeBack(), &state)
+            } while state.turns.oldest != nil || !state.flushes.isEmpty
+        }
+    }
+
+    private func add(_ jobs: [Job], _ state: inout State) {
+        for job in jobs {
+            if let profile = job.profile {
+                state.turns.append(job, lane: profile.tenant)
+            } else {
+                state.flushes.append((state.turns.added, job))
+            }
+        }
+    }
+
+    /// A flush is done when whatever came before it is.
+    private func finishFlushes(_ state: inout State) {
+        let oldest = state.turns.oldest ?? .max
+        for flush in state.flushes where flush.after <= oldest { flush.job.finish(.delivered) }
+        state.flushes.removeAll { $0.after <= oldest }
+    }
+
+    /// Writes a batch: all files first, then the syncs, then the names, then the folders.
+    private func store(_ jobs: [Job], _ state: inout State) {
+        if let lack = config.lackOfRoom(for: jobs.reduce(0) { $0 + $1.byteCount }, in: archive) {
+            for job in jobs { job.finish(aborting.isRaised ? .aborted : .retry("\(lack)")) }
+            return stateHealth(lack)
+        }
+        let (fitting, tooMany) = jobs.partitioned { ($0.profile?.sampleCount ?? 0) < config.maxFiles ?? .max }
+        for job in tooMany { job.finish(.rejected("has more files than max_files")) }
+        let profiles = fitting.compactMap(\.profile)
+        state.upkeep.willStore(profiles)
+        let openFiles = max(0, (host.descriptorShare ?? .max) - ArchiveBatch.foldersOpen - Upkeep.descriptors)
+        var batch = ArchiveBatch(archive, durable: state.durable, openFiles: openFiles, limit: config.maxBytes ?? .max) { [self] in
+            aborting.isRaised
+        }
+        let results = batch.store(profiles.map { ArchiveEntry($0) })
+        state.durable = batch.durable
+        for (job, result) in zip(fitting, results) {
+            if case .success(let stored) = result { state.upkeep.stored(stored) }
+            job.finish(Self.outcome(result))
+        }
+        stateHealth(results)
+    }
+
+    private static func outcome(_ result: Result<ArchiveBatch.Stored, ArchiveError>) -> Outcome {
+        switch result {
+        case .success: .delivered
+        case .failure(.conflict(let path)): .rejected("\(path) exists already with other content")
+        case .failure(.aborted): .aborted
+        case .failure(.tooLarge): .rejected("larger than max_bytes")
+        // Tried again it would be in the way again, and hold up the profiles of others.
+        case .failure(.link(let error)): .rejected("\(error)")
+        case .failure(.system(let error)): .retry("\(error)")
+        }
     }
 
     private func stateHealth(_ results: [Result<ArchiveBatch.Stored, ArchiveError>]) {
-        for case .failure(.system(let error)) in results {
-            isHealthy.store(false, ordering: .relaxed)
-            // A descriptor that is missing comes back; a disk needs a person.
-            return host.setHealth(error.isLackOfDescriptors ? .degraded : .failed, "\(error)")
-        }
+        for case .failure(.system(let error)) in results { return stateHealth(error) }
         if !isHealthy.exchange(true, ordering: .relaxed) { host.setHealth(.ok) }
     }
+
+    private func stateHealth(_ error: SystemError) {
+        isHealthy.store(false, ordering: .relaxed)
+        // A descriptor that is missing comes back; a disk needs a person.
+        host.setHealth(error.isLackOfDescriptors ? .degraded : .failed, "\(error)")
+    }
+}
+
+extension Array {
+    /// Those of which a sentence is true, and the others, each in order.
+    fileprivate func partitioned(_ isTrue: (Element) -> Bool) -> ([Element], [Element]) { (filter(isTrue), filter { !isTrue($0) }) }
 }
 
 @c(gw_plugin_v1)

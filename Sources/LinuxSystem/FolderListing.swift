@@ -50,6 +50,8 @@ public struct FileStatus: Sendable, Equatable {
     }
 
     public let kind: Kind
+    /// True for a symbolic link.
+    public let isLink: Bool
     /// In bytes.
     public let size: Int
     /// When it was last written, in Unix nanoseconds, held to what those can say.
@@ -67,6 +69,7 @@ public struct FileStatus: Sendable, Equatable {
         case S_IFDIR: kind = .folder
         default: kind = .special
         }
+        isLink = status.st_mode & S_IFMT == S_IFLNK
         size = Int(status.st_size)
         modifiedAt = status.st_mtim.inNanoseconds
     }

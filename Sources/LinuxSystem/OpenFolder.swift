@@ -17,41 +17,88 @@ public final class OpenFolder: Sendable {
         descriptor = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
     }
 
-    /// Opens a folder in another one; links are followed.
+    /// Opens a folder that is directly in another one.
+    ///
+    /// - Throws: `ELOOP` for a link of that name, wherever it leads; it is not followed.
     public init(_ name: String, in parent: OpenFolder) throws(SystemError) {
         path = parent.path(of: name)
         do throws(SystemError) {
-            descriptor = try FileDescriptor.open(name, O_RDONLY | O_DIRECTORY, in: parent.number)
-        } catch { throw SystemError("open \(parent.path(of: name))", code: error.code) }
+            descriptor = try FileDescriptor.open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, in: parent.number)
+        } catch {
+            // The system says of a link only that it is no folder.
+            let isLink = error.code == ENOTDIR && (try? parent.status(of: name))?.isLink == true
+            throw isLink ? .link(parent.path(of: name)) : SystemError("open \(parent.path(of: name))", code: error.code)
+        }
     }
 
-    public func path(of name: String) -> String { "\(path)/\(name)" }
+    /// Opens the folder that a relative path leads to from this one, without following a link.
+    ///
+    /// - Throws: `ELOOP` where a part of the path is a link, `EINVAL` where one would lead up.
+    public func descend(_ relative: String) throws(SystemError) -> OpenFolder {
+        var folder = self
+        for part in try Self.parts(of: relative) { folder = try OpenFolder(part, in: folder) }
+        return folder
+    }
+
+    private static func parts(of relative: String) throws(SystemError) -> [String] {
+        let parts = relative.split(separator: "/").map(String.init)
+        guard !parts.contains(".."), !parts.contains(".") else { throw SystemError("open \(relative)", code: EINVAL) }
+        return parts
+    }
+
+    public func path(of name: String) -> String { name.isEmpty ? path : "\(path)/\(name)" }
 
     /// Which folder it is.
     public func identity() throws(SystemError) -> FileIdentity { try descriptor.identity() }
 
     // MARK: Making folders
 
-    /// Makes the folder at `path` and its parents where they are not there, each of them synced into its own parent.
-    ///
-    /// - Parameters:
-    ///   - mode: of the folders that are made.
-    ///   - directory: what a relative path is relative to.
-    public static func make(_ path: String, mode: mode_t = 0o755, in directory: Int32 = AT_FDCWD) throws(SystemError) {
-        if unsafe mkdirat(directory, path, mode) == 0 { return try synchronizeParent(of: path, directory) }
+    /// Makes the folder at `path` and its parents where they are not there, each of them synced into its own parent; links are
+    /// followed.
+    public static func make(_ path: String, mode: FileMode = FileMode(0o755)) throws(SystemError) {
+        if try mkdir(path, mode) { return try synchronizeParent(of: path) }
         switch errno {
         case EEXIST:
             var status = stat()
-            guard unsafe fstatat(directory, path, &status, 0) == 0 else { throw SystemError("stat \(path)") }
+            guard unsafe stat(path, &status) == 0 else { throw SystemError("stat \(path)") }
             guard status.st_mode & S_IFMT == S_IFDIR else { throw SystemError("mkdir \(path)", code: ENOTDIR) }
         case ENOENT:
             let parent = parent(of: path)
             guard parent != path, parent != "." else { throw SystemError("mkdir \(path)", code: ENOENT) }
-            try make(parent, mode: mode, in: directory)
-            if unsafe mkdirat(directory, path, mode) == 0 { return try synchronizeParent(of: path, directory) }
+            try make(parent, mode: mode)
+            if try mkdir(path, mode) { return try synchronizeParent(of: path) }
             guard errno == EEXIST else { throw SystemError("mkdir \(path)") }
         default: throw SystemError("mkdir \(path)")
         }
+    }
+
+    private static func mkdir(_ path: String, _ mode: FileMode) throws(SystemError) -> Bool {
+        guard unsafe Glibc.mkdir(path, mode.bits) == 0 else { return false }
+        if mode.isExact { try OpenFolder(path).set(mode) }
+        return true
+    }
+
+    /// Opens the folder that a relative path leads to from this one, made with its parents where they are not there; no link is
+    /// followed.
+    ///
+    /// - Parameter isSynced: whether each folder that is made is synced into its parent at once.
+    public func make(_ relative: String, mode: FileMode, isSynced: Bool = true) throws(SystemError) -> OpenFolder {
+        var folder = self
+        for part in try Self.parts(of: relative) { folder = try folder.makeChild(part, mode, isSynced) }
+        return folder
+    }
+
+    private func makeChild(_ name: String, _ mode: FileMode, _ isSynced: Bool) throws(SystemError) -> OpenFolder {
+        do throws(SystemError) { return try OpenFolder(name, in: self) } catch { guard error.code == ENOENT else { throw error } }
+        guard unsafe mkdirat(number, name, mode.bits) == 0 || errno == EEXIST else { throw SystemError("mkdir \(path(of: name))") }
+        let made = try OpenFolder(name, in: self)
+        if mode.isExact { try made.set(mode) }
+        if isSynced { try synchronize() }
+        return made
+    }
+
+    private func set(_ mode: FileMode) throws(SystemError) {
+        do throws(SystemError) { try descriptor.set(mode) } catch { throw SystemError("chmod \(path)", code: error.code) }
     }
 
     /// The folder that a path's last component is in.
@@ -60,13 +107,14 @@ public final class OpenFolder: Sendable {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    private static func synchronizeParent(of path: String, _ directory: Int32) throws(SystemError) {
+    /// Makes the name of the folder at `path` durable.
+    public static func synchronizeParent(of path: String) throws(SystemError) {
         do throws(SystemError) {
-            try FileDescriptor.open(parent(of: path), O_RDONLY | O_DIRECTORY, in: directory).synchronizeDirectory()
+            try FileDescriptor.open(parent(of: path), O_RDONLY | O_DIRECTORY).synchronizeDirectory()
         } catch {
             guard error.code == EACCES else { throw error }
             // A parent that we may write to and not read cannot be synced alone, but its file system can.
-            try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY, in: directory).synchronizeFileSystem()
+            try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).synchronizeFileSystem()
         }
     }
 
@@ -78,17 +126,24 @@ public final class OpenFolder: Sendable {
             return try FileDescriptor.openFile(name, flags, mode: mode, in: number)
         } catch {
             // Whoever reads of it wants to know in which folder.
-            throw SystemError(
-                error.operation.replacing("open \(name)", with: "open \(path(of: name))", maxReplacements: 1), code: error.code)
+            throw error.code == ELOOP
+                ? .link(path(of: name))
+                : SystemError(
+                    error.operation.replacing("open \(name)", with: "open \(path(of: name))", maxReplacements: 1), code: error.code)
         }
     }
 
     /// The names in it, but `.` and `..`, in no order.
     public func names() throws(SystemError) -> [String] {
-        do throws(SystemError) {
-            let listing = try FolderListing(".", in: number)
-            return listing.folders + listing.files
-        } catch { throw SystemError("read \(path)", code: error.code) }
+        let listing = try list()
+        return listing.folders + listing.files
+    }
+
+    /// What is in it.
+    public func list() throws(SystemError) -> FolderListing {
+        do throws(SystemError) { return try FolderListing(".", in: number) } catch {
+            throw SystemError("read \(path)", code: error.code)
+        }
     }
 
     /// What an entry's inode says, links not followed; nil when there is no such entry.
@@ -99,6 +154,11 @@ public final class OpenFolder: Sendable {
         guard unsafe unlinkat(number, name, 0) == 0 || errno == ENOENT else { throw SystemError("unlink \(path(of: name))") }
     }
 
+    /// Removes one folder; one that is not there is no error.
+    public func removeFolder(_ name: String) throws(SystemError) {
+        guard unsafe unlinkat(number, name, AT_REMOVEDIR) == 0 || errno == ENOENT else { throw SystemError("rmdir \(path(of: name))") }
+    }
+
     /// Gives an entry another name, in this folder or in another one of the same file system; what had that name is gone.
     public func rename(_ name: String, to new: String, in other: OpenFolder? = nil) throws(SystemError) {
         guard unsafe renameat(number, name, (other ?? self).number, new) == 0 else { throw SystemError("rename \(path(of: name))") }
@@ -106,6 +166,9 @@ public final class OpenFolder: Sendable {
 
     /// Makes the entries durable.
     public func synchronize() throws(SystemError) { try descriptor.synchronizeDirectory() }
+
+    /// Takes the folder for this object alone until it goes; false when another one has it, in this process too.
+    public func lock() -> Bool { descriptor.lock() }
 
     // MARK: Around it
 

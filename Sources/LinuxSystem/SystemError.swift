@@ -16,6 +16,9 @@ public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
     /// True when the process or the machine has no descriptor left: what was tried may be quite well, and go on in a moment.
     public var isLackOfDescriptors: Bool { code == EMFILE || code == ENFILE }
 
+    /// What is said of a link where none is followed.
+    static func link(_ path: String) -> SystemError { SystemError("open \(path), which is a link and is not followed", code: ELOOP) }
+
     public var description: String { "\(operation): \(Self.text(of: code))" }
 
     /// The C library's sentence for an `errno` value.

@@ -19,13 +19,18 @@ public final class Worker<Job: Sendable>: Sendable {
 
     private let name: String
     private let niceness: Int32
+    private let pause: Duration?
     private let state = Monitor(State())
     private let thread = Mutex<Thread?>(nil)
 
     /// Makes a worker whose thread will be named `name`.
     ///
-    /// - Parameter niceness: how far the thread stands back from the others of the process when all want to run, 0 to 19.
-    public init(_ name: String, niceness: Int32 = 0) { (self.name, self.niceness) = (name, niceness) }
+    /// - Parameters:
+    ///   - niceness: how far the thread stands back from the others of the process when all want to run, 0 to 19.
+    ///   - pause: after so long without a job the thread gets an empty batch, again and again; nil gives it none.
+    public init(_ name: String, niceness: Int32 = 0, pause: Duration? = nil) {
+        (self.name, self.niceness, self.pause) = (name, niceness, pause)
+    }
 
     /// Hands one job over, from any thread.
     ///
@@ -42,6 +47,9 @@ public final class Worker<Job: Sendable>: Sendable {
     /// Takes back the jobs that have not been begun.
     public func takeBack() -> [Job] { state.withLock { state in state.takeJobs() } }
 
+    /// True when there are jobs that have not been begun, or the thread is to end.
+    public var isWanted: Bool { state.withLock { !$0.jobs.isEmpty || $0.isStopping } }
+
     /// Waits until every job is done and the thread has ended, at most until `deadline`: then the thread is left to itself.
     public func stop(until deadline: MonotonicTime = .never) {
         state.withLock { $0.isStopping = true }
@@ -57,10 +65,12 @@ public final class Worker<Job: Sendable>: Sendable {
         // To Linux, who 0 is the calling thread alone.
         if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
         while true {
-            let batch: [Job] = state.wait { state in
-                state.jobs.isEmpty && !state.isStopping ? .again(.never) : .done(state.takeJobs())
+            let pauseEnd = pause.map { MonotonicTime.now + $0 } ?? .never
+            let (batch, isStopping): ([Job], Bool) = state.wait { state in
+                state.jobs.isEmpty && !state.isStopping && MonotonicTime.now < pauseEnd
+                    ? .again(pauseEnd) : .done((state.takeJobs(), state.isStopping))
             }
-            guard !batch.isEmpty else {
+            guard !batch.isEmpty || !isStopping else {
                 state.withLock { $0.hasEnded = true }
                 return state.signal()
             }

@@ -7,91 +7,130 @@ public enum ArchiveError: Error {
     case conflict(path: String)
     /// Its files would be larger than the archive may be.
     case tooLarge
+    /// A link stands where a folder or a file of the archive would be; it is not followed.
+    case link(SystemError)
     /// The disk is full, say.
     case system(SystemError)
     /// The gateway does not wait any longer.
     case aborted
+
+    /// What became of a file or folder below the archive's own one.
+    init(below error: SystemError) { self = error.code == ELOOP ? .link(error) : .system(error) }
 }
 
 /// A directory of profiles, by tenant, service and hour; ``ArchivedFiles`` has the names.
+///
+/// Its own path is opened as it is, links followed; below it no link is.
 public struct Archive: Sendable {
     /// The folder that holds all of it.
     public let directory: String
     /// What the directory is relative to; nil where it is a path of its own.
     private let base: OpenFolder?
+    let modes: ArchiveModes
 
     /// Makes nothing; the directory need not be there.
     ///
     /// - Parameter base: an open folder that the directory is in, which is used wherever its path leads by now.
-    public init(_ directory: String, in base: OpenFolder? = nil) { (self.directory, self.base) = (directory, base) }
+    public init(_ directory: String, in base: OpenFolder? = nil, modes: ArchiveModes = ArchiveModes()) {
+        (self.directory, self.base, self.modes) = (directory, base, modes)
+    }
 
-    /// What paths of the archive are relative to, for the system.
-    var root: Int32 { base?.number ?? AT_FDCWD }
+    /// Opens the archive's own folder.
+    public func open() throws(SystemError) -> OpenFolder {
+        guard let base else { return try OpenFolder(directory) }
+        return try base.descend(directory)
+    }
 
-    /// The path of what `relative` names inside the directory, or of the directory itself.
-    public func path(_ relative: String) -> String { relative.isEmpty ? directory : "\(directory)/\(relative)" }
+    /// Opens the archive's own folder, made with its parents where they are not there, each synced into its own parent.
+    public func make() throws(SystemError) -> OpenFolder {
+        if let base { return try base.make(directory, mode: modes.directory) }
+        try OpenFolder.make(directory, mode: modes.directory)
+        return try OpenFolder(directory)
+    }
 
-    /// The path of a file in a folder inside the directory.
-    public func path(_ file: String, in folder: String) -> String { path(folder.isEmpty ? file : "\(folder)/\(file)") }
+    /// Makes the name of the archive's own folder durable.
+    func synchronizeName() throws(SystemError) {
+        guard let base else { return try OpenFolder.synchronizeParent(of: directory) }
+        let parent = OpenFolder.parent(of: directory)
+        try (parent == "." ? base : base.descend(parent)).synchronize()
+    }
 
-    /// A folder, its parents up to the archive's own directory, and the folder that names that one: what must be synced before
-    /// anything in the folder is sure to be found after a crash.
-    func lineage(of relative: String) -> [String] {
-        var folders = [OpenFolder.parent(of: directory), directory]
-        for part in relative.split(separator: "/") { folders.append("\(folders[folders.count - 1])/\(part)") }
+    /// A folder and its parents up to the archive's own: what must be synced before anything in the folder is sure to be found
+    /// after a crash.
+    static func lineage(of relative: String) -> [String] {
+        var folders = [""]
+        for part in relative.split(separator: "/") { folders.append(join(folders[folders.count - 1], String(part))) }
         return folders
     }
 
-    /// Makes a folder and its parents, each synced into its own parent.
-    public func makeFolder(_ relative: String) throws(SystemError) { try OpenFolder.make(path(relative), in: root) }
+    /// The path of what is in a folder of the archive, relative to that one.
+    public static func join(_ folder: String, _ name: String) -> String { folder.isEmpty ? name : "\(folder)/\(name)" }
+}
 
-    /// Looks at a file in a folder, or at the folder where the file has no name; nil when there is none.
-    public func status(of file: String, in folder: String) throws(SystemError) -> FileStatus? {
-        try FileStatus(of: file.isEmpty ? path(folder) : path(file, in: folder), in: root)
+extension OpenFolder {
+    // MARK: Out of an archive's own folder
+
+    /// Removes files from a folder of the archive, and then that folder and its parents where nothing is left.
+    ///
+    /// What is gone already is no error.
+    public func removeArchived(_ files: [String], from relative: String) throws(SystemError) {
+        do throws(SystemError) {
+            let folder = try descend(relative)
+            for file in files { try folder.remove(file) }
+        } catch { guard error.code == ENOENT else { throw error } }
+        removeEmpty(relative)
     }
 
-    // MARK: Out of it
-
-    /// Removes files from a folder, and then the folder and its parents inside the directory where nothing is left.
-    ///
-    /// A file that is gone already is no error.
-    public func remove(_ files: [String], from folder: String) throws(SystemError) {
-        for file in files {
-            let path = path(file, in: folder)
-            guard unsafe unlinkat(root, path, 0) == 0 || errno == ENOENT else { throw SystemError("remove \(path)") }
-        }
-        var folder = folder[...]
-        while !folder.isEmpty, unsafe unlinkat(root, path(String(folder)), AT_REMOVEDIR) == 0 || errno == ENOENT {
-            folder = folder[..<(folder.lastIndex(of: "/") ?? folder.startIndex)]
+    /// Removes a folder of the archive, and its parents, where they are empty.
+    public func removeEmpty(_ relative: String) {
+        var relative = relative
+        do throws(SystemError) {
+            while !relative.isEmpty {
+                let slash = relative.lastIndex(of: "/")
+                let parent = slash.map { String(relative[..<$0]) } ?? ""
+                try descend(parent).removeFolder(slash.map { String(relative[relative.index(after: $0)...]) } ?? relative)
+                relative = parent
+            }
+        } catch {
+            // Something is in it.
         }
     }
 
-    /// Visits every folder of the archive with the names of its files, in the order of the names, until `visit` answers false.
+    /// Removes those of a folder's files that a process that was killed left half-written; what cannot be removed stays.
+    public func removeLeftovers(among files: [String]) {
+        for file in files where TemporaryName.isLeftover(file) { try? remove(file) }
+    }
+}
+
+/// A walk through every folder of an archive, in the order of the names; no link is followed.
+public struct ArchiveWalk {
+    private let root: OpenFolder
+    private var rest = [""]
+
+    /// Begins at the archive's own folder.
+    public init(_ root: OpenFolder) { self.root = root }
+
+    /// A folder of the archive.
+    public struct Step {
+        /// Relative to the archive; empty for its own folder.
+        public let relative: String
+        public let folder: OpenFolder
+        /// The names of its files.
+        public let files: [String]
+    }
+
+    /// Goes on to the next folder; nil when there is none.
     ///
-    /// - Parameter failed: told of a folder that cannot be read; it is passed over.
-    public func walk(failed: (SystemError) -> Void = { _ in }, _ visit: (_ folder: String, _ files: [String]) -> Bool) {
-        var rest = [""]
-        while let folder = rest.popLast() {
+    /// - Parameter failed: told of a folder that cannot be read; it is passed over, and so is one that is gone.
+    public mutating func next(failed: (SystemError) -> Void = { _ in }) -> Step? {
+        while let relative = rest.popLast() {
             do throws(SystemError) {
-                let listing = try FolderListing(path(folder), in: root)
-                guard visit(folder, listing.files) else { return }
-                rest += listing.folders.reversed().map { folder.isEmpty ? $0 : "\(folder)/\($0)" }
+                let folder = try root.descend(relative)
+                let listing = try folder.list()
+                rest += listing.folders.reversed().map { Archive.join(relative, $0) }
+                return Step(relative: relative, folder: folder, files: listing.files)
             } catch { if error.code != ENOENT { failed(error) } }
         }
-    }
-
-    /// Removes what a process that was killed left half-written.
-    ///
-    /// - Parameter goesOn: asked before each folder.
-    public func removeLeftovers(while goesOn: () -> Bool) {
-        walk { folder, files in
-            removeLeftovers(among: files, in: folder)
-            return goesOn()
-        }
-    }
-
-    /// Removes those of a folder's files that a process that was killed left half-written.
-    public func removeLeftovers(among files: [String], in folder: String) {
-        for file in files where TemporaryName.isLeftover(file) { unsafe unlinkat(root, path(file, in: folder), 0) }
+        return nil
     }
 }

@@ -17,8 +17,12 @@ public struct ArchiveEntry: Sendable {
 /// synced, each once.
 public struct ArchiveBatch {
     private let archive: Archive
+    /// The archive's own folder, once it is needed.
+    private var root: OpenFolder?
+    /// The folder that was used last, for most profiles come to the same few.
+    private var current: (relative: String, folder: OpenFolder)?
     private var folders: Set<String> = []
-    /// Folders that are on disk with all their parents; grows with what this batch has synced.
+    /// Folders that are on disk with all their parents, relative to the archive; grows with what this batch has synced.
     public private(set) var durable: Set<String>
     private let limit: Int
     private let isAborting: () -> Bool
@@ -26,6 +30,9 @@ public struct ArchiveBatch {
     private var newFolders: Set<String> = []
 
     private let maximumOpenFiles: Int
+
+    /// The most descriptors that a batch has beside the files that wait to be synced: two folders, and a third one or a file.
+    public static let foldersOpen = 3
 
     /// The most files that are worth keeping open, however many descriptors there are.
     public static let mostOpenFiles = 128
@@ -36,7 +43,7 @@ public struct ArchiveBatch {
     /// - Parameters:
     ///   - durable: what the batch before this one left.
     ///   - openFiles: the most files that stay open until they are synced together; further ones, and a Push may have thousands
-    ///     of samples, are synced one by one. One or two more are open while a file is written or a folder synced.
+    ///     of samples, are synced one by one. Up to ``foldersOpen`` more are open while a file is written or a folder synced.
     ///   - limit: the most bytes that one profile's files may have.
     ///   - isAborting: asked between files.
     public init(
@@ -64,20 +71,18 @@ public struct ArchiveBatch {
     fileprivate final class StagedFile {
         /// Open until it is synced.
         private var file: FileDescriptor?
-        private let archive: Archive
         private let temporary: String
         private let final: String
 
-        init(_ file: consuming FileDescriptor?, _ archive: Archive, temporary: String, final: String) {
+        init(_ file: consuming FileDescriptor?, temporary: String, final: String) {
             self.file = file
-            (self.archive, self.temporary, self.final) = (archive, temporary, final)
+            (self.temporary, self.final) = (temporary, final)
         }
 
-        func discard() { unsafe unlinkat(archive.root, temporary, 0) }
+        /// Removes it, where that can be done.
+        func discard(from folder: OpenFolder) { try? folder.remove(temporary) }
 
-        func rename() throws(SystemError) {
-            guard unsafe renameat(archive.root, temporary, archive.root, final) == 0 else { throw SystemError("rename \(temporary)") }
-        }
+        func rename(in folder: OpenFolder) throws(SystemError) { try folder.rename(temporary, to: final) }
 
         func synchronize() throws(SystemError) {
             guard let file = file.take() else { return }
@@ -100,8 +105,10 @@ public struct ArchiveBatch {
     public mutating func store(_ entries: [ArchiveEntry]) -> [Result<Stored, ArchiveError>] {
         var staged: [Staged] = []
         for entry in entries { staged.append(stage(entry)) }
-        staged = staged.map { $0.then { (file) throws(SystemError) in try file.synchronize() } }
-        staged = staged.map { $0.then { (file) throws(SystemError) in try file.rename() } }
+        for index in staged.indices { staged[index] = advance(staged[index]) { (file, _) throws(SystemError) in try file.synchronize() } }
+        for index in staged.indices {
+            staged[index] = advance(staged[index]) { (file, folder) throws(SystemError) in try file.rename(in: folder) }
+        }
         let failure = syncFolders()
         return staged.map { result in
             switch result {
@@ -135,81 +142,138 @@ public struct ArchiveBatch {
             staged.files.append(try unsafe write(metadata.span.bytes, files.folder, files.metadata))
             return .success(staged)
         } catch {
-            for file in staged.files { file.discard() }
+            discard(staged)
             return .failure(error)
         }
     }
 
+    /// Does one more step with every file of a profile; when one fails, the profile has failed and its temporary files go.
+    private mutating func advance(_ staged: Staged, _ step: (StagedFile, OpenFolder) throws(SystemError) -> Void) -> Staged {
+        guard case .success(let profile) = staged else { return staged }
+        do throws(ArchiveError) {
+            guard let folder = try open(profile.stored.files.folder) else { throw .system(SystemError("open its folder", code: ENOENT)) }
+            do throws(SystemError) { for file in profile.files { try step(file, folder) } } catch { throw ArchiveError(below: error) }
+            return staged
+        } catch {
+            discard(profile)
+            return .failure(error)
+        }
+    }
+
+    private mutating func discard(_ profile: StagedProfile) {
+        guard !profile.files.isEmpty, let folder = try? open(profile.stored.files.folder) else { return }
+        for file in profile.files { file.discard(from: folder) }
+    }
+
+    // MARK: Folders
+
+    /// Opens a folder of the archive; nil when it is not there.
+    private mutating func open(_ relative: String) throws(ArchiveError) -> OpenFolder? {
+        if let current, current.relative == relative { return current.folder }
+        // Closed before another one is opened.
+        current = nil
+        guard let root = try openRoot() else { return nil }
+        do throws(SystemError) {
+            let folder = try root.descend(relative)
+            current = (relative, folder)
+            return folder
+        } catch {
+            if error.code == ENOENT { return nil }
+            throw ArchiveError(below: error)
+        }
+    }
+
+    private mutating func openRoot() throws(ArchiveError) -> OpenFolder? {
+        if let root { return root }
+        do throws(SystemError) { root = try archive.open() } catch { guard error.code == ENOENT else { throw .system(error) } }
+        return root
+    }
+
+    private mutating func make(_ relative: String) throws(ArchiveError) -> OpenFolder {
+        // Somebody removed it, perhaps with its parents.
+        durable.remove(relative)
+        current = nil
+        let root: OpenFolder
+        // Made again, for the one that is open may have been removed.
+        do throws(SystemError) { root = try archive.make() } catch { throw .system(error) }
+        self.root = root
+        do throws(SystemError) {
+            // What is made is synced with all else, once.
+            let folder = try root.make(relative, mode: archive.modes.directory, isSynced: false)
+            current = (relative, folder)
+            return folder
+        } catch { throw ArchiveError(below: error) }
+    }
+
+    // MARK: Files
+
     /// True when the file is there with the same bytes, as after a retry whose answer was lost.
-    private func exists(_ folder: String, _ name: String, _ hash: String) throws(ArchiveError) -> Bool {
-        let path = archive.path(name, in: folder)
+    private mutating func exists(_ relative: String, _ name: String, _ hash: String) throws(ArchiveError) -> Bool {
+        guard let folder = try open(relative) else { return false }
         let bytes: [UInt8]
         do throws(SystemError) {
-            bytes = try FileDescriptor.openFile(path, O_RDONLY, in: archive.root).readAll(limit: .max)
+            bytes = try folder.open(name, O_RDONLY).readAll(limit: .max)
         } catch {
             if error.code == ENOENT { return false }
             // No file, so nobody would ever be able to put one there.
-            if error.code == EINVAL { throw .conflict(path: path) }
-            throw .system(error)
+            if error.code == EINVAL { throw .conflict(path: folder.path(of: name)) }
+            throw ArchiveError(below: error)
         }
-        guard SHA256.hex(of: bytes) == hash else { throw .conflict(path: path) }
+        guard SHA256.hex(of: bytes) == hash else { throw .conflict(path: folder.path(of: name)) }
         return true
     }
 
-    private mutating func write(_ bytes: RawSpan, _ folder: String, _ name: String) throws(ArchiveError) -> StagedFile {
-        let temporary = archive.path(TemporaryName.make(for: name), in: folder)
+    private mutating func write(_ bytes: RawSpan, _ relative: String, _ name: String) throws(ArchiveError) -> StagedFile {
+        let temporary = TemporaryName.make(for: name)
+        let opened = try create(temporary, in: relative)
+        guard let folder = current?.folder else { throw .system(SystemError("open \(relative)", code: ENOENT)) }
+        openFiles += 1
         do throws(SystemError) {
-            let opened = try open(temporary, folder)
-            openFiles += 1
-            do throws(SystemError) {
-                try opened.writeAll(bytes)
-                if openFiles > maximumOpenFiles { try opened.synchronize() }
-            } catch {
-                unsafe unlinkat(archive.root, temporary, 0)
-                throw SystemError("write \(temporary)", code: error.code)
+            try opened.writeAll(bytes)
+            if archive.modes.file.isExact { try opened.set(archive.modes.file) }
+            if openFiles > maximumOpenFiles { try opened.synchronize() }
+        } catch {
+            try? folder.remove(temporary)
+            throw .system(SystemError("write \(folder.path(of: temporary))", code: error.code))
+        }
+        folders.formUnion(durable.contains(relative) ? [relative] : Archive.lineage(of: relative))
+        newFolders.insert(relative)
+        guard openFiles > maximumOpenFiles else { return StagedFile(opened, temporary: temporary, final: name) }
+        return StagedFile(nil, temporary: temporary, final: name)
+    }
+
+    /// Makes a file in a folder, which is the current one then.
+    private mutating func create(_ name: String, in relative: String) throws(ArchiveError) -> FileDescriptor {
+        if let folder = try open(relative) {
+            do throws(SystemError) { return try create(name, folder) } catch {
+                guard error.code == ENOENT else { throw ArchiveError(below: error) }
             }
-            folders.formUnion(durable.contains(folder) ? [archive.path(folder)] : archive.lineage(of: folder))
-            newFolders.insert(folder)
-            let final = archive.path(name, in: folder)
-            guard openFiles > maximumOpenFiles else { return StagedFile(opened, archive, temporary: temporary, final: final) }
-            return StagedFile(nil, archive, temporary: temporary, final: final)
-        } catch { throw .system(error) }
-    }
-
-    private mutating func open(_ path: String, _ folder: String) throws(SystemError) -> FileDescriptor {
-        let flags = O_WRONLY | O_CREAT | O_TRUNC
-        do throws(SystemError) {
-            return try FileDescriptor.openFile(path, flags, in: archive.root)
-        } catch {
-            guard error.code == ENOENT else { throw error }
-            try archive.makeFolder(folder)
-            // Somebody removed it, perhaps with its parents.
-            durable.remove(folder)
-            return try FileDescriptor.openFile(path, flags, in: archive.root)
         }
+        let folder = try make(relative)
+        do throws(SystemError) { return try create(name, folder) } catch { throw ArchiveError(below: error) }
     }
 
+    private func create(_ name: String, _ folder: OpenFolder) throws(SystemError) -> FileDescriptor {
+        try folder.open(name, O_WRONLY | O_CREAT | O_TRUNC, mode: archive.modes.file.bits)
+    }
+
+    /// The lineage of a folder begins with the archive's own one, whose name is made durable with it.
     private mutating func syncFolders() -> SystemError? {
-        for folder in folders {
-            do throws(SystemError) {
-                try FileDescriptor.open(folder, O_RDONLY | O_DIRECTORY, in: archive.root).synchronizeDirectory()
-            } catch { return error }
-        }
-        durable.formUnion(newFolders)
-        return nil
-    }
-}
-
-extension Result<ArchiveBatch.StagedProfile, ArchiveError> {
-    /// Does one more step with every file; when one fails, the profile has failed and its temporary files go.
-    fileprivate func then(_ step: (ArchiveBatch.StagedFile) throws(SystemError) -> Void) -> Self {
-        guard case .success(let profile) = self else { return self }
-        do throws(SystemError) {
-            for file in profile.files { try step(file) }
-            return self
+        do throws(ArchiveError) {
+            for relative in folders.sorted() {
+                guard let folder = try open(relative) else { throw .system(SystemError("sync \(relative)", code: ENOENT)) }
+                do throws(SystemError) {
+                    try folder.synchronize()
+                    if relative.isEmpty { try archive.synchronizeName() }
+                } catch { throw .system(error) }
+            }
+            durable.formUnion(newFolders)
+            return nil
         } catch {
-            for file in profile.files { file.discard() }
-            return .failure(.system(error))
+            switch error {
+            case .system(let error), .link(let error): return error
+            default: return SystemError("sync the archive's folders", code: EIO)
+            }
         }
     }
 }

@@ -22,15 +22,45 @@ public struct ArchivedFiles: Sendable, Equatable {
     }
 
     init(of profile: Profile) {
-        let time = CivilTime(unixNanoseconds: profile.receivedAt)
-        let (year, month, day) = (CivilTime.pad(time.date.year, 4), CivilTime.pad(time.date.month), CivilTime.pad(time.date.day))
-        let (hour, minute, second) = (CivilTime.pad(time.hour), CivilTime.pad(time.minute), CivilTime.pad(time.second))
         let tenant = FileName.component(profile.tenant, ifEmpty: "anonymous")
         let service = FileName.component(profile.label("service_name") ?? "", ifEmpty: "unknown_service")
-        folder = "\(tenant)/\(service)/\(year)/\(month)/\(day)/\(hour)"
-        stem = "\(year)\(month)\(day)T\(hour)\(minute)\(second).\(CivilTime.pad(time.nanosecond, 9))Z-\(profile.sequence)"
+        let time = Self.time(profile.receivedAt)
+        folder = "\(tenant)/\(service)/\(Self.folder(ofHour: String(time.prefix(Self.hourLength))))"
+        stem = "\(time)-\(profile.sequence)"
         ending = Self.ending(of: profile)
         count = profile.sampleCount
+    }
+
+    /// What a name says of when its profile came, in Unix nanoseconds: `20260131T235959.123456789Z`.
+    public static func time(_ nanoseconds: Int64) -> String {
+        let time = CivilTime(unixNanoseconds: nanoseconds)
+        let day = "\(CivilTime.pad(time.date.year, 4))\(CivilTime.pad(time.date.month))\(CivilTime.pad(time.date.day))"
+        let clock = "\(CivilTime.pad(time.hour))\(CivilTime.pad(time.minute))\(CivilTime.pad(time.second))"
+        return "\(day)T\(clock).\(CivilTime.pad(time.nanosecond, 9))Z"
+    }
+
+    /// How many bytes a name begins with that tell the hour: `20260131T23`.
+    static let hourLength = 11
+
+    /// The hour that the profile came in: `20260131T23`.
+    public var hour: String { String(stem.prefix(Self.hourLength)) }
+
+    /// The hour of a time in Unix nanoseconds.
+    public static func hour(_ nanoseconds: Int64) -> String { String(time(nanoseconds).prefix(hourLength)) }
+
+    /// Where an hour's files lie in the folder of their tenant and service: `2026/01/31/23`.
+    public static func folder(ofHour hour: String) -> String {
+        let digits = Array(hour)
+        guard ArchiveIndex.isHour(hour) else { return hour }
+        return [digits[0..<4], digits[4..<6], digits[6..<8], digits[9..<11]].map { String($0) }.joined(separator: "/")
+    }
+
+    /// The hour whose files lie in a folder of an archive; nil when it is none of an hour.
+    public static func hour(ofFolder relative: String) -> String? {
+        let parts = relative.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 6, parts[2...].map(\.utf8.count) == [4, 2, 2, 2] else { return nil }
+        let hour = "\(parts[2...4].joined())T\(parts[5])"
+        return ArchiveIndex.isHour(hour) ? hour : nil
     }
 
     /// The ending that tells a file's format; a multipart body is kept as it came, so it is none of the formats itself.
@@ -41,6 +71,9 @@ public struct ArchivedFiles: Sendable, Equatable {
 
     /// The name of the metadata.
     public var metadata: String { "\(stem).json" }
+
+    /// All names, that of the metadata first.
+    public var names: [String] { [metadata] + (0..<count).map(payload) }
 
     /// The name of one payload.
     public func payload(_ index: Int) -> String { count > 1 ? "\(stem)-\(index).\(ending)" : "\(stem).\(ending)" }
@@ -54,6 +87,9 @@ public struct ArchivedName: Sendable, Equatable {
     public let index: Int?
     /// What follows the first dot after that.
     public let ending: String
+
+    /// The hour that its profile came in: `20260131T23`.
+    public var hour: String { String(stem.prefix(ArchivedFiles.hourLength)) }
 
     /// True for the file that describes the others.
     public var isMetadata: Bool { index == nil && ending == "json" }

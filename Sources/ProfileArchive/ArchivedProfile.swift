@@ -1,6 +1,6 @@
 import ConfigJSON
 import Glibc
-import LinuxSystem
+public import LinuxSystem
 import PluginABI
 
 /// A profile of an archive, as its metadata tells it.
@@ -41,9 +41,9 @@ public struct ArchivedProfile: Sendable {
     /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.
     private static let maximumSize = 32 << 20
 
-    /// Reads the metadata at `path`.
-    public init(at path: String) throws(Damage) {
-        let text = try Self.bytes(of: path, limit: Self.maximumSize)
+    /// Reads the metadata in the file `name` of a folder.
+    public init(_ name: String, in folder: OpenFolder) throws(Damage) {
+        let text = try Self.bytes(of: name, in: folder, limit: Self.maximumSize)
         let problems = Problems()
         guard let value = JSONParser.parse(text, dialect: .strict, problems: problems), problems.list.isEmpty else {
             throw Self.damage(problems)
@@ -71,22 +71,21 @@ public struct ArchivedProfile: Sendable {
     }
 
     /// Reads a payload from the folder that its metadata lies in, and makes sure that it is what was archived.
-    public func bytes(of payload: Payload, in folder: String) throws(Damage) -> [UInt8] {
-        let path = "\(folder)/\(payload.file)"
-        let (size, hash) = try Self.sum(path, size: payload.size)
+    public func bytes(of payload: Payload, in folder: OpenFolder) throws(Damage) -> [UInt8] {
+        let (size, hash) = try Self.sum(payload.file, in: folder, size: payload.size)
         guard size == payload.size else {
             throw Damage(description: "\(payload.file) has \(size) bytes and not \(payload.size)")
         }
         guard hash == payload.hash else { throw Damage(description: "\(payload.file) has another SHA-256") }
-        return try Self.bytes(of: path, limit: payload.size)
+        return try Self.bytes(of: payload.file, in: folder, limit: payload.size)
     }
 
     /// The size and the SHA-256 of a file: a hole may have any size, so nothing is kept before both are right.
     ///
     /// - Parameter size: what it should have; a file of another size is not read.
-    private static func sum(_ path: String, size: Int) throws(Damage) -> (size: Int, hash: String?) {
+    private static func sum(_ name: String, in folder: OpenFolder, size: Int) throws(Damage) -> (size: Int, hash: String?) {
         do throws(SystemError) {
-            let file = try FileDescriptor.openFile(path, O_RDONLY)
+            let file = try folder.open(name, O_RDONLY)
             let found = try file.size()
             guard found == size else { return (found, nil) }
             let hash = SHA256Stream()
@@ -98,13 +97,13 @@ public struct ArchivedProfile: Sendable {
         } catch { throw Damage(description: "\(error)") }
     }
 
-    /// Does not wait for a pipe that somebody put there.
-    private static func bytes(of path: String, limit: Int) throws(Damage) -> [UInt8] {
+    /// Does not wait for a pipe that somebody put there, nor follow a link.
+    private static func bytes(of name: String, in folder: OpenFolder, limit: Int) throws(Damage) -> [UInt8] {
         do throws(SystemError) {
-            return try FileDescriptor.openFile(path, O_RDONLY).readAll(limit: limit)
+            return try folder.open(name, O_RDONLY).readAll(limit: limit)
         } catch {
             let isLarge = error.code == EFBIG && error.operation == "read"
-            throw Damage(description: isLarge ? "\(path) has more than \(limit) bytes" : "\(error)")
+            throw Damage(description: isLarge ? "\(folder.path(of: name)) has more than \(limit) bytes" : "\(error)")
         }
     }
 }

@@ -1,5 +1,6 @@
 import ConfigJSON
 import LinuxSystem
+import ProfileArchive
 import Testing
 
 @testable import Gateway
@@ -74,7 +75,7 @@ struct ConfigReaderTests {
             {
               "admin": {"listen_address": "::1", "listen_port": 0}, "log": {"level": "debug", "format": "json"},
               "plugin_dirs": ["/a", "/b"], "shutdown_timeout": "5m",
-              "dead_letters": {"max_bytes": "2GiB", "max_age": "1d"},
+              "dead_letters": {"max_bytes": "2GiB", "max_age": "1d", "file_mode": "0600", "directory_mode": "770"},
               "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB",
                          "max_in_flight_bytes_per_sender": "5KiB"},
               "receive_http": {"l": {
@@ -99,7 +100,9 @@ struct ConfigReaderTests {
         #expect(
             config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864, maxInFlightBytesPerSender: 5120)
         )
-        #expect(config.deadLetters == DeadLetterConfig(maxBytes: 2_147_483_648, maxAge: .seconds(86_400)))
+        #expect((config.deadLetters.maxBytes, config.deadLetters.maxAge) == (2_147_483_648, .seconds(86_400)))
+        #expect(config.deadLetters.modes.file == FileMode(0o600, isExact: true))
+        #expect(config.deadLetters.modes.directory == FileMode(0o770, isExact: true))
         let http = HTTPConfig(
             address: "h", port: 65535, connLimit: 0, readTimeout: .seconds(1), writeTimeout: .seconds(2), idleTimeout: .seconds(3),
             maximumConnectionAge: .seconds(240))
@@ -125,6 +128,49 @@ struct ConfigReaderTests {
         let file = Self.read(Section.listener.text(text.isEmpty ? "" : "\"dedup_window\": \(text)"))
         #expect(file.config.listeners.first?.dedupWindow == milliseconds.map { .milliseconds($0) })
         #expect(!file.lines.contains { $0.contains("dedup_window") })
+    }
+
+    @Test(
+        "Headers that carry secrets are kept only where the config says that secrets are meant",
+        arguments: [
+            "authorization", "Proxy-Authorization", "Cookie", "set-cookie", "X-API-Key", "ApiKey", "X-Auth-Key", "X-Vault-Token",
+            "X-Amz-Security-Token", "X-Client-Secret", "X-Session-Id",
+        ])
+    func secretHeaders(name: String) throws {
+        let kept = "\"keep_headers\": [\"x-a\", \"\(name)\"]"
+        let refused = Self.read(Section.listener.text(kept))
+        #expect(refused.lines.count == 1)
+        #expect(refused.lines.first?.contains("receive_http.l.keep_headers: \"\(name.lowercased())\" carries a secret") == true)
+        let allowed = Self.read(Section.listener.text(kept + ", \"keep_secrets\": true"))
+        #expect(allowed.lines.isEmpty)
+        #expect(allowed.config.listeners.first?.keepHeaders == ["x-a", name.lowercased()])
+    }
+
+    @Test("Other headers may be kept, and keep_secrets may stand alone")
+    func plainHeaders() {
+        let names = ["user-agent", "traceparent", "x-request-id", "x-scope-orgid", "x-forwarded-for", "accept", "origin"]
+        let kept = "\"keep_headers\": [\(names.map { "\"\($0)\"" }.joined(separator: ", "))]"
+        #expect(Self.read(Section.listener.text(kept)).lines.isEmpty)
+        #expect(Self.read(Section.listener.text("\"keep_secrets\": false")).lines.isEmpty)
+    }
+
+    @Test(
+        "A mode of dead letters is an octal string that lets the gateway in, and makes no file executable",
+        arguments: [
+            ("file_mode", "\"0640\"", nil), ("file_mode", "\"0600\"", nil), ("file_mode", "\"666\"", "lets everybody write: \"666\""),
+            ("directory_mode", "\"0700\"", nil), ("directory_mode", "\"775\"", nil),
+            ("directory_mode", "\"0777\"", "lets everybody write: \"0777\""), ("file_mode", "640", "must be a string, is 640"),
+            ("file_mode", "\"0648\"", "must be an octal number such as \"0640\", at most \"0777\", is \"0648\""),
+            ("directory_mode", "\"1000\"", "must be an octal number such as \"0750\", at most \"0777\", is \"1000\""),
+            ("directory_mode", "\"2750\"", "must be an octal number"), ("file_mode", "\"64\"", "must be an octal number"),
+            ("file_mode", "\"00640\"", "must be an octal number"), ("file_mode", "\"rw-r-----\"", "must be an octal number"),
+            ("file_mode", "\"\"", "must be an octal number"), ("file_mode", "\"0440\"", "would keep the gateway itself out: \"0440\""),
+            ("directory_mode", "\"0600\"", "would keep the gateway itself out"), ("file_mode", "\"0750\"", "makes files executable"),
+        ] as [(String, String, String?)])
+    func modes(name: String, value: String, problem: String?) {
+        let lines = Self.read(Section.top.text("\"dead_letters\": {\"\(name)\": \(value)},")).lines
+        #expect(lines.count == (problem == nil ? 0 : 1))
+        if let problem { #expect(lines.first?.contains("dead_letters.\(name): \(problem)") == true, "\(lines)") }
     }
 
     @Test("null turns the admin listener off")

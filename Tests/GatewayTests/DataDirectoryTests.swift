@@ -82,6 +82,64 @@ struct DataDirectoryTests {
         #expect { try OpenFolder.make("\(folder.path)/file") } throws: { ($0 as? SystemError)?.code == ENOTDIR }
     }
 
+    @Test("Below an open folder no link is followed, and no path leads up", arguments: ["link", "a/link", "link/b", "a/link/b"])
+    func noLinks(path: String) throws {
+        let folder = try TemporaryFolder()
+        try FileManager.default.createDirectory(atPath: "\(folder.path)/in/a", withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(atPath: "\(folder.path)/out/b", withIntermediateDirectories: true)
+        for link in ["link", "a/link"] { _ = try folder.link("in/\(link)", to: "\(folder.path)/out") }
+        // The folder's own path may lead through links.
+        let root = try OpenFolder(try folder.link("root", to: "\(folder.path)/in"))
+        #expect(try root.descend("a").names() == ["link"])
+        #expect { try root.descend(path) } throws: { error in
+            let error = error as? SystemError
+            return error?.code == ELOOP && error?.operation.contains("/link, which is a link") == true
+        }
+        #expect { try root.make("\(path)/made", mode: FileMode(0o700)) } throws: { ($0 as? SystemError)?.code == ELOOP }
+        for up in ["..", "a/../..", "../out", "."] {
+            #expect { try root.descend(up) } throws: { ($0 as? SystemError)?.code == EINVAL }
+        }
+        #expect(try FolderListing("\(folder.path)/out").folders == ["b"])
+    }
+
+    @Test("What was opened stays the folder that is worked in, though its path leads elsewhere by then")
+    func swapped() throws {
+        let folder = try TemporaryFolder()
+        let opened = try OpenFolder(folder.path).make("a/b", mode: FileMode(0o750))
+        let victim = try folder.folder("victim")
+        _ = try folder.file("victim/file", "theirs")
+        _ = try folder.file("a/b/file", "ours")
+        try rename("\(folder.path)/a/b", "\(folder.path)/moved")
+        _ = try folder.link("a/b", to: victim)
+        try opened.remove("file")
+        #expect(try FolderListing(victim).files == ["file"])
+        #expect(try FolderListing("\(folder.path)/moved").files.isEmpty)
+    }
+
+    @Test("A spool that is a link is refused with its path")
+    func linkedSpool() throws {
+        let folder = try TemporaryFolder()
+        _ = try folder.link("spool", to: try folder.folder("elsewhere"))
+        #expect { try DataDirectory(folder.path).make() } throws: { error in
+            let error = error as? SystemError
+            return error?.code == ELOOP && error?.operation.contains("\(folder.path)/spool") == true
+        }
+        #expect(try FolderListing("\(folder.path)/elsewhere").files.isEmpty)
+    }
+
+    @Test("A mode that is exact holds whatever the umask is, and keeps a set-group-ID bit")
+    func exactMode() throws {
+        let folder = try TemporaryFolder()
+        try #require(chmod(folder.path, 0o2755) == 0)
+        let root = try OpenFolder(folder.path)
+        _ = try root.make("a/b", mode: FileMode(0o777, isExact: true))
+        var status = stat()
+        for name in ["a", "a/b"] {
+            try #require(stat("\(folder.path)/\(name)", &status) == 0)
+            #expect(status.st_mode & 0o7777 == 0o2777)
+        }
+    }
+
     @Test("Only a regular file is opened as one, and nothing is waited for")
     func openFile() throws {
         let folder = try TemporaryFolder()

@@ -95,9 +95,11 @@ struct DeadLettersTests: ~Copyable {
         #expect((note["status"] as? Int, note["attempts"] as? Int) == (422, 3))
         #expect(note["at"] as? String == "2026-02-01T00:00:00.123Z")
         #expect(text.split(separator: "\n").dropLast().last?.hasPrefix("  \"dead_letter\": {") == true)
-        let profile = try ArchivedProfile(at: "\(path).json")
+        let url = URL(fileURLWithPath: path)
+        let folder = try OpenFolder(url.deletingLastPathComponent().path)
+        let profile = try ArchivedProfile("\(url.lastPathComponent).json", in: folder)
         let payload = try #require(profile.payloads.first)
-        #expect(try profile.bytes(of: payload, in: URL(fileURLWithPath: path).deletingLastPathComponent().path) == Array("body".utf8))
+        #expect(try profile.bytes(of: payload, in: folder) == Array("body".utf8))
         #expect((letters.count(of: "up"), letters.bytes(of: "up"), letters.removed(of: "up")) == (1, text.utf8.count + 4, 0))
         letters.stop()
     }
@@ -385,6 +387,63 @@ struct DeadLettersTests: ~Copyable {
         #expect(try bury(letters, blocked) == nil)
         #expect(letters.removed(of: "up") == 1)
         letters.stop()
+    }
+
+    /// Moves a folder of letters out of its place, where a link to it stands then.
+    private func replaceByLink(_ place: String) throws -> String {
+        let outside = "\(folder.path)/outside"
+        try FileManager.default.moveItem(atPath: "\(directory)\(place)", toPath: outside)
+        try #require(symlink(outside, "\(directory)\(place)") == 0)
+        return outside
+    }
+
+    @Test("A letter is not written through a link in the place of a folder", arguments: ["", "/up", "/up/anonymous"])
+    func plantedLink(place: String) throws {
+        let letters = open()
+        #expect(try bury(letters, Self.letter()) == nil)
+        let outside = try replaceByLink(place)
+        let before = FileManager.default.subpaths(atPath: outside)?.sorted()
+        let error = try bury(letters, Self.letter())
+        #expect(error?.code == ELOOP)
+        #expect(error?.operation.contains("\(directory)\(place), which is a link") == true)
+        letters.stop()
+        #expect(FileManager.default.subpaths(atPath: outside)?.sorted() == before)
+    }
+
+    @Test("A letter is not removed through a link in the place of its folder")
+    func removalThroughLink() throws {
+        let letters = open(maxBytes: try size() * 5 / 2)
+        for _ in 0..<2 { #expect(try bury(letters, Self.letter()) == nil) }
+        let outside = try replaceByLink("/up/anonymous/checkout")
+        #expect(try bury(letters, Self.letter(service: "others")) == nil)
+        letters.stop()
+        #expect(FileManager.default.subpaths(atPath: outside)?.count { $0.hasSuffix(".json") } == 2)
+    }
+
+    @Test("Letters are for their owner to write and their group to read; a mode of the config holds whatever the umask is")
+    func modes() throws {
+        let read = { @Sendable [clock] in clock.read() }
+        for (receiver, modes, wanted) in [
+            ("up", ArchiveModes(), (0o640, 0o750)), ("open", Self.modes(0o666, 0o777), (0o666, 0o777)),
+            ("closed", Self.modes(0o600, 0o700), (0o600, 0o700)),
+        ] as [(String, ArchiveModes, (Int, Int))] {
+            let limits = DeadLetterConfig(modes: modes)
+            let letters = DeadLetters(in: DataDirectory(folder.path), limits: limits, clocks: .init(wall: read, age: read))
+            #expect(try bury(letters, Self.letter(to: receiver)) == nil)
+            letters.stop()
+            let root = "\(directory)/\(receiver)"
+            for path in try #require(FileManager.default.subpaths(atPath: root)) {
+                let attributes = try FileManager.default.attributesOfItem(atPath: "\(root)/\(path)")
+                let isFolder = attributes[.type] as? FileAttributeType == .typeDirectory
+                #expect(attributes[.posixPermissions] as? Int == (isFolder ? wanted.1 : wanted.0), "\(path)")
+            }
+        }
+    }
+
+    private static func modes(_ file: mode_t, _ directory: mode_t) -> ArchiveModes {
+        var modes = ArchiveModes()
+        (modes.file, modes.directory) = (FileMode(file, isExact: true), FileMode(directory, isExact: true))
+        return modes
     }
 
     static let canMount =

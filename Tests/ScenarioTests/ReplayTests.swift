@@ -228,6 +228,54 @@ struct ReplayTests {
         }
     }
 
+    @Test("--remove takes away what was read and nothing else, though a link stands in its folder's place by then")
+    func swappedFolder() throws {
+        try Scenario.run { scenario in
+            try archive(scenario, ["body"])
+            let file = try #require(metadata(scenario).first)
+            let folder = scenario.path("archive/\(file)").split(separator: "/").dropLast().joined(separator: "/")
+            let (read, victim, moved) = ("/\(folder)", scenario.path("victim"), scenario.path("moved"))
+            try FileManager.default.copyItem(atPath: read, toPath: victim)
+            let recorder = try Recorder(scenario)
+            try recorder.hold()
+            let process = try scenario.start([try Package.builtGateway(), "replay", "archive", "--to", recorder.url, "--remove"])
+            try recorder.wait(count: 1)
+            try FileManager.default.moveItem(atPath: read, toPath: moved)
+            try FileManager.default.createSymbolicLink(atPath: read, withDestinationPath: victim)
+            try recorder.answer()
+            #expect(try process.waitForExit() == 0)
+            #expect(scenario.files(under: "victim").count == 2)
+            #expect(scenario.files(under: "moved") == [])
+        }
+    }
+
+    @Test("A link in an archive is not followed, neither to send nor to remove")
+    func plantedLink() throws {
+        try Scenario.run { scenario in
+            try archive(scenario, ["body"])
+            try FileManager.default.moveItem(atPath: scenario.path("archive/anonymous"), toPath: scenario.path("outside"))
+            try FileManager.default.createSymbolicLink(
+                atPath: scenario.path("archive/anonymous"), withDestinationPath: scenario.path("outside"))
+            let recorder = try Recorder(scenario)
+            let outcome = try replay(scenario, "archive", "--to", recorder.url, "--remove")
+            #expect((outcome.status, outcome.output) == (1, ["archive/anonymous: no file of an archive", "0 sent, 1 failed"]))
+            #expect(recorder.requests.isEmpty)
+            #expect(scenario.files(under: "outside").count == 2)
+        }
+    }
+
+    @Test("The index of an archive is no stray file, but one of that name elsewhere is")
+    func index() throws {
+        try Scenario.run { scenario in
+            try archive(scenario, ["body"])
+            try scenario.write("gateway-archive-index 1\nend 0\n", to: "archive/.gateway-archive-index")
+            let recorder = try Recorder(scenario)
+            #expect(try replay(scenario, "archive", "--to", recorder.url).output.last == "1 sent, 0 failed")
+            try scenario.write("", to: "archive/anonymous/.gateway-archive-index")
+            #expect(try replay(scenario, "archive", "--to", recorder.url).output.last == "1 sent, 1 failed")
+        }
+    }
+
     @Test("The gateway that writes an archive goes on writing into it after --remove")
     func removeBesideGateway() throws {
         try Scenario.run { scenario in

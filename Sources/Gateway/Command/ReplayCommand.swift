@@ -9,7 +9,8 @@ enum ReplayCommand {
     /// What every profile of one call has in common.
     private struct Options {
         let destination: Destination
-        let archive: Archive
+        /// What is read and removed lies in this folder, wherever its path leads by then.
+        let archive: OpenFolder
         let removes: Bool
         let isJSON: Bool
     }
@@ -27,11 +28,11 @@ enum ReplayCommand {
         guard arguments.words.count == 1 else { throw UsageError("replay needs one directory") }
         var directory = arguments.words[0]
         while directory.hasSuffix("/"), directory != "/" { directory.removeLast() }
-        let options = Options(
-            destination: try Destination(arguments, for: "replay"), archive: Archive(directory), removes: arguments.has("--remove"),
-            isJSON: arguments.has("--json"))
+        let destination = try Destination(arguments, for: "replay")
         do {
-            _ = try FolderListing(directory)
+            let options = Options(
+                destination: destination, archive: try Archive(directory).open(), removes: arguments.has("--remove"),
+                isJSON: arguments.has("--json"))
             return replay(options, try HTTPClient())
         } catch {
             printError("gateway: \(error)")
@@ -49,7 +50,7 @@ enum ReplayCommand {
             print(line(path, outcome, options))
         }
         for profile in plan.profiles {
-            tell(options.archive.path(profile.name, in: profile.folder), send(profile, options, client))
+            tell(options.archive.path(of: profile.path), send(profile, options, client))
             progress.step(failures: failures)
         }
         for stray in plan.strays(options.archive) { tell(stray.path, Outcome(line: stray.reason)) }
@@ -65,20 +66,24 @@ enum ReplayCommand {
 
     private static func send(_ entry: ReplayPlan.Entry, _ options: Options, _ client: HTTPClient) -> Outcome {
         do {
-            let folder = options.archive.path(entry.folder)
-            let profile = try ArchivedProfile(at: options.archive.path(entry.name, in: entry.folder))
+            // What is removed later is removed from the folder that was read.
+            let folder = try options.archive.descend(entry.folder)
+            let profile = try ArchivedProfile(entry.name, in: folder)
             let payloads = try Payloads(of: profile, in: folder)
             let answer = try payloads.send(profile, to: options.destination, by: client)
             guard answer.status == 200 else { return Outcome(status: answer.status, line: answer.line) }
-            if options.removes { try remove(profile, entry, options.archive) }
+            if options.removes { try remove(profile, entry, from: folder, options.archive) }
             return Outcome(status: answer.status, line: answer.line, isDone: true)
         } catch { return Outcome(line: printable("\(error)")) }
     }
 
     /// The metadata first: what is cut off here is not sent twice.
-    private static func remove(_ profile: ArchivedProfile, _ entry: ReplayPlan.Entry, _ archive: Archive) throws(SystemError) {
+    private static func remove(
+        _ profile: ArchivedProfile, _ entry: ReplayPlan.Entry, from folder: OpenFolder, _ archive: OpenFolder
+    ) throws(SystemError) {
         do throws(SystemError) {
-            try archive.remove([entry.name] + profile.payloads.map(\.file), from: entry.folder)
+            for file in [entry.name] + profile.payloads.map(\.file) { try folder.remove(file) }
+            archive.removeEmpty(entry.folder)
         } catch { throw SystemError("answered 200, but \(error.operation)", code: error.code) }
     }
 
@@ -87,7 +92,7 @@ enum ReplayCommand {
         private var bytes: [UInt8] = []
         private var ranges: [(id: String, range: Range<Int>)] = []
 
-        init(of profile: ArchivedProfile, in folder: String) throws {
+        init(of profile: ArchivedProfile, in folder: OpenFolder) throws {
             for payload in profile.payloads {
                 let start = bytes.count
                 bytes += try profile.bytes(of: payload, in: folder)

@@ -1,4 +1,5 @@
 import ConfigJSON
+import ProfileArchive
 
 /// What the config file says, with every default filled in.
 struct Config {
@@ -44,6 +45,8 @@ struct DeadLetterConfig: Equatable, Sendable {
     var maxBytes = 1 << 30
     /// Older ones are removed.
     var maxAge = Duration.seconds(7 * 86_400)
+    /// The permissions of their files and folders.
+    var modes = ArchiveModes()
 }
 
 /// One entry of `receive_http`.

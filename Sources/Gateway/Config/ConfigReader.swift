@@ -1,4 +1,5 @@
 import ConfigJSON
+import ProfileArchive
 
 extension Config {
     init(_ object: ConfigObject) {
@@ -125,6 +126,7 @@ extension DeadLetterConfig {
     fileprivate init(_ object: ConfigObject) {
         maxBytes = object.size("max_bytes", default: maxBytes)
         maxAge = object.duration("max_age", default: maxAge)
+        modes = ArchiveModes(object)
         object.refuseUnknown()
     }
 }
@@ -140,6 +142,7 @@ extension ListenerConfig {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }
         }
+        refuseSecrets(object)
         ack = object.choice("ack", default: ack)
         if let tls = object.object("tls") {
             if http.tls != nil { object.refuse("tls", "is given beside http.tls; one of them is meant") }
@@ -153,6 +156,16 @@ extension ListenerConfig {
         forwardTo = object.strings("forward_to") ?? []
         if object.lacks("forward_to", "an array") { object.refuse("forward_to", "must name at least one receiver") }
         object.refuseUnknown()
+    }
+
+    /// What is kept is stored with each profile, and sent on.
+    private func refuseSecrets(_ object: ConfigObject) {
+        guard !object.bool("keep_secrets", default: false) else { return }
+        for header in keepHeaders where SecretHeader.matches(header) {
+            object.refuse(
+                "keep_headers",
+                "\(JSONValue.quoted(header)) carries a secret, which receivers would store; \"keep_secrets\": true keeps it all the same")
+        }
     }
 
     private static func dedupWindow(_ object: ConfigObject) -> Duration? {

@@ -57,11 +57,13 @@ struct DeadLetterFolder {
             isWhole = false
             Log.warning("dead letters cannot be read; it is tried again", ["error": "\(error)"])
         }
-        archive.walk(failed: failed) { [archive] folder, files in
-            archive.removeLeftovers(among: files, in: folder)
-            do throws(SystemError) { found += try Self.letters(files, in: folder, of: archive) } catch { failed(error) }
-            return true
-        }
+        do throws(SystemError) {
+            var walk = ArchiveWalk(try archive.open())
+            while let step = walk.next(failed: failed) {
+                step.folder.removeLeftovers(among: step.files)
+                do throws(SystemError) { found += try Self.letters(in: step) } catch { failed(error) }
+            }
+        } catch { if error.code != ENOENT { failed(error) } }
         letters += found.filter { !known.contains("\($0.files.folder)/\($0.files.stem)") }
         letters.sort { ($0.buriedAt, $0.files.stem) < ($1.buriedAt, $1.files.stem) }
         self.isWhole = isWhole
@@ -73,10 +75,10 @@ struct DeadLetterFolder {
     /// Puts the files of a folder together; payloads that have no metadata count too, or they would stay for ever.
     ///
     /// - Throws: when one of them cannot be looked at: a letter of which a part is known would be removed in part.
-    private static func letters(_ files: [String], in folder: String, of archive: Archive) throws(SystemError) -> [Letter] {
+    private static func letters(in step: ArchiveWalk.Step) throws(SystemError) -> [Letter] {
         var profiles: [String: (endings: [String], buriedAt: Int64, byteCount: Int)] = [:]
-        for file in files {
-            guard let name = ArchivedName(file), let status = try archive.status(of: file, in: folder), status.kind == .regular else {
+        for file in step.files {
+            guard let name = ArchivedName(file), let status = try step.folder.status(of: file), status.kind == .regular else {
                 continue
             }
             var profile = profiles[name.stem] ?? ([], 0, 0)
@@ -87,7 +89,7 @@ struct DeadLetterFolder {
         }
         return profiles.map { stem, profile in
             Letter(
-                files: Files(folder: folder, stem: stem, endings: profile.endings), buriedAt: profile.buriedAt,
+                files: Files(folder: step.relative, stem: stem, endings: profile.endings), buriedAt: profile.buriedAt,
                 byteCount: profile.byteCount)
         }
     }
@@ -129,7 +131,7 @@ struct DeadLetterFolder {
 
     private static func systemError(_ error: ArchiveError) -> SystemError {
         switch error {
-        case .system(let error): error
+        case .system(let error), .link(let error): error
         case .tooLarge: SystemError("a dead letter larger than dead_letters.max_bytes", code: EFBIG)
         case .conflict(let path): SystemError("write \(path)", code: EEXIST)
         case .aborted: SystemError("write a dead letter", code: ECANCELED)
@@ -168,7 +170,9 @@ struct DeadLetterFolder {
         do throws(SystemError) {
             while removed < letters.count, isOver(letters[removed]) {
                 // The metadata first: what is cut off here leaves payloads that nobody sends again, and the next scan finds.
-                try archive.remove(letters[removed].files.names, from: letters[removed].files.folder)
+                let files = letters[removed].files
+                try archive.open().removeArchived(files.names, from: files.folder)
+                byteCount -= letters[removed].byteCount
                 removed += 1
             }
         } catch { Log.warning("a dead letter cannot be removed", ["error": "\(error)"]) }
@@ -181,17 +185,41 @@ struct DeadLetterFolder {
     ///
     /// What cannot be looked at is not forgotten; and a folder that is gone may come back with all that is in it.
     mutating func forgetMissing() {
-        let archive = archive
-        if !letters.isEmpty, Self.isGone(archive) { isWhole = false }
+        let root: OpenFolder?
+        do throws(SystemError) { root = try archive.open() } catch {
+            guard error.code == ENOENT else { return }
+            root = nil
+            if !letters.isEmpty { isWhole = false }
+        }
+        // Letters of one folder mostly follow each other.
+        var last: (relative: String, Place)?
         letters.removeAll { letter in
+            guard let root else { return true }
+            let folder = letter.files.folder
+            let place = if let last, last.relative == folder { last.1 } else { Place(folder, in: root) }
+            last = (folder, place)
             // Where there is no metadata, the payloads may have stayed.
-            letter.files.names.allSatisfy { Self.isGone(archive, $0, letter.files.folder) }
+            return letter.files.names.allSatisfy(place.lacks)
         }
         countBytes()
     }
 
-    private static func isGone(_ archive: Archive, _ file: String = "", _ folder: String = "") -> Bool {
-        do throws(SystemError) { return try archive.status(of: file, in: folder) == nil } catch { return false }
+    /// A folder of letters as it is found.
+    private enum Place {
+        case found(OpenFolder), gone, unknown
+
+        init(_ relative: String, in root: OpenFolder) {
+            do throws(SystemError) { self = .found(try root.descend(relative)) } catch { self = error.code == ENOENT ? .gone : .unknown }
+        }
+
+        func lacks(_ file: String) -> Bool {
+            switch self {
+            case .gone: return true
+            case .unknown: return false
+            case .found(let folder):
+                do throws(SystemError) { return try folder.status(of: file) == nil } catch { return false }
+            }
+        }
     }
 }
 

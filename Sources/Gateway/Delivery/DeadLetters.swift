@@ -161,7 +161,7 @@ final class DeadLetters: Sendable {
     }
 
     private func folders() throws(SystemError) -> [String] {
-        do throws(SystemError) { return try FolderListing(Self.folder, in: directory.root().number).folders } catch {
+        do throws(SystemError) { return try directory.root().descend(Self.folder).list().folders } catch {
             if error.code == ENOENT { return [] }
             throw error
         }
@@ -172,7 +172,7 @@ final class DeadLetters: Sendable {
     /// - Throws: when the data directory cannot be opened; nothing was done then.
     private func update<R>(_ name: String, _ body: (inout DeadLetterFolder) -> R) throws(SystemError) -> R {
         // The directory that it is in may be another one by now.
-        let archive = Archive("\(Self.folder)/\(name)", in: try directory.root())
+        let archive = Archive("\(Self.folder)/\(name)", in: try directory.root(), modes: limits.modes)
         var letters = receivers.withLock { $0.removeValue(forKey: name) } ?? DeadLetterFolder(archive)
         letters.archive = archive
         let result = body(&letters)

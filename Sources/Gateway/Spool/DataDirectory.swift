@@ -38,8 +38,8 @@ final class DataDirectory: Sendable {
 
     /// Makes the directory and the spool where they are not there, each synced into its parent.
     func make() throws(SystemError) {
-        try OpenFolder.make(path, mode: 0o700)
-        try OpenFolder.make("spool", mode: 0o700, in: root().number)
+        try OpenFolder.make(path, mode: FileMode(0o700))
+        _ = try root().make("spool", mode: FileMode(0o700))
         // The spool's own name too, where an earlier start was killed before it could sync it.
         try root().synchronize()
     }
@@ -70,9 +70,7 @@ final class DataDirectory: Sendable {
 
     /// Another folder in it, made where it is not there.
     func made(_ name: String) throws(SystemError) -> OpenFolder {
-        let root = try root()
-        try OpenFolder.make(name, mode: 0o700, in: root.number)
-        return try OpenFolder(name, in: root)
+        try root().make(name, mode: FileMode(0o700))
     }
 
     /// Acts as the spool's owner from here on, or as the directory's where there is no spool; see ``OpenFolder/actAsOwner()``.

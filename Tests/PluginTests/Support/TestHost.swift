@@ -75,7 +75,12 @@ final class TestHost: @unchecked Sendable {
                     let metric = Metric(kind: kind, name: name.text, labels: Dictionary(uniqueKeysWithValues: pairs))
                     return TestHost.at(context)?.declare(metric) ?? 0
                 },
-                observe: { context, id, value in TestHost.at(context)?.said.update { $0.metrics[Int(id) - 1].value += value } },
+                observe: { context, id, value in
+                    TestHost.at(context)?.said.update { said in
+                        let isGauge = said.metrics[Int(id) - 1].kind == .gauge
+                        said.metrics[Int(id) - 1].value = (isGauge ? 0 : said.metrics[Int(id) - 1].value) + value
+                    }
+                },
                 extension: { context, id in
                     guard String(cString: id) == GW_DESCRIPTORS_EXTENSION, let host = TestHost.at(context) else { return nil }
                     return host.said.current.descriptorShare == 0 ? nil : UnsafeRawPointer(bitPattern: TestHost.descriptors)
@@ -126,6 +131,13 @@ final class TestHost: @unchecked Sendable {
     /// Waits for a statement of health that `matches`.
     func health(_ what: String, after count: Int = 0, _ matches: (gw_health) -> Bool) throws -> String {
         try said.wait(for: "health \(what)") { said in said.healths.dropFirst(count).first { matches($0.health) }?.reason }
+    }
+
+    /// Waits until a metric has a value.
+    func wait(for name: String, _ labels: [String: String] = [:], toBe value: Int64) throws {
+        try said.wait(for: "\(name) to be \(value)") { said in
+            said.metrics.first { $0.name == name && $0.labels == labels }?.value == value ? true : nil
+        }
     }
 
     func value(_ name: String, _ labels: [String: String]) -> Int64? {

@@ -1,0 +1,224 @@
+import Glibc
+import LinuxSystem
+import PluginABI
+import PluginKit
+import ProfileArchive
+
+/// Keeps an archive within `max_age`, `max_bytes` and `max_files`: the oldest profiles go. Used by one thread.
+///
+/// What the archive holds is known by hour, from an ``ArchiveIndex`` in it; only hours that were being changed when a run was
+/// killed are counted at a start. Where there is no index everything is counted once, a few folders at a time, and nothing is
+/// removed until that is done. One instance at a time does this for an archive: the one that has locked its folder.
+struct Retention {
+    private let archive: Archive
+    private let config: FileSinkConfig
+    private let host: Host
+    private let metrics: RetentionMetrics
+    private let aborting: Flag
+    /// The archive's own folder, locked.
+    private var root: OpenFolder?
+    private var index = ArchiveIndex()
+    /// Hours of which the numbers in the index are not known to be right.
+    private var uncounted: Set<String> = []
+    /// Set while everything is counted.
+    private var walk: ArchiveWalk?
+    private var oldest: OldestProfiles
+    private var lastChange: [String: MonotonicTime] = [:]
+    private var nextTidying = MonotonicTime(nanoseconds: 0)
+    private var nextRecount = MonotonicTime.now + recountInterval
+    private var lastRecounted = ""
+    /// Since when another instance has the archive; never once that was said.
+    private var lockedElsewhereSince: MonotonicTime?
+
+    private static let foldersPerStep = 64
+    private static let removalsPerStep = 256
+    private static let tidyInterval = Duration.seconds(30)
+    /// An hour's numbers are settled when it was not changed for so long.
+    private static let settleTime = Duration.seconds(300)
+    /// Others may remove files, as `gateway replay --remove` does, so an hour is counted again now and then.
+    private static let recountInterval = Duration.seconds(60)
+    private static let longestReload = Duration.seconds(60)
+
+    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
+        (self.archive, self.config, self.host) = (archive, config, host)
+        oldest = OldestProfiles(aborting)
+        self.aborting = aborting
+        metrics = RetentionMetrics(host)
+    }
+
+    // MARK: What comes in
+
+    /// Notes on disk that hours are about to change.
+    mutating func willStore(_ hours: Set<String>) throws(SystemError) {
+        for hour in hours { lastChange[hour] = .now }
+        guard try take() else { return uncounted.formUnion(hours) }
+        try noteChange(of: hours)
+    }
+
+    mutating func stored(_ stored: ArchiveBatch.Stored) {
+        let hour = stored.files.hour
+        // Of what was there before it is not known what has been counted.
+        guard root != nil, walk == nil, !stored.isAgain, !uncounted.contains(hour) else {
+            uncounted.insert(hour)
+            return
+        }
+        index.add(hour, files: stored.files.names.count, bytes: stored.byteCount)
+    }
+
+    // MARK: Steps
+
+    /// Counts, or removes, a little.
+    ///
+    /// - Returns: whether there is more to do at once.
+    mutating func step() throws(SystemError) -> Bool {
+        guard try take(), let root else { return false }
+        if walk != nil { return try countSome(root) }
+        if let hour = uncounted.first {
+            try count(hour, root)
+            return true
+        }
+        let isMore = try removeSome(root)
+        metrics.holds(bytes: index.total.bytes, files: index.total.files)
+        try tidy()
+        return isMore
+    }
+
+    mutating func end() throws(SystemError) {
+        guard let root, walk == nil else { return }
+        index.changing = uncounted
+        try index.write(to: root, mode: config.modes.file)
+        self.root = nil
+    }
+
+    /// Sees that the archive's folder is this instance's, and is still the one that its path leads to.
+    private mutating func take() throws(SystemError) -> Bool {
+        let found: OpenFolder
+        do throws(SystemError) { found = try archive.open() } catch {
+            guard error.code == ENOENT else { throw error }
+            return false
+        }
+        if let root, try root.identity() == found.identity() { return true }
+        (root, walk, index, oldest) = (nil, nil, ArchiveIndex(), OldestProfiles(aborting))
+        guard found.lock() else {
+            sayThatOthersHaveIt()
+            return false
+        }
+        lockedElsewhereSince = nil
+        if let known = try ArchiveIndex.read(from: found) { index = known } else { walk = ArchiveWalk(found) }
+        root = found
+        uncounted.formUnion(index.changing)
+        return true
+    }
+
+    /// Once, and not while the instance before this one ends.
+    private mutating func sayThatOthersHaveIt() {
+        let since = lockedElsewhereSince ?? .now
+        lockedElsewhereSince = since
+        guard since != .never, since + Self.longestReload <= .now else { return }
+        lockedElsewhereSince = .never
+        host.log(.warning, "another receiver or process keeps the bounds of \(archive.directory); those of this one do not hold")
+    }
+
+    // MARK: Counting
+
+    private mutating func countSome(_ root: OpenFolder) throws(SystemError) -> Bool {
+        for _ in 0..<Self.foldersPerStep {
+            guard let step = walk?.next() else {
+                // What was stored meanwhile is counted again: it may have been counted already, or not.
+                var counted = index
+                counted.changing = uncounted
+                try counted.write(to: root, mode: config.modes.file)
+                (index, walk) = (counted, nil)
+                return true
+            }
+            guard let hour = ArchivedFiles.hour(ofFolder: step.relative) else { continue }
+            let found = Self.count(hour, step.folder, step.files)
+            if found.files > 0 { index.add(hour, files: found.files, bytes: found.bytes) }
+        }
+        return true
+    }
+
+    private mutating func count(_ hour: String, _ root: OpenFolder) throws(SystemError) {
+        var sum = ArchiveIndex.Hour()
+        try root.visit(hour, until: aborting) { _, folder, files in
+            let found = Self.count(hour, folder, files)
+            (sum.files, sum.bytes) = (sum.files + found.files, sum.bytes + found.bytes)
+        }
+        index.set(hour, sum.files == 0 ? nil : sum)
+        uncounted.remove(hour)
+    }
+
+    private static func count(_ hour: String, _ folder: OpenFolder, _ files: [String]) -> ArchiveIndex.Hour {
+        folder.removeLeftovers(among: files)
+        var sum = ArchiveIndex.Hour()
+        for file in files {
+            guard ArchivedName(file)?.hour == hour, let status = try? folder.status(of: file), status.kind == .regular else { continue }
+            sum.files += 1
+            sum.bytes = sum.bytes.addingReportingOverflow(status.size).partialValue
+        }
+        return sum
+    }
+
+    // MARK: Removing
+
+    private mutating func removeSome(_ root: OpenFolder) throws(SystemError) -> Bool {
+        for _ in 0..<Self.removalsPerStep {
+            guard let hour = index.oldest, let reason = reason(hour) else { return false }
+            guard let profile = try oldest.first(of: hour, in: root) else {
+                // Nothing of it is left, whatever the numbers say.
+                index.set(hour, nil)
+                continue
+            }
+            if reason == .maxAge, !isTooOld(profile.stem) { return false }
+            try noteChange(of: [hour])
+            try root.removeArchived(profile.files, from: profile.folder)
+            oldest.removeFirst()
+            index.add(hour, files: -profile.files.count, bytes: -profile.bytes)
+            metrics.removed(reason, bytes: profile.bytes)
+        }
+        return true
+    }
+
+    /// Which bound the archive is over; by age where something of the hour may be too old.
+    private func reason(_ hour: String) -> RetentionMetrics.Reason? {
+        if let bytes = config.maxBytes, index.total.bytes > bytes { return .maxBytes }
+        if let files = config.maxFiles, index.total.files > files { return .maxFiles }
+        return isTooOld(hour) ? .maxAge : nil
+    }
+
+    /// Whether a time, as names begin with it, is so old; by a clock that nobody sets.
+    private func isTooOld(_ time: String) -> Bool {
+        guard let age = config.maxAge else { return false }
+        return time < ArchivedFiles.time(SteadyTime.unixNanoseconds.subtractingSaturated(age.inNanoseconds))
+    }
+
+    // MARK: The index on disk
+
+    /// Writes down that these hours are changing, once.
+    private mutating func noteChange(of hours: Set<String>) throws(SystemError) {
+        for hour in hours { lastChange[hour] = .now }
+        guard let root, walk == nil, !hours.isSubset(of: index.changing) else { return }
+        var noted = index
+        noted.changing.formUnion(hours)
+        try noted.write(to: root, mode: config.modes.file)
+        index = noted
+    }
+
+    private mutating func tidy() throws(SystemError) {
+        let now = MonotonicTime.now
+        guard let root, nextTidying <= now else { return }
+        nextTidying = now + Self.tidyInterval
+        lastChange = lastChange.filter { $0.value + Self.settleTime > now }
+        let settled = index.changing.filter { lastChange[$0] == nil && !uncounted.contains($0) }
+        if !settled.isEmpty {
+            index.changing.subtract(settled)
+            try index.write(to: root, mode: config.modes.file)
+        }
+        guard nextRecount <= now else { return }
+        nextRecount = now + Self.recountInterval
+        let hours = index.hours.keys
+        guard let next = hours.filter({ $0 > lastRecounted }).min() ?? hours.min() else { return }
+        uncounted.insert(next)
+        lastRecounted = next
+    }
+}

@@ -1,0 +1,36 @@
+import PluginABI
+import PluginKit
+
+/// What is counted of an archive with bounds.
+struct RetentionMetrics {
+    /// Why a profile was removed.
+    enum Reason: String, CaseIterable { case maxAge = "max_age", maxBytes = "max_bytes", maxFiles = "max_files" }
+
+    private let bytes: Host.Metric
+    private let files: Host.Metric
+    private let removedProfiles: [Reason: Host.Metric]
+    private let removedBytes: Host.Metric
+
+    init(_ host: Host) {
+        bytes = host.metric(.gauge, "gateway_file_archive_bytes", help: "What the archive's files have.")
+        files = host.metric(.gauge, "gateway_file_archive_files", help: "Files of the archive.")
+        removedBytes = host.metric(
+            .counter, "gateway_file_removed_bytes_total", help: "What the files had that were removed to keep the archive's bounds.")
+        removedProfiles = Dictionary(
+            uniqueKeysWithValues: Reason.allCases.map { reason in
+                let labels = [("reason", reason.rawValue)] as [(name: String, value: String)]
+                let help = "Profiles that were removed to keep the archive's bounds."
+                return (reason, host.metric(.counter, "gateway_file_removed_profiles_total", help: help, labels: labels))
+            })
+    }
+
+    func holds(bytes: Int, files: Int) {
+        self.bytes.observe(Int64(bytes))
+        self.files.observe(Int64(files))
+    }
+
+    func removed(_ reason: Reason, bytes: Int) {
+        removedProfiles[reason]?.observe(1)
+        removedBytes.observe(Int64(bytes))
+    }
+}

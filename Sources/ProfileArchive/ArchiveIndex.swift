@@ -1,0 +1,118 @@
+import Glibc
+public import LinuxSystem
+
+/// What an archive holds, by hour, so that a start need not read all of it.
+///
+/// The file says of each hour how many files and bytes it has, and which hours were being changed: those are counted again
+/// after a crash. It is a note only: where there is none, or a damaged one, the archive is counted.
+///
+///     gateway-archive-index 1
+///     20260131T23 120 4711000
+///     20260201T00 6 90321 changing
+///     end 2
+public struct ArchiveIndex: Sendable, Equatable {
+    /// What lies in the folders of an hour.
+    public struct Hour: Sendable, Equatable {
+        public var files: Int
+        public var bytes: Int
+
+        public init(files: Int = 0, bytes: Int = 0) { (self.files, self.bytes) = (files, bytes) }
+    }
+
+    /// The name of its file, in the archive's own folder.
+    public static let name = ".gateway-archive-index"
+    private static let heading = "gateway-archive-index 1"
+    /// A century of hours, and more than anybody's archive.
+    private static let maximumSize = 64 << 20
+    /// No archive is larger; sums of what is read stay far below what a number can say.
+    private static let largest = 1 << 50
+    private static let mostHours = 1 << 20
+
+    /// By hour: `20260131T23`.
+    public private(set) var hours: [String: Hour] = [:]
+    /// The sum of all hours.
+    public private(set) var total = Hour()
+    /// Hours of which the numbers may be wrong, because a run that was changing them did not end well.
+    public var changing: Set<String> = []
+
+    public init() {}
+
+    /// Says what an hour holds; nothing forgets the hour.
+    public mutating func set(_ hour: String, _ new: Hour?) {
+        let old = hours[hour] ?? Hour()
+        hours[hour] = new
+        total.files += (new?.files ?? 0) - old.files
+        total.bytes += (new?.bytes ?? 0) - old.bytes
+    }
+
+    /// Adds to what an hour holds, or takes away; never below nothing.
+    public mutating func add(_ hour: String, files: Int, bytes: Int) {
+        let old = hours[hour] ?? Hour()
+        set(hour, Hour(files: max(0, old.files + files), bytes: max(0, old.bytes + bytes)))
+    }
+
+    /// The oldest hour that there is something of.
+    public var oldest: String? { hours.keys.min() }
+
+    // MARK: The file
+
+    /// Its text.
+    public var text: String {
+        let lines = changing.union(hours.keys).sorted().map { hour in
+            "\(hour) \(hours[hour]?.files ?? 0) \(hours[hour]?.bytes ?? 0)\(changing.contains(hour) ? " changing" : "")"
+        }
+        return ([Self.heading] + lines + ["end \(lines.count)"]).joined(separator: "\n") + "\n"
+    }
+
+    /// Reads a text; nil when it is none of this version, not whole, or says what cannot be.
+    public init?(_ text: String) {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        guard lines.count >= 3, lines.removeLast().isEmpty, lines.removeFirst() == Self.heading,
+            lines.removeLast() == "end \(lines.count)", lines.count <= Self.mostHours
+        else { return nil }
+        for line in lines { guard read(line) else { return nil } }
+        guard total.files <= Self.largest, total.bytes <= Self.largest else { return nil }
+    }
+
+    private mutating func read(_ line: Substring) -> Bool {
+        let words = line.split(separator: " ", omittingEmptySubsequences: false)
+        guard 3...4 ~= words.count, Self.isHour(words[0]), hours[String(words[0])] == nil, words.count == 3 || words[3] == "changing",
+            let files = Int(words[1]), let bytes = Int(words[2]), 0...Self.largest ~= files, 0...Self.largest ~= bytes
+        else { return false }
+        // So many hours of so much do not overflow before the sum is looked at.
+        guard total.files <= Self.largest, total.bytes <= Self.largest else { return false }
+        set(String(words[0]), Hour(files: files, bytes: bytes))
+        if words.count == 4 { changing.insert(String(words[0])) }
+        return true
+    }
+
+    /// Whether a text is an hour as the index has them.
+    public static func isHour(_ text: some StringProtocol) -> Bool {
+        let bytes = Array(text.utf8)
+        return bytes.count == 11 && bytes.enumerated().allSatisfy { $0 == 8 ? $1 == UInt8(ascii: "T") : 48...57 ~= $1 }
+    }
+
+    /// Reads the index of an archive; nil when there is none that can be used.
+    public static func read(from archive: OpenFolder) throws(SystemError) -> ArchiveIndex? {
+        do throws(SystemError) {
+            let bytes = try archive.open(name, O_RDONLY).readAll(limit: maximumSize)
+            return ArchiveIndex(String(decoding: bytes, as: UTF8.self))
+        } catch {
+            if [ENOENT, EFBIG, ELOOP, EINVAL].contains(error.code) { return nil }
+            throw error
+        }
+    }
+
+    /// Writes it, all or nothing.
+    public func write(to archive: OpenFolder, mode: FileMode) throws(SystemError) {
+        let temporary = Self.name + ".tmp"
+        // A link or a pipe of that name would be in the way for ever.
+        try archive.remove(temporary)
+        let file = try archive.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode.bits)
+        try unsafe file.writeAll(Array(text.utf8).span.bytes)
+        if mode.isExact { try file.set(mode) }
+        try file.synchronize()
+        try archive.rename(temporary, to: Self.name)
+        try archive.synchronize()
+    }
+}
