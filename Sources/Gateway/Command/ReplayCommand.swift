@@ -69,9 +69,9 @@ enum ReplayCommand {
             let profile = try ArchivedProfile(at: options.archive.path(entry.name, in: entry.folder))
             let payloads = try Payloads(of: profile, in: folder)
             let answer = try payloads.send(profile, to: options.destination, by: client)
-            guard answer.status == 200 else { return Outcome(status: answer.status, line: answer.line) }
-            if options.removes { try remove(profile, entry, options.archive) }
-            return Outcome(status: answer.status, line: answer.line, isDone: true)
+            let (line, isDelivered) = options.destination.told(answer, isPush: profile.isPush)
+            if isDelivered, options.removes { try remove(profile, entry, options.archive) }
+            return Outcome(status: answer.status, line: line, isDone: isDelivered)
         } catch { return Outcome(line: printable("\(error)")) }
     }
 
