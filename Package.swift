@@ -40,7 +40,9 @@ let package = Package(
         .target(
             name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
-        .target(name: "PushWire", dependencies: ["CZlib", "LinuxSystem"], path: "Sources/PushWire", swiftSettings: settings),
+        .target(
+            name: "PushWire", dependencies: ["COpenSSL", "CZlib", "ConfigJSON", "LinuxSystem"], path: "Sources/PushWire",
+            swiftSettings: settings),
         .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
         .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem"], path: "Sources/PEM", swiftSettings: settings),
         .target(

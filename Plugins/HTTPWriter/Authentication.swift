@@ -1,6 +1,6 @@
-import COpenSSL
 import ConfigJSON
 import LinuxSystem
+import PushWire
 
 /// How an endpoint is shown who writes to it; at most one way each.
 enum Authentication: Sendable {
@@ -28,12 +28,12 @@ extension Authentication {
         if let object = endpoint.object("authorization") {
             let scheme = object.string("type") ?? "Bearer"
             if scheme.isEmpty || !scheme.utf8.allSatisfy({ (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "-._~+".utf8.contains($0) }) {
-                object.refuse("type", "\(JSONValue.quoted(scheme)) is no authentication scheme")
+                object.refuse("type", "is no authentication scheme, which has letters, digits and -._~+ only")
             }
             if scheme.lowercased() == "basic" { object.refuse("type", "must not be \"Basic\": that is what basic_auth is for") }
             if let credentials = object.secret(file: "credentials_file", text: "credentials") {
                 found.append(("authorization", .header(scheme: scheme, credentials: credentials)))
-            } else {
+            } else if object.value("credentials") == nil, object.value("credentials_file") == nil {
                 object.refuse("credentials", "is required, or credentials_file")
             }
             object.refuseUnknown()
@@ -57,10 +57,11 @@ extension Authentication {
 /// The value of an endpoint's Authorization header, read again when its file changes; on the transfer thread only.
 final class Credentials {
     private let authentication: Authentication
+    private let secrets: EndpointSecrets
     private var stamp: FileStamp?
     private var value: String?
 
-    init(_ authentication: Authentication) { self.authentication = authentication }
+    init(_ authentication: Authentication, _ secrets: EndpointSecrets) { (self.authentication, self.secrets) = (authentication, secrets) }
 
     /// - Returns: the header's value now; nil when there is none to send.
     func current() throws(Problem) -> String? {
@@ -75,15 +76,10 @@ final class Credentials {
     private func read(_ source: ConfigSource?, _ write: (String) -> String) throws(Problem) -> String {
         let now = source?.stamp
         if let value, now == stamp { return value }
-        let written = write(try source?.secret() ?? "")
+        let secret = try source?.secret() ?? ""
+        secrets.add(secret)
+        let written = write(secret)
         (value, stamp) = (written, now)
         return written
     }
-}
-
-/// Standard base64 with padding (RFC 4648 §4).
-func base64(_ bytes: [UInt8]) -> String {
-    var text = [UInt8](repeating: 0, count: (bytes.count + 2) / 3 * 4 + 1)
-    let count = unsafe EVP_EncodeBlock(&text, bytes, Int32(bytes.count))
-    return String(decoding: text.prefix(Int(count)), as: UTF8.self)
 }

@@ -1,6 +1,7 @@
 import CCurl
 import Glibc
 import LinuxSystem
+import PushWire
 
 /// A libcurl handle, with what all requests of this plugin have in common; on the transfer thread only.
 @safe final class CurlHandle {
@@ -18,15 +19,13 @@ import LinuxSystem
     /// True when a connection could not be opened for lack of descriptors.
     private(set) var isDenied = false
     private var deadline = MonotonicTime.never
-    /// Which reading of its endpoint's files the handle has.
+    /// Which reading of its endpoint's files the handle has; 0 has it take them anew.
     var filesGeneration = 0
     /// The beginning of the answer.
     private(set) var answer: [UInt8] = []
     /// How much of it has come.
     private(set) var bounds = AnswerBounds()
-    /// Whether the last head has come to its end: libcurl takes one for whole in the middle of which a server hangs up.
-    private(set) var hasHead = false
-    private let answerLimit: Int
+    let answerLimit: Int
     private var headers: List?
     private var proxyHeaders: List?
     private var detour: List?
@@ -62,6 +61,7 @@ import LinuxSystem
             return 0
         }
         takeAnswers()
+        watchTurns()
         setTimeout(timeoutMilliseconds)
     }
 
@@ -77,8 +77,23 @@ import LinuxSystem
         unsafe ccurl_set_header(easy) { bytes, size, count, handle in
             guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
             let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
-            return unsafe CurlHandle.at(handle).takeHead(line) ? size * count : 0
+            return unsafe CurlHandle.at(handle).bounds.takesHead(line) ? size * count : 0
         }
+    }
+
+    private func watchTurns() {
+        unsafe ccurl_set_long(easy, CURLOPT_NOPROGRESS, 0)
+        unsafe ccurl_set_pointer(easy, CURLOPT_XFERINFODATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_progress(easy) { handle, _, _, _, sent in
+            guard let handle = unsafe handle else { return 0 }
+            return unsafe CurlHandle.at(handle).takesTurn(sent: Int(sent)) ? 0 : 1
+        }
+    }
+
+    private func takesTurn(sent: Int) -> Bool {
+        // A turn of HTTP/2 may be another request's.
+        guard bounds.hasHead, number(CURLINFO_HTTP_VERSION) <= Int(CURL_HTTP_VERSION_1_1) else { return true }
+        return bounds.takesTurn(sent: sent, .now)
     }
 
     private static func at(_ handle: UnsafeMutableRawPointer) -> CurlHandle {
@@ -114,14 +129,6 @@ import LinuxSystem
     /// Whether a request has ended in a way that makes its connection, and those like it, suspect: nothing came.
     func isLost(_ result: CURLcode) -> Bool { result != CURLE_OK && isStarted && !isDenied && status == 0 && bounds.excess == nil }
 
-    /// Counts a line of a head or of trailers.
-    private func takeHead(_ line: UnsafeRawBufferPointer) -> Bool {
-        if unsafe line.elementsEqual("\r\n".utf8) || line.elementsEqual("\n".utf8) { hasHead = true }
-        // Another head, after an interim one or a proxy's.
-        if unsafe line.starts(with: "HTTP/".utf8) { hasHead = false }
-        return bounds.takesHead(line.count)
-    }
-
     /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
     ///
     /// - Returns: false when it is too much even to be read.
@@ -137,7 +144,7 @@ import LinuxSystem
     func prepare() {
         answer.removeAll(keepingCapacity: true)
         bounds = AnswerBounds()
-        (isStarted, isDenied, hasHead) = (false, false, false)
+        (isStarted, isDenied) = (false, false)
         unsafe explanation.pointee = 0
     }
 
@@ -155,14 +162,16 @@ import LinuxSystem
     /// Whether a connection that is there already will not do.
     func setFresh(_ isFresh: Bool) { unsafe ccurl_set_long(easy, CURLOPT_FRESH_CONNECT, isFresh ? 1 : 0) }
 
-    /// Sets the headers; an empty value takes out what libcurl would send by itself.
-    func setHeaders(_ headers: [(name: String, value: String)]) {
+    /// Sets the headers, which libcurl writes as they are; an empty value takes out what it would send by itself.
+    func setHeaders(_ headers: [(name: String, value: String)]) throws(WrittenHead.Refusal) {
+        for header in headers { try WrittenHead.check(header) }
         unsafe curl_slist_free_all(self.headers)
         unsafe self.headers = unsafe Self.list(headers.map { $0.value.isEmpty ? "\($0.name):" : "\($0.name): \($0.value)" })
         unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, self.headers)
     }
 
-    func setProxyHeaders(_ headers: [(name: String, value: String)]) {
+    func setProxyHeaders(_ headers: [(name: String, value: String)]) throws(WrittenHead.Refusal) {
+        for header in headers { try WrittenHead.check(header) }
         unsafe curl_slist_free_all(proxyHeaders)
         unsafe proxyHeaders = unsafe Self.list(headers.map { "\($0.name): \($0.value)" })
         unsafe ccurl_set_list(easy, CURLOPT_PROXYHEADER, proxyHeaders)
@@ -189,7 +198,7 @@ import LinuxSystem
     // MARK: Answer
 
     /// Whether a request ended with a whole answer.
-    func isWhole(_ result: CURLcode) -> Bool { result == CURLE_OK && hasHead }
+    func isWhole(_ result: CURLcode) -> Bool { result == CURLE_OK && bounds.hasHead }
 
     var status: Int { isStarted ? number(CURLINFO_RESPONSE_CODE) : 0 }
 
@@ -213,7 +222,7 @@ import LinuxSystem
 
     /// What went wrong, for people.
     func words(for result: CURLcode) -> String {
-        if result == CURLE_OK, !hasHead { return "the answer ended in the middle of its head" }
+        if result == CURLE_OK, !bounds.hasHead { return "the answer ended in the middle of its head" }
         return unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
     }
 }

@@ -12,6 +12,7 @@ final class Endpoint {
     let tokens: TokenSource?
     let files: TLSFiles
     let connections: EndpointConnections
+    let secrets: EndpointSecrets
     /// Why it does not take what we are; empty when it does, or has not been asked.
     private(set) var refusal = ""
     /// Why its successes are none; empty when they are, or none has come.
@@ -22,10 +23,12 @@ final class Endpoint {
     init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher, limit: ConnectionLimit) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
-        credentials = Credentials(config.authentication)
+        let secrets = EndpointSecrets(config)
+        self.secrets = secrets
+        credentials = Credentials(config.authentication, secrets)
         tokens =
             if case .oauth2(let oauth2) = config.authentication {
-                TokenSource(oauth2, of: config, sockets: sockets)
+                TokenSource(oauth2, of: config, secrets, sockets: sockets)
             } else { nil }
         files = TLSFiles(config.connection)
         connections = EndpointConnections(sockets, maximumAge: config.maximumConnectionAge, limit: limit)

@@ -1,5 +1,6 @@
 import ConfigJSON
 import LinuxSystem
+import PushWire
 
 /// One destination; names and defaults are Alloy's.
 struct EndpointConfig: Sendable {
@@ -35,6 +36,12 @@ struct EndpointConfig: Sendable {
 
     private enum Compression: String, CaseIterable { case none, gzip }
 
+    private var sendsCredentialsInTheClear: Bool {
+        // A token of OAuth2 goes here too.
+        let isAuthenticated = if case .none = authentication { false } else { true }
+        return url.lowercased().hasPrefix("http://") && (isAuthenticated || headers.contains { EndpointSecrets.saysSecret($0.name) })
+    }
+
     /// For libcurl, to whom 0 is no limit.
     var timeoutMilliseconds: Int { max(1, Int(remoteTimeout.inNanoseconds / 1_000_000)) }
 }
@@ -54,6 +61,7 @@ extension EndpointConfig {
         remoteTimeout = object.duration("remote_timeout", default: remoteTimeout)
         maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
         authentication = Authentication(object, headers: headers)
+        if sendsCredentialsInTheClear { object.warn("url", "is http://, so the credentials of the endpoint travel in the clear") }
         connection = ConnectionOptions(object)
         tenant = TenantRule(object)
         followsRedirects = object.bool("follow_redirects", default: followsRedirects)
@@ -117,12 +125,7 @@ extension ConfigObject {
     }
 
     private static func objection(to header: (name: String, value: String)) -> String? {
-        let isToken =
-            !header.name.isEmpty
-            && header.name.utf8.allSatisfy {
-                (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!#$%&'*+-.^_`|~".utf8.contains($0)
-            }
-        if !isToken { return "is no header name" }
+        if !WrittenHead.isToken(header.name) { return "is no header name" }
         let framing = ["content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer", "keep-alive"]
         if framing.contains(header.name.lowercased()) { return "is set by the HTTP client itself" }
         return header.value.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? "holds a control character" : nil

@@ -17,12 +17,16 @@ struct OAuth2Config: Sendable {
         clientID = object.string("client_id") ?? ""
         if clientID.isEmpty { object.refuse("client_id", "is required") }
         clientSecret = object.secret(file: "client_secret_file", text: "client_secret")
-        if clientSecret == nil { object.refuse("client_secret", "is required, or client_secret_file") }
+        if object.value("client_secret") == nil, object.value("client_secret_file") == nil {
+            object.refuse("client_secret", "is required, or client_secret_file")
+        }
         tokenURL = object.string("token_url") ?? ""
         if tokenURL.isEmpty {
             object.refuse("token_url", "is required")
         } else if case .failure(let objection) = UpstreamURL.parse(tokenURL) {
             object.refuse("token_url", objection.reason)
+        } else if tokenURL.lowercased().hasPrefix("http://") {
+            object.warn("token_url", "is http://, so the client's secret and the token travel in the clear")
         }
         scopes = object.strings("scopes") ?? []
         parameters = object.stringMembers("endpoint_params")
@@ -39,10 +43,13 @@ final class TokenSource {
 
     /// Tokens of some servers hold all that is known of a client.
     private static let largestAnswer = 256 << 10
+    /// How much of the word is kept with which it refuses, in bytes.
+    private static let longestError = 256
     /// So long before its end a token is not used any more, for requests take a while too.
     private static let margin = Duration.seconds(10)
 
     private let config: OAuth2Config
+    private let secrets: EndpointSecrets
     private let sockets: SocketWatcher
     private let files: TLSFiles
     private(set) var curl: CurlHandle?
@@ -61,8 +68,8 @@ final class TokenSource {
     /// Called once for each request that has brought no token.
     var failed: (_ reason: String) -> Void = { _ in }
 
-    init(_ config: OAuth2Config, of endpoint: EndpointConfig, sockets: SocketWatcher) {
-        self.config = config
+    init(_ config: OAuth2Config, of endpoint: EndpointConfig, _ secrets: EndpointSecrets, sockets: SocketWatcher) {
+        (self.config, self.secrets) = (config, secrets)
         timeoutMilliseconds = endpoint.timeoutMilliseconds
         keepsAddresses = endpoint.maximumConnectionAge > .zero
         self.sockets = sockets
@@ -120,6 +127,7 @@ final class TokenSource {
         }
         self.curl = curl
         let secret = try source.secret()
+        secrets.add(secret)
         try files.refresh()
         curl.setOptions(config.connection)
         curl.setFiles(files)
@@ -134,8 +142,11 @@ final class TokenSource {
         } else {
             let pair = "\(percentEncoded(config.clientID)):\(percentEncoded(secret))"
             headers.append(("Authorization", "Basic \(base64(Array(pair.utf8)))"))
+            secrets.add(authorization: headers[headers.count - 1].1)
         }
-        curl.setHeaders(headers)
+        do throws(WrittenHead.Refusal) { try curl.setHeaders(headers) } catch {
+            throw Problem(position: nil, path: "oauth2", message: error.reason)
+        }
         let text = Array(fields.map { "\(percentEncoded($0.0))=\(percentEncoded($0.1))" }.joined(separator: "&").utf8)
         bodyBuffer = ByteBuffer()
         do throws(SystemError) { try unsafe bodyBuffer.append(text.span.bytes) } catch {
@@ -161,9 +172,10 @@ final class TokenSource {
     /// - Returns: why there is no token; nil when there is.
     private func read(_ result: CURLcode, _ curl: CurlHandle, _ now: MonotonicTime) -> String? {
         if let excess = curl.bounds.excess { return "oauth2: the token server's answer has \(excess)" }
-        guard curl.isWhole(result) else { return "oauth2: \(curl.words(for: result))" }
+        guard curl.isWhole(result) else { return "oauth2: \(secrets.known.cut(from: curl.words(for: result)))" }
         guard curl.status == 200 else {
-            return "oauth2: the token server answers HTTP \(curl.status)\(member("error", of: curl.answer).map { ": \($0)" } ?? "")"
+            let error = member("error", of: curl.answer).map { ": \(secrets.known.cut(from: $0).prefix(utf8: Self.longestError))" }
+            return "oauth2: the token server answers HTTP \(curl.status)\(error ?? "")"
         }
         guard let text = member("access_token", of: curl.answer), !text.isEmpty, text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else {
             return "oauth2: the token server's answer holds no access_token"

@@ -2,6 +2,7 @@ import CCurl
 import ConfigJSON
 import LinuxSystem
 import PluginKit
+import PushWire
 
 /// One request of one endpoint, and after it another one on the same handle; on the transfer thread only.
 ///
@@ -33,11 +34,22 @@ final class Transfer {
         curl.setOptions(config.connection)
     }
 
+    /// Why a request is not sent.
+    enum Obstacle: Error {
+        /// Transient.
+        case problem(Problem)
+        /// Permanent for the profile.
+        case refusal(WrittenHead.Refusal)
+    }
+
     /// Points the handle at a request; the profiles must stay until ``end()``.
-    func begin(_ items: [DispatchProgress], _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool) throws(Problem) {
+    func begin(_ items: [DispatchProgress], _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool) throws(Obstacle) {
         self.isProbe = isProbe
-        authorization = try endpoint.authorization()
-        try endpoint.files.refresh()
+        do throws(Problem) {
+            authorization = try endpoint.authorization()
+            if let authorization { endpoint.secrets.add(authorization: authorization) }
+            try endpoint.files.refresh()
+        } catch { throw .problem(error) }
         curl.setFiles(endpoint.files)
         (self.items, self.request, hops) = (items, request, 0)
         (isSecure, deadline) = (config.url.lowercased().hasPrefix("https:"), .now + config.remoteTimeout)
@@ -45,12 +57,14 @@ final class Transfer {
         curl.setTimeout(config.timeoutMilliseconds)
         if isRepeated { curl.setFresh(false) }
         isRepeated = false
-        curl.setTarget(request.target, of: config)
-        setHeaders(request, withCredentials: true)
+        do throws(WrittenHead.Refusal) {
+            try curl.setTarget(request.target, of: config)
+            try setHeaders(request, withCredentials: true)
+        } catch { throw .refusal(error) }
         unsafe curl.setBody(request.body(of: items[0].dispatch.profile, for: config))
     }
 
-    private func setHeaders(_ request: UpstreamRequest, withCredentials: Bool) {
+    private func setHeaders(_ request: UpstreamRequest, withCredentials: Bool) throws(WrittenHead.Refusal) {
         var own = [("Expect", "")] + request.headers(of: config)
         if request.message != nil { own.append(("Connect-Timeout-Ms", "\(config.timeoutMilliseconds)")) }
         if let authorization, withCredentials { own.append(("Authorization", authorization)) }
@@ -60,7 +74,7 @@ final class Transfer {
         // What a config adds may be a secret as well as not.
         let configured = withCredentials ? config.headers : []
         let kept = own.filter { header in !configured.contains { $0.name.lowercased() == header.0.lowercased() } }
-        curl.setHeaders(kept + configured)
+        try curl.setHeaders(kept + configured)
     }
 
     // MARK: Another try
@@ -92,21 +106,33 @@ final class Transfer {
 
     /// Turns to where the answer sends the request, when it may go there; the handle has to be added again then.
     ///
-    /// The method stays and the body with it. Never from https to http, and what could be a secret goes to the same host only;
-    /// all hops together have the time of one attempt. With `server_name`, a URL does not say where its host is.
+    /// The method stays and the body with it, on the same host only and never from https to http. Credentials, the config's headers and
+    /// the client's certificate are for the config's own scheme, host and port. All hops together have the time of one attempt.
     func followsRedirect(_ result: CURLcode) -> Bool {
-        guard curl.isWhole(result), config.followsRedirects, let request, hops < Self.maximumHops,
-            [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
-            let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url), to.scheme == "https" || !isSecure,
-            config.connection.serverName == nil
+        guard let request, hops < Self.maximumHops, let (from, to, url) = redirect(result), to.host == from.host,
+            to.scheme == "https" || !isSecure, (try? setHeaders(request, withCredentials: to == from)) != nil
         else { return false }
         hops += 1
         isSecure = to.scheme == "https"
         curl.prepare()
         curl.setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000)))
         curl.setTarget(of: url)
-        setHeaders(request, withCredentials: to.host == from.host && (to.port == from.port || to.scheme != from.scheme))
+        if to != from { curl.forgetCertificate() }
         return true
+    }
+
+    /// Where an answer sends the request that may be sent on; with `server_name`, a URL does not say where its host is.
+    private func redirect(_ result: CURLcode) -> (from: UpstreamURL.Place, to: UpstreamURL.Place, url: String)? {
+        guard curl.isWhole(result), config.followsRedirects, config.connection.serverName == nil,
+            [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
+            let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url)
+        else { return nil }
+        return (from, to, url)
+    }
+
+    /// The other host that an answer sends the request to; nil when it stays, or goes nowhere.
+    private func otherHost(_ result: CURLcode) -> String? {
+        redirect(result).flatMap { $0.to.host == $0.from.host ? nil : UpstreamURL.host(of: $0.url) }
     }
 
     // MARK: End
@@ -129,16 +155,19 @@ final class Transfer {
 
     /// Reads what came of the request and lets go of it.
     func end(_ result: CURLcode, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
+        let otherHost = otherHost(result)
         let isConnect = request?.message != nil
         (items, request) = ([], nil)
         let excess = curl.bounds.excess
         // An answer that was cut has come all the same, with the status that it has.
         guard curl.isWhole(result) || excess != nil && curl.status >= 200 else {
-            return .retry(excess.map { "the answer has \($0)" } ?? curl.words(for: result), after: .zero, httpStatus: 0)
+            let reason = excess.map { "the answer has \($0)" } ?? secrets().cut(from: curl.words(for: result))
+            return .retry(reason, after: .zero, httpStatus: 0)
         }
         return UpstreamAnswer(
-            status: curl.status, body: curl.answer, excess: excess, contentType: curl.text(CURLINFO_CONTENT_TYPE) ?? "",
-            isRedirected: hops > 0, retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
+            status: curl.status, body: curl.answer, isCutShort: curl.answer.count == curl.answerLimit, excess: excess,
+            contentType: curl.text(CURLINFO_CONTENT_TYPE) ?? "", isRedirected: hops > 0, otherHost: otherHost,
+            retryAfter: .seconds(max(0, curl.offset(CURLINFO_RETRY_AFTER))), isConnect: isConnect,
             retriesOn429: config.retriesOn429,
             retriesOn422: config.retriesOn422, retriesOn: config.retriesOn
         ).verdict(secrets())

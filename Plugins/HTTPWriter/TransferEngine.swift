@@ -4,6 +4,7 @@ import Glibc
 import LinuxSystem
 import PluginABI
 import PluginKit
+import PushWire
 
 /// The transfers of all endpoints on one epoll, driven by readiness and libcurl's own timers; on the transfer thread only.
 @safe final class TransferEngine {
@@ -124,14 +125,24 @@ import PluginKit
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
             return tell(items, .retry("no memory for a transfer", after: .zero, httpStatus: 0), index)
         }
-        do throws(Problem) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began()) } catch {
-            return take(.retry("\(error)", after: .zero, httpStatus: 0), of: transfer, items)
+        do throws(Transfer.Obstacle) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began()) } catch {
+            return notBegun(error, transfer, items)
         }
         guard endpoint.connections.add(transfer.curl, now) else {
             return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, items)
         }
         active[ObjectIdentifier(transfer)] = transfer
         for item in items { item.began() }
+    }
+
+    private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: [DispatchProgress]) {
+        switch obstacle {
+        case .problem(let problem): take(.retry("\(problem)", after: .zero, httpStatus: 0), of: transfer, items)
+        case .refusal(let refusal):
+            // Nobody was asked, so the endpoint is none the better or the worse for it.
+            endpoints[transfer.endpoint].ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
+            tell(items, .rejected(refusal.reason, httpStatus: 0), transfer.endpoint)
+        }
     }
 
     private func tellDown(_ items: [DispatchProgress], _ index: Int, _ now: MonotonicTime) {
@@ -198,7 +209,7 @@ import PluginKit
         if curl.isLost(result) { endpoint.connections.retire(curl.generation) }
         active[ObjectIdentifier(transfer)] = nil
         let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
-        let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets), transfer.authorization)
+        let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets.known), transfer.authorization)
         endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
         if splits(verdict, items.count, transfer.endpoint) {

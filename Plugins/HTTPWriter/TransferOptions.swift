@@ -1,6 +1,7 @@
 import CCurl
 import ConfigJSON
 import LinuxSystem
+import PushWire
 
 /// What a config means to a libcurl handle.
 extension CurlHandle {
@@ -21,7 +22,8 @@ extension CurlHandle {
     }
 
     /// Points the handle at a request of the endpoint itself.
-    func setTarget(_ target: String, of config: EndpointConfig) {
+    func setTarget(_ target: String, of config: EndpointConfig) throws(WrittenHead.Refusal) {
+        try WrittenHead.check(target: target)
         // To a proxy the whole URL has to be said, so libcurl must know it.
         if config.connection.proxy != .none, config.url.lowercased().hasPrefix("http:") {
             var base = config.url
@@ -30,7 +32,7 @@ extension CurlHandle {
             unsafe ccurl_set_long(easy, CURLOPT_PATH_AS_IS, 1)
         } else {
             // In a plain request they would go on to the endpoint, so they are for tunnels only.
-            if !config.connection.proxyHeaders.isEmpty { setProxyHeaders(config.connection.proxyHeaders) }
+            if !config.connection.proxyHeaders.isEmpty { try setProxyHeaders(config.connection.proxyHeaders) }
             unsafe ccurl_set_text(easy, CURLOPT_URL, config.url)
             unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, config.path + target)
         }
@@ -53,6 +55,12 @@ extension CurlHandle {
         }
         unsafe ccurl_set_text(easy, CURLOPT_URL, "\(place.scheme)://\(name):\(place.port)/")
         setDetour("\(name):\(place.port):\(place.host):\(place.port)")
+    }
+
+    /// Takes the certificate and the key of a client away until ``setFiles(_:)``.
+    func forgetCertificate() {
+        for option in [CURLOPT_SSLCERT_BLOB, CURLOPT_SSLKEY_BLOB] { unsafe ccurl_set_pointer(easy, option, nil) }
+        filesGeneration = 0
     }
 
     /// Hands over certificates and key; connections that began with others are not used for this request.

@@ -1,4 +1,5 @@
 import ConfigJSON
+import PushWire
 
 /// What came of one attempt at one endpoint.
 enum Verdict: Sendable {
@@ -23,12 +24,16 @@ struct UpstreamAnswer {
 
     var status: Int
     var body: [UInt8]
+    /// Whether more of the body has come than is here.
+    var isCutShort = false
     /// How much was read beyond ``AnswerBounds``; nil when nothing was.
     var excess: String?
     /// The Content-Type as it came.
     var contentType = ""
     /// Whether it came from where the endpoint redirected to.
     var isRedirected = false
+    /// The host that a redirect leads to where it is not followed; nil when there is none.
+    var otherHost: String?
     /// What Retry-After asks for.
     var retryAfter: Duration
     /// True when the request was a Connect call, whose errors carry a code.
@@ -38,10 +43,26 @@ struct UpstreamAnswer {
     /// Further statuses that are retried.
     var retriesOn: Set<Int> = []
 
-    /// - Parameter secrets: what must not reach a sender.
+    /// - Parameter secrets: what nobody may read, in the log, the status, a dead letter or as the sender.
     func verdict(_ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         switch status {
-        case 200...299: objection.map { .misanswered("HTTP \(status)\(way): \($0)", httpStatus: status) } ?? .delivered
+        case 200...299: objection(KnownSecrets([])) == nil ? .delivered : oddity(objection(secrets()) ?? "")
+        case 300...399: otherHost.map { strayed(to: secrets().cut(from: $0)) } ?? failure(secrets())
+        default: failure(secrets())
+        }
+    }
+
+    private func oddity(_ words: String) -> Verdict {
+        .misanswered("HTTP \(status)\(isRedirected ? " behind a redirect" : ""): \(words)", httpStatus: status)
+    }
+
+    private func strayed(to host: String) -> Verdict {
+        oddity("redirects to another host, \(JSONValue.quoted(host.prefix(utf8: 100))), and is not followed there")
+    }
+
+    private func failure(_ secrets: KnownSecrets) -> Verdict {
+        let reason = reason(secrets)
+        return switch status {
         // Connect has one code for "too fast" and "too big", and says the second only in words.
         case 429 where saysTooLarge || !retriesOn429: .rejected(reason, httpStatus: status)
         case 429, 503: .retry(reason, after: retryAfter, httpStatus: status)
@@ -53,40 +74,15 @@ struct UpstreamAnswer {
         case 501 where isConnect && member("code") == "unimplemented": .rejected(reason, httpStatus: status)
         // 407 is a proxy's: it says nothing about the profile.
         case 407, 408, 500...599: .retry(reason, after: .zero, httpStatus: status)
-        case 400, 413, 422: .rejected(reason, httpStatus: status, senderMessage: senderMessage(secrets()))
+        case 400, 413, 422: .rejected(reason, httpStatus: status, senderMessage: senderMessage(secrets))
         default: .rejected(reason, httpStatus: status)
         }
     }
 
     /// Why a success is none of Pyroscope's; nil when it may be.
-    ///
-    /// A page for people comes from a proxy or a login. To a Connect call the answer is the call's own codec, or nothing.
-    private var objection: String? {
+    private func objection(_ secrets: KnownSecrets) -> String? {
         if let excess { return "the answer has \(excess)" }
-        if isHTML { return "the answer is \(shownType), a page and not Pyroscope's" }
-        if isConnect, !body.isEmpty, mediaType != "application/proto" {
-            return "the answer to a Push is \(shownType), not application/proto"
-        }
-        return nil
-    }
-
-    private var way: String { isRedirected ? " behind a redirect" : "" }
-
-    private var mediaType: String {
-        let type = contentType.prefix { $0 != ";" }.lowercased()
-        return String(type.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
-    }
-
-    private var shownType: String { contentType.isEmpty ? "without a content type" : JSONValue.quoted(String(contentType.prefix(100))) }
-
-    private var isHTML: Bool {
-        if !contentType.isEmpty { return mediaType == "text/html" || mediaType == "application/xhtml+xml" }
-        return Self.beginsAsPage(text)
-    }
-
-    private static func beginsAsPage(_ text: String) -> Bool {
-        let start = text.prefix(64).drop(while: \.isWhitespace).lowercased()
-        return start.hasPrefix("<!doctype html") || start.hasPrefix("<html")
+        return AnswerMedia(contentType: secrets.cut(from: contentType), body: body).objection(isPush: isConnect)
     }
 
     /// A text member of a body in JSON, such as a Connect error's.
@@ -99,9 +95,9 @@ struct UpstreamAnswer {
 
     /// The destination's own words to the sender, who would have read them without us; none where they are a page.
     private func senderMessage(_ secrets: KnownSecrets) -> String {
-        guard !isHTML, let message = member("message"), !message.lowercased().contains("<html"), !Self.beginsAsPage(message) else {
-            return ""
-        }
+        guard !AnswerMedia(contentType: contentType, body: body).isPage, let message = member("message"),
+            !message.lowercased().contains("<html"), !AnswerMedia.beginsAsPage(message)
+        else { return "" }
         return secrets.cut(from: message.printable).prefix(utf8: Self.messageLimit)
     }
 
@@ -109,10 +105,12 @@ struct UpstreamAnswer {
 
     private var text: String { String(decoding: body, as: UTF8.self) }
 
-    /// The upstream's own words, printable.
-    private var reason: String {
-        let quoted = JSONValue.quoted(String(decoding: body.prefix(Self.reasonLimit), as: UTF8.self))
+    /// The upstream's own words, printable and without secrets.
+    private func reason(_ secrets: KnownSecrets) -> String {
+        // Secrets first: what is cut to a length or escaped before may hold a part of one.
+        let words = secrets.cut(from: body, most: Self.reasonLimit, isCutShort: isCutShort).prefix(Self.reasonLimit)
+        let quoted = JSONValue.quoted(String(decoding: words, as: UTF8.self))
         let printable = quoted.dropFirst().dropLast().replacing("\\\"", with: "\"").replacing("\\n", with: " ")
-        return text.isEmpty ? "HTTP \(status)" : "HTTP \(status): \(printable)"
+        return words.isEmpty ? "HTTP \(status)" : "HTTP \(status): \(printable)"
     }
 }

@@ -76,7 +76,7 @@ enum UpstreamURL {
     }
 
     /// A URL that was parsed before, taken apart.
-    struct Place {
+    struct Place: Equatable {
         let scheme: String
         let host: String
         let port: String
@@ -90,6 +90,14 @@ enum UpstreamURL {
             let port = unsafe part(url, CURLUPART_PORT, flags: UInt32(CURLU_DEFAULT_PORT))
         else { return nil }
         return Place(scheme: scheme.lowercased(), host: host.lowercased(), port: port)
+    }
+
+    /// The host of a URL as it is spelled there.
+    static func host(of text: String) -> String? {
+        guard let url = unsafe curl_url() else { return nil }
+        defer { unsafe curl_url_cleanup(url) }
+        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK else { return nil }
+        return unsafe part(url, CURLUPART_HOST)
     }
 
     private static func part(_ url: OpaquePointer, _ part: CURLUPart, flags: UInt32 = 0) -> String? {

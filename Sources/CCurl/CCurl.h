@@ -10,6 +10,7 @@ static inline CURLcode ccurl_set_list(CURL *handle, CURLoption option, struct cu
 static inline CURLcode ccurl_set_write(CURL *handle, curl_write_callback value) { return curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, value); }
 static inline CURLcode ccurl_set_header(CURL *handle, curl_write_callback value) { return curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, value); }
 
+static inline CURLcode ccurl_set_progress(CURL *handle, curl_xferinfo_callback value) { return curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, value); }
 static inline CURLcode ccurl_set_open(CURL *handle, curl_opensocket_callback value) { return curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, value); }
 static inline CURLcode ccurl_set_close(CURL *handle, curl_closesocket_callback value) { return curl_easy_setopt(handle, CURLOPT_CLOSESOCKETFUNCTION, value); }
 
@@ -29,6 +30,9 @@ static inline CURLcode ccurl_call_set_long(void *function, CURL *handle, CURLopt
 static inline CURLcode ccurl_call_set_text(void *function, CURL *handle, CURLoption option, const char *value) { return ((ccurl_setopt)function)(handle, option, value); }
 static inline CURLcode ccurl_call_set_pointer(void *function, CURL *handle, CURLoption option, const void *value) { return ((ccurl_setopt)function)(handle, option, value); }
 static inline CURLcode ccurl_call_set_write(void *function, CURL *handle, curl_write_callback value) { return ((ccurl_setopt)function)(handle, CURLOPT_WRITEFUNCTION, value); }
+static inline CURLcode ccurl_call_set_header(void *function, CURL *handle, curl_write_callback value) { return ((ccurl_setopt)function)(handle, CURLOPT_HEADERFUNCTION, value); }
+static inline CURLcode ccurl_call_get_pointer(void *function, CURL *handle, CURLINFO info, void **value) { return ((ccurl_getinfo)function)(handle, info, value); }
+static inline CURLcode ccurl_call_set_progress(void *function, CURL *handle, curl_xferinfo_callback value) { return ((ccurl_setopt)function)(handle, CURLOPT_XFERINFOFUNCTION, value); }
 static inline CURLcode ccurl_call_get_long(void *function, CURL *handle, CURLINFO info, long *value) { return ((ccurl_getinfo)function)(handle, info, value); }
 
 static inline CURLcode ccurl_message_result(const CURLMsg *message) { return message->data.result; }

@@ -59,7 +59,7 @@ public final class ConfigObject {
         // What could not be replaced was reported.
         guard let value = value(name), value.reference?.isResolved != false else { return nil }
         if let result = convert(value.content) ?? value.typedContent.flatMap(convert) { return result }
-        refuse(name, "must be \(wanted), is \(value.shown)")
+        refuse(name, "must be \(wanted), is \(SecretNames.isSecret(path(name)) ? value.kind : value.shown)")
         return nil
     }
 

@@ -38,6 +38,23 @@ struct ConfigObjectTests {
             ])
     }
 
+    @Test(
+        "What a secret member says is shown in no problem",
+        arguments: [
+            "password", "bearer_token", "client_secret", "api_key", "X-Api-Key", "credentials", "passphrase", "Authorization", "key_pem",
+        ])
+    func secret(name: String) throws {
+        let object = try object(
+            #"{"\#(name)": 1357924680, "authorization": {"type": 1357924680, "x": {"y": [1357924680]}}, "size": 77, "by-pass": {"size": 78}}"#
+        )
+        #expect(object.string(name) == nil && object.object("authorization")?.string("type") == nil)
+        #expect(object.bool(name, default: true) && object.size(name, default: 5, atMost: 6) == 5)
+        _ = object.object("authorization")?.string("x")
+        #expect(lines.count == 5 && lines.allSatisfy { $0.hasSuffix("is a number") || $0.hasSuffix("is an object") }, "\(lines)")
+        #expect(object.string("size") == nil && lines.last == "o.size: must be a string, is 77")
+        #expect(object.object("by-pass")?.string("size") == nil && lines.last == "o.by-pass.size: must be a string, is 78")
+    }
+
     @Test("Zero is a duration where it means something")
     func zero() throws {
         let object = try object(#"{"x": "0s", "y": "-1s"}"#)

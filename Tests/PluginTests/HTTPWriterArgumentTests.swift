@@ -152,7 +152,7 @@ struct HTTPWriterArgumentTests {
 
     // MARK: Redirects
 
-    @Test("A redirect is followed with method and body, and with secrets to the same host only", arguments: [301, 302, 307, 308])
+    @Test("A redirect is followed with method and body, and with secrets to the same port only", arguments: [301, 302, 307, 308])
     func redirect(status: Int) throws {
         let other = try UpstreamServer(always: "200 OK")
         let server = try UpstreamServer { _, request in

@@ -101,7 +101,7 @@ struct EnvironmentTests {
             try scenario.write("t0ken\n", to: "tokens")
             for (name, mode) in [("word", 0o604), ("tokens", 0o644)] as [(String, mode_t)] { chmod(scenario.path(name), mode) }
             let entry = ReceiverEntry.endpoint(
-                "http://host", "\n\"basic_auth\": { \"username\": \"u\",\n\"password_file\": \"word\" }",
+                "https://host", "\n\"basic_auth\": { \"username\": \"u\",\n\"password_file\": \"word\" }",
                 more: "\"queue\": { \"max_bytes\": \"9000TiB\" }")
             let text = GatewayProcess.config(
                 listeners: """

@@ -90,16 +90,6 @@ struct Arguments {
     func values(_ name: String) -> [String] { options[name] ?? [] }
     func has(_ flag: String) -> Bool { options[flag] != nil }
 
-    /// What each `--header "Name: value"` says.
-    func headers() throws(UsageError) -> [(name: String, value: String)] {
-        try values("--header").map { header throws(UsageError) in
-            guard let colon = header.firstIndex(of: ":") else {
-                throw UsageError("--header needs \"Name: value\", is \(quotedForPeople(header))")
-            }
-            return (String(header[..<colon]), String(header[header.index(after: colon)...].drop { $0 == " " }))
-        }
-    }
-
     func refuseWords() throws(UsageError) {
         if let word = words.first { throw UsageError("unexpected \(quotedForPeople(word))") }
     }

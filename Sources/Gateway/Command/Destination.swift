@@ -6,23 +6,35 @@ struct Destination {
     typealias Headers = [(name: String, value: String)]
 
     /// The options that make one.
-    static let options: Set<String> = ["--to", "--tenant", "--header"]
+    static let options = Arguments.headerOptions.union(["--to", "--tenant"])
     static let tenantHeader = "X-Scope-OrgID"
 
     private let server: String
-    private var headers: Headers = []
+    private var headers: Headers
+    /// What the command line brought, for a server may repeat it.
+    private let secrets: KnownSecrets
 
     init(_ arguments: Arguments, for command: String) throws(UsageError) {
         guard var server = arguments.value("--to") else { throw UsageError("\(command) needs --to URL") }
         while server.hasSuffix("/") { server.removeLast() }
         self.server = server
-        for header in arguments.values("--header") {
-            guard let colon = header.firstIndex(of: ":") else {
-                throw UsageError("--header needs \"Name: value\", is \(quotedForPeople(header))")
-            }
-            headers.append((String(header[..<colon]), String(header[header.index(after: colon)...].drop { $0 == " " })))
-        }
+        headers = try arguments.headers()
+        secrets = KnownSecrets(of: headers)
         if let tenant = arguments.value("--tenant") { headers.append((Self.tenantHeader, tenant)) }
+        do throws(WrittenHead.Refusal) {
+            try WrittenHead.check(target: server)
+            for header in headers { try WrittenHead.check(header) }
+        } catch { throw UsageError(error.reason) }
+    }
+
+    /// What to tell of an answer, and whether it is a gateway's or a Pyroscope's 200.
+    func told(_ answer: HTTPClient.Answer, isPush: Bool) -> (line: String, isDelivered: Bool) {
+        let status = "\(answer.status) \(Response.reason(answer.status))"
+        if let excess = answer.excess { return ("\(status), but the answer has \(excess)", false) }
+        if answer.status == 200, let objection = answer.media.objection(isPush: isPush) {
+            return ("\(status), but \(secrets.cut(from: objection))", false)
+        }
+        return (status + answer.words(secrets), answer.status == 200)
     }
 
     /// Posts to `/ingest`.
@@ -57,9 +69,16 @@ struct Destination {
 }
 
 extension HTTPClient.Answer {
-    /// The status and what the server said, on one line for people.
-    var line: String {
-        let text = String(decoding: body.prefix(4096), as: UTF8.self)
-        return "\(status) \(Response.reason(status))" + (text.isEmpty ? "" : " \(printable(text))")
+    /// What the server said, on one line for people; empty, or with a blank before it.
+    func words(_ secrets: KnownSecrets) -> String {
+        let words = secrets.cut(from: media.body, most: 4096).prefix(4096)
+        return words.isEmpty ? "" : " " + printable(String(decoding: words, as: UTF8.self))
+    }
+}
+
+extension KnownSecrets {
+    /// Those of headers that somebody gave: the values, and what follows a scheme.
+    init(of headers: Destination.Headers) {
+        self.init(headers.flatMap { [$0.value] + $0.value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init) })
     }
 }

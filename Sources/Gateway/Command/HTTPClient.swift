@@ -1,12 +1,16 @@
 import CCurl
+import ConfigJSON
 import LinuxSystem
+import PushWire
 
 /// Sends one request after another, for the commands that talk to a server; libcurl, opened when it is first needed.
 @safe final class HTTPClient {
     /// What came back.
     struct Answer {
         let status: Int
-        let body: [UInt8]
+        let media: AnswerMedia
+        /// How much was read beyond ``AnswerBounds``; nil when nothing was.
+        var excess: String?
     }
 
     /// Why there is no answer.
@@ -30,6 +34,7 @@ import LinuxSystem
     private let cleanup: Cleanup
     private let handle: UnsafeMutableRawPointer
     private var received: [UInt8] = []
+    private var bounds = AnswerBounds()
 
     init() throws(DynamicLibrary.Missing) {
         let curl = try DynamicLibrary("libcurl.so.4")
@@ -47,16 +52,62 @@ import LinuxSystem
         unsafe ccurl_call_set_text(setOption, handle, CURLOPT_USERAGENT, "profile-gateway/\(Gateway.version)")
         unsafe ccurl_call_set_long(setOption, handle, CURLOPT_CONNECTTIMEOUT_MS, 10_000)
         unsafe ccurl_call_set_long(setOption, handle, CURLOPT_TIMEOUT_MS, 60_000)
+        if let exceptions = Self.withoutProxy { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_NOPROXY, exceptions) }
+        takeAnswers()
+        watchTurns()
+    }
+
+    deinit { unsafe cleanup(handle) }
+
+    private func takeAnswers() {
         unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
         unsafe ccurl_call_set_write(setOption, handle) { bytes, size, count, client in
             guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
             let part = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
-            unsafe Unmanaged<HTTPClient>.fromOpaque(client).takeUnretainedValue().received.append(contentsOf: part)
-            return size * count
+            return unsafe HTTPClient.at(client).keep(part) ? size * count : 0
+        }
+        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
+        // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
+        unsafe ccurl_call_set_header(setOption, handle) { bytes, size, count, client in
+            guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
+            let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
+            return unsafe HTTPClient.at(client).bounds.takesHead(line) ? size * count : 0
         }
     }
 
-    deinit { unsafe cleanup(handle) }
+    private func watchTurns() {
+        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_NOPROGRESS, 0)
+        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_XFERINFODATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_call_set_progress(setOption, handle) { client, _, _, _, sent in
+            guard let client = unsafe client else { return 0 }
+            return unsafe HTTPClient.at(client).bounds.takesTurn(sent: Int(sent), .now) ? 0 : 1
+        }
+    }
+
+    private static func at(_ client: UnsafeMutableRawPointer) -> HTTPClient {
+        unsafe Unmanaged<HTTPClient>.fromOpaque(client).takeUnretainedValue()
+    }
+
+    private func keep(_ part: UnsafeRawBufferPointer) -> Bool {
+        guard bounds.takesBody(part.count) else { return false }
+        unsafe received.append(contentsOf: part)
+        return true
+    }
+
+    // MARK: Proxies
+
+    /// What of the environment's proxy variables does not hold for: this machine, and what `no_proxy` says; nil where that is all.
+    private static var withoutProxy: String? {
+        let said = (environmentVariable("no_proxy") ?? environmentVariable("NO_PROXY")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        // To libcurl a star is all hosts, but only by itself.
+        if said == "*" { return nil }
+        return "\(said),localhost,127.0.0.0/8,0.0.0.0,::1,::,::ffff:127.0.0.1"
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    func goDirectly() { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROXY, "") }
+
+    // MARK: Requests
 
     /// Takes for the server whoever has this certificate, and nobody else.
     ///
@@ -73,7 +124,11 @@ import LinuxSystem
 
     /// Posts a body and waits for the answer.
     func post(_ url: String, headers: [(name: String, value: String)], body: RawSpan) throws(Failure) -> Answer {
-        received = []
+        (received, bounds) = ([], AnswerBounds())
+        do throws(WrittenHead.Refusal) {
+            try WrittenHead.check(target: url)
+            for header in headers { try WrittenHead.check(header) }
+        } catch { throw Failure(description: error.reason) }
         var list: UnsafeMutablePointer<curl_slist>?
         for header in [(name: "Expect", value: "")] + headers {
             unsafe list = unsafe append(list, header.value.isEmpty ? "\(header.name):" : "\(header.name): \(header.value)")
@@ -86,11 +141,23 @@ import LinuxSystem
             unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_POSTFIELDS, bytes.baseAddress ?? UnsafeRawPointer(handle))
             return unsafe perform(handle)
         }
-        guard result == CURLE_OK else {
+        return try answer(result)
+    }
+
+    private func answer(_ result: CURLcode) throws(Failure) -> Answer {
+        let excess = bounds.excess
+        guard result == CURLE_OK || excess != nil else {
             throw Failure(description: unsafe explain(result).map { unsafe String(cString: $0) } ?? "libcurl error \(result.rawValue)")
         }
+        // libcurl takes a head for whole in the middle of which a server hangs up.
+        guard bounds.hasHead else { throw Failure(description: excess.map { "the answer has \($0)" } ?? Self.cutHead) }
         var status = 0
         unsafe ccurl_call_get_long(getInfo, handle, CURLINFO_RESPONSE_CODE, &status)
-        return Answer(status: status, body: received)
+        var type: UnsafeMutableRawPointer?
+        unsafe ccurl_call_get_pointer(getInfo, handle, CURLINFO_CONTENT_TYPE, &type)
+        let contentType = unsafe type.map { unsafe String(cString: $0.assumingMemoryBound(to: CChar.self)) } ?? ""
+        return Answer(status: status, media: AnswerMedia(contentType: contentType, body: received), excess: excess)
     }
+
+    private static let cutHead = "the answer ended in the middle of its head"
 }

@@ -16,6 +16,14 @@ enum HelpCommand {
           help     explain a command: gateway help COMMAND
         """
 
+    private static let headers = """
+        HEADERS are sent with every request, any number of them:
+          --header "Name: value"   others on this machine can read it
+          --header-file FILE       a line each; empty lines and those that begin with # say nothing
+          --token-file FILE        Authorization: Bearer, with what FILE holds
+        """
+    private static let proxies = "http_proxy, https_proxy and no_proxy hold for all servers but those of this machine."
+
     private static let pages = [
         "run": """
         usage: gateway run [--config FILE]
@@ -32,29 +40,38 @@ enum HelpCommand {
         file:line:column: path: what is wrong. Exit 0 when run would start, 1 when not.
         """,
         "reload": """
-        usage: gateway reload [--config FILE] [--header "Name: value"]...
+        usage: gateway reload [--config FILE] [HEADERS]
 
         Asks the gateway at the admin address of FILE (./gateway.json) to read its config again, as SIGHUP does.
         What did not change goes on: sockets, connections, queues. A config with a mistake changes nothing; its problems
         are printed, one a line. Where admin has auth, a header brings the credentials; with tls, the certificate that
-        FILE names is the one that is trusted. Exit 0 reloaded, 1 refused or not reached.
+        FILE names is the one that is trusted. No proxy is used. Exit 0 reloaded, 1 refused or not reached.
+
+        \(headers)
         """,
         "send": """
         usage: gateway send FILE... --to URL --name NAME [--push] [--format FORMAT] [--tenant ID]
-                            [--header "Name: value"] [--from TIME] [--until TIME]
+                            [--from TIME] [--until TIME] [HEADERS]
 
         Posts each FILE to URL/ingest, or with --push to the Push API, and prints the answer, a line a file.
         NAME is an application with labels: 'app{env=prod}'. FORMAT is pprof, jfr, folded, lines, speedscope, trie or
         tree, and is guessed when not given. TIME is what /ingest takes: Unix seconds, now-1h.
-        Exit 0 when every answer was 200, else 1.
+        Exit 0 when every answer was the 200 of a gateway or a Pyroscope, else 1.
+
+        \(headers)
+        \(proxies)
         """,
         "replay": """
-        usage: gateway replay DIRECTORY --to URL [--tenant ID] [--header "Name: value"] [--remove] [--json]
+        usage: gateway replay DIRECTORY --to URL [--tenant ID] [--remove] [--json] [HEADERS]
 
         Sends each profile in DIRECTORY, a FileSink archive, a dead-letter folder or a folder inside one, to URL as it first
         came, oldest first, and prints the answer, a line a profile, then a summary; with --json each line is an object.
         Sizes and SHA-256 are checked first. --remove deletes a profile's files once it was answered 200.
-        Exit 0 when every answer was 200, else 1: a damaged, missing or foreign file is named, and the rest goes on.
+        Exit 0 when every answer was the 200 of a gateway or a Pyroscope, else 1: a damaged, missing or foreign file is
+        named, and the rest goes on.
+
+        \(headers)
+        \(proxies)
         """,
         "queue": """
         usage: gateway queue list   [--json]

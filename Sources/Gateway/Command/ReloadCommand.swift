@@ -1,11 +1,12 @@
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import PushWire
 
 /// `gateway reload`: has a running gateway read its config again, over its admin listener.
 enum ReloadCommand {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
-        let arguments = try Arguments(words, options: ["--config", "--header"])
+        let arguments = try Arguments(words, options: Arguments.headerOptions.union(["--config"]))
         try arguments.refuseWords()
         let (path, headers) = (arguments.value("--config") ?? CheckCommand.defaultConfig, try arguments.headers())
         do {
@@ -31,11 +32,14 @@ enum ReloadCommand {
 
     private static func reload(_ admin: HTTPConfig, _ headers: [(name: String, value: String)]) throws -> Int32 {
         let client = try HTTPClient()
+        // It listens on this machine, to which no proxy leads.
+        client.goDirectly()
         if let tls = admin.tls { client.trustOnly(try tls.certificate.read()) }
         let url = "\(admin.tls == nil ? "http" : "https")://\(host(admin.address)):\(admin.port)\(ReloadRequests.path)"
         let answer = try client.post(url, headers: headers, body: RawSpan())
-        for line in lines(answer) { print(line) }
-        return answer.status == 200 ? 0 : 1
+        let (lines, isReloaded) = told(answer, KnownSecrets(of: headers))
+        for line in lines { print(line) }
+        return isReloaded ? 0 : 1
     }
 
     /// A host to connect to for an address that is listened on.
@@ -44,15 +48,16 @@ enum ReloadCommand {
         return address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address
     }
 
-    /// What a person is told: the problems where there are some.
-    private static func lines(_ answer: HTTPClient.Answer) -> [String] {
+    /// What a person is told: the problems where there are some; and whether a gateway has reloaded.
+    private static func told(_ answer: HTTPClient.Answer, _ secrets: KnownSecrets) -> (lines: [String], isReloaded: Bool) {
+        let said = "\(answer.status) \(Response.reason(answer.status))"
+        if let excess = answer.excess { return (["\(said), but the answer has \(excess)"], false) }
         let problems = Problems()
-        let value = JSONParser.parse(answer.body, dialect: .strict, problems: problems)
+        let value = JSONParser.parse(answer.media.body, dialect: .strict, problems: problems)
         let list = value.flatMap { ConfigObject($0, path: "", problems: problems).strings("problems") } ?? []
-        if !list.isEmpty { return list.map(printable) }
-        if answer.status == 200 { return ["reloaded"] }
-        return [
-            "\(answer.status) \(Response.reason(answer.status)) \(printable(String(decoding: answer.body.prefix(4096), as: UTF8.self)))"
-        ]
+        if answer.status != 200, !list.isEmpty { return (list.map { printable(secrets.cut(from: $0)) }, false) }
+        guard answer.status == 200 else { return ([said + answer.words(secrets)], false) }
+        if answer.media.body == ReloadRequests.done { return (["reloaded"], true) }
+        return (["\(said), but nothing that a gateway answers to a reload:\(answer.words(secrets))"], false)
     }
 }

@@ -71,9 +71,9 @@ enum ReplayCommand {
             let profile = try ArchivedProfile(entry.name, in: folder)
             let payloads = try Payloads(of: profile, in: folder)
             let answer = try payloads.send(profile, to: options.destination, by: client)
-            guard answer.status == 200 else { return Outcome(status: answer.status, line: answer.line) }
-            if options.removes { try remove(profile, entry, from: folder, options.archive) }
-            return Outcome(status: answer.status, line: answer.line, isDone: true)
+            let (line, isDelivered) = options.destination.told(answer, isPush: profile.isPush)
+            if isDelivered, options.removes { try remove(profile, entry, from: folder, options.archive) }
+            return Outcome(status: answer.status, line: line, isDone: isDelivered)
         } catch { return Outcome(line: printable("\(error)")) }
     }
 

@@ -48,7 +48,8 @@ enum SendCommand {
         do {
             let bytes = try FileDescriptor.open(file, O_RDONLY).readAll(limit: 1 << 31)
             let answer = options.isPush ? try push(bytes, options, client) : try ingest(bytes, file, options, client)
-            return (answer.line, answer.status == 200)
+            let (line, isDelivered) = options.destination.told(answer, isPush: options.isPush)
+            return (line, isDelivered)
         } catch { return ("\(error)", false) }
     }
 

@@ -36,9 +36,12 @@ final class ReloadRequests: Sendable {
         return nil
     }
 
+    /// The body that says that a reload has succeeded.
+    static let done = Array("reloaded\n".utf8)
+
     /// What those are told who asked.
     static func answer(to status: ReloadStatus) -> Response {
-        status.isSuccessful ? .text(200, "reloaded\n") : refusal(status.problems)
+        status.isSuccessful ? .text(200, String(decoding: done, as: UTF8.self)) : refusal(status.problems)
     }
 
     /// Answers what is left; no reload will come.

@@ -56,9 +56,16 @@ struct AnswerTableTests {
         "answers 200 with more than 64 KiB of head and trailers, or without end":
             both(AnswerServer.Answer(raw: "HTTP/1.1 200 OK\r\n", more: field), status: 200)
             + both(AnswerServer.Answer(raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", more: field)),
+        "answers 200 and then framing alone, such as extensions of chunks without end":
+            both(
+                AnswerServer.Answer(
+                    raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", more: String(repeating: "e", count: 0x10000)),
+                status: 200),
         "answers 301, 302, 307 or 308, and the place it names takes the profile":
             statuses([301, 302, 307, 308], headers: "Location: /taken/x\r\n"),
         "answers 302 to a login page": statuses([302], headers: "Location: /login/?next=x\r\n"),
+        "redirects to another host": both(
+            plain(307, headers: "Location: http://localhost:1/\r\n"), plain(302, headers: "Location: //name.invalid/x\r\n")),
         "answers 300, 303 or 304, or a redirect that goes in a circle or nowhere": statuses(
             [300, 303, 304], headers: "Location: /taken/x\r\n")
             + both(plain(307), plain(308, headers: "Location: /circle/\r\n")),
@@ -86,6 +93,26 @@ struct AnswerTableTests {
         "answers nothing within `remote_timeout`": both(AnswerServer.Answer(raw: "", then: "silent")),
         "speaks no HTTP": both(AnswerServer.Answer(raw: "SSH-2.0-OpenSSH_9.2\r\n", then: "close")),
     ]
+
+    @Test("An answer that is framing without end is left before its time is over, and one of small chunks is not")
+    func framing() throws {
+        try Scenario.run { scenario in
+            let extensions = AnswerServer.Answer(
+                raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", more: String(repeating: "e", count: 0x10000))
+            // Many chunks of one byte, with an extension each.
+            let small = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\(String(repeating: "1;e=f\r\nx\r\n", count: 500))0\r\n\r\n"
+            let server = try AnswerServer(scenario, ["bad": extensions, "good": AnswerServer.Answer(raw: small)])
+            let receivers = ["bad", "good"].map { name in
+                let url = "http://127.0.0.1:\(server.port)/\(name)"
+                return (name, ReceiverEntry.endpoint(url, "\"remote_timeout\": \"10m\"", more: ReceiverEntry.oneRetry))
+            }
+            let gateway = try GatewayProcess(scenario, receivers: Dictionary(uniqueKeysWithValues: receivers))
+            #expect(try RawConnection(gateway.port).post("/ingest?name=a", String(repeating: "b", count: 4 << 20)).status == 200)
+            let metrics = try gateway.waitForOutcomes()
+            #expect((metrics.delivered("good"), metrics.dropped("bad", "retries_exhausted")) == (1, 1))
+            #expect(try gateway.page("/api/v1/status").text.contains("the answer has nothing but framing"))
+        }
+    }
 
     /// A case as a receiver, whose place at the server is its name.
     private struct Cell {

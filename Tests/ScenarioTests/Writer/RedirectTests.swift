@@ -65,50 +65,86 @@ struct RedirectTests {
         }
     }
 
-    @Test("Secrets stay with the host that they are for", arguments: [("127.0.0.1", true), ("localhost", false)])
-    func secrets(host: String, stay: Bool) throws {
+    private static let secretWays = [
+        Way("headers", #""headers": { "Authorization": "Bearer t0ken", "Cookie": "c00kie" }"#),
+        Way("several", #""http_headers": { "authorization": ["Bearer t0ken"], "cookie": "c00kie" }"#),
+        Way("basic", #""basic_auth": { "username": "user", "password": "pass" }, "headers": { "Cookie": "c00kie" }"#),
+        Way("bearer", #""bearer_token": "t0ken", "headers": { "Cookie": "c00kie" }"#),
+    ]
+
+    @Test("On the same host and port secrets go along, and on another port they do not", arguments: [false, true])
+    func secrets(isOtherPort: Bool) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            // To the same server: only its name is another one, or not.
+            let port = isOtherPort ? "\(upstream.port)" : "$server_port"
             let nginx = try Nginx(
                 scenario, before: upstream.port,
-                server: "location /from/ { return 307 http://\(host):$server_port/to$request_uri; }")
-            let ways = [
-                Way("headers", #""headers": { "Authorization": "Bearer t0ken", "Cookie": "c00kie" }"#),
-                Way("several", #""http_headers": { "authorization": ["Bearer t0ken"], "cookie": "c00kie" }"#),
-                Way("basic", #""basic_auth": { "username": "user", "password": "pass" }, "headers": { "Cookie": "c00kie" }"#),
-                Way("bearer", #""bearer_token": "t0ken", "headers": { "Cookie": "c00kie" }"#),
-            ]
-            let gateway = try GatewayProcess(scenario, ways) { _ in "\(nginx.url)/from" }
+                server: "location /from/ { return 307 http://127.0.0.1:\(port)/to$request_uri; }")
+            let gateway = try GatewayProcess(scenario, Self.secretWays) { _ in "\(nginx.url)/from" }
             for number in 1...2 {
                 try gateway.send(1)
-                #expect(try gateway.arrivals(number) == ways.arriving)
+                #expect(try gateway.arrivals(number) == Self.secretWays.arriving)
             }
-            #expect(upstream.requests.count == 2 * ways.count)
-            #expect(upstream.requests.allSatisfy { $0.header("Authorization").isEmpty != stay && $0.header("Cookie").isEmpty != stay })
-            #expect(upstream.requests.allSatisfy { $0.target.hasPrefix("/to/from/") })
+            #expect(upstream.requests.count == 2 * Self.secretWays.count)
+            for request in upstream.requests {
+                #expect(request.header("Authorization").isEmpty == isOtherPort && request.header("Cookie").isEmpty == isOtherPort)
+                #expect(request.target.hasPrefix("/to/from/"))
+            }
             let first = try nginx.requests.filter { $0.target.hasPrefix("/from/") }
-            #expect(first.count == 2 * ways.count && first.allSatisfy { !$0.authorization.isEmpty }, "a detour is forgotten afterwards")
+            #expect(first.count == 2 * Self.secretWays.count)
+            #expect(first.allSatisfy { !$0.authorization.isEmpty }, "a detour is forgotten afterwards")
         }
     }
 
-    @Test("http leads to https, and https never to http")
+    @Test(
+        "Nothing goes to another host, and the status names it", arguments: ["localhost", "127.0.0.2", "LOCALHOST.", "elsewhere.invalid"])
+    func otherHost(host: String) throws {
+        try Scenario.run { scenario in
+            let upstream = try Recorder(scenario, host: host == "127.0.0.2" ? host : "127.0.0.1")
+            let nginx = try Nginx(scenario, location: "return 308 http://\(host):\(upstream.port)/to$request_uri;")
+            let gateway = try GatewayProcess(
+                scenario, up: ReceiverEntry.endpoint(nginx.url, Self.secretWays[3].members, more: ReceiverEntry.oneRetry))
+            try gateway.send(1)
+            let metrics = try gateway.waitForOutcomes()
+            #expect(metrics.dropped("up", "retries_exhausted") == 1)
+            #expect(upstream.requests.isEmpty)
+            let status = try gateway.page("/api/v1/status").text
+            #expect(status.contains("HTTP 308: redirects to another host") && status.contains("is not followed there"), "\(status)")
+            #expect(status.contains(host) && status.contains("degraded"), "\(status)")
+        }
+    }
+
+    @Test("http leads to https of the same host without credentials and certificate, and https never to http")
     func schemes() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
             let upstream = try Recorder(scenario)
-            let trust = #""tls_config": { "ca_file": "ca.pem" }"#
+            let tls = #""tls_config": { "ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key" }"#
+            let asking = "ssl_client_certificate ca.pem; ssl_verify_client optional; "
             let secure = try Nginx(
                 scenario, before: upstream.port, listen: "ssl",
-                server: Nginx.tls() + "location /down/ { return 307 http://127.0.0.1:\(upstream.port)$request_uri; }")
+                server: Nginx.tls() + asking + "location /down/ { return 307 http://127.0.0.1:\(upstream.port)$request_uri; }")
             let plain = try Nginx(scenario, location: "return 308 https://localhost:\(secure.port)$request_uri;")
-            let ways = [Way("up", "\(trust), \"bearer_token\": \"t0ken\""), Way("down", trust, arrives: false)]
-            let gateway = try GatewayProcess(scenario, ways) { $0.name == "up" ? "http://localhost:\(plain.port)" : secure.secureURL }
-            try gateway.send(1)
-            #expect(try gateway.arrivals() == ways.arriving)
-            #expect(upstream.requests.map(\.target) == ["/up/ingest?name=app"])
-            #expect(upstream.requests.map(\.text) == [GatewayProcess.body(0)])
-            #expect(upstream.requests.map { $0.header("Authorization") } == [["Bearer t0ken"]], "the host is the same one")
+            let ways = [
+                Way("up", "\(tls), \"bearer_token\": \"t0ken\", \"headers\": { \"X-Key\": \"k3y\" }"),
+                Way("straight", "\(tls), \"bearer_token\": \"t0ken\""), Way("down", tls, arrives: false),
+            ]
+            let gateway = try GatewayProcess(scenario, ways) {
+                $0.name == "up" ? "http://localhost:\(plain.port)" : secure.secureURL
+            }
+            for number in 1...2 {
+                try gateway.send(1)
+                #expect(try gateway.arrivals(number) == ways.arriving)
+            }
+            #expect(upstream.requests.count == 4 && upstream.requests.allSatisfy { $0.header("X-Key") == [] })
+            let seen = try secure.requests.filter { !$0.target.hasPrefix("/down/") }
+            #expect(seen.count == 4)
+            for request in seen {
+                let isStraight = request.target.hasPrefix("/straight/")
+                #expect(isStraight || request.target.hasPrefix("/up/"))
+                #expect(request.authorization == (isStraight ? "Bearer t0ken" : ""))
+                #expect(request.verified == (isStraight ? "SUCCESS" : "NONE"))
+            }
         }
     }
 }

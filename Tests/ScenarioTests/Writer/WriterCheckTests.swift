@@ -77,7 +77,7 @@ struct WriterCheckTests {
                 let said = check.output.lines.first ?? ""
                 #expect(said.contains("receivers.up.config.endpoint[0]\(path.isEmpty ? "" : "." + path)"), "\(members): \(said)")
                 #expect(words.isEmpty || said.lowercased().contains(words.lowercased()), "\(members): \(said)")
-                #expect(!said.contains("hunter2"), "\(members)")
+                #expect(!said.contains("hunter2") && !said.contains("86420135"), "\(members)")
                 if let column = mark.map({ marked.distance(from: marked.startIndex, to: $0) + 1 }) {
                     let line = config.prefix(upTo: config.range(of: members)?.lowerBound ?? config.startIndex).count { $0 == "\n" } + 1
                     #expect(said.hasPrefix("\(file):\(line):\(column): "), "\(members): \(said)")
@@ -119,6 +119,45 @@ struct WriterCheckTests {
 
     @Test("So is what would be found with the first request only")
     func lessObvious() throws { try check(Self.lessObvious) }
+
+    private static let secretMembers: [(String, String, String)] = [
+        (#""basic_auth": { "username": "a", "password": @86420135 }"#, "basic_auth.password", "a number"),
+        (#""bearer_token": @86420135"#, "bearer_token", "a number"),
+        (#""authorization": { "type": @"Token 86420135", "credentials": "x" }"#, "authorization.type", "scheme"),
+        (#""authorization": { "credentials": @86420135 }"#, "authorization.credentials", "a number"),
+        (#""oauth2": { "client_id": "a", "client_secret": @86420135, "token_url": "https://a" }"#, "oauth2.client_secret", "a number"),
+        (#""proxy_url": @86420135"#, "proxy_url", "a number"),
+        (#""headers": { "X-Key": 86420135 }"#, "headers", "must be a string"),
+        (#""headers": { "X-Key": "86420135\u0000" }"#, "headers", "control character"),
+    ]
+
+    @Test("A secret that is no text, or is refused, is not shown")
+    func secretMembers() throws { try check(Self.secretMembers) }
+
+    private static let clearRows: [(String, String?)] = [
+        (#""url": "http://h", "bearer_token": "x""#, "url"), (#""url": "HTTP://h", "basic_auth": { "username": "a" }"#, "url"),
+        (#""url": "http://h", "headers": { "X-Api-Key": "k" }"#, "url"),
+        (#""url": "https://h", "bearer_token": "x""#, nil), (#""url": "http://h", "headers": { "X-Env": "k" }"#, nil),
+        (#""url": "https://h", "oauth2": { "client_id": "a", "client_secret": "b", "token_url": "http://t" }"#, "oauth2.token_url"),
+        (#""url": "https://h", "oauth2": { "client_id": "a", "client_secret": "b", "token_url": "https://t" }"#, nil),
+    ]
+
+    @Test("Credentials that go to http:// are warned of, and keep nothing from starting", arguments: clearRows)
+    func inTheClear(members: String, path: String?) throws {
+        try Scenario.run { scenario in
+            let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \(members) }] }"
+            let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
+            let file = try scenario.write("{ \(config) }", to: "gateway.json")
+            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            #expect(try check.waitForExit() == 0, "\(check.output.lines)")
+            let warnings = check.output.lines.filter { $0.contains(": warning: ") }
+            #expect(warnings.count == (path == nil ? 0 : 1), "\(warnings)")
+            if let path {
+                #expect(warnings.first?.contains("receivers.up.config.endpoint[0].\(path): is http://") == true, "\(warnings)")
+                #expect(warnings.first?.hasSuffix("in the clear") == true)
+            }
+        }
+    }
 
     private static let receiverProblems = [
         (#""unsafe_labels": @"drop""#, "unsafe_labels"), (#""batch": { "max_profiles": @0 }"#, "batch.max_profiles"),

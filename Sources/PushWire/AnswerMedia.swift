@@ -1,0 +1,41 @@
+import ConfigJSON
+
+/// What the content type and the body of a success say about who has answered.
+public struct AnswerMedia: Sendable {
+    /// The Content-Type as it came; empty when there was none.
+    public var contentType: String
+    /// The beginning of the body.
+    public var body: [UInt8]
+
+    public init(contentType: String, body: [UInt8]) { (self.contentType, self.body) = (contentType, body) }
+
+    /// Why a success is none of a Pyroscope's or a gateway's; nil when it may be.
+    ///
+    /// A page for people comes from a proxy or a login. To a Push the answer is in the codec of the call, or nothing.
+    public func objection(isPush: Bool) -> String? {
+        if isPage { return "the answer is \(shownType), a page and not Pyroscope's" }
+        if isPush, !body.isEmpty, mediaType != "application/proto" {
+            return "the answer to a Push is \(shownType), not application/proto"
+        }
+        return nil
+    }
+
+    /// Whether the answer is a page for people.
+    public var isPage: Bool {
+        if !contentType.isEmpty { return mediaType == "text/html" || mediaType == "application/xhtml+xml" }
+        return Self.beginsAsPage(String(decoding: body.prefix(4096), as: UTF8.self))
+    }
+
+    /// Whether a text begins as a page does.
+    public static func beginsAsPage(_ text: String) -> Bool {
+        let start = text.prefix(64).drop(while: \.isWhitespace).lowercased()
+        return start.hasPrefix("<!doctype html") || start.hasPrefix("<html")
+    }
+
+    private var mediaType: String {
+        let type = contentType.prefix { $0 != ";" }.lowercased()
+        return String(type.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
+    }
+
+    private var shownType: String { contentType.isEmpty ? "without a content type" : JSONValue.quoted(String(contentType.prefix(100))) }
+}

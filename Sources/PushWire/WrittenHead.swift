@@ -1,0 +1,35 @@
+import ConfigJSON
+
+/// What must not stand in the head of a request; everybody who writes heads asks here (RFC 9110 §5, RFC 9112 §3).
+///
+/// A line break would begin another header or another request, and a NUL would end the text early.
+public enum WrittenHead {
+    /// What a head cannot hold: permanent for whatever it was written from. Never with a value, which may be a secret.
+    public struct Refusal: Error, Equatable {
+        public let reason: String
+    }
+
+    /// - Throws: what is wrong with a header.
+    public static func check(_ header: (name: String, value: String)) throws(Refusal) {
+        guard isToken(header.name) else { throw Refusal(reason: "\(shown(header.name)) is no name of a header") }
+        if header.value.utf8.contains(where: isControl) { throw Refusal(reason: "the header \(header.name) \(held)") }
+    }
+
+    /// - Parameter target: a path with its query, or a whole URL.
+    public static func check(target: String) throws(Refusal) {
+        if target.utf8.contains(where: isControl) { throw Refusal(reason: "the URL or its query \(held)") }
+        if target.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 }) { throw Refusal(reason: "the URL or its query holds white space") }
+    }
+
+    /// Whether a text is a token, as names of headers are.
+    public static func isToken(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!#$%&'*+-.^_`|~".utf8.contains($0) }
+    }
+
+    private static let held = "holds a line break, a NUL or another control character"
+
+    /// A tab is white space in a value.
+    private static func isControl(_ byte: UInt8) -> Bool { byte < 0x20 && byte != 0x09 || byte == 0x7F }
+
+    private static func shown(_ name: String) -> String { JSONValue.quoted(name.prefix(utf8: 64)) }
+}
