@@ -1,4 +1,4 @@
-public import Glibc
+import Glibc
 
 /// The permissions that a file or folder is made with.
 public struct FileMode: Sendable, Equatable {

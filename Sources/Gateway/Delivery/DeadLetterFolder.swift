@@ -172,7 +172,6 @@ struct DeadLetterFolder {
                 // The metadata first: what is cut off here leaves payloads that nobody sends again, and the next scan finds.
                 let files = letters[removed].files
                 try archive.open().removeArchived(files.names, from: files.folder)
-                byteCount -= letters[removed].byteCount
                 removed += 1
             }
         } catch { Log.warning("a dead letter cannot be removed", ["error": "\(error)"]) }
