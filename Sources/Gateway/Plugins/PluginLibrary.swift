@@ -89,6 +89,8 @@ import Synchronization
         guard let handle = unsafe dlopen(self.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
             throw .notLoadable(self.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
         }
+        // Constructors of the library have run.
+        ignoreErrorSignals()
         guard let symbol = unsafe dlsym(handle, GW_PLUGIN_ENTRY) else { throw .noEntry(self.path) }
         let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
         guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(self.path) }

@@ -1,5 +1,6 @@
 // What Glibc's Swift module leaves out.  _GNU_SOURCE is not defined here: it would change fd_set under Swift's own Glibc module.
 #pragma once
+#include <grp.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -8,6 +9,8 @@
 #include <sys/socket.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int close_range(unsigned int, unsigned int, int);
+#define CLINUX_CLOSE_RANGE_CLOEXEC 4
 extern int malloc_trim(size_t);
 extern int pthread_setname_np(pthread_t, const char *);
 extern int syncfs(int);
