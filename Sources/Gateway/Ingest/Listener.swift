@@ -21,6 +21,7 @@ final class Listener: Sendable {
     let counters: ListenerCounters
     /// The descriptors that its connections are of.
     let share: ConnectionShare
+    private let addresses = AddressCounts()
     /// Its connections without a request.
     let idle = IdleBoard()
     /// The port it got; differs from the configured one when that is 0.
@@ -93,6 +94,12 @@ final class Listener: Sendable {
         return limit != 0 && connectionCount >= limit
     }
 
+    /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and then it is not counted.
+    func admit(_ peer: PeerAddress) -> Bool { addresses.take(peer, limit: service.http.connLimitPerAddress) }
+
+    /// Counts one connection from an address less.
+    func release(_ peer: PeerAddress) { addresses.release(peer) }
+
     /// Counts one more connection, here and of the share; false when `conn_limit` or the share has been reached, and then it
     /// is not counted.
     func admitConnection() -> Bool {
@@ -120,6 +127,8 @@ final class ListenerCounters: Sendable {
     let failedHandshakes = Counter()
     /// Connections without a request that were closed to make room for another one.
     let madeRoom = Counter()
+    /// Connections that were too many, by the limit that they met.
+    let refused: [SenderLimit: Counter] = Dictionary(uniqueKeysWithValues: SenderLimit.allCases.map { ($0, Counter()) })
     let profiles: [Counter] = [Counter(), Counter()]
     /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
     private let usual: [Int: Counter]
@@ -143,14 +152,17 @@ final class ListenerCounters: Sendable {
     }
 }
 
-/// How many bytes all bodies that are being received may hold together.
+/// How many bytes all bodies that are being received may hold together, and what is kept of unfinished heads and handshakes.
 ///
 /// Beyond it sockets are not read, so that TCP pushes back on senders; one body may always go on, so that the others get
 /// their turn.
 final class BodyBudget: Sendable {
     private let limit: Atomic<Int>
     private let used = Atomic<Int>(0)
+    /// Of it, what unfinished heads and what unfinished handshakes hold.
+    private let (heads, handshakes) = (Part(), Part())
     private let privileged = Atomic<UInt64>(0)
+    static let leastForBeginnings = 1 << 20
 
     init(limit: Int) { self.limit = Atomic(limit) }
 
@@ -165,6 +177,40 @@ final class BodyBudget: Sendable {
         let (_, original) = privileged.compareExchange(
             expected: 0, desired: connection.rawValue, ordering: .relaxed)
         return original == 0 || original == connection.rawValue
+    }
+
+    /// What is kept before there is a body.
+    enum Beginning { case head, handshake }
+
+    private final class Part: Sendable {
+        let used = Atomic<Int>(0)
+    }
+
+    private func part(_ kind: Beginning) -> Part { kind == .head ? heads : handshakes }
+
+    /// Takes room for a beginning: all of a kind may have an eighth of the limit, so that the rest is left to bodies, but always
+    /// ``leastForBeginnings``.
+    ///
+    /// - Returns: false when there is none; then nothing is taken.
+    func take(_ bytes: Int, for kind: Beginning) -> Bool {
+        let held = part(kind).used.wrappingAdd(bytes, ordering: .relaxed).newValue
+        guard held <= max(Self.leastForBeginnings, limit.load(ordering: .relaxed) / 8) else {
+            part(kind).used.wrappingSubtract(bytes, ordering: .relaxed)
+            return false
+        }
+        add(bytes)
+        return true
+    }
+
+    /// Takes room for a beginning whether there is some or not.
+    func add(_ bytes: Int, for kind: Beginning) {
+        part(kind).used.wrappingAdd(bytes, ordering: .relaxed)
+        add(bytes)
+    }
+
+    func release(_ bytes: Int, of kind: Beginning) {
+        part(kind).used.wrappingSubtract(bytes, ordering: .relaxed)
+        release(bytes)
     }
 
     func add(_ bytes: Int) { used.wrappingAdd(bytes, ordering: .relaxed) }
