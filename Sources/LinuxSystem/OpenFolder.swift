@@ -1,4 +1,3 @@
-import CLinux
 public import Glibc
 
 /// An open folder on disk: what is done in it is done in this one, wherever its path leads by now.

@@ -1,6 +1,5 @@
 // What Glibc's Swift module leaves out.  _GNU_SOURCE is not defined here: it would change fd_set under Swift's own Glibc module.
 #pragma once
-#include <grp.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <sys/epoll.h>
