@@ -40,15 +40,17 @@ static inline int copenssl_bound_costs(SSL_CTX *context) {
 // OpenSSL reads on and on while records come that hold no data (key updates, refused renegotiations), so that one client
 // could keep a thread for itself.  The socket therefore pretends to be empty after so many reads; the poller knows better.
 // It also fails after so many bytes while the handshake lasts: OpenSSL would keep 128 KiB of each client's hello.
-struct copenssl_allowance { int reads, bytes; };
+struct copenssl_allowance { int reads, bytes, is_shaking_hands; };
 static inline long copenssl_count_read(BIO *socket, int operation, const char *bytes, size_t size, int argi, long argl, int result,
                                        size_t *done) {
     (void)bytes, (void)size, (void)argi, (void)argl;
     struct copenssl_allowance *left = (struct copenssl_allowance *)BIO_get_callback_arg(socket);
     if (!left) return result;
-    if (operation == (BIO_CB_READ | BIO_CB_RETURN) && result > 0 && done) left->bytes -= *done < (size_t)left->bytes ? (int)*done : left->bytes;
+    if (operation == (BIO_CB_READ | BIO_CB_RETURN) && result > 0 && done && left->is_shaking_hands) {
+        left->bytes -= (int)*done; // One read brings a record at most.
+        return left->bytes < 0 ? -1 : result;
+    }
     if (operation != BIO_CB_READ) return result;
-    if (left->bytes == 0) return -1;
     if (left->reads-- > 0) return result;
     BIO_set_retry_read(socket);
     return -1;

@@ -29,7 +29,7 @@ import PEM
         self.context = context
         unsafe self.session = unsafe session
         unsafe allowance = .allocate(capacity: 1)
-        unsafe allowance.initialize(to: copenssl_allowance(reads: 0, bytes: Self.handshakeLimit))
+        unsafe allowance.initialize(to: copenssl_allowance(reads: 0, bytes: Self.handshakeLimit, is_shaking_hands: 1))
         unsafe copenssl_bound_reads(session, allowance)
     }
 
@@ -42,7 +42,7 @@ import PEM
         prepare()
         let result = unsafe SSL_do_handshake(session)
         if result == 1 {
-            unsafe allowance.pointee.bytes = .max
+            unsafe allowance.pointee.is_shaking_hands = 0
             if context.verifiesClients { certificateEnd = unsafe copenssl_client_end(session) }
             return .done
         }
@@ -51,7 +51,7 @@ import PEM
         case SSL_ERROR_WANT_WRITE: return .wantsWritable
         default:
             isBroken = true
-            if unsafe allowance.pointee.bytes == 0 { return .failed("the handshake is larger than \(Self.handshakeLimit) bytes") }
+            if unsafe allowance.pointee.bytes < 0 { return .failed("the handshake is larger than \(Self.handshakeLimit) bytes") }
             let error = ERR_peek_error()
             if [SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST].contains(copenssl_reason(error)) { return .plainHTTP }
             return error == 0 ? .gone : .failed(PEM.reason(error))
