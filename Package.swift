@@ -10,6 +10,16 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// No table of pointers is writable once a program or a plugin is loaded; it is position-independent by default.
+let hardening: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now"])]
+
+/// What Debian builds its C with; Swift protects its stack by default.
+#if arch(x86_64)
+    let hardenedC: [CSetting] = [.unsafeFlags(["-fstack-protector-strong", "-fcf-protection=full"])]
+#else
+    let hardenedC: [CSetting] = [.unsafeFlags(["-fstack-protector-strong"])]
+#endif
+
 /// Tests drive raw C and whole processes; what they are strict about is the product.
 let testSettings: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
 
@@ -21,7 +31,7 @@ func plugin(_ name: String, _ dependencies: [Target.Dependency] = [], links: [Li
         path: "Plugins/\(name)",
         exclude: ["README.md"],
         swiftSettings: settings,
-        linkerSettings: links + [
+        linkerSettings: links + hardening + [
             .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"])
         ])
 }
@@ -35,7 +45,7 @@ let package = Package(
         .library(name: "StdoutSink", type: .dynamic, targets: ["StdoutSink"]),
     ],
     targets: [
-        .target(name: "PluginABI", path: "Sources/PluginABI"),
+        .target(name: "PluginABI", path: "Sources/PluginABI", cSettings: hardenedC),
         .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
         .target(
             name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
@@ -52,7 +62,7 @@ let package = Package(
             name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
             path: "Sources/ProfileArchive", swiftSettings: settings),
         // In the program alone: a plugin is not what was started.
-        .target(name: "CProcessStart", path: "Sources/CProcessStart"),
+        .target(name: "CProcessStart", path: "Sources/CProcessStart", cSettings: hardenedC),
         .executableTarget(
             name: "Gateway",
             dependencies: [
@@ -61,7 +71,7 @@ let package = Package(
                 "PushWire",
             ],
             path: "Sources/Gateway", exclude: ["Delivery/SPOOL.md"],
-            swiftSettings: settings, linkerSettings: [.linkedLibrary("ssl")]),
+            swiftSettings: settings, linkerSettings: hardening + [.linkedLibrary("ssl")]),
 
         // zlib, libcurl, OpenSSL and libxcrypt, as Debian has them.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),

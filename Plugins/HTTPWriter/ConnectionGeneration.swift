@@ -22,6 +22,8 @@ import LinuxSystem
     ///   - limit: how many connections it may have, and keep while they are idle.
     init(_ sockets: SocketWatcher, replacedAt: MonotonicTime, limit: ConnectionLimit) throws(SystemError) {
         guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
+        // libcurl wakes itself by a pair of sockets that a program would inherit.
+        closeAllOnExec()
         unsafe self.multi = unsafe multi
         (self.sockets, self.replacedAt) = (sockets, replacedAt)
         let context = unsafe Unmanaged.passUnretained(self).toOpaque()

@@ -43,6 +43,8 @@ final class SocketWatcher {
         let known = watches.updateValue(Watch(interest: interest, generation: generation), forKey: socket)
         do throws(SystemError) {
             if known == nil {
+                // Of a pair that libcurl has opened by itself, for a lookup.
+                if connections[socket] == nil { closeAllOnExec() }
                 try poller.add(socket, interest, key: UInt64(socket))
             } else if known?.interest != interest {
                 try poller.modify(socket, interest, key: UInt64(socket))

@@ -185,6 +185,9 @@ public final class OpenFolder: Sendable {
     public func actAsOwner() throws(SystemError) {
         var status = stat()
         guard geteuid() == 0, unsafe fstat(number, &status) == 0, status.st_uid != 0 else { return }
-        guard setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else { throw SystemError("seteuid \(status.st_uid)") }
+        // Root's groups would open what the owner cannot.
+        guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
+            throw SystemError("seteuid \(status.st_uid)")
+        }
     }
 }

@@ -7,9 +7,9 @@ import Glibc
 public struct Signals: ~Copyable {
     private let signals: FileDescriptor
 
-    /// Blocks `numbers`, and ignores SIGPIPE so that a peer that went away is an error of `write` and not the end.
+    /// Blocks `numbers`, and ignores the signals of errors.
     public init(_ numbers: [Int32]) throws(SystemError) {
-        signal(SIGPIPE, SIG_IGN)
+        ignoreErrorSignals()
         var mask = sigset_t()
         unsafe sigemptyset(&mask)
         for number in numbers { unsafe sigaddset(&mask, number) }
@@ -42,8 +42,26 @@ public func openStandardDescriptors() {
     }
 }
 
-/// Makes a file that would grow over its limit (RLIMIT_FSIZE) an error of `write` (EFBIG) and not the end of the process.
-public func ignoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN) }
+/// Has a peer that went away (SIGPIPE) and a file that would grow over its limit (RLIMIT_FSIZE, SIGXFSZ) be errors of `write`, EPIPE
+/// and EFBIG, and not the end of the process.
+///
+/// This is the process's: whoever runs code of others calls it again afterwards.
+public func ignoreErrorSignals() {
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+}
+
+/// Has no program that this process starts inherit a descriptor, but the standard ones.
+///
+/// For libraries that open some without close-on-exec; those that exist already are closed on exec as well, as all should be.
+public func closeAllOnExec() {
+    let first: UInt32 = 3
+    if close_range(first, .max, Int32(CLINUX_CLOSE_RANGE_CLOEXEC)) == 0 { return }
+    // Before Linux 5.11.
+    for number in Int32(first)..<Int32(clamping: min(descriptorLimit, 65_536)) where fcntl(number, F_GETFD) == 0 {
+        _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+    }
+}
 
 /// Raises the limit of open descriptors to the hard limit: each connection is one.
 public func raiseDescriptorLimit() {

@@ -14,12 +14,33 @@ import LinuxSystem
             count += 1
             unsafe try body(certificate)
         }
-        // The end of the text is an error of its own kind to OpenSSL; any other one means a spoilt certificate.
+        try check(count, "certificate", "certificate", source)
+    }
+
+    /// Refuses a text that holds none of its kind, or that does not end after the last one.
+    private static func check(_ count: Int, _ kind: String, _ short: String, _ source: ConfigSource) throws(Problem) {
+        // The end of the text is an error of its own kind to OpenSSL; any other one means that the next one is spoilt.
         let error = ERR_peek_last_error()
         ERR_clear_error()
         guard count > 0, copenssl_reason(error) == PEM_R_NO_START_LINE else {
-            throw source.problem(count == 0 ? "holds no certificate in PEM" : "certificate \(count + 1) is spoilt: \(reason(error))")
+            throw source.problem(count == 0 ? "holds no \(kind) in PEM" : "\(short) \(count + 1) is spoilt: \(reason(error))")
         }
+    }
+
+    /// Lends each list of revoked certificates of a source to `body`; none is a problem.
+    public static func revocationLists(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
+        let memory = unsafe try memory(source)
+        defer { unsafe BIO_free(memory) }
+        var count = 0
+        while let list = unsafe PEM_read_bio_X509_CRL(memory, nil, refusePassphrase, nil) {
+            defer { unsafe X509_CRL_free(list) }
+            count += 1
+            if let next = unsafe X509_CRL_get0_nextUpdate(list), unsafe X509_cmp_current_time(next) < 0 {
+                throw unsafe source.problem("list \(count) is out of date: the next one was due on \(day(next))")
+            }
+            unsafe try body(list)
+        }
+        try check(count, "list of revoked certificates", "list", source)
     }
 
     /// Lends the private key of a source to `body`.

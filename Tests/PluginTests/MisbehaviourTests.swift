@@ -36,6 +36,17 @@ struct MisbehaviourTests {
         #expect(!log.contains(complaint))
     }
 
+    @Test("SIGPIPE and SIGXFSZ stay ignored when a plugin sets them up otherwise")
+    func signals() throws {
+        let gateway = try gateway("take signals")
+        try gateway.send()
+        let status = try Project.text(of: "/proc/\(gateway.child.pid)/status")
+        let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigIgn:") })
+        let ignored = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
+        for signal in [SIGPIPE, SIGXFSZ] { #expect(ignored & 1 << UInt64(signal - 1) != 0, "signal \(signal)") }
+        #expect(try gateway.stop().status == 0)
+    }
+
     // MARK: Finishing
 
     @Test("The second finish of a delivery is reported and ignored")

@@ -41,7 +41,7 @@ struct AccessTests {
 
     private static func status(_ gateway: GatewayProcess) throws -> String {
         let connection = try RawConnection(gateway.adminPort)
-        connection.send("GET /api/v1/status HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.send("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return try connection.readResponse().text
     }
 

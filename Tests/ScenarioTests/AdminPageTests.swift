@@ -5,7 +5,7 @@ import Testing
 struct AdminPageTests {
     private func page(_ gateway: GatewayProcess, _ path: String) throws -> RawConnection.Response {
         let connection = try RawConnection(gateway.adminPort)
-        connection.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.send("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return try connection.readResponse()
     }
 
@@ -88,6 +88,30 @@ struct AdminPageTests {
             let up = try #require(status.receivers.first { $0.name == "up" })
             #expect(up.required && up.health == "ok" && up.reason == "" && up.queue_profiles == 0 && up.open_deliveries == 0)
             #expect(up.plugin.hasPrefix("pyroscope.write "))
+        }
+    }
+
+    @Test("A foreign Host and a page of another site are refused; names of admin.hosts, and of a reload, are not")
+    func visitors() throws {
+        try Scenario.run { scenario in
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+            func status(_ request: String, _ fields: String...) throws -> Int {
+                let lines = ([request + " HTTP/1.1"] + fields).joined(separator: "\r\n")
+                let connection = try RawConnection(gateway.adminPort)
+                connection.send(lines + "\r\nContent-Length: 0\r\n\r\n")
+                return try connection.readResponse().status
+            }
+            #expect(try status("GET /api/v1/status", "Host: gw.example.net:\(gateway.adminPort)") == 403)
+            #expect(try status("GET /metrics", "Host: gw.example.net") == 200)
+            #expect(try status("POST /-/reload", "Host: localhost", "Origin: http://evil.example") == 403)
+            #expect(gateway.log.lines.allSatisfy { !$0.contains("config reloaded") })
+
+            let config = GatewayProcess.config(
+                listeners: GatewayProcess.listener(["console"]), receivers: ["console": ReceiverEntry.console()])
+            let admin = GatewayProcess.admin.replacing("\"listen_port\"", with: "\"hosts\": [\"GW.example.net\"], \"listen_port\"")
+            try gateway.reload(config, admin: admin, scenario)
+            #expect(try status("GET /api/v1/status", "Host: gw.example.net:\(gateway.adminPort)") == 200)
+            #expect(try status("GET /api/v1/status", "Host: other.example.net") == 403)
         }
     }
 

@@ -19,6 +19,7 @@ struct ReadmeTests {
         try scenario.write(try AccessTests.user(scenario, "alice", "secret"), to: "users")
         for name in ["tokens", "users"] { chmod(scenario.path(name), 0o600) }
         try FileManager.default.copyItem(atPath: certificates.authority, toPath: scenario.path("clients.pem"))
+        try certificates.makeList("revoked", revoking: [])
         // Its folders are relative, and a test writes nowhere but into its own.
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
         let process = try scenario.start([try Package.builtGateway(), "check", "--config", file])

@@ -10,7 +10,7 @@ extension TLSConfig {
         TLSConfig(
             certificate: ConfigSource(content: certificate.content, path: certificate.path, position: nil),
             key: ConfigSource(content: key.content, path: key.path, position: nil), clientAuthorities: clientAuthorities.unplaced,
-            clientAuth: clientAuth, minimumVersion: minimumVersion)
+            revocationLists: revocationLists.unplaced, clientAuth: clientAuth, minimumVersion: minimumVersion)
     }
 }
 

@@ -6,7 +6,7 @@ import LinuxSystem
 enum Command {
     static func main() {
         openStandardDescriptors()
-        ignoreFileSizeSignal()
+        ignoreErrorSignals()
         let status = run(ProcessStart.arguments)
         Log.flush()
         guard AbandonedInstances.isEmpty else {

@@ -25,6 +25,8 @@ extension Config {
 
 struct AdminConfig: Equatable {
     var http = HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)
+    /// The names by which it may be asked, in lower case, beside IP addresses and `localhost`.
+    var hosts: [String] = []
 }
 
 /// Bounds on what senders may make the gateway hold.
@@ -72,6 +74,8 @@ struct HTTPConfig: Equatable {
     var port: UInt16 = 8080
     /// How many connections at a time; 0 is no limit.
     var connLimit = 16384
+    /// How many of them from one address; 0 is no limit.
+    var connLimitPerAddress = 0
     /// How long a request may take to arrive, head and body.
     var readTimeout = Duration.seconds(30)
     /// How long an answer may take to leave.

@@ -93,6 +93,12 @@ extension AdminConfig {
     fileprivate init(_ object: ConfigObject) {
         http.address = object.listenAddress("listen_address", default: http.address)
         http.port = object.port("listen_port", default: http.port)
+        let names = object.strings("hosts") ?? []
+        for name in names where !ListenAddress.isHostName(name) {
+            object.refuse("hosts", "\(JSONValue.quoted(name)) is no name of a host; ports are not given, and IP addresses need not be")
+        }
+        // Who listens at a name is asked by it.
+        hosts = (names + [http.address]).map { $0.lowercased() }
         http.tls = object.object("tls").flatMap(TLSConfig.init)
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
         http.warnOfClearCredentials(object)
@@ -186,6 +192,7 @@ extension HTTPConfig {
         address = object.listenAddress("listen_address", default: address)
         port = object.port("listen_port", default: port)
         connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
+        connLimitPerAddress = object.integer("conn_limit_per_address", in: 0...Int.max, default: connLimitPerAddress)
         readTimeout = object.duration("server_read_timeout", default: readTimeout)
         writeTimeout = object.duration("server_write_timeout", default: writeTimeout)
         minimumBodyRate = object.size("min_body_rate", default: minimumBodyRate, zeroAllowed: true)

@@ -4,6 +4,8 @@ import ConfigJSON
 struct FileProblems: Error, CustomStringConvertible {
     private(set) var list: [Problem] = []
 
+    init(_ list: Problem...) { self.list = list }
+
     var description: String { list.map(\.description).joined(separator: "; ") }
 
     /// Takes a step, and notes why it fails; answers what came of it.

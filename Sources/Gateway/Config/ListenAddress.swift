@@ -24,7 +24,7 @@ enum ListenAddress {
     }
 
     /// RFC 1123 §2.1, and underscores, which some use.
-    private static func isHostName(_ text: String) -> Bool {
+    static func isHostName(_ text: String) -> Bool {
         let labels = (text.hasSuffix(".") ? text.dropLast() : text[...]).split(separator: ".", omittingEmptySubsequences: false)
         let areLabels = labels.allSatisfy { label in
             1...63 ~= label.utf8.count && label.first != "-" && label.last != "-"

@@ -7,7 +7,8 @@ enum BodySender: Hashable, Sendable {
     case peer(PeerAddress)
 }
 
-/// How many bytes all bodies that are being received may hold together, and each sender's; from any thread.
+/// How many bytes all bodies that are being received may hold together, and each sender's, and what is kept of unfinished heads and
+/// handshakes; from any thread.
 ///
 /// Beyond it sockets are not read, so that TCP pushes back on senders. The last part of the limit, as large as one sender's share,
 /// is for those who hold less than their share, so one sender never keeps the others out. One body may always go on, so that the
@@ -25,6 +26,9 @@ final class BodyBudget: Sendable {
     private let limit: Atomic<Int>
     private let share: Atomic<Int>
     private let used = Atomic<Int>(0)
+    /// Of it, what unfinished heads and what unfinished handshakes hold.
+    private let (heads, handshakes) = (Part(), Part())
+    static let leastForBeginnings = 1 << 20
     private let senders = Mutex<[BodySender: Sender]>([:])
     private let peers = Atomic<Int>(0)
     /// The connection whose body goes on although there is no room for any, and while there is room, the one whose body goes on of a
@@ -44,6 +48,42 @@ final class BodyBudget: Sendable {
 
     /// True while the bodies are below the limit.
     var hasRoom: Bool { used.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
+
+    // MARK: Beginnings
+
+    /// What is kept before there is a body.
+    enum Beginning { case head, handshake }
+
+    private final class Part: Sendable {
+        let used = Atomic<Int>(0)
+    }
+
+    private func part(_ kind: Beginning) -> Part { kind == .head ? heads : handshakes }
+
+    /// Takes room for a beginning: all of a kind may have an eighth of the limit, so that the rest is left to bodies, but always
+    /// ``leastForBeginnings``.
+    ///
+    /// - Returns: false when there is none; then nothing is taken.
+    func take(_ bytes: Int, for kind: Beginning) -> Bool {
+        let held = part(kind).used.wrappingAdd(bytes, ordering: .relaxed).newValue
+        guard held <= max(Self.leastForBeginnings, limit.load(ordering: .relaxed) / 8) else {
+            part(kind).used.wrappingSubtract(bytes, ordering: .relaxed)
+            return false
+        }
+        add(bytes)
+        return true
+    }
+
+    /// Takes room for a beginning whether there is some or not.
+    func add(_ bytes: Int, for kind: Beginning) {
+        part(kind).used.wrappingAdd(bytes, ordering: .relaxed)
+        add(bytes)
+    }
+
+    func release(_ bytes: Int, of kind: Beginning) {
+        part(kind).used.wrappingSubtract(bytes, ordering: .relaxed)
+        release(bytes)
+    }
 
     // MARK: Senders
 

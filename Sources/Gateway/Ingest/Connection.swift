@@ -38,7 +38,8 @@ final class Connection {
     let listener: Listener
     /// What the request is served by, from its head on.
     var service: Listener.Service
-    let isAdmitted: Bool
+    /// Why it is only told to come again; nil when it is served.
+    let limit: SenderLimit?
     let age: ConnectionAge
     unowned let table: ConnectionTable
     /// Where it stands while it has no request.
@@ -48,6 +49,8 @@ final class Connection {
     var phase: Phase
     var deadline: MonotonicTime
     var pending: [UInt8] = []
+    /// What it has of the room for beginnings: of its handshake, or of what is pending.
+    var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
     private var scanned = 0
     var hasBegun = false
     var head = RequestHead()
@@ -68,31 +71,31 @@ final class Connection {
 
     init(
         _ transport: consuming Transport, from peer: PeerAddress, key: ConnectionKey, listener: Listener, table: ConnectionTable,
-        isAdmitted: Bool
+        refusedBy limit: SenderLimit?
     ) {
-        phase = transport.isSecure ? .handshake : .head
+        phase = listener.service.guards.certificates == nil ? .head : .handshake
         self.transport = transport
         self.peer = peer
         self.key = key
         self.listener = listener
         service = listener.service
         self.table = table
-        self.isAdmitted = isAdmitted
+        self.limit = limit
         age = ConnectionAge(since: table.now)
-        // Whoever is one too many gets no longer to shake hands than to be told.
-        deadline = table.now + (isAdmitted ? service.http.readTimeout : Self.lingerTime)
+        deadline = table.now + service.http.readTimeout
     }
 
     // MARK: Readiness
 
     /// Begins to serve a connection that was just accepted.
     func start() {
-        if case .handshake = phase { return handshake() }
-        if isAdmitted { readable(isHangup: false) } else { refuseForLimit() }
+        // Its hello may be there already; the poller says so, and then it waits for its turn.
+        if case .handshake = phase { return }
+        if let limit { refuse(for: limit) } else { readable(isHangup: false) }
     }
 
     func ready(_ events: Poller.Interest) {
-        if case .handshake = phase { return handshake() }
+        if case .handshake = phase { return awaitTurn() }
         if !events.isDisjoint(with: .writable) {
             if phase.isWriting { write() } else { continueReading() }
         }
@@ -141,8 +144,8 @@ final class Connection {
         case .failed, .done(0): close()
         case .done(let count):
             if pending.isEmpty { return consume(scratch[..<count]) }
-            pending += scratch[..<count]
-            consumePending()
+            let input = takePending() + scratch[..<count]
+            consume(input[...])
         }
     }
 
@@ -164,8 +167,7 @@ final class Connection {
     }
 
     func consumePending() {
-        let input = pending
-        pending = []
+        let input = takePending()
         consume(input[...])
     }
 
@@ -183,9 +185,7 @@ final class Connection {
                 input = input.dropFirst(left)
                 discard(response, left: left - (count - input.count))
             case .lingering: return
-            case .handshake, .verifying, .waiting, .writing:
-                pending = Array(input)
-                return
+            case .handshake, .verifying, .waiting, .writing: return keep(input)
             }
         }
     }
@@ -201,8 +201,8 @@ final class Connection {
         do throws(RequestParser.Refusal) {
             switch try RequestParser.parse(input, scanned: scanned) {
             case .incomplete:
-                pending = Array(input)
                 scanned = max(0, input.count - 3)
+                keep(input)
                 return nil
             case .head(let head, let end):
                 scanned = 0

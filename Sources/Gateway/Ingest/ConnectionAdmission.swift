@@ -2,12 +2,28 @@ import LinuxSystem
 
 /// What stands before a request's body: TLS, credentials, and whether the body is wanted.
 extension Connection {
-    func handshake() {
+    // MARK: Handshake
+
+    /// What a handshake that has not come to its end may hold: OpenSSL makes room for a hello of 128 KiB as soon as one is announced.
+    static let handshakeMemory = 192 * 1024
+
+    /// Waits for its turn to go on with the handshake.
+    func awaitTurn() {
+        guard interest != [] else { return }
+        set([])
+        table.handshakes.append(key)
+    }
+
+    /// Goes on with the handshake, whose steps are what costs most of all that a stranger can cause.
+    func shakeHands() {
+        guard case .handshake = phase else { return }
+        guard transport.isSecure || beginTLS() else { return }
         switch transport.handshake() {
         case .done:
+            releaseReserved()
             phase = .head
             set(.readable)
-            if !isAdmitted { refuseForLimit() }
+            readAgainIfUnread()
         case .wantsReadable: set(.readable)
         case .wantsWritable: set(.writable)
         case .gone: close()
@@ -22,6 +38,80 @@ extension Connection {
         }
     }
 
+    /// - Returns: false when it has been closed.
+    private func beginTLS() -> Bool {
+        if !reserve(Self.handshakeMemory, for: .handshake) {
+            // Where this loop has none that could make room, one more is no harm.
+            table.makeRoomForHandshake()
+            reserveAnyway(Self.handshakeMemory, for: .handshake)
+        }
+        guard let context = listener.service.guards.certificates?.context, transport.beginTLS(context) else {
+            close()
+            return false
+        }
+        table.beganHandshake(self)
+        return true
+    }
+
+    var isShakingHands: Bool { if case .handshake = phase { true } else { false } }
+
+    // MARK: Room for beginnings
+
+    /// Takes room of `max_in_flight_bytes` for what is kept before a body begins.
+    func reserve(_ bytes: Int, for kind: BodyBudget.Beginning) -> Bool {
+        guard listener.bodies.take(bytes, for: kind) else { return false }
+        reserved = (bytes, kind)
+        return true
+    }
+
+    private func reserveAnyway(_ bytes: Int, for kind: BodyBudget.Beginning) {
+        listener.bodies.add(bytes, for: kind)
+        reserved = (bytes, kind)
+    }
+
+    func releaseReserved() {
+        listener.bodies.release(reserved.bytes, of: reserved.kind)
+        reserved.bytes = 0
+    }
+
+    func takePending() -> [UInt8] {
+        defer { pending = [] }
+        releaseReserved()
+        return pending
+    }
+
+    /// Keeps bytes that cannot be worked through yet, where there is room for them.
+    func keep(_ input: ArraySlice<UInt8>) {
+        guard reserve(input.count, for: .head) else { return dropPending() }
+        pending = Array(input)
+    }
+
+    /// Ends with what has come so far: a request that has not begun is not missed, for nobody has promised to read it.
+    func dropPending() {
+        switch phase {
+        case .waiting, .writing: keepsAlive = false
+        default: refuse(.error(503, "no room for what has come of the request: max_in_flight_bytes is in use"))
+        }
+    }
+
+    // MARK: The client's certificate
+
+    /// Closes the connection when it has no request and its client could not shake hands any more.
+    ///
+    /// - Parameter mayVerify: whether there is time to verify its certificate again.
+    /// - Returns: true when that was done.
+    func closeIfOutdated(mayVerify: Bool) -> Bool {
+        guard case .head = phase, !hasBegun, !isClosed else { return false }
+        let mustVerify = transport.isOutdated(under: listener.service.guards.certificates?.context)
+        guard mayVerify || !mustVerify else { return false }
+        if objection != nil { close() }
+        return mustVerify
+    }
+
+    private var objection: String? {
+        transport.objection(under: listener.service.guards.certificates?.context, at: MonotonicTime.unixNanoseconds / 1_000_000_000)
+    }
+
     // MARK: Head
 
     func begin(_ head: RequestHead, hasMore: Bool) {
@@ -30,6 +120,8 @@ extension Connection {
         requestNumber &+= 1
         keepsAlive = head.keepsAlive && !table.isDraining
         service = listener.service
+        // The sender comes again, and shows what it has now.
+        if let objection { return refuse(.error(503, "\(objection); connect again")) }
         switch service.guards.access?.judge(self.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)

@@ -78,10 +78,14 @@ extension Connection {
 
     // MARK: End
 
-    /// Answers 503 to a connection beyond `conn_limit`, or beyond what there are descriptors for, while all others have a
-    /// request.
-    func refuseForLimit() {
-        let reason = listener.isFull ? "conn_limit is \(service.http.connLimit)" : "the limit of open descriptors allows no more"
+    /// Answers 503 to a connection that is one too many.
+    func refuse(for limit: SenderLimit) {
+        let reason =
+            switch limit {
+            case .all: "conn_limit is \(service.http.connLimit)"
+            case .perAddress: "conn_limit_per_address is \(service.http.connLimitPerAddress)"
+            case .descriptors: "the limit of open descriptors allows no more"
+            }
         refuse(.error(503, "too many connections: \(reason)"))
     }
 
@@ -138,8 +142,10 @@ extension Connection {
         transport.prepareToClose()
         if case .waiting = phase { _ = reception?.cancel() }
         releaseHeld()
+        releaseReserved()
         body = nil
-        listener.connectionEnded(wasAdmitted: isAdmitted)
+        if limit == nil { listener.release(peer) }
+        listener.connectionEnded(wasAdmitted: limit == nil)
         table.remove(self)
     }
 }

@@ -40,6 +40,7 @@ final class ConnectionTable {
     private var sweepInterval = Duration.seconds(1)
     private var paused: [ConnectionKey] = []
     private var unread: [ConnectionKey] = []
+    var handshakes = Handshakes()
     private var drained: (() -> Void)?
     private var isStopped = false
     private var dateSecond: Int64 = -1
@@ -94,10 +95,11 @@ final class ConnectionTable {
         var events: [Poller.Event] = []
         while !isStopped {
             events.removeAll(keepingCapacity: true)
-            poller.wait(until: unread.isEmpty ? min(nextSweep, acceptsAgainAt) : now, into: &events)
+            poller.wait(until: unread.isEmpty && !handshakes.areDue ? min(nextSweep, acceptsAgainAt) : now, into: &events)
             now = .now
             for event in events { handle(event) }
             readUnread()
+            takeTurnAtHandshakes()
             if now >= acceptsAgainAt { acceptAgain() }
             if now >= nextSweep { sweep() }
             if count == 0, let drained {
@@ -141,7 +143,12 @@ final class ConnectionTable {
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
             switch listener.accept() {
-            case .connection(let socket, let peer): place(consume socket, from: peer, listener)
+            case .connection(let socket, let peer):
+                if listener.admit(peer) {
+                    place(socket, from: peer, listener)
+                } else {
+                    refuse(socket, from: peer, listener, .perAddress)
+                }
             case .none:
                 if listener.noteRoom(true) { Log.info("accepting goes on", ["listener": listener.name]) }
                 return
@@ -165,28 +172,25 @@ final class ConnectionTable {
         for (index, listener) in listeners.enumerated() { if let listener { watch(listener, index) } }
     }
 
-    /// Takes a connection in; one that is not admitted is only told that there are too many.
-    func add(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, isAdmitted: Bool) {
+    /// Takes a connection in.
+    ///
+    /// - Parameter limit: why it is only told to come again; nil when it is served.
+    func add(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, refusedBy limit: SenderLimit? = nil) {
         nextGeneration &+= 1
         let slot = free.popLast() ?? connections.count
         if slot == connections.count { connections.append(nil) }
         let key = ConnectionKey(loop: number, generation: nextGeneration, slot: slot)
-        let descriptor = socket.number
-        let certificates = listener.service.guards.certificates
-        let transport = Transport(socket, tls: certificates?.context.session(descriptor))
-        do throws(SystemError) {
-            guard transport.isSecure == (certificates != nil) else { throw SystemError("SSL_new", code: ENOMEM) }
-            try poller.add(descriptor, .readable, key: key.rawValue)
-        } catch {
-            // Not watched, the connection would hang; closing it tells the sender at once.
-            listener.connectionEnded(wasAdmitted: isAdmitted)
-            return free.append(slot)
-        }
-        let connection = Connection(transport, from: peer, key: key, listener: listener, table: self, isAdmitted: isAdmitted)
+        let connection = Connection(Transport(socket), from: peer, key: key, listener: listener, table: self, refusedBy: limit)
         connections[slot] = connection
         count += 1
+        do throws(SystemError) {
+            try poller.add(connection.transport.number, .readable, key: key.rawValue)
+        } catch {
+            // Not watched, the connection would hang; closing it tells the sender at once.
+            return connection.close()
+        }
         if nextSweep == .never { nextSweep = now + sweepInterval }
-        if isAdmitted { becameIdle(connection, .silent) }
+        if limit == nil { becameIdle(connection, .silent) }
         connection.start()
     }
 
@@ -207,8 +211,16 @@ final class ConnectionTable {
 
     // MARK: Time
 
+    /// How many certificates of idle clients are verified again in one round.
+    private static let mostReviews = 32
+
     private func sweep() {
-        for connection in connections { connection?.checkDeadline(now) }
+        var reviews = 0
+        for case let connection? in connections {
+            connection.checkDeadline(now)
+            // To verify a certificate again takes a while; the rest has its turn next time, or with its next request.
+            if connection.closeIfOutdated(mayVerify: reviews < Self.mostReviews) { reviews += 1 }
+        }
         let waiting = paused
         paused = []
         for key in waiting { connection(key)?.resume() }

@@ -88,12 +88,11 @@ extension ConnectionTable {
     /// How often a new connection goes on to another loop, where those are meanwhile busy that were idle.
     private static let mostHops = 4
 
-    /// Serves a connection that was accepted; where there is no room, another one makes it, and where none can, it is told to
-    /// come again, or just closed when there is no room to tell.
+    /// Serves a connection that was accepted; where there is no room, another one makes it, and where none can, it is refused.
     func place(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, hops: Int = 0) {
         let share = listener.share
         while true {
-            if listener.admitConnection() { return add(socket, from: peer, listener, isAdmitted: true) }
+            if listener.admitConnection() { return add(socket, from: peer, listener) }
             // A full listener's own connections, for those of others would go in vain.
             let full = listener.isFull ? listener : nil
             let board = full?.idle ?? share.idle
@@ -102,14 +101,22 @@ extension ConnectionTable {
             let other = hops < Self.mostHops && !isDraining && next != number ? next.flatMap { share.loop($0) } : nil
             // Where it came from, another loop's may be older.
             if hops > 0 || other == nil, makeRoom(kinds, full) { continue }
-            // On its way, and while it is told, it is one of those that are refused.
-            if share.take(.refused) {
-                guard let other else { return add(socket, from: peer, listener, isAdmitted: false) }
-                return hand(socket, from: peer, listener, to: other, hops: hops + 1)
-            }
+            // On its way it is one of those that are refused.
+            if let other, share.take(.refused) { return hand(socket, from: peer, listener, to: other, hops: hops + 1) }
             // Where too many are on their way, one that is here does as well.
-            guard other != nil, makeRoom(kinds, full) else { return }
+            if other != nil, makeRoom(kinds, full) { continue }
+            listener.release(peer)
+            return refuse(socket, from: peer, listener, full == nil ? .descriptors : .all)
         }
+    }
+
+    /// Tells a connection to come again, or just closes it where there is no room to tell.
+    ///
+    /// With TLS it is closed: to be told it would have to shake hands first, which costs more than to be served.
+    func refuse(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, _ limit: SenderLimit) {
+        listener.counters.refused[limit]?.add()
+        guard listener.service.guards.certificates == nil, listener.share.take(.refused) else { return }
+        add(socket, from: peer, listener, refusedBy: limit)
     }
 
     private func hand(

@@ -21,6 +21,7 @@ final class Listener: Sendable {
     let counters: ListenerCounters
     /// The descriptors that its connections are of.
     let share: ConnectionShare
+    private let addresses = AddressCounts()
     /// Its connections without a request.
     let idle = IdleBoard()
     /// The port it got; differs from the configured one when that is 0.
@@ -93,6 +94,12 @@ final class Listener: Sendable {
         return limit != 0 && connectionCount >= limit
     }
 
+    /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and then it is not counted.
+    func admit(_ peer: PeerAddress) -> Bool { addresses.take(peer, limit: service.http.connLimitPerAddress) }
+
+    /// Counts one connection from an address less.
+    func release(_ peer: PeerAddress) { addresses.release(peer) }
+
     /// Counts one more connection, here and of the share; false when `conn_limit` or the share has been reached, and then it
     /// is not counted.
     func admitConnection() -> Bool {
@@ -120,6 +127,8 @@ final class ListenerCounters: Sendable {
     let failedHandshakes = Counter()
     /// Connections without a request that were closed to make room for another one.
     let madeRoom = Counter()
+    /// Connections that were too many, by the limit that they met.
+    let refused: [SenderLimit: Counter] = Dictionary(uniqueKeysWithValues: SenderLimit.allCases.map { ($0, Counter()) })
     let profiles: [Counter] = [Counter(), Counter()]
     /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
     private let usual: [Int: Counter]

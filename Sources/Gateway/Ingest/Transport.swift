@@ -5,10 +5,7 @@ struct Transport: ~Copyable {
     private let socket: FileDescriptor
     private var tls: TLSSession?
 
-    init(_ socket: consuming FileDescriptor, tls: TLSSession? = nil) {
-        self.socket = socket
-        self.tls = tls
-    }
+    init(_ socket: consuming FileDescriptor) { self.socket = socket }
 
     /// The socket's number; borrowed, valid while this value lives.
     var number: Int32 { socket.number }
@@ -18,6 +15,23 @@ struct Transport: ~Copyable {
     var hasUnread: Bool { tls?.hasUnread ?? false }
     /// Whether receiving goes on only when the socket is writable.
     var readWantsWritable: Bool { tls?.readWantsWritable ?? false }
+
+    /// Whether new clients are asked for something now that this one has not shown, or not shown for that long.
+    func isOutdated(under current: TLSContext?) -> Bool {
+        tls?.isOutdated(under: current) ?? (current?.requiresCertificate == true)
+    }
+
+    /// Why the peer is not to be served any more, by what new clients are asked for now; see ``TLSSession/objection(under:at:)``.
+    func objection(under current: TLSContext?, at time: Int64) -> String? {
+        if let tls { return tls.objection(under: current, at: time) }
+        return current?.requiresCertificate == true ? "a client certificate is required now" : nil
+    }
+
+    /// Begins TLS; false when there is no memory for it.
+    mutating func beginTLS(_ context: TLSContext) -> Bool {
+        tls = context.session(number)
+        return tls != nil
+    }
 
     func handshake() -> TLSSession.Handshake { tls?.handshake() ?? .done }
 

@@ -77,6 +77,11 @@ extension Listener {
         page.add(
             .counter, "gateway_connections_closed_for_room_total",
             help: "Connections without a request that were closed to make room for another one.", labels, counters.madeRoom.value)
+        for limit in SenderLimit.allCases {
+            page.add(
+                .counter, "gateway_connections_refused_total", help: "Connections that were too many, by the limit that they met.",
+                labels + [Label(name: "limit", value: limit.rawValue)], counters.refused[limit]?.value ?? 0)
+        }
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, service.http.connLimit)
     }

@@ -29,6 +29,8 @@ import Synchronization
         guard let handle = unsafe dlopen(copy?.path ?? file.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
             throw .notLoadable(file.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
         }
+        // Constructors of the library have run.
+        ignoreErrorSignals()
         unsafe self.handle = unsafe handle
         try Self.check(checked, file, stamp)
     }

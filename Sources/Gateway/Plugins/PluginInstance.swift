@@ -33,6 +33,8 @@ import PluginABI
             let made = config.withUTF8 { config in
                 unsafe plugin.pointee.create(table, gw_slice(bytes: config.baseAddress, count: config.count), &error)
             }
+            // Runtimes that a plugin brings along set up signals as they like them.
+            ignoreErrorSignals()
             used = unsafe min(error.count, room.count)
             return unsafe made
         }

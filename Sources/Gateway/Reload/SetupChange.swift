@@ -193,7 +193,8 @@ struct SetupChange {
         let before = old.config.admin?.http ?? HTTPConfig()
         let kept = before.hasAddress(of: entry.http) ? old.admin : nil
         if let admin = old.admin { guards = guards.keeping(admin.service.guards, entry.http, as: before) }
-        let service = Listener.Service(entry.http, guards: guards, routes: AdminEndpoint(gateway: gateway))
+        let service = Listener.Service(
+            entry.http, guards: guards, routes: AdminEndpoint(gateway: gateway, visitors: AdminVisitors(hosts: entry.hosts)))
         do throws(SystemError) {
             try gateway.startAdminLoop()
             let listener =

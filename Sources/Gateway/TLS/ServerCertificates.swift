@@ -48,6 +48,6 @@ final class ServerCertificates: Sendable {
     }
 
     private static func stamps(_ config: TLSConfig) -> [FileStamp?] {
-        [config.certificate, config.key, config.clientAuthorities].map { $0?.stamp }
+        [config.certificate, config.key, config.clientAuthorities, config.revocationLists].map { $0?.stamp }
     }
 }

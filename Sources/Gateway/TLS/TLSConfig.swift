@@ -7,6 +7,8 @@ struct TLSConfig: Equatable, Sendable {
     let key: ConfigSource
     /// The authorities that may sign clients' certificates.
     var clientAuthorities: ConfigSource?
+    /// What these authorities have revoked.
+    var revocationLists: ConfigSource?
     var clientAuth = ClientAuth.none
     var minimumVersion = Version.tls12
 
@@ -35,13 +37,15 @@ extension TLSConfig {
         let key = object.source(file: "key_file", text: "key_pem")
         object.warnOfMode(key)
         clientAuthorities = object.source(file: "client_ca_file", text: "client_ca_pem")
+        revocationLists = object.source(file: "client_crl_file", text: "client_crl_pem")
         clientAuth = object.choice("client_auth_type", default: clientAuth)
         minimumVersion = object.choice("min_version", default: minimumVersion)
         if clientAuth.verifies, clientAuthorities == nil {
             object.refuse("client_auth_type", "\(JSONValue.quoted(clientAuth.rawValue)) needs client_ca_file or client_ca_pem")
-        } else if !clientAuth.verifies, let authorities = clientAuthorities {
+        }
+        for source in [clientAuthorities, revocationLists].compactMap(\.self) where !clientAuth.verifies {
             object.problems.add(
-                authorities.path, "is of no use with client_auth_type \(JSONValue.quoted(clientAuth.rawValue))", at: authorities.position)
+                source.path, "is of no use with client_auth_type \(JSONValue.quoted(clientAuth.rawValue))", at: source.position)
         }
         object.refuseUnknown()
         if certificate == nil { object.refuse("cert_file", "is required, or cert_pem") }

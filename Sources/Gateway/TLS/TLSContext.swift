@@ -6,6 +6,7 @@ import PEM
 /// What a TLS listener shows its clients and asks of them, as its files were at one moment; immutable, for any thread.
 @safe final class TLSContext: Sendable {
     private nonisolated(unsafe) let context: OpaquePointer
+    private let clientAuth: TLSConfig.ClientAuth
 
     /// Reads certificate, key and authorities.
     ///
@@ -20,7 +21,11 @@ import PEM
         }
         guard let context = unsafe made else { throw problems }
         unsafe self.context = unsafe context
+        clientAuth = config.clientAuth
         unsafe copenssl_set_defaults(context)
+        guard unsafe copenssl_bound_costs(context) == 1 else {
+            throw FileProblems(config.certificate.problem("OpenSSL has no AEAD suites"))
+        }
         _ = unsafe copenssl_set_minimum(context, config.minimumVersion == .tls13 ? TLS1_3_VERSION : TLS1_2_VERSION)
         let hasCertificate: Void? = problems.collect { () throws(Problem) in try useCertificate(config.certificate) }
         _ = problems.collect { () throws(Problem) in try useKey(config.key, ofCertificate: hasCertificate != nil) }
@@ -38,8 +43,33 @@ import PEM
             unsafe SSL_free(session)
             return nil
         }
-        unsafe copenssl_bound_reads(session)
-        return unsafe TLSSession(owning: session)
+        return unsafe TLSSession(owning: session, of: self)
+    }
+
+    /// What is found of a client that has shaken hands before.
+    enum Review {
+        /// It may go on, until the Unix time when its certificate ends.
+        case accepted(until: Int64)
+        /// It could not shake hands now, and why.
+        case refused(String)
+    }
+
+    /// Whether clients must show a certificate.
+    var requiresCertificate: Bool { clientAuth.requires }
+    /// Whether a certificate that a client shows is verified.
+    var verifiesClients: Bool { clientAuth.verifies }
+
+    /// Looks at the client of a session again that began under other authorities, as a handshake now would.
+    func review(_ session: OpaquePointer) -> Review {
+        guard unsafe SSL_get0_peer_certificate(session) != nil else {
+            return requiresCertificate ? .refused("a client certificate is required now") : .accepted(until: .max)
+        }
+        guard verifiesClients else { return .accepted(until: .max) }
+        var end = Int64.max
+        let error = unsafe copenssl_verify_again(session, context, &end)
+        guard error != X509_V_OK else { return .accepted(until: end) }
+        let reason = unsafe X509_verify_cert_error_string(Int(error)).map { unsafe String(cString: $0) } ?? "error \(error)"
+        return .refused("the client certificate of this connection is not accepted any more: \(reason)")
     }
 
     private func useCertificate(_ source: ConfigSource) throws(Problem) {
@@ -77,5 +107,12 @@ import PEM
                 unsafe SSL_CTX_add_client_CA(context, certificate) == 1
             else { throw authorities.problem("OpenSSL refuses a certificate: \(PEM.reason(ERR_peek_last_error()))") }
         }
+        guard let lists = config.revocationLists else { return }
+        unsafe try PEM.revocationLists(lists) { (list) throws(Problem) in
+            guard unsafe X509_STORE_add_crl(SSL_CTX_get_cert_store(context), list) == 1 else {
+                throw lists.problem("OpenSSL refuses a list: \(PEM.reason(ERR_peek_last_error()))")
+            }
+        }
+        unsafe copenssl_check_revocation(context)
     }
 }

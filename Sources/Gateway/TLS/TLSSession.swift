@@ -6,6 +6,12 @@ import PEM
 /// A server's end of one TLS connection over a non-blocking socket; used by one thread.
 @safe final class TLSSession {
     private let session: OpaquePointer
+    /// By whose authorities the client's certificate was last verified.
+    private var context: TLSContext
+    /// When the first certificate of the client's verified chain expires, Unix time in seconds.
+    private var certificateEnd = Int64.max
+    /// What may still be read: in one call, and of the handshake.
+    private let allowance: UnsafeMutablePointer<copenssl_allowance>
     /// After a fatal error nothing more may be said, not even goodbye.
     private var isBroken = false
 
@@ -19,19 +25,33 @@ import PEM
         case failed(String)
     }
 
-    init(owning session: OpaquePointer) { unsafe self.session = unsafe session }
+    init(owning session: OpaquePointer, of context: TLSContext) {
+        self.context = context
+        unsafe self.session = unsafe session
+        unsafe allowance = .allocate(capacity: 1)
+        unsafe allowance.initialize(to: copenssl_allowance(reads: 0, bytes: Self.handshakeLimit, is_shaking_hands: 1))
+        unsafe copenssl_bound_reads(session, allowance)
+    }
 
-    deinit { unsafe SSL_free(session) }
+    deinit {
+        unsafe SSL_free(session)
+        unsafe allowance.deallocate()
+    }
 
     func handshake() -> Handshake {
         prepare()
         let result = unsafe SSL_do_handshake(session)
-        if result == 1 { return .done }
+        if result == 1 {
+            unsafe allowance.pointee.is_shaking_hands = 0
+            if context.verifiesClients { certificateEnd = unsafe copenssl_client_end(session) }
+            return .done
+        }
         switch unsafe SSL_get_error(session, result) {
         case SSL_ERROR_WANT_READ: return .wantsReadable
         case SSL_ERROR_WANT_WRITE: return .wantsWritable
         default:
             isBroken = true
+            if unsafe allowance.pointee.bytes < 0 { return .failed("the handshake is larger than \(Self.handshakeLimit) bytes") }
             let error = ERR_peek_error()
             if [SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST].contains(copenssl_reason(error)) { return .plainHTTP }
             return error == 0 ? .gone : .failed(PEM.reason(error))
@@ -49,6 +69,24 @@ import PEM
         unsafe SSL_get0_peer_certificate(session) != nil && SSL_get_verify_result(session) == Int(X509_V_OK)
     }
 
+    /// Whether ``objection(under:at:)`` has to verify the certificate again, for the files have changed since.
+    func isOutdated(under current: TLSContext?) -> Bool { current.map { $0 !== context } ?? false }
+
+    /// Why the client's requests are not to be served any more, by what new clients are asked for now; nil when they are.
+    ///
+    /// - Parameters:
+    ///   - current: nil where TLS is not asked for any more.
+    ///   - time: Unix time in seconds.
+    func objection(under current: TLSContext?, at time: Int64) -> String? {
+        if let current, isOutdated(under: current) {
+            switch unsafe current.review(session) {
+            case .refused(let why): return why
+            case .accepted(let end): (context, certificateEnd) = (current, end)
+            }
+        }
+        return time > certificateEnd ? "the client certificate of this connection has expired" : nil
+    }
+
     func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
         prepare()
         return transfer(unsafe SSL_read(session, buffer.baseAddress, Int32(clamping: buffer.count)))
@@ -60,11 +98,14 @@ import PEM
     }
 
     /// How often one call may read from the socket: a record takes two.
-    private static let readsPerCall = 64
+    private static let readsPerCall: Int32 = 64
+
+    /// The most bytes that a client may send to shake hands: a hello of 2 KiB and a chain of certificates are usual.
+    static let handshakeLimit: Int32 = 32 * 1024
 
     private func prepare() {
         ERR_clear_error()
-        unsafe copenssl_allow_reads(session, Self.readsPerCall)
+        unsafe allowance.pointee.reads = Self.readsPerCall
     }
 
     private func transfer(_ result: Int32) -> Transfer {

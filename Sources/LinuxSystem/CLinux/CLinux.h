@@ -8,8 +8,10 @@
 #include <sys/socket.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int close_range(unsigned int, unsigned int, int);
 extern ssize_t fgetxattr(int, const char *, void *, size_t);
 extern ssize_t getxattr(const char *, const char *, void *, size_t);
+#define CLINUX_CLOSE_RANGE_CLOEXEC 4
 extern int malloc_trim(size_t);
 extern int memfd_create(const char *, unsigned int);
 extern int pthread_setname_np(pthread_t, const char *);

@@ -1,6 +1,7 @@
 // A plugin that breaks one rule of the contract, or uses one corner of it; its config names which: {"do":"finish twice"}.
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@ static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     memcpy(self->config, config.bytes, config.count);
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
+    if (does(self, "take signals")) signal(SIGPIPE, SIG_DFL), signal(SIGXFSZ, SIG_DFL);
     if (does(self, "block in create")) for (;;) pause();
     if (does(self, "create slowly")) while (access("go", F_OK) != 0) usleep(10000);
     if (does(self, "begin failed")) host->set_health(host->context, GW_HEALTH_FAILED, slice("not today"));

@@ -47,7 +47,7 @@ struct DiskTests {
             #expect(try next.metrics()["gateway_spool_unreadable_segments"] == 1)
             #expect(try next.metrics().health("up") > 0)
             let admin = try RawConnection(next.adminPort)
-            admin.send("GET /api/v1/status HTTP/1.1\r\nHost: a\r\n\r\n")
+            admin.send("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
             let status = try admin.readResponse().text
             #expect(status.contains("\"unreadable\":[{\"file\":\"00000000000000"))
             #expect(Set(files).isSubset(of: Set(scenario.files(under: "data/spool"))))

@@ -14,9 +14,11 @@ struct Certificates {
 
     func path(_ name: String) -> String { scenario.path(name) }
 
-    func makeAuthority(_ name: String) throws {
+    /// - Parameter authority: who signs it; nil is itself.
+    func makeAuthority(_ name: String, below authority: String? = nil) throws {
+        let signed = authority.map { ["-CA", path("\($0).pem"), "-CAkey", path("\($0).key")] } ?? []
         try openssl(
-            ["req", "-x509"] + Self.newKey + [
+            ["req", "-x509"] + Self.newKey + signed + [
                 "-keyout", path("\(name).key"), "-out", path("\(name).pem"), "-subj", "/CN=\(name)", "-days", "2",
             ])
     }
@@ -24,17 +26,66 @@ struct Certificates {
     /// - Parameters:
     ///   - days: how long it is valid; a negative number makes one that has expired.
     ///   - hosts: whom it is for.
-    func make(_ name: String, by authority: String = "ca", days: Int = 2, hosts: String = "DNS:localhost,IP:127.0.0.1") throws {
+    ///   - key: of which kind its key is.
+    func make(
+        _ name: String, by authority: String = "ca", days: Int = 2, hosts: String = "DNS:localhost,IP:127.0.0.1", key: [String] = newKey
+    ) throws {
         let extensions = try scenario.write(
             "subjectAltName=\(hosts)\nextendedKeyUsage=serverAuth,clientAuth\n", to: "extensions")
-        try openssl(["req"] + Self.newKey + ["-keyout", path("\(name).key"), "-out", path("request"), "-subj", "/CN=\(name)"])
+        try openssl(["req"] + key + ["-keyout", path("\(name).key"), "-out", path("request"), "-subj", "/CN=\(name)"])
         try openssl([
             "x509", "-req", "-in", path("request"), "-CA", path("\(authority).pem"), "-CAkey", path("\(authority).key"), "-set_serial",
             "\(Int.random(in: 1...Int(Int32.max)))", "-days", "\(days)", "-extfile", extensions, "-out", path("\(name).pem"),
         ])
     }
 
-    private static let newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    static let newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    static let newRSAKey = ["-newkey", "rsa:2048", "-nodes"]
+
+    // MARK: What an authority keeps a list of
+
+    /// Makes a client's certificate that ends so many seconds from now.
+    func make(_ name: String, endingIn seconds: TimeInterval) throws {
+        try openssl(["req"] + Self.newKey + ["-keyout", path("\(name).key"), "-out", path("request"), "-subj", "/CN=\(name)"])
+        try sign(["-in", path("request"), "-out", path("\(name).pem"), "-notext", "-enddate", Self.stamp(seconds)])
+    }
+
+    /// Writes the list of what an authority has revoked so far, and of some more, as `NAME.crl`.
+    ///
+    /// - Parameter seconds: how long from now it is good.
+    func makeList(_ name: String, revoking revoked: [String], by authority: String = "ca", endingIn seconds: TimeInterval = 86_400) throws {
+        for other in revoked { try sign(["-revoke", path("\(other).pem")], by: authority) }
+        try sign(["-gencrl", "-crl_nextupdate", Self.stamp(seconds), "-out", path("\(name).crl")], by: authority)
+    }
+
+    private func sign(_ arguments: [String], by authority: String = "ca") throws {
+        let index = path("\(authority).index")
+        if !FileManager.default.fileExists(atPath: index) { try scenario.write("", to: "\(authority).index") }
+        let config = try scenario.write(
+            """
+            [ca]
+            default_ca = own
+            [own]
+            database = \(index)
+            new_certs_dir = \(path("."))
+            rand_serial = yes
+            default_md = sha256
+            policy = any
+            [any]
+            commonName = supplied
+            """, to: "ca.config")
+        try openssl(
+            ["ca", "-batch", "-config", config, "-cert", path("\(authority).pem"), "-keyfile", path("\(authority).key")] + arguments)
+    }
+
+    /// A time as `openssl ca` takes it.
+    private static func stamp(_ seconds: TimeInterval) -> String {
+        let form = DateFormatter()
+        form.dateFormat = "yyyyMMddHHmmss'Z'"
+        form.timeZone = TimeZone(identifier: "UTC")
+        form.locale = Locale(identifier: "en_US_POSIX")
+        return form.string(from: Date(timeIntervalSinceNow: seconds))
+    }
 
     func openssl(_ arguments: [String]) throws {
         let process = try scenario.start(["openssl"] + arguments)

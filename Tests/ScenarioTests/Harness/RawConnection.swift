@@ -15,8 +15,10 @@ final class RawConnection {
         func header(_ name: String) -> String? { headers.first { $0.name.lowercased() == name.lowercased() }?.value }
     }
 
-    /// - Parameter receiveBuffer: how many bytes the kernel may keep for us, for a client that does not read.
-    init(_ port: UInt16, receiveBuffer: Int32? = nil) throws {
+    /// - Parameters:
+    ///   - receiveBuffer: how many bytes the kernel may keep for us, for a client that does not read.
+    ///   - number: the last number of the address in 127.0.0.0/24 to come from; 0 is the usual one.
+    init(_ port: UInt16, receiveBuffer: Int32? = nil, from number: UInt32 = 0) throws {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         if var size = receiveBuffer {
             setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
@@ -27,14 +29,8 @@ final class RawConnection {
         }
         var on: Int32 = 1
         setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let connected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-        }
-        guard connected == 0 else {
+        let bound = number == 0 ? 0 : Self.with(0, at: number) { bind(socket, $0, $1) }
+        guard bound == 0, Self.with(port, at: 1, { connect(socket, $0, $1) }) == 0 else {
             let code = errno
             Glibc.close(socket)
             throw NeverCame(what: "a connection to port \(port): \(String(cString: strerror(code)))", seen: [])
@@ -42,6 +38,17 @@ final class RawConnection {
     }
 
     deinit { close() }
+
+    /// Lends the address 127.0.0.`number`.
+    private static func with(_ port: UInt16, at number: UInt32, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = (UInt32(0x7F00_0000) | number).bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+    }
 
     // MARK: Sending
 
@@ -79,7 +86,7 @@ final class RawConnection {
 
     /// One profile on a connection that stays.
     func post(_ target: String, _ body: String = "", headers: String = "") throws -> Response {
-        send("POST \(target) HTTP/1.1\r\nHost: gateway\r\nContent-Length: \(body.utf8.count)\r\n\(headers)\r\n\(body)")
+        send("POST \(target) HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.utf8.count)\r\n\(headers)\r\n\(body)")
         return try readResponse()
     }
 
@@ -103,6 +110,12 @@ final class RawConnection {
     var hasInput: Bool {
         var poll = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
         return !received.isEmpty || Glibc.poll(&poll, 1, 0) > 0
+    }
+
+    /// The first byte that comes; nil at the end of the stream.
+    func firstByte() throws -> UInt8? {
+        while received.isEmpty { guard try receive() else { return nil } }
+        return received.first
     }
 
     /// - Returns: false at the end of the stream.

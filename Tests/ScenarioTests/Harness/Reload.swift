@@ -21,7 +21,7 @@ extension GatewayProcess {
     func page(_ path: String, method: String = "GET") throws -> RawConnection.Response {
         let connection = try RawConnection(adminPort)
         defer { connection.close() }
-        connection.send("\(method) \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        connection.send("\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         return try connection.readResponse()
     }
 

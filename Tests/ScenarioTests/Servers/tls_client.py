@@ -2,7 +2,7 @@
 
   request TEXT        version, protocol, serial of the server's certificate; the answer, and whether close_notify ended it
   dribble TEXT SIZE   the same request in TLS records of so many bytes each
-  two TEXT            a request, then after a line on standard input another one on the same connection
+  two TEXT [NAME]     a request, then after a line on standard input another one on the same connection; shows NAME.pem
   silent              says nothing and waits for the end
   plain TEXT          speaks without TLS
 """
@@ -14,6 +14,8 @@ import sys
 
 port, authority, action, *rest = sys.argv[1:]
 context = ssl.create_default_context(cafile=authority)
+if len(rest) > 1 and action == "two":
+    context.load_cert_chain(rest[1] + ".pem", rest[1] + ".key")
 context.set_alpn_protocols(["h2", "http/1.1"])
 
 
