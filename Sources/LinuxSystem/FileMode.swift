@@ -3,11 +3,11 @@ import Glibc
 /// The permissions that a file or folder is made with.
 public struct FileMode: Sendable, Equatable {
     /// At most `0o777`.
-    public let bits: mode_t
+    public let bits: UInt32
     /// True where the process's umask takes nothing away from it, as from one that a person wrote down.
     public let isExact: Bool
 
-    public init(_ bits: mode_t, isExact: Bool = false) { (self.bits, self.isExact) = (bits, isExact) }
+    public init(_ bits: UInt32, isExact: Bool = false) { (self.bits, self.isExact) = (bits, isExact) }
 }
 
 extension FileDescriptor {

@@ -41,7 +41,7 @@ public final class OpenFolder: Sendable {
     }
 
     private static func parts(of relative: String) throws(SystemError) -> [String] {
-        let parts = relative.split(separator: "/").map(String.init)
+        let parts = relative.pathComponents
         guard !parts.contains(".."), !parts.contains(".") else { throw SystemError("open \(relative)", code: EINVAL) }
         return parts
     }
@@ -121,7 +121,7 @@ public final class OpenFolder: Sendable {
     // MARK: Files
 
     /// Opens a regular file in it; see ``FileDescriptor/openFile(_:_:mode:in:)``.
-    public func open(_ name: String, _ flags: Int32, mode: mode_t = 0o644) throws(SystemError) -> FileDescriptor {
+    public func open(_ name: String, _ flags: Int32, mode: UInt32 = 0o644) throws(SystemError) -> FileDescriptor {
         do throws(SystemError) {
             return try FileDescriptor.openFile(name, flags, mode: mode, in: number)
         } catch {

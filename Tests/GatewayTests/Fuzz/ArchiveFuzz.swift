@@ -39,13 +39,13 @@ func fuzzSidecar(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     let name = "20260131T235959.123456789Z-5.json"
     folder.write(name, bytes)
-    guard let profile = try? ArchivedProfile(at: "\(folder.path)/\(name)") else { return }
+    guard let profile = try? ArchivedProfile(name, in: folder.folder) else { return }
     promise(profile.isPush || profile.payloads.count == 1, "not one payload on /ingest")
     promise(Set(profile.payloads.map(\.file)).count == profile.payloads.count, "a file that is read twice")
     for payload in profile.payloads {
         promise(
             !payload.file.utf8.contains(47) && payload.file.utf8.first != 46 && !payload.file.isEmpty, "a file elsewhere: \(payload.file)")
-        _ = try? profile.bytes(of: payload, in: folder.path)
+        _ = try? profile.bytes(of: payload, in: folder.folder)
     }
 }
 

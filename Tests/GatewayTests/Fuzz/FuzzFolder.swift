@@ -27,8 +27,9 @@ struct FuzzFolder: ~Copyable {
     /// Writes a file, with the folders that its path names.
     func write(_ name: String, _ bytes: [UInt8]) {
         must { () throws(SystemError) in
-            if name.hasSlash { try OpenFolder.make(OpenFolder.parent(of: name), mode: 0o700, in: folder.number) }
-            let file = try FileDescriptor.open(name, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600, in: folder.number)
+            let parts = name.pathComponents
+            let parent = try folder.make(parts.dropLast().joined(separator: "/"), mode: FileMode(0o700), isSynced: false)
+            let file = try parent.open(parts.last ?? name, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
             try file.writeAll(bytes.span.bytes)
         }
     }
