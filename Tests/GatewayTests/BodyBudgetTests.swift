@@ -73,6 +73,21 @@ struct BodyBudgetTests {
         #expect(allows(body(4, .tenant("d"))))
     }
 
+    @Test("A turn that a sender beyond its share never ends is not that of the others, and a sender has one turn")
+    func turnsOfBoth() {
+        let hogs = (1...4).map { body($0, .tenant("hog"), holding: 250) }
+        #expect(allows(hogs[0]))
+        #expect(!allows(hogs[1]))
+        let (good, again) = (body(8, .tenant("good")), body(9, .tenant("good")))
+        #expect(allows(good))
+        #expect(!allows(again), "it has a turn")
+        #expect(!allows(body(10, .tenant("third"))))
+        end(good, holding: 0)
+        #expect(allows(again))
+        end(hogs[0], holding: 250)
+        #expect(allows(hogs[1]))
+    }
+
     @Test("Names that one address invents do not give it more than its share, and an address that is alone has all of it")
     func peers() {
         let (crowd, guest) = (BodySender.peer(.local), BodySender.peer(PeerAddress.example))

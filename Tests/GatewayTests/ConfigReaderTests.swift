@@ -94,7 +94,7 @@ struct ConfigReaderTests {
             """)
         let config = file.config
         #expect(file.lines.isEmpty)
-        #expect(config.admin == AdminConfig(http: HTTPConfig(address: "::1", port: 0, connLimit: 256)))
+        #expect(config.admin == AdminConfig(http: HTTPConfig(address: "::1", port: 0, connLimit: 256), hosts: ["::1"]))
         #expect(config.log == Log.Settings(level: .debug, format: .json))
         #expect((config.pluginDirs, config.shutdownTimeout) == (["/a", "/b"], .seconds(300)))
         #expect(

@@ -28,7 +28,7 @@ struct FairShareTests {
         arguments: ["\"tenant\": { \"allow\": [\"hog\", \"good\"] },", "\"tenant\": { \"require\": true },"])
     func unfinishedBodies(policy: String) throws {
         let limits = "\"limits\": { \"max_in_flight_bytes\": \"4MiB\" },"
-        try run(policy, http: "\"server_read_timeout\": \"10m\",", limits: limits) { _, gateway in
+        try run(policy, http: "\"server_read_timeout\": \"10m\", \"min_body_rate\": 0,", limits: limits) { _, gateway in
             let hogs = try (0..<12).map { _ in try unfinished(gateway, "hog", 1 << 20) }
             let good = try RawConnection(gateway.port)
             let body = String(repeating: "g", count: 900_000)
@@ -58,7 +58,7 @@ struct FairShareTests {
     @Test("Bytes count against the rate as they come, and a refusal gives them back")
     func bytesAsTheyCome() throws {
         let rate = "\"rate_limit\": { \"bytes_per_second\": 1, \"bytes_burst\": \"8MiB\" },"
-        try run(rate, http: "\"server_read_timeout\": \"10m\",") { _, gateway in
+        try run(rate, http: "\"server_read_timeout\": \"10m\", \"min_body_rate\": 0,") { _, gateway in
             let open = try RawConnection(gateway.port)
             open.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n600000\r\n")
             #expect(open.send([UInt8](repeating: 0x78, count: 5 << 20)))

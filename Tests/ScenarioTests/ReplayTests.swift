@@ -191,7 +191,7 @@ struct ReplayTests {
             let wanted: [(String, String)] = [
                 ("archive/20260101T000000.000000000Z-1.json", "no metadata of a profile: version: "),
                 ("archive/\(files[0])", "another SHA-256"),
-                ("archive/\(files[1])", "more than 6 bytes"), ("archive/\(files[2])", "No such file or directory"),
+                ("archive/\(files[1])", "has 7 bytes and not 6"), ("archive/\(files[2])", "No such file or directory"),
                 ("archive/\(files[4])", "samples[0].file: is no file name"), ("archive/\(files[5])", "200 OK"),
                 (payload(3), "has no metadata"), ("archive/notes.json", "no file of an archive"),
             ]

@@ -11,14 +11,15 @@ enum BodySender: Hashable, Sendable {
 /// handshakes; from any thread.
 ///
 /// Beyond it sockets are not read, so that TCP pushes back on senders. The last part of the limit, as large as one sender's share,
-/// is for those who hold less than their share, so one sender never keeps the others out. One body may always go on, so that the
-/// others get their turn, and one at a time of those who are beyond their share.
+/// is for those who hold less than their share, so one sender never keeps the others out. Where there is no room, one body at a time
+/// goes on all the same, and one of those whose senders are beyond their share, so that the others get their turn.
 final class BodyBudget: Sendable {
     /// What one sender's bodies hold.
     final class Sender: Sendable {
         fileprivate let name: BodySender
         fileprivate let used = Atomic<Int>(0)
         fileprivate let bodies = Atomic<Int>(0)
+        fileprivate let turns = Atomic<Int>(0)
 
         fileprivate init(_ name: BodySender) { self.name = name }
     }
@@ -31,8 +32,7 @@ final class BodyBudget: Sendable {
     static let leastForBeginnings = 1 << 20
     private let senders = Mutex<[BodySender: Sender]>([:])
     private let peers = Atomic<Int>(0)
-    /// The connection whose body goes on although there is no room for any, and while there is room, the one whose body goes on of a
-    /// sender that is beyond its share.
+    /// The connections whose bodies go on although there is no room: one whose sender is within its share, and one whose sender is not.
     private let turn = Atomic<UInt64>(0)
     private let turnBeyondShare = Atomic<UInt64>(0)
 
@@ -115,18 +115,25 @@ final class BodyBudget: Sendable {
     /// True when a connection may read more of its body now.
     func allows(_ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
         let (used, limit, share) = (used.load(ordering: .relaxed), limit.load(ordering: .relaxed), share.load(ordering: .relaxed))
-        guard used < limit else { return Self.take(turn, connection) }
-        let isBeyondShare = used >= limit - share && senders.contains { isBeyond(share, $0) }
-        return !isBeyondShare || Self.take(turnBeyondShare, connection)
+        if used < limit - share { return true }
+        let isBeyondShare = senders.contains { isBeyond(share, $0) }
+        if used < limit, !isBeyondShare { return true }
+        return isBeyondShare ? take(turnBeyondShare, connection, senders) : take(turn, connection, senders)
     }
 
-    private static func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey) -> Bool {
-        let (_, holder) = turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed)
-        return holder == 0 || holder == connection.rawValue
+    /// A sender has one turn at a time, of either kind; of several names the first, which is the narrowest, counts.
+    private func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
+        if turn.load(ordering: .relaxed) == connection.rawValue { return true }
+        guard senders.first.map({ $0.turns.load(ordering: .relaxed) == 0 }) ?? true,
+            turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed).exchanged
+        else { return false }
+        senders.first?.turns.wrappingAdd(1, ordering: .relaxed)
+        return true
     }
 
-    private static func giveBack(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey) {
+    private func giveBack(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) {
         guard turn.load(ordering: .relaxed) == connection.rawValue else { return }
+        senders.first?.turns.wrappingSubtract(1, ordering: .relaxed)
         _ = turn.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
     }
 
@@ -150,8 +157,8 @@ final class BodyBudget: Sendable {
     /// Gives back what a body held, and its turn when it had one.
     func release(_ bytes: Int, _ senders: [Sender], _ connection: ConnectionKey) {
         release(bytes, senders)
-        Self.giveBack(turn, connection)
-        Self.giveBack(turnBeyondShare, connection)
+        giveBack(turn, connection, senders)
+        giveBack(turnBeyondShare, connection, senders)
     }
 }
 

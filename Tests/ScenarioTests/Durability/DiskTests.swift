@@ -34,7 +34,7 @@ struct DiskTests {
         "A segment that cannot be opened at the start stays, is shown, and is delivered once it can be",
         arguments: [
             "call=open path=01.records error=EMFILE", "call=open path=01.index error=ENOMEM", "call=open path=01.settled error=EACCES",
-            "call=open path=02.index error=ENFILE", "call=read path=01.settled error=ESTALE", "call=pread path=01.records error=ENOTCONN",
+            "call=open path=02.index error=ENFILE", "call=pread path=01.settled error=ESTALE", "call=pread path=01.records error=ENOTCONN",
         ])
     func unreadable(rule: String) throws {
         try run { scenario, gateway, counter, shim, load in
@@ -55,7 +55,7 @@ struct DiskTests {
             try next.drain("up")
             #expect(try counter.tally().distinct < 60)
             try shim.set()
-            try next.waitForMetrics("the segment") { $0["gateway_spool_unreadable_segments"] == 0 }
+            try next.waitForMetrics("the segment") { $0["gateway_spool_unreadable_segments"] == 0 && $0.recovered("up") == 60 }
             try next.drain("up")
             try next.checkAccounts()
             let metrics = try next.metrics()

@@ -16,15 +16,18 @@ final class SmallDisk {
     }()
 
     static let isPossible = way != nil
+    /// Whether it can stand at a given place, rather than behind a link.
+    static let canMount = way == .mount
     static let reason: Comment = "no file system can be mounted here: neither as this user nor in a user namespace"
 
     /// The name that leads to it.
     let path: String
     private let scenario: Scenario
 
-    init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32) throws {
+    /// - Parameter isLinked: whether its name is a link to it, which it has to be where ``canMount`` is false.
+    init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32, isLinked: Bool = true) throws {
         (self.scenario, path) = (scenario, scenario.path(name))
-        let point = scenario.path("\(name)-mount")
+        let point = isLinked ? scenario.path("\(name)-mount") : path
         try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
         let mount = "mount -t tmpfs -o size=\(mebibytes)m,mode=755 tmpfs \(point)"
         var target = point
@@ -36,7 +39,7 @@ final class SmallDisk {
             let line = try holder.output.wait(for: "mounted by")
             target = "/proc/\(line.split(separator: " ").last ?? "")/root\(point)"
         }
-        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target)
+        if isLinked { try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target) }
     }
 
     /// Takes room away, or gives it back with 0.

@@ -84,7 +84,7 @@ struct RequestTests {
                 "proxy-authorization",
             ]
             let kept = (names + own).map { "\"\($0)\"" }.joined(separator: ", ")
-            for keep in ["", "\"keep_headers\": [\(kept)],"] {
+            for keep in ["", "\"keep_secrets\": true, \"keep_headers\": [\(kept)],"] {
                 let config = GatewayProcess.config(
                     listeners: GatewayProcess.listener(["up"], more: keep),
                     receivers: ["up": ReceiverEntry.endpoint("\(upstream.url)/\(keep.count)")])
