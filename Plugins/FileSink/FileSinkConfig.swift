@@ -36,6 +36,8 @@ struct FileSinkConfig: Sendable {
     func lackOfRoom(for bytes: Int, in archive: Archive) -> SystemError? {
         guard let space = try? archive.open().space() else { return nil }
         let reserve = reserve(of: space.total)
+        // Some file systems do not say how large they are.
+        guard space.total > 0, reserve > 0 else { return nil }
         guard space.available.subtractingReportingOverflow(bytes).partialValue < reserve else { return nil }
         return SystemError("fewer than min_free_bytes \(reserve) would be left free where \(directory) is", code: ENOSPC)
     }

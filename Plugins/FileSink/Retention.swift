@@ -142,7 +142,7 @@ struct Retention {
         var sum = ArchiveIndex.Hour()
         try root.visit(hour, until: aborting) { _, folder, files in
             let found = Self.count(hour, folder, files)
-            (sum.files, sum.bytes) = (sum.files + found.files, sum.bytes + found.bytes)
+            (sum.files, sum.bytes) = (sum.files + found.files, sum.bytes.addingSaturated(found.bytes))
         }
         index.set(hour, sum.files == 0 ? nil : sum)
         uncounted.remove(hour)
@@ -154,7 +154,7 @@ struct Retention {
         for file in files {
             guard ArchivedName(file)?.hour == hour, let status = try? folder.status(of: file), status.kind == .regular else { continue }
             sum.files += 1
-            sum.bytes = sum.bytes.addingReportingOverflow(status.size).partialValue
+            sum.bytes = sum.bytes.addingSaturated(status.size)
         }
         return sum
     }
@@ -170,7 +170,10 @@ struct Retention {
                 continue
             }
             if reason == .maxAge, !isTooOld(profile.stem) { return false }
-            try noteChange(of: [hour])
+            do throws(SystemError) { try noteChange(of: [hour]) } catch {
+                // A full disk has no room for the note. Without an index the next start counts everything, and removing needs no room.
+                try root.remove(ArchiveIndex.name)
+            }
             try root.removeArchived(profile.files, from: profile.folder)
             oldest.removeFirst()
             index.add(hour, files: -profile.files.count, bytes: -profile.bytes)

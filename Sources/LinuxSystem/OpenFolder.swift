@@ -176,7 +176,11 @@ public final class OpenFolder: Sendable {
     public func space() throws(SystemError) -> (total: Int, available: Int) {
         var status = statvfs()
         guard unsafe fstatvfs(number, &status) == 0 else { throw SystemError("statvfs \(path)") }
-        return (Int(status.f_blocks) * Int(status.f_frsize), Int(status.f_bavail) * Int(status.f_frsize))
+        func bytes(_ blocks: fsblkcnt_t) -> Int {
+            let (product, isTooLarge) = Int(clamping: blocks).multipliedReportingOverflow(by: Int(clamping: status.f_frsize))
+            return isTooLarge ? .max : product
+        }
+        return (bytes(status.f_blocks), bytes(status.f_bavail))
     }
 
     /// Acts as this folder's owner from here on, where root does: the owner could not write what root makes there.

@@ -40,6 +40,8 @@ public struct ArchiveIndex: Sendable, Equatable {
     /// Says what an hour holds; nothing forgets the hour.
     public mutating func set(_ hour: String, _ new: Hour?) {
         let old = hours[hour] ?? Hour()
+        // Sparse files may say that they are larger than anything.
+        let new = new.map { Hour(files: min($0.files, Self.largest), bytes: min($0.bytes, Self.largest)) }
         hours[hour] = new
         total.files += (new?.files ?? 0) - old.files
         total.bytes += (new?.bytes ?? 0) - old.bytes
@@ -48,7 +50,7 @@ public struct ArchiveIndex: Sendable, Equatable {
     /// Adds to what an hour holds, or takes away; never below nothing.
     public mutating func add(_ hour: String, files: Int, bytes: Int) {
         let old = hours[hour] ?? Hour()
-        set(hour, Hour(files: max(0, old.files + files), bytes: max(0, old.bytes + bytes)))
+        set(hour, Hour(files: max(0, old.files + files), bytes: max(0, old.bytes.addingSaturated(bytes))))
     }
 
     /// The oldest hour that there is something of.

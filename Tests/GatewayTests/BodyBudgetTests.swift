@@ -88,6 +88,24 @@ struct BodyBudgetTests {
         #expect(allows(hogs[1]))
     }
 
+    @Test("Who has a turn keeps it, also when its sender comes to be beyond its share, or within it again")
+    func keptTurn() {
+        let others = (1...3).map { body($0, .tenant("other\($0)"), holding: 260) }
+        let (first, second) = (body(8, .tenant("t"), holding: 200), body(9, .tenant("t"), holding: 20))
+        #expect(allows(first))
+        budget.add(100, first.senders)
+        #expect(allows(first), "beyond its share now, with the turn of those within theirs")
+        #expect(!allows(second))
+        #expect(!allows(others[0]))
+        end(first, holding: 300)
+        budget.add(240, second.senders)
+        let third = body(10, .tenant("t"))
+        #expect(allows(third))
+        end(second, holding: 260)
+        budget.add(300, others[0].senders)
+        #expect(allows(third), "within its share now, with the turn of those beyond theirs")
+    }
+
     @Test("Names that one address invents do not give it more than its share, and an address that is alone has all of it")
     func peers() {
         let (crowd, guest) = (BodySender.peer(.local), BodySender.peer(PeerAddress.example))

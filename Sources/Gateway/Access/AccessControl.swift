@@ -43,6 +43,8 @@ final class AccessControl: Sendable {
 
     /// How many passwords may wait in a lane.
     static let maximumPerLane = 32
+    /// How many requests may wait for the outcome of one password.
+    private static let maximumPerPassword = 256
 
     private let config: AuthConfig
     private let openPath: String?
@@ -120,10 +122,12 @@ final class AccessControl: Sendable {
     func verify(_ credentials: Credentials, from peer: PeerAddress, _ done: @escaping @Sendable (Verdict) -> Void) {
         guard case .basic(let user, let password) = credentials else { return done(.refused(refusal(Self.notAccepted))) }
         let job = PasswordJob(user: user, password: password, digest: digest(user, password))
+        let isCrowded = state.withLock { $0.waiting[job.digest]?.count ?? 0 >= Self.maximumPerPassword }
+        if isCrowded { return done(.refused(Self.busy)) }
         let given = state.withLock { state -> PasswordJob? in
             state.waiting[job.digest, default: []].append(done)
             guard state.waiting[job.digest]?.count == 1 else { return nil }
-            let lanes = state.users?.has(user) == true ? ["users", user] : ["other names", "\(peer)"]
+            let lanes = state.users?.has(user) == true ? ["users", user, "\(peer)"] : ["other names", "\(peer)", ""]
             return state.queue.append(job, lanes: lanes)
         }
         if let given { finish(given.digest, .refused(Self.busy)) }

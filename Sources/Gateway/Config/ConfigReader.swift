@@ -98,7 +98,7 @@ extension AdminConfig {
             object.refuse("hosts", "\(JSONValue.quoted(name)) is no name of a host; ports are not given, and IP addresses need not be")
         }
         // Who listens at a name is asked by it.
-        hosts = (names + [http.address]).map { $0.lowercased() }
+        hosts = (names + [http.address]).map { ($0.hasSuffix(".") ? String($0.dropLast()) : $0).lowercased() }
         http.tls = object.object("tls").flatMap(TLSConfig.init)
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
         http.warnOfClearCredentials(object)

@@ -136,11 +136,19 @@ struct ReceiverQueue {
 
     /// Lets the other shares have their turns before this one.
     private mutating func endTurn(of share: ShareKey) {
-        while let next = turns.first, next == share || lanes[next]?.count == 0 {
-            turns.removeFirst()
-            if lanes[next]?.count == 0 { lanes[next] = nil } else { turns.append(next) }
-            if next == share { return }
-        }
+        guard let turn = turns.firstIndex(where: { $0 == share || lanes[$0]?.count ?? 0 > 0 }) else { return }
+        let isItsTurn = turns[turn] == share
+        let left = turns[..<turn] + (isItsTurn && lanes[share]?.count == 0 ? [share] : [])
+        for empty in left { lanes[empty] = nil }
+        turns.removeFirst(turn + (isItsTurn ? 1 : 0))
+        if isItsTurn, lanes[share] != nil { turns.append(share) }
+    }
+
+    /// Forgets shares that have lost all they had, where these are many: nothing may be handed out for long.
+    private mutating func forgetEmptyLanes() {
+        guard turns.count > 2 * fresh.count + 64 else { return }
+        turns.removeAll { lanes[$0]?.count == 0 }
+        lanes = lanes.filter { $0.value.count > 0 }
     }
 
     /// Puts an open entry back, behind everything of its kind that is ready.
@@ -216,6 +224,7 @@ struct ReceiverQueue {
         if place == .due { triedCount += 1 }
         if let list = Self.list(of: place) { link(index, list, \.order, atEnd: atEnd) }
         guard place == .fresh else { return }
+        forgetEmptyLanes()
         if lanes[entry.share] == nil { turns.append(entry.share) }
         var lane = lanes[entry.share] ?? Ends()
         link(index, &lane, \.lane, atEnd: atEnd)

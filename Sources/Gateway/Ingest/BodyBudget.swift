@@ -118,12 +118,14 @@ final class BodyBudget: Sendable {
         if used < limit - share { return true }
         let isBeyondShare = senders.contains { isBeyond(share, $0) }
         if used < limit, !isBeyondShare { return true }
+        // Whoever has a turn keeps it to the end of its body, whichever it would get now.
+        let holders = (turn.load(ordering: .relaxed), turnBeyondShare.load(ordering: .relaxed))
+        if holders.0 == connection.rawValue || holders.1 == connection.rawValue { return true }
         return isBeyondShare ? take(turnBeyondShare, connection, senders) : take(turn, connection, senders)
     }
 
     /// A sender has one turn at a time, of either kind; of several names the first, which is the narrowest, counts.
     private func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
-        if turn.load(ordering: .relaxed) == connection.rawValue { return true }
         guard senders.first.map({ $0.turns.load(ordering: .relaxed) == 0 }) ?? true,
             turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed).exchanged
         else { return false }

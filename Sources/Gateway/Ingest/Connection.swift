@@ -95,7 +95,7 @@ final class Connection {
     }
 
     func ready(_ events: Poller.Interest) {
-        if case .handshake = phase { return awaitTurn() }
+        if case .handshake = phase { return events.isDisjoint(with: .hangup) ? awaitTurn() : close() }
         if !events.isDisjoint(with: .writable) {
             if phase.isWriting { write() } else { continueReading() }
         }

@@ -30,6 +30,7 @@ extension Connection {
         case .plainHTTP:
             listener.counters.failedHandshakes.add()
             transport.fallBackToPlain()
+            releaseReserved()
             refuse(.error(400, "this listener speaks HTTPS; the request came without TLS"))
         case .failed(let reason):
             listener.counters.failedHandshakes.add()

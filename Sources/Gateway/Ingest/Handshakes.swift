@@ -31,8 +31,10 @@ struct Handshakes {
 extension ConnectionTable {
     /// Goes on with one handshake, after all that others have sent: so who is served already waits for one at most.
     func takeTurnAtHandshakes() {
-        guard let key = handshakes.takeDue() else { return }
-        connection(key)?.shakeHands()
+        while let key = handshakes.takeDue() {
+            // One that was closed meanwhile takes no turn.
+            if let connection = connection(key), connection.isShakingHands { return connection.shakeHands() }
+        }
     }
 
     private func isUnderWay(_ key: ConnectionKey) -> Bool { connection(key)?.isShakingHands == true }

@@ -40,6 +40,7 @@ struct PushEndpoint: Sendable {
             cancel: {
                 if repeats?.leave() == true { return false }
                 guard turn.cancel() else { return false }
+                charge?.cancel()
                 repeats?.giveUp(call.form.failure(PushFailure(.unavailable, Self.givenUp)))
                 return true
             },
@@ -96,7 +97,10 @@ struct PushEndpoint: Sendable {
                 }
             }
             return nil
-        } catch { return call.form.failure(PushFailure(.unavailable, "\(error)")) }
+        } catch {
+            request.charge?.cancel()
+            return call.form.failure(PushFailure(.unavailable, "\(error)"))
+        }
     }
 
     private func submit(_ call: PushCall, _ profiles: [Profile], _ size: Int, _ request: Request, _ reply: Reply) -> Response? {

@@ -46,6 +46,8 @@ struct DependencyTrust {
             {
                 throw .unreadable(error)
             }
+            // The loader passes over a library of another kind of machine.
+            if let header = ELFHeader(bytes), !header.isNative { continue }
             return try check(bytes, found, inherited: inherited)
         }
     }

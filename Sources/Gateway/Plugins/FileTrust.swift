@@ -10,7 +10,12 @@ enum FileTrust {
     ///
     /// - Returns: the path with every link resolved.
     static func check(_ path: String) throws(PluginLibrary.LoadError) -> String {
-        guard case .found(let file) = try follow(path) else { throw .unreadable(SystemError("open \(path)", code: ENOENT)) }
+        let file: String
+        switch try follow(path) {
+        case .found(let found): file = found
+        case .missing: throw .unreadable(SystemError("open \(path)", code: ENOENT))
+        case .closed: throw .unreadable(SystemError("open \(path)", code: EACCES))
+        }
         try checkOne(file, mayBeSticky: false)
         try checkRegular(file)
         try checkOne(folder(of: file), mayBeSticky: false)
@@ -25,7 +30,7 @@ enum FileTrust {
         case .found(let folder):
             try checkOne(folder, mayBeSticky: false)
             return true
-        case .missing(let folder):
+        case .missing(let folder), .closed(let folder):
             try checkOne(folder, mayBeSticky: false)
             return false
         }
@@ -46,6 +51,8 @@ enum FileTrust {
         case found(String)
         /// To nothing, in this folder.
         case missing(in: String)
+        /// To what this process may not look at, in this folder: nor may the loader.
+        case closed(in: String)
     }
 
     private static func follow(_ path: String) throws(PluginLibrary.LoadError) -> End {
@@ -60,7 +67,11 @@ enum FileTrust {
             // In a sticky folder, such as /tmp, others can add names but not take ours away.
             try checkOne(current.isEmpty ? "/" : current, mayBeSticky: true)
             let next = "\(current)/\(component)"
-            guard isThere(next) else { return .missing(in: current.isEmpty ? "/" : current) }
+            if let error = errorOfLooking(at: next) {
+                let folder = current.isEmpty ? "/" : current
+                if error == ENOENT { return .missing(in: folder) }
+                if error == EACCES { return .closed(in: folder) }
+            }
             guard let target = try link(next) else {
                 current = next
                 continue
@@ -73,9 +84,9 @@ enum FileTrust {
         return .found(current.isEmpty ? "/" : current)
     }
 
-    private static func isThere(_ path: String) -> Bool {
+    private static func errorOfLooking(at path: String) -> Int32? {
         var status = stat()
-        return unsafe lstat(path, &status) == 0 || errno != ENOENT
+        return unsafe lstat(path, &status) == 0 ? nil : errno
     }
 
     private static func folder(of path: String) -> String {

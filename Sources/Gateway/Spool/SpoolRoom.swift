@@ -57,29 +57,37 @@ extension SpoolJournal {
     /// others have half of the segment or more.
     func evictOldest() -> Eviction {
         if removeSettled() { return .freed }
-        for isSparing in [true, false] {
-            for number in spool.state.withLock({ $0.order }) {
-                if spool.state.withLock({ $0.active == number }) { seal() }
-                let (owners, strangers) = spool.owners(of: number)
-                if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) {
-                    if isSparing { break }
-                    return .refused(name)
-                }
-                let spared = owners.map { isSparing ? $0.client.spoolSpared : [] }
-                if isSparing, !spool.isWorthSparing(number, Array(zip(owners.map(\.name), spared))) { continue }
-                for ((_, client), spared) in zip(owners, spared) { client.spoolNeedsRoom(in: number, sparing: spared) }
-                for stranger in strangers { dropAll(of: stranger, in: number) }
-                // Only what stays is left, and a full disk may have no room for its copy; then a younger one has to go.
-                if removeSettled() { return .freed }
-                switch copyForward(number) {
-                case .done: return .freed
-                // The younger ones could not be moved either, and what waits in them would be dropped in vain.
-                case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
-                case .failed: continue
-                }
+        if let result = evict(sparing: true) { return result }
+        return evict(sparing: false) ?? .nothing
+    }
+
+    /// Lets go the oldest segment that can be let go, in which those who have little are spared or not.
+    ///
+    /// - Returns: nil when there is none.
+    private func evict(sparing isSparing: Bool) -> Eviction? {
+        var spared: [String: Set<ShareKey>] = [:]
+        for number in spool.state.withLock({ $0.order }) {
+            let (owners, strangers) = spool.owners(of: number)
+            if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return isSparing ? nil : .refused(name) }
+            if isSparing {
+                for (name, client) in owners where spared[name] == nil { spared[name] = client.spoolSpared }
+                guard spool.isWorthSparing(number, spared) else { continue }
+            }
+            if spool.state.withLock({ $0.active == number }) { seal() }
+            for (name, client) in owners { client.spoolNeedsRoom(in: number, sparing: spared[name] ?? []) }
+            for stranger in strangers { dropAll(of: stranger, in: number) }
+            // Only what stays is left, and a full disk may have no room for its copy; then a younger one has to go.
+            if removeSettled() { return .freed }
+            switch copyForward(number) {
+            case .done: return .freed
+            // The younger ones could not be moved either, and what waits in them would be dropped in vain.
+            case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
+            // Where no copy finds room nobody can be spared: the oldest goes as a whole.
+            case .failed(let error?) where isSparing && error.isLackOfRoom: return nil
+            case .failed: continue
             }
         }
-        return .nothing
+        return nil
     }
 
     /// Of a receiver that the config does not have any more.
@@ -208,12 +216,12 @@ extension Spool {
     }
 
     /// Whether at least half of what is needed of a segment goes when those are spared whom each receiver names.
-    fileprivate func isWorthSparing(_ number: UInt64, _ spared: [(receiver: String, shares: Set<ShareKey>)]) -> Bool {
+    fileprivate func isWorthSparing(_ number: UInt64, _ spared: [String: Set<ShareKey>]) -> Bool {
         state.withLock { state in
             guard let segment = state.segments[number] else { return false }
             let kept = spared.reduce(0) { sum, spared in
-                guard let slot = segment.slot(of: spared.receiver) else { return sum }
-                return sum + segment.shares[slot].amounts.filter { spared.shares.contains($0.key) }.values.reduce(0) { $0 + $1.bytes }
+                guard let slot = segment.slot(of: spared.key) else { return sum }
+                return sum + segment.shares[slot].amounts.filter { spared.value.contains($0.key) }.values.reduce(0) { $0 + $1.bytes }
             }
             return kept <= segment.liveBytes.reduce(0, +) / 2
         }
