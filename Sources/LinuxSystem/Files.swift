@@ -20,7 +20,10 @@ extension FileDescriptor {
     /// Memory is taken for what the file has, however many bytes are asked for.
     public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
         var failure: SystemError?
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: try present(count, at: offset)) { buffer, filled in
+        let room = try present(count, at: offset)
+        // All empty arrays are one, of which the count would be written here.
+        guard room > 0 else { return [] }
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, filled in
             filled = unsafe readAll(into: UnsafeMutableRawBufferPointer(buffer), at: offset, &failure)
         }
         if let failure { throw failure }

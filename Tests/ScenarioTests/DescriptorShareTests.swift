@@ -67,12 +67,15 @@ struct DescriptorShareTests {
     func openRequests() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
-                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"1h\",", descriptors: 128)
+                scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"1h\", \"min_body_rate\": 0,",
+                descriptors: 128)
             let share = try gateway.metrics()["gateway_descriptors_limit{use=\"listeners\"}"]
             let told = share / 16
             let open = try (0..<(share - told)).map { _ in
                 let connection = try RawConnection(gateway.port)
-                connection.send("POST /ingest?na")
+                connection.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+                // Its request is open from here on.
+                #expect(try connection.readResponse(toHead: true).status == 100)
                 return connection
             }
             try gateway.waitForMetrics("all of them") { $0.connections() == open.count }
@@ -84,7 +87,7 @@ struct DescriptorShareTests {
             let more = try (0..<told).map { _ in try RawConnection(gateway.port) }
             #expect(try more.dropLast().allSatisfy { try $0.readResponse().status == 503 })
             #expect(try more.last?.readToEnd() == "")
-            open[0].send("me=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+            open[0].send("x")
             #expect(try open[0].readResponse().status == 200)
             // Its connection is idle now.
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
