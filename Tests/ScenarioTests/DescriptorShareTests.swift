@@ -85,8 +85,10 @@ struct DescriptorShareTests {
             #expect(answer.header("Retry-After") != nil)
             // They linger, as each of them does whose answer was just sent.
             let more = try (0..<told).map { _ in try RawConnection(gateway.port) }
-            #expect(try more.dropLast().allSatisfy { try $0.readResponse().status == 503 })
-            #expect(try more.last?.readToEnd() == "")
+            // Which one is closed depends on the order in which the loops accept them; where all is slow, more than one may be.
+            let answers = more.map { (try? $0.readResponse().status) ?? 0 }
+            #expect(answers.contains(503) && Set(answers).isSubset(of: [0, 503]))
+            #expect(Package.isSanitized || answers.count { $0 == 0 } == 1)
             open[0].send("x")
             #expect(try open[0].readResponse().status == 200)
             // Its connection is idle now.
