@@ -1,6 +1,27 @@
 import CLinux
 import Glibc
 
+/// How far a thread stands back from the others when all want to run (sched(7)).
+public enum ThreadPriority: Sendable {
+    case usual
+    /// It gets a smaller part of the processors, by the nice value, 1 to 19; who wakes beside it may still wait for milliseconds.
+    case nice(Int32)
+    /// It is interrupted as soon as any other wants to run, and gets a few thousandths of a processor that is busy (`SCHED_IDLE`).
+    case idle
+
+    /// Gives it to the calling thread; where the system refuses, the thread stays as it is.
+    func apply() {
+        switch self {
+        case .usual: break
+        // To Linux, who 0 is the calling thread alone.
+        case .nice(let value): setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, value)
+        case .idle:
+            var none = sched_param()
+            _ = unsafe sched_setscheduler(0, CLINUX_SCHED_IDLE, &none)
+        }
+    }
+}
+
 /// A thread of the process, for work that may block; joined or detached exactly once.
 public struct Thread: ~Copyable, Sendable {
     private let handle: pthread_t

@@ -1,4 +1,3 @@
-import Glibc
 import Synchronization
 
 /// A thread of its owner's that takes jobs in batches; it starts with the first job.
@@ -18,7 +17,7 @@ public final class Worker<Job: Sendable>: Sendable {
     }
 
     private let name: String
-    private let niceness: Int32
+    private let priority: ThreadPriority
     private let pause: Duration?
     private let state = Monitor(State())
     private let thread = Mutex<Thread?>(nil)
@@ -26,10 +25,10 @@ public final class Worker<Job: Sendable>: Sendable {
     /// Makes a worker whose thread will be named `name`.
     ///
     /// - Parameters:
-    ///   - niceness: how far the thread stands back from the others of the process when all want to run, 0 to 19.
+    ///   - priority: how far the thread stands back from the others of the process when all want to run.
     ///   - pause: after so long without a job the thread gets an empty batch, again and again; nil gives it none.
-    public init(_ name: String, niceness: Int32 = 0, pause: Duration? = nil) {
-        (self.name, self.niceness, self.pause) = (name, niceness, pause)
+    public init(_ name: String, priority: ThreadPriority = .usual, pause: Duration? = nil) {
+        (self.name, self.priority, self.pause) = (name, priority, pause)
     }
 
     /// Hands one job over, from any thread.
@@ -62,8 +61,7 @@ public final class Worker<Job: Sendable>: Sendable {
     }
 
     private func run(_ body: @Sendable ([Job]) -> Void) {
-        // To Linux, who 0 is the calling thread alone.
-        if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
+        priority.apply()
         while true {
             let pauseEnd = pause.map { MonotonicTime.now + $0 } ?? .never
             let (batch, isStopping): ([Job], Bool) = state.wait { state in

@@ -133,7 +133,7 @@ struct TLSCostTests {
 
     @Test("Who is served already does not wait behind hellos that came before its request")
     func establishedFirst() throws {
-        try run { scenario, certificates, gateway in
+        try run { (scenario, certificates, gateway) throws in
             let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
             let sender = try scenario.start([
                 "python3", "\(Package.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", request,
@@ -149,6 +149,58 @@ struct TLSCostTests {
             // They are answered all the same.
             for stranger in strangers { #expect(try stranger.firstByte() == 22) }
             sender.end()
+        }
+    }
+
+    /// The scheduling policies of the threads that make handshakes (proc_pid_stat(5), field 41).
+    private func handshakePolicies(_ gateway: GatewayProcess) throws -> [String] {
+        let tasks = "/proc/\(gateway.process.id)/task"
+        return try FileManager.default.contentsOfDirectory(atPath: tasks).compactMap { task in
+            // A thread that has ended meanwhile is none of them.
+            guard let stat = try? String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8), stat.contains("(handshakes ") else {
+                return nil
+            }
+            return stat.split(separator: ")").last.map { String($0.split(separator: " ")[38]) }
+        }
+    }
+
+    @Test("The threads that make handshakes run when no other wants to")
+    func standsBack() throws {
+        try run { (scenario, certificates, gateway) throws in
+            #expect(try handshakePolicies(gateway) == [])
+            #expect(try post(scenario, certificates, gateway, []).status == 200)
+            // SCHED_IDLE.
+            #expect(try handshakePolicies(gateway) == ["5"])
+        }
+    }
+
+    @Test("Handshakes come to their end where others want every processor")
+    func busyProcessors() throws {
+        try run { (scenario, certificates, gateway) throws in
+            let others = try (0..<2 * ProcessInfo.processInfo.activeProcessorCount).map { _ in
+                try scenario.start(["sh", "-c", "echo ready; while :; do :; done"])
+            }
+            for other in others { try other.output.wait(for: "ready") }
+            for _ in 0..<5 { #expect(try post(scenario, certificates, gateway, []).status == 200) }
+        }
+    }
+
+    @Test("Clients that go in the middle of a handshake leave nothing behind")
+    func goneClients() throws {
+        try run { (scenario, certificates, gateway) throws in
+            #expect(try post(scenario, certificates, gateway, []).status == 200)
+            let before = try Footprint(gateway).descriptors
+            let hello = ClientHello(.p384).bytes
+            for _ in 0..<4 {
+                let strangers = try (0..<50).map { _ in try RawConnection(gateway.port) }
+                for stranger in strangers { stranger.send(hello) }
+                for stranger in strangers { stranger.close() }
+            }
+            #expect(try post(scenario, certificates, gateway, []).status == 200)
+            try gateway.waitForMetrics("their ends") { metrics in
+                // The connection that these came over may not have gone yet.
+                metrics.connections() == 0 && (try? Footprint(gateway).descriptors <= before + 1) == true
+            }
         }
     }
 

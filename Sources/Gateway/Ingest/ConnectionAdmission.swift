@@ -14,17 +14,24 @@ extension Connection {
         table.handshakes.append(key)
     }
 
-    /// Goes on with the handshake, whose steps are what costs most of all that a stranger can cause.
-    func shakeHands() {
-        guard case .handshake = phase else { return }
-        guard transport.isSecure || beginTLS() else { return }
-        switch transport.handshake() {
+    /// Gives the transport away for the next step of the handshake; nil when there can be none.
+    func beginHandshakeStep() -> HandshakeStep? {
+        guard isShakingHands, transport.isSecure || beginTLS() else { return nil }
+        table.unwatch(self)
+        return HandshakeStep(key, transport.take())
+    }
+
+    /// Takes the transport back, and goes on as the step has ended.
+    func endHandshakeStep(_ returned: consuming Transport, _ result: TLSSession.Handshake) {
+        transport = returned
+        interest = .readable
+        guard table.watch(self) else { return }
+        switch result {
         case .done:
             releaseReserved()
             phase = .head
-            set(.readable)
             readAgainIfUnread()
-        case .wantsReadable: set(.readable)
+        case .wantsReadable: break
         case .wantsWritable: set(.writable)
         case .gone: close()
         case .plainHTTP:

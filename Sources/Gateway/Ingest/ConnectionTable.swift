@@ -41,6 +41,7 @@ final class ConnectionTable {
     private var paused: [ConnectionKey] = []
     private var unread: [ConnectionKey] = []
     var handshakes = Handshakes()
+    var handshakeThread: HandshakeThread
     private var drained: (() -> Void)?
     private var isStopped = false
     private var dateSecond: Int64 = -1
@@ -49,6 +50,7 @@ final class ConnectionTable {
     init(loop: EventLoop, number: Int, wakeup: Int32) throws(SystemError) {
         self.loop = loop
         self.number = number
+        handshakeThread = HandshakeThread(of: loop, number)
         poller = try Poller()
         try poller.add(wakeup, .readable, key: Self.wakeupKey)
     }
@@ -95,11 +97,11 @@ final class ConnectionTable {
         var events: [Poller.Event] = []
         while !isStopped {
             events.removeAll(keepingCapacity: true)
-            poller.wait(until: unread.isEmpty && !handshakes.areDue ? min(nextSweep, acceptsAgainAt) : now, into: &events)
+            poller.wait(until: unread.isEmpty ? min(nextSweep, acceptsAgainAt, nextHandshakeTurn) : now, into: &events)
             now = .now
             for event in events { handle(event) }
             readUnread()
-            takeTurnAtHandshakes()
+            beginNextHandshakeStep()
             if now >= acceptsAgainAt { acceptAgain() }
             if now >= nextSweep { sweep() }
             if count == 0, let drained {
@@ -183,16 +185,28 @@ final class ConnectionTable {
         let connection = Connection(Transport(socket), from: peer, key: key, listener: listener, table: self, refusedBy: limit)
         connections[slot] = connection
         count += 1
-        do throws(SystemError) {
-            try poller.add(connection.transport.number, .readable, key: key.rawValue)
-        } catch {
-            // Not watched, the connection would hang; closing it tells the sender at once.
-            return connection.close()
-        }
+        guard watch(connection) else { return }
         if nextSweep == .never { nextSweep = now + sweepInterval }
         if limit == nil { becameIdle(connection, .silent) }
         connection.start()
     }
+
+    /// Waits for what a connection's peer sends.
+    ///
+    /// - Returns: false when that is not possible; the connection has been closed then.
+    func watch(_ connection: Connection) -> Bool {
+        do throws(SystemError) {
+            try poller.add(connection.transport.number, .readable, key: connection.key.rawValue)
+            return true
+        } catch {
+            // Not watched, the connection would hang; closing it tells the sender at once.
+            connection.close()
+            return false
+        }
+    }
+
+    /// Has the poller forget a connection's socket, before another thread uses it.
+    func unwatch(_ connection: Connection) { poller.remove(connection.transport.number) }
 
     /// Forgets a connection, which closes its socket.
     func remove(_ connection: Connection) {
@@ -277,5 +291,6 @@ final class ConnectionTable {
         isStopped = true
         for listener in listeners { listener?.share.leave(number) }
         for connection in connections { connection?.close() }
+        handshakeThread.stop()
     }
 }

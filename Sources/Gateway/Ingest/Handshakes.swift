@@ -1,4 +1,6 @@
-/// The TLS handshakes of one event loop, which cost more than all else that a stranger can cause.
+import LinuxSystem
+
+/// The TLS handshakes of one event loop that are under way.
 struct Handshakes {
     /// Those that can go on, in the order in which they could.
     private var due: [ConnectionKey] = []
@@ -29,12 +31,30 @@ struct Handshakes {
 }
 
 extension ConnectionTable {
-    /// Goes on with one handshake, after all that others have sent: so who is served already waits for one at most.
-    func takeTurnAtHandshakes() {
-        while let key = handshakes.takeDue() {
+    /// Begins the next step of a handshake, after all that others have sent, where its turn has come.
+    func beginNextHandshakeStep() {
+        while nextHandshakeTurn <= now, let key = handshakes.takeDue() {
             // One that was closed meanwhile takes no turn.
-            if let connection = connection(key), connection.isShakingHands { return connection.shakeHands() }
+            guard let step = connection(key)?.beginHandshakeStep() else { continue }
+            if !handshakeThread.take(step, now: now) {
+                step.make()
+                takeBack(step)
+            }
+            return
         }
+    }
+
+    /// When the next handshake can go on.
+    var nextHandshakeTurn: MonotonicTime { handshakes.areDue ? handshakeThread.nextTurn(now: now) : .never }
+
+    func handshakeStepEnded(_ step: HandshakeStep) {
+        handshakeThread.becomesFree(now: now)
+        takeBack(step)
+    }
+
+    private func takeBack(_ step: HandshakeStep) {
+        // Where the connection has been closed meanwhile, its socket closes with the step.
+        connection(step.key)?.endHandshakeStep(step.takeTransport(), step.result)
     }
 
     private func isUnderWay(_ key: ConnectionKey) -> Bool { connection(key)?.isShakingHands == true }

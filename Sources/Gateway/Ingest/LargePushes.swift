@@ -10,7 +10,7 @@ final class LargePushes: Sendable {
     private let bodies: BodyBudget
     private let queue = Mutex(FairQueue<Job>(order: .oldestFirst))
     /// Each job is a reason to look at the queue.
-    private let worker = Worker<Void>("large-pushes", niceness: 19)
+    private let worker = Worker<Void>("large-pushes", priority: .nice(19))
 
     init(bodies: BodyBudget) { self.bodies = bodies }
 

@@ -1,11 +1,18 @@
 import LinuxSystem
 
 /// How the bytes of a connection travel: over its socket as they are, or in TLS.
-struct Transport: ~Copyable {
+struct Transport: ~Copyable, Sendable {
     private let socket: FileDescriptor
     private var tls: TLSSession?
 
     init(_ socket: consuming FileDescriptor) { self.socket = socket }
+
+    /// Gives the socket and its TLS away; what is left here can neither be read nor written.
+    mutating func take() -> Transport {
+        var taken = Transport(FileDescriptor(owning: -1))
+        swap(&taken, &self)
+        return taken
+    }
 
     /// The socket's number; borrowed, valid while this value lives.
     var number: Int32 { socket.number }

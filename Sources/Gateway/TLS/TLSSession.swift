@@ -3,8 +3,10 @@ import Glibc
 import LinuxSystem
 import PEM
 
-/// A server's end of one TLS connection over a non-blocking socket; used by one thread.
-@safe final class TLSSession {
+/// A server's end of one TLS connection over a non-blocking socket.
+///
+/// `@unchecked`: one thread uses it at a time, for it lies in the connection's ``Transport``, which is handed over as a whole.
+@safe final class TLSSession: @unchecked Sendable {
     private let session: OpaquePointer
     /// By whose authorities the client's certificate was last verified.
     private var context: TLSContext

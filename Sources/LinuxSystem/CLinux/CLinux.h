@@ -15,6 +15,7 @@ extern ssize_t getxattr(const char *, const char *, void *, size_t);
 extern int malloc_trim(size_t);
 extern int memfd_create(const char *, unsigned int);
 extern int pthread_setname_np(pthread_t, const char *);
+#define CLINUX_SCHED_IDLE 5
 extern int syncfs(int);
 
 #if defined(__x86_64__)
