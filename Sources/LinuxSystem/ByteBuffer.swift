@@ -85,6 +85,15 @@ import Glibc
 /// Takes milliseconds after a large backlog.
 public func returnFreedMemory() { malloc_trim(0) }
 
+/// Has the allocator give what is larger than 512 KiB back to the system as soon as it is freed, and map it anew each time.
+///
+/// Without it the allocator keeps, in holes between what is in use, blocks of any size that was freed before, up to 32 MiB
+/// (mallopt(3)). Smaller blocks, which most profiles are, stay for the next ones.
+public func returnLargeBlocks() {
+    mallopt(CLINUX_MMAP_THRESHOLD, 512 * 1024)
+    mallopt(CLINUX_TRIM_THRESHOLD, 8 * 1024 * 1024)
+}
+
 /// How one non-blocking transfer went.
 public enum Transfer: Equatable, Sendable {
     /// So many bytes moved; for a read, zero is the end of the stream.

@@ -17,6 +17,7 @@ enum RunCommand {
 
     private static func serve(_ path: String, _ process: GatewayProcess) -> Int32 {
         raiseDescriptorLimit()
+        returnLargeBlocks()
         let file = ConfigFile.read(path)
         guard file.problems.isEmpty else {
             for line in file.lines { Log.writeUnformatted(line) }

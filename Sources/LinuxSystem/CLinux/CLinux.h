@@ -13,6 +13,9 @@ extern ssize_t fgetxattr(int, const char *, void *, size_t);
 extern ssize_t getxattr(const char *, const char *, void *, size_t);
 #define CLINUX_CLOSE_RANGE_CLOEXEC 4
 extern int malloc_trim(size_t);
+extern int mallopt(int, int);
+#define CLINUX_TRIM_THRESHOLD -1
+#define CLINUX_MMAP_THRESHOLD -3
 extern int memfd_create(const char *, unsigned int);
 extern int pthread_setname_np(pthread_t, const char *);
 #define CLINUX_SCHED_IDLE 5
