@@ -116,13 +116,13 @@ def require_build():
         sys.exit("build first: make build")
 
 
-def start_gateway(folder, sinks, limits={}, http={}, queue={}, tls=None, more={}):
+def start_gateway(folder, sinks, limits={}, http={}, queue={}, tls=None, more={}, listeners={}):
     port = free_port()
     receivers = {f"sink{i}": {"plugin": "HTTPWriter", "config": {"endpoint": [{"url": f"http://127.0.0.1:{p}"}]}, "queue": queue}
                  for i, p in enumerate(sinks)}
     listener = {"http": {"listen_address": "127.0.0.1", "listen_port": port, **http}, "ack": "delivered", "forward_to": list(receivers), **({"tls": tls} if tls else {}), **more}
     config = folder / "gateway.json"
-    config.write_text(json.dumps({"admin": None, "limits": limits, "receive_http": {"default": listener}, "receivers": receivers}))
+    config.write_text(json.dumps({"admin": None, "limits": limits, "receive_http": {"default": listener, **{name: {**other, "forward_to": list(receivers)} for name, other in listeners.items()}}, "receivers": receivers}))
     process = subprocess.Popen([ROOT / ".build/release/gateway", "run", "--config", config], stderr=subprocess.DEVNULL)
     wait_for(port)
     return Contender("gateway, ack: delivered", process, port)

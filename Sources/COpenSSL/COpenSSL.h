@@ -32,7 +32,8 @@ static inline void copenssl_set_defaults(SSL_CTX *context) {
 /// Key exchanges and suites whose cost for a server is small and whose key is of one connection: with large finite fields (ffdhe)
 /// a hello of 1 KiB would cost a server 90 ms, and its sender nothing (CVE-2002-20001).
 static inline int copenssl_bound_costs(SSL_CTX *context) {
-    return SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384")
+    // A FIPS provider has no X25519, and a list with a name that nobody knows is refused as a whole.
+    return (SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") || SSL_CTX_set1_groups_list(context, "P-256:P-384"))
         && SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK")
         && SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
 }

@@ -24,8 +24,10 @@ public struct ArchiveIndex: Sendable, Equatable {
     private static let heading = "gateway-archive-index 1"
     /// A century of hours, and more than anybody's archive.
     private static let maximumSize = 64 << 20
-    /// No archive is larger; sums of what is read stay far below what a number can say.
-    private static let largest = 1 << 50
+    /// No archive is larger.
+    public static let largest = 1 << 50
+    /// No hour is larger; the sum of as many as there can be is still a number.
+    public static let largestHour = 1 << 42
     private static let mostHours = 1 << 20
 
     /// By hour: `20260131T23`.
@@ -41,7 +43,7 @@ public struct ArchiveIndex: Sendable, Equatable {
     public mutating func set(_ hour: String, _ new: Hour?) {
         let old = hours[hour] ?? Hour()
         // Sparse files may say that they are larger than anything.
-        let new = new.map { Hour(files: min($0.files, Self.largest), bytes: min($0.bytes, Self.largest)) }
+        let new = new.map { Hour(files: min($0.files, Self.largestHour), bytes: min($0.bytes, Self.largestHour)) }
         hours[hour] = new
         total.files += (new?.files ?? 0) - old.files
         total.bytes += (new?.bytes ?? 0) - old.bytes
@@ -79,10 +81,8 @@ public struct ArchiveIndex: Sendable, Equatable {
     private mutating func read(_ line: Substring) -> Bool {
         let words = line.split(separator: " ", omittingEmptySubsequences: false)
         guard 3...4 ~= words.count, Self.isHour(words[0]), hours[String(words[0])] == nil, words.count == 3 || words[3] == "changing",
-            let files = Int(words[1]), let bytes = Int(words[2]), 0...Self.largest ~= files, 0...Self.largest ~= bytes
+            let files = Int(words[1]), let bytes = Int(words[2]), 0...Self.largestHour ~= files, 0...Self.largestHour ~= bytes
         else { return false }
-        // So many hours of so much do not overflow before the sum is looked at.
-        guard total.files <= Self.largest, total.bytes <= Self.largest else { return false }
         set(String(words[0]), Hour(files: files, bytes: bytes))
         if words.count == 4 { changing.insert(String(words[0])) }
         return true

@@ -421,6 +421,19 @@ seeds(
 )
 
 
+def archive_index(*lines, heading="gateway-archive-index 1", count=None):
+    return "\n".join((heading, *lines, f"end {len(lines) if count is None else count}")) + "\n"
+
+
+seeds(
+    "archive-index",
+    usual=archive_index("20260131T23 120 4711000", "20260201T00 6 90321 changing"), none=archive_index(), one=archive_index("20260131T23 1 0"),
+    largest=archive_index(f"20260131T23 {2**42} {2**42}"), beyond=archive_index(f"20260131T23 1 {2**42 + 1}"), huge=archive_index(f"20260131T23 1 {2**63}"),
+    negative=archive_index("20260131T23 -1 5"), twice=archive_index("20260131T23 1 5", "20260131T23 1 5"), cut=archive_index("20260131T23 1 5", count=2),
+    other_version=archive_index(heading="gateway-archive-index 2"), no_hour=archive_index("2026013123 1 5"), other_word=archive_index("20260131T23 1 5 changed"), empty="",
+)
+
+
 def elf(*entries, strings=b"\0libx.so\0$ORIGIN:/lib\0", size=None):
     """A shared object of this machine that has program headers and a dynamic section, and nothing to run."""
     table = b"".join(struct.pack("<QQ", *entry) for entry in (*entries, (5, 0x1000 + 176), (10, len(strings) if size is None else size), (0, 0)))

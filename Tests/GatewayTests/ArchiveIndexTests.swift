@@ -40,10 +40,18 @@ struct ArchiveIndexTests {
 
     @Test("Numbers are taken up to the largest that an archive may have")
     func largest() throws {
-        let most = 1 << 50
+        let most = 1 << 42
         #expect(ArchiveIndex(Self.heading + "20260131T23 \(most) \(most)\nend 1\n")?.total == .init(files: most, bytes: most))
-        #expect(ArchiveIndex(Self.heading + "20260131T23 1 \(most - 1)\n20260201T00 1 1\nend 2\n")?.total.bytes == most)
-        #expect(ArchiveIndex(Self.heading + "20260131T23 1 \(most)\n20260201T00 1 1\nend 2\n") == nil)
+        #expect(ArchiveIndex(Self.heading + "20260131T23 1 \(most + 1)\nend 1\n") == nil)
+        #expect(ArchiveIndex(Self.heading + "20260131T23 \(most + 1) 1\nend 1\n") == nil)
+    }
+
+    @Test("The sum of all hours is taken up to the largest that an archive may have", arguments: [(0, true), (1, false)])
+    func largestSum(more: Int, isTaken: Bool) throws {
+        // 256 of the largest hours are the largest archive.
+        let hours = (10_000_000..<10_000_256).map { "\($0)T00 1 \(1 << 42)\n" }.joined()
+        let last = "20260131T23 1 \(more)\n"
+        #expect((ArchiveIndex(Self.heading + hours + last + "end 257\n") != nil) == isTaken)
     }
 
     @Test(
@@ -53,7 +61,7 @@ struct ArchiveIndexTests {
             "gateway-archive-index 1\nend 1\n", heading + "20260131T23 1 1\nend 2\n", heading + "20260131T23 1 1\n",
             heading + "20260131T23 1\nend 1\n", heading + "20260131T23 1 -1\nend 1\n", heading + "20260131T23 -1 1\nend 1\n",
             heading + "20260131T23 9223372036854775807 1\nend 1\n", heading + "20260131T23 1 9223372036854775808\nend 1\n",
-            heading + "20260131T23 1 1125899906842625\nend 1\n", heading + "20260131T23 1 1 changed\nend 1\n",
+            heading + "20260131T23 1 4398046511105\nend 1\n", heading + "20260131T23 1 1 changed\nend 1\n",
             heading + "20260131T23 1 1 changing x\nend 1\n", heading + "../../../etc 1 1\nend 1\n", heading + "2026013123 1 1\nend 1\n",
             heading + "20260131T2 1 1\nend 1\n", heading + "20260131T23 1 1\n20260131T23 1 1\nend 2\n", heading + "20260131T23  1\nend 1\n",
         ])

@@ -51,7 +51,7 @@ final class AccessControl: Sendable {
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
     /// Each job is a reason to look at the queue.
-    private let worker = Worker<Void>("passwords", priority: .nice(10))
+    private let worker = Worker<Void>("passwords", priority: .nice(15))
 
     /// Reads the files of `config`.
     ///

@@ -7,43 +7,46 @@ extension Connection {
     /// What a handshake that has not come to its end may hold: OpenSSL makes room for a hello of 128 KiB as soon as one is announced.
     static let handshakeMemory = 192 * 1024
 
-    /// Waits for its turn to go on with the handshake.
+    /// Waits for its turn to go on with the handshake; its socket is not watched until a step has been made.
     func awaitTurn() {
         guard interest != [] else { return }
-        set([])
+        interest = []
+        table.unwatch(self)
         table.handshakes.append(key)
     }
 
     /// Gives the transport away for the next step of the handshake; nil when there can be none.
     func beginHandshakeStep() -> HandshakeStep? {
         guard isShakingHands, transport.isSecure || beginTLS() else { return nil }
-        table.unwatch(self)
         return HandshakeStep(key, transport.take())
     }
 
     /// Takes the transport back, and goes on as the step has ended.
     func endHandshakeStep(_ returned: consuming Transport, _ result: TLSSession.Handshake) {
         transport = returned
-        interest = .readable
-        guard table.watch(self) else { return }
         switch result {
         case .done:
             releaseReserved()
             phase = .head
-            readAgainIfUnread()
-        case .wantsReadable: break
-        case .wantsWritable: set(.writable)
+            if watchAgain() { readAgainIfUnread() }
+        case .wantsReadable: _ = watchAgain()
+        case .wantsWritable: if watchAgain() { set(.writable) }
         case .gone: close()
         case .plainHTTP:
             listener.counters.failedHandshakes.add()
             transport.fallBackToPlain()
             releaseReserved()
-            refuse(.error(400, "this listener speaks HTTPS; the request came without TLS"))
+            if watchAgain() { refuse(.error(400, "this listener speaks HTTPS; the request came without TLS")) }
         case .failed(let reason):
             listener.counters.failedHandshakes.add()
             Log.debug("TLS handshake failed", ["listener": listener.name, "reason": reason])
             close()
         }
+    }
+
+    private func watchAgain() -> Bool {
+        interest = .readable
+        return table.watch(self)
     }
 
     /// - Returns: false when it has been closed.

@@ -49,6 +49,35 @@ func fuzzSidecar(_ bytes: [UInt8]) {
     }
 }
 
+/// An archive's index is read or refused; what is read adds up, however it is changed, and is the same when it is read again.
+func fuzzArchiveIndex(_ bytes: [UInt8]) {
+    let folder = FuzzFolder()
+    folder.write(ArchiveIndex.name, bytes)
+    guard var index = must({ () throws(SystemError) in try ArchiveIndex.read(from: folder.folder) }) else { return }
+    promise(index.hours.keys.allSatisfy { ArchiveIndex.isHour($0) }, "an hour that is none")
+    promise(index.changing.isSubset(of: index.hours.keys), "an hour is changing that is not there")
+    for hour in index.hours.keys.sorted() {
+        check(index)
+        // As much as a profile may have, and more than there is.
+        index.add(hour, files: 2, bytes: .max)
+        check(index)
+        index.add(hour, files: -3, bytes: -4)
+    }
+    must { () throws(SystemError) in try index.write(to: folder.folder, mode: FileMode(0o600)) }
+    let again = must { () throws(SystemError) in try ArchiveIndex.read(from: folder.folder) }
+    let isTooLarge = index.total.files > ArchiveIndex.largest || index.total.bytes > ArchiveIndex.largest
+    promise(isTooLarge || again == index, "what was written is not what is read")
+    while let oldest = index.oldest { index.set(oldest, nil) }
+    promise(index.total == ArchiveIndex.Hour(), "something is left of nothing")
+}
+
+private func check(_ index: ArchiveIndex) {
+    let hours = index.hours.values
+    promise(hours.allSatisfy { $0.files >= 0 && $0.bytes >= 0 }, "less than nothing")
+    promise(hours.reduce(0) { $0 + $1.files } == index.total.files, "the files do not add up")
+    promise(hours.reduce(0) { $0 + $1.bytes } == index.total.bytes, "the bytes do not add up")
+}
+
 /// A plugin's file is told by its headers, wherever they lead, and the names in it are texts of it.
 func fuzzELF(_ bytes: [UInt8]) {
     guard let header = ELFHeader(bytes), header.isNative else { return }

@@ -11,6 +11,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case segment, record, sequence, requests
     case spoolNames = "spool-names"
     case deadLetters = "dead-letters"
+    case archiveIndex = "archive-index"
     case sidecar, elf
 
     /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
@@ -36,6 +37,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .requests: fuzzRequests(bytes)
         case .spoolNames: fuzzSpoolNames(bytes)
         case .deadLetters: fuzzDeadLetters(bytes)
+        case .archiveIndex: fuzzArchiveIndex(bytes)
         case .sidecar: fuzzSidecar(bytes)
         case .elf: fuzzELF(bytes)
         }
