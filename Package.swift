@@ -84,14 +84,19 @@ let package = Package(
         plugin("FileSink", ["LinuxSystem", "ProfileArchive"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 
+        // What tests of every kind share; only they import it.
+        .target(
+            name: "TestSupport", dependencies: ["PluginABI"], path: "Tests/TestSupport", exclude: ["Servers"],
+            swiftSettings: testSettings),
         .testTarget(
-            name: "GatewayTests", dependencies: ["Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "PushWire"],
+            name: "GatewayTests",
+            dependencies: ["TestSupport", "Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "PushWire"],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),
         .testTarget(
-            name: "PluginTests", dependencies: ["PluginABI"], path: "Tests/PluginTests", exclude: ["Plugins"],
+            name: "PluginTests", dependencies: ["PluginABI", "TestSupport"], path: "Tests/PluginTests", exclude: ["Plugins"],
             swiftSettings: testSettings),
         .testTarget(
-            name: "ScenarioTests", path: "Tests/ScenarioTests", exclude: ["Servers"], swiftSettings: testSettings),
+            name: "ScenarioTests", dependencies: ["TestSupport"], path: "Tests/ScenarioTests", swiftSettings: testSettings),
     ]
 )

@@ -2,6 +2,7 @@ import Synchronization
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("The answer to a sender who waits for delivery")
 struct AcknowledgementTests {

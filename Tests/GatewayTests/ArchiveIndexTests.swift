@@ -3,6 +3,8 @@ import LinuxSystem
 import ProfileArchive
 import Testing
 
+@testable import TestSupport
+
 @Suite("The index of an archive")
 struct ArchiveIndexTests {
     private static let heading = "gateway-archive-index 1\n"
@@ -18,7 +20,7 @@ struct ArchiveIndexTests {
             index.text == Self.heading + "20260131T23 4 4712\n20260201T00 4 5 changing\n20260201T01 0 0 changing\nend 3\n")
         let read = try #require(ArchiveIndex(index.text))
         #expect((read.total, read.oldest, read.changing) == (.init(files: 8, bytes: 4717), "20260131T23", index.changing))
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let root = try OpenFolder(folder.path)
         #expect(try ArchiveIndex.read(from: root) == nil)
         for _ in 0..<2 { try index.write(to: root, mode: FileMode(0o640)) }
@@ -69,7 +71,7 @@ struct ArchiveIndexTests {
 
     @Test("A link, a pipe or a folder in its place is none, and is not followed")
     func special() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let root = try OpenFolder(folder.path)
         let target = try folder.file("target", Self.heading + "end 0\n")
         let link = try folder.link(ArchiveIndex.name, to: target)

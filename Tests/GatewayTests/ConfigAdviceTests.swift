@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("What check finds before a start does")
 struct ConfigAdviceTests {
@@ -97,7 +98,7 @@ struct ConfigAdviceTests {
 
     @Test("The disk of a folder that is not there is that of its nearest parent")
     func nearestParent() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let total = try OpenFolder(folder.path).space().total
         for path in [folder.path, "\(folder.path)/", "\(folder.path)/a/b/c", "\(folder.path)//a//b"] {
             #expect(DiskSpace.total(of: path) == total)
@@ -107,8 +108,7 @@ struct ConfigAdviceTests {
 
     // MARK: Secrets
 
-    private func source(_ bytes: [UInt8], _ folder: borrowing TemporaryFolder, mode: UInt32 = 0o600) throws -> (ConfigSource, file: String)
-    {
+    private func source(_ bytes: [UInt8], _ folder: borrowing TestFolder, mode: UInt32 = 0o600) throws -> (ConfigSource, file: String) {
         let file = try folder.file("secret-\(UInt64.random(in: 0...(.max)))", mode: mode)
         try FileDescriptor.open(file, 1).writeAll(bytes.span.bytes)
         return (ConfigSource(content: .file(file), path: "m", position: nil), file)
@@ -118,12 +118,12 @@ struct ConfigAdviceTests {
         "White space at the end of a secret's file is left out",
         arguments: ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2 \t\n\n", "hunter2\u{b}", "hunter2\u{a0}"])
     func secret(text: String) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         #expect(try source(Array(text.utf8), folder).0.secret() == "hunter2")
     }
 
     @Test("White space within a secret stays") func blankWithin() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         #expect(try source(Array("hun ter2\n".utf8), folder).0.secret() == "hun ter2")
     }
 
@@ -140,7 +140,7 @@ struct ConfigAdviceTests {
 
     @Test("A file that is no secret is refused with its name, and nothing of it", arguments: badSecrets)
     func badSecret(bytes: [UInt8], words: String) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let (source, file) = try source(bytes, folder)
         let error = #expect(throws: Problem.self) { try source.secret() }
         #expect(error?.path == "m")
@@ -162,7 +162,7 @@ struct ConfigAdviceTests {
 
     @Test("A file with lines has no mark before them, no line begins with white space, and none holds a control character")
     func lines() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         for (text, message) in [
             ("\u{feff}a\nb", "byte order mark"), ("a\n b", "line 2: begins with white space"),
             ("a\nb\0", "line 2: holds a control character"),
@@ -179,7 +179,7 @@ struct ConfigAdviceTests {
         "A file with a secret that others may use is warned of",
         arguments: [(0o600, false), (0o640, false), (0o660, false), (0o604, true), (0o644, true), (0o602, true), (0o601, true)])
     func mode(mode: Int, isWarned: Bool) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let file = try folder.file("key", "x", mode: UInt32(mode))
         let text = #"{"cert_file": "c", "key_file": "\#(file)"}"#
         let (problems, warnings) = (Problems(), Problems())

@@ -4,6 +4,7 @@ import ProfileArchive
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Reading the config")
 struct ConfigReaderTests {
@@ -431,14 +432,14 @@ struct ConfigReaderTests {
 
     @Test("A file that is not there is a problem without a place")
     func missingFile() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let path = "\(folder.path)/none.json"
         #expect(ConfigFile.read(path).lines == ["\(path): cannot read the config: open \(path): No such file or directory"])
     }
 
     @Test("A file is read with comments and trailing commas")
     func file() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let path = try folder.file("g.json", "// mine\n" + Section.top.text("/* all of it */"))
         #expect(ConfigFile.read(path).lines.isEmpty)
         #expect(ConfigFile.read(path).config.receivers.map(\.name) == ["r"])
@@ -446,7 +447,7 @@ struct ConfigReaderTests {
 
     @Test("A file larger than any config is refused")
     func largeFile() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let path = try folder.file("g.json", String(repeating: " ", count: ConfigFile.maximumSize + 1))
         #expect(ConfigFile.read(path).lines == ["\(path): cannot read the config: read: File too large"])
     }

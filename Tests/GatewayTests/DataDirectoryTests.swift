@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("A data directory that is away")
 struct DataDirectoryTests {
@@ -74,7 +75,7 @@ struct DataDirectoryTests {
 
     @Test("A folder is made with its parents, and a file in its way is an error")
     func make() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         for _ in 0..<2 { try OpenFolder.make("\(folder.path)/a/b/c") }
         #expect(try FolderListing("\(folder.path)/a/b").folders == ["c"])
         _ = try folder.file("file")
@@ -84,7 +85,7 @@ struct DataDirectoryTests {
 
     @Test("Below an open folder no link is followed, and no path leads up", arguments: ["link", "a/link", "link/b", "a/link/b"])
     func noLinks(path: String) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try FileManager.default.createDirectory(atPath: "\(folder.path)/in/a", withIntermediateDirectories: true)
         try FileManager.default.createDirectory(atPath: "\(folder.path)/out/b", withIntermediateDirectories: true)
         for link in ["link", "a/link"] { _ = try folder.link("in/\(link)", to: "\(folder.path)/out") }
@@ -104,7 +105,7 @@ struct DataDirectoryTests {
 
     @Test("What was opened stays the folder that is worked in, though its path leads elsewhere by then")
     func swapped() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let opened = try OpenFolder(folder.path).make("a/b", mode: FileMode(0o750))
         let victim = try folder.folder("victim")
         _ = try folder.file("victim/file", "theirs")
@@ -118,7 +119,7 @@ struct DataDirectoryTests {
 
     @Test("A spool that is a link is refused with its path")
     func linkedSpool() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         _ = try folder.link("spool", to: try folder.folder("elsewhere"))
         #expect { try DataDirectory(folder.path).make() } throws: { error in
             let error = error as? SystemError
@@ -129,7 +130,7 @@ struct DataDirectoryTests {
 
     @Test("A mode that is exact holds whatever the umask is, and keeps a set-group-ID bit")
     func exactMode() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try #require(chmod(folder.path, 0o2755) == 0)
         let root = try OpenFolder(folder.path)
         _ = try root.make("a/b", mode: FileMode(0o777, isExact: true))
@@ -142,7 +143,7 @@ struct DataDirectoryTests {
 
     @Test("Only a regular file is opened as one, and nothing is waited for")
     func openFile() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try #require(mkfifo("\(folder.path)/pipe", 0o600) == 0)
         _ = try folder.link("link", to: try folder.file("file", "text"))
         for name in ["pipe", "link", ".", "none"] {

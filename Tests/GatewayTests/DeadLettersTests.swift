@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Dead letters")
 struct DeadLettersTests: ~Copyable {
@@ -20,10 +21,10 @@ struct DeadLettersTests: ~Copyable {
         func advance(_ span: Int64) { time.withLock { $0 += span } }
     }
 
-    private let folder: TemporaryFolder
+    private let folder: TestFolder
     private let clock = Clock()
 
-    init() throws { folder = try TemporaryFolder() }
+    init() throws { folder = try TestFolder() }
 
     private var directory: String { "\(folder.path)/dead-letter" }
 

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("ELF headers")
 struct ELFHeaderTests {

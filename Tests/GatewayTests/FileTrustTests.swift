@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Trust in a plugin's file")
 struct FileTrustTests {
@@ -22,21 +23,21 @@ struct FileTrustTests {
 
     @Test("A file that only its owner may write is trusted, in a folder of its own below a sticky one")
     func trusted() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so")
         #expect(try FileTrust.check(file) == file)
     }
 
     @Test("A file that anybody may write is not")
     func writableFile() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so", mode: 0o646)
         #expect(Self.complaint(file) == "\(file) is writable by everybody")
     }
 
     @Test("A group's right to write is refused for a group of others", .enabled(if: geteuid() == 0, "only root may chown"))
     func foreignGroup() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so", mode: 0o664)
         #expect(Self.complaint(file) == nil)
         try #require(chown(file, 0, 12_345) == 0)
@@ -47,7 +48,7 @@ struct FileTrustTests {
 
     @Test("A file or folder of another user is refused", .enabled(if: geteuid() == 0, "only root may chown"))
     func foreignOwner() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let folder = try top.folder("d")
         let file = try top.file("d/a.so")
         try #require(chown(file, 12_345, 0) == 0)
@@ -58,7 +59,7 @@ struct FileTrustTests {
 
     @Test("A folder that anybody may write is refused, as the file's own and as a parent")
     func writableFolder() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let open = try top.folder("open", mode: 0o777)
         _ = try top.folder("open/inner")
         #expect(Self.complaint(try top.file("open/a.so")) == "\(open) is writable by everybody")
@@ -67,7 +68,7 @@ struct FileTrustTests {
 
     @Test("A sticky folder passes as a parent, and not as the file's own folder")
     func sticky() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let sticky = try top.folder("sticky", mode: 0o1777)
         _ = try top.folder("sticky/inner")
         #expect(Self.complaint(try top.file("sticky/inner/a.so")) == nil)
@@ -76,7 +77,7 @@ struct FileTrustTests {
 
     @Test("A link is followed, and the file it leads to is what counts")
     func link() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so")
         #expect(try FileTrust.check(try top.link("good.so", to: file)) == file)
         let bad = try top.file("b.so", mode: 0o666)
@@ -85,7 +86,7 @@ struct FileTrustTests {
 
     @Test("Our own link in a sticky folder cannot be turned by others")
     func linkInStickyFolder() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so")
         _ = try top.folder("open", mode: 0o1777)
         #expect(try FileTrust.check(try top.link("open/l.so", to: file)) == file)
@@ -93,7 +94,7 @@ struct FileTrustTests {
 
     @Test("A link in a folder that others may write is refused, however good its file is")
     func linkFolder() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so")
         let open = try top.folder("open", mode: 0o777)
         #expect(Self.complaint(try top.link("open/l.so", to: file)) == "\(open) is writable by everybody")
@@ -101,7 +102,7 @@ struct FileTrustTests {
 
     @Test("A link in the middle of a chain counts as the first one does")
     func linkChain() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("a.so")
         let open = try top.folder("open", mode: 0o777)
         let middle = try top.link("open/m.so", to: file)
@@ -110,7 +111,7 @@ struct FileTrustTests {
 
     @Test("A folder whose next name begins with an accent is looked at too")
     func accent() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let open = try top.folder("open", mode: 0o777)
         _ = try top.folder("open/\u{301}inner")
         #expect(Self.complaint(try top.file("open/\u{301}inner/\u{301}a.so")) == "\(open) is writable by everybody")
@@ -120,7 +121,7 @@ struct FileTrustTests {
 
     @Test("A file that is not there, or leads nowhere, cannot be read")
     func missing() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         #expect(Self.complaint("\(top.path)/none.so") == "unreadable")
         #expect(Self.complaint(try top.link("dangling.so", to: "nowhere.so")) == "unreadable")
         #expect(Self.complaint(try top.link("loop.so", to: "loop.so")) == "unreadable")
@@ -160,7 +161,7 @@ struct FileTrustTests {
 
     @Test("A user or a group that an access list lets write is refused, on the file, its folder and a parent")
     func accessList() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let folders = [try top.folder("a"), try top.folder("a/b")]
         let file = try top.file("a/b/c.so")
         // A file system may know none.
@@ -178,7 +179,7 @@ struct FileTrustTests {
 
     @Test("Rights that the mask holds back are none, and neither are those of root, of us or of readers")
     func harmlessList() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("c.so")
         guard Self.setList(Self.list(user: (12_345, 6), mask: 5), file) else { return }
         #expect(Self.complaint(file) == nil)
@@ -193,7 +194,7 @@ struct FileTrustTests {
 
     @Test("The group bits of a mode are the mask where there is a list", .enabled(if: geteuid() == 0, "only root may chown"))
     func maskIsNoGroup() throws {
-        let top = try TemporaryFolder()
+        let top = try TestFolder()
         let file = try top.file("c.so")
         try #require(chown(file, 0, 12_345) == 0)
         guard Self.setList(Self.list(user: (0, 7), own: 5, mask: 7), file) else { return }

@@ -3,17 +3,18 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 /// Files whose check sums are right and whose numbers nobody wrote: a start always ends, and what can be read is delivered.
 @Suite("A spool with forged numbers")
 struct ForgedSpoolTests: ~Copyable {
-    private let top: TemporaryFolder
+    private let top: TestFolder
     private let disk: SpoolOnDisk
     private static let receivers = ["one", "two"]
     private static let largest = UInt64(UInt32.max)
 
     init() throws {
-        top = try TemporaryFolder()
+        top = try TestFolder()
         disk = SpoolOnDisk(top)
     }
 

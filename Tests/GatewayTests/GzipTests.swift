@@ -3,6 +3,7 @@ import PushWire
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("gzip")
 struct GzipTests {

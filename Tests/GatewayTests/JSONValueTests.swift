@@ -2,6 +2,7 @@ import ConfigJSON
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("JSON values")
 struct JSONValueTests {

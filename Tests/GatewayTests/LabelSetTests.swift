@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Label sets, as name= of /ingest carries them")
 struct LabelSetTests {

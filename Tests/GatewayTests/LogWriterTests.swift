@@ -4,6 +4,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 /// A pipe whose reading end is the test's.
 private final class TestPipe: @unchecked Sendable {
@@ -94,7 +95,7 @@ struct LogWriterTests {
 
     @Test("A descriptor that refuses lines has them counted, and is told of them when it takes lines again")
     func refusal() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         // A descriptor for reading refuses every write, until another file gets its number.
         let number = open(try folder.file("readable"), O_RDONLY)
         let writer = writer(number)
@@ -111,7 +112,7 @@ struct LogWriterTests {
 
     @Test("A line that was cut where a file takes no more is finished before the next one, once there is room")
     func cutLine() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let number = open("\(folder.path)/full", O_RDWR | O_CREAT, 0o600)
         // At the end of what a file can be, it takes what fits, as a full disk does.
         let start = lseek(number, largestOffset(of: number) - 10, SEEK_SET)

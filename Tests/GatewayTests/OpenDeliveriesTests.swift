@@ -2,6 +2,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Open deliveries")
 final class OpenDeliveriesTests {

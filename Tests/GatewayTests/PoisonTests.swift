@@ -2,6 +2,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 /// Profiles that a destination refuses for ever must not hold up those that it takes, and a destination that is away must not
 /// be taken for one that refuses single profiles.

@@ -2,6 +2,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Push in JSON")
 struct PushJSONTests {

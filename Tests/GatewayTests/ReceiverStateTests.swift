@@ -2,6 +2,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("A receiver's decisions")
 final class ReceiverStateTests {

@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Accepted requests on disk")
 struct RequestJournalTests {
@@ -11,7 +12,7 @@ struct RequestJournalTests {
     }
 
     private static func journal(
-        _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
+        _ folder: borrowing TestFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
     ) -> RequestJournal {
         RequestJournal(in: DataDirectory(folder.path), SpoolConfig(sync: sync), limit: limit, window: .seconds(300))
     }
@@ -20,12 +21,12 @@ struct RequestJournalTests {
         AcceptedRequest(key: try .numbered(number), listener: "l", window: .seconds(300), at: time)
     }
 
-    private static func files(_ folder: borrowing TemporaryFolder) -> [String] {
+    private static func files(_ folder: borrowing TestFolder) -> [String] {
         ((try? FileManager.default.contentsOfDirectory(atPath: "\(folder.path)/requests")) ?? []).sorted()
     }
 
     /// What a start finds.
-    private static func read(_ folder: borrowing TemporaryFolder) -> [AcceptedRequest] {
+    private static func read(_ folder: borrowing TestFolder) -> [AcceptedRequest] {
         let requests = Watched<[AcceptedRequest]>([])
         journal(folder).read { request in requests.update { $0.append(request) } }
         return requests.current
@@ -33,7 +34,7 @@ struct RequestJournalTests {
 
     /// A process that notes these, each before it goes on, and ends.
     private static func note(
-        _ requests: [AcceptedRequest], _ folder: borrowing TemporaryFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
+        _ requests: [AcceptedRequest], _ folder: borrowing TestFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
     ) throws {
         let journal = journal(folder, limit: limit, sync: sync)
         journal.read { _ in }
@@ -48,7 +49,7 @@ struct RequestJournalTests {
 
     @Test("What was noted is found by the next start, in its order, and what comes then beside it", arguments: SpoolConfig.Sync.allCases)
     func restart(sync: SpoolConfig.Sync) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<5).map { try Self.request($0) }
         try Self.note(Array(requests[..<3]), folder, sync: sync)
         #expect(Self.read(folder) == Array(requests[..<3]))
@@ -59,7 +60,7 @@ struct RequestJournalTests {
 
     @Test("What comes after the end is not noted, and is answered all the same")
     func stopped() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let journal = Self.journal(folder)
         try journal.start()
         journal.stop()
@@ -71,7 +72,7 @@ struct RequestJournalTests {
 
     @Test("At a limit of ten there are two files of at most ten", arguments: [9, 10, 11, 20, 21, 57])
     func generations(count: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<count).map { try Self.request($0) }
         try Self.note(requests, folder, limit: 10)
         let kept = Self.read(folder)
@@ -82,7 +83,7 @@ struct RequestJournalTests {
 
     @Test("More than a file holds, all at once")
     func burst() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let journal = Self.journal(folder, limit: 10)
         let done = Watched(0)
         for number in 0..<35 { journal.append(try Self.request(number)) { done.update { $0 += 1 } } }
@@ -95,7 +96,7 @@ struct RequestJournalTests {
 
     // MARK: Damage
 
-    private static func change(_ folder: borrowing TemporaryFolder, _ body: (inout Data) -> Void) throws {
+    private static func change(_ folder: borrowing TestFolder, _ body: (inout Data) -> Void) throws {
         let url = URL(fileURLWithPath: "\(folder.path)/requests/\(try #require(files(folder).last))")
         var data = try Data(contentsOf: url)
         body(&data)
@@ -104,7 +105,7 @@ struct RequestJournalTests {
 
     @Test("A flipped bit costs its request and no other", arguments: 0..<56)
     func flipped(byte: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
         try Self.note(requests, folder)
         try Self.change(folder) { $0[32 + 56 + byte] ^= 0x10 }
@@ -113,7 +114,7 @@ struct RequestJournalTests {
 
     @Test("A record that was cut off is written over", arguments: [1, 28, 55])
     func cutOff(missing: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
         try Self.note(Array(requests[..<2]), folder)
         try Self.change(folder) { $0.removeLast(missing) }
@@ -123,7 +124,7 @@ struct RequestJournalTests {
 
     @Test("A file whose beginning is damaged or missing is forgotten, and another one begun", arguments: [0, 5, 31, 32])
     func beginning(byte: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
         try Self.note([requests[0]], folder)
         try Self.change(folder) { data in if byte < 32 { data[byte] ^= 1 } else { data = Data() } }
@@ -135,7 +136,7 @@ struct RequestJournalTests {
 
     @Test("A file of a later version is left alone, and so is what is none of ours")
     func newer() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try Self.note([try Self.request(1)], folder)
         try Self.change(folder) { data in
             data[8] = 2
@@ -153,7 +154,7 @@ struct RequestJournalTests {
 
     @Test("What stands in place of a file and is none is left alone", arguments: ["pipe", "folder", "link"])
     func special(kind: String) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try Self.note([try Self.request(1)], folder)
         let path = "\(folder.path)/requests/\(RequestFile.name(7))"
         switch kind {
@@ -169,7 +170,7 @@ struct RequestJournalTests {
 
     @Test("Where the folder cannot be listed at the start, its files stay, and are read once it can be")
     func unlisted() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
         try Self.note(requests, folder)
         let (path, away) = ("\(folder.path)/requests", "\(folder.path)/away")
@@ -191,7 +192,7 @@ struct RequestJournalTests {
 
     @Test("Where nothing can be written, requests are answered all the same")
     func unwritable() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         _ = try folder.file("requests", "no folder")
         try Self.note([try Self.request(1), try Self.request(2)], folder)
         #expect(Self.read(folder).isEmpty)
@@ -228,7 +229,7 @@ struct RequestJournalTests {
 
     @Test("A request is answered, and its repeats are, once it is noted and not before")
     func order() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let journal = Self.journal(folder)
         let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
         let told = Watched<[String]>([])
@@ -248,7 +249,7 @@ struct RequestJournalTests {
 
     @Test("A failure is not noted")
     func failure() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let journal = Self.journal(folder)
         try journal.start()
         let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
@@ -261,7 +262,7 @@ struct RequestJournalTests {
 
     // MARK: Forged numbers
 
-    private static func write(_ number: UInt64, created: Int64, _ records: [AcceptedRequest], _ folder: borrowing TemporaryFolder) throws {
+    private static func write(_ number: UInt64, created: Int64, _ records: [AcceptedRequest], _ folder: borrowing TestFolder) throws {
         var head = LittleEndianWriter()
         for value: UInt64 in [0x3154_5345_5551_5247, 1, UInt64(bitPattern: created)] { head.add(value) }
         head.add(UInt32(9))
@@ -275,7 +276,7 @@ struct RequestJournalTests {
         "However large the numbers of files are, requests are noted beside them",
         arguments: [.max, .max - 1, 1 << 63, (1 << 63) - 1] as [UInt64])
     func largeNumber(number: UInt64) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try Self.write(number, created: .min, [try Self.request(1)], folder)
         if number == UInt64(Int64.max) { try Self.write(number + 1, created: .min, [], folder) }
         let request = try Self.request(2)
@@ -288,7 +289,7 @@ struct RequestJournalTests {
 
     @Test("Times that cannot be are remembered for a window at most, and written behind", arguments: [.min, -1, 0, .max] as [Int64])
     func oddTimes(time: Int64) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let odd = AcceptedRequest(key: try .numbered(1), listener: "l", window: .seconds(300), at: time)
         try Self.write(1, created: time, [odd], folder)
         for now in [Int64.min, 0, MonotonicTime.unixNanoseconds, .max] {
@@ -301,7 +302,7 @@ struct RequestJournalTests {
 
     @Test("A hole of a terabyte is read to a bound")
     func hole() throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         try Self.write(1, created: 0, [try Self.request(1)], folder)
         try #require(truncate("\(folder.path)/requests/\(RequestFile.name(1))", 1 << 40) == 0)
         #expect(Self.read(folder).count == 1)

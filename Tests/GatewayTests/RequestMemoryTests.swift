@@ -3,6 +3,7 @@ import ProfileArchive
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 extension RequestKey {
     /// A key that is told from others by its number.

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Request heads")
 struct RequestParserTests {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("from and until, as senders write them")
 struct SenderTimeTests {

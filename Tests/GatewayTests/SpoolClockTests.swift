@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Clocks that are set")
 struct SpoolClockTests {
@@ -70,7 +71,7 @@ struct SpoolClockTests {
     @Test(
         "A file that says it was written in 2400 is dated as late as there is", arguments: [9_223_372_036, 9_223_372_037, 13_569_465_600])
     func lateFile(seconds: Int) throws {
-        let folder = try TemporaryFolder()
+        let folder = try TestFolder()
         let path = try folder.file("late")
         let time = timespec(tv_sec: seconds, tv_nsec: 0)
         try #require(utimensat(AT_FDCWD, path, [time, time], 0) == 0)

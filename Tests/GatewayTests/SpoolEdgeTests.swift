@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("The spool at its edges")
 struct SpoolEdgeTests {

@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 /// A spool in a folder of its own, and receivers without plugins that the test delivers for.
 final class SpoolFixture {

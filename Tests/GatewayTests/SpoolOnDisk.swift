@@ -2,13 +2,14 @@ import Foundation
 import LinuxSystem
 
 @testable import Gateway
+@testable import TestSupport
 
 /// A data directory that a spool of this process fills, as a gateway would.
 struct SpoolOnDisk {
     let dataDirectory: String
     var folder: String { "\(dataDirectory)/spool" }
 
-    init(_ folder: borrowing TemporaryFolder) { dataDirectory = "\(folder.path)/data" }
+    init(_ folder: borrowing TestFolder) { dataDirectory = "\(folder.path)/data" }
 
     /// Opens it and stores profiles, each for these receivers and in an append of its own; answers where they are.
     @discardableResult

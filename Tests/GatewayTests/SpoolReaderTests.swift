@@ -3,10 +3,11 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("Reading a spool without changing it")
 struct SpoolReaderTests: ~Copyable {
-    private let folder: TemporaryFolder
+    private let folder: TestFolder
     private let disk: SpoolOnDisk
     private static let small = { () -> SpoolConfig in
         var config = SpoolConfig()
@@ -15,7 +16,7 @@ struct SpoolReaderTests: ~Copyable {
     }()
 
     init() throws {
-        folder = try TemporaryFolder()
+        folder = try TestFolder()
         disk = SpoolOnDisk(folder)
     }
 

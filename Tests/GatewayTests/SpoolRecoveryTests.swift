@@ -3,14 +3,15 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("What a start finds in the spool")
 struct SpoolRecoveryTests: ~Copyable {
-    private let folder: TemporaryFolder
+    private let folder: TestFolder
     private let disk: SpoolOnDisk
 
     init() throws {
-        folder = try TemporaryFolder()
+        folder = try TestFolder()
         disk = SpoolOnDisk(folder)
     }
 

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// Calls into a plugin that do not return must cost nobody but its own receiver, neither at the start nor at the end.
 @Suite("Plugins whose calls do not return")
 struct BlockingCallTests {
@@ -19,26 +21,25 @@ struct BlockingCallTests {
     }
 
     /// Runs `gateway run` or `gateway check` on receivers until it ends.
-    private func run(_ command: String, _ receivers: [(name: String, json: String)], in folder: TestFolder) throws -> (
-        status: Int32, out: String, err: String
-    ) {
+    private func run(_ command: String, _ receivers: [(name: String, json: String)], in folder: TestFolder) throws
+        -> ChildProcess.Ended
+    {
         let config = try folder.write("gateway.json", RunningGateway.config(receivers))
-        return try Child.run([try Project.built("gateway"), command, "--config", config])
+        return try ChildProcess.run([try Project.built("gateway"), command, "--config", config])
     }
 
     @Test("A create that does not return makes its receiver failed and named; the others start, and it keeps nobody from the end")
     func create() throws {
         let gateway = try gateway("block in create")
         for _ in 0..<5 { #expect(try gateway.send() == "200") }
-        try gateway.child.output.wait(for: "five deliveries to the other receiver") { output in
-            output.err.split(separator: "\n").filter { $0.contains("msg=delivered receiver=good") }.count == 5 ? true : nil
-        }
+        try gateway.logLines(5, "msg=delivered receiver=good")
         let line = try gateway.logLine("plugin is overdue", "receiver=odd", "call=create")
         #expect(line.contains("libodd.so") && line.contains("for="))
         let status = try gateway.status(of: "odd")
         #expect(status.health == "failed" && status.reason == "create of the plugin has not returned")
         #expect(status.queue_profiles == 5)
-        let (exit, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (exit, log) = (ended.status, ended.err)
         #expect(exit == 1)
         #expect(log.contains("profiles lost at shutdown"))
         #expect(log.split(separator: "\n").contains { $0.contains("did not end after abort") && $0.contains("call=create") })
@@ -67,7 +68,7 @@ struct BlockingCallTests {
             with: "\"odd\": { \"plugin\": \"\(plugin)\",  \"config\": { \"do\": \"block in create\""
         )
         .write(toFile: config, atomically: true, encoding: .utf8)
-        gateway.child.signal(SIGHUP)
+        gateway.process.signal(SIGHUP)
         let line = try gateway.logLine("config not reloaded", "receivers.odd", "create of the plugin has not returned after 3.0s")
         #expect(line.contains("level=error"))
         #expect(try gateway.send() == "200")
@@ -79,7 +80,8 @@ struct BlockingCallTests {
     func check() throws {
         let folder = try TestFolder()
         let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
-        let (status, out, _) = try run("check", Self.receivers("block in create", plugin), in: folder)
+        let ended = try run("check", Self.receivers("block in create", plugin), in: folder)
+        let (status, out) = (ended.status, ended.out)
         #expect(status == 1)
         #expect(out.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
     }
@@ -89,7 +91,8 @@ struct BlockingCallTests {
         let gateway = try gateway("block in \(call)")
         try gateway.send()
         try gateway.logLine("msg=delivered", "receiver=good")
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 1)
         let line = log.split(separator: "\n").first { $0.contains("did not end after abort") && $0.contains("receiver=odd") }
         #expect(line?.contains("call=\(call)") == true)
@@ -101,7 +104,7 @@ struct BlockingCallTests {
         let gateway = try gateway(what, settings: #""shutdown_timeout": "1h","#)
         try gateway.send()
         try gateway.logLine("msg=delivered", "receiver=good")
-        gateway.child.signal(SIGTERM)
+        gateway.process.signal(SIGTERM)
         try gateway.logLine("no longer listening")
         #expect(try gateway.stop().status == 1)
     }
@@ -121,7 +124,8 @@ struct BlockingCallTests {
             "warning: receivers.odd: is failed from the start\(isRequired ? ", and it is required at the start" : ""): not today")
         #expect(isSaid, "\(check.out)")
         if isRequired {
-            let (status, _, err) = try run("run", receivers, in: folder)
+            let ended = try run("run", receivers, in: folder)
+            let (status, err) = (ended.status, ended.err)
             #expect(status == 1)
             #expect(err.contains("cannot start") && err.contains("receivers.odd: is required at the start, and failed: not today"))
         } else {
@@ -136,7 +140,8 @@ struct BlockingCallTests {
         let folder = try TestFolder()
         let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
         let receivers = Self.receivers("block in create", plugin, odd: #""required_at_start": true,"#)
-        let (status, _, err) = try run("run", receivers, in: folder)
+        let ended = try run("run", receivers, in: folder)
+        let (status, err) = (ended.status, ended.err)
         #expect(status == 1)
         #expect(err.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
     }

@@ -1,6 +1,8 @@
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("What the built plugins export")
 struct ExportTests {
     struct Expected: CustomTestStringConvertible {
@@ -16,7 +18,7 @@ struct ExportTests {
 
     @Test("A plugin exports its entry and nothing else", arguments: plugins, Project.Build.allCases)
     func oneSymbol(plugin: Expected, build: Project.Build) throws {
-        let result = try Child.run(["nm", "-D", "--extern-only", "--defined-only", Project.built(plugin.file, build)])
+        let result = try ChildProcess.run(["nm", "-D", "--extern-only", "--defined-only", Project.built(plugin.file, build)])
         #expect(result.status == 0, "\(result.err)")
         let symbols = result.out.split(separator: "\n").compactMap { $0.split(separator: " ").last?.split(separator: "@").first }
         #expect(symbols == ["gw_plugin_v1"])
@@ -48,7 +50,7 @@ struct ExportTests {
 
     @Test("A plugin needs nothing but the toolchain's runtime and system libraries", arguments: plugins)
     func noUndefinedGateway(plugin: Expected) throws {
-        let result = try Child.run(["nm", "-D", "--undefined-only", Project.built(plugin.file)])
+        let result = try ChildProcess.run(["nm", "-D", "--undefined-only", Project.built(plugin.file)])
         #expect(!result.out.contains("gw_"))
     }
 }

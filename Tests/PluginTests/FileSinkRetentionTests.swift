@@ -2,6 +2,8 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("FileSink's bounds, through its shared object")
 struct FileSinkRetentionTests {
     private static let hour: Int64 = 3_600_000_000_000
@@ -13,7 +15,7 @@ struct FileSinkRetentionTests {
 
     init() throws { folder = try TestFolder() }
 
-    private func sink(_ bounds: String = "", _ host: TestHost? = nil) throws -> PluginInstance {
+    private func sink(_ bounds: String = "", _ host: TestHost? = nil) throws -> LoadedInstance {
         let config = "{\"directory\":\"\(archive)\"\(bounds.isEmpty ? "" : ",\(bounds)")}"
         return try LoadedPlugin.release("FileSink").create(config, host ?? self.host)
     }

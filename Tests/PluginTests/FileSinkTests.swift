@@ -2,11 +2,13 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("FileSink, through its shared object")
 struct FileSinkTests {
     private let folder: TestFolder
     private let host = TestHost()
-    private let sink: PluginInstance
+    private let sink: LoadedInstance
 
     private var archive: String { folder.path("archive") }
     /// Where the profile that ``TestProfile`` makes by default goes.
@@ -25,7 +27,7 @@ struct FileSinkTests {
     }
 
     private func sha256(_ path: String) throws -> String {
-        String(try Child.run(["sha256sum", path]).out.prefix(64))
+        String(try ChildProcess.run(["sha256sum", path]).out.prefix(64))
     }
 
     // MARK: What is archived

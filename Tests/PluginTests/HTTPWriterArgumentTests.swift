@@ -3,9 +3,11 @@ import Glibc
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter's arguments")
 struct HTTPWriterArgumentTests {
-    private static func writer(to url: String, _ members: String, host: TestHost = TestHost()) throws -> PluginInstance {
+    private static func writer(to url: String, _ members: String, host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)",\#(members)}]}"#, host)
     }
 

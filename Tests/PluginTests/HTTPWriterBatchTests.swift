@@ -1,6 +1,8 @@
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter's batches, and labels that /ingest cannot carry")
 struct HTTPWriterBatchTests {
     /// Delivers Pushes that were all handed over while the first request was held, and answers their outcomes.

@@ -2,15 +2,17 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter's connections: how old they become, and how many there are")
 struct HTTPWriterConnectionTests {
-    private static func writer(_ servers: [UpstreamServer], _ members: String = "", host: TestHost = TestHost()) throws -> PluginInstance {
+    private static func writer(_ servers: [UpstreamServer], _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         let endpoints = servers.map { #"{"url":"\#($0.url)"\#(members)}"# }.joined(separator: ",")
         return try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints)]}"#, host)
     }
 
     /// Delivers one profile after another until a test is satisfied.
-    private static func deliver(_ writer: PluginInstance, until isEnough: () -> Bool) throws {
+    private static func deliver(_ writer: LoadedInstance, until isEnough: () -> Bool) throws {
         let limit = ContinuousClock.now + .seconds(Project.patience)
         while !isEnough() {
             guard ContinuousClock.now < limit else { throw Obstacle("the connections did not do what was expected") }
@@ -81,7 +83,7 @@ struct HTTPWriterConnectionTests {
     private static func overhead(endpoints: Int) -> UInt32 { 6 + 2 * UInt32(endpoints) }
 
     /// Hands over many profiles at once, and has them answered when so many requests have come.
-    private static func burst(_ writer: PluginInstance, _ server: UpstreamServer, _ gate: Gate, atOnce: Int) throws {
+    private static func burst(_ writer: LoadedInstance, _ server: UpstreamServer, _ gate: Gate, atOnce: Int) throws {
         let before = server.requests.count
         let profiles = (0..<40).map { TestProfile(sequence: UInt64($0)) }
         let tokens = profiles.map { writer.begin($0) }

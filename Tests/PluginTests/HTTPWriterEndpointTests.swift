@@ -2,9 +2,11 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter with several endpoints")
 struct HTTPWriterEndpointTests {
-    private func writer(_ servers: [UpstreamServer], host: TestHost = TestHost()) throws -> PluginInstance {
+    private func writer(_ servers: [UpstreamServer], host: TestHost = TestHost()) throws -> LoadedInstance {
         let endpoints = servers.enumerated().map { #"{"url":"\#($1.url)","name":"server\#($0)"}"# }
         return try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints.joined(separator: ","))]}"#, host)
     }

@@ -2,9 +2,11 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter before what a forged record or a hostile destination says")
 struct HTTPWriterHostileTests {
-    private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> PluginInstance {
+    private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)
     }
 

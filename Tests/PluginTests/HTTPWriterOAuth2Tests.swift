@@ -2,9 +2,11 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter's OAuth2")
 struct HTTPWriterOAuth2Tests {
-    private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> PluginInstance {
+    private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         let oauth2 = #"{"client_id":"id:1","client_secret":"s&cret","token_url":"\#(tokens)/token"\#(more)}"#
         return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)}]}"#, host)
     }

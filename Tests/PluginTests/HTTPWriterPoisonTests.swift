@@ -1,6 +1,8 @@
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("HTTPWriter beside profiles that an endpoint refuses for ever")
 struct HTTPWriterPoisonTests {
     private static let poison = Array("poison".utf8)
@@ -12,7 +14,7 @@ struct HTTPWriterPoisonTests {
     /// An endpoint that answers poison with this, and its healthy sibling.
     private static func pair(
         _ healthy: UpstreamServer, _ answer: String
-    ) throws -> (writer: PluginInstance, choosy: UpstreamServer, host: TestHost) {
+    ) throws -> (writer: LoadedInstance, choosy: UpstreamServer, host: TestHost) {
         let choosy = try UpstreamServer { _, request in isPoison(request) ? answer : UpstreamServer.response("200 OK") }
         let host = TestHost()
         let writer = try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(choosy.url)","name":"choosy"},{"url":"\#(healthy.url)"}]}"#, host)
@@ -20,7 +22,7 @@ struct HTTPWriterPoisonTests {
     }
 
     /// Hands a profile over until it is through, as the gateway would.
-    private static func insist(_ writer: PluginInstance, _ profile: TestProfile) throws -> UInt32 {
+    private static func insist(_ writer: LoadedInstance, _ profile: TestProfile) throws -> UInt32 {
         var (attempt, outcome) = (UInt32(1), try writer.deliver(profile))
         let limit = ContinuousClock.now + .seconds(Project.patience)
         while outcome.status == .retry, ContinuousClock.now < limit {

@@ -3,19 +3,21 @@ import Glibc
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 /// HTTPWriter with one endpoint, and what that endpoint is sent.
 @Suite("HTTPWriter, through its shared object")
 struct HTTPWriterTests {
     static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
 
-    static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> PluginInstance {
+    static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> LoadedInstance {
         try plugin.get().create(config, host)
     }
 
     /// A writer with one endpoint.
     ///
     /// - Parameter members: further members of the endpoint, each after a comma.
-    private func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> PluginInstance {
+    private func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try Self.writer(#"{"endpoint":[{"url":"\#(url)"\#(members)}]}"#, host)
     }
 

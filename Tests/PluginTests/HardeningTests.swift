@@ -1,11 +1,13 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("How the program and its plugins are built")
 struct HardeningTests {
     static let files = ["gateway", "libHTTPWriter.so", "libFileSink.so", "libStdoutSink.so"]
 
     private func readelf(_ option: String, _ file: String, _ build: Project.Build) throws -> [Substring] {
-        let result = try Child.run(["readelf", "-W", option, try Project.built(file, build)])
+        let result = try ChildProcess.run(["readelf", "-W", option, try Project.built(file, build)])
         #expect(result.status == 0, "\(result.err)")
         return result.out.split(separator: "\n")
     }

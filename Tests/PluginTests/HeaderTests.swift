@@ -1,6 +1,8 @@
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("The plugin header")
 struct HeaderTests {
     static let compilers = [
@@ -23,7 +25,7 @@ struct HeaderTests {
 
             """)
         let arguments = compiler + ["-Wall", "-Wextra", "-Werror", "-I", Project.headerFolder, "-c", source, "-o", folder.path("alone.o")]
-        let result = try Child.run(arguments)
+        let result = try ChildProcess.run(arguments)
         #expect(result.status == 0, "\(result.err)")
     }
 

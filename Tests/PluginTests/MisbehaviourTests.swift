@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// Plugins that break the contract, or use its corners, in the real gateway.
 @Suite("Plugins that misbehave")
 struct MisbehaviourTests {
@@ -27,7 +29,8 @@ struct MisbehaviourTests {
     func life() throws {
         let gateway = try gateway("nothing odd")
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         let calls = log.split(separator: "\n").filter { $0.contains("called") && $0.contains("receiver=odd") }
         #expect(calls.count == 2)
@@ -40,7 +43,7 @@ struct MisbehaviourTests {
     func signals() throws {
         let gateway = try gateway("take signals")
         try gateway.send()
-        let status = try Project.text(of: "/proc/\(gateway.child.pid)/status")
+        let status = try Project.text(of: "/proc/\(gateway.process.id)/status")
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigIgn:") })
         let ignored = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
         for signal in [SIGPIPE, SIGXFSZ] { #expect(ignored & 1 << UInt64(signal - 1) != 0, "signal \(signal)") }
@@ -63,7 +66,8 @@ struct MisbehaviourTests {
     func finishesFlushTwice() throws {
         let gateway = try gateway("finish flush twice")
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(log.contains(complaint))
     }
@@ -72,7 +76,8 @@ struct MisbehaviourTests {
     func madeUpTokens() throws {
         let gateway = try gateway("finish made-up tokens")
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(log.split(separator: "\n").filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 3)
         #expect(!log.contains("made up"))
@@ -83,7 +88,8 @@ struct MisbehaviourTests {
     func finishesElsewhere() throws {
         let gateway = try gateway("finish elsewhere")
         for _ in 0..<20 { #expect(try gateway.send() == "200") }
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(log.split(separator: "\n").filter { $0.contains("finished before deliver returns") }.count == 20)
         #expect(!log.contains(complaint))
@@ -95,7 +101,8 @@ struct MisbehaviourTests {
         try gateway.send()
         let line = try gateway.logLine(complaint, "receiver=odd")
         #expect(line.contains("outcome"))
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(!log.contains("dropped"))
         #expect(log.split(separator: "\n").filter { $0.contains(complaint) }.count == 1)
@@ -105,7 +112,8 @@ struct MisbehaviourTests {
     func longOutcome() throws {
         let gateway = try gateway("long outcome")
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(!log.contains(complaint))
         #expect(!log.contains("lost"))
@@ -125,7 +133,8 @@ struct MisbehaviourTests {
     func progress() throws {
         let gateway = try gateway("count attempts", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         let attempts = log.split(separator: "\n").filter { $0.contains("attempt ") }
         #expect(attempts.count == 3)
@@ -197,11 +206,10 @@ struct MisbehaviourTests {
         let gateway = try gateway("retain")
         for number in 0..<20 {
             try gateway.send("body number \(number)", name: "service\(number)")
-            try gateway.child.output.wait(for: "the profile before") { output in
-                number == 0 || output.err.contains("kept body number \(number - 1) of service\(number - 1)") ? true : nil
-            }
+            if number > 0 { try gateway.logLine("kept body number \(number - 1) of service\(number - 1)") }
         }
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         #expect(log.contains("kept body number 19 of service19"))
     }
@@ -212,7 +220,8 @@ struct MisbehaviourTests {
     func neverFinishes() throws {
         let gateway = try gateway("never finish", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 1)
         let lines = log.split(separator: "\n")
         #expect(lines.contains { $0.contains("abort called") && $0.contains("receiver=odd") })
@@ -229,7 +238,8 @@ struct MisbehaviourTests {
     func neverFinishesFlush() throws {
         let gateway = try gateway("never finish flush", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 1)
         #expect(log.contains("abort called"))
         #expect(log.contains("libodd.so"))
@@ -239,7 +249,8 @@ struct MisbehaviourTests {
     func finishesInAbort() throws {
         let gateway = try gateway("finish in abort", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         let calls = log.split(separator: "\n").filter { $0.contains("called") && $0.contains("receiver=odd") }
         #expect(calls.first?.contains("abort called") == true)
@@ -251,7 +262,8 @@ struct MisbehaviourTests {
     func lingersInAbort() throws {
         let gateway = try gateway("linger in abort", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
         let lines = log.split(separator: "\n").filter { $0.contains("receiver=odd") }
         let calls = lines.compactMap { line in ["abort called", "abort returns", "destroy called"].first { line.contains($0) } }
@@ -263,9 +275,7 @@ struct MisbehaviourTests {
         let gateway = try gateway(
             "block until abort", receiver: #""delivery_timeout": "200ms","#, settings: #""shutdown_timeout": "1s","#)
         for _ in 0..<10 { #expect(try gateway.send() == "200") }
-        try gateway.child.output.wait(for: "ten deliveries to the other receiver") { output in
-            output.err.split(separator: "\n").filter { $0.contains("msg=delivered receiver=good") }.count == 10 ? true : nil
-        }
+        try gateway.logLines(10, "msg=delivered receiver=good")
         let line = try gateway.logLine("level=error", "overdue", "receiver=odd")
         #expect(line.contains("libodd.so"))
         let status = try gateway.status(of: "odd")
@@ -273,7 +283,8 @@ struct MisbehaviourTests {
         #expect(status.reason.contains("delivery_timeout"))
         #expect(status.queue_profiles == 10)
         #expect(try gateway.status(of: "good").health == "ok")
-        let (exit, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (exit, log) = (ended.status, ended.err)
         #expect(exit == 0)
         #expect(log.contains("abort called"))
     }
@@ -282,7 +293,8 @@ struct MisbehaviourTests {
     func blocksWithoutEnd() throws {
         let gateway = try gateway("block without end", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
-        let (status, _, log) = try gateway.stop()
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
         #expect(status == 1)
         #expect(log.split(separator: "\n").contains { $0.contains("after abort") && $0.contains("libodd.so") })
     }

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// Whose code the gateway loads: `gateway check` on plugins that others may have a hand in.
 @Suite("Whose plugins the gateway loads")
 struct PluginTrustTests {
@@ -14,7 +16,7 @@ struct PluginTrustTests {
 
     private func run(_ command: String, _ receiver: String) throws -> (status: Int32?, out: String) {
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", receiver)]))
-        let result = try Child.run([Project.built("gateway"), command, "--config", file])
+        let result = try ChildProcess.run([Project.built("gateway"), command, "--config", file])
         return (result.status, result.out + result.err)
     }
 
@@ -31,14 +33,14 @@ struct PluginTrustTests {
     }
 
     private func hash(_ path: String) throws -> String {
-        let result = try Child.run(["sha256sum", path])
+        let result = try ChildProcess.run(["sha256sum", path])
         return String(result.out.prefix(64))
     }
 
     /// A library that says so when it is loaded, and a plugin that needs it.
     private func pluginWithHelper(in place: String, search: [String], name: String = "libplugin.so") throws -> String {
         let source = try folder.write("helper.c", "int help(void) { return 7; }\n")
-        let helper = try Child.run(["gcc", "-shared", "-fPIC", source, "-o", "\(place)/libhelper.so"])
+        let helper = try ChildProcess.run(["gcc", "-shared", "-fPIC", source, "-o", "\(place)/libhelper.so"])
         try #require(helper.status == 0, "\(helper.err)")
         return try plugin(name, ["-L\(place)", "-Wl,--no-as-needed", "-lhelper"] + search)
     }
@@ -80,9 +82,9 @@ struct PluginTrustTests {
     func nested() throws {
         let (near, far) = (try folder.folder("near"), try folder.folder("far", mode: 0o777))
         let source = try folder.write("far.c", "int far(void) { return 7; }\n")
-        try #require(try Child.run(["gcc", "-shared", "-fPIC", source, "-o", "\(far)/libfar.so"]).status == 0)
+        try #require(try ChildProcess.run(["gcc", "-shared", "-fPIC", source, "-o", "\(far)/libfar.so"]).status == 0)
         let search = ["-L\(far)", "-Wl,--no-as-needed", "-lfar", "-Wl,--enable-new-dtags,-rpath,\(far)"]
-        try #require(try Child.run(["gcc", "-shared", "-fPIC", source, "-o", "\(near)/libnear.so"] + search).status == 0)
+        try #require(try ChildProcess.run(["gcc", "-shared", "-fPIC", source, "-o", "\(near)/libnear.so"] + search).status == 0)
         let flags = ["-L\(near)", "-Wl,--no-as-needed", "-lnear", "-Wl,--allow-shlib-undefined", "-Wl,--enable-new-dtags,-rpath,\(near)"]
         #expect(try complaint(plugin("libplugin.so", flags)).contains("\(far) is writable by everybody"))
     }
@@ -153,7 +155,7 @@ struct PluginTrustTests {
         try FileManager.default.copyItem(atPath: file, toPath: path)
         let config = name == "HTTPWriter" ? ", \"config\": { \"endpoint\": [{ \"url\": \"http://127.0.0.1:9\" }] }" : ""
         let gateway = try RunningGateway([("sink", "{ \"plugin\": \"\(path)\", \"sha256\": \"\(hash(path))\"\(config) }")], in: folder)
-        let maps = try Child.run(["cat", "/proc/\(gateway.child.pid)/maps"]).out
+        let maps = try ChildProcess.run(["cat", "/proc/\(gateway.process.id)/maps"]).out
         #expect(maps.contains("/memfd:lib\(name).so (deleted)"))
         #expect(!maps.contains(path))
     }

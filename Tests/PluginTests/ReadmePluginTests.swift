@@ -2,13 +2,15 @@ import Foundation
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 @Suite("The plugin that the README shows")
 struct ReadmePluginTests {
     static let source = "\(Project.pluginSources)/line_sink.c"
 
     private func build(in folder: TestFolder) throws -> String {
         let path = folder.path("liblines.so")
-        let result = try Child.run(CPlugin.compiler + [Self.source, "-o", path])
+        let result = try ChildProcess.run(CPlugin.compiler + [Self.source, "-o", path])
         guard result.status == 0 else { throw Obstacle(result.err) }
         return path
     }

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// Plugins that the gateway does not load: each refusal names its place in the config and says what to do.
 @Suite("What the gateway refuses to load")
 struct RefusalTests {
@@ -9,7 +11,7 @@ struct RefusalTests {
     private func check(_ plugin: String, config: String = "{}", in folder: TestFolder) throws -> [String] {
         let text = RunningGateway.config([("sink", "{ \"plugin\": \"\(plugin)\",\n      \"config\": \(config) }")])
         let file = try folder.write("gateway.json", text)
-        let result = try Child([try Project.built("gateway"), "check", "--config", file], in: folder.path).wait()
+        let result = try ChildProcess.run([try Project.built("gateway"), "check", "--config", file], in: folder.path)
         #expect(result.status == 1)
         #expect(result.err == "")
         return result.out.split(separator: "\n").map(String.init)
@@ -45,7 +47,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         let path = try refused(folder)
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(path)\" }")]))
-        let result = try Child.run([Project.built("gateway"), "check", "--config", file])
+        let result = try ChildProcess.run([Project.built("gateway"), "check", "--config", file])
         #expect(result.status == 0)
         #expect(result.out == "\(file): ok\n")
     }
@@ -86,7 +88,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         try #require(mkfifo(folder.path("libpipe.so"), 0o600) == 0)
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(folder.path("libpipe.so"))\" }")]))
-        let result = try Child([try Project.built("gateway"), "check", "--config", file]).wait(timeout: 5)
+        let result = try ChildProcess.run([try Project.built("gateway"), "check", "--config", file])
         #expect(result.status == 1)
         #expect(result.out.contains("libpipe.so"))
     }
@@ -103,7 +105,7 @@ struct RefusalTests {
     func relocatable() throws {
         let folder = try TestFolder()
         let path = folder.path("libobject.so")
-        let result = try Child.run([
+        let result = try ChildProcess.run([
             "gcc", "-c", "-fPIC", "-I", Project.headerFolder, "\(Project.pluginSources)/refused.c", "-o", path,
         ])
         try #require(result.status == 0)
@@ -115,7 +117,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         let source = try folder.write("program.c", "int main(void) { return 0; }\n")
         let path = folder.path("libprogram.so")
-        try #require(try Child.run(["gcc", "-fPIC", kind, source, "-o", path]).status == 0)
+        try #require(try ChildProcess.run(["gcc", "-fPIC", kind, source, "-o", path]).status == 0)
         try expectRefusal(of: path, in: folder, "libprogram.so")
     }
 
@@ -141,7 +143,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         let source = try folder.write("missing.c", "int nowhere(void); int gw_plugin_v1(void) { return nowhere(); }\n")
         let path = folder.path("libmissing.so")
-        try #require(try Child.run(["gcc", "-shared", "-fPIC", source, "-o", path]).status == 0)
+        try #require(try ChildProcess.run(["gcc", "-shared", "-fPIC", source, "-o", path]).status == 0)
         try expectRefusal(of: path, in: folder, "cannot be loaded", "nowhere")
     }
 
@@ -174,7 +176,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         let path = try refused(folder, "-DTABLE_SIZE=sizeof(gw_plugin)+64")
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(path)\" }")]))
-        #expect(try Child.run([Project.built("gateway"), "check", "--config", file]).status == 0)
+        #expect(try ChildProcess.run([Project.built("gateway"), "check", "--config", file]).status == 0)
     }
 
     // MARK: create
@@ -240,7 +242,7 @@ struct RefusalTests {
             ("two", #"{ "plugin": "\#(try refused(folder, "-DENTRY_ANSWERS_NULL"))" }"#),
             ("three", #"{ "plugin": "FileSink", "config": { "folder": "x" } }"#),
         ])
-        let result = try Child.run([Project.built("gateway"), "check", "--config", folder.write("gateway.json", text)])
+        let result = try ChildProcess.run([Project.built("gateway"), "check", "--config", folder.write("gateway.json", text)])
         #expect(result.status == 1)
         let paths = ["receivers.one.plugin: ", "receivers.two.plugin: ", "receivers.three.config"]
         let lines = result.out.split(separator: "\n")
@@ -280,7 +282,7 @@ struct RefusalTests {
         _ = try folder.folder("open/inner")
         let path = try refused(folder, at: "open/inner/librefused.so")
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(path)\" }")]))
-        #expect(try Child.run([Project.built("gateway"), "check", "--config", file]).status == 0)
+        #expect(try ChildProcess.run([Project.built("gateway"), "check", "--config", file]).status == 0)
     }
 
     @Test("A link in a folder that everybody may write, though what it leads to is safe")
@@ -334,7 +336,7 @@ struct RefusalTests {
         let folder = try TestFolder()
         let path = try refused(folder, "-DENTRY_ANSWERS_NULL")
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(path)\" }")]))
-        let result = try Child([try Project.built("gateway"), "run", "--config", file], in: folder.path).wait()
+        let result = try ChildProcess.run([try Project.built("gateway"), "run", "--config", file], in: folder.path)
         #expect(result.status == 1)
         #expect(result.err.contains("sink"))
         #expect(result.err.contains("\(path) declines this gateway"))

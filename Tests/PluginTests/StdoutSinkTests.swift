@@ -3,6 +3,8 @@ import Glibc
 import PluginABI
 import Testing
 
+@testable import TestSupport
+
 /// Each test that writes runs in a process of its own, whose standard output is a pipe.
 @Suite("StdoutSink, through its shared object")
 struct StdoutSinkTests {
@@ -202,7 +204,7 @@ struct StdoutSinkTests {
                 ("console", #"{ "plugin": "StdoutSink", "delivery_timeout": "200ms" }"#),
                 ("archive", #"{ "plugin": "FileSink", "config": { "directory": "\#(folder.path("archive"))" } }"#),
             ],
-            settings: #""shutdown_timeout": "1s","#, in: folder, standardOutput: ends[1])
+            settings: #""shutdown_timeout": "1s","#, in: folder, stdout: .descriptor(ends[1]))
         // Twenty such lines are more than the 64 KiB that a pipe holds.
         let note = String(repeating: "n", count: 6000)
         for number in 0..<20 { #expect(try gateway.send(name: "checkout{note=\(note)}", headers: ["X-Number: \(number)"]) == "200") }

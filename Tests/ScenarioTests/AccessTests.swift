@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Who may send", .serialized)
 struct AccessTests {
     static let token = "token-that-nobody-sees"
@@ -190,7 +192,7 @@ struct AccessTests {
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["console"]), receivers: ["console": ReceiverEntry.console()], more: admin)
             let file = try scenario.write("{ \(config) }", to: "gateway.json")
-            let process = try scenario.start([try Package.builtGateway(), "run", "--config", file])
+            let process = try scenario.start([try Project.builtGateway(), "run", "--config", file])
             try process.errors.wait(for: "msg=ready")
             func status(_ path: String, _ more: [String] = []) throws -> Int {
                 try Curl(scenario, certificates.curl() + more + ["https://localhost:\(port)\(path)"]).status
@@ -216,13 +218,13 @@ struct AccessTests {
                 "users_file: line 1: the hash of \"alice\" is none that is taken: yescrypt $y$, bcrypt $2b$, sha512crypt $6$",
                 "bearer_tokens_file: cannot be read: open tokens: No such file or directory",
             ]
-            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
             #expect(try check.waitForExit() == 1)
             #expect(check.output.lines.count == messages.count)
             for (line, message) in zip(check.output.lines, messages) {
                 #expect(line.hasPrefix("\(file):") && line.hasSuffix(message), "\(line)")
             }
-            let run = try scenario.start([try Package.builtGateway(), "run", "--config", file])
+            let run = try scenario.start([try Project.builtGateway(), "run", "--config", file])
             #expect(try run.waitForExit() == 1)
             for message in messages {
                 #expect(run.errors.lines.contains { $0.contains("cannot start") && $0.contains(message.prefix(30)) })

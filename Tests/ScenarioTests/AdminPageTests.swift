@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What operators see", .serialized)
 struct AdminPageTests {
     private func page(_ gateway: GatewayProcess, _ path: String) throws -> RawConnection.Response {
@@ -39,7 +41,7 @@ struct AdminPageTests {
             let answer = try page(gateway, "/metrics")
             #expect(answer.header("Content-Type")?.hasPrefix("text/plain; version=0.0.4") == true)
             let file = try scenario.write(answer.text, to: "metrics")
-            let promtool = try scenario.start(["sh", "-c", "'\(try Package.promtool())' check metrics < \(file)"])
+            let promtool = try scenario.start(["sh", "-c", "'\(try Project.promtool())' check metrics < \(file)"])
             #expect(try promtool.waitForExit() == 0)
             #expect(promtool.output.lines + promtool.errors.lines == [])
         }

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("The archive on disk", .serialized)
 struct ArchiveTests {
     /// Sends profiles of the given services, and answers the folders that they got.

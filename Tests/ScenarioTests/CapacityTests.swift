@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Many connections and large bodies", .serialized)
 struct CapacityTests {
     @Test("10,000 idle connections that have each sent a profile cost less than 20 MiB")
@@ -18,7 +20,7 @@ struct CapacityTests {
             for connection in connections { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
             #expect(try gateway.metrics().connections() == count)
             // A sanitizer's share of each is not the gateway's.
-            if !Package.isSanitized { #expect(try resident() - before < 20 << 20) }
+            if !Project.isSanitized { #expect(try resident() - before < 20 << 20) }
         }
     }
 

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("A connection ends with what let its client in", .serialized)
 struct ClientCertificateTests {
     private static let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
@@ -31,7 +33,7 @@ struct ClientCertificateTests {
         -> ChildProcess
     {
         let client = try scenario.start([
-            "python3", "\(Package.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", Self.request,
+            "python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", Self.request,
             certificates.path(name),
         ])
         try client.output.wait(for: "200 OK")
@@ -169,7 +171,7 @@ struct ClientCertificateTests {
                 ),
             ] {
                 let config = try scenario.write("{ \(Self.config(tls.replacing("revoked.crl", with: file))) }", to: "check.json")
-                let check = try scenario.start([try Package.builtGateway(), "check", "--config", config])
+                let check = try scenario.start([try Project.builtGateway(), "check", "--config", config])
                 #expect(try check.waitForExit() == 1)
                 #expect((check.output.lines + check.errors.lines).contains { $0.contains(message) }, "\(file): \(check.errors.lines)")
             }

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("The command line", .serialized)
 struct CommandTests {
     private struct Outcome {
@@ -11,7 +13,7 @@ struct CommandTests {
     }
 
     private func gateway(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
-        let process = try scenario.start([try Package.builtGateway()] + arguments)
+        let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
@@ -146,7 +148,7 @@ struct CommandTests {
             for arguments in [
                 [], ["bogus"], ["check", "--bogus"], ["check", "word"], ["run", "--config"], ["help", "bogus"], ["version", "x"],
             ] {
-                let process = try scenario.start([try Package.builtGateway()] + arguments)
+                let process = try scenario.start([try Project.builtGateway()] + arguments)
                 #expect(try process.waitForExit() == 2, "\(arguments)")
                 #expect(process.output.lines == [])
                 #expect(!process.errors.lines.isEmpty)
@@ -177,7 +179,7 @@ struct CommandTests {
     /// Builds a plugin from C and answers the file.
     private func build(_ scenario: Scenario, _ source: String, name: String = "libodd.so") throws -> String {
         let file = try scenario.write(source, to: "\(name).c")
-        let include = "\(Package.root)/Sources/PluginABI/include"
+        let include = "\(Project.root)/Sources/PluginABI/include"
         let compiler = try scenario.start(["gcc", "-shared", "-fPIC", "-I", include, file, "-o", scenario.path(name)])
         #expect(try compiler.waitForExit() == 0, "\(compiler.errors.lines)")
         return scenario.path(name)

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("What send, replay and reload put on the wire, and take from it", .serialized)
 struct CommandWireTests {
     private struct Outcome {
@@ -18,7 +20,7 @@ struct CommandWireTests {
     }
 
     private func gateway(_ scenario: Scenario, _ words: String..., environment: [String: String] = [:]) throws -> Outcome {
-        try run(scenario, [try Package.builtGateway()] + words, environment)
+        try run(scenario, [try Project.builtGateway()] + words, environment)
     }
 
     /// An archive of one profile, `abc`, whose metadata has other members.
@@ -78,7 +80,7 @@ struct CommandWireTests {
                 ["--header", "X-A: \(Self.smuggled)"], ["--header", "X A: b"], ["--header", ": b"], ["--tenant", "a\r\nX-Smuggled: 1"],
             ] {
                 let outcome = try run(
-                    scenario, [try Package.builtGateway(), "send", file, "--to", "http://127.0.0.1:1", "--name", "a"] + words)
+                    scenario, [try Project.builtGateway(), "send", file, "--to", "http://127.0.0.1:1", "--name", "a"] + words)
                 #expect(outcome.status == 2 && outcome.errors.count == 1, "\(outcome)")
                 #expect(!outcome.all.contains("Smuggled"))
             }
@@ -182,7 +184,7 @@ struct CommandWireTests {
             let send = ["send", file, "--to", "http://127.0.0.1:\(server.port)/a", "--name", "a"] + secrets
             let reload = ["reload", "--config", try config(scenario, admin: server.port)] + secrets
             for arguments in [send, reload] {
-                let outcome = try run(scenario, [try Package.builtGateway()] + arguments)
+                let outcome = try run(scenario, [try Project.builtGateway()] + arguments)
                 #expect(outcome.status == 1)
                 #expect(outcome.all.hasSuffix("401 Unauthorized bad [secret], bad [secret], bad [secret], bad [secret]"), "\(outcome.all)")
             }
@@ -200,10 +202,10 @@ struct CommandWireTests {
             let token = try scenario.write("t0ken \n\n", to: "token")
             let to = ["--to", recorder.url, "--name", "a"]
             let more = ["--header-file", headers, "--header", "X-C: d", "--token-file", token]
-            #expect(try run(scenario, [try Package.builtGateway(), "send", file] + to + more).status == 0)
+            #expect(try run(scenario, [try Project.builtGateway(), "send", file] + to + more).status == 0)
             try archive(scenario)
-            #expect(try run(scenario, [try Package.builtGateway(), "replay", "archive", "--to", recorder.url] + more).status == 0)
-            let line = "exec \(try Package.builtGateway()) send \(file) \(to.joined(separator: " ")) --token-file <(sleep 0.1; echo p1pe)"
+            #expect(try run(scenario, [try Project.builtGateway(), "replay", "archive", "--to", recorder.url] + more).status == 0)
+            let line = "exec \(try Project.builtGateway()) send \(file) \(to.joined(separator: " ")) --token-file <(sleep 0.1; echo p1pe)"
             #expect(try run(scenario, ["bash", "-c", line]).status == 0)
             let requests = try recorder.wait(count: 3)
             #expect(requests.map { $0.header("Authorization") } == [["Bearer t0ken"], ["Bearer t0ken"], ["Bearer p1pe"]])
@@ -230,7 +232,7 @@ struct CommandWireTests {
                 for words in [
                     ["send", file, "--to", "http://127.0.0.1:1", "--name", "a"], ["replay", ".", "--to", "http://127.0.0.1:1"], ["reload"],
                 ] {
-                    let outcome = try run(scenario, [try Package.builtGateway()] + words + [row.option, path])
+                    let outcome = try run(scenario, [try Project.builtGateway()] + words + [row.option, path])
                     #expect(
                         outcome.status == 2, "\(row): \(outcome.all)")
                     #expect(!outcome.all.contains("hunter2"), "\(outcome.all)")

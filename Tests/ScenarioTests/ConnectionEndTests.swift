@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Senders who stop sending, or hardly send", .serialized)
 struct ConnectionEndTests {
     private func run(http: String = "", more: String = "", _ body: (GatewayProcess) throws -> Void) throws {

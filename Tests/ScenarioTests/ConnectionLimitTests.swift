@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What one sender may hold", .serialized)
 struct ConnectionLimitTests {
     private static func refused(_ metrics: Metrics, _ limit: String) -> Int {

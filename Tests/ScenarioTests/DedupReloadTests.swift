@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 /// What is known of accepted requests when the config changes.
 @Suite("A request that comes twice, with a reload between", .serialized)
 struct DedupReloadTests {
@@ -55,12 +57,12 @@ struct DedupReloadTests {
     func noted(before: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let gateway = try GatewayProcess(scenario, Self.config(upstream, before, more: Spool.members()))
-            try gateway.reload(Self.config(upstream, Dedup.long, more: Spool.members()), scenario)
+            let gateway = try GatewayProcess(scenario, Self.config(upstream, before, more: SpoolMembers.members()))
+            try gateway.reload(Self.config(upstream, Dedup.long, more: SpoolMembers.members()), scenario)
             #expect(try RawConnection(gateway.port).post("/ingest?name=app", "same").status == 200)
             try Dedup.settle(gateway)
             try gateway.kill()
-            let next = try GatewayProcess(scenario, Self.config(upstream, Dedup.long, more: Spool.members()))
+            let next = try GatewayProcess(scenario, Self.config(upstream, Dedup.long, more: SpoolMembers.members()))
             #expect(try RawConnection(next.port).post("/ingest?name=app", "same").status == 200)
             let metrics = try Dedup.settle(next)
             #expect(metrics.deduplicated() == 1 && metrics.accepted("up") == 0)

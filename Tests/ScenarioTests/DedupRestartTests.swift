@@ -1,13 +1,15 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("A request that comes again after a restart", .serialized)
 struct DedupRestartTests {
     @Test(
         "After kill -9 or SIGTERM a retry is known, by both APIs",
         arguments: [Dedup.long, Dedup.delivered], ["kill", "stop"])
     func restart(listener: String, end: String) throws {
-        try Dedup.run(listener, top: Spool.members()) { first, upstream in
+        try Dedup.run(listener, top: SpoolMembers.members()) { first, upstream in
             let push = try PushSeries.json([.numbered(1)])
             func send(to gateway: GatewayProcess, profiles: Int) throws {
                 let connection = try RawConnection(gateway.port)
@@ -28,7 +30,7 @@ struct DedupRestartTests {
 
     @Test("What was accepted and not delivered before kill -9 comes once, whatever its sender sends again")
     func recovered() throws {
-        try Dedup.run(top: Spool.members()) { first, upstream in
+        try Dedup.run(top: SpoolMembers.members()) { first, upstream in
             try upstream.refuse()
             for number in 0..<10 { #expect(try RawConnection(first.port).post("/ingest?name=app", "profile \(number)").status == 200) }
             try first.kill()
@@ -43,7 +45,7 @@ struct DedupRestartTests {
 
     @Test("A request that failed before kill -9 is like new")
     func failedBefore() throws {
-        try Dedup.run(Dedup.delivered, top: Spool.members()) { first, upstream in
+        try Dedup.run(Dedup.delivered, top: SpoolMembers.members()) { first, upstream in
             try upstream.answer(400)
             #expect(try RawConnection(first.port).post("/ingest?name=app", "same").status == 400)
             try Dedup.settle(first)
@@ -57,7 +59,7 @@ struct DedupRestartTests {
 
     @Test("A queue in memory is lost with its process, so its requests are not known after it")
     func memoryQueue() throws {
-        try Dedup.run(receiver: "\"queue\": { \"storage\": \"memory\" }," + ReceiverEntry.quickRetry, top: Spool.members()) {
+        try Dedup.run(receiver: "\"queue\": { \"storage\": \"memory\" }," + ReceiverEntry.quickRetry, top: SpoolMembers.members()) {
             first, upstream in
             try upstream.refuse()
             for _ in 0..<2 { #expect(try RawConnection(first.port).post("/ingest?name=app", "same").status == 200) }
@@ -74,7 +76,7 @@ struct DedupRestartTests {
     func damaged() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let first = try Dedup.gateway(scenario, upstream, more: Spool.members())
+            let first = try Dedup.gateway(scenario, upstream, more: SpoolMembers.members())
             for number in 0..<3 { #expect(try RawConnection(first.port).post("/ingest?name=app", "profile \(number)").status == 200) }
             try Dedup.settle(first)
             #expect(try first.stop() == 0)
@@ -96,7 +98,7 @@ struct DedupRestartTests {
             let upstream = try Recorder(scenario)
             try FileManager.default.createDirectory(atPath: scenario.path("data"), withIntermediateDirectories: true)
             _ = try scenario.write("no folder", to: "data/requests")
-            let first = try Dedup.gateway(scenario, upstream, more: Spool.members())
+            let first = try Dedup.gateway(scenario, upstream, more: SpoolMembers.members())
             for _ in 0..<3 { #expect(try RawConnection(first.port).post("/ingest?name=app", "same").status == 200) }
             #expect(try Dedup.settle(first).deduplicated() == 2)
             #expect(first.log.lines.count { $0.contains("cannot note accepted requests") } == 1)

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// `dedup_window`: a sender's own retry of a request that was accepted is answered, and not delivered again.
 @Suite("A request that comes twice", .serialized)
 struct DedupTests {
@@ -14,7 +16,10 @@ struct DedupTests {
     @Test(
         "The same request twice is 200 twice and delivered once, with ack queued or delivered, in memory or on disk",
         arguments: [Dedup.long, Dedup.delivered],
-        ["", Spool.members("\"sync\": \"always\""), Spool.members("\"sync\": \"interval\""), Spool.members("\"sync\": \"never\"")])
+        [
+            "", SpoolMembers.members("\"sync\": \"always\""), SpoolMembers.members("\"sync\": \"interval\""),
+            SpoolMembers.members("\"sync\": \"never\""),
+        ])
     func twice(listener: String, spool: String) throws {
         try Dedup.run(listener, top: spool) { gateway, upstream in
             let connection = try RawConnection(gateway.port)

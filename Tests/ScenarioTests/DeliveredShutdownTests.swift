@@ -1,6 +1,8 @@
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("A gateway that stops while senders wait", .serialized)
 struct DeliveredShutdownTests {
     /// A sender who waits for an upstream that is silent, and a gateway that has been told to stop.

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// `ack: delivered`: the answer says what became of the profile, by both APIs.
 @Suite("A sender who waits hears what the destination said", .serialized)
 struct DeliveredTests {

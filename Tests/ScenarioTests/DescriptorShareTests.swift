@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Descriptors are divided, and each use keeps to its share", .serialized)
 struct DescriptorShareTests {
     /// Segments that hold a few profiles, so that the spool has to open files all the time.
@@ -11,8 +13,8 @@ struct DescriptorShareTests {
     private static func hoarder(_ scenario: Scenario, more: String = "") throws -> String {
         let path = scenario.path("libhoarder.so")
         let made = try scenario.run(
-            "gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", "\(Package.root)/Sources/PluginABI/include",
-            "\(Package.servers)/hoarder.c", "-o", path)
+            "gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", "\(Project.root)/Sources/PluginABI/include",
+            "\(Project.servers)/hoarder.c", "-o", path)
         guard made.status == 0 else { throw NeverCame(what: "hoarder.so", seen: made.output) }
         return "\"plugin\": \"\(path)\", \"queue\": { \"storage\": \"memory\" }, \(more)"
     }
@@ -88,7 +90,7 @@ struct DescriptorShareTests {
             // Which one is closed depends on the order in which the loops accept them; where all is slow, more than one may be.
             let answers = more.map { (try? $0.readResponse().status) ?? 0 }
             #expect(answers.contains(503) && Set(answers).isSubset(of: [0, 503]))
-            #expect(Package.isSanitized || answers.count { $0 == 0 } == 1)
+            #expect(Project.isSanitized || answers.count { $0 == 0 } == 1)
             open[0].send("x")
             #expect(try open[0].readResponse().status == 200)
             // Its connection is idle now.
@@ -102,7 +104,7 @@ struct DescriptorShareTests {
         try Scenario.run { scenario in
             let made = try scenario.run(
                 "cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "processors.so",
-                "\(Package.servers)/processors.c")
+                "\(Project.servers)/processors.c")
             #expect(made.status == 0, "\(made.output)")
             let listener = GatewayProcess.listener(["console"], http: "\"conn_limit\": \(limit), \"server_read_timeout\": \"1h\",")
             let gateway = try GatewayProcess(

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("Descriptors are not a sender's to use up")
 struct DescriptorTests {
     @Test("A Push of more samples than the process has descriptors is archived, and senders go on", arguments: [64, 256])
@@ -12,7 +14,7 @@ struct DescriptorTests {
                 """
             let file = try scenario.write(config, to: "gateway.json")
             let gateway = try scenario.start([
-                "sh", "-c", "ulimit -n \(descriptors); exec \(try Package.builtGateway()) run --config \(file)",
+                "sh", "-c", "ulimit -n \(descriptors); exec \(try Project.builtGateway()) run --config \(file)",
             ])
             let line = try gateway.errors.wait(for: "msg=listening")
             let port = try #require(GatewayProcess.field("address", of: line)?.split(separator: ":").last.flatMap { UInt16($0) })

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Values of the environment, and what check warns of")
 struct EnvironmentTests {
     private struct Outcome {
@@ -11,7 +13,7 @@ struct EnvironmentTests {
     }
 
     private func gateway(_ scenario: Scenario, _ arguments: String..., environment: [String: String] = [:]) throws -> Outcome {
-        let process = try scenario.start([try Package.builtGateway()] + arguments, environment: environment)
+        let process = try scenario.start([try Project.builtGateway()] + arguments, environment: environment)
         return Outcome(status: try process.waitForExit(), output: process.output.lines, errors: process.errors.lines)
     }
 
@@ -121,7 +123,7 @@ struct EnvironmentTests {
             ]
             #expect(check.output.count == expected.count, "\(check.output)")
             for (line, start) in zip(check.output, expected) { #expect(line.hasPrefix(file + start), "\(line)") }
-            let run = try scenario.start([try Package.builtGateway(), "run", "--config", file])
+            let run = try scenario.start([try Project.builtGateway(), "run", "--config", file])
             try run.errors.wait(for: "msg=ready")
             for words in ["max_bytes", "without tls", "tokens holds", "word holds"] { try run.errors.wait(for: "level=warning", words) }
             run.signal(SIGTERM)

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("External labels", .serialized)
 struct ExternalLabelTests {
     struct Rewriting: CustomTestStringConvertible, Sendable {

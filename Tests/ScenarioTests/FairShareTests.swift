@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("No sender takes what others need", .serialized)
 struct FairShareTests {
     private func run(

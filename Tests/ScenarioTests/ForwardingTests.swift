@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// Real profiles, sent by curl, through a gateway with all its plugins to real destinations.
 @Suite("Profiles arrive everywhere as they were sent", .serialized)
 struct ForwardingTests {

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("The ingest server, as clients and strangers meet it", .serialized)
 struct HTTPServerTests {
     /// A gateway with one receiver, which delivers at once.

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What a hostile sender does costs nobody else", .serialized)
 struct HostileTests {
     private func run(
@@ -19,7 +21,7 @@ struct HostileTests {
     func keyUpdates() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
-            let source = "\(Package.servers)/key_updates.c"
+            let source = "\(Project.servers)/key_updates.c"
             let compile = try scenario.start([
                 "gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", "key_updates", source, "-lssl", "-lcrypto",
             ])

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What programs would inherit")
 struct InheritanceTests {
     @Test("A program that a plugin starts inherits no descriptor of the gateway, nor of libcurl")

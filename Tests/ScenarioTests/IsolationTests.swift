@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("One dead receiver hurts nobody else", .serialized)
 struct IsolationTests {
     @Test("One upstream refuses, one never answers: all senders get 200, the others each profile once, the dead ones all of it later")

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Pushes that take long to decode", .serialized)
 struct LargePushTests {
     private static let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
@@ -109,7 +111,7 @@ struct LargePushTests {
             #expect(try other.post("/ingest?name=app", String(repeating: "main;work 1\n", count: 10_000)).status == 200)
             for sender in senders { #expect(try sender.readResponse().status == 429) }
             // What a sanitizer keeps of freed memory is not the gateway's.
-            if !Package.isSanitized { #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time") }
+            if !Project.isSanitized { #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time") }
         }
     }
 

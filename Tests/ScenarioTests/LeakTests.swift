@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Nothing is left behind", .serialized)
 struct LeakTests {
     /// Sends on several connections at once, each from a thread of its own; answers how many got 200.
@@ -46,7 +48,7 @@ struct LeakTests {
             let sequential = try round(1, 10_000)
             let parallel = try round(64, 32)
             // A sanitizer keeps what is freed, to see whether somebody still uses it.
-            if !Package.isSanitized {
+            if !Project.isSanitized {
                 // The memory of a backlog goes back a moment after the last delivery.
                 try gateway.waitForMetrics("the memory of the backlog to come back") {
                     $0["process_resident_memory_bytes"] < (warm.residentKilobytes + 8 * 1024) * 1024

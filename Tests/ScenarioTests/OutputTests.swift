@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Standard output as a receiver", .serialized)
 struct OutputTests {
     @Test("Control characters of senders are escaped, so that a line is a line and a terminal is safe", arguments: ["text", "json"])

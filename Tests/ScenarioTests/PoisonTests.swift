@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Profiles that an upstream refuses for ever hold up nobody", .serialized)
 struct PoisonTests {
     /// How a receiver is set up.

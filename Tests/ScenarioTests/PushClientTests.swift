@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// connectrpc and sonora of PyPI with protobuf's own classes, over all codecs, compressed or not.
 @Suite("A Connect or gRPC-Web client", .serialized)
 struct PushClientTests {
@@ -36,7 +38,7 @@ struct PushClientTests {
 
         init(_ scenario: Scenario, _ gateway: GatewayProcess, _ codec: Codec) throws {
             let server = "http://127.0.0.1:\(gateway.port)"
-            process = try scenario.start([try Package.python(), "\(Package.servers)/\(codec.client)_client.py", server])
+            process = try scenario.start([try Project.python(), "\(Project.servers)/\(codec.client)_client.py", server])
             self.codec = codec
         }
 

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("A Push arrives everywhere as it was sent", .serialized)
 struct PushForwardingTests {
     private func run(_ entry: (Recorder) -> String = { ReceiverEntry.writer($0.url) }, _ body: (GatewayProcess, Recorder) throws -> Void)

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Broken Pushes", .serialized)
 struct PushGarbageTests {
     @Test(
@@ -12,8 +14,8 @@ struct PushGarbageTests {
             let listener = GatewayProcess.listener(["archive", "up"], more: "\"ack\": \"\(ack)\",")
             let receivers = ["up": ReceiverEntry.writer(upstream.url), "archive": ReceiverEntry.archive()]
             let gateway = try GatewayProcess(scenario, GatewayProcess.config(listeners: listener, receivers: receivers))
-            let seed = ProcessInfo.processInfo.environment["GATEWAY_TEST_SEED"] ?? "\(UInt32.random(in: 0...UInt32.max))"
-            let client = try scenario.start(["python3", "\(Package.servers)/garbage.py", "\(gateway.port)", "2000", seed])
+            let seed = ProcessInfo.processInfo.environment["GATEWAY_SEED"] ?? "\(UInt32.random(in: 0...UInt32.max))"
+            let client = try scenario.start(["python3", "\(Project.servers)/garbage.py", "\(gateway.port)", "2000", seed])
             try #require(try client.waitForExit() == 0, "\(client.output.lines) \(client.errors.lines)")
             let statuses = try JSONDecoder().decode([String: Int].self, from: Data(try #require(client.output.lines.last).utf8))
             #expect(Set(statuses.keys) == ["200", "400"], "\(client.output.lines)")

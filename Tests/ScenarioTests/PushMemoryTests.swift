@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("No Push makes the gateway take memory without bound", .serialized)
 struct PushMemoryTests {
     private static let mebibyte = 1 << 20
@@ -22,7 +24,7 @@ struct PushMemoryTests {
                 ["-H", "Content-Type: application/\(type)"] + encoding)
             #expect(status == nil || answer.status == status, "\(answer.status) \(answer.body.prefix(200))")
             // What a sanitizer adds to each allocation, and keeps of it when it is freed, is not the gateway's.
-            if !Package.isSanitized { #expect(try gateway.peakMemory() - before <= limit) }
+            if !Project.isSanitized { #expect(try gateway.peakMemory() - before <= limit) }
             #expect(try gateway.push(.numbered(2)).status == 200, "it goes on")
             try gateway.waitForMetrics("quiet") { $0.queued("console") == 0 }
         }
@@ -58,7 +60,7 @@ struct PushMemoryTests {
     func manySeriesOnDisk(length: Int, status: Int) throws {
         let query = "?" + String(repeating: "q", count: length)
         try push(
-            "series", "proto", isCompressed: false, query: query, limits: Spool.members(), grows: 64 * Self.mebibyte, expect: status
+            "series", "proto", isCompressed: false, query: query, limits: SpoolMembers.members(), grows: 64 * Self.mebibyte, expect: status
         ) { try Self.shell($0, "python3 -c 'open(\"series\", \"wb\").write(b\"\\n\\0\" * 16384)'") }
     }
 

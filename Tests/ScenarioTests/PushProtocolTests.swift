@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// Push as curl sees it: heads, encodings and sizes, with the codes of the Connect protocol.
 @Suite("Push answers as a Connect server does", .serialized)
 struct PushProtocolTests {

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("pyroscope-io", .serialized)
 struct PushSDKTests {
     /// What of a series an upstream may be sent.
@@ -22,7 +24,7 @@ struct PushSDKTests {
                     "archive": ReceiverEntry.archive(),
                 ])
             let sent = try Tap(scenario, "sent", to: gateway.port)
-            let program = try scenario.start([try Package.python(), "\(Package.servers)/profiled.py", sent.url, "team-a"])
+            let program = try scenario.start([try Project.python(), "\(Project.servers)/profiled.py", sent.url, "team-a"])
             _ = try upstreams.map { try $0.wait(count: 2) }
             program.end()
 

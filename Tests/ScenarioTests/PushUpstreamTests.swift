@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("What an upstream answers to a Push is read by its status first, and by its Connect code second", .serialized)
 struct PushUpstreamTests {
     private static func error(_ code: String, _ message: String = "no") -> String { "{\"code\":\"\(code)\",\"message\":\"\(message)\"}" }

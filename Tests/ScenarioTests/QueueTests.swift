@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("A queue's bounds", .serialized)
 struct QueueTests {
     /// An upstream that holds the first two profiles open, and a queue with bounds behind it.

@@ -1,11 +1,13 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What the README and the examples show works")
 struct ReadmeTests {
     /// The code blocks of a language in the README.
     private func blocks(_ language: String) throws -> [String] {
-        let text = try String(contentsOfFile: "\(Package.root)/README.md", encoding: .utf8)
+        let text = try String(contentsOfFile: "\(Project.root)/README.md", encoding: .utf8)
         return text.components(separatedBy: "```\(language)\n").dropFirst().compactMap { $0.components(separatedBy: "```").first }
     }
 
@@ -22,7 +24,7 @@ struct ReadmeTests {
         try certificates.makeList("revoked", revoking: [])
         // Its folders are relative, and a test writes nowhere but into its own.
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
-        let process = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+        let process = try scenario.start([try Project.builtGateway(), "check", "--config", file])
         #expect(try process.waitForExit() == 0)
         // Whether the disk here is large enough for its queues is no matter of the README's.
         #expect(process.output.lines.filter { !$0.contains("warning: data_dir: ") } == ["\(file): ok"])
@@ -39,7 +41,7 @@ struct ReadmeTests {
 
     @Test("So is every example")
     func examples() throws {
-        let folder = "\(Package.root)/examples"
+        let folder = "\(Project.root)/examples"
         for name in try FileManager.default.contentsOfDirectory(atPath: folder) {
             try Scenario.run { try check($0, try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)) }
         }

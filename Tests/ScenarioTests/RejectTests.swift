@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 /// `on_full: reject`: a full required receiver turns the request away before anybody has it.
 @Suite("A full queue that rejects turns senders away", .serialized)
 struct RejectTests {

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Reloading under load", .serialized)
 struct ReloadLoadTests {
     /// Senders that go on until told to stop, each on a thread of its own; what is not answered 200 is kept.
@@ -48,7 +50,7 @@ struct ReloadLoadTests {
         var count: Int { lock.withLock { sent } }
     }
 
-    private static let rounds = Package.isSanitized ? 40 : 1000
+    private static let rounds = Project.isSanitized ? 40 : 1000
 
     @Test("1,000 reloads under load fail no request and leave no descriptor, thread or memory")
     func thousandReloads() throws {
@@ -90,7 +92,7 @@ struct ReloadLoadTests {
             #expect(try gateway.socket(gateway.port) == socket)
             #expect((after.descriptors, after.threads) == (warm.descriptors, warm.threads))
             // It differs by a few hundred; a page for each of 800 reloads would be 3,200.
-            if !Package.isSanitized { #expect(after.residentKilobytes < warm.residentKilobytes + 3000) }
+            if !Project.isSanitized { #expect(after.residentKilobytes < warm.residentKilobytes + 3000) }
             #expect(gateway.log.lines.allSatisfy { !$0.contains("level=error") })
             #expect(try gateway.stop() == 0)
         }

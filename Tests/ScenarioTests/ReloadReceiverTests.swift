@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Reloading receivers", .serialized)
 struct ReloadReceiverTests {
     @Test("A changed endpoint gets what comes later, the old one finishes what it has, and nothing is lost or doubled")
@@ -150,7 +152,7 @@ struct ReloadReceiverTests {
     func replacedFile() throws {
         try Scenario.run { scenario in
             let library = scenario.path("libmine.so")
-            try FileManager.default.copyItem(atPath: "\(Package.build)/libStdoutSink.so", toPath: library)
+            try FileManager.default.copyItem(atPath: "\(Project.build)/libStdoutSink.so", toPath: library)
             func entry(_ format: String) -> [String: String] {
                 ["mine": "\"plugin\": \"\(library)\", \"config\": { \"format\": \"\(format)\" }"]
             }
@@ -169,8 +171,8 @@ struct ReloadReceiverTests {
     private func odd(_ scenario: Scenario) throws -> String {
         let library = scenario.path("libodd.so")
         let compiler = try scenario.start([
-            "gcc", "-shared", "-fPIC", "-pthread", "-I", "\(Package.root)/Sources/PluginABI/include",
-            "\(Package.root)/Tests/PluginTests/Plugins/misbehaving.c", "-o", library,
+            "gcc", "-shared", "-fPIC", "-pthread", "-I", "\(Project.root)/Sources/PluginABI/include",
+            "\(Project.pluginSources)/misbehaving.c", "-o", library,
         ])
         #expect(try compiler.waitForExit() == 0, "\(compiler.errors.lines)")
         return library

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Configs that are not reloaded", .serialized)
 struct ReloadRefusalTests {
     private static let console = ["console": ReceiverEntry.console()]
@@ -98,7 +100,7 @@ struct ReloadRefusalTests {
     // MARK: The command
 
     private func command(_ scenario: Scenario, _ arguments: String...) throws -> (status: Int32, said: [String]) {
-        let process = try scenario.start([try Package.builtGateway(), "reload"] + arguments)
+        let process = try scenario.start([try Project.builtGateway(), "reload"] + arguments)
         let status = try process.waitForExit()
         return (status, process.output.lines + process.errors.lines)
     }

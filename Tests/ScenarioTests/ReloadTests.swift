@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Reloading the config", .serialized)
 struct ReloadTests {
     @Test("An unchanged config keeps the socket, the connections and the counts", arguments: ["POST", "SIGHUP"])
@@ -88,7 +90,7 @@ struct ReloadTests {
                 let port = "\(gateway.port)"
                 let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"#
                 let client = try scenario.start([
-                    "python3", "\(Package.servers)/tls_client.py", port, certificates.authority, "request", request,
+                    "python3", "\(Project.servers)/tls_client.py", port, certificates.authority, "request", request,
                 ])
                 struct Seen: Decodable { let serial: String }
                 let line = try client.output.wait(for: "serial")

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("gateway replay sends an archive again, as it came")
 struct ReplayTests {
     private struct Outcome {
@@ -11,7 +13,7 @@ struct ReplayTests {
     }
 
     private func replay(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
-        let process = try scenario.start([try Package.builtGateway(), "replay"] + arguments)
+        let process = try scenario.start([try Project.builtGateway(), "replay"] + arguments)
         let status = try process.waitForExit()
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
@@ -238,7 +240,7 @@ struct ReplayTests {
             try FileManager.default.copyItem(atPath: read, toPath: victim)
             let recorder = try Recorder(scenario)
             try recorder.hold()
-            let process = try scenario.start([try Package.builtGateway(), "replay", "archive", "--to", recorder.url, "--remove"])
+            let process = try scenario.start([try Project.builtGateway(), "replay", "archive", "--to", recorder.url, "--remove"])
             try recorder.wait(count: 1)
             try FileManager.default.moveItem(atPath: read, toPath: moved)
             try FileManager.default.createSymbolicLink(atPath: read, withDestinationPath: victim)
@@ -336,7 +338,7 @@ struct ReplayTests {
         ])
     func usage(arguments: [String]) throws {
         try Scenario.run { scenario in
-            let process = try scenario.start([try Package.builtGateway(), "replay"] + arguments)
+            let process = try scenario.start([try Project.builtGateway(), "replay"] + arguments)
             #expect(try process.waitForExit() == 2)
             #expect(process.output.lines.isEmpty)
             #expect(process.errors.lines.count == 1)

@@ -1,6 +1,8 @@
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Stopping for somebody in a hurry")
 struct SecondSignalTests {
     @Test("A second signal does not wait for a destination that says nothing, and nobody can connect meanwhile")

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("gateway send posts what an SDK would")
 struct SendTests {
     private struct Outcome {
@@ -11,7 +13,7 @@ struct SendTests {
     }
 
     private func run(_ scenario: Scenario, _ arguments: [String]) throws -> Outcome {
-        let process = try scenario.start([try Package.builtGateway()] + arguments)
+        let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
@@ -105,7 +107,7 @@ struct SendTests {
         try Scenario.run { scenario in
             let server = try Recorder(scenario)
             let files = try (1...3).map { try scenario.write("\($0)", to: "profile\($0)") }
-            let words = [try Package.builtGateway(), "send"] + files + ["--to", server.url, "--name", "app"]
+            let words = [try Project.builtGateway(), "send"] + files + ["--to", server.url, "--name", "app"]
             let piped = try run(scenario, Array(words.dropFirst()))
             #expect(piped.output == files.map { "\($0): 200 OK" })
             #expect(piped.errors.isEmpty)
@@ -139,7 +141,7 @@ struct PluginsCommandTests {
     func listing() throws {
         try Scenario.run { scenario in
             let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \"b\": { \"plugin\": \"StdoutSink\" }")
-            let json = try scenario.start([try Package.builtGateway(), "plugins", "--config", file, "--json"])
+            let json = try scenario.start([try Project.builtGateway(), "plugins", "--config", file, "--json"])
             #expect(try json.waitForExit() == 0)
             let listed = try JSONDecoder().decode([Listed].self, from: Data(json.output.lines.joined(separator: "\n").utf8))
             let only = try #require(listed.first)
@@ -148,7 +150,7 @@ struct PluginsCommandTests {
             let path = try #require(only.path)
             let sum = try #require(only.sha256)
             #expect(try sum == Fixture.sha256(ofFile: path, scenario))
-            let text = try scenario.start([try Package.builtGateway(), "plugins", "--config", file])
+            let text = try scenario.start([try Project.builtGateway(), "plugins", "--config", file])
             #expect(try text.waitForExit() == 0)
             let version = try #require(only.version)
             #expect(text.output.lines == ["StdoutSink  gateway.stdout \(version)  \(path)  sha256:\(sum)  for a, b"])
@@ -159,7 +161,7 @@ struct PluginsCommandTests {
     func missing() throws {
         try Scenario.run { scenario in
             let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \"b\": { \"plugin\": \"Nowhere\" }")
-            let process = try scenario.start([try Package.builtGateway(), "plugins", "--config", file])
+            let process = try scenario.start([try Project.builtGateway(), "plugins", "--config", file])
             #expect(try process.waitForExit() == 1)
             #expect(process.output.lines.count == 2)
             #expect(process.output.lines.last?.hasPrefix("Nowhere  cannot be loaded: no plugin \"Nowhere\"") == true)

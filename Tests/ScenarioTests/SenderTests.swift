@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// The programs that people send with, each over plain HTTP, over TLS, and over TLS with a certificate of its own.
 @Suite("Senders of all kinds", .serialized)
 struct SenderTests {
@@ -49,7 +51,7 @@ struct SenderTests {
     func python(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, url in
             let senders = try scenario.start(
-                [try Package.python(), "\(Package.servers)/senders.py", "\(url)/ingest?name=app"] + options(channel, certificates))
+                [try Project.python(), "\(Project.servers)/senders.py", "\(url)/ingest?name=app"] + options(channel, certificates))
             #expect(try senders.waitForExit() == 0)
             #expect(senders.output.lines == ["requests", "http_client", "httpx"].map { "\($0) 200 200 200" }, "\(senders.errors.lines)")
             try gateway.waitForMetrics("the archive") { $0.delivered("archive") == 9 }
@@ -90,7 +92,7 @@ struct SenderTests {
         // It has no way to show a certificate either.
         try run(channel) { scenario, certificates, gateway, url in
             let program = try scenario.start(
-                [try Package.python(), "\(Package.servers)/profiled.py", url, "team-a"],
+                [try Project.python(), "\(Project.servers)/profiled.py", url, "team-a"],
                 environment: ["SSL_CERT_FILE": certificates.authority])
             try gateway.waitForMetrics("its profiles") { $0.delivered("archive") >= 2 }
             program.end()

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// The end of NOTIFY_SOCKET that a service manager has.
 private final class NotifySocket {
     let number: Int32
@@ -11,7 +13,7 @@ private final class NotifySocket {
         number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         try #require(Self.with(name) { Glibc.bind(number, $0, $1) } == 0)
         // Bounds a wait that would never end.
-        var patience = timeval(tv_sec: Int(LineLog.patience), tv_usec: 0)
+        var patience = timeval(tv_sec: Int(Project.patience), tv_usec: 0)
         setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
 

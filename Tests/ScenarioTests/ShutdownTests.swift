@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Starting and stopping", .serialized)
 struct ShutdownTests {
     private func status(_ gateway: GatewayProcess, _ path: String) throws -> Int {

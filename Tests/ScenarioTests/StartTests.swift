@@ -1,6 +1,8 @@
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("What the gateway is started with")
 struct StartTests {
     private static let config = GatewayProcess.config(
@@ -18,7 +20,7 @@ struct StartTests {
             os.execv(sys.argv[2], sys.argv[2:])
             """
         let list = signals.map(String.init).joined(separator: ",")
-        return try scenario.start(["python3", "-c", script, list, try Package.builtGateway(), "run", "--config", file])
+        return try scenario.start(["python3", "-c", script, list, try Project.builtGateway(), "run", "--config", file])
     }
 
     @Test("A SIGHUP that comes before the gateway is ready reloads it then")
@@ -45,7 +47,7 @@ struct StartTests {
     @Test("Signals are held from before the first line of the program on, but for commands that end by them")
     func heldSignals() throws {
         try Scenario.run { scenario in
-            let gateway = try Package.builtGateway()
+            let gateway = try Project.builtGateway()
             for (command, signal, status) in [
                 ("run", SIGHUP, 1), ("run", SIGTERM, 1), ("run", SIGINT, 1), ("check", SIGTERM, 128 + SIGTERM),
             ] {
@@ -76,18 +78,18 @@ struct StartTests {
             let compiler = try scenario.start(["gcc", "-shared", "-fPIC", source, "-o", scenario.path("set.so")])
             #expect(try compiler.waitForExit() == 0)
             let process = try scenario.start(
-                [try Package.builtGateway(), "check", "--config", "none there.json"], environment: ["LD_PRELOAD": scenario.path("set.so")])
+                [try Project.builtGateway(), "check", "--config", "none there.json"], environment: ["LD_PRELOAD": scenario.path("set.so")])
             #expect(try process.waitForExit() == 1)
             #expect(process.output.lines.first?.hasPrefix("none there.json: cannot read the config") == true)
         }
     }
 
     // A sanitizer's own runtime cannot do without /proc.
-    @Test("Without /proc it knows its arguments and finds its plugins", .enabled(if: getuid() == 0 && !Package.isSanitized))
+    @Test("Without /proc it knows its arguments and finds its plugins", .enabled(if: getuid() == 0 && !Project.isSanitized))
     func withoutProc() throws {
         try Scenario.run { scenario in
             let file = try scenario.write("{ \(Self.config) }", to: "gateway.json")
-            let gateway = try Package.builtGateway()
+            let gateway = try Project.builtGateway()
             try #require(symlink(gateway, scenario.path("link")) == 0)
             for name in [gateway, scenario.path("link"), "./link"] {
                 let script = "umount -l /proc && exec \"$0\" check --config \"$1\""
@@ -101,7 +103,7 @@ struct StartTests {
     // ThreadSanitizer makes a file of its own, which grows with the program.
     @Test(
         "A limit of file sizes is an error of the disk: what is larger is not taken, and the rest goes on",
-        arguments: Package.isSanitized ? [8192] : [100, 300])
+        arguments: Project.isSanitized ? [8192] : [100, 300])
     func fileSizeLimit(kibibytes: Int) throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(

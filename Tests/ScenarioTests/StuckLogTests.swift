@@ -1,6 +1,8 @@
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("Standard error that nobody reads", .serialized)
 struct StuckLogTests {
     private static let pathOfManyBytes = "/" + String(repeating: "p", count: 100)
@@ -67,7 +69,7 @@ struct StuckLogTests {
                   "receive_http": { "d": { "http": { "listen_address": "127.0.0.1", "listen_port": \(upstream.port) }, "forward_to": ["a"] } },
                   "receivers": { "a": { \(ReceiverEntry.archive()) } } }
                 """, to: "gateway.json")
-            let process = try scenario.start([try Package.builtGateway(), "run", "--config", file])
+            let process = try scenario.start([try Project.builtGateway(), "run", "--config", file])
             #expect(try process.waitForExit() == 1)
             #expect(process.errors.lines.contains { $0.contains("cannot start") && $0.contains("in use") })
         }

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// The first message of a client that computes nothing.
 struct ClientHello {
     enum Group {
@@ -136,7 +138,7 @@ struct TLSCostTests {
         try run { (scenario, certificates, gateway) throws in
             let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
             let sender = try scenario.start([
-                "python3", "\(Package.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", request,
+                "python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", request,
             ])
             try sender.output.wait(for: "200 OK")
             let strangers = try (0..<400).map { _ in try RawConnection(gateway.port) }

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("TLS on a listener", .serialized)
 struct TLSTests {
     /// A gateway with TLS whose one receiver is the console.
@@ -37,7 +39,7 @@ struct TLSTests {
     }
 
     private func look(_ scenario: Scenario, _ gateway: GatewayProcess, _ action: String...) throws -> ChildProcess {
-        try scenario.start(["python3", "\(Package.servers)/tls_client.py", "\(gateway.port)", scenario.path("ca.pem")] + action)
+        try scenario.start(["python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", scenario.path("ca.pem")] + action)
     }
 
     private func seen(_ process: ChildProcess, line: Int = 0) throws -> Seen {
@@ -261,14 +263,14 @@ struct TLSTests {
                 let listener = GatewayProcess.listener(["console"], more: tls)
                 let config = "{ \(GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()])) }"
                 let file = try scenario.write(config, to: "gateway.json")
-                let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+                let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
                 #expect(try check.waitForExit() == 1)
                 // A certificate in the place of a key is open to others, as it should be.
                 #expect(check.output.lines.filter { !$0.contains("warning: ") }.count == 1)
                 #expect(check.output.lines.first?.contains(": receive_http.default.tls.\(message)") == true, "\(check.output.lines)")
                 #expect(check.output.lines.first?.hasPrefix("\(file):") == true)
             }
-            let run = try scenario.start([try Package.builtGateway(), "run", "--config", scenario.path("gateway.json")])
+            let run = try scenario.start([try Project.builtGateway(), "run", "--config", scenario.path("gateway.json")])
             #expect(try run.waitForExit() == 1)
             #expect(run.errors.lines.contains { $0.contains("cannot start") && $0.contains("client_ca_file: holds no certificate") })
         }

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Tenants and their rates", .serialized)
 struct TenantTests {
     /// A gateway that archives, for an archive shows whose a profile is.

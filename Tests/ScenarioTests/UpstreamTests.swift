@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What an upstream answers decides what becomes of a profile", .serialized)
 struct UpstreamTests {
     /// One gateway with one upstream, which answers what the query asks for.

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// `GATEWAY_ABSENCE_PROFILES` says how many profiles wait: 720,000 are an hour of 200 a second.
 @Suite("A destination that is away for long", .serialized)
 struct AbsenceTests {
@@ -9,19 +11,20 @@ struct AbsenceTests {
     private static let memory = 16 << 20
     private static let chunk = max(100, profiles / 200)
 
-    private static func start(_ scenario: Scenario, _ here: Counter, _ away: Counter) throws -> GatewayProcess {
+    private static func start(_ scenario: Scenario, _ here: CountingUpstream, _ away: CountingUpstream) throws -> GatewayProcess {
         try GatewayProcess(
             scenario,
             receivers: [
-                "away": away.entry(Spool.queue() + Spool.inFlight), "here": here.entry(Spool.queue() + Spool.inFlight),
-            ], more: Spool.members("\"max_bytes\": \"16GiB\", \"sync\": \"always\""))
+                "away": away.entry(SpoolMembers.queue() + SpoolMembers.inFlight),
+                "here": here.entry(SpoolMembers.queue() + SpoolMembers.inFlight),
+            ], more: SpoolMembers.members("\"max_bytes\": \"16GiB\", \"sync\": \"always\""))
     }
 
     @Test("Its backlog costs no memory and nobody's time, and all of it arrives when it is back, with what comes meanwhile")
     func absence() throws {
-        var seed = Seed(for: "AbsenceTests.absence")
+        var seed = SeededRandom("AbsenceTests.absence")
         try Scenario.run { scenario in
-            let (here, away) = (try Counter(scenario), try Counter(scenario))
+            let (here, away) = (try CountingUpstream(scenario), try CountingUpstream(scenario))
             try away.refuse()
             let gateway = try Self.start(scenario, here, away)
             let load = Load(&seed, .small)
@@ -42,7 +45,7 @@ struct AbsenceTests {
             // Compared with itself: what a delivery takes does not depend on how many wait elsewhere.
             let lateTime = Self.deliveryTime(late, since: before)
             print("AbsenceTests: mean delivery beside it \(earlyTime) s in the first quarter, \(lateTime) s in the last")
-            if !Package.isSanitized {
+            if !Project.isSanitized {
                 #expect(late.resident - early.resident < Self.memory)
                 #expect(lateTime < 20 * earlyTime)
             }
@@ -54,7 +57,7 @@ struct AbsenceTests {
             try gateway.waitForMetrics("health") { $0.health("away") == 0 }
             #expect(try gateway.metrics().dropped("away") == 0)
             for counter in [here, away] { try Self.check(counter, load) }
-            if !Package.isSanitized {
+            if !Project.isSanitized {
                 try gateway.waitForMetrics("memory as before the backlog") { $0.resident - early.resident < Self.memory }
             }
         }
@@ -62,9 +65,9 @@ struct AbsenceTests {
 
     @Test("A process that starts on a large backlog finds every profile of it, and goes on at once for who is there")
     func start() throws {
-        var seed = Seed(for: "AbsenceTests.start")
+        var seed = SeededRandom("AbsenceTests.start")
         try Scenario.run { scenario in
-            let (here, away) = (try Counter(scenario), try Counter(scenario))
+            let (here, away) = (try CountingUpstream(scenario), try CountingUpstream(scenario))
             try away.refuse()
             let gateway = try Self.start(scenario, here, away)
             let load = Load(&seed, .small)
@@ -75,7 +78,7 @@ struct AbsenceTests {
             let next = try gateway.again()
             let found = try next.metrics()
             #expect(found.recovered("away") == Self.profiles)
-            #expect(found.recovered("here") <= Spool.openDeliveries)
+            #expect(found.recovered("here") <= SpoolMembers.openDeliveries)
             #expect(found.queued("away") == Self.profiles)
             try Self.send(100, load, next)
             let metrics = try next.metrics()
@@ -107,7 +110,7 @@ struct AbsenceTests {
     }
 
     /// Everything arrived, and once.
-    private static func check(_ counter: Counter, _ load: Load) throws {
+    private static func check(_ counter: CountingUpstream, _ load: Load) throws {
         let tally = try counter.tally()
         #expect(tally.foreign == [])
         #expect(tally.counts.count == load.sent)

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// `GATEWAY_CORRUPTION_ROUNDS` says how often a spool is damaged, `GATEWAY_SEED` repeats a run.
 @Suite("A damaged spool loses what is damaged and nothing else", .serialized)
 struct CorruptionTests {
@@ -11,7 +13,7 @@ struct CorruptionTests {
     @Test(
         "It always starts, sends nothing but what was sent, and counts what it had to give up", arguments: kills)
     func damage(signal: Int32) throws {
-        var seed = Seed(for: "CorruptionTests.damage")
+        var seed = SeededRandom("CorruptionTests.damage")
         try Scenario.run { scenario in
             let spool = try SpoolCopy(scenario, &seed, endedBy: signal)
             #expect(try scenario.gateway("queue", "verify").status == 0)
@@ -32,7 +34,7 @@ struct CorruptionTests {
 
     @Test("A damaged index or list of what is settled loses nothing", arguments: [".index", ".settled"])
     func besides(suffix: String) throws {
-        var seed = Seed(for: "CorruptionTests.besides")
+        var seed = SeededRandom("CorruptionTests.besides")
         try Scenario.run { scenario in
             let spool = try SpoolCopy(scenario, &seed, endedBy: SIGKILL, profiles: 100)
             for kind in Damage.Kind.allCases {
@@ -45,7 +47,7 @@ struct CorruptionTests {
     @Test(
         "Changed bytes in the records are found by verify and by the start, which keeps them aside", arguments: [Damage.Kind.flip, .zero])
     func found(kind: Damage.Kind) throws {
-        var seed = Seed(for: "CorruptionTests.found")
+        var seed = SeededRandom("CorruptionTests.found")
         try Scenario.run { scenario in
             let spool = try SpoolCopy(scenario, &seed, endedBy: SIGKILL, profiles: 100)
             var total = 0
@@ -68,11 +70,11 @@ struct CorruptionTests {
     @Test("Two processes do not share a spool: the second one says so and ends, and the first goes on")
     func locked() throws {
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
-            var seed = Seed(for: "CorruptionTests.locked")
+            let counter = try CountingUpstream(scenario)
+            var seed = SeededRandom("CorruptionTests.locked")
             let load = Load(&seed, .small)
-            let gateway = try GatewayProcess(scenario, receivers: ["up": counter.entry()], more: Spool.members())
-            let second = try scenario.start([try Package.builtGateway(), "run", "--config", scenario.path("gateway.json")])
+            let gateway = try GatewayProcess(scenario, receivers: ["up": counter.entry()], more: SpoolMembers.members())
+            let second = try scenario.start([try Project.builtGateway(), "run", "--config", scenario.path("gateway.json")])
             #expect(try second.waitForExit() == 1)
             #expect(second.errors.lines.contains { $0.contains("data") }, "\(second.errors.lines)")
             try load.send(100, to: gateway)
@@ -86,7 +88,7 @@ struct CorruptionTests {
 private final class SpoolCopy {
     let folder: String
     private let scenario: Scenario
-    private let counter: Counter
+    private let counter: CountingUpstream
     private let gateway: GatewayProcess
     /// All that got 200.
     private let stored: Set<Int>
@@ -95,13 +97,13 @@ private final class SpoolCopy {
     /// By segment, the profiles in it: bodies are in the records as they came.
     private var segments: [String: Set<Int>] = [:]
 
-    init(_ scenario: Scenario, _ seed: inout Seed, endedBy signal: Int32, profiles: Int = 400) throws {
+    init(_ scenario: Scenario, _ seed: inout SeededRandom, endedBy signal: Int32, profiles: Int = 400) throws {
         (self.scenario, folder) = (scenario, scenario.path("data/spool"))
-        counter = try Counter(scenario)
+        counter = try CountingUpstream(scenario)
         let load = Load(&seed, Load.Mix(sizes: [200, 2000, 10_000, 100_000]))
         gateway = try GatewayProcess(
-            scenario, receivers: ["up": counter.entry(Spool.queue() + Spool.inFlight)],
-            more: Spool.members("\"segment_bytes\": \"64KiB\""))
+            scenario, receivers: ["up": counter.entry(SpoolMembers.queue() + SpoolMembers.inFlight)],
+            more: SpoolMembers.members("\"segment_bytes\": \"64KiB\""))
         // Some are settled, so that there is something to say of that, too.
         try load.send(profiles / 4, to: gateway)
         try gateway.drain("up")
@@ -170,7 +172,7 @@ private final class SpoolCopy {
         if damaged > 0 { _ = try life.log.wait(for: "msg=\"spool damage\"") }
         // Else what is settled is known, but for what was under way when the process was killed.
         if !damages.contains(where: { $0.hits(".settled") || $0.kind == .swap }) {
-            #expect(tally.ids.intersection(delivered).count <= Spool.openDeliveries, what)
+            #expect(tally.ids.intersection(delivered).count <= SpoolMembers.openDeliveries, what)
         }
         #expect(try life.stop() == 0, what)
         try counter.startNextLife()

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// `GATEWAY_CRASH_ROUNDS` says how many processes are killed, `GATEWAY_SEED` repeats a run.
 @Suite("What got 200 outlives the process", .serialized)
 struct CrashTests {
@@ -9,9 +11,9 @@ struct CrashTests {
 
     @Test("However often and whenever it is killed, what got 200 arrives everywhere, and twice only what was under way at a kill")
     func kills() throws {
-        var seed = Seed(for: "CrashTests.kills")
+        var seed = SeededRandom("CrashTests.kills")
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
+            let counter = try CountingUpstream(scenario)
             let archive = try Obstructed(scenario, "archive")
             let load = Load(&seed)
             for _ in 0..<Self.rounds { try Round(scenario, counter, archive, load).run(&seed) }
@@ -21,13 +23,13 @@ struct CrashTests {
         }
     }
 
-    fileprivate static func start(_ scenario: Scenario, _ counter: Counter, _ spool: String) throws -> GatewayProcess {
+    fileprivate static func start(_ scenario: Scenario, _ counter: CountingUpstream, _ spool: String) throws -> GatewayProcess {
         try GatewayProcess(
             scenario,
             receivers: [
-                "archive": ReceiverEntry.archive(more: Spool.queue() + ReceiverEntry.quickRetry),
-                "up": counter.entry(Spool.queue() + Spool.inFlight),
-            ], more: Spool.members("\"sync\": \"always\", \(spool)"))
+                "archive": ReceiverEntry.archive(more: SpoolMembers.queue() + ReceiverEntry.quickRetry),
+                "up": counter.entry(SpoolMembers.queue() + SpoolMembers.inFlight),
+            ], more: SpoolMembers.members("\"sync\": \"always\", \(spool)"))
     }
 
     private static func check(_ load: Load, sent tally: Tally, archived: Tally) throws {
@@ -46,7 +48,7 @@ struct CrashTests {
         let halves = tally.ids.symmetricDifference(archived.ids)
         #expect(halves.count == 0, "a profile is at all receivers or, without an answer, at none: \(halves.sorted().prefix(20))")
         // What comes twice was open, or settled while the disk synced; how much that is differs from kill to kill.
-        #expect(tally.repeated.reduce(0, +) <= rounds * Spool.openDeliveries, "\(tally.repeated)")
+        #expect(tally.repeated.reduce(0, +) <= rounds * SpoolMembers.openDeliveries, "\(tally.repeated)")
     }
 }
 
@@ -55,15 +57,15 @@ private struct Round {
     enum Trouble: CaseIterable { case none, refuses, holds, fails, archiveFails }
 
     private let scenario: Scenario
-    private let counter: Counter
+    private let counter: CountingUpstream
     private let archive: Obstructed
     private let load: Load
 
-    init(_ scenario: Scenario, _ counter: Counter, _ archive: Obstructed, _ load: Load) {
+    init(_ scenario: Scenario, _ counter: CountingUpstream, _ archive: Obstructed, _ load: Load) {
         (self.scenario, self.counter, self.archive, self.load) = (scenario, counter, archive, load)
     }
 
-    func run(_ seed: inout Seed) throws {
+    func run(_ seed: inout SeededRandom) throws {
         if seed.chance(1, of: 6) { try killAtStart(&seed) }
         let gateway = try CrashTests.start(scenario, counter, Self.spools.randomElement(using: &seed) ?? "")
         load.start(gateway, connections: Int.random(in: 1...8, using: &seed))
@@ -87,10 +89,10 @@ private struct Round {
     private func wait(for answers: Int) throws { try load.wait(forAnswers: load.answered + answers) }
 
     /// A process that is killed while it looks at what the one before has left.
-    private func killAtStart(_ seed: inout Seed) throws {
+    private func killAtStart(_ seed: inout SeededRandom) throws {
         let config = scenario.path("gateway.json")
         guard FileManager.default.fileExists(atPath: config) else { return }
-        let process = try scenario.start([try Package.builtGateway(), "run", "--config", config])
+        let process = try scenario.start([try Project.builtGateway(), "run", "--config", config])
         if seed.chance(1, of: 2) { try process.errors.wait(for: "msg=") }
         process.signal(SIGKILL)
         try process.waitForExit()

@@ -1,6 +1,8 @@
 import Foundation
 import Glibc
 
+@testable import TestSupport
+
 /// What befalls a spool's files on disks that fail and by hands that slip.
 struct Damage: CustomStringConvertible {
     enum Kind: CaseIterable { case flip, truncate, zero, append, delete, foreign, empty, swap }
@@ -13,7 +15,7 @@ struct Damage: CustomStringConvertible {
     var description: String { "\(kind) \(files.joined(separator: " "))" }
 
     /// Does it; without `files` it found nothing to do it to.
-    init(_ kind: Kind, in folder: String, _ seed: inout Seed, only suffix: String = "") throws {
+    init(_ kind: Kind, in folder: String, _ seed: inout SeededRandom, only suffix: String = "") throws {
         (self.kind, self.folder) = (kind, folder)
         let all = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(suffix) }.sorted()
         guard let file = all.randomElement(using: &seed) else { return }
@@ -46,7 +48,7 @@ struct Damage: CustomStringConvertible {
 
     // MARK: Doing it
 
-    private mutating func change(_ file: String, _ seed: inout Seed, _ edit: (inout [UInt8], inout Seed) -> Void) throws {
+    private mutating func change(_ file: String, _ seed: inout SeededRandom, _ edit: (inout [UInt8], inout SeededRandom) -> Void) throws {
         let url = URL(fileURLWithPath: "\(folder)/\(file)")
         let before = [UInt8](try Data(contentsOf: url))
         var after = before
@@ -56,23 +58,23 @@ struct Damage: CustomStringConvertible {
         files = [file]
     }
 
-    private static func flip(_ bytes: inout [UInt8], _ seed: inout Seed) {
+    private static func flip(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         for _ in 0..<Int.random(in: 1...4, using: &seed) {
             bytes[Int.random(in: 0..<bytes.count, using: &seed)] ^= 1 << UInt8.random(in: 0...7, using: &seed)
         }
     }
 
-    private static func zero(_ bytes: inout [UInt8], _ seed: inout Seed) {
+    private static func zero(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         let start = Int.random(in: 0..<bytes.count, using: &seed)
         for index in start..<min(bytes.count, start + Int.random(in: 1...8192, using: &seed)) { bytes[index] = 0 }
     }
 
-    private static func garbage(_ count: Int, _ seed: inout Seed) -> [UInt8] {
+    private static func garbage(_ count: Int, _ seed: inout SeededRandom) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &seed) }
     }
 
     /// A file that is none of the spool's, with a name as one of its.
-    private mutating func add(_ bytes: [UInt8], _ suffix: String, _ seed: inout Seed) throws {
+    private mutating func add(_ bytes: [UInt8], _ suffix: String, _ seed: inout SeededRandom) throws {
         let hex = String(UInt64.random(in: 0...(1 << 40), using: &seed), radix: 16)
         let number = String(repeating: "0", count: 16 - hex.count) + hex
         let name = number + (suffix.isEmpty ? [".records", ".index", ".settled"].randomElement(using: &seed) ?? "" : suffix)
@@ -81,7 +83,7 @@ struct Damage: CustomStringConvertible {
     }
 
     /// Two segments' files of one kind, each under the other's name.
-    private mutating func swap(_ file: String, _ all: [String], _ seed: inout Seed) throws {
+    private mutating func swap(_ file: String, _ all: [String], _ seed: inout SeededRandom) throws {
         let suffix = String(file.drop { $0 != "." })
         guard let other = all.filter({ $0.hasSuffix(suffix) && $0 != file }).randomElement(using: &seed) else { return }
         for (from, to) in [(file, "swapped"), (other, file), ("swapped", other)] {

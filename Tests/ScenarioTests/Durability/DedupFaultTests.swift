@@ -1,10 +1,12 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// What is noted of accepted requests, on disks that fail and after power cuts.
 @Suite(
     "A request that comes twice, on a disk that fails", .serialized,
-    .enabled(if: !Package.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
+    .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct DedupFaultTests {
     /// A gateway whose upstream refuses until the test lets it listen.
     private func run(_ body: (GatewayProcess, Recorder, FaultShim) throws -> Void) throws {
@@ -15,7 +17,7 @@ struct DedupFaultTests {
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["up"], more: "\"dedup_window\": \"10m\","),
                 receivers: ["up": ReceiverEntry.writer(upstream.url, more: ReceiverEntry.quickRetry)],
-                more: Spool.members("\"sync\": \"always\""))
+                more: SpoolMembers.members("\"sync\": \"always\""))
             try body(try GatewayProcess(scenario, config, environment: shim.environment), upstream, shim)
         }
     }

@@ -2,25 +2,27 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// Files that cannot be read for a while, and a data directory that is away.
 @Suite(
     "A disk that cannot be read for a while costs nothing", .serialized,
-    .enabled(if: !Package.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
+    .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct DiskTests {
     /// A gateway whose upstream refuses until the test lets it listen.
     private func run(
         below folder: String = "data", data: String = "data", onFull: String = "drop_oldest",
-        _ body: (Scenario, GatewayProcess, Counter, FaultShim, Load) throws -> Void
+        _ body: (Scenario, GatewayProcess, CountingUpstream, FaultShim, Load) throws -> Void
     ) throws {
-        var seed = Seed(for: "DiskTests")
+        var seed = SeededRandom("DiskTests")
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
+            let counter = try CountingUpstream(scenario)
             try counter.refuse()
             let shim = try FaultShim(scenario, below: folder)
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["up"]),
-                receivers: ["up": counter.entry(Spool.queue(onFull) + Spool.inFlight)],
-                more: Spool.members("\"segment_bytes\": \"64KiB\"", folder: data))
+                receivers: ["up": counter.entry(SpoolMembers.queue(onFull) + SpoolMembers.inFlight)],
+                more: SpoolMembers.members("\"segment_bytes\": \"64KiB\"", folder: data))
             let gateway = try GatewayProcess(scenario, config, environment: shim.environment)
             try body(scenario, gateway, counter, shim, Load(&seed, Load.Mix(sizes: [5_000], pushes: false)))
         }
@@ -167,7 +169,7 @@ struct DiskTests {
             try gateway.kill()
             try shim.set("call=open path=01.index error=EACCES")
             let process = try scenario.start(
-                [try Package.builtGateway(), "queue", command, "--config", scenario.path("gateway.json")], environment: shim.environment)
+                [try Project.builtGateway(), "queue", command, "--config", scenario.path("gateway.json")], environment: shim.environment)
             #expect(try process.waitForExit() == 1)
             let said = (process.output.lines + process.errors.lines).joined(separator: "\n")
             #expect(said.contains("0000000000000001.index") && said.contains("cannot be read") && said.contains("Permission denied"))

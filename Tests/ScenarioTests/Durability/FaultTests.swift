@@ -2,31 +2,33 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 /// A disk that fails, through a shim between the gateway and the kernel; a sanitizer wants to be there first.
 @Suite(
     "A disk that fails costs no profile that got 200", .serialized,
-    .enabled(if: !Package.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
+    .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct FaultTests {
     /// A gateway on a disk with faults, whose upstream refuses until the test lets it listen.
     private func run(
         below folder: String = "data", onFull: String = "reject", sync: String = "\"sync\": \"always\"",
-        _ body: (Scenario, GatewayProcess, Counter, FaultShim, inout Seed) throws -> Void
+        _ body: (Scenario, GatewayProcess, CountingUpstream, FaultShim, inout SeededRandom) throws -> Void
     ) throws {
-        var seed = Seed(for: "FaultTests")
+        var seed = SeededRandom("FaultTests")
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
+            let counter = try CountingUpstream(scenario)
             try counter.refuse()
             let shim = try FaultShim(scenario, below: folder)
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["up"]),
-                receivers: ["up": counter.entry(Spool.queue(onFull) + Spool.inFlight)],
-                more: Spool.members("\(sync), \"segment_bytes\": \"256KiB\""))
+                receivers: ["up": counter.entry(SpoolMembers.queue(onFull) + SpoolMembers.inFlight)],
+                more: SpoolMembers.members("\(sync), \"segment_bytes\": \"256KiB\""))
             try body(scenario, try GatewayProcess(scenario, config, environment: shim.environment), counter, shim, &seed)
         }
     }
 
     /// Kills the process, starts another one on a disk without faults, and sees that everything that got 200 arrives.
-    private func checkAfterKill(_ gateway: GatewayProcess, _ counter: Counter, _ load: Load) throws {
+    private func checkAfterKill(_ gateway: GatewayProcess, _ counter: CountingUpstream, _ load: Load) throws {
         try gateway.kill()
         try counter.startNextLife()
         try counter.listen()
@@ -147,7 +149,7 @@ struct FaultTests {
 
     /// Sends one at a time until one gets 200: 503 may be answered for a while after a fault.
     private func sendUntilStored(_ load: Load, _ gateway: GatewayProcess) throws {
-        let (limit, before) = (Date(timeIntervalSinceNow: LineLog.patience), load.ids(answered: 200).count)
+        let (limit, before) = (Date(timeIntervalSinceNow: Project.patience), load.ids(answered: 200).count)
         while load.ids(answered: 200).count == before {
             guard Date() < limit else { throw NeverCame(what: "a 200 from a disk that is well again", seen: gateway.log.lines) }
             try load.send(1, to: gateway, connections: 1)
@@ -236,9 +238,9 @@ struct FaultTests {
 
     @Test("An archive whose disk fails keeps its profiles waiting, and gets each of them whole", arguments: ["renames", "writes", "syncs"])
     func archive(call: String) throws {
-        var seed = Seed(for: "FaultTests.archive")
+        var seed = SeededRandom("FaultTests.archive")
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
+            let counter = try CountingUpstream(scenario)
             let shim = try FaultShim(scenario, below: "archive")
             try shim.set("call=\(call) count=10 error=EIO")
             let config = GatewayProcess.config(
@@ -256,9 +258,9 @@ struct FaultTests {
 
     @Test("What an archive has delivered is there after a power cut")
     func archivePowerCut() throws {
-        var seed = Seed(for: "FaultTests.archivePowerCut")
+        var seed = SeededRandom("FaultTests.archivePowerCut")
         try Scenario.run { scenario in
-            let (counter, shim) = (try Counter(scenario), try FaultShim(scenario, below: "archive"))
+            let (counter, shim) = (try CountingUpstream(scenario), try FaultShim(scenario, below: "archive"))
             let config = GatewayProcess.config(
                 listeners: GatewayProcess.listener(["archive"], more: "\"ack\": \"delivered\","),
                 receivers: ["archive": ReceiverEntry.archive()])

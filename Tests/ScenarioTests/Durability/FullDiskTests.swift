@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("A disk that is full", .serialized, .enabled(if: SmallDisk.isPossible, SmallDisk.reason))
 struct FullDiskTests {
     /// Half a disk's worth, and more than a disk's.
@@ -8,12 +10,12 @@ struct FullDiskTests {
 
     /// A gateway with its spool in a folder, before one upstream that is there and others.
     private static func start(
-        _ scenario: Scenario, _ here: Counter, _ others: [String: String], folder: String = "data", onFull: String = "drop_oldest"
+        _ scenario: Scenario, _ here: CountingUpstream, _ others: [String: String], folder: String = "data", onFull: String = "drop_oldest"
     ) throws -> GatewayProcess {
-        let healthy = ["here": here.entry(Spool.queue(onFull) + Spool.inFlight)]
+        let healthy = ["here": here.entry(SpoolMembers.queue(onFull) + SpoolMembers.inFlight)]
         return try GatewayProcess(
             scenario, receivers: others.merging(healthy) { $1 },
-            more: Spool.members("\"max_bytes\": \"16GiB\", \"segment_bytes\": \"1MiB\"", folder: folder))
+            more: SpoolMembers.members("\"max_bytes\": \"16GiB\", \"segment_bytes\": \"1MiB\"", folder: folder))
     }
 
     private static func check(_ tally: Tally, _ load: Load, has ids: [Int], _ place: Comment) {
@@ -28,12 +30,13 @@ struct FullDiskTests {
 
     @Test("Where the oldest are to go, senders get 200 on a full disk, the drops are counted, and who is there loses nothing")
     func dropOldest() throws {
-        var seed = Seed(for: "FullDiskTests.dropOldest")
+        var seed = SeededRandom("FullDiskTests.dropOldest")
         try Scenario.run { scenario in
             _ = try SmallDisk(scenario)
-            let (here, away) = (try Counter(scenario), try Counter(scenario))
+            let (here, away) = (try CountingUpstream(scenario), try CountingUpstream(scenario))
             try away.refuse()
-            let gateway = try Self.start(scenario, here, ["away": away.entry(Spool.queue() + Spool.inFlight)], folder: "disk/data")
+            let gateway = try Self.start(
+                scenario, here, ["away": away.entry(SpoolMembers.queue() + SpoolMembers.inFlight)], folder: "disk/data")
             let load = Load(&seed, Self.some)
             // Until there has been no room for a while.
             for _ in 0..<20 {
@@ -63,14 +66,15 @@ struct FullDiskTests {
 
     @Test("Where senders are to be turned away, they get 503 on a full disk and 200 once there is room, and what got 200 arrives")
     func reject() throws {
-        var seed = Seed(for: "FullDiskTests.reject")
+        var seed = SeededRandom("FullDiskTests.reject")
         try Scenario.run { scenario in
             let disk = try SmallDisk(scenario)
             try disk.setBallast(mebibytes: 16)
-            let (here, away) = (try Counter(scenario), try Counter(scenario))
+            let (here, away) = (try CountingUpstream(scenario), try CountingUpstream(scenario))
             try away.refuse()
             let gateway = try Self.start(
-                scenario, here, ["away": away.entry(Spool.queue("reject") + Spool.inFlight)], folder: "disk/data", onFull: "reject")
+                scenario, here, ["away": away.entry(SpoolMembers.queue("reject") + SpoolMembers.inFlight)], folder: "disk/data",
+                onFull: "reject")
             let load = Load(&seed, Self.some)
             try Self.send(load, gateway, until: 503)
             let refused = try RawConnection(gateway.port).post("/ingest?name=big", String(repeating: "x", count: 1 << 20))
@@ -104,7 +108,7 @@ struct FullDiskTests {
 
     /// Sends until somebody gets this answer; all answers are 200 or 503.
     private static func send(_ load: Load, _ gateway: GatewayProcess, until status: Int) throws {
-        let (limit, before) = (Date(timeIntervalSinceNow: LineLog.patience), load.ids(answered: status).count)
+        let (limit, before) = (Date(timeIntervalSinceNow: Project.patience), load.ids(answered: status).count)
         while load.ids(answered: status).count == before {
             guard Date() < limit else { throw NeverCame(what: "an answer \(status)", seen: gateway.log.lines) }
             try load.send(20, to: gateway)
@@ -116,14 +120,17 @@ struct FullDiskTests {
 
     @Test("An archive on a full disk waits with its profiles on another, and has all of them once there is room")
     func archive() throws {
-        var seed = Seed(for: "FullDiskTests.archive")
+        var seed = SeededRandom("FullDiskTests.archive")
         try Scenario.run { scenario in
             let disk = try SmallDisk(scenario)
             try disk.setBallast(mebibytes: 24)
-            let here = try Counter(scenario)
+            let here = try CountingUpstream(scenario)
             let gateway = try Self.start(
                 scenario, here,
-                ["archive": ReceiverEntry.archive("disk/archive", more: Spool.queue() + Spool.inFlight + ReceiverEntry.quickRetry)])
+                [
+                    "archive": ReceiverEntry.archive(
+                        "disk/archive", more: SpoolMembers.queue() + SpoolMembers.inFlight + ReceiverEntry.quickRetry)
+                ])
             // Less than a disk's worth, and more than there is room for.
             let load = Load(&seed, Load.Mix(sizes: [100_000], pushes: false))
             try load.send(200, to: gateway)
@@ -149,14 +156,14 @@ struct FullDiskTests {
         "Dead letters that find no room are counted and hurt nobody, and are kept again once there is room",
         .enabled(if: SmallDisk.canMount, SmallDisk.reason))
     func deadLetters() throws {
-        var seed = Seed(for: "FullDiskTests.deadLetters")
+        var seed = SeededRandom("FullDiskTests.deadLetters")
         try Scenario.run { scenario in
             // No link below data_dir is followed.
             let disk = try SmallDisk(scenario, "data/dead-letter", isLinked: false)
             try disk.setBallast(mebibytes: 28)
-            let (here, rejecting) = (try Counter(scenario), try Counter(scenario))
+            let (here, rejecting) = (try CountingUpstream(scenario), try CountingUpstream(scenario))
             try rejecting.answer(400)
-            let gateway = try Self.start(scenario, here, ["rejecting": rejecting.entry(Spool.queue() + Spool.inFlight)])
+            let gateway = try Self.start(scenario, here, ["rejecting": rejecting.entry(SpoolMembers.queue() + SpoolMembers.inFlight)])
             let load = Load(&seed, Load.Mix(sizes: [100_000], pushes: false))
             try load.send(200, to: gateway)
             #expect(load.ids(answered: 200).count == 200)

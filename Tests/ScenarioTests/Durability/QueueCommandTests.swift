@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import TestSupport
+
 @Suite("gateway queue", .serialized)
 struct QueueCommandTests {
     /// A retry clock that a test does not see the second attempt of.
@@ -9,9 +11,10 @@ struct QueueCommandTests {
 
     /// A gateway whose "up" takes nothing, and whose archive takes everything.
     private static func backlog(_ scenario: Scenario, spool: String = "") throws -> GatewayProcess {
-        let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: slowRetry + Spool.queue())
+        let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: slowRetry + SpoolMembers.queue())
         return try GatewayProcess(
-            scenario, receivers: ["archive": ReceiverEntry.archive(more: Spool.queue()), "up": nobody], more: Spool.members(spool))
+            scenario, receivers: ["archive": ReceiverEntry.archive(more: SpoolMembers.queue()), "up": nobody],
+            more: SpoolMembers.members(spool))
     }
 
     /// Sends profiles and waits until what is to be known of them is on disk.
@@ -63,15 +66,16 @@ struct QueueCommandTests {
 
     @Test("While segments come and go beneath it, nothing is damaged and nothing fails")
     func busy() throws {
-        var seed = Seed(for: "QueueCommandTests.busy")
+        var seed = SeededRandom("QueueCommandTests.busy")
         try Scenario.run { scenario in
-            let counter = try Counter(scenario)
+            let counter = try CountingUpstream(scenario)
             let gateway = try GatewayProcess(
-                scenario, receivers: ["up": counter.entry(Spool.queue())], more: Spool.members("\"segment_bytes\": \"64KiB\""))
+                scenario, receivers: ["up": counter.entry(SpoolMembers.queue())], more: SpoolMembers.members("\"segment_bytes\": \"64KiB\"")
+            )
             let load = Load(&seed, Load.Mix(sizes: [200, 2000, 30_000]))
             load.start(gateway, connections: 3)
             try load.wait(forAnswers: 50)
-            for _ in 0..<(Package.isSanitized ? 3 : 15) {
+            for _ in 0..<(Project.isSanitized ? 3 : 15) {
                 for command in ["list", "verify", "show"] {
                     let answer = try scenario.queue(command)
                     #expect(answer.status == 0, "\(command): \(answer.output) \(answer.errors)")
@@ -269,7 +273,7 @@ struct QueueCommandTests {
             let waiting = try scenario.shown("--receiver", "up").map { "\($0.sequence)" }
             let dropped = try scenario.queue("drop", "--receiver", "up", waiting[0], "--yes")
             // LeakSanitizer may not look into a process that has changed its user, and then it fails.
-            #expect(dropped.status == 0 || Package.isSanitized, "\(dropped.errors)")
+            #expect(dropped.status == 0 || Project.isSanitized, "\(dropped.errors)")
             #expect(files.contains { $0.hasSuffix(".settled") })
             for file in files {
                 let owner = try FileManager.default.attributesOfItem(atPath: scenario.path("data/\(file)"))[.ownerAccountID] as? Int
@@ -281,8 +285,8 @@ struct QueueCommandTests {
     @Test("drop takes what waits for a receiver that the config does not have any more, and leaves the others'")
     func dropStranger() throws {
         try Scenario.run { scenario in
-            let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: Self.slowRetry + Spool.queue())
-            let gateway = try GatewayProcess(scenario, receivers: ["gone": nobody, "up": nobody], more: Spool.members())
+            let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: Self.slowRetry + SpoolMembers.queue())
+            let gateway = try GatewayProcess(scenario, receivers: ["gone": nobody, "up": nobody], more: SpoolMembers.members())
             try gateway.send(5)
             try gateway.kill()
             try scenario.keepOnly("up")

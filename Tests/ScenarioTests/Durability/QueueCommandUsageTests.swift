@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("gateway queue, when it is called wrongly")
 struct QueueCommandUsageTests {
     @Test(
@@ -12,7 +14,7 @@ struct QueueCommandUsageTests {
         ])
     func usage(words: [String]) throws {
         try Scenario.run { scenario in
-            let process = try scenario.start([try Package.builtGateway(), "queue"] + words)
+            let process = try scenario.start([try Project.builtGateway(), "queue"] + words)
             #expect(try process.waitForExit() == 2)
             #expect(process.errors.lines.first?.hasPrefix("gateway: ") == true && process.output.lines.isEmpty)
         }

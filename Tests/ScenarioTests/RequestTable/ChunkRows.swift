@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// How a chunked body is written: RFC 9112 §7.1.
 extension RequestRow {
     static let chunkSizes: [RequestRow] = [

@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// Where a body ends: RFC 9112 §6.
 extension RequestRow {
     static let lengths: [RequestRow] = [

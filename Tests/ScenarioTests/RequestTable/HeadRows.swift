@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// Lines, fields and hosts: RFC 9112 §2.2, §3.2 and §5.
 extension RequestRow {
     static let lineEnds: [RequestRow] = [

@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// Sizes at their limits and beside them, and expectations: RFC 9110 §10.1.1.
 extension RequestRow {
     /// A request line of 8 KiB and some bytes more.

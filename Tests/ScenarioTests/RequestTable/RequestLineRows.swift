@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// Method, target and version: RFC 9112 §2.3 and §3.
 extension RequestRow {
     static let targets: [RequestRow] = [

@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// One request of the table, hand-made to the byte, with what must become of it.
 struct RequestRow: Sendable {
     /// What it is; tells it from all others.

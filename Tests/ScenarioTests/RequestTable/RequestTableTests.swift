@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("A table of requests, good, at the border and malformed", .serialized)
 struct RequestTableTests {
     /// The whole answer to a row: its statuses, and whether a good request behind it was answered.

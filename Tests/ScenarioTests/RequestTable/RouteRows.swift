@@ -1,3 +1,5 @@
+@testable import TestSupport
+
 /// Methods, paths, names and tenants, and how connections go on: RFC 9110 §9, RFC 3986 §2.1, RFC 9112 §9.
 extension RequestRow {
     /// A Push, in proto unless its fields say something else.

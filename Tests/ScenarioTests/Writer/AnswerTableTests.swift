@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 /// Walks the table of `docs/operations.md`: each row with answers that it is about, and what becomes of a profile then.
 @Suite("The table of what an answer means is what happens", .serialized)
 struct AnswerTableTests {

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("What an endpoint's requests say of who sends", .serialized)
 struct AuthenticationTests {
     /// A way of authentication, and what its Authorization header is to be.

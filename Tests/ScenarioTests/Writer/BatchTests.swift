@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Several profiles in one Push", .serialized)
 struct BatchTests {
     private func entry(_ upstream: Recorder, _ batch: String) -> String {

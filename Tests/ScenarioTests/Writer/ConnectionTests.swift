@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("An upstream's connections are used again", .serialized)
 struct ConnectionTests {
     @Test("10,000 profiles to one endpoint open no more connections than max_in_flight")

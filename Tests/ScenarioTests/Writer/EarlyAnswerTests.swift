@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("An upstream that answers before it has read the body", .serialized)
 struct EarlyAnswerTests {
     /// nginx's `return` neither reads a body nor waits for it.

@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("An upstream's connections are left for new ones", .serialized)
 struct GenerationTests {
     private static func gateway(
@@ -59,7 +61,7 @@ struct GenerationTests {
             try gateway.send(1, to: "/ingest?name=hold")
             try upstream.wait(for: "the request that is held") { $0.contains { $0.target?.contains("hold") == true } }
             // It holds the first connection open all the time.
-            let limit = Date(timeIntervalSinceNow: LineLog.patience)
+            let limit = Date(timeIntervalSinceNow: Project.patience)
             var count = 0
             while upstream.requests.last?.connection ?? 0 < 3, Date() < limit {
                 count += 1

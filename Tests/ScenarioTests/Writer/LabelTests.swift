@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("Labels that name= of /ingest cannot carry", .serialized)
 struct LabelTests {
     private static let labels = "\"external_labels\": { \"env\": \"staging\" }"

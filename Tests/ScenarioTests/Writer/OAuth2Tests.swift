@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("OAuth2 client credentials", .serialized)
 struct OAuth2Tests {
     private func members(_ tokens: String, _ secret: String = #""client_secret": "s3cret""#, more: String = "") -> String {

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("A proxy before an upstream", .serialized)
 struct ProxyTests {
     private static let trust = #""tls_config": { "ca_file": "ca.pem" }"#

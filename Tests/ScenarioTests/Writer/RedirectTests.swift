@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("Redirects", .serialized)
 struct RedirectTests {
     @Test("301, 302, 307 and 308 are followed with the same method, body and tenant; 303 is not, nor anything where the config says so")

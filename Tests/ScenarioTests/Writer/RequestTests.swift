@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import TestSupport
+
 @Suite("What becomes of a sender's request on its way to an upstream", .serialized)
 struct RequestTests {
     @Test("With gzip the body of a Push is compressed and says so; a body of /ingest is never touched")

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("An upstream that is killed and started again", .serialized)
 struct RestartTests {
     @Test("Both have every profile in the end, and the one that stayed has each once", arguments: [true, false])
@@ -35,7 +37,7 @@ struct RestartTests {
             try refusing.answer(400, body: "too old")
             try absent.answer(503)
             let receivers = ["both": ReceiverEntry.writer(refusing.url, absent.url, more: ReceiverEntry.quickRetry)]
-            let first = try GatewayProcess(scenario, receivers: receivers, more: Spool.members())
+            let first = try GatewayProcess(scenario, receivers: receivers, more: SpoolMembers.members())
             try first.send(1)
             // Notes are written in their order, so behind the next one that of the first attempt is on disk.
             let size = try first.waitForMetrics("a retry") { $0["gateway_retries_total{receiver=\"both\"}"] >= 1 }.spoolBytes

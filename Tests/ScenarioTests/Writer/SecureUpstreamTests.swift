@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("TLS to an upstream", .serialized)
 struct SecureUpstreamTests {
     /// An nginx with TLS before a recorder, and a profile and a Push by every way to it.

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 /// Every answer that an upstream may give, from a real nginx, to both APIs at once.
 @Suite("How often a profile is sent follows from the status, the body and the API", .serialized)
 struct StatusTableTests {

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import TestSupport
+
 @Suite("check finds what is wrong with an endpoint", .serialized)
 struct WriterCheckTests {
     /// Members of an endpoint, with a mark before where the problem is; the problem's path below the endpoint, and words of it.
@@ -71,7 +73,7 @@ struct WriterCheckTests {
                 let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \(url)\n\(members)\n}] }"
                 let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
                 let file = try scenario.write("{ \(config) }", to: "gateway.json")
-                let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+                let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
                 #expect(try check.waitForExit() == 1, "\(members)")
                 #expect(check.output.lines.count == 1, "\(members): \(check.output.lines)")
                 let said = check.output.lines.first ?? ""
@@ -148,7 +150,7 @@ struct WriterCheckTests {
             let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \(members) }] }"
             let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
             let file = try scenario.write("{ \(config) }", to: "gateway.json")
-            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
             #expect(try check.waitForExit() == 0, "\(check.output.lines)")
             let warnings = check.output.lines.filter { $0.contains(": warning: ") }
             #expect(warnings.count == (path == nil ? 0 : 1), "\(warnings)")
@@ -171,7 +173,7 @@ struct WriterCheckTests {
             let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \"url\": \"http://host\" }],\n\(members)\n}"
             let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
             let file = try scenario.write("{ \(config) }", to: "gateway.json")
-            let check = try scenario.start([try Package.builtGateway(), "check", "--config", file])
+            let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
             #expect(try check.waitForExit() == 1)
             let column = marked.prefix { $0 != "@" }.count + 1
             #expect(check.output.lines.count == 1)
@@ -202,7 +204,7 @@ struct WriterCheckTests {
                 """
             let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])
             let check = try scenario.start([
-                try Package.builtGateway(), "check", "--config", try scenario.write("{ \(config) }", to: "gateway.json"),
+                try Project.builtGateway(), "check", "--config", try scenario.write("{ \(config) }", to: "gateway.json"),
             ])
             #expect(try check.waitForExit() == 0, "\(check.output.lines)")
         }

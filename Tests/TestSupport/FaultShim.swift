@@ -24,7 +24,7 @@ final class FaultShim {
     init(_ scenario: Scenario, below folder: String) throws {
         self.scenario = scenario
         let made = try scenario.run(
-            "cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "faults.so", "\(Package.servers)/faults.c")
+            "cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "faults.so", "\(Project.servers)/faults.c")
         guard made.status == 0 else { throw NeverCame(what: "faults.so", seen: made.output) }
         environment = [
             "LD_PRELOAD": scenario.path("faults.so"), "FAULTS_BELOW": scenario.path(folder), "FAULTS_CONTROL": scenario.path("faults"),
@@ -53,7 +53,7 @@ final class FaultShim {
 
     /// Waits until the rules have struck so often.
     func waitForFault(_ gateway: GatewayProcess, count: Int = 1) throws {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         while try calls.count(where: \.isInjected) < count {
             guard Date() < limit else { throw NeverCame(what: "\(count) faults", seen: gateway.log.lines) }
             gateway.log.pause()

@@ -1,16 +1,17 @@
-import Glibc
+import Foundation
 
-@testable import Gateway
-
-/// Random input that can be repeated: the seed is printed, and `GATEWAY_TEST_SEED` sets it.
+/// Random numbers that can be repeated: the seed is printed, and `GATEWAY_SEED` sets it.
 struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
 
+    init(seed: UInt64) { state = seed }
+
+    /// Takes the seed that is asked for, or a new one, and prints it with the name of the test.
     init(_ test: String = #function) {
-        let chosen = getenv("GATEWAY_TEST_SEED").flatMap { UInt64(String(cString: $0)) }
-        state = chosen ?? UInt64.random(in: 0...UInt64(UInt32.max))
+        let asked = ProcessInfo.processInfo.environment["GATEWAY_SEED"].flatMap { UInt64($0) }
+        state = asked ?? UInt64.random(in: 0...UInt64(UInt32.max))
         // Standard error is not buffered, so the seed is there when the test brings the process down.
-        printError("\(test): GATEWAY_TEST_SEED=\(state)")
+        FileHandle.standardError.write(Data("\(test): GATEWAY_SEED=\(state)\n".utf8))
     }
 
     /// SplitMix64.
@@ -23,6 +24,8 @@ struct SeededRandom: RandomNumberGenerator {
     }
 
     mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
+
+    mutating func chance(_ part: Int, of whole: Int) -> Bool { below(whole) < part }
 
     /// Up to `count` bytes, half the time all from `alphabet`.
     mutating func bytes(upTo count: Int, of alphabet: String) -> [UInt8] {
@@ -43,5 +46,12 @@ struct SeededRandom: RandomNumberGenerator {
             }
         }
         return bytes
+    }
+}
+
+/// How much of something a test does: what the environment says, else what `make test` has time for.
+enum Extent {
+    static func of(_ variable: String, usual: Int, sanitized: Int) -> Int {
+        ProcessInfo.processInfo.environment[variable].flatMap { Int($0) } ?? (Project.isSanitized ? sanitized : usual)
     }
 }

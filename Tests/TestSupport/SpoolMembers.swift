@@ -1,7 +1,7 @@
 import Foundation
 
 /// The parts of a config with a spool, and what it leaves in the scenario's folder.
-enum Spool {
+enum SpoolMembers {
     /// How many deliveries a receiver may have open in these tests.
     static let openDeliveries = 16
     static let inFlight = "\"max_in_flight\": \(openDeliveries),"
@@ -41,7 +41,7 @@ extension Scenario {
 
     /// A subcommand of the gateway on the config of this scenario's gateway.
     func gateway(_ arguments: String...) throws -> (status: Int32, output: [String]) {
-        let process = try start([try Package.builtGateway()] + arguments + ["--config", path("gateway.json")])
+        let process = try start([try Project.builtGateway()] + arguments + ["--config", path("gateway.json")])
         return (try process.waitForExit(), process.output.lines + process.errors.lines)
     }
 }

@@ -3,7 +3,7 @@ import Foundation
 /// An upstream that counts what it answered 200, quick enough for a long load; see `Servers/counter.py`.
 ///
 /// It outlives the gateways that send to it, and keeps its port.
-final class Counter {
+final class CountingUpstream {
     private struct Event: Decodable {
         let event: String
         var port: UInt16?
@@ -22,7 +22,7 @@ final class Counter {
 
     init(_ scenario: Scenario) throws {
         self.scenario = scenario
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/counter.py"])
+        process = try scenario.start(["python3", "-u", "\(Project.servers)/counter.py"])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }

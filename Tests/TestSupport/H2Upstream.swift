@@ -17,7 +17,7 @@ final class H2Upstream {
     /// Needs ``Certificates``.
     init(_ scenario: Scenario) throws {
         process = try scenario.start(
-            [try Package.python(), "-u", "\(Package.servers)/h2_upstream.py", scenario.path("server.pem"), scenario.path("server.key")])
+            [try Project.python(), "-u", "\(Project.servers)/h2_upstream.py", scenario.path("server.pem"), scenario.path("server.key")])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }

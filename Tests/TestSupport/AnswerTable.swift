@@ -15,7 +15,7 @@ enum AnswerTable {
     }
 
     static func rows() throws -> [Row] {
-        let text = try String(contentsOfFile: "\(Package.root)/docs/operations.md", encoding: .utf8)
+        let text = try String(contentsOfFile: "\(Project.root)/docs/operations.md", encoding: .utf8)
         let lines = text.components(separatedBy: "\n").drop { $0 != "## What a destination's answer means" }.dropFirst()
         let section = lines.prefix { !$0.hasPrefix("## ") }
         return section.filter { $0.hasPrefix("|") }.dropFirst(2).map { line in
@@ -43,7 +43,7 @@ struct AnswerServer {
 
     init(_ scenario: Scenario, _ answers: [String: Answer]) throws {
         let file = try scenario.write(String(decoding: try JSONEncoder().encode(answers), as: UTF8.self), to: "answers.json")
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/answers.py", file])
+        process = try scenario.start(["python3", "-u", "\(Project.servers)/answers.py", file])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }

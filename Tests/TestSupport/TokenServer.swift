@@ -22,7 +22,7 @@ final class TokenServer {
 
     /// - Parameter settings: members of the settings that are to be other than the default.
     init(_ scenario: Scenario, _ settings: String = "") throws {
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/tokens.py"])
+        process = try scenario.start(["python3", "-u", "\(Project.servers)/tokens.py"])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Listening.self, from: Data(line.utf8)).port
         try set(settings)

@@ -28,7 +28,7 @@ final class LoadedPlugin: @unchecked Sendable {
         var lines: [String] { text.split(separator: "\n").map(String.init) }
     }
 
-    func create(_ config: String, _ host: TestHost) throws -> PluginInstance {
+    func create(_ config: String, _ host: TestHost) throws -> LoadedInstance {
         var room = [CChar](repeating: 0, count: 8192)
         var used = 0
         let bytes = Array(config.utf8)
@@ -41,7 +41,7 @@ final class LoadedPlugin: @unchecked Sendable {
             }
         }
         guard let made else { throw Refusal(text: String(decoding: room.prefix(used).map { UInt8(bitPattern: $0) }, as: UTF8.self)) }
-        return PluginInstance(table, made, host)
+        return LoadedInstance(table, made, host)
     }
 
     /// The lines with which a config is refused.
@@ -54,7 +54,7 @@ final class LoadedPlugin: @unchecked Sendable {
 }
 
 /// One instance of a plugin, destroyed with its last reference. Calls come from one thread at a time.
-final class PluginInstance: @unchecked Sendable {
+final class LoadedInstance: @unchecked Sendable {
     let host: TestHost
     private let plugin: UnsafePointer<gw_plugin>
     private let instance: UnsafeMutableRawPointer

@@ -63,7 +63,7 @@ extension GatewayProcess {
 
     /// Sends one profile after another, each when the one before is done with, until a test is satisfied.
     func send(until what: String, _ test: () throws -> Bool) throws {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         var count = try metrics().accepted("up")
         while true {
             try send(1, from: count)

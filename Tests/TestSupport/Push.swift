@@ -72,7 +72,7 @@ extension Recorder {
     }
 }
 
-extension Package {
+extension Project {
     /// The Python with the clients of `Tests/requirements.txt`.
     static func python() throws -> String { try madeByTest(".build/venv/bin/python") }
     static func promtool() throws -> String { try madeByTest(".build/tools/promtool") }

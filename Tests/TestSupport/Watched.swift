@@ -9,7 +9,7 @@ final class Watched<Value>: @unchecked Sendable {
 
     init(_ value: Value) { self.value = value }
 
-    /// Reads or changes the value, and wakes whoever waits.
+    /// Reads or changes the value, and wakes every thread that waits.
     @discardableResult
     func update<R>(_ body: (inout Value) throws -> R) rethrows -> R {
         condition.lock()
@@ -20,19 +20,21 @@ final class Watched<Value>: @unchecked Sendable {
         return try body(&value)
     }
 
-    var current: Value { update { $0 } }
+    var current: Value { condition.withLock { value } }
 
     /// Waits until `step` answers something.
     ///
-    /// - Parameter what: what is waited for, for the message when it does not come.
+    /// - Parameter what: names what is waited for in the error that is thrown when it does not come.
     @discardableResult
-    func wait<R>(for what: String, timeout: TimeInterval = Project.patience, _ step: (inout Value) throws -> R?) throws -> R {
+    func wait<R>(
+        for what: String = "a change", timeout: TimeInterval = Project.patience, _ step: (inout Value) throws -> R?
+    ) throws -> R {
         let deadline = Date(timeIntervalSinceNow: timeout)
         condition.lock()
         defer { condition.unlock() }
         while true {
             if let result = try step(&value) { return result }
-            guard condition.wait(until: deadline) else { throw TimedOut(what: what, state: "\(value)") }
+            guard condition.wait(until: deadline) else { throw NeverCame(what: what, seen: ["\(value)"]) }
         }
     }
 }
@@ -46,12 +48,11 @@ final class Gate: Sendable {
     func wait() { _ = try? isOpen.wait(for: "the gate") { $0 ? true : nil } }
 }
 
-/// What was waited for did not come.
-struct TimedOut: Error, CustomStringConvertible {
+/// Says that an event did not come in time, with what was seen instead.
+struct NeverCame: Error, CustomStringConvertible {
     let what: String
-    let state: String
-
-    var description: String { "waited in vain for \(what); there was: \(state.prefix(4000))" }
+    let seen: [String]
+    var description: String { "never came: \(what)\nseen:\n" + seen.suffix(40).joined(separator: "\n").prefix(16_000) }
 }
 
 /// A sentence that says why a test cannot go on.

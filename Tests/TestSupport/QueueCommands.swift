@@ -50,7 +50,7 @@ extension Scenario {
 
     private func queue(_ words: [String], config: Bool) throws -> (status: Int32, output: [String], errors: [String]) {
         let place = config ? ["--config", path("gateway.json")] : []
-        let process = try start([try Package.builtGateway(), "queue"] + words + place)
+        let process = try start([try Project.builtGateway(), "queue"] + words + place)
         return (try process.waitForExit(), process.output.lines, process.errors.lines)
     }
 
@@ -61,7 +61,7 @@ extension Scenario {
     }
 
     func waitForQueues(_ what: String, _ test: ([ListedQueue]) -> Bool) throws {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {
             let queues = try queues()
             if test(queues) { return }
@@ -71,7 +71,7 @@ extension Scenario {
 
     /// Answers the question that a command asks on its terminal; the command's exit status.
     func answer(_ word: String, to command: String) throws -> Int32 {
-        let words = "\(try Package.builtGateway()) \(command) --config \(path("gateway.json"))"
+        let words = "\(try Project.builtGateway()) \(command) --config \(path("gateway.json"))"
         let process = try start(["script", "-qec", words, "/dev/null"])
         process.write(word)
         return try process.waitForExit()

@@ -32,7 +32,7 @@ final class Recorder {
     ///   - port: where one stood that is gone; 0 is any.
     ///   - host: another address of this machine.
     init(_ scenario: Scenario, port wanted: UInt16 = 0, host: String = "127.0.0.1") throws {
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/recorder.py", "\(wanted)", host])
+        process = try scenario.start(["python3", "-u", "\(Project.servers)/recorder.py", "\(wanted)", host])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }

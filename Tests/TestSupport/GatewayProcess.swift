@@ -31,7 +31,7 @@ final class GatewayProcess {
         let limits = [descriptors.map { "--nofile=\($0)" }, fileSize.map { "--fsize=\($0)" }].compactMap(\.self)
         let limit = limits.isEmpty ? [] : ["prlimit"] + limits
         process = try scenario.start(
-            limit + [try Package.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
+            limit + [try Project.builtGateway(), "run", "--config", file], environment: environment, stdout: stdout)
         try log.wait(for: "msg=ready")
         readPorts()
         scenario.keep(self)
@@ -104,7 +104,7 @@ final class GatewayProcess {
     /// Waits until the metrics satisfy a test.
     @discardableResult
     func waitForMetrics(_ what: String, _ test: (Metrics) -> Bool) throws -> Metrics {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {
             let metrics = try metrics()
             if test(metrics) { return metrics }

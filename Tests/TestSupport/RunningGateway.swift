@@ -4,7 +4,7 @@ import Glibc
 /// The built gateway, running on a config of the test's own.
 final class RunningGateway: Sendable {
     let folder: TestFolder
-    let child: Child
+    let process: ChildProcess
     let port: Int
     let adminPort: Int
 
@@ -14,27 +14,23 @@ final class RunningGateway: Sendable {
     ///   - receivers: what stands in `receivers`, one member each; the listener forwards to all, in that order.
     ///   - settings: further members of the config's top level.
     init(
-        _ receivers: [(name: String, json: String)], settings: String = "", in folder: TestFolder, standardOutput: Int32? = nil,
+        _ receivers: [(name: String, json: String)], settings: String = "", in folder: TestFolder, stdout: ChildProcess.Stream = .lines,
         environment: [String: String] = [:]
     ) throws {
         self.folder = folder
         let config = try folder.write("gateway.json", Self.config(receivers, settings: settings))
-        child = try Child(
-            [try Project.built("gateway"), "run", "--config", config], in: folder.path, environment: environment,
-            standardOutput: standardOutput)
-        let child = child
-        (adminPort, port) = try child.output.wait(for: "the gateway to be ready") { output in
-            guard output.exitStatus == nil else { throw Obstacle("the gateway did not start:\n\(output.err)") }
-            let lines = output.err.split(separator: "\n")
-            guard lines.contains(where: { $0.contains(" msg=ready ") }),
-                let admin = lines.first(where: { $0.contains("\"admin is listening\"") }).flatMap(Self.port),
-                let port = lines.first(where: { $0.contains(" msg=listening ") }).flatMap(Self.port)
-            else { return nil }
-            return (admin, port)
+        process = try ChildProcess(
+            [try Project.built("gateway"), "run", "--config", config], folder: folder.path, environment: environment, stdout: stdout)
+        let log = try process.errors.wait(for: "the gateway to be ready") { lines in
+            lines.contains { $0.contains(" msg=ready ") } ? lines : nil
         }
+        guard let admin = log.first(where: { $0.contains("\"admin is listening\"") }).flatMap(Self.port),
+            let port = log.first(where: { $0.contains(" msg=listening ") }).flatMap(Self.port)
+        else { throw NeverCame(what: "the gateway's ports", seen: log) }
+        (adminPort, self.port) = (admin, port)
     }
 
-    deinit { if child.output.current.exitStatus == nil { child.signal(SIGKILL) } }
+    deinit { process.end() }
 
     static func config(_ receivers: [(name: String, json: String)], settings: String = "") -> String {
         """
@@ -56,7 +52,7 @@ final class RunningGateway: Sendable {
         """
     }
 
-    private static func port(_ line: Substring) -> Int? { line.split(separator: ":").last.flatMap { Int($0) } }
+    private static func port(_ line: String) -> Int? { line.split(separator: ":").last.flatMap { Int($0) } }
 
     // MARK: Talking to it
 
@@ -66,7 +62,7 @@ final class RunningGateway: Sendable {
     @discardableResult
     func send(_ body: String = "main;work 1\n", name: String = "checkout", headers: [String] = []) throws -> String {
         let query = name.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? name
-        let result = try Child.run(
+        let result = try ChildProcess.run(
             ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", "--data-binary", body]
                 + headers.flatMap { ["-H", $0] } + ["http://127.0.0.1:\(port)/ingest?name=\(query)"])
         guard result.status == 0 else { throw Obstacle("curl: \(result.err)") }
@@ -74,7 +70,7 @@ final class RunningGateway: Sendable {
     }
 
     func admin(_ path: String) throws -> String {
-        let result = try Child.run(["curl", "-sS", "--noproxy", "*", "http://127.0.0.1:\(adminPort)\(path)"])
+        let result = try ChildProcess.run(["curl", "-sS", "--noproxy", "*", "http://127.0.0.1:\(adminPort)\(path)"])
         guard result.status == 0 else { throw Obstacle("curl: \(result.err)") }
         return result.out
     }
@@ -102,20 +98,25 @@ final class RunningGateway: Sendable {
 
     // MARK: Its log
 
-    var log: [String] { child.output.current.err.split(separator: "\n").map(String.init) }
+    var log: [String] { process.errors.lines }
 
     /// Waits for a line of the log that has all of these texts.
     @discardableResult
     func logLine(_ texts: String...) throws -> String {
-        try child.output.wait(for: "a log line with \(texts)") { output in
-            output.err.split(separator: "\n").first { line in texts.allSatisfy { line.contains($0) } }.map(String.init)
+        try process.errors.wait(for: "a log line with \(texts)") { lines in lines.first { line in texts.allSatisfy(line.contains) } }
+    }
+
+    /// Waits for so many lines of the log that contain a text.
+    func logLines(_ count: Int, _ text: String) throws {
+        _ = try process.errors.wait(for: "\(count) log lines with \(text)") { lines in
+            lines.count { $0.contains(text) } >= count ? true : nil
         }
     }
 
     /// Stops it as an operator would.
     @discardableResult
-    func stop() throws -> (status: Int32, out: String, err: String) {
-        child.signal(SIGTERM)
-        return try child.wait()
+    func stop() throws -> ChildProcess.Ended {
+        process.signal(SIGTERM)
+        return try process.wait()
     }
 }

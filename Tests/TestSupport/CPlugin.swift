@@ -9,7 +9,7 @@ enum CPlugin {
     /// - Parameter flags: further words for the compiler, such as `-DENTRY_ANSWERS_NULL`.
     @discardableResult
     static func build(_ source: String, as path: String, _ flags: [String] = []) throws -> String {
-        let result = try Child.run(compiler + ["-pthread"] + flags + ["\(Project.pluginSources)/\(source)", "-o", path])
+        let result = try ChildProcess.run(compiler + ["-pthread"] + flags + ["\(Project.pluginSources)/\(source)", "-o", path])
         guard result.status == 0 else { throw Obstacle("\(source) does not compile:\n\(result.err)") }
         return path
     }

@@ -1,21 +1,13 @@
 import Foundation
 import Glibc
 
-/// What a scenario waited for in vain, with what was seen instead.
-struct NeverCame: Error, CustomStringConvertible {
-    let what: String
-    let seen: [String]
-    var description: String { "never came: \(what)\nseen:\n" + seen.suffix(40).joined(separator: "\n") }
-}
-
 /// The lines of a stream as they come, kept from the first one on.
 final class LineLog: @unchecked Sendable {
-    /// Bounds a wait that would never end; nothing is asserted about time.
-    static let patience: TimeInterval = Package.isSanitized ? 180 : 60
-
     private let condition = NSCondition()
     private var kept: [String] = []
     private var hasEnded = false
+    /// Whether the last line has no end.
+    private var isCut = false
     private var isHeld = false
 
     /// Reads a descriptor to its end on a thread of its own, and closes it then.
@@ -33,7 +25,8 @@ final class LineLog: @unchecked Sendable {
             }
             Glibc.close(descriptor)
             condition.withLock {
-                if !rest.isEmpty { kept.append(String(decoding: rest, as: UTF8.self)) }
+                isCut = !rest.isEmpty
+                if isCut { kept.append(String(decoding: rest, as: UTF8.self)) }
                 hasEnded = true
                 condition.broadcast()
             }
@@ -68,9 +61,12 @@ final class LineLog: @unchecked Sendable {
 
     var lines: [String] { condition.withLock { kept } }
 
+    /// All that has come, as it came.
+    var text: String { condition.withLock { kept.joined(separator: "\n") + (kept.isEmpty || isCut ? "" : "\n") } }
+
     /// Waits until the lines so far satisfy a test, and answers what it found in them.
     func wait<T>(for what: String, in search: ([String]) throws -> T?) throws -> T {
-        let limit = Date(timeIntervalSinceNow: Self.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
         defer { condition.unlock() }
         while true {
@@ -92,7 +88,7 @@ final class LineLog: @unchecked Sendable {
     /// Waits until the stream has ended, and answers all its lines.
     @discardableResult
     func waitForEnd() throws -> [String] {
-        let limit = Date(timeIntervalSinceNow: Self.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
         defer { condition.unlock() }
         while !hasEnded {
@@ -103,7 +99,7 @@ final class LineLog: @unchecked Sendable {
 
     /// Asks again and again for what no line tells of, until there is an answer.
     func poll<T>(for what: String, _ question: () throws -> T?) throws -> T {
-        let limit = Date(timeIntervalSinceNow: Self.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {
             if let answer = try question() { return answer }
             guard Date() < limit else { throw NeverCame(what: what, seen: lines) }

@@ -31,7 +31,7 @@ final class Load: @unchecked Sendable {
     private var end = 0
     private var lost = 0
 
-    init(_ seed: inout Seed, _ mix: Mix = Mix()) { (self.seed, self.mix) = (seed.next(), mix) }
+    init(_ seed: inout SeededRandom, _ mix: Mix = Mix()) { (self.seed, self.mix) = (seed.next(), mix) }
 
     // MARK: Sending
 
@@ -94,7 +94,7 @@ final class Load: @unchecked Sendable {
         condition.withLock {
             let id = statuses.count
             guard id < end else { return nil }
-            var shape = Seed(seed ^ UInt64(id))
+            var shape = SeededRandom(seed: seed ^ UInt64(id))
             let isPush = mix.pushes && shape.chance(1, of: 2)
             let count = isPush ? min(end - id, Int.random(in: 1...3, using: &shape)) : 1
             let bodies = (id..<(id + count)).map { id in
@@ -125,7 +125,7 @@ final class Load: @unchecked Sendable {
 
     /// Waits until so many requests have been answered; in vain when the senders lose the gateway before.
     func wait(forAnswers count: Int) throws {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
         defer { condition.unlock() }
         while answers < count, lost == 0 {

@@ -51,43 +51,15 @@ final class Scenario {
     }
 
     /// All files below a folder, as paths relative to it, sorted.
-    func files(under name: String) -> [String] {
-        let names = FileManager.default.enumerator(atPath: path(name))?.compactMap { $0 as? String } ?? []
-        return names.filter { file in
-            var isFolder: ObjCBool = false
-            return FileManager.default.fileExists(atPath: path("\(name)/\(file)"), isDirectory: &isFolder) && !isFolder.boolValue
-        }.sorted()
-    }
+    func files(under name: String) -> [String] { TestFolder.files(below: path(name)) }
 
     func bytes(of name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path(name))) }
-}
-
-/// Where things are in the package.
-enum Package {
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().deletingLastPathComponent().path
-    private static let sanitized = ProcessInfo.processInfo.environment["GATEWAY_BUILD"]
-    /// True when a sanitizer is in what is tested: it is slower then, and its memory is the sanitizer's.
-    static let isSanitized = sanitized != nil
-    /// What is tested: what users run, or the same with a sanitizer in it.
-    static let build = sanitized ?? "\(root)/.build/release"
-    static let gateway = "\(build)/gateway"
-    static let servers = "\(root)/Tests/ScenarioTests/Servers"
-
-    /// The built program.
-    static func builtGateway() throws -> String {
-        let files = ["gateway", "libHTTPWriter.so", "libFileSink.so", "libStdoutSink.so"]
-        for file in files where access("\(build)/\(file)", F_OK) != 0 {
-            throw NeverCame(what: "\(build)/\(file): run make test", seen: [])
-        }
-        return gateway
-    }
 }
 
 /// A profile that a real profiler wrote.
 struct Fixture: CustomTestStringConvertible {
     let name: String
-    var path: String { "\(Package.root)/Tests/Fixtures/\(name)" }
+    var path: String { "\(Project.root)/Tests/Fixtures/\(name)" }
     var testDescription: String { name }
 
     func bytes() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }

@@ -9,7 +9,7 @@ final class Names {
     init(_ scenario: Scenario) throws {
         self.scenario = scenario
         let made = try scenario.run(
-            "cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "names.so", "\(Package.servers)/names.c",
+            "cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "names.so", "\(Project.servers)/names.c",
             "-ldl")
         guard made.status == 0 else { throw NeverCame(what: "names.so", seen: made.output) }
         environment = [

@@ -23,7 +23,7 @@ final class Tap {
     /// - Parameter name: the beginning of the names of the bodies' files.
     init(_ scenario: Scenario, _ name: String, to upstream: UInt16? = nil) throws {
         let more = upstream.map { ["\($0)"] } ?? []
-        process = try scenario.start(["python3", "-u", "\(Package.servers)/tap.py", scenario.path(name)] + more)
+        process = try scenario.start(["python3", "-u", "\(Project.servers)/tap.py", scenario.path(name)] + more)
         let line = try process.output.wait(for: "listening")
         port = line.split(separator: " ").last.flatMap { UInt16($0) } ?? 0
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// A process that a scenario started, with its streams; killed when the scenario ends.
+/// A process that a test started, with its streams.
 final class ChildProcess: @unchecked Sendable {
     /// Where a stream of the child goes.
     enum Stream {
@@ -9,6 +9,18 @@ final class ChildProcess: @unchecked Sendable {
         /// A pipe that nobody reads, until the test does.
         case unread
         case closed
+        /// A descriptor of the test's own.
+        case descriptor(Int32)
+
+        var isUnread: Bool { if case .unread = self { true } else { false } }
+    }
+
+    /// How a process ended, and all that it wrote.
+    struct Ended {
+        /// As a shell has it: the exit status, or 128 and the signal's number.
+        let status: Int32
+        let out: String
+        let err: String
     }
 
     private static let birth = NSLock()
@@ -23,7 +35,7 @@ final class ChildProcess: @unchecked Sendable {
     private var status: Int32?
 
     /// Starts a program, which is searched for in PATH.
-    init(_ arguments: [String], folder: String, environment: [String: String] = [:], stdout: Stream = .lines) throws {
+    init(_ arguments: [String], folder: String? = nil, environment: [String: String] = [:], stdout: Stream = .lines) throws {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -32,10 +44,10 @@ final class ChildProcess: @unchecked Sendable {
         defer { Self.birth.unlock() }
         let (stdin, out, err) = (try Pipe(), try Pipe(), try Pipe())
         posix_spawn_file_actions_adddup2(&actions, stdin.reader, 0)
-        if stdout == .closed {
-            posix_spawn_file_actions_addclose(&actions, 1)
-        } else {
-            posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
+        switch stdout {
+        case .closed: posix_spawn_file_actions_addclose(&actions, 1)
+        case .descriptor(let number): posix_spawn_file_actions_adddup2(&actions, number, 1)
+        case .lines, .unread: posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
         }
         posix_spawn_file_actions_adddup2(&actions, err.writer, 2)
         // The threads of a test block signals, which a child would inherit.
@@ -48,7 +60,7 @@ final class ChildProcess: @unchecked Sendable {
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var all = ProcessInfo.processInfo.environment.filter { !$0.key.lowercased().hasSuffix("_proxy") }
         all.merge(environment) { $1 }
-        var words: [UnsafeMutablePointer<CChar>?] = (["env", "-C", folder] + arguments).map { strdup($0) } + [nil]
+        var words: [UnsafeMutablePointer<CChar>?] = (["env"] + (folder.map { ["-C", $0] } ?? []) + arguments).map { strdup($0) } + [nil]
         var variables: [UnsafeMutablePointer<CChar>?] = all.map { strdup("\($0)=\($1)") } + [nil]
         defer { for text in words + variables { free(text) } }
         var child: pid_t = 0
@@ -59,7 +71,7 @@ final class ChildProcess: @unchecked Sendable {
             throw NeverCame(what: "\(arguments[0]): \(String(cString: strerror(code)))", seen: [])
         }
         (id, input) = (child, stdin.writer)
-        if stdout == .unread { unreadOutput = out.reader } else { output.read(out.reader) }
+        if stdout.isUnread { unreadOutput = out.reader } else { output.read(out.reader) }
         errors.read(err.reader)
         waitOnThread()
     }
@@ -109,7 +121,7 @@ final class ChildProcess: @unchecked Sendable {
 
     /// Waits for the end, whoever still has the streams.
     func waitForStatus() throws -> Int32 {
-        let limit = Date(timeIntervalSinceNow: LineLog.patience)
+        let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
         defer { condition.unlock() }
         while true {
@@ -118,11 +130,32 @@ final class ChildProcess: @unchecked Sendable {
         }
     }
 
+    /// Waits for the end, whatever it has written by then; a process that does not end in time is killed.
+    func wait() throws -> Ended {
+        closeInput()
+        do {
+            let status = try waitForExit()
+            return Ended(status: status, out: output.text, err: errors.text)
+        } catch {
+            signal(SIGKILL)
+            throw error
+        }
+    }
+
+    /// Runs a program to its end, without input.
+    static func run(_ arguments: [String], in folder: String? = nil) throws -> Ended {
+        try ChildProcess(arguments, folder: folder).wait()
+    }
+
+    private func closeInput() {
+        if input >= 0 { Glibc.close(input) }
+        input = -1
+    }
+
     /// Ends the process, whatever it does.
     func end() {
         signal(SIGKILL)
         _ = try? waitForStatus()
-        if input >= 0 { Glibc.close(input) }
-        input = -1
+        closeInput()
     }
 }

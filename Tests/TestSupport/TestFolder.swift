@@ -1,0 +1,59 @@
+import Foundation
+import Testing
+
+/// A folder of one test's own, removed with its last reference.
+final class TestFolder: Sendable {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/gateway-test-XXXXXX".utf8CString)
+        path = try #require(mkdtemp(&template).map { String(cString: $0) })
+        try #require(chmod(path, 0o755) == 0)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func path(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// Makes a file, and answers its path.
+    @discardableResult
+    func write(_ name: String, _ text: String) throws -> String { try write(name, Array(text.utf8)) }
+
+    @discardableResult
+    func write(_ name: String, _ bytes: [UInt8]) throws -> String {
+        try Data(bytes).write(to: URL(fileURLWithPath: path(name)))
+        return path(name)
+    }
+
+    /// Makes a file of these permissions, whatever the umask, and answers its path.
+    @discardableResult
+    func file(_ name: String, _ text: String = "", mode: mode_t = 0o644) throws -> String {
+        try write(name, text)
+        try #require(chmod(path(name), mode) == 0)
+        return path(name)
+    }
+
+    /// Makes a folder, and those above it, and answers its path.
+    func folder(_ name: String, mode: mode_t = 0o755) throws -> String {
+        try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
+        try #require(chmod(path(name), mode) == 0)
+        return path(name)
+    }
+
+    /// Makes a symbolic link, and answers its path.
+    func link(_ name: String, to target: String) throws -> String {
+        try #require(symlink(target, path(name)) == 0)
+        return path(name)
+    }
+
+    /// Every file below a folder, relative to it, sorted.
+    static func files(below path: String) -> [String] {
+        let names = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
+        return names.filter { name in
+            var isFolder: ObjCBool = false
+            return FileManager.default.fileExists(atPath: "\(path)/\(name)", isDirectory: &isFolder) && !isFolder.boolValue
+        }.sorted()
+    }
+
+    static func bytes(of path: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(fileURLWithPath: path))) }
+}
