@@ -2,60 +2,60 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// Who may send to one listener; from any thread.
+/// Decides who may send to one listener. Thread-safe.
 ///
-/// Password hashes take tens of milliseconds, so they are computed on a thread of their own, and what came of them is
-/// remembered: by a keyed digest, never by the password.
+/// Hashing a password takes tens of milliseconds, so it is done on a separate thread, and the outcome is remembered under a keyed
+/// digest, never under the password.
 final class AccessControl: Sendable {
     enum Verdict {
         case allowed
         case refused(Response)
-        /// A password that was not seen before; ``verify(_:_:)`` finds out.
+        /// A password without a remembered outcome; ``verify(_:from:_:)`` decides.
         case unsettled(Credentials)
     }
 
-    /// How many outcomes are remembered of each kind before all are forgotten, so that guesses cost no memory.
+    /// The most outcomes of each kind that are remembered; then all of that kind are forgotten, so that guesses cost no memory.
     static let maximumRemembered = 4096
 
     private struct State {
         var users: UserList?
         var tokens: TokenList?
         var stamps: [FileStamp?]
-        /// What was last said of files that cannot be used.
+        /// The last logged error about files that cannot be used.
         var complaint = ""
-        /// Counts the readings of the files, so that an outcome under old ones is not remembered.
+        /// Counts how often the files were read, so that an outcome under older files is not remembered.
         var generation = 0
         var genuine: Set<[UInt8]> = []
         var wrong: Set<[UInt8]> = []
-        /// Newest first, so that a login that is no guess has its chance among guesses. Users of the file take turns with all other
-        /// names, for which those who try them have a lane for each address.
+        /// The newest password first, so that a genuine login has a chance among guesses. Users of the file and all other names
+        /// take turns; each user has a lane, with one inside for each address, and other names have a lane for each address.
         var queue = FairQueue<PasswordJob>(order: .newestFirst, maximumPerLane: AccessControl.maximumPerLane)
-        /// Who waits for the outcome of which job.
+        /// The callbacks that wait for the outcome of a password, by its digest.
         var waiting: [[UInt8]: [@Sendable (Verdict) -> Void]] = [:]
     }
 
     private struct PasswordJob: Sendable {
         let user: String
         let password: [UInt8]
-        /// Stands for both.
+        /// The keyed digest of user and password.
         let digest: [UInt8]
     }
 
-    /// How many passwords may wait in a lane.
+    /// The most passwords that may wait in a lane.
     static let maximumPerLane = 32
-    /// How many requests may wait for the outcome of one password.
+    /// The most requests that may wait for the outcome of one password.
     private static let maximumPerPassword = 256
 
     private let config: AuthConfig
     private let openPath: String?
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
-    /// Each job is a reason to look at the queue.
+    /// Each job only makes the thread look at `queue`.
     private let worker = Worker<Void>("passwords", priority: .nice(15))
 
     /// Reads the files of `config`.
     ///
-    /// - Parameter openPath: a path that everybody may ask for.
+    /// - Parameter openPath: a path that is served without credentials.
     init(_ config: AuthConfig, openPath: String? = nil) throws(FileProblems) {
         self.config = config
         self.openPath = openPath
@@ -80,7 +80,7 @@ final class AccessControl: Sendable {
         if config.clientCertificate, hasCertificate { return .allowed }
         let values = Array(head.values(of: "authorization"))
         guard !values.isEmpty else { return .refused(refusal("credentials are required")) }
-        // Of two, another reader could take the other one.
+        // Of two Authorization headers, another server could use the other one.
         guard values.count == 1, let credentials = Credentials(values[0]) else { return .refused(refusal(Self.notAccepted)) }
         switch credentials {
         case .bearer(let token) where state.withLock({ $0.tokens })?.contains(token) == true: return .allowed
@@ -101,7 +101,7 @@ final class AccessControl: Sendable {
         Secrets.digest(Array(user.utf8) + [UInt8(ascii: ":")] + password, key: key)
     }
 
-    /// RFC 9110 §11.6.1: a 401 says what would be taken; where nothing in a request would be, it is a 403.
+    /// RFC 9110 §11.6.1: a 401 names the accepted schemes; when there is none, the answer is 403.
     private func refusal(_ message: String) -> Response {
         var challenges: [(name: String, value: String)] = []
         if config.users != nil { challenges.append(("WWW-Authenticate", "Basic realm=\"profile-gateway\", charset=\"UTF-8\"")) }
@@ -114,10 +114,10 @@ final class AccessControl: Sendable {
 
     // MARK: Passwords
 
-    /// Has a password looked at by the thread for that; equal ones that come meanwhile share the outcome.
+    /// Has a password verified on the thread; equal passwords that arrive meanwhile share the outcome.
     ///
     /// - Parameters:
-    ///   - peer: who asks.
+    ///   - peer: the address of the sender.
     ///   - done: called once, on any thread.
     func verify(_ credentials: Credentials, from peer: PeerAddress, _ done: @escaping @Sendable (Verdict) -> Void) {
         guard case .basic(let user, let password) = credentials else { return done(.refused(refusal(Self.notAccepted))) }
@@ -138,7 +138,7 @@ final class AccessControl: Sendable {
 
     private static let busy = Response.error(503, "too many passwords wait to be verified")
 
-    /// - Returns: false when nothing waits.
+    /// - Returns: false when no password waits.
     private func settleNext() -> Bool {
         let (next, users, generation) = state.withLock { ($0.queue.next(), $0.users, $0.generation) }
         guard let job = next else { return false }
@@ -160,10 +160,10 @@ final class AccessControl: Sendable {
         for done in state.withLock({ $0.waiting.removeValue(forKey: digest) }) ?? [] { done(verdict) }
     }
 
-    // MARK: Life
+    // MARK: Files and end
 
-    /// Reads the files again when one of them was changed, and forgets what was remembered; what cannot be used leaves
-    /// everything as it was, and is tried again. May block on the disk.
+    /// Reads the files again when one of them has changed, and forgets the remembered outcomes. Files that cannot be used leave
+    /// everything as it was and are tried again. May block on the disk.
     func refresh(listener: String) {
         let stamps = Self.stamps(config)
         guard stamps != state.withLock({ $0.stamps }) else { return }
@@ -185,11 +185,11 @@ final class AccessControl: Sendable {
         }
     }
 
-    /// Whether nobody waits for a password to be verified.
+    /// Whether no password waits to be verified.
     var isIdle: Bool { state.withLock { $0.waiting.isEmpty } }
 
-    /// Ends the thread after the password it is at, which may be so costly that it is not waited for; who waits for others is not
-    /// told.
+    /// Ends the thread. Waits at most 200 ms for the current password, whose hash may be very costly; callbacks that wait for
+    /// other passwords are not called.
     func stop() {
         state.withLock { $0.queue.removeAll() }
         worker.stop(until: .now + .milliseconds(200))

@@ -1,8 +1,8 @@
 import ConfigJSON
 
-/// A listener's `auth` block: whoever meets one of what it names may send.
+/// A listener's `auth` block: a client that satisfies any one of its members may send.
 struct AuthConfig: Equatable, Sendable {
-    /// Lines of `user:hash`, the hash as crypt(5) has it.
+    /// Lines of `user:hash`, each hash in the form of crypt(5).
     var users: ConfigSource?
     /// Tokens, one a line (RFC 6750).
     var tokens: ConfigSource?
@@ -11,7 +11,7 @@ struct AuthConfig: Equatable, Sendable {
 }
 
 extension AuthConfig {
-    /// - Parameter tls: the listener's TLS, on which client certificates rest.
+    /// - Parameter tls: the listener's TLS, which must verify client certificates.
     init(_ object: ConfigObject, tls: TLSConfig?) {
         if let basic = object.object("basic") {
             users = basic.file("users_file")

@@ -1,13 +1,13 @@
 import LinuxSystem
 
-/// What a request brings to show who sends it: the Authorization header, taken apart (RFC 9110 §11.6.2).
+/// The credentials in a request's Authorization header (RFC 9110 §11.6.2).
 enum Credentials: Equatable, Sendable {
     /// RFC 7617.
     case basic(user: String, password: [UInt8])
     /// RFC 6750.
     case bearer([UInt8])
 
-    /// Reads a header's value; nil when it is of another scheme or malformed.
+    /// Reads the header's value; nil when its scheme is another one or it is malformed.
     init?(_ value: ArraySlice<UInt8>) {
         guard let space = value.firstIndex(of: 32) else { return nil }
         let rest = Array(value[space...].drop { $0 == 32 })

@@ -1,7 +1,7 @@
 import ConfigJSON
 
 extension Optional<ConfigSource> {
-    /// The same source wherever it stands in its config.
+    /// The same source without its position in the config.
     fileprivate var unplaced: ConfigSource? { map { ConfigSource(content: $0.content, path: $0.path, position: nil) } }
 }
 
@@ -21,14 +21,14 @@ extension AuthConfig {
 }
 
 extension Listener {
-    /// What stands between a listener and strangers, read from the files that its config names.
+    /// The TLS and the access control of a listener, read from the files that its config names.
     struct Guards: Sendable {
-        /// Its TLS; nil speaks plain HTTP.
+        /// The listener's TLS; nil serves plain HTTP.
         private(set) var certificates: ServerCertificates?
-        /// Who may send; nil is everybody.
+        /// Decides who may send; nil lets everybody send.
         private(set) var access: AccessControl?
 
-        /// - Parameter openPath: a path that everybody may ask for.
+        /// - Parameter openPath: a path that is served without credentials.
         init(_ http: HTTPConfig, openPath: String? = nil) throws(FileProblems) {
             var problems = FileProblems()
             certificates = problems.collect(all: { () throws(FileProblems) in
@@ -40,7 +40,7 @@ extension Listener {
             try problems.check()
         }
 
-        /// What is wrong with the files that a config names.
+        /// The problems with the files that a config names.
         static func problems(_ config: Config) -> [Problem] {
             var problems = FileProblems()
             for http in config.listeners.map(\.http) + [config.admin?.http].compactMap(\.self) {
@@ -49,7 +49,7 @@ extension Listener {
             return problems.list
         }
 
-        /// These guards, or parts of others where the same is configured: with them stays what they have learned.
+        /// These guards, but with the parts of `old` whose configuration is the same, so that what those have learned is kept.
         func keeping(_ old: Guards, _ http: HTTPConfig, as before: HTTPConfig) -> Guards {
             var guards = self
             if http.tls?.unplaced == before.tls?.unplaced { guards.certificates = old.certificates }
@@ -57,7 +57,7 @@ extension Listener {
             return guards
         }
 
-        /// Reads the files that were changed again; may block on the disk.
+        /// Reads changed files again; may block on the disk.
         func refreshFiles(listener: String) {
             certificates?.refresh(listener: listener)
             access?.refresh(listener: listener)

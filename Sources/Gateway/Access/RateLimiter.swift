@@ -2,9 +2,9 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// A listener's `rate_limit` block: what each tenant may send, on average and at once.
+/// A listener's `rate_limit` block: how much each tenant may send, on average and in a burst.
 struct RateLimitConfig: Equatable, Sendable {
-    /// How much comes back each second, and the most that is saved up.
+    /// The amount refilled each second, and the most that accumulates.
     struct Rate: Equatable, Sendable {
         var perSecond: Int
         var burst: Int
@@ -35,14 +35,15 @@ extension RateLimitConfig {
     }
 }
 
-/// Token buckets, a pair for each tenant; from any thread.
+/// Token buckets, a pair for each tenant. Thread-safe.
 final class RateLimiter: Sendable {
-    /// How many tenants have buckets at a time, so that made-up names cost no memory.
+    /// The most tenants that have buckets at a time, so that invented names cost no memory.
     static let maximumTenants = 10_000
-    /// How many buckets are forgotten at once beyond that, for looking at all of them takes a while.
+    /// How many tenants are forgotten at once when that is reached, because looking at all of them takes a while.
     static let forgottenTogether = maximumTenants / 8
 
-    /// What a bucket lacks, and when that was so: a full one lacks nothing, so only those who sent lately are kept.
+    /// What a tenant's buckets lack, and when. A full bucket lacks nothing, so a tenant that has not sent for a while needs no
+    /// entry.
     private struct Debt {
         var profiles = 0.0
         var bytes = 0.0
@@ -54,12 +55,14 @@ final class RateLimiter: Sendable {
 
     init(_ config: RateLimitConfig) { self.config = config }
 
-    /// Takes what a request costs out of its tenant's buckets, or nothing when one of them holds too little.
+    /// Takes the cost of a request out of its tenant's buckets, or nothing when one of them holds too little.
     ///
-    /// What costs more than a whole bucket passes when that is full, and leaves a debt behind, for it could never pass otherwise.
+    /// A request that costs more than a whole bucket passes when the bucket is full, and leaves a debt, because it could never
+    /// pass otherwise.
     ///
-    /// - Parameter reserved: how many of the bytes were taken before by ``reserve(_:bytes:beside:now:)``; a refusal gives them back.
-    /// - Returns: nil when it may pass, else how long the tenant should wait.
+    /// - Parameter reserved: how many of the bytes were already taken by ``reserve(_:bytes:beside:now:)``; a refusal gives them
+    ///   back.
+    /// - Returns: nil when the request may pass, otherwise how long the tenant should wait.
     func take(_ tenant: String, profiles: Int, bytes: Int, reserved: Int = 0, now: MonotonicTime = .now) -> Duration? {
         debts.withLock { debts in
             var debt = refilled(debts[tenant], now)
@@ -74,10 +77,10 @@ final class RateLimiter: Sendable {
         }
     }
 
-    /// Takes bytes of a request that is still coming.
+    /// Takes bytes of a request that is still arriving.
     ///
-    /// - Parameter reserved: how many it has taken so far.
-    /// - Returns: nil when the bucket has them, else how long the tenant should wait; nothing is taken then.
+    /// - Parameter reserved: how many bytes the request has taken so far.
+    /// - Returns: nil when the bucket holds them, otherwise how long the tenant should wait; nothing is taken then.
     func reserve(_ tenant: String, bytes: Int, beside reserved: Int, now: MonotonicTime = .now) -> Duration? {
         debts.withLock { debts in
             var debt = refilled(debts[tenant], now)
@@ -92,7 +95,7 @@ final class RateLimiter: Sendable {
         }
     }
 
-    /// Gives back what a request has reserved that is not charged.
+    /// Gives back bytes that a request has reserved and is not charged for.
     func giveBack(_ tenant: String, bytes: Int, now: MonotonicTime = .now) {
         guard bytes > 0 else { return }
         debts.withLock { debts in
@@ -113,7 +116,7 @@ final class RateLimiter: Sendable {
         return wait > 0 ? .seconds(wait) : nil
     }
 
-    /// How long it takes until the bucket holds `cost`, or is full.
+    /// The seconds until the bucket holds `cost`, or is full; not above 0 when it does now.
     private static func wait(_ debt: Double, _ rate: RateLimitConfig.Rate?, cost: Int) -> Double {
         guard let rate else { return 0 }
         let allowed = Double(rate.burst - min(cost, rate.burst))
@@ -134,8 +137,8 @@ final class RateLimiter: Sendable {
         debts[tenant] = debt
     }
 
-    /// Forgets the buckets that are nearest to being full: whoever has one gains least by it, and who invents names loses them first
-    /// only where others owe more.
+    /// Forgets the tenants whose buckets are nearest to full, because these gain least by it; invented names are forgotten first
+    /// when other tenants owe more.
     private func forgetFullest(in debts: inout [String: Debt], _ now: MonotonicTime) {
         let waits = debts.map { entry in
             let debt = refilled(entry.value, now)
@@ -147,9 +150,9 @@ final class RateLimiter: Sendable {
     private func seconds(_ debt: Double, _ rate: RateLimitConfig.Rate?) -> Double { rate.map { debt / Double($0.perSecond) } ?? 0 }
 }
 
-/// What one request takes out of its tenant's bucket: its bytes as they come, and the rest once it is known.
+/// What one request takes out of its tenant's buckets: its bytes while they arrive, and the rest once it is known.
 final class RateCharge: Sendable {
-    /// How far a body may be ahead of what was taken for it, in bytes.
+    /// How many bytes of a body may have arrived before they are taken from the bucket.
     static let step = 1 << 20
 
     private struct Bytes {
@@ -163,9 +166,10 @@ final class RateCharge: Sendable {
 
     init(_ limiter: RateLimiter, _ tenant: String) { (self.limiter, self.tenant) = (limiter, tenant) }
 
-    /// Counts bytes of the body that have come.
+    /// Counts received bytes of the body.
     ///
-    /// - Returns: how long the tenant should wait, when they are more than the bucket holds; the charge is given back then.
+    /// - Returns: how long the tenant should wait, when the bucket does not hold them; all that the request has taken is given
+    ///   back then.
     func arrived(_ count: Int) -> Duration? {
         bytes.withLock { bytes in
             bytes.arrived += count
@@ -183,8 +187,8 @@ final class RateCharge: Sendable {
 
     /// Charges the whole request.
     ///
-    /// - Parameter bytes: what it costs in all.
-    /// - Returns: how long the tenant should wait; nothing is charged then.
+    /// - Parameter bytes: the cost of the whole request.
+    /// - Returns: nil when it is charged, otherwise how long the tenant should wait; nothing is charged then.
     func settle(profiles: Int, bytes total: Int) -> Duration? {
         bytes.withLock { bytes in
             defer { bytes.reserved = 0 }
@@ -192,7 +196,7 @@ final class RateCharge: Sendable {
         }
     }
 
-    /// Gives back what was taken: the request is one that was charged before.
+    /// Gives back what was taken, for a request that is not charged: a repeat, or one that was given up.
     func cancel() {
         bytes.withLock { bytes in
             limiter.giveBack(tenant, bytes: bytes.reserved)

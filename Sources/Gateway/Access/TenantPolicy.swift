@@ -1,17 +1,17 @@
 import ConfigJSON
 
-/// What a listener makes of `X-Scope-OrgID`.
+/// How a listener treats `X-Scope-OrgID`.
 enum TenantPolicy: Equatable, Sendable {
-    /// It is passed on as it came, or left out.
+    /// The sender's tenant is passed on; a request may have none.
     case pass
     /// Every profile belongs to this tenant, whatever its sender says.
     case force(String)
-    /// A sender must name one.
+    /// A sender must name a tenant.
     case require
-    /// A sender must name one of these.
+    /// A sender must name one of these tenants.
     case allow([String])
 
-    /// Whether senders may call themselves what they like: then their addresses tell them apart.
+    /// Whether senders may choose any tenant; then their peer addresses tell them apart.
     var isChosenBySender: Bool {
         switch self {
         case .pass, .require: true
@@ -23,13 +23,13 @@ enum TenantPolicy: Equatable, Sendable {
     func tenant(_ head: RequestHead) throws(InvalidRequest) -> String {
         if case .force(let tenant) = self { return tenant }
         let values = Array(head.values(of: "x-scope-orgid"))
-        // Two readers of two of them can disagree about whose the profile is.
+        // Of two headers, two servers could use different ones, and disagree about the profile's tenant.
         guard values.count <= 1 else { throw InvalidRequest("X-Scope-OrgID: is given more than once") }
         let tenant = try values.first.map { value throws(InvalidRequest) in try Self.check(value) } ?? ""
         switch self {
         case .pass, .force: return tenant
         case .require where tenant.isEmpty, .allow where tenant.isEmpty:
-            // As Pyroscope answers it; RFC 9110 §15.5.2 wants a challenge beside.
+            // Pyroscope's status and message; RFC 9110 §15.5.2 requires a challenge with them.
             throw InvalidRequest("no org id: X-Scope-OrgID is required", status: 401, headers: [("WWW-Authenticate", "X-Scope-OrgID")])
         case .allow(let tenants) where !tenants.contains(tenant):
             throw InvalidRequest("X-Scope-OrgID: \(quotedForPeople(tenant)) may not send here", status: 403)
@@ -37,7 +37,7 @@ enum TenantPolicy: Equatable, Sendable {
         }
     }
 
-    /// Holds a tenant to what Pyroscope takes for one.
+    /// Validates a tenant by Pyroscope's rules.
     private static func check(_ value: ArraySlice<UInt8>) throws(InvalidRequest) -> String {
         if value.count > maximumLength { throw InvalidRequest("X-Scope-OrgID: is longer than \(maximumLength) bytes") }
         let text = String(decoding: value, as: UTF8.self)

@@ -1,6 +1,6 @@
 import ConfigJSON
 
-/// The tokens of a `bearer_tokens_file`, one a line, empty lines and those that begin with `#` left out.
+/// The tokens of a `bearer_tokens_file`, one a line; empty lines and lines that begin with `#` are ignored.
 struct TokenList: Sendable {
     private let key = Secrets.randomKey()
     private var digests: [[UInt8]] = []
@@ -22,7 +22,7 @@ struct TokenList: Sendable {
             && body.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "-._~+/".utf8.contains($0) }
     }
 
-    /// Looks at every token, whichever one it is.
+    /// Compares with every token, so that the time does not depend on which one matches.
     func contains(_ token: [UInt8]) -> Bool {
         let digest = Secrets.digest(token, key: key)
         return digests.reduce(false) { found, other in Secrets.areEqual(other, digest) || found }

@@ -1,14 +1,14 @@
 import CCrypt
 import ConfigJSON
 
-/// The users of an `auth.basic` file: lines of `user:hash`, empty ones and those that begin with `#` left out.
+/// The users of an `auth.basic` file, in lines of `user:hash`; empty lines and lines that begin with `#` are ignored.
 @safe struct UserList: Sendable {
     /// The hash of each user, as crypt(5) writes it.
     private var hashes: [String: [UInt8]] = [:]
-    /// A hash of each kind and cost that there is, by what says these.
+    /// One hash of each kind and cost in the file, by the part of the hash that states these.
     private var settings: [ArraySlice<UInt8>: [UInt8]] = [:]
 
-    /// The hashes that are taken, by their beginning, and how each ends.
+    /// The accepted kinds of hashes: the prefix, and the length of the part behind the last `$`.
     private static let kinds: [(prefix: String, tail: Int)] = [
         ("$y$", 43), ("$gy$", 43), ("$7$", 43), ("$2a$", 53), ("$2b$", 53), ("$2y$", 53), ("$6$", 86),
     ]
@@ -33,11 +33,11 @@ import ConfigJSON
         if hashes.isEmpty { throw source.problem("names no user") }
     }
 
-    /// What decides how long a hash takes: its kind and its cost, without its salt, as crypt(5) writes them.
+    /// The part of a hash that decides how long it takes: its kind and its cost, without its salt, as crypt(5) writes them.
     private static func setting(of hash: [UInt8]) -> ArraySlice<UInt8> {
         let dollars = hash.indices.filter { hash[$0] == UInt8(ascii: "$") }
         let isDefault = hash.starts(with: "$6$".utf8) && !hash.starts(with: "$6$rounds=".utf8)
-        // scrypt's costs are 11 characters, and its salt follows them at once.
+        // scrypt's costs take 11 characters, directly followed by its salt.
         if hash.starts(with: "$7$".utf8) { return hash.prefix(14) }
         return hash[...dollars[min(isDefault ? 1 : 2, dollars.count - 1)]]
     }
@@ -52,10 +52,10 @@ import ConfigJSON
         return text[text.index(after: last)...].utf8.count == kind.tail
     }
 
-    /// Whether a password is the user's; takes as long as the hash is made to, some 50 ms.
+    /// Whether a password is the user's; takes as long as the hash is made to take, about 50 ms.
     ///
-    /// A refusal takes as long as one hash of each kind and cost in the file, whoever was asked for, so that its time tells nobody
-    /// which users there are.
+    /// A refusal takes as long as one hash of each kind and cost in the file, for every user name, so that its time does not
+    /// reveal which users exist.
     func verify(_ user: String, _ password: [UInt8]) -> Bool {
         if password.contains(0) { return false }
         var others = settings
@@ -71,7 +71,7 @@ import ConfigJSON
         let memory = UnsafeMutablePointer<crypt_data>.allocate(capacity: 1)
         unsafe memory.initialize(to: crypt_data())
         defer {
-            // The password's traces are among what crypt works with.
+            // crypt's work area holds traces of the password.
             unsafe memory.initialize(to: crypt_data())
             unsafe memory.deallocate()
         }

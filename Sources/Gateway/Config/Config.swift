@@ -1,15 +1,15 @@
 import ConfigJSON
 import ProfileArchive
 
-/// What the config file says, with every default filled in.
+/// The values of the config file, with every default filled in.
 struct Config {
-    /// Where the spool and the dead letters are; nil keeps queues in memory.
+    /// The folder of the spool and the dead letters; nil keeps queues in memory.
     var dataDirectory: String?
     var spool = SpoolConfig()
-    /// Where the admin listener listens; nil turns it off.
+    /// The admin listener; nil turns it off.
     var admin: AdminConfig? = AdminConfig()
     var log = Log.Settings()
-    /// Searched for plugins before the executable's own folder.
+    /// Folders that are searched for plugins before the executable's own folder.
     var pluginDirs: [String] = []
     var limits = Limits()
     var deadLetters = DeadLetterConfig()
@@ -19,13 +19,13 @@ struct Config {
 }
 
 extension Config {
-    /// Where plugins are looked for, in order: the config's folders, then the executable's own.
+    /// The folders that are searched for plugins, in order: the config's, then the executable's own.
     var pluginFolders: [String] { pluginDirs + [ProcessStart.executableFolder] }
 }
 
 struct AdminConfig: Equatable {
     var http = HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)
-    /// The names by which it may be asked, in lower case, beside IP addresses and `localhost`.
+    /// The names by which the admin listener may be addressed, in lower case, beside IP addresses and `localhost`.
     var hosts: [String] = []
 }
 
@@ -37,15 +37,15 @@ struct Limits: Equatable {
     var maxDecompressedSize = 256 << 20
     /// The most bytes of all bodies that are being received and not queued yet.
     var maxInFlightBytes = 512 << 20
-    /// The most of them that are of one tenant, or of one address where senders choose their tenant, while others need the rest.
+    /// The most of these bytes for one tenant, or for one address where senders choose their tenant, while others need the rest.
     var maxInFlightBytesPerSender = 128 << 20
 }
 
-/// The bounds of what is kept of profiles that a receiver has given up, for each receiver.
+/// The bounds of the dead letters of each receiver.
 struct DeadLetterConfig: Equatable, Sendable {
-    /// The oldest are removed beyond this.
+    /// Beyond this, the oldest dead letters are removed.
     var maxBytes = 1 << 30
-    /// Older ones are removed.
+    /// Dead letters older than this are removed.
     var maxAge = Duration.seconds(7 * 86_400)
     /// The permissions of their files and folders.
     var modes = ArchiveModes()
@@ -61,7 +61,7 @@ struct ListenerConfig: Equatable {
     var tenant = TenantPolicy.pass
     /// nil is no limit.
     var rateLimit: RateLimitConfig?
-    /// How long an accepted request is remembered, so that its retry is not delivered again; nil is not at all.
+    /// How long an accepted request is remembered, so that a retry of it is not delivered again; nil turns this off.
     var dedupWindow: Duration?
     var forwardTo: [String] = []
 }
@@ -70,23 +70,23 @@ struct ListenerConfig: Equatable {
 struct HTTPConfig: Equatable {
     /// Empty is all interfaces.
     var address = ""
-    /// 0 is any free one.
+    /// 0 is any free port.
     var port: UInt16 = 8080
-    /// How many connections at a time; 0 is no limit.
+    /// The most connections at a time; 0 is no limit.
     var connLimit = 16384
-    /// How many of them from one address; 0 is no limit.
+    /// The most connections from one address; 0 is no limit.
     var connLimitPerAddress = 0
     /// How long a request may take to arrive, head and body.
     var readTimeout = Duration.seconds(30)
-    /// How long an answer may take to leave.
+    /// How long an answer may take to become ready, and then to be sent.
     var writeTimeout = Duration.seconds(30)
-    /// How many bytes a second a body must bring at least; 0 is no bound.
+    /// The fewest bytes a second that a body must bring; 0 is no bound.
     var minimumBodyRate = 1 << 10
     /// How long a connection may wait for its next request.
     var idleTimeout = Duration.seconds(120)
-    /// How old a connection may be for another request; zero is without end.
+    /// The age at which a connection closes with its next answer; zero is never.
     var maximumConnectionAge = Duration.zero
-    /// nil speaks plain HTTP.
+    /// nil serves plain HTTP.
     var tls: TLSConfig?
     /// nil lets everybody send.
     var auth: AuthConfig?
@@ -97,14 +97,14 @@ struct ReceiverConfig {
     var name: String
     /// A plugin's name, or a path ending in `.so`.
     var plugin = ""
-    /// What the plugin's file must have, in lower-case hexadecimal; nil trusts those who may write it.
+    /// The SHA-256 of the plugin's file, in lower-case hexadecimal; nil trusts everyone who can write the file.
     var pluginHash: String?
-    /// What the plugin is given; an empty object when the file has none.
+    /// The config that is passed to the plugin; an empty object when the file has none.
     var pluginConfig = JSONValue(.object([]), at: TextPosition(line: 1, column: 1))
     /// Where `plugin` stands in the file, for errors about loading it.
     var pluginPosition = TextPosition(line: 1, column: 1)
     var required = true
-    /// Whether the gateway does not start while its plugin says that it is failed.
+    /// Whether the gateway refuses to start while the plugin reports that it has failed.
     var requiredAtStart = false
     var queue = QueueConfig()
     var retry = RetryPolicy(minimum: .milliseconds(500), maximum: .seconds(30), retries: 0)
@@ -130,16 +130,16 @@ struct QueueConfig: Equatable {
 
 /// What happens to a profile that finds a receiver's queue full.
 enum OnFull: String, CaseIterable, Sendable {
-    /// The oldest that wait make room.
+    /// The oldest waiting profiles are dropped to make room.
     case dropOldest = "drop_oldest"
-    /// The sender gets 503 and nobody has the profile; a receiver that is not required drops it.
+    /// The sender gets 503 and no receiver gets the profile; a receiver that is not required just drops it.
     case reject
 }
 
-/// When a sender gets its 200.
+/// When a sender gets status 200.
 enum AckMode: String, CaseIterable, Sendable {
     /// When every receiver has the profile in its queue.
     case queued
-    /// When every required receiver has settled, as Alloy does.
+    /// When every required receiver has settled, as in Alloy.
     case delivered
 }

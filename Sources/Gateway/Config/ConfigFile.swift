@@ -2,21 +2,21 @@ import ConfigJSON
 import Glibc
 import LinuxSystem
 
-/// A config file as read: its values, and all that is wrong or odd about it.
+/// A config file as read: its values, its problems and its warnings.
 struct ConfigFile {
     let path: String
     var config: Config
-    /// What must be repaired before the gateway starts.
+    /// Errors that must be repaired before the gateway starts.
     var problems: [Problem]
-    /// What is allowed but probably not meant.
+    /// What is allowed, but probably a mistake.
     var warnings: [Problem]
-    /// Those of the problems that lie in the environment: variables that are not set, and references that are none.
+    /// The problems that lie in the environment: variables that are not set, and malformed references to variables.
     private(set) var unresolved: [Problem] = []
 
     /// The largest config file that is read.
     static let maximumSize = 16 << 20
 
-    /// Reads a file; one that cannot be opened is a problem too.
+    /// Reads a file; a failure to open it is a problem too.
     static func read(_ path: String) -> ConfigFile {
         do throws(SystemError) {
             let file = try FileDescriptor.open(path, O_RDONLY)
@@ -27,26 +27,26 @@ struct ConfigFile {
         }
     }
 
-    /// Notes more problems, but none with what is a problem already because it could not be replaced.
+    /// Adds problems, except at paths that are problems already because a reference there could not be replaced.
     mutating func add(_ more: [Problem]) {
         problems += more.filter { problem in !unresolved.contains { $0.path == problem.path } }
     }
 
-    /// The problems of a config that another process runs, whose environment may have what this one has not.
+    /// The problems of a config that another process runs, whose environment may have variables that this process lacks.
     ///
-    /// - Parameter isNeeded: whether this process cannot do without the member of a path.
+    /// - Parameter isNeeded: whether this process needs the member at a path.
     func problems(whereNeeded isNeeded: (_ path: String) -> Bool) -> [Problem] {
         problems.filter { problem in isNeeded(problem.path) || !unresolved.contains(problem) }
     }
 
-    /// One line a problem: `gateway.json:14:9: receivers.staging.queue: unknown`.
+    /// One line for each problem and warning: `gateway.json:14:9: receivers.staging.queue: unknown`.
     var lines: [String] {
         problems.map { $0.line(in: path) } + warnings.map { $0.line(in: path, "warning: ") }
     }
 }
 
 extension Problem {
-    /// What a person reads of it: file, line, column, path and what is wrong.
+    /// The problem as a person reads it: file, line, column, path and message.
     func line(in file: String, _ kind: String = "") -> String {
         "\(position.map { "\(file):\($0.line):\($0.column)" } ?? file): \(kind)\(self)"
     }
@@ -73,7 +73,7 @@ extension ConfigFile {
 }
 
 extension [Problem] {
-    /// Puts them in the order of the text; those without a place come last.
+    /// Sorts by position in the text; problems without a position come last.
     mutating func sortByPlace() {
         sort { ($0.position?.line ?? .max, $0.position?.column ?? 0) < ($1.position?.line ?? .max, $1.position?.column ?? 0) }
     }

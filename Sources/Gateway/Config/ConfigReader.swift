@@ -38,7 +38,8 @@ extension Config {
 
     private func isOnDisk(_ name: String) -> Bool { receivers.contains { $0.name == name && $0.queue.storage == .disk } }
 
-    /// Who forwards to whom: an unknown receiver is an error, one that nobody forwards to a warning.
+    /// Checks names: forwarding to an unknown receiver is an error, a receiver that no listener forwards to is a warning, and
+    /// receivers on disk are bounded in number and in the length of their names.
     private func checkNames(
         _ listenerMembers: [JSONMember], _ receiverMembers: [JSONMember], _ problems: Problems, _ warnings: Problems
     ) {
@@ -77,14 +78,14 @@ extension Config {
 }
 
 extension ConfigObject {
-    /// True when a member that should be of `kind` is absent or holds nothing; one of a wrong kind is reported by its getter.
+    /// True when a member that should be of `kind` is absent or empty; a member of a wrong kind is reported by its getter.
     fileprivate func lacks(_ name: String, _ kind: String) -> Bool {
         guard let value = value(name) else { return true }
         return value.kind == kind && ["[]", "{}", "\"\""].contains(value.text)
     }
 
     fileprivate func port(_ name: String, default fallback: UInt16) -> UInt16 {
-        // A wrong one is none, so that no other listener is told that it is taken.
+        // A wrong port becomes 0, so that no other listener is reported to use the same one.
         UInt16(clamping: integer(name, in: 0...65535, default: value(name) == nil ? Int(fallback) : 0))
     }
 }
@@ -97,7 +98,7 @@ extension AdminConfig {
         for name in names where !ListenAddress.isHostName(name) {
             object.refuse("hosts", "\(JSONValue.quoted(name)) is no name of a host; ports are not given, and IP addresses need not be")
         }
-        // Who listens at a name is asked by it.
+        // The host name in `listen_address` is accepted too.
         hosts = (names + [http.address]).map { ($0.hasSuffix(".") ? String($0.dropLast()) : $0).lowercased() }
         http.tls = object.object("tls").flatMap(TLSConfig.init)
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
@@ -115,7 +116,7 @@ extension Log.Settings {
 }
 
 extension Limits {
-    /// zlib counts what it is given in 32 bits.
+    /// zlib counts its input in 32 bits.
     private static let largestBody = 2 << 30
 
     fileprivate init(_ object: ConfigObject) {
@@ -164,7 +165,7 @@ extension ListenerConfig {
         object.refuseUnknown()
     }
 
-    /// What is kept is stored with each profile, and sent on.
+    /// Refuses to keep headers with secrets, because kept headers are stored with each profile and sent on.
     private func refuseSecrets(_ object: ConfigObject) {
         guard !object.bool("keep_secrets", default: false) else { return }
         for header in keepHeaders where SecretHeader.matches(header) {
@@ -198,7 +199,7 @@ extension HTTPConfig {
         minimumBodyRate = object.size("min_body_rate", default: minimumBodyRate, zeroAllowed: true)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
         maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
-        // Alloy has it here, beside the address.
+        // Alloy has `tls` here, beside the address.
         tls = object.object("tls").flatMap(TLSConfig.init)
         object.refuseUnknown()
     }

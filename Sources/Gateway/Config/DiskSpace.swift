@@ -2,7 +2,7 @@ import ConfigJSON
 import LinuxSystem
 
 extension Config {
-    /// A warning where the queues on disk may grow beyond the disk.
+    /// A warning when the queues on disk may grow beyond the disk.
     ///
     /// - Parameter space: the size in bytes of the file system that a path is on; nil when unknown.
     func diskWarning(_ space: (_ path: String) -> Int?) -> String? {
@@ -24,7 +24,7 @@ extension Config {
 }
 
 enum DiskSpace {
-    /// The size of the file system that a path is on, or would be made on.
+    /// The size of the file system that a path is on, or would be created on.
     static func total(of path: String) -> Int? {
         var path = path[...]
         while true {

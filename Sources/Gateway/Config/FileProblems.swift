@@ -1,6 +1,6 @@
 import ConfigJSON
 
-/// All that is wrong with the files that one part of a config names.
+/// The problems with the files that one part of a config names.
 struct FileProblems: Error, CustomStringConvertible {
     private(set) var list: [Problem] = []
 
@@ -8,7 +8,7 @@ struct FileProblems: Error, CustomStringConvertible {
 
     var description: String { list.map(\.description).joined(separator: "; ") }
 
-    /// Takes a step, and notes why it fails; answers what came of it.
+    /// Runs a step and returns its result; when the step throws, notes its problem and returns nil.
     mutating func collect<T>(_ step: () throws(Problem) -> T?) -> T? {
         do throws(Problem) { return try step() } catch {
             list.append(error)
@@ -23,6 +23,6 @@ struct FileProblems: Error, CustomStringConvertible {
         }
     }
 
-    /// Throws what was noted, if anything was.
+    /// Throws the noted problems, if there are any.
     func check() throws(FileProblems) { if !list.isEmpty { throw self } }
 }

@@ -1,10 +1,10 @@
 import ConfigJSON
 import LinuxSystem
 
-/// What `listen_address` may be.
+/// Checks of `listen_address`.
 enum ListenAddress {
-    /// Why nothing can ever listen at an address; nil for what can, or could: a name may be known elsewhere or later, and so may
-    /// an address of another machine.
+    /// Why nothing can ever listen at an address; nil when something can, or might: a name may be known elsewhere or later, and
+    /// an address may be another machine's.
     static func objection(to address: String) -> String? {
         if address.isEmpty || HostAddress.isNumeric(address) { return nil }
         if address == "*" { return "is \"*\"; an empty text is all interfaces" }
@@ -23,18 +23,18 @@ enum ListenAddress {
         return isHostName(address) ? nil : "is neither an IP address nor the name of a host"
     }
 
-    /// RFC 1123 §2.1, and underscores, which some use.
+    /// Whether a text is a host name by RFC 1123 §2.1; underscores are accepted too, because some names have them.
     static func isHostName(_ text: String) -> Bool {
         let labels = (text.hasSuffix(".") ? text.dropLast() : text[...]).split(separator: ".", omittingEmptySubsequences: false)
         let areLabels = labels.allSatisfy { label in
             1...63 ~= label.utf8.count && label.first != "-" && label.last != "-"
                 && label.utf8.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || $0 == 45 || $0 == 95 }
         }
-        // What ends in a number is an address or nothing.
+        // A text that ends in a number is an address or invalid.
         return areLabels && text.utf8.count <= 254 && labels.last?.utf8.allSatisfy { 48...57 ~= $0 } == false
     }
 
-    /// Whether two addresses of one port are never free at once.
+    /// Whether two addresses can never be used with the same port at the same time.
     static func overlap(_ a: String, _ b: String) -> Bool {
         let (a, b) = (a.lowercased(), b.lowercased())
         if a == b || ["", "::"].contains(a) || ["", "::"].contains(b) { return true }
@@ -51,7 +51,7 @@ extension ConfigObject {
 }
 
 extension HTTPConfig {
-    /// Warns of credentials that go over the network as they are.
+    /// Warns of credentials that are sent over the network unencrypted.
     func warnOfClearCredentials(_ object: ConfigObject) {
         guard let auth, tls == nil, auth.users != nil || auth.tokens != nil, !HostAddress.isLoopback(address) else { return }
         object.warn("auth", "is given without tls, so passwords and tokens travel in the clear")
@@ -59,7 +59,7 @@ extension HTTPConfig {
 }
 
 extension Config {
-    /// Refuses listeners of one config that want the same port of the same address.
+    /// Refuses listeners of one config that use the same port of the same address.
     func checkAddresses(_ listenerMembers: [JSONMember], _ object: ConfigObject) {
         var taken: [(path: String, http: HTTPConfig)] = admin.map { [("admin", $0.http)] } ?? []
         for (member, listener) in zip(listenerMembers, listeners) where listener.http.port != 0 {

@@ -1,15 +1,15 @@
 import LinuxSystem
 import Synchronization
 
-/// The shares of the process's descriptors, as the config that runs divides them.
+/// The shares of the process's file descriptors, as the running config divides them.
 ///
-/// The limit is the process's, so there is one of these in it; what is not divided yet has the shares of an empty config.
+/// The limit is the process's, so there is one instance. Until it divides by a config, it has the shares of an empty config.
 final class Descriptors: Sendable {
     static let process = Descriptors(limit: descriptorLimit)
 
-    /// The connections of senders, whatever listener they came to.
+    /// The connections of senders, to all listeners.
     let senders = ConnectionShare()
-    /// The connections to the admin listener: whatever senders do, it has its own.
+    /// The connections to the admin listener, which have a share of their own, whatever senders do.
     let admin = ConnectionShare()
     private let current: Mutex<DescriptorBudget>
     private let instances = Atomic<Int>(0)
@@ -20,10 +20,10 @@ final class Descriptors: Sendable {
         apply(budget)
     }
 
-    /// How they are divided now.
+    /// The current division.
     var budget: DescriptorBudget { current.withLock { $0 } }
 
-    /// Divides them by a config, and says what the limit is too small for, where that is news.
+    /// Divides the descriptors by a config, and logs the shortcomings that are new.
     func divide(_ demand: DescriptorBudget.Demand, limit: Int = descriptorLimit) {
         let budget = DescriptorBudget(limit: limit, demand)
         current.withLock { $0 = budget }
@@ -50,13 +50,13 @@ final class Descriptors: Sendable {
 
     // MARK: Plugin instances
 
-    /// Counts a plugin instance, which may hold its share from now on.
+    /// Counts a plugin instance, which may use its share from now on.
     func instanceBegan() { instances.wrappingAdd(1, ordering: .relaxed) }
     func instanceEnded() { instances.wrappingSubtract(1, ordering: .relaxed) }
 
-    /// How many descriptors one instance may hold: an equal part for each that there is, also for those that do not ask.
+    /// How many descriptors one instance may hold: an equal part for each instance, including those that do not ask for it.
     ///
-    /// During a reload the former instances count beside the new ones.
+    /// During a reload the old instances count beside the new ones.
     var instanceShare: Int { max(1, budget.receivers / max(1, instances.load(ordering: .relaxed))) }
 }
 

@@ -1,23 +1,23 @@
 import LinuxSystem
 import Synchronization
 
-/// What keeps a connection out.
+/// The limit for which a connection is refused.
 enum SenderLimit: String, CaseIterable, Sendable {
     case all = "conn_limit"
     case perAddress = "conn_limit_per_address"
     case descriptors
 }
 
-/// How many connections each address has to one listener; from any thread.
+/// The number of connections from each peer address to one listener. Thread-safe.
 ///
-/// All are counted, also while there is no limit, for a reload may bring one.
+/// Connections are counted even while no limit is set, because a reload may set one.
 final class AddressCounts: Sendable {
     private let counts = Mutex<[PeerAddress: Int]>([:])
 
-    /// Counts one more.
+    /// Counts one more connection.
     ///
-    /// - Parameter limit: 0 is none.
-    /// - Returns: false when the limit has been reached, and then it is not counted.
+    /// - Parameter limit: the most connections from one address; 0 means no limit.
+    /// - Returns: false when the limit has been reached; the connection is not counted then.
     func take(_ peer: PeerAddress, limit: Int) -> Bool {
         counts.withLock { counts in
             let count = counts[peer] ?? 0

@@ -1,16 +1,16 @@
 import Glibc
 import LinuxSystem
 
-/// base64 (RFC 4648), standard or URL-safe, padded or not.
+/// base64 (RFC 4648); decoding accepts the standard and the URL-safe alphabet, with or without padding.
 enum Base64 {
-    /// The code of the error that says the text is no base64.
+    /// The error code for text that is not base64.
     static let invalid = EILSEQ
 
-    /// Decodes `text` to the end of `buffer`.
+    /// Decodes `text` and appends the bytes to `buffer`.
     static func decode(_ text: Span<UInt8>, into buffer: inout ByteBuffer) throws(SystemError) {
         var digits = text.count
         while digits > 0, text.count - digits < 2, text[digits - 1] == UInt8(ascii: "=") { digits -= 1 }
-        // Padding, where there is any, fills the last group; one digit alone carries no byte.
+        // Padding, if present, must fill the last group; a single digit in the last group does not hold a whole byte.
         guard digits % 4 != 1, digits == text.count || text.count % 4 == 0 else { throw SystemError("base64", code: invalid) }
         try buffer.reserve(digits / 4 * 3 + 2)
         var group: UInt32 = 0
@@ -27,7 +27,7 @@ enum Base64 {
         }
     }
 
-    /// Encodes a short text, such as an answer's; standard, with padding.
+    /// Encodes a short text, such as an answer's body, in the standard alphabet with padding.
     static func encode(_ bytes: [UInt8]) -> [UInt8] {
         let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         return stride(from: 0, to: bytes.count, by: 3).flatMap { start in

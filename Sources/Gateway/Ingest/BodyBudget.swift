@@ -1,20 +1,21 @@
 import LinuxSystem
 import Synchronization
 
-/// Whose a body is, as far as memory is shared.
+/// The owner of a body, for the division of memory among senders.
 enum BodySender: Hashable, Sendable {
     case tenant(String)
     case peer(PeerAddress)
 }
 
-/// How many bytes all bodies that are being received may hold together, and each sender's, and what is kept of unfinished heads and
-/// handshakes; from any thread.
+/// The memory that request bodies may hold while they arrive, in all and for each sender, and that of unfinished heads and TLS
+/// handshakes, in bytes. Thread-safe.
 ///
-/// Beyond it sockets are not read, so that TCP pushes back on senders. The last part of the limit, as large as one sender's share,
-/// is for those who hold less than their share, so one sender never keeps the others out. Where there is no room, one body at a time
-/// goes on all the same, and one of those whose senders are beyond their share, so that the others get their turn.
+/// Beyond the limit sockets are not read, so that TCP slows the senders down. The last part of the limit, as large as one
+/// sender's share, is reserved for senders below their share, so that one sender never keeps the others out. When there is no
+/// room, one body at a time still goes on, and so does one body whose sender is beyond its share, so that every sender gets a
+/// turn.
 final class BodyBudget: Sendable {
-    /// What one sender's bodies hold.
+    /// The account of one sender: the bytes that its bodies hold, its bodies, and its turns.
     final class Sender: Sendable {
         fileprivate let name: BodySender
         fileprivate let used = Atomic<Int>(0)
@@ -27,12 +28,13 @@ final class BodyBudget: Sendable {
     private let limit: Atomic<Int>
     private let share: Atomic<Int>
     private let used = Atomic<Int>(0)
-    /// Of it, what unfinished heads and what unfinished handshakes hold.
+    /// The parts of `used` that unfinished heads and unfinished handshakes hold.
     private let (heads, handshakes) = (Part(), Part())
     static let leastForBeginnings = 1 << 20
     private let senders = Mutex<[BodySender: Sender]>([:])
     private let peers = Atomic<Int>(0)
-    /// The connections whose bodies go on although there is no room: one whose sender is within its share, and one whose sender is not.
+    /// The connections whose bodies go on although there is no room: one whose sender is within its share, and one whose sender
+    /// is beyond it; 0 is none.
     private let turn = Atomic<UInt64>(0)
     private let turnBeyondShare = Atomic<UInt64>(0)
 
@@ -46,12 +48,12 @@ final class BodyBudget: Sendable {
         self.share.store(share, ordering: .relaxed)
     }
 
-    /// True while the bodies are below the limit.
+    /// True while less than the limit is in use.
     var hasRoom: Bool { used.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
 
-    // MARK: Beginnings
+    // MARK: Heads and handshakes
 
-    /// What is kept before there is a body.
+    /// The kinds of memory that are held before a body begins.
     enum Beginning { case head, handshake }
 
     private final class Part: Sendable {
@@ -60,10 +62,10 @@ final class BodyBudget: Sendable {
 
     private func part(_ kind: Beginning) -> Part { kind == .head ? heads : handshakes }
 
-    /// Takes room for a beginning: all of a kind may have an eighth of the limit, so that the rest is left to bodies, but always
-    /// ``leastForBeginnings``.
+    /// Takes memory for a head or a handshake. All of one kind together may hold an eighth of the limit, so that the rest is left
+    /// to bodies, but always ``leastForBeginnings``.
     ///
-    /// - Returns: false when there is none; then nothing is taken.
+    /// - Returns: false when there is no room; nothing is taken then.
     func take(_ bytes: Int, for kind: Beginning) -> Bool {
         let held = part(kind).used.wrappingAdd(bytes, ordering: .relaxed).newValue
         guard held <= max(Self.leastForBeginnings, limit.load(ordering: .relaxed) / 8) else {
@@ -74,7 +76,7 @@ final class BodyBudget: Sendable {
         return true
     }
 
-    /// Takes room for a beginning whether there is some or not.
+    /// Takes memory for a head or a handshake even when there is no room.
     func add(_ bytes: Int, for kind: Beginning) {
         part(kind).used.wrappingAdd(bytes, ordering: .relaxed)
         add(bytes)
@@ -87,7 +89,7 @@ final class BodyBudget: Sendable {
 
     // MARK: Senders
 
-    /// Begins to count a body of each of these; ``leave(_:)`` ends it.
+    /// Counts one more body for each of these senders, until ``leave(_:)``.
     func join(_ names: [BodySender]) -> [Sender] {
         guard !names.isEmpty else { return [] }
         return senders.withLock { senders in
@@ -112,19 +114,20 @@ final class BodyBudget: Sendable {
 
     // MARK: Bytes
 
-    /// True when a connection may read more of its body now.
+    /// Whether a connection may read more of its body now.
     func allows(_ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
         let (used, limit, share) = (used.load(ordering: .relaxed), limit.load(ordering: .relaxed), share.load(ordering: .relaxed))
         if used < limit - share { return true }
         let isBeyondShare = senders.contains { isBeyond(share, $0) }
         if used < limit, !isBeyondShare { return true }
-        // Whoever has a turn keeps it to the end of its body, whichever it would get now.
+        // A connection keeps its turn until its body ends, even when it would now be given the other kind of turn.
         let holders = (turn.load(ordering: .relaxed), turnBeyondShare.load(ordering: .relaxed))
         if holders.0 == connection.rawValue || holders.1 == connection.rawValue { return true }
         return isBeyondShare ? take(turnBeyondShare, connection, senders) : take(turn, connection, senders)
     }
 
-    /// A sender has one turn at a time, of either kind; of several names the first, which is the narrowest, counts.
+    /// Gives a connection this turn if it is free. A sender has one turn at a time, of either kind; of several names only the
+    /// first, which is the narrowest, counts.
     private func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
         guard senders.first.map({ $0.turns.load(ordering: .relaxed) == 0 }) ?? true,
             turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed).exchanged
@@ -139,7 +142,8 @@ final class BodyBudget: Sendable {
         _ = turn.compareExchange(expected: connection.rawValue, desired: 0, ordering: .relaxed)
     }
 
-    /// A single body is never beyond a share, nor is an address that shares the memory with no other one.
+    /// Whether a sender is beyond its share. A sender with a single body never is, nor is a peer address while no other address
+    /// sends.
     private func isBeyond(_ share: Int, _ sender: Sender) -> Bool {
         guard sender.used.load(ordering: .relaxed) >= share, sender.bodies.load(ordering: .relaxed) > 1 else { return false }
         if case .peer = sender.name { return peers.load(ordering: .relaxed) > 1 }
@@ -156,7 +160,7 @@ final class BodyBudget: Sendable {
         for sender in senders { sender.used.wrappingSubtract(bytes, ordering: .relaxed) }
     }
 
-    /// Gives back what a body held, and its turn when it had one.
+    /// Gives back the bytes that a body held, and the connection's turn if it has one.
     func release(_ bytes: Int, _ senders: [Sender], _ connection: ConnectionKey) {
         release(bytes, senders)
         giveBack(turn, connection, senders)
@@ -164,7 +168,7 @@ final class BodyBudget: Sendable {
     }
 }
 
-/// Whether a body arrives quickly enough: looked at every ten seconds.
+/// Checks every ten seconds whether a body arrives quickly enough.
 struct BodyPace {
     static let window = Duration.seconds(10)
 
@@ -173,7 +177,8 @@ struct BodyPace {
 
     init(since: MonotonicTime, bytes: Int) { (self.since, self.bytes) = (since, bytes) }
 
-    /// Whether fewer bytes a second than `rate` have come since the last look, which was ten seconds ago or more.
+    /// Whether fewer than `rate` bytes a second have arrived since the last check; false until ten seconds have passed since
+    /// then.
     mutating func isTooSlow(_ now: MonotonicTime, bytes received: Int, rate: Int) -> Bool {
         guard now >= since + Self.window else { return false }
         let (seconds, count) = (Double(now.nanoseconds - since.nanoseconds) / 1e9, received - bytes)

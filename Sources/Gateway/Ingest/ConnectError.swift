@@ -25,7 +25,7 @@ enum ConnectCode: String, Sendable {
         }
     }
 
-    /// The number that gRPC has for it.
+    /// gRPC's number for the code.
     var grpcStatus: Int {
         switch self {
         case .canceled: 1
@@ -43,7 +43,7 @@ enum ConnectCode: String, Sendable {
         }
     }
 
-    /// The code nearest to a destination's own status, so that a client that retries by code does what the status means.
+    /// The code nearest to a destination's own HTTP status, so that a client that retries by code does what the status asks for.
     init(destinationStatus status: Int) {
         switch status {
         case 401: self = .unauthenticated
@@ -62,7 +62,7 @@ enum ConnectCode: String, Sendable {
 }
 
 extension Response {
-    /// An error as a Connect unary call answers it: JSON whatever the request's codec, never compressed.
+    /// An error in the form of a Connect unary call: JSON whatever the request's codec, never compressed.
     static func connect(_ code: ConnectCode, _ message: String, headers: [(name: String, value: String)] = []) -> Response {
         let body = "{\"code\":\"\(code.rawValue)\",\"message\":\(JSONValue.quoted(message))}"
         var headers = [("Content-Type", "application/json")] + headers

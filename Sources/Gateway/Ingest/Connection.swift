@@ -6,50 +6,54 @@ import LinuxSystem
 ///                      └────────────────► discarding ────────────▲
 final class Connection {
     enum Phase {
-        /// TLS is being agreed on.
+        /// The TLS handshake is under way.
         case handshake
         /// Waiting for a request, or in the middle of its head.
         case head
-        /// Another thread looks whether the request's credentials are genuine.
+        /// Another thread verifies the request's credentials.
         case verifying
         case body
-        /// So much of a refused body is still to be read past, so that the connection can be kept; then comes this answer.
+        /// `left` bytes of a refused body are still to be read and discarded, so that the connection can be kept; then the
+        /// response is sent.
         case discarding(Response, left: Int)
-        /// The answer will come later, through a reply.
+        /// The answer will come later, through a ``Reply``.
         case waiting
-        /// The answer is on its way out.
+        /// The answer is being sent.
         case writing
-        /// Nothing more is said; what the peer still sends is read past, so that closing does not reset our answer.
+        /// Sending has ended. Further input is read and discarded, because closing with unread input would reset the connection
+        /// and could destroy the answer.
         case lingering
 
         var isWriting: Bool { if case .writing = self { true } else { false } }
     }
 
-    /// A refused body up to this size is read past; for a longer one the connection closes instead.
+    /// The largest refused body that is read and discarded; for a larger one the connection is closed.
     static let discardLimit = 256 * 1024
-    /// Enough for a head and a small body; the rest of a larger one goes right into its own storage.
+    /// The most bytes of one read before a body's size is known: enough for a head and a small body. The rest of a larger body is
+    /// read straight into its own storage.
     static let headRead = 16 * 1024
-    /// While there is no room for bodies: they come with their heads, so little is read of both.
+    /// The most bytes of one read while there is no room for bodies: a body's first bytes arrive with its head, so little is read
+    /// of both.
     static let smallRead = 1024
     static let lingerTime = Duration.seconds(2)
 
     let key: ConnectionKey
     let peer: PeerAddress
     let listener: Listener
-    /// What the request is served by, from its head on.
+    /// The service that handles the current request; taken from the listener when the request's head is complete.
     var service: Listener.Service
-    /// Why it is only told to come again; nil when it is served.
+    /// The limit for which the connection is answered 503; nil when it is served.
     let limit: SenderLimit?
     let age: ConnectionAge
     unowned let table: ConnectionTable
-    /// Where it stands while it has no request.
+    /// Its links in the table's list of idle connections.
     var idleLinks = IdleLinks()
 
     var transport: Transport
     var phase: Phase
     var deadline: MonotonicTime
     var pending: [UInt8] = []
-    /// What it has of the room for beginnings: of its handshake, or of what is pending.
+    /// The memory that it has reserved, for its handshake or for `pending`.
     var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
     private var scanned = 0
     var hasBegun = false
@@ -57,9 +61,9 @@ final class Connection {
     var body: RequestBody?
     var reception: Reception?
     var held = 0
-    /// Whose memory its body takes, while there is one.
+    /// The senders whose memory its body takes, while it has a body.
     private var senders: [BodyBudget.Sender] = []
-    /// How quickly its body comes, while there is one and it is read.
+    /// The pace of its body, while it has one that is being read.
     private var pace: BodyPace?
     var isPaused = false
     var requestNumber: UInt32 = 0
@@ -87,9 +91,9 @@ final class Connection {
 
     // MARK: Readiness
 
-    /// Begins to serve a connection that was just accepted.
+    /// Starts serving a connection that was just accepted.
     func start() {
-        // Its hello may be there already; the poller says so, and then it waits for its turn.
+        // The TLS hello may have arrived already; the poller reports it, and the connection then waits for its turn.
         if case .handshake = phase { return }
         if let limit { refuse(for: limit) } else { readable(isHangup: false) }
     }
@@ -103,7 +107,7 @@ final class Connection {
         readAgainIfUnread()
     }
 
-    /// Asks for another turn when bytes wait where the poller does not see them.
+    /// Asks for another turn when TLS holds received bytes, which the poller does not see.
     func readAgainIfUnread() {
         if !isClosed, interest == .readable, transport.hasUnread { table.readAgain(self) }
     }
@@ -112,7 +116,7 @@ final class Connection {
         switch phase {
         case _ where isHangup && isPaused: close()
         case .verifying, .waiting, .writing:
-            // The next request can wait in the kernel. A peer that is gone cannot be answered.
+            // The next request can wait in the kernel. A peer that has hung up cannot be answered.
             if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
         case .body where (body?.directBytes ?? 0) > 0: receiveBody()
         default: receive()
@@ -125,7 +129,7 @@ final class Connection {
         table.setInterest(new, of: self, transport.number)
     }
 
-    /// Waits for what receiving needs next.
+    /// Waits for the socket event that receiving needs next.
     private func waitToReceive() { set(transport.readWantsWritable ? .writable : .readable) }
 
     private func continueReading() {
@@ -133,7 +137,7 @@ final class Connection {
         readable(isHangup: false)
     }
 
-    /// Reads what is there into the loop's scratch and works through it.
+    /// Reads the available bytes into the table's scratch buffer and processes them.
     func receive() {
         guard mayReceive else { return pause() }
         var scratch: [UInt8] = []
@@ -149,7 +153,7 @@ final class Connection {
         }
     }
 
-    /// Whether `max_in_flight_bytes` has room for what may come.
+    /// Whether more may be read now: a body needs room in `max_in_flight_bytes`.
     private var mayReceive: Bool {
         switch phase {
         case .body: listener.bodies.allows(key, senders)
@@ -157,10 +161,10 @@ final class Connection {
         }
     }
 
-    /// Leaves what comes of a body in the kernel until there is room.
+    /// Leaves the rest of a body in the kernel until there is room.
     private func pause() {
         isPaused = true
-        // What the sender cannot help is not its pace.
+        // The pause is not the sender's fault, so it does not count as a slow pace.
         pace = nil
         set([])
         table.pause(self)
@@ -171,7 +175,7 @@ final class Connection {
         consume(input[...])
     }
 
-    /// Works through received bytes until they run out or an answer has to go out first.
+    /// Processes received bytes until they run out or an answer has to be sent first.
     private func consume(_ input: ArraySlice<UInt8>) {
         var input = input
         while !input.isEmpty, !isClosed {
@@ -192,9 +196,9 @@ final class Connection {
 
     // MARK: Request
 
-    /// - Returns: what follows the head, or nil when it is not complete and its bytes were kept.
+    /// - Returns: the bytes after the head; nil when the head is incomplete and its bytes were kept, or when it was refused.
     private func consumeHead(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
-        // The time for a request runs from its first byte; for the first one, from the connection's beginning.
+        // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
         if !hasBegun, requestNumber > 0 { deadline = table.now + listener.service.http.readTimeout }
         hasBegun = true
         table.becameBusy(self)
@@ -227,7 +231,7 @@ final class Connection {
         } catch { refuse(response(to: error)) }
     }
 
-    /// - Returns: what follows the body.
+    /// - Returns: the bytes after the body.
     private func consumeBody(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
         do throws(RequestBody.Refusal) {
             let before = body?.content.count ?? 0
@@ -249,7 +253,7 @@ final class Connection {
         }
     }
 
-    /// Reads a body right into its own storage.
+    /// Reads a body straight into its own storage.
     private func receiveBody() {
         guard mayReceive else { return pause() }
         do throws(RequestBody.Refusal) {
@@ -263,7 +267,7 @@ final class Connection {
         } catch { refuse(response(to: error)) }
     }
 
-    /// Goes on with what has come while nothing could be read.
+    /// Resumes reading, beginning with the bytes that were kept meanwhile.
     func resumeReading() {
         guard !isClosed, !phase.isWriting else { return }
         set(.readable)
@@ -280,14 +284,14 @@ final class Connection {
         readAgainIfUnread()
     }
 
-    /// Whether its body comes more slowly than `min_body_rate`.
+    /// Whether its body arrives more slowly than `min_body_rate`.
     func isBodyTooSlow(_ now: MonotonicTime) -> Bool {
         pace?.isTooSlow(now, bytes: held, rate: service.http.minimumBodyRate) == true
     }
 
-    /// Counts bytes of the body that have come.
+    /// Counts received bytes of the body.
     ///
-    /// - Returns: false when they were too many, and were answered.
+    /// - Returns: false when they exceed the sender's rate; the request has been refused then.
     private func hold(_ bytes: Int) -> Bool {
         held += bytes
         listener.bodies.add(bytes, senders)

@@ -1,13 +1,14 @@
 import LinuxSystem
 
-/// What stands before a request's body: TLS, credentials, and whether the body is wanted.
+/// The steps before a request's body: the TLS handshake, the credentials, and the decision whether to receive the body.
 extension Connection {
     // MARK: Handshake
 
-    /// What a handshake that has not come to its end may hold: OpenSSL makes room for a hello of 128 KiB as soon as one is announced.
+    /// The memory counted for an unfinished handshake, in bytes: OpenSSL allocates room for a hello of 128 KiB as soon as one is
+    /// announced.
     static let handshakeMemory = 192 * 1024
 
-    /// Waits for its turn to go on with the handshake; its socket is not watched until a step has been made.
+    /// Queues the connection for its next handshake step; its socket is not watched until the step has been made.
     func awaitTurn() {
         guard interest != [] else { return }
         interest = []
@@ -15,13 +16,13 @@ extension Connection {
         table.handshakes.append(key)
     }
 
-    /// Gives the transport away for the next step of the handshake; nil when there can be none.
+    /// Hands the transport over for the next handshake step; nil when no step is possible.
     func beginHandshakeStep() -> HandshakeStep? {
         guard isShakingHands, transport.isSecure || beginTLS() else { return nil }
         return HandshakeStep(key, transport.take())
     }
 
-    /// Takes the transport back, and goes on as the step has ended.
+    /// Takes the transport back and continues according to the result of the step.
     func endHandshakeStep(_ returned: consuming Transport, _ result: TLSSession.Handshake) {
         transport = returned
         switch result {
@@ -49,10 +50,10 @@ extension Connection {
         return table.watch(self)
     }
 
-    /// - Returns: false when it has been closed.
+    /// - Returns: false when the connection has been closed.
     private func beginTLS() -> Bool {
         if !reserve(Self.handshakeMemory, for: .handshake) {
-            // Where this loop has none that could make room, one more is no harm.
+            // When this loop has no handshake that could make room, exceeding the limit by one does no harm.
             table.makeRoomForHandshake()
             reserveAnyway(Self.handshakeMemory, for: .handshake)
         }
@@ -66,9 +67,9 @@ extension Connection {
 
     var isShakingHands: Bool { if case .handshake = phase { true } else { false } }
 
-    // MARK: Room for beginnings
+    // MARK: Memory for heads and handshakes
 
-    /// Takes room of `max_in_flight_bytes` for what is kept before a body begins.
+    /// Reserves part of `max_in_flight_bytes` for data that is kept before a body begins.
     func reserve(_ bytes: Int, for kind: BodyBudget.Beginning) -> Bool {
         guard listener.bodies.take(bytes, for: kind) else { return false }
         reserved = (bytes, kind)
@@ -91,13 +92,14 @@ extension Connection {
         return pending
     }
 
-    /// Keeps bytes that cannot be worked through yet, where there is room for them.
+    /// Keeps bytes that cannot be processed yet, if there is room for them.
     func keep(_ input: ArraySlice<UInt8>) {
         guard reserve(input.count, for: .head) else { return dropPending() }
         pending = Array(input)
     }
 
-    /// Ends with what has come so far: a request that has not begun is not missed, for nobody has promised to read it.
+    /// Drops received bytes for which there is no room. While an answer is due, they belong to a later request, which nobody has
+    /// promised to read, so the connection closes after the answer. Otherwise the current request is answered 503.
     func dropPending() {
         switch phase {
         case .waiting, .writing: keepsAlive = false
@@ -107,10 +109,11 @@ extension Connection {
 
     // MARK: The client's certificate
 
-    /// Closes the connection when it has no request and its client could not shake hands any more.
+    /// Closes the connection when it has no request and its client would be refused now, under the current TLS files or because
+    /// its certificate has expired.
     ///
-    /// - Parameter mayVerify: whether there is time to verify its certificate again.
-    /// - Returns: true when that was done.
+    /// - Parameter mayVerify: whether there is time to verify the client's certificate again.
+    /// - Returns: true when the certificate was verified again.
     func closeIfOutdated(mayVerify: Bool) -> Bool {
         guard case .head = phase, !hasBegun, !isClosed else { return false }
         let mustVerify = transport.isOutdated(under: listener.service.guards.certificates?.context)
@@ -131,7 +134,7 @@ extension Connection {
         requestNumber &+= 1
         keepsAlive = head.keepsAlive && !table.isDraining
         service = listener.service
-        // The sender comes again, and shows what it has now.
+        // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }
         switch service.guards.access?.judge(self.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
@@ -150,16 +153,16 @@ extension Connection {
         }
     }
 
-    /// RFC 9110 §10.1.1: the client holds its body back until it hears this.
+    /// RFC 9110 §10.1.1: the client holds the body back until it receives this.
     private func sendContinue() {
         let interim = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
-        // There is room for it unless the client has not read its earlier answers.
+        // The socket has room for it unless the client has not read its earlier answers.
         if transport.send(interim, from: 0) != .done(interim.count) { close() }
     }
 
     // MARK: Credentials
 
-    /// Lets another thread look at credentials that were not seen before; the body stays in the kernel meanwhile.
+    /// Has another thread verify credentials without a remembered outcome; the body stays in the kernel meanwhile.
     private func verify(_ credentials: Credentials) {
         phase = .verifying
         let (loop, key, request) = (table.loop, key, requestNumber)
@@ -170,7 +173,7 @@ extension Connection {
 
     private func verified(request: UInt32, _ verdict: AccessControl.Verdict) {
         guard case .verifying = phase, request == requestNumber else { return }
-        // As it was when the head was read: what follows decides the next phase by itself.
+        // Restores the phase of a head that has just been read; the calls below set the next phase.
         phase = .head
         switch verdict {
         case .refused(let response): refuseBody(response)
@@ -179,13 +182,13 @@ extension Connection {
         resumeReading()
     }
 
-    /// Answers a request whose body nobody wants; a short body is read past first, so that the connection stays.
+    /// Answers a request whose body is not wanted; a short body is read and discarded first, so that the connection can be kept.
     private func refuseBody(_ response: Response) {
         guard let length = head.framing.announced, length <= Self.discardLimit, !head.expectsContinue else { return refuse(response) }
         discard(response, left: length)
     }
 
-    /// Reads past so many bytes of a body, then answers; nothing of it is kept.
+    /// Reads and discards `left` bytes of a body, then answers.
     func discard(_ response: Response, left: Int) {
         if left > 0 { phase = .discarding(response, left: left) } else { respond(response) }
     }

@@ -1,17 +1,17 @@
 import LinuxSystem
 
-/// How a connection answers and ends.
+/// How a connection answers and closes.
 extension Connection {
     // MARK: Answer
 
-    /// Takes an answer that was promised for later; one to another request is ignored.
+    /// Sends an answer that was promised for later; an answer to any other request is ignored.
     func reply(request: UInt32, _ response: Response) {
         guard case .waiting = phase, request == requestNumber else { return }
         respond(response)
         if case .head = phase { resumeReading() }
     }
 
-    /// Answers and closes, for what follows on the connection cannot be told.
+    /// Answers, then closes the connection, because it is not known where a next request would begin.
     func refuse(_ response: Response) {
         body = nil
         keepsAlive = false
@@ -68,7 +68,8 @@ extension Connection {
         }
     }
 
-    /// Closes so that the peer gets the answer: a close with unread input would reset the connection.
+    /// Stops sending, and closes only later, so that the peer gets the answer: closing with unread input would reset the
+    /// connection.
     private func linger() {
         transport.finishSending()
         phase = .lingering
@@ -78,7 +79,7 @@ extension Connection {
 
     // MARK: End
 
-    /// Answers 503 to a connection that is one too many.
+    /// Answers 503 to a connection that exceeds a limit.
     func refuse(for limit: SenderLimit) {
         let reason =
             switch limit {
@@ -107,7 +108,7 @@ extension Connection {
         }
     }
 
-    /// Answers for an outcome that has not come in time.
+    /// Answers a request whose outcome has not come in time.
     private func giveUpWaiting() {
         guard let reception else { return }
         let answer =
@@ -117,7 +118,7 @@ extension Connection {
 
     private static let tooLong = "the message is large, and its turn did not come in time"
 
-    /// Closes a connection that has no request; one whose request has arrived unnoticed is served.
+    /// Closes a connection that has no request; if a request has arrived but was not read yet, it is served instead.
     func closeIfIdle() {
         if case .handshake = phase { return close() }
         guard case .head = phase, pending.isEmpty else { return }
@@ -125,7 +126,7 @@ extension Connection {
         if !isClosed, case .head = phase, pending.isEmpty { close() }
     }
 
-    /// Answers 503 to a request that is still arriving.
+    /// Answers 503 to a request that is still arriving, or that waits for its answer and can still be given up.
     func refuse(because why: String) {
         switch phase {
         case .head, .verifying, .body, .discarding: refuse(.error(503, why))

@@ -1,13 +1,13 @@
 import Glibc
 import LinuxSystem
 
-/// Names a connection of one loop; a number that came back to life for another connection is another key.
+/// Identifies a connection; when a slot is reused, its next connection has another key.
 struct ConnectionKey: Hashable, Sendable {
     let rawValue: UInt64
 
     init(rawValue: UInt64) { self.rawValue = rawValue }
 
-    /// Loop in the top byte, so that keys are unique in the process; generation, then slot.
+    /// The loop is in the top byte, so that keys are unique in the process; generation and slot follow.
     init(loop: Int, generation: UInt32, slot: Int) {
         rawValue = UInt64(loop + 1) << 56 | UInt64(generation & 0xFF_FFFF) << 32 | UInt64(slot)
     }
@@ -15,10 +15,11 @@ struct ConnectionKey: Hashable, Sendable {
     var slot: Int { Int(rawValue & 0xFFFF_FFFF) }
 }
 
-/// The connections and listeners of one event loop; everything here happens on its thread.
+/// The connections and listeners of one event loop; used only on the loop's thread.
 final class ConnectionTable {
     let loop: EventLoop
-    /// Where sockets are read into before it is known whose bytes they are; one for all, so that idle connections have none.
+    /// The buffer that sockets are read into before it is known which body the bytes belong to; one for all connections, so that
+    /// an idle connection holds no buffer.
     var scratch = [UInt8](repeating: 0, count: 64 * 1024)
     private(set) var now = MonotonicTime.now
     private(set) var isDraining = false
@@ -31,7 +32,7 @@ final class ConnectionTable {
     private var connections: [Connection?] = []
     private var free: [Int] = []
     private(set) var count = 0
-    /// Those without a request, by listener and kind.
+    /// The idle connections, one list for each listener and kind.
     var idleConnections: [IdleConnections] = []
     private var nextGeneration: UInt32 = 0
     private var listeners: [Listener?] = []
@@ -55,7 +56,7 @@ final class ConnectionTable {
         try poller.add(wakeup, .readable, key: Self.wakeupKey)
     }
 
-    /// Begins accepting from a listener.
+    /// Starts accepting from a listener.
     func listen(_ listener: Listener) {
         let index = listeners.firstIndex { $0 == nil } ?? listeners.count
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
@@ -64,8 +65,8 @@ final class ConnectionTable {
         adaptToTimeouts()
     }
 
-    /// Takes what the kernel has accepted for a listener, and then no more; idle connections close, the others after their
-    /// request.
+    /// Accepts the connections that the kernel has already queued for a listener, then stops accepting from it. Idle connections
+    /// are closed; the others close after their current request.
     func forget(_ listener: Listener) {
         guard let index = listeners.firstIndex(where: { $0 === listener }) else { return }
         accept(listener, atMost: .max)
@@ -76,7 +77,8 @@ final class ConnectionTable {
         adaptToTimeouts()
     }
 
-    /// Timeouts are kept by looking at every connection now and then, often enough to be an eighth late at most.
+    /// Sets how often all timeouts are checked: at an eighth of the shortest one, within 5 ms and 1 s, so that a timeout is at
+    /// most about an eighth late.
     func adaptToTimeouts() {
         let shortest = listeners.compactMap { listener in
             listener.map(\.service.http).map { min($0.readTimeout, $0.writeTimeout, $0.idleTimeout) }
@@ -115,7 +117,7 @@ final class ConnectionTable {
         if event.key == Self.wakeupKey {
             for work in loop.takeWork() { work(self) }
         } else if event.key & Self.listenerBit != 0 {
-            // What was forgotten in this round may still be among its events.
+            // A listener that was removed in this round may still be among the round's events.
             if let listener = listeners[Int(event.key & 0xFFFF)] { accept(listener) }
         } else if let connection = connection(ConnectionKey(rawValue: event.key)) {
             connection.ready(event.ready)
@@ -129,7 +131,7 @@ final class ConnectionTable {
         return connection
     }
 
-    /// The Date header of this second (RFC 9110 §6.6.1).
+    /// The Date header's value for the current second (RFC 9110 §6.6.1).
     func currentDate() -> String {
         let unix = MonotonicTime.unixNanoseconds
         if unix / 1_000_000_000 != dateSecond {
@@ -141,7 +143,8 @@ final class ConnectionTable {
 
     // MARK: Accepting
 
-    /// - Parameter limit: a few at a time, so that a burst of new connections does not starve those that are there.
+    /// - Parameter limit: the most connections to accept in one call, so that a burst of new ones does not starve the existing
+    ///   ones.
     private func accept(_ listener: Listener, atMost limit: Int = 16) {
         for _ in 0..<limit {
             switch listener.accept() {
@@ -160,7 +163,7 @@ final class ConnectionTable {
     }
 
     private func pauseAccepting(_ listener: Listener, _ error: SystemError) {
-        // It is tried again and again, and said once.
+        // Accepting is tried again and again, but logged only once.
         if listener.noteRoom(false) {
             Log.error("accepting pauses for lack of room", ["listener": listener.name, "error": "\(error)"])
         }
@@ -174,9 +177,9 @@ final class ConnectionTable {
         for (index, listener) in listeners.enumerated() { if let listener { watch(listener, index) } }
     }
 
-    /// Takes a connection in.
+    /// Adds an accepted connection.
     ///
-    /// - Parameter limit: why it is only told to come again; nil when it is served.
+    /// - Parameter limit: the limit for which it is answered 503; nil when it is served.
     func add(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, refusedBy limit: SenderLimit? = nil) {
         nextGeneration &+= 1
         let slot = free.popLast() ?? connections.count
@@ -191,7 +194,7 @@ final class ConnectionTable {
         connection.start()
     }
 
-    /// Waits for what a connection's peer sends.
+    /// Watches a connection's socket for input.
     ///
     /// - Returns: false when that is not possible; the connection has been closed then.
     func watch(_ connection: Connection) -> Bool {
@@ -199,16 +202,16 @@ final class ConnectionTable {
             try poller.add(connection.transport.number, .readable, key: connection.key.rawValue)
             return true
         } catch {
-            // Not watched, the connection would hang; closing it tells the sender at once.
+            // An unwatched connection would hang; closing it tells the sender at once.
             connection.close()
             return false
         }
     }
 
-    /// Has the poller forget a connection's socket, before another thread uses it.
+    /// Removes a connection's socket from the poller, before another thread uses it.
     func unwatch(_ connection: Connection) { poller.remove(connection.transport.number) }
 
-    /// Forgets a connection, which closes its socket.
+    /// Removes a connection, which closes its socket.
     func remove(_ connection: Connection) {
         guard self.connection(connection.key) != nil else { return }
         connections[connection.key.slot] = nil
@@ -225,14 +228,15 @@ final class ConnectionTable {
 
     // MARK: Time
 
-    /// How many certificates of idle clients are verified again in one round.
+    /// The most certificates of idle clients that are verified again in one sweep.
     private static let mostReviews = 32
 
     private func sweep() {
         var reviews = 0
         for case let connection? in connections {
             connection.checkDeadline(now)
-            // To verify a certificate again takes a while; the rest has its turn next time, or with its next request.
+            // Verifying a certificate takes a while; the remaining ones wait for the next sweep or for their client's next
+            // request.
             if connection.closeIfOutdated(mayVerify: reviews < Self.mostReviews) { reviews += 1 }
         }
         let waiting = paused
@@ -241,10 +245,10 @@ final class ConnectionTable {
         nextSweep = count == 0 ? .never : now + (paused.isEmpty ? sweepInterval : min(sweepInterval, .milliseconds(5)))
     }
 
-    /// Makes sure that a deadline nearer than the next sweep is not missed by much.
+    /// Moves the next sweep forward to `deadline`, if that is earlier.
     func expect(_ deadline: MonotonicTime) { nextSweep = min(nextSweep, deadline) }
 
-    /// Gives a connection another turn after the others, for bytes that the poller does not see.
+    /// Gives a connection another turn after the others, for received bytes that the poller does not see.
     func readAgain(_ connection: Connection) { unread.append(connection.key) }
 
     private func readUnread() {
@@ -253,19 +257,19 @@ final class ConnectionTable {
         for key in waiting { connection(key)?.ready(.readable) }
     }
 
-    /// Looks at a connection again that waits for room for its body.
+    /// Has a connection that waits for room for its body tried again, 5 ms later at most.
     func pause(_ connection: Connection) {
         paused.append(connection.key)
         nextSweep = min(nextSweep, now + .milliseconds(5))
     }
 
-    // MARK: From other threads
+    // MARK: Work posted by other threads
 
     func reply(_ key: ConnectionKey, request: UInt32, _ response: Response) {
         connection(key)?.reply(request: request, response)
     }
 
-    /// Takes what the kernel has accepted for us, which was in flight before we stopped, and then no more.
+    /// Accepts the connections that the kernel has already queued, then stops accepting.
     func stopAccepting() {
         for listener in listeners { if let listener { accept(listener, atMost: .max) } }
         isDraining = true
@@ -277,9 +281,9 @@ final class ConnectionTable {
         for connection in connections { connection?.closeIfIdle() }
     }
 
-    /// Answers 503 to what is still arriving.
+    /// Answers 503 to requests that are still arriving.
     ///
-    /// - Parameter listeners: those it came to; nil is all of them.
+    /// - Parameter listeners: the listeners of these requests; nil is all of them.
     func refuseRest(of listeners: [Listener]? = nil, because why: String) {
         for connection in connections {
             guard let connection, listeners?.contains(where: { $0 === connection.listener }) != false else { continue }

@@ -1,9 +1,9 @@
 import LinuxSystem
 import Synchronization
 
-/// A thread that serves connections, as other threads see it.
+/// A thread that serves connections; this type is what other threads may use of it.
 final class EventLoop: Sendable {
-    /// Work for the loop's thread, with what that thread owns.
+    /// Work that runs on the loop's thread, with the table that this thread owns.
     typealias Work = @Sendable (ConnectionTable) -> Void
 
     private let inbox = Mutex<[Work]>([])
@@ -14,7 +14,7 @@ final class EventLoop: Sendable {
 
     /// Starts the thread.
     ///
-    /// - Parameter number: tells this loop's connections from those of the others.
+    /// - Parameter number: distinguishes this loop's connections from those of other loops.
     func start(_ name: String, number: Int) throws(SystemError) {
         let table = Mutex<ConnectionTable?>(try ConnectionTable(loop: self, number: number, wakeup: wakeup.descriptor))
         try thread.withLock { (thread) throws(SystemError) in
@@ -31,11 +31,11 @@ final class EventLoop: Sendable {
             inbox.append(work)
             return inbox.count == 1
         }
-        // Whoever found it empty wakes the loop; the others ride along.
+        // Only the first post to an empty inbox wakes the loop, which then takes all that has been posted.
         if wasEmpty { wakeup.signal() }
     }
 
-    /// Takes what has been posted; on the loop's thread.
+    /// Takes the posted work; called on the loop's thread.
     func takeWork() -> [Work] {
         wakeup.clear()
         return inbox.withLock { inbox in
@@ -46,10 +46,10 @@ final class EventLoop: Sendable {
 
     /// Lets every connection finish its request and closes those that have none.
     ///
-    /// - Parameter done: called on the loop's thread when the last connection has gone.
+    /// - Parameter done: called on the loop's thread when the last connection has closed.
     func drain(_ done: @escaping @Sendable () -> Void) { post { $0.drain(done) } }
 
-    /// Closes everything and waits for the thread's end.
+    /// Closes all connections and waits until the thread has ended.
     func stop() {
         post { $0.stop() }
         thread.withLock { $0.take()?.join() }

@@ -1,14 +1,14 @@
-/// Jobs that wait in lanes, which take turns: who fills one lane makes nobody wait in another.
+/// A queue of jobs in lanes that take turns, so that many jobs in one lane do not delay the jobs of another.
 ///
-/// Lanes are nested: those of the first names take turns, and within each of them those of the second names, and so on.
+/// Lanes are nested: the lanes named first take turns, within each of them the lanes named second, and so on.
 struct FairQueue<Job> {
     enum Order { case oldestFirst, newestFirst }
 
-    /// A lane with its jobs, or with lanes of its own.
+    /// A lane, which holds either jobs or lanes of its own.
     private struct Lane {
         var jobs: [Job] = []
         var lanes: [String: Lane] = [:]
-        /// Whose turn it is in its own lanes.
+        /// The names of its own lanes, in the order of their turns.
         var turns: [String] = []
 
         var isEmpty: Bool { jobs.isEmpty && turns.isEmpty }
@@ -42,11 +42,11 @@ struct FairQueue<Job> {
 
     /// Adds a job.
     ///
-    /// - Parameter lanes: the names of its lane and of those around it, the outermost first; as many for every job.
-    /// - Returns: the oldest job of a lane that was full, which is in it no more.
+    /// - Parameter lanes: the names of the lanes around the job, the outermost first; the same number for every job.
+    /// - Returns: the oldest job of the lane when the lane was full; it has been removed.
     mutating func append(_ job: Job, lanes: [String]) -> Job? { root.append(job, lanes[...], maximum: maximumPerLane) }
 
-    /// The next job of the lane whose turn it is.
+    /// Removes and returns the next job of the lane whose turn it is.
     mutating func next() -> Job? { root.next(order) }
 
     mutating func removeAll() { root = Lane() }

@@ -1,20 +1,20 @@
 import LinuxSystem
 
-/// gRPC-Web, unary: messages and trailers as frames in the bodies of HTTP/1.1.
+/// gRPC-Web for unary calls: messages and trailers as frames in HTTP/1.1 bodies.
 ///
-/// A frame is a byte of flags, four bytes of length, big end first, and so many bytes (gRPC's PROTOCOL-WEB.md).
+/// A frame is one byte of flags, a length of four bytes in big-endian order, and that many bytes (gRPC's PROTOCOL-WEB.md).
 enum GRPCWeb {
     private static let compressed: UInt8 = 0x01
     private static let trailer: UInt8 = 0x80
     private static let prefix = 5
 
-    /// The one message of a request.
+    /// The only message of a request, as a range of the body.
     struct Message: Equatable {
         let range: Range<Int>
         let isCompressed: Bool
     }
 
-    /// Finds the message of a unary request; an empty frame of trailers may follow it.
+    /// Finds the message of a unary request; frames of trailers are skipped.
     static func message(_ body: Span<UInt8>) throws(PushFailure) -> Message {
         var messages: [Message] = []
         var index = 0
@@ -36,7 +36,7 @@ enum GRPCWeb {
         return message
     }
 
-    /// Decodes the text form, in which each piece that a client wrote may end in padding of its own.
+    /// Decodes the base64 form of a body; each piece that the client wrote may end in padding of its own.
     static func decode(_ text: Span<UInt8>, into bytes: inout ByteBuffer) throws(PushFailure) {
         var start = 0
         while start < text.count {
@@ -56,13 +56,13 @@ enum GRPCWeb {
         return [flags] + [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: length >> $0) } + content
     }
 
-    /// The last frame of an answer: how the call ended, nil being well.
+    /// The last frame of an answer: the status of the call; a nil code is success.
     static func trailers(_ code: ConnectCode?, _ message: String) -> [UInt8] {
         let text = "grpc-status: \(code?.grpcStatus ?? 0)\r\ngrpc-message: \(percentEncoded(message))\r\n"
         return frame(Array(text.utf8), flags: trailer)
     }
 
-    /// gRPC's own percent-encoding: everything but printable ASCII, and the percent sign.
+    /// gRPC's own percent-encoding, which leaves printable ASCII as it is, except for the percent sign.
     private static func percentEncoded(_ message: String) -> String {
         message.utf8.reduce(into: "") { text, byte in
             if 0x20...0x7E ~= byte, byte != UInt8(ascii: "%") {
@@ -73,7 +73,7 @@ enum GRPCWeb {
         }
     }
 
-    /// `Grpc-Timeout`: at most eight digits and a unit.
+    /// Reads `Grpc-Timeout`: at most eight digits and a unit.
     static func timeout(_ value: ArraySlice<UInt8>) throws(PushFailure) -> Duration {
         let digits = value.dropLast()
         guard digits.count <= 8, let number = RequestParser.number(digits), let unit = value.last, let span = span(number, unit) else {

@@ -3,24 +3,24 @@ import Synchronization
 
 /// The thread that makes the steps of one loop's TLS handshakes, one at a time.
 ///
-/// They cost more than all else that a stranger can cause. The thread runs when no other wants to, so that a sender who is
-/// served already does not wait for the arithmetic of those who only say hello. Where the processors are so busy that it gets
-/// too little of them, the loop makes the steps, one a round.
+/// Handshakes cost more than anything else that an unknown client can cause. The thread has idle priority, so that established
+/// senders do not wait for the handshakes of others. When the processors are so busy that the thread gets too little time, the
+/// loop makes the steps itself, one a round.
 struct HandshakeThread {
     private let loop: EventLoop
     private let worker: Worker<HandshakeStep>
-    /// Since when it has been making a step.
+    /// When the current step was handed over; nil while the thread is free.
     private var busySince: MonotonicTime?
-    /// Until when it gets no step, for it was slow.
+    /// The thread gets no step before this time, because it was slow.
     private var restsUntil = MonotonicTime(nanoseconds: 0)
 
-    /// How long it may take for a step before the loop makes others: many times what a step computes.
+    /// How long a step may take before the loop makes others itself: many times the computing time of a step.
     private static let limit = Duration.milliseconds(50)
-    /// How long it gets no step after one that took longer: it may be interrupted while it holds a lock of the allocator's, and
-    /// then others wait for it.
+    /// How long the thread gets no step after one that took longer. It may be preempted while it holds a lock of the allocator,
+    /// which other threads then wait for.
     private static let rest = Duration.seconds(1)
 
-    /// - Parameter number: which loop it is of, for its name.
+    /// - Parameter number: the loop's number, for the thread's name.
     init(of loop: EventLoop, _ number: Int) {
         self.loop = loop
         worker = Worker("handshakes \(number)", priority: .idle)
@@ -29,9 +29,9 @@ struct HandshakeThread {
     /// When the next step can be made, by the thread or by the loop.
     func nextTurn(now: MonotonicTime) -> MonotonicTime { busySince.map { $0 + Self.limit } ?? now }
 
-    /// Takes a step over, after which the loop hears of it.
+    /// Hands a step to the thread, which posts it back to the loop when it has ended.
     ///
-    /// - Returns: false when the loop must make it.
+    /// - Returns: false when the loop must make the step itself.
     mutating func take(_ step: HandshakeStep, now: MonotonicTime) -> Bool {
         guard busySince == nil, now >= restsUntil else { return false }
         do throws(SystemError) {
@@ -46,17 +46,17 @@ struct HandshakeThread {
         return true
     }
 
-    /// Notes that its step has ended.
+    /// Notes that the current step has ended.
     mutating func becomesFree(now: MonotonicTime) {
         if let busySince, now >= busySince + Self.limit { restsUntil = now + Self.rest }
         busySince = nil
     }
 
-    /// Waits for the step that is being made, for a second at most.
+    /// Ends the thread, and waits at most one second for the current step.
     func stop() { worker.stop(until: .now + .seconds(1)) }
 }
 
-/// One step of a handshake; it owns the connection's transport meanwhile, so a connection that closes leaves its socket open
+/// One step of a handshake. It owns the connection's transport meanwhile, so the socket of a connection that is closed stays open
 /// until the step has ended.
 final class HandshakeStep: Sendable {
     let key: ConnectionKey
@@ -72,12 +72,12 @@ final class HandshakeStep: Sendable {
         state = Mutex(State(transport: transport))
     }
 
-    /// Computes, and reads and writes what the socket takes without waiting.
+    /// Makes the step: computes, and reads and writes as much as the socket takes without waiting.
     func make() { state.withLock { $0.result = $0.transport.handshake() } }
 
-    /// Gives the transport back, once.
+    /// Gives the transport back; to be called once.
     func takeTransport() -> Transport { state.withLock { $0.transport.take() } }
 
-    /// What has come of the step.
+    /// The result of the step.
     var result: TLSSession.Handshake { state.withLock { $0.result } }
 }

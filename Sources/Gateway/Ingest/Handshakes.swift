@@ -2,9 +2,9 @@ import LinuxSystem
 
 /// The TLS handshakes of one event loop that are under way.
 struct Handshakes {
-    /// Those that can go on, in the order in which they could.
+    /// Connections whose handshakes can continue, in the order in which they became ready.
     private var due: [ConnectionKey] = []
-    /// Those that hold memory, the oldest first; some have come to their end since.
+    /// Connections whose handshakes hold memory, the oldest first; some of the handshakes may have ended since.
     private var begun: [ConnectionKey] = []
 
     var areDue: Bool { !due.isEmpty }
@@ -13,13 +13,13 @@ struct Handshakes {
 
     mutating func takeDue() -> ConnectionKey? { due.isEmpty ? nil : due.removeFirst() }
 
-    /// Notes that one holds memory from now on.
+    /// Notes that a handshake holds memory from now on.
     mutating func began(_ key: ConnectionKey, isUnderWay: (ConnectionKey) -> Bool) {
         begun.removeFirst(begun.prefix { !isUnderWay($0) }.count)
         begun.append(key)
     }
 
-    /// Takes out the one that has been under way for longest.
+    /// Removes and returns the handshake that has been under way for longest.
     mutating func takeOldest(isUnderWay: (ConnectionKey) -> Bool) -> ConnectionKey? {
         guard let index = begun.firstIndex(where: isUnderWay) else {
             begun = []
@@ -31,10 +31,10 @@ struct Handshakes {
 }
 
 extension ConnectionTable {
-    /// Begins the next step of a handshake, after all that others have sent, where its turn has come.
+    /// Begins the next step of a handshake if its turn has come; called after the round's other events have been handled.
     func beginNextHandshakeStep() {
         while nextHandshakeTurn <= now, let key = handshakes.takeDue() {
-            // One that was closed meanwhile takes no turn.
+            // A connection that was closed meanwhile takes no turn.
             guard let step = connection(key)?.beginHandshakeStep() else { continue }
             if !handshakeThread.take(step, now: now) {
                 step.make()
@@ -44,7 +44,7 @@ extension ConnectionTable {
         }
     }
 
-    /// When the next handshake can go on.
+    /// When the next handshake step can be made; `never` when none waits.
     var nextHandshakeTurn: MonotonicTime { handshakes.areDue ? handshakeThread.nextTurn(now: now) : .never }
 
     func handshakeStepEnded(_ step: HandshakeStep) {
@@ -53,7 +53,7 @@ extension ConnectionTable {
     }
 
     private func takeBack(_ step: HandshakeStep) {
-        // Where the connection has been closed meanwhile, its socket closes with the step.
+        // If the connection has been closed meanwhile, its socket closes with the step.
         connection(step.key)?.endHandshakeStep(step.takeTransport(), step.result)
     }
 
@@ -62,8 +62,8 @@ extension ConnectionTable {
     /// Notes that a handshake holds memory from now on.
     func beganHandshake(_ connection: Connection) { handshakes.began(connection.key, isUnderWay: isUnderWay) }
 
-    /// Closes the connection whose handshake has been under way for longest, where there is one: who means it well has long
-    /// finished.
+    /// Closes the connection whose handshake has been under way for longest, if there is one; a well-behaved client would have
+    /// finished long ago.
     func makeRoomForHandshake() {
         guard let key = handshakes.takeOldest(isUnderWay: isUnderWay), let connection = connection(key) else { return }
         connection.listener.counters.madeRoom.add()

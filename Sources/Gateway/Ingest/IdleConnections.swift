@@ -1,9 +1,9 @@
 import LinuxSystem
 import Synchronization
 
-/// Connections of one listener in one loop that have no request for the same reason, in the order in which they became so.
+/// The idle connections of one listener and one kind in one loop, in the order in which they became idle.
 ///
-/// The links are in the connections, so that joining and leaving cost the same however many there are.
+/// The links of the list are in the connections, so that adding and removing take constant time.
 final class IdleConnections {
     let listener: Listener
     let kind: IdleKind
@@ -12,17 +12,17 @@ final class IdleConnections {
 
     init(_ listener: Listener, _ kind: IdleKind) { (self.listener, self.kind) = (listener, kind) }
 
-    /// Since when the first has been idle.
+    /// When the first connection became idle; `never` when the list is empty.
     var since: MonotonicTime { first?.idleLinks.since ?? .never }
 
-    /// Adds a connection behind the others.
+    /// Appends a connection.
     func append(_ connection: Connection, _ now: MonotonicTime) {
         connection.idleLinks = IdleLinks(list: self, since: now, previous: last)
         if let last { last.idleLinks.next = connection } else { first = connection }
         last = connection
     }
 
-    /// Takes a connection out that is in it.
+    /// Removes a connection, which must be in this list.
     func remove(_ connection: Connection) {
         let links = connection.idleLinks
         connection.idleLinks = IdleLinks()
@@ -31,21 +31,21 @@ final class IdleConnections {
     }
 }
 
-/// A connection's place among those without a request.
+/// A connection's links in a list of idle connections.
 struct IdleLinks {
-    /// nil while it has one.
+    /// nil while the connection has a request.
     var list: IdleConnections?
     var since = MonotonicTime.never
     var previous: Connection?
     var next: Connection?
 }
 
-/// How connections without a request make room for new ones.
+/// Closing idle connections to make room for new ones.
 ///
-/// A new connection goes to the loop that has the one which has been idle for longest, and takes its place there: so no loop
-/// waits for another one, and none touches another one's connections.
+/// A new connection is passed to the loop that has the longest idle connection, and replaces that one there, so that no loop
+/// waits for another loop or touches its connections.
 extension ConnectionTable {
-    // MARK: Which have none
+    // MARK: Lists of idle connections
 
     private func idleConnections(of listener: Listener, _ kind: IdleKind) -> IdleConnections {
         if let known = idleConnections.first(where: { $0.listener === listener && $0.kind == kind }) { return known }
@@ -54,7 +54,7 @@ extension ConnectionTable {
         return new
     }
 
-    /// Notes that a connection has no request: it may make room for another one.
+    /// Notes that a connection has no request, so that it may be closed to make room.
     func becameIdle(_ connection: Connection, _ kind: IdleKind) {
         let list = idleConnections(of: connection.listener, kind)
         list.append(connection, now)
@@ -62,7 +62,7 @@ extension ConnectionTable {
         if list.first === connection { publish(list) }
     }
 
-    /// Notes that a request has begun, or that the connection ends.
+    /// Notes that a connection's request has begun, or that the connection closes.
     func becameBusy(_ connection: Connection) {
         guard let list = connection.idleLinks.list else { return }
         let wasFirst = list.first === connection
@@ -76,43 +76,46 @@ extension ConnectionTable {
         listener.share.idle.countSilent(change)
     }
 
-    /// Tells the other loops since when the longest idle connection here has been so.
+    /// Publishes to the other loops when the longest idle connection of this loop became idle.
     private func publish(_ list: IdleConnections) {
         list.listener.idle.publish(list.since, list.kind, of: number)
         let oldest = idleConnections.lazy.filter { $0.kind == list.kind }.map(\.since).min()
         list.listener.share.idle.publish(oldest ?? .never, list.kind, of: number)
     }
 
-    // MARK: Who makes room
+    // MARK: Making room
 
-    /// How often a new connection goes on to another loop, where those are meanwhile busy that were idle.
+    /// The most times that a new connection is passed on to another loop, in case the idle connections there have become busy
+    /// meanwhile.
     private static let mostHops = 4
 
-    /// Serves a connection that was accepted; where there is no room, another one makes it, and where none can, it is refused.
+    /// Serves an accepted connection. When there is no room, an idle connection is closed for it; when there is none, the new
+    /// connection is refused.
     func place(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, hops: Int = 0) {
         let share = listener.share
         while true {
             if listener.admitConnection() { return add(socket, from: peer, listener) }
-            // A full listener's own connections, for those of others would go in vain.
+            // A full listener must close one of its own connections; closing those of other listeners would not help.
             let full = listener.isFull ? listener : nil
             let board = full?.idle ?? share.idle
             let kinds = board.kindsToClose(full?.service.http.connLimit ?? share.room)
             let next = board.oldestLoop(kinds)
             let other = hops < Self.mostHops && !isDraining && next != number ? next.flatMap { share.loop($0) } : nil
-            // Where it came from, another loop's may be older.
+            // In the loop that accepted the connection, another loop's idle connection may be older; after a hop, this loop's own
+            // are tried first.
             if hops > 0 || other == nil, makeRoom(kinds, full) { continue }
-            // On its way it is one of those that are refused.
+            // While it is passed on, it counts as a refused connection.
             if let other, share.take(.refused) { return hand(socket, from: peer, listener, to: other, hops: hops + 1) }
-            // Where too many are on their way, one that is here does as well.
+            // When too many connections are being passed on, an idle connection of this loop is closed instead.
             if other != nil, makeRoom(kinds, full) { continue }
             listener.release(peer)
             return refuse(socket, from: peer, listener, full == nil ? .descriptors : .all)
         }
     }
 
-    /// Tells a connection to come again, or just closes it where there is no room to tell.
+    /// Answers 503 to a connection, or just closes it when there is no room for that.
     ///
-    /// With TLS it is closed: to be told it would have to shake hands first, which costs more than to be served.
+    /// With TLS it is always closed: an answer would need a handshake first, which costs more than serving the connection.
     func refuse(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, _ limit: SenderLimit) {
         listener.counters.refused[limit]?.add()
         guard listener.service.guards.certificates == nil, listener.share.take(.refused) else { return }
@@ -129,11 +132,12 @@ extension ConnectionTable {
         }
     }
 
-    /// Closes the connection that has been without a request for longest, of one listener or of all.
+    /// Closes the connection that has been idle for longest, of one listener or of all.
     ///
     /// - Returns: false when there is none.
     private func makeRoom(_ kinds: [IdleKind], _ listener: Listener?) -> Bool {
-        // One whose request has just come is served instead, and may be without one again.
+        // A connection whose request has just arrived is served instead, and may become idle again, so the number of attempts is
+        // bounded.
         for _ in 0...count {
             let lists = idleConnections.filter { kinds.contains($0.kind) && (listener == nil || $0.listener === listener) }
             guard let oldest = lists.min(by: { $0.since < $1.since })?.first else { return false }
@@ -147,7 +151,7 @@ extension ConnectionTable {
     }
 }
 
-/// A socket on its way to another loop.
+/// A socket that is passed to another loop.
 private final class Parcel: Sendable {
     private let socket: Mutex<FileDescriptor?>
 

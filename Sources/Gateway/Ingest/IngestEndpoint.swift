@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginABI
 
-/// `POST /ingest`: one request is one profile, its body is the payload.
+/// `POST /ingest`: one request is one profile, and its body is the payload.
 struct IngestEndpoint: Sendable {
     let limits: Limits
     let intake: ProfileIntake
@@ -56,7 +56,7 @@ struct IngestEndpoint: Sendable {
         return response
     }
 
-    /// Everything about the profile but its bytes.
+    /// Everything about the profile except its bytes.
     private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let query = QueryString(head[head.query])
         var content = try intake.content(.ingest, head)

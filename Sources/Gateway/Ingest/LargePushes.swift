@@ -1,28 +1,29 @@
 import LinuxSystem
 import Synchronization
 
-/// Decodes Pushes that take long, one at a time, on a thread that stands back, so that a bomb costs no sender but those who
-/// send large ones too; of those, what is to be inflated and what is not take turns, then addresses, then tenants.
+/// Decodes Pushes that take long, one at a time, on a low-priority thread, so that a decompression bomb delays only other senders
+/// of large Pushes. Among these, compressed and uncompressed Pushes take turns, then peer addresses, then tenants.
 ///
-/// What it makes of a message counts against `max_in_flight_bytes` while it works, so that bodies wait for it; it waits for
-/// none of them, for what it does makes room.
+/// The memory that decoding takes counts against `max_in_flight_bytes`, so that arriving bodies wait for it. Decoding itself
+/// never waits for room, because its end frees memory.
 final class LargePushes: Sendable {
     private let bodies: BodyBudget
     private let queue = Mutex(FairQueue<Job>(order: .oldestFirst))
-    /// Each job is a reason to look at the queue.
+    /// Each job only makes the thread look at `queue`.
     private let worker = Worker<Void>("large-pushes", priority: .nice(19))
 
     init(bodies: BodyBudget) { self.bodies = bodies }
 
-    /// Ends the thread after the message it is at, which is waited for until `deadline`.
+    /// Drops the Pushes that wait and ends the thread, waiting until `deadline` for the Push that is being decoded.
     func stop(until deadline: MonotonicTime) {
         queue.withLock { $0.removeAll() }
         worker.stop(until: deadline)
     }
 
-    /// Runs on the thread; tells of each piece of memory that it takes, and answers what is left to do on the event loop.
+    /// Decodes a body on the thread, reports the size of each allocation to `grow`, and returns the rest of the work for the
+    /// event loop.
     typealias Decode = @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) -> Void) -> Submit
-    /// Answers like ``Reception/answer``.
+    /// Answers in the way of ``Reception/answer``.
     typealias Submit = @Sendable () -> Response?
 
     private struct Job: Sendable {
@@ -31,21 +32,21 @@ final class LargePushes: Sendable {
         let decode: Decode
     }
 
-    /// One Push on its way from its body to its profiles.
+    /// One Push, from its complete body to its profiles.
     final class Turn: Sendable {
         private enum State { case open, submitted, cancelled }
 
         private let state = Mutex(State.open)
-        /// The body while it waits.
+        /// The body while the Push waits.
         fileprivate let body = Mutex<ByteBuffer?>(nil)
 
-        /// Gives the Push up, and its body with it; false when its profiles were submitted.
+        /// Gives the Push up and drops its waiting body; false when it has been submitted or given up before.
         func cancel() -> Bool {
             body.withLock { $0 = nil }
             return end(as: .cancelled)
         }
 
-        /// True once, when the Push was not given up: its profiles may be submitted now.
+        /// Allows the caller to submit the profiles: true only once, and only if the Push was not given up.
         func submit() -> Bool { end(as: .submitted) }
 
         private func end(as last: State) -> Bool {
@@ -57,10 +58,10 @@ final class LargePushes: Sendable {
         }
     }
 
-    /// Takes a body; its answer goes through `reply`.
+    /// Queues a body for decoding; its answer is sent through `reply`.
     ///
     /// - Parameter lanes: the lanes that it waits in, the outermost first.
-    /// - Throws: when the thread cannot be had; the body is gone then.
+    /// - Throws: when the thread cannot be started; the body has been dropped then.
     func submit(
         _ body: consuming ByteBuffer, _ turn: Turn, lanes: [String], _ reply: Reply, _ decode: @escaping Decode
     ) throws(SystemError) {
@@ -70,7 +71,7 @@ final class LargePushes: Sendable {
         do throws(SystemError) {
             try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
         } catch {
-            // The next thread would find it in the queue, after its sender was told to come again.
+            // A thread started later would still find the Push in the queue, after its sender was told to send again.
             _ = turn.cancel()
             throw error
         }
@@ -86,7 +87,8 @@ final class LargePushes: Sendable {
             held += size
         }
         bodies.release(held)
-        // Queues are entered from the loop: this thread, once it has a lock, could be kept from giving it back.
+        // Receivers' queues are entered only from the loop: this low-priority thread could be preempted while it holds their
+        // locks.
         reply.loop.post { table in
             if let response = submit() { table.reply(reply.connection, request: reply.request, response) }
         }

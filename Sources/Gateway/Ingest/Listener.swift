@@ -3,9 +3,9 @@ import Synchronization
 
 /// One listening socket, shared by the event loops that accept from it.
 ///
-/// Socket, connections and counts stay when a reload changes what is served on it.
+/// A reload may change the service; socket, connections and counts stay.
 final class Listener: Sendable {
-    /// What is served, as one config has it; a request keeps the one that it began with.
+    /// What the listener serves under one config; a request keeps the service that it began with.
     final class Service: Sendable {
         let http: HTTPConfig
         let guards: Guards
@@ -19,12 +19,12 @@ final class Listener: Sendable {
     let name: String
     let bodies: BodyBudget
     let counters: ListenerCounters
-    /// The descriptors that its connections are of.
+    /// The share of descriptors that its connections belong to.
     let share: ConnectionShare
     private let addresses = AddressCounts()
-    /// Its connections without a request.
+    /// The idle times of its connections.
     let idle = IdleBoard()
-    /// The port it got; differs from the configured one when that is 0.
+    /// The port in use; differs from the configured one when that is 0.
     let port: UInt16
     private let socket: Mutex<FileDescriptor?>
     private let connections = Atomic<Int>(0)
@@ -35,9 +35,9 @@ final class Listener: Sendable {
     /// Starts listening; connections wait in the kernel until a loop accepts.
     ///
     /// - Parameters:
-    ///   - share: the descriptors that its connections are of.
-    ///   - other: a listener at the same address, which is to end: they share the socket, so that nobody is refused between
-    ///     them.
+    ///   - share: the share of descriptors that its connections belong to.
+    ///   - other: a listener at the same address that is about to close; both share the socket, so that no connection is refused
+    ///     between them.
     init(
         _ name: String, _ service: Service, bodies: BodyBudget, counters: ListenerCounters,
         share: ConnectionShare = Descriptors.process.senders, sharing other: Listener? = nil
@@ -58,21 +58,21 @@ final class Listener: Sendable {
         return try Socket.listen(address: http.address, port: http.port)
     }
 
-    /// What is served now.
+    /// The current service.
     var service: Service { current.withLock { $0 } }
 
-    /// Serves something else to the requests that begin from here on.
+    /// Changes the service, for requests that begin from now on.
     func serve(_ new: Service) { current.withLock { $0 = new } }
 
-    /// Whether its connections are to end with the request that they are at.
+    /// Whether its connections close after their current request.
     var isClosing: Bool { closing.load(ordering: .relaxed) }
 
     func beginClosing() { closing.store(true, ordering: .relaxed) }
 
-    /// The socket's number while it listens.
+    /// The number of the listening socket; nil after ``close()``.
     var descriptor: Int32? { socket.withLock { $0?.number } }
 
-    /// Takes the next connection that waits; the lock keeps the socket from being closed meanwhile.
+    /// Accepts the next waiting connection; the lock keeps the socket from being closed meanwhile.
     func accept() -> Socket.Accepted {
         socket.withLock { socket in
             guard let number = socket?.number else { return .none }
@@ -82,10 +82,10 @@ final class Listener: Sendable {
 
     /// Notes whether there was room to accept one more connection.
     ///
-    /// - Returns: true when that is news, for all loops together.
+    /// - Returns: true when this has changed, over all loops together.
     func noteRoom(_ hasRoom: Bool) -> Bool { lacksRoom.exchange(!hasRoom, ordering: .relaxed) == hasRoom }
 
-    /// How many connections it has now.
+    /// The number of connections that it serves now.
     var connectionCount: Int { connections.load(ordering: .relaxed) }
 
     /// Whether `conn_limit` has been reached.
@@ -94,14 +94,15 @@ final class Listener: Sendable {
         return limit != 0 && connectionCount >= limit
     }
 
-    /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and then it is not counted.
+    /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and the connection is
+    /// not counted then.
     func admit(_ peer: PeerAddress) -> Bool { addresses.take(peer, limit: service.http.connLimitPerAddress) }
 
-    /// Counts one connection from an address less.
+    /// Counts one connection fewer from an address.
     func release(_ peer: PeerAddress) { addresses.release(peer) }
 
-    /// Counts one more connection, here and of the share; false when `conn_limit` or the share has been reached, and then it
-    /// is not counted.
+    /// Counts one more connection, for the listener and for the share; false when `conn_limit` or the share's limit has been
+    /// reached, and the connection is not counted then.
     func admitConnection() -> Bool {
         guard share.take(.served) else { return false }
         let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
@@ -111,28 +112,28 @@ final class Listener: Sendable {
         return false
     }
 
-    /// Counts one connection less, here and of the share.
+    /// Counts one connection fewer, for the listener and for the share.
     func connectionEnded(wasAdmitted: Bool) {
         if wasAdmitted { connections.wrappingSubtract(1, ordering: .relaxed) }
         share.release(wasAdmitted ? .served : .refused)
     }
 
-    /// Stops listening; what the kernel still holds is reset.
+    /// Stops listening; connections that are still queued in the kernel are reset.
     func close() { socket.withLock { $0 = nil } }
 }
 
-/// What a listener counts.
+/// The counters of a listener.
 final class ListenerCounters: Sendable {
     let bytes = Counter()
     let failedHandshakes = Counter()
-    /// Connections without a request that were closed to make room for another one.
+    /// Idle connections that were closed to make room for another one.
     let madeRoom = Counter()
-    /// Connections that were too many, by the limit that they met.
+    /// Refused connections, by the limit that had been reached.
     let refused: [SenderLimit: Counter] = Dictionary(uniqueKeysWithValues: SenderLimit.allCases.map { ($0, Counter()) })
     let profiles: [Counter] = [Counter(), Counter()]
-    /// The statuses a listener answers by itself, each with its count, so that counting takes no lock.
+    /// The statuses that the gateway itself answers, each with a counter, so that counting takes no lock.
     private let usual: [Int: Counter]
-    /// Those of destinations, with `ack: delivered`.
+    /// Other statuses, which come from destinations with `ack: delivered`.
     private let unusual = Mutex<[Int: Int]>([:])
 
     init() {

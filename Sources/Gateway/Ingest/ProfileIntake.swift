@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginABI
 
-/// Where the endpoints of a listener hand their profiles to: the fan-out, and the answer that the listener promises.
+/// Hands the profiles of a listener's endpoints to the fan-out, and gives the answer that the listener's `ack` promises.
 struct ProfileIntake: Sendable {
     let ack: AckMode
     let tenant: TenantPolicy
@@ -9,15 +9,15 @@ struct ProfileIntake: Sendable {
     let keepHeaders: [String]
     let fanOut: FanOut
     let counters: ListenerCounters
-    /// nil delivers a sender's retry like any other request.
+    /// Recognizes repeated requests; nil delivers a sender's retry like any other request.
     var memory: RequestMemory?
 
-    /// The message of a 504: the sender need not send again.
+    /// The message of a 504, after which the sender need not send again.
     static let timedOut = "no outcome yet from every required receiver; the profile stays queued and is delivered later"
 
-    /// What the listener takes from a request's head, for each of its profiles.
+    /// Reads from a request's head what all its profiles have in common.
     ///
-    /// A tenant over its rate is refused here already, before its body is read.
+    /// A tenant that is over its rate is refused here, before the request's body is read.
     func content(_ api: gw_api, _ head: RequestHead) throws(InvalidRequest) -> ProfileContent {
         let content = try ProfileContent(api: api, head, tenant: tenant, keeping: keepHeaders)
         let wait = rates?.wait(content.tenant, profiles: 1, bytes: head.framing.announced ?? 0)
@@ -25,20 +25,20 @@ struct ProfileIntake: Sendable {
         return content
     }
 
-    /// What tells a request from its repeats, where the listener does.
+    /// Detects whether the request repeats another one; nil when the listener does not deduplicate.
     func repeats(_ content: ProfileContent, _ head: RequestHead) -> RepeatedRequest? {
         memory.map { RepeatedRequest($0, RequestHash(listener: $0.listener, content, head)) }
     }
 
-    /// Whose memory a request's body takes.
+    /// The senders whose memory a request's body takes.
     func senders(_ content: ProfileContent, _ head: RequestHead) -> [BodySender] {
         tenant.isChosenBySender ? [.tenant(content.tenant), .peer(head.peer)] : [.tenant(content.tenant)]
     }
 
-    /// What a request is charged by; nil where nobody is.
+    /// The charge of a request against its tenant's rate; nil when the listener has no rate limit.
     func charge(_ content: ProfileContent) -> RateCharge? { rates.map { RateCharge($0, content.tenant) } }
 
-    /// The refusal of a tenant that is to wait; nil when it need not.
+    /// The refusal of a tenant that must wait; nil when it need not.
     static func refusal(_ tenant: String, _ wait: Duration?) -> InvalidRequest? {
         wait.map { InvalidRequest(overRate(tenant), status: 429, headers: retryAfter($0)) }
     }
@@ -47,7 +47,7 @@ struct ProfileIntake: Sendable {
         tenant.isEmpty ? "over rate_limit" : "tenant \(quotedForPeople(tenant)) is over rate_limit"
     }
 
-    /// Whole seconds, rounded up (RFC 9110 §10.2.3).
+    /// The Retry-After header, in whole seconds, rounded up (RFC 9110 §10.2.3).
     private static func retryAfter(_ wait: Duration) -> [(name: String, value: String)] {
         [("Retry-After", "\(max(1, (wait.inNanoseconds + 999_999_999) / 1_000_000_000))")]
     }
@@ -55,9 +55,10 @@ struct ProfileIntake: Sendable {
     /// Submits the profiles of one request.
     ///
     /// - Parameters:
-    ///   - success: what the sender gets when all is well.
-    ///   - failure: writes an error from a status and a message, as the request's API does.
-    /// - Returns: the answer, or nil when it goes through `reply` once every required receiver has settled.
+    ///   - success: the answer to a request that succeeds.
+    ///   - failure: builds an error answer from a status and a message, in the form of the request's API.
+    /// - Returns: the answer, or nil when it is sent later through `reply`, once the profiles are stored or every required
+    ///   receiver has settled.
     func submit(
         _ profiles: [Profile], _ reply: Reply, success: Response, failure: @escaping @Sendable (Int, String) -> Response
     ) -> Response? {
@@ -91,8 +92,8 @@ struct ProfileIntake: Sendable {
         }
     }
 
-    /// The destination's own status where it has one, and what it told the sender; never what it told us, which could name what a
-    /// sender must not know.
+    /// The answer has the destination's own status, if there is one, and its message to the sender. With 401 and 403 the message
+    /// is left out: it concerns the gateway's credentials, and could name what a sender must not know.
     private static func failed(_ outcome: Acknowledgement.Failure, _ failure: (Int, String) -> Response) -> Response {
         let receiver = quotedForPeople(outcome.receiver)
         guard 400...599 ~= outcome.status else { return failure(500, "receiver \(receiver) could not deliver the profile") }

@@ -1,10 +1,10 @@
 import LinuxSystem
 import PluginABI
 
-/// A Push as its head announces it: how the message and its answer are written, and by when the answer is due.
+/// A Push as its head announces it: the form of the message and of the answer, and the time limit of the answer.
 struct PushCall: Sendable {
     let form: PushForm
-    /// Whether the body as a whole is compressed, or for gRPC-Web the frames that say so.
+    /// Whether the body as a whole is compressed; for gRPC-Web, whether frames may be compressed.
     let isCompressed: Bool
     /// Whether the answer may be compressed.
     let takesGzip: Bool
@@ -12,7 +12,8 @@ struct PushCall: Sendable {
     let content: ProfileContent
     let peer: PeerAddress
 
-    /// Where it waits when it takes long: what is to be inflated and what is not take turns, for its size says how long that takes.
+    /// The lanes in which it waits when it takes long. Compressed and plain messages take turns, because only a plain message's
+    /// size tells how long decoding takes.
     var lanes: [String] { [isCompressed ? "compressed" : "plain", "\(peer)", content.tenant] }
 
     init(_ head: RequestHead, _ form: PushForm, _ intake: ProfileIntake) throws(PushFailure) {
@@ -50,7 +51,7 @@ struct PushCall: Sendable {
         }
     }
 
-    /// `Connect-Timeout-Ms`: at most ten digits.
+    /// Reads `Connect-Timeout-Ms`: at most ten digits.
     private static func timeout(_ value: ArraySlice<UInt8>) throws(PushFailure) -> Duration {
         guard value.count <= 10, let milliseconds = RequestParser.number(value) else {
             let text = quotedForPeople(String(decoding: value, as: UTF8.self))
@@ -60,7 +61,7 @@ struct PushCall: Sendable {
     }
 }
 
-/// Why a Push fails, in the words of the Connect protocol.
+/// Why a Push fails, as an error of the Connect protocol.
 struct PushFailure: Error {
     let code: ConnectCode
     let message: String

@@ -2,20 +2,21 @@ import LinuxSystem
 import PluginABI
 import PushWire
 
-/// Makes profiles of a Push's body: takes it out of its frame, inflates and reads it; bounded in all that comes of it.
+/// Makes profiles of a Push's body: unwraps, inflates and parses it, with bounds on everything that results.
 struct PushDecoder {
-    /// Messages up to this size, and of so many series, are decoded where they arrive, which takes a millisecond or so.
+    /// Protobuf messages up to this size, and of at most `smallCount` series, are decoded on the event loop, which takes about a
+    /// millisecond.
     static let smallSize = 1 << 20
     private static let smallSizeOfJSON = 64 << 10
     private static let smallCount = 256
 
     let call: PushCall
-    /// The most bytes of the inflated message.
+    /// The most bytes that the inflated message may have.
     let limit: Int
-    /// Told of each piece of memory that is not the body's own.
+    /// Called with the size of each allocation beside the body itself.
     var grow: (Int) -> Void = { _ in }
 
-    /// The message of a body that is more than the message alone; nil when it is the message.
+    /// Extracts the message from a body that is framed or compressed; nil when the body itself is the message.
     func unwrap(_ body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer? {
         guard call.form.isGRPCWeb else {
             // An empty body is an empty message, compressed or not.
@@ -60,9 +61,9 @@ struct PushDecoder {
         }
     }
 
-    /// Whether reading a message takes longer than others should wait for it.
+    /// Whether parsing a message takes longer than other senders should wait.
     ///
-    /// - Parameter unwrapped: the message, where the body is more than that.
+    /// - Parameter unwrapped: the message, when it is not the body itself.
     func takesLong(_ body: borrowing ByteBuffer, _ unwrapped: borrowing ByteBuffer?) -> Bool {
         switch unwrapped {
         case .some(let message): takesLong(message)
@@ -79,13 +80,13 @@ struct PushDecoder {
         }
     }
 
-    /// The profiles of a body.
+    /// Decodes a body into profiles.
     func decode(_ body: consuming ByteBuffer) throws(PushFailure) -> [Profile] {
         guard let message = try unwrap(body) else { return try profiles(body) }
         return try profiles(message)
     }
 
-    /// Reads a message.
+    /// Parses a message into profiles.
     func profiles(_ message: consuming ByteBuffer) throws(PushFailure) -> [Profile] {
         do throws(PushRequest.Malformed) {
             switch call.form.codec {
@@ -104,7 +105,8 @@ struct PushDecoder {
         } catch { throw PushFailure(.invalidArgument, "unmarshal message: \(error.reason)") }
     }
 
-    /// One profile a series. A single one keeps the message as its storage; of several, each gets a copy of its samples.
+    /// Makes one profile of each series. A single profile keeps the message as its storage; each of several gets a copy of its
+    /// samples.
     private func profiles(_ request: PushRequest, _ bytes: consuming ByteBuffer) throws(PushRequest.Malformed) -> [Profile] {
         var content = call.content
         if request.series.count == 1 {

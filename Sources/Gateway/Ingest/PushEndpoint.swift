@@ -47,13 +47,13 @@ struct PushEndpoint: Sendable {
             answer: { body, reply in answer(call, body, Request(turn: turn, charge: charge), repeats, reply) })
     }
 
-    /// What a Push has on its way from its body to its profiles.
+    /// The state of a Push from its body to its profiles.
     private struct Request: Sendable {
         let turn: LargePushes.Turn
         let charge: RateCharge?
     }
 
-    /// What those are told who wait for a Push that ended before its turn came.
+    /// The message to senders of the same request, when the first one was given up before its turn to be decoded.
     private static let givenUp = "the same request came before, and was given up before its turn came"
 
     private func answer(
@@ -82,7 +82,7 @@ struct PushEndpoint: Sendable {
         } catch { return call.form.failure(error) }
     }
 
-    /// What would hold up this loop's other senders goes to a thread of its own.
+    /// Decodes the body on a thread of its own, because it would delay this loop's other senders.
     private func decodeLater(_ call: PushCall, _ body: consuming ByteBuffer, _ request: Request, _ reply: Reply) -> Response? {
         let size = body.count
         do throws(SystemError) {
@@ -105,7 +105,7 @@ struct PushEndpoint: Sendable {
 
     private func submit(_ call: PushCall, _ profiles: [Profile], _ size: Int, _ request: Request, _ reply: Reply) -> Response? {
         guard request.turn.submit() else { return nil }
-        // What was inflated costs what is kept of it.
+        // A compressed message is charged for the inflated bytes that are kept, and at least for its received size.
         let cost = call.isCompressed ? max(size, profiles.reduce(0) { $0 + $1.byteCount }) : size
         let wait = request.charge?.settle(profiles: profiles.count, bytes: cost)
         if let refusal = ProfileIntake.refusal(call.content.tenant, wait ?? nil) { return call.form.failure(PushFailure(refusal)) }

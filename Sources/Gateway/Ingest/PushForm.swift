@@ -1,13 +1,13 @@
 import PushWire
 
-/// How a Push and its answer are written, as the Content-Type says: the Connect protocol or gRPC-Web, in protobuf or JSON.
+/// The form of a Push and of its answer, by Content-Type: the Connect protocol or gRPC-Web, in protobuf or JSON.
 struct PushForm: Sendable, Equatable {
     enum Codec: Sendable { case proto, json }
 
     let contentType: String
     let codec: Codec
     let isGRPCWeb: Bool
-    /// Whether gRPC-Web is wrapped in base64, for clients that cannot read bytes.
+    /// Whether gRPC-Web bodies are base64, for clients that cannot handle binary bodies.
     let isText: Bool
 
     private static let connect: [(String, Codec)] = [
@@ -20,10 +20,10 @@ struct PushForm: Sendable, Equatable {
 
     private static let byType = Dictionary(uniqueKeysWithValues: (grpcWeb + connect).map { ($0.0.filter { $0 != " " }, $0) })
 
-    /// What `Accept-Post` says beside a 415.
+    /// The value of `Accept-Post` in a 415 answer.
     static let served = (grpcWeb + connect).map(\.0).joined(separator: ", ")
 
-    /// Reads a Content-Type; nil when it is none of those that are served.
+    /// Reads a Content-Type; nil when it is absent or not supported.
     init?(_ head: RequestHead) {
         guard let value = head.value(of: "content-type") else { return nil }
         let type = String(decoding: value, as: UTF8.self).lowercased().filter { $0 != " " }
@@ -38,13 +38,13 @@ struct PushForm: Sendable, Equatable {
         guard isGRPCWeb else { return .connect(failure.code, failure.message, headers: failure.headers) }
         let trailers = GRPCWeb.trailers(failure.code, failure.message)
         var response = response(trailers)
-        // Every gRPC-Web answer is a 200 to HTTP.
+        // Every gRPC-Web answer has HTTP status 200; this one is counted instead.
         response.outcome = failure.code.httpStatus
         response.headers += failure.headers
         return response
     }
 
-    /// PushResponse has no fields: no bytes in protobuf, `{}` in JSON.
+    /// The answer to a successful Push. PushResponse has no fields: no bytes in protobuf, `{}` in JSON.
     func success(gzip: Bool) -> Response {
         let message = Array((codec == .json ? "{}" : "").utf8)
         if isGRPCWeb { return response(GRPCWeb.frame(message) + GRPCWeb.trailers(nil, "")) }

@@ -1,9 +1,9 @@
 import LinuxSystem
 
-/// Reads `push.v1.PushRequest` from protojson in one pass over the bytes; unknown members are skipped.
+/// Parses `push.v1.PushRequest` from protojson in one pass over the bytes; unknown members are skipped.
 ///
-/// Both spellings of a name are taken (`rawProfile`, `raw_profile`), null is absence, and base64 may be standard or URL-safe,
-/// padded or not.
+/// Both spellings of a name are accepted (`rawProfile`, `raw_profile`), null means absent, and base64 may be standard or
+/// URL-safe, with or without padding.
 struct PushJSON: ~Copyable {
     typealias Malformed = PushRequest.Malformed
 
@@ -14,7 +14,7 @@ struct PushJSON: ~Copyable {
 
     private var decoded = ByteBuffer()
 
-    /// Reads a request; the ranges of its samples lie in `samples`, which becomes their decoded bytes.
+    /// Parses a request; the ranges of its samples refer to `samples`, which is set to their decoded bytes.
     static func parse(_ bytes: Span<UInt8>, samples: inout ByteBuffer) throws(Malformed) -> PushRequest {
         var reader = PushJSON()
         var request = PushRequest()
@@ -147,7 +147,7 @@ struct PushJSON: ~Copyable {
         try expect(UInt8(ascii: "]"), bytes)
     }
 
-    /// A string, or null as the empty one.
+    /// Reads a string; null is read as the empty string.
     private mutating func text(_ bytes: Span<UInt8>) throws(Malformed) -> String {
         takeNull(bytes) ? "" : try string(bytes)
     }
@@ -208,7 +208,7 @@ struct PushJSON: ~Copyable {
         return code
     }
 
-    /// Decodes a base64 string into the decoded bytes; null is no bytes.
+    /// Decodes a base64 string and appends it to `decoded`; null is no bytes.
     private mutating func base64(_ bytes: Span<UInt8>) throws(Malformed) -> Range<Int> {
         let start = decoded.count
         if takeNull(bytes) { return start..<start }
@@ -230,7 +230,7 @@ struct PushJSON: ~Copyable {
         }
     }
 
-    /// How long the string is that comes next; nil when it has escapes or is no string, so that it needs a closer look.
+    /// The length of the string that comes next; nil when it has escapes or is no string, so that `string(_:)` must read it.
     private func lengthOfPlainString(_ bytes: Span<UInt8>) -> Int? {
         guard index < bytes.count, bytes[index] == UInt8(ascii: "\"") else { return nil }
         for end in (index + 1)..<bytes.count {
@@ -240,7 +240,7 @@ struct PushJSON: ~Copyable {
         return nil
     }
 
-    /// Reads past any value.
+    /// Skips any value.
     private mutating func skip(_ bytes: Span<UInt8>) throws(Malformed) {
         skipBlank(bytes)
         guard index < bytes.count else { throw unexpected("a value") }

@@ -1,4 +1,4 @@
-/// Reads `push.v1.PushRequest` from protobuf, bounded in depth, lengths and counts; unknown fields are skipped.
+/// Parses `push.v1.PushRequest` from protobuf, with bounds on depth, lengths and counts; unknown fields are skipped.
 ///
 ///     PushRequest      { repeated RawProfileSeries series = 1 }
 ///     RawProfileSeries { repeated LabelPair labels = 1; repeated RawSample samples = 2 }
@@ -8,7 +8,7 @@ struct PushProtobuf {
 
     private static let maximumGroupDepth = 32
 
-    /// A message inside the bytes that are read.
+    /// The rest of the message that is being parsed, as a range of the bytes.
     private var index: Int
     private let end: Int
 
@@ -24,7 +24,7 @@ struct PushProtobuf {
         return request
     }
 
-    /// How many series a message has, at most `limit`, and fewer where it is malformed; nothing in them is read.
+    /// The number of series in a message, at most `limit`, and fewer when it is malformed; their contents are not parsed.
     static func countSeries(_ bytes: Span<UInt8>, upTo limit: Int) -> Int {
         var message = PushProtobuf(0..<bytes.count)
         var count = 0

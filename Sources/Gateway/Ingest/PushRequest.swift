@@ -1,7 +1,7 @@
-/// A decoded `push.v1.PushRequest`: what each series says, and where its samples' bytes lie.
+/// A decoded `push.v1.PushRequest`: the labels of each series, and the ranges of its samples' bytes.
 struct PushRequest {
     struct Series {
-        /// As they came; ``PushRequest/add(_:)`` sorts them.
+        /// The labels in the order received; ``PushRequest/add(_:)`` sorts them.
         fileprivate(set) var unsorted: [Label] = []
         var labels = LabelSet()
         var samples: [ProfileContent.Sample] = []
@@ -9,13 +9,13 @@ struct PushRequest {
 
     var series: [Series] = []
 
-    /// Bounds on what one request may make the gateway allocate beside its bytes; far beyond what an SDK sends.
+    /// Bounds on what one request may make the gateway allocate beside its bytes; far above what an SDK sends.
     static let maximumSeries = 16_384
     static let maximumSamples = 65_536
     static let maximumLabels = 256
-    /// Four times what Pyroscope takes.
+    /// Four times Pyroscope's own bound.
     static let maximumNameLength = 4096
-    /// Of all series together.
+    /// For all series together.
     static let maximumLabelsInAll = 65_536
 
     /// Why a message is refused, as `invalid_argument`.

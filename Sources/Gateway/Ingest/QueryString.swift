@@ -1,6 +1,6 @@
 /// A request's query string, read pair by pair.
 struct QueryString {
-    /// A text that is no percent-encoding, as it stood.
+    /// Invalid percent-encoding, with its text.
     struct Malformed: Error, Equatable {
         let text: String
     }
@@ -9,7 +9,7 @@ struct QueryString {
 
     init(_ bytes: ArraySlice<UInt8>) { self.bytes = bytes }
 
-    /// The bytes of the first parameter of that name, still encoded; nil when there is none.
+    /// The undecoded value of the first parameter with that name; nil when there is none.
     func raw(_ name: String) -> ArraySlice<UInt8>? {
         for pair in bytes.split(separator: UInt8(ascii: "&")) {
             let equals = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.endIndex
@@ -19,7 +19,7 @@ struct QueryString {
         return nil
     }
 
-    /// The first value of a parameter, decoded: `+` is a space, `%41` is `A`.
+    /// The decoded value of the first parameter with that name: `+` is a space, `%41` is `A`.
     func value(_ name: String) throws(Malformed) -> [UInt8]? {
         guard let raw = raw(name) else { return nil }
         var decoded: [UInt8] = []
@@ -41,7 +41,7 @@ struct QueryString {
         return decoded
     }
 
-    /// The first value of a parameter as text; nil when there is none or it is no UTF-8.
+    /// The decoded value of the first parameter with that name; nil when there is none, or it is malformed or not UTF-8.
     func text(_ name: String) -> String? {
         guard let bytes = try? value(name) else { return nil }
         return String(validating: bytes, as: UTF8.self)

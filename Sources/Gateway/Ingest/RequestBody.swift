@@ -1,12 +1,12 @@
 import LinuxSystem
 
-/// The body of one request while it arrives, straight into the buffer that its profile will keep.
+/// The body of one request while it arrives, in the buffer that its profile will keep.
 struct RequestBody: ~Copyable {
     /// Why a body is refused; the connection closes after it.
     enum Refusal: Error, Equatable {
         case tooLarge
         case malformed(String)
-        /// The machine has no memory for it.
+        /// There is no memory for it.
         case noRoom
     }
 
@@ -15,24 +15,24 @@ struct RequestBody: ~Copyable {
     private var state: State
 
     private enum State: Equatable {
-        /// So many bytes are still to come.
+        /// This many bytes are still to come.
         case fixed(Int)
         case chunkSize(digits: Int, size: Int)
-        /// After white space, which only an extension may follow.
+        /// After white space behind the size; only an extension may follow.
         case chunkSpace(size: Int)
         case chunkExtension(size: Int, Quoting)
         case sizeLineFeed(size: Int)
         case chunkData(Int)
         case dataReturn, dataLineFeed
-        /// With how many bytes of trailers came before.
+        /// With the number of trailer bytes read so far.
         case trailer(TrailerPart, Int)
         case complete
     }
 
-    /// Where a chunk extension is in a quoted string.
+    /// Where a chunk extension is, relative to a quoted string.
     private enum Quoting { case outside, inside, escape }
 
-    /// Where a trailer line is: its CR is apart from that of the empty line at the end.
+    /// Where a trailer line is; the CR of a line is distinct from the CR of the empty line at the end.
     private enum TrailerPart { case lineStart, name, value, lineReturn, endReturn }
 
     /// - Parameter limit: the most bytes the content may have.
@@ -48,7 +48,7 @@ struct RequestBody: ~Copyable {
 
     var isComplete: Bool { state == .complete }
 
-    /// The bytes that can be received right into the content now, past the chunk framing.
+    /// The number of bytes, up to the next chunk framing, that can be received straight into the content.
     var directBytes: Int {
         switch state {
         case .fixed(let left), .chunkData(let left): left
@@ -64,11 +64,11 @@ struct RequestBody: ~Copyable {
     /// Gives the content away.
     consuming func take() -> ByteBuffer { content }
 
-    /// How much room a socket read asks for: little until something has come, for bodies grow as they come, not as they are
-    /// announced.
+    /// How much room to make for a socket read: little at first, because the buffer grows with the bytes received, not with the
+    /// size announced.
     private var step: Int { content.count < 32 * 1024 ? 16 * 1024 : 256 * 1024 }
 
-    /// Reads from a connection into the content, at most what is direct.
+    /// Reads from a connection into the content, at most ``directBytes``.
     mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
         do throws(SystemError) {
@@ -86,7 +86,7 @@ struct RequestBody: ~Copyable {
         }
     }
 
-    /// Takes bytes that were read already.
+    /// Appends bytes that were read already.
     ///
     /// - Returns: the index after the last byte that belongs to this body.
     mutating func append(_ input: ArraySlice<UInt8>) throws(Refusal) -> Int {
@@ -108,7 +108,7 @@ struct RequestBody: ~Copyable {
         return index
     }
 
-    /// One byte of the chunk framing, RFC 9112 §7.1.
+    /// Processes one byte of the chunk framing, RFC 9112 §7.1.
     private mutating func step(_ byte: UInt8) throws(Refusal) {
         switch state {
         case .chunkSize(let digits, let size): try stepSize(byte, digits, size)
@@ -135,7 +135,7 @@ struct RequestBody: ~Copyable {
 
     private mutating func stepSize(_ byte: UInt8, _ digits: Int, _ size: Int) throws(Refusal) {
         if let value = Self.hexadecimal(byte) {
-            // Sixteen digits could name more than an Int holds; nobody needs leading zeros beyond that.
+            // Sixteen digits could exceed Int, and nobody needs more leading zeros.
             guard digits < 15 else { throw .malformed("a chunk size of too many digits") }
             return state = .chunkSize(digits: digits + 1, size: size * 16 + value)
         }
@@ -149,10 +149,10 @@ struct RequestBody: ~Copyable {
         }
     }
 
-    /// RFC 9112 §7.1.1: unknown extensions are ignored; what could hide a line's end in them is not.
+    /// RFC 9112 §7.1.1: unknown extensions are ignored, but bytes that could hide the end of the line are refused.
     private mutating func stepExtension(_ byte: UInt8, _ size: Int, _ quoting: Quoting) throws(Refusal) {
         if byte == 13 {
-            // One reader would look for the quote's end beyond this line, and the next would not.
+            // Parsers disagree here: one would look for the closing quote beyond this line, another would not.
             guard quoting == .outside else { throw .malformed("a chunk extension whose quotes do not close") }
             return state = .sizeLineFeed(size: size)
         }
@@ -167,7 +167,8 @@ struct RequestBody: ~Copyable {
         }
     }
 
-    /// Trailers are read and dropped, RFC 9112 §7.1.2; they must be fields, or the next request could be among them.
+    /// RFC 9112 §7.1.2: trailers are read and dropped. They must be well-formed fields, or the next request could hide among
+    /// them.
     private mutating func stepTrailer(_ byte: UInt8, _ part: TrailerPart, _ total: Int) throws(Refusal) {
         guard total < RequestParser.maximumHead else { throw .malformed("trailers that are too long") }
         let next: TrailerPart

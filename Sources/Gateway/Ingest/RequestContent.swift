@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginABI
 
-/// A request that cannot become a profile, and what its sender is told: a sentence, with status 400 where it says nothing else.
+/// A request that cannot become a profile: a sentence for its sender, and the status, which is 400 unless given.
 struct InvalidRequest: Error {
     let message: String
     let status: Int
@@ -12,7 +12,7 @@ struct InvalidRequest: Error {
     }
 }
 
-/// Text as plugins are promised it: valid UTF-8 without NUL.
+/// Validates a text for plugins, which are promised UTF-8 without NUL.
 func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidRequest) -> String {
     guard let text = String(validating: bytes, as: UTF8.self) else { throw InvalidRequest("\(what): is not valid UTF-8") }
     guard !bytes.contains(0) else { throw InvalidRequest("\(what): contains a NUL character") }
@@ -20,7 +20,7 @@ func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidReques
 }
 
 extension ProfileContent {
-    /// What both APIs take from a request's head: path, query, tenant, and the headers that are kept.
+    /// Reads what both APIs take from a request's head: path, query, tenant, and the headers that are kept.
     init(api: gw_api, _ head: RequestHead, tenant policy: TenantPolicy, keeping kept: [String]) throws(InvalidRequest) {
         self.init(
             api: api, receivedAt: MonotonicTime.unixNanoseconds, path: try validText(head[head.path], of: "path"),
@@ -33,7 +33,7 @@ extension ProfileContent {
         if let encoding = head.value(of: "content-encoding") {
             contentEncoding = try validText(encoding, of: "content-encoding")
         }
-        // A second Content-Type is odd but legal to forward, so it travels beside the first one.
+        // A second Content-Type is unusual but may be forwarded, so it is kept among the headers.
         for type in types { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
         for name in kept where name != "content-type" {
             for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }

@@ -7,20 +7,20 @@ struct RequestHead: Sendable {
         var value: Range<Int>
     }
 
-    /// How the end of the body is told (RFC 9112 §6.3).
+    /// How the end of the body is determined (RFC 9112 §6.3).
     enum Framing: Equatable, Sendable {
         case length(Int)
         case chunked
 
-        /// The size of the body, where it is told beforehand.
+        /// The size of the body, if it is announced.
         var announced: Int? { if case .length(let size) = self { size } else { nil } }
     }
 
     var bytes: [UInt8] = []
-    /// Who sent it; the connection knows that, not the bytes.
+    /// The sender's address; set by the connection, not read from the bytes.
     var peer = PeerAddress.local
     var method = 0..<0
-    /// Path and query, percent-encoding untouched; an absolute-form target without its scheme and authority.
+    /// Path and query, with percent-encoding untouched; those of an absolute-form target stand without its scheme and authority.
     var path = 0..<0
     var query = 0..<0
     var minorVersion = 1

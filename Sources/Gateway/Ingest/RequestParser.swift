@@ -1,12 +1,12 @@
-/// Reads request heads strictly: what RFC 9112 lets a server refuse is refused, for two readers of one lenient message can
-/// disagree about where it ends.
+/// Parses request heads strictly: whatever RFC 9112 allows a server to refuse is refused, because two parsers of a lenient
+/// message can disagree about where it ends.
 struct RequestParser {
     static let maximumLine = 8 * 1024
     static let maximumHead = 32 * 1024
     static let maximumFields = 128
     private static let maximumEmptyLines = 16
 
-    /// Why a request is refused, with the status that says so; the connection closes after it.
+    /// Why a request is refused, with the status to answer; the connection closes after it.
     struct Refusal: Error, Equatable {
         let status: Int
         let message: String
@@ -14,7 +14,7 @@ struct RequestParser {
         static func malformed(_ message: String) -> Refusal { Refusal(status: 400, message: message) }
     }
 
-    /// What the bytes so far hold.
+    /// The result of parsing the bytes received so far.
     enum Progress {
         case incomplete
         /// A head, and the index after it.
@@ -26,19 +26,19 @@ struct RequestParser {
     private var contentLength: Int?
     private var authority: Range<Int>?
 
-    /// Reads the head that begins `input`.
+    /// Parses the head at the start of `input`.
     ///
-    /// - Parameter scanned: how many bytes an earlier call searched for the end without finding it.
+    /// - Parameter scanned: how many bytes an earlier call searched for the end of the head without finding it.
     static func parse(_ input: ArraySlice<UInt8>, scanned: Int = 0) throws(Refusal) -> Progress {
         var start = input.startIndex
         // RFC 9112 §2.2: empty lines before the request line are ignored; old clients send one after a body.
         while start + 1 < input.endIndex, input[start] == 13, input[start + 1] == 10 { start += 2 }
         guard start - input.startIndex <= maximumEmptyLines * 2 else { throw .malformed("too many empty lines before the request") }
-        // RFC 9113 §3.4: a client that speaks HTTP/2 without asking begins with a line of its own.
+        // RFC 9113 §3.4: a client that uses HTTP/2 without asking begins with this preface.
         if input[start...].starts(with: "PRI * HTTP/2.0".utf8) {
             throw Refusal(status: 505, message: "HTTP/2 is not spoken here; use HTTP/1.1")
         }
-        // What cannot become a method is refused at once: a client that speaks TLS need not ever send a line's end.
+        // A first byte that no method can have is refused at once: a client that speaks TLS may never send the end of a line.
         if let first = input[start...].first, !isTokenByte(first), first != 13 || start + 1 < input.endIndex {
             throw .malformed("the method is no token")
         }
@@ -51,7 +51,8 @@ struct RequestParser {
         return .head(parser.head, end: end)
     }
 
-    /// The index after the empty line, or after a bare LF, which is refused later and need not wait for more.
+    /// The index after the empty line that ends the head, or after a bare LF, which is refused later and need not wait for more
+    /// bytes.
     private static func endOfHead(_ input: ArraySlice<UInt8>, from start: Int) -> Int? {
         var index = start
         while let lineFeed = input[index...].firstIndex(of: 10) {
@@ -77,7 +78,7 @@ struct RequestParser {
         var start = 0
         while true {
             guard let lineFeed = head.bytes[start...].firstIndex(of: 10) else { throw .malformed("a line without an end") }
-            // RFC 9112 §2.2: a bare LF may be taken for a line's end by one reader and not by the next.
+            // RFC 9112 §2.2: one parser may take a bare LF for the end of a line, and another may not.
             guard lineFeed > start, head.bytes[lineFeed - 1] == 13 else { throw .malformed("a line that ends in LF without CR") }
             let line = start..<(lineFeed - 1)
             if line.isEmpty { break }
@@ -120,7 +121,8 @@ struct RequestParser {
         if let question { head.query = (question + 1)..<rest.upperBound }
     }
 
-    /// Absolute-form (RFC 9112 §3.2.2), or `*` of OPTIONS; answers what follows the authority.
+    /// Reads the authority of an absolute-form target (RFC 9112 §3.2.2), or the `*` of OPTIONS; returns the range of path and
+    /// query.
     private mutating func readAuthority(_ range: Range<Int>) throws(Refusal) -> Range<Int> {
         if head.equals(range, "*"), head.equals(head.method, "OPTIONS") { return range }
         let schemes = ["http://", "https://"]
@@ -136,9 +138,9 @@ struct RequestParser {
     // MARK: Fields, RFC 9112 §5
 
     private mutating func readField(_ line: Range<Int>) throws(Refusal) {
-        // RFC 9112 §5.2: a line that continues the one before.
+        // RFC 9112 §5.2: a line that begins with white space continues the line before it.
         guard head.bytes[line.lowerBound] != 32, head.bytes[line.lowerBound] != 9 else { throw .malformed("a folded header line") }
-        // RFC 9112 §5.1: no white space between name and colon.
+        // RFC 9112 §5.1: no white space is allowed between name and colon.
         guard let colon = head.bytes[line].firstIndex(of: UInt8(ascii: ":")), colon > line.lowerBound,
             head.bytes[line.lowerBound..<colon].allSatisfy(Self.isTokenByte)
         else { throw .malformed("a header line without a proper name and colon") }
@@ -149,7 +151,7 @@ struct RequestParser {
         var value = (colon + 1)..<line.upperBound
         while let first = head[value].first, first == 32 || first == 9 { value = (value.lowerBound + 1)..<value.upperBound }
         while let last = head[value].last, last == 32 || last == 9 { value = value.lowerBound..<(value.upperBound - 1) }
-        // RFC 9110 §5.5: NUL, CR and other control characters.
+        // RFC 9110 §5.5: NUL, CR and other control characters are refused.
         guard head[value].allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 9 }) else {
             throw .malformed("a header value with a control character")
         }
@@ -158,7 +160,7 @@ struct RequestParser {
         try note(field)
     }
 
-    /// Takes what frames the message, RFC 9112 §6 and §9.
+    /// Notes the fields that frame the message or decide on the connection, RFC 9112 §6 and §9, and `Expect`.
     private mutating func note(_ field: RequestHead.Field) throws(Refusal) {
         switch head.bytes[field.name.lowerBound] {
         case UInt8(ascii: "c") where head.equals(field.name, "content-length"): try noteLength(head[field.value])
@@ -174,7 +176,7 @@ struct RequestParser {
     }
 
     private mutating func noteLength(_ value: ArraySlice<UInt8>) throws(Refusal) {
-        // RFC 9112 §6.3: a repeated or listed length is refused, also when all agree.
+        // RFC 9112 §6.3: a repeated or listed length is refused, even when all values agree.
         guard contentLength == nil else { throw .malformed("more than one Content-Length") }
         guard let length = Self.number(value) else { throw .malformed("Content-Length is not a number of bytes") }
         contentLength = length
@@ -183,7 +185,7 @@ struct RequestParser {
     private mutating func noteEncoding(_ value: ArraySlice<UInt8>) throws(Refusal) {
         guard !hasTransferEncoding else { throw .malformed("more than one Transfer-Encoding") }
         hasTransferEncoding = true
-        // RFC 9112 §6.1: HTTP/1.0 knows no transfer codings, so its body cannot be told.
+        // RFC 9112 §6.1: HTTP/1.0 has no transfer codings, so the end of the body could not be determined.
         guard head.minorVersion >= 1 else { throw .malformed("Transfer-Encoding in an HTTP/1.0 request") }
         let coding = value.map(Self.lowered)
         if coding.elementsEqual("chunked".utf8) { return }
@@ -206,13 +208,13 @@ struct RequestParser {
 
     private mutating func finish() throws(Refusal) {
         try checkHost()
-        // RFC 9112 §6.1: a message with both is how requests are smuggled.
+        // RFC 9112 §6.1: a message with both may be an attempt to smuggle a request.
         guard !hasTransferEncoding || contentLength == nil else { throw .malformed("both Content-Length and Transfer-Encoding") }
         head.framing = hasTransferEncoding ? .chunked : .length(contentLength ?? 0)
         head.keepsAlive = !closes && (head.minorVersion >= 1 || wantsKeepAlive)
     }
 
-    /// RFC 9112 §3.2: exactly one Host in HTTP/1.1, and the same one as in an absolute target.
+    /// RFC 9112 §3.2: HTTP/1.1 needs exactly one Host, equal to the host of an absolute-form target.
     private func checkHost() throws(Refusal) {
         let hosts = head.fields.filter { head.equals($0.name, "host") }
         guard hosts.count <= 1 else { throw .malformed("more than one Host") }
@@ -228,7 +230,8 @@ struct RequestParser {
         }
     }
 
-    /// RFC 3986 §3.2.2: a name or an address, and perhaps a port. A comma is none of it: so look two hosts that were made one.
+    /// RFC 3986 §3.2.2: a name or an address, and an optional port. A comma is refused, because it could mean that two hosts were
+    /// merged.
     private static func isHost(_ text: ArraySlice<UInt8>) -> Bool {
         var name = text
         if let colon = text.lastIndex(of: UInt8(ascii: ":")), text[(colon + 1)...].allSatisfy({ digit($0) != nil }) {
@@ -245,7 +248,7 @@ struct RequestParser {
 
     // MARK: Bytes
 
-    /// RFC 9110 §5.6.2.
+    /// Whether a token may contain the byte, RFC 9110 §5.6.2.
     static func isTokenByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
@@ -261,7 +264,7 @@ struct RequestParser {
 
     private static func digit(_ byte: UInt8) -> Int? { 48...57 ~= byte ? Int(byte) - 48 : nil }
 
-    /// Decimal digits and nothing else; nil also when the number is too large to be a size.
+    /// The value of decimal digits; nil for any other text, and for more than 18 digits, which no size has.
     static func number(_ text: ArraySlice<UInt8>) -> Int? {
         guard !text.isEmpty, text.count <= 18 else { return nil }
         var number = 0

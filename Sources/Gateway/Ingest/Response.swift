@@ -5,7 +5,7 @@ struct Response: Sendable {
     var status: Int
     var headers: [(name: String, value: String)] = []
     var body: [UInt8] = []
-    /// The status that is counted and logged, where a protocol hides it in a 200.
+    /// The status that is counted and logged, when a protocol sends it inside a 200.
     var outcome: Int?
 
     static let ok = Response(status: 200)
@@ -22,7 +22,7 @@ struct Response: Sendable {
         Response(status: status, headers: [("Content-Type", type)], body: Array(text.utf8))
     }
 
-    /// The Connect code that Pyroscope's `/ingest` writes beside a status.
+    /// The Connect code that Pyroscope's `/ingest` writes for a status.
     private static func code(of status: Int) -> String {
         switch status {
         case 400, 411, 413, 414, 417, 431: "invalid_argument"
@@ -65,9 +65,9 @@ struct Response: Sendable {
         }
     }
 
-    /// The bytes of the answer, in one piece so that they leave in one write.
+    /// The bytes of the answer, in one array so that they are sent with one write.
     ///
-    /// - Parameter withBody: false for HEAD, whose answer names the length and leaves the body out.
+    /// - Parameter withBody: false for a HEAD request, whose answer has the Content-Length but no body.
     func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
         var head = "HTTP/1.1 \(status) \(Self.reason(status))\r\nDate: \(date)\r\nContent-Length: \(body.count)\r\n"
         for header in headers { head += "\(header.name): \(header.value)\r\n" }

@@ -1,6 +1,6 @@
 import LinuxSystem
 
-/// What a listener's requests are for: decides on each head, then answers each body.
+/// The service of a listener: decides on each request by its head, then answers it by its body.
 protocol Routes: Sendable {
     /// Decides whether a request's body is wanted; called on the event loop, so it must not block.
     func admit(_ head: RequestHead) -> Admission
@@ -16,34 +16,34 @@ enum Admission {
 struct Reception {
     /// The most bytes the body may have.
     let limit: Int
-    /// How long the answer may take, where the request says so; the listener's write timeout holds too.
+    /// How long the answer may take, if the request says so; the listener's write timeout applies too.
     var timeLimit: Duration?
-    /// What a larger body is answered, by its size where that is known.
+    /// The answer to a larger body; the argument is the body's size, if it is known.
     let tooLarge: (Int?) -> Response
-    /// An error as the request's API writes it, from a status and a message.
+    /// Builds an error in the form of the request's API, from a status and a message.
     let failure: @Sendable (Int, String) -> Response
-    /// Whose memory the body takes.
+    /// The senders whose memory the body takes.
     var senders: [BodySender] = []
-    /// Counts so many more bytes of the body against the sender's rate; the refusal when they are too many.
+    /// Counts this many more bytes of the body against the sender's rate; returns the refusal when they are too many.
     var charge: ((Int) -> Response?)?
-    /// Told of the body piece by piece as it arrives, where somebody wants to know.
+    /// Called with each piece of the body as it arrives; nil when nothing needs them.
     var arrived: ((Span<UInt8>) -> Void)?
-    /// Gives up a request whose answer is due later; true when nothing has come of it yet, and nothing will.
+    /// Gives up a request whose answer is due later; true when nothing has come of the request yet, and nothing will.
     var cancel: () -> Bool = { false }
-    /// Takes the body and answers at once, or answers nil and sends the response through the reply later.
+    /// Takes the body and returns the answer, or returns nil and sends the answer through the reply later.
     let answer: (consuming ByteBuffer, Reply) -> Response?
 }
 
-/// The way back to one request that is answered later; from any thread, and after its connection is gone too.
+/// The means to answer one request later; from any thread, and also after its connection has closed.
 struct Reply: Sendable {
     let loop: EventLoop
     let connection: ConnectionKey
-    /// Which request of the connection; an answer to an earlier one is ignored.
+    /// The number of the request on its connection; an answer to any other request is ignored.
     let request: UInt32
-    /// What the response passes first: nil when it goes out later, by itself.
+    /// A function that every response passes first; it returns nil when it sends the response itself, later.
     var gate: (@Sendable (Response) -> Response?)?
 
-    /// The response that may go out at once, of one that is there at once.
+    /// Passes an immediate response, if there is one, through `gate`; returns what is to be sent at once.
     func passing(_ response: Response?) -> Response? {
         guard let response, let gate else { return response }
         return gate(response)

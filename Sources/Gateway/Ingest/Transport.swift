@@ -1,34 +1,34 @@
 import LinuxSystem
 
-/// How the bytes of a connection travel: over its socket as they are, or in TLS.
+/// The transport of a connection's bytes: its socket, with or without TLS.
 struct Transport: ~Copyable, Sendable {
     private let socket: FileDescriptor
     private var tls: TLSSession?
 
     init(_ socket: consuming FileDescriptor) { self.socket = socket }
 
-    /// Gives the socket and its TLS away; what is left here can neither be read nor written.
+    /// Moves the socket and its TLS state out; the value that is left here can neither read nor write.
     mutating func take() -> Transport {
         var taken = Transport(FileDescriptor(owning: -1))
         swap(&taken, &self)
         return taken
     }
 
-    /// The socket's number; borrowed, valid while this value lives.
+    /// The socket's descriptor number; borrowed, valid while this value lives.
     var number: Int32 { socket.number }
     var isSecure: Bool { tls != nil }
     var hasVerifiedCertificate: Bool { tls?.hasVerifiedCertificate ?? false }
-    /// Whether bytes have left the socket and were not received yet.
+    /// Whether TLS holds decrypted bytes that have not been received yet.
     var hasUnread: Bool { tls?.hasUnread ?? false }
-    /// Whether receiving goes on only when the socket is writable.
+    /// Whether receiving can continue only when the socket is writable.
     var readWantsWritable: Bool { tls?.readWantsWritable ?? false }
 
-    /// Whether new clients are asked for something now that this one has not shown, or not shown for that long.
+    /// Whether the client has not been checked against the requirements that new clients must meet now.
     func isOutdated(under current: TLSContext?) -> Bool {
         tls?.isOutdated(under: current) ?? (current?.requiresCertificate == true)
     }
 
-    /// Why the peer is not to be served any more, by what new clients are asked for now; see ``TLSSession/objection(under:at:)``.
+    /// Why the peer is not to be served any more, by the requirements for new clients; see ``TLSSession/objection(under:at:)``.
     func objection(under current: TLSContext?, at time: Int64) -> String? {
         if let tls { return tls.objection(under: current, at: time) }
         return current?.requiresCertificate == true ? "a client certificate is required now" : nil
@@ -42,10 +42,10 @@ struct Transport: ~Copyable, Sendable {
 
     func handshake() -> TLSSession.Handshake { tls?.handshake() ?? .done }
 
-    /// Gives TLS up, so that a peer that speaks none can be told.
+    /// Drops TLS, so that a peer that speaks plain HTTP can be answered.
     mutating func fallBackToPlain() { tls = nil }
 
-    /// Reads what is there into `buffer`, at most `limit` bytes.
+    /// Reads the available bytes into `buffer`, at most `limit` bytes.
     func receive(into buffer: inout [UInt8], atMost limit: Int) -> Transfer {
         guard let tls else { return Socket.receive(number, into: &buffer, atMost: limit) }
         return unsafe buffer.withUnsafeMutableBytes { buffer in
@@ -53,7 +53,7 @@ struct Transport: ~Copyable, Sendable {
         }
     }
 
-    /// Reads to the end of `content`, at most `limit` bytes, after making room for `room` of them.
+    /// Receives to the end of `content`, at most `limit` bytes, after making room for `room` bytes.
     func receive(into content: inout ByteBuffer, room: Int, limit: Int) throws(SystemError) -> Transfer {
         guard let tls else { return try content.receive(from: number, room: room, limit: limit) }
         return unsafe try content.receive(room: room, limit: limit) { unsafe tls.read(into: $0) }
@@ -73,6 +73,6 @@ struct Transport: ~Copyable, Sendable {
         Socket.finishSending(number)
     }
 
-    /// Says what has to be said before the socket closes.
+    /// Ends TLS before the socket is closed.
     func prepareToClose() { tls?.sayGoodbye() }
 }

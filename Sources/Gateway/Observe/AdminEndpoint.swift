@@ -1,6 +1,6 @@
 /// The routes of the admin listener.
 struct AdminEndpoint: Routes {
-    /// Open to everybody, for whoever restarts the process has no password.
+    /// Open without credentials, because the supervisor that restarts the process has none.
     static let openPath = "/-/healthy"
     static let readyPath = "/-/ready"
     static let metricsPath = "/metrics"

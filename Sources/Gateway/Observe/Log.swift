@@ -3,10 +3,10 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// The gateway's log: one line an event, on standard error.
+/// The gateway's log: one line for each event, on standard error.
 ///
-/// Values from the network are escaped where they go out, so a line is always one line. Callable from any thread, and never
-/// waits for whoever reads the lines: a ``LogWriter`` does.
+/// Values from the network are escaped on output, so an event is always one line. Callable from any thread; never waits for the
+/// reader of standard error, because a ``LogWriter`` writes the lines.
 enum Log {
     enum Level: String, CaseIterable, Comparable, Sendable {
         case debug, info, warning, error
@@ -43,13 +43,13 @@ enum Log {
         writer.append(line(level, message, fields, settings.format))
     }
 
-    /// Writes a line as it stands, for what is to be read where nothing was configured yet.
+    /// Writes a line unchanged, for output before the log has been configured.
     static func writeUnformatted(_ line: String) { writer.append(Array((line + "\n").utf8)) }
 
     /// How many lines were dropped since the start.
     static var droppedCount: Int { writer.droppedCount }
 
-    /// Waits until standard error has taken what was written, a second at most; the last thing before the process ends.
+    /// Waits until standard error has taken all lines, by default one second at most; the last call before the process ends.
     static func flush(until deadline: MonotonicTime = .now + .seconds(1)) { writer.flush(until: deadline) }
 
     private static func line(
@@ -71,12 +71,12 @@ enum Log {
     }
 }
 
-/// `text` on one line of a terminal: what could move the cursor or turn the text is escaped.
+/// `text` for one line of a terminal: characters that could move the cursor or reverse the text are escaped.
 func printable(_ text: String) -> String {
     String(JSONValue.quoted(text).dropFirst().dropLast()).replacing("\\\"", with: "\"").replacing("\\\\", with: "\\")
 }
 
-/// `text` in quotes and escaped, for a message that a person reads; a long one is cut.
+/// `text` in quotes and escaped, for a message that a person reads; cut after 128 characters.
 func quotedForPeople(_ text: String) -> String {
     let scalars = text.unicodeScalars
     return scalars.count <= 128 ? JSONValue.quoted(text) : JSONValue.quoted(String(scalars.prefix(128)) + "…")

@@ -1,22 +1,22 @@
 import Glibc
 
-/// A descriptor that takes lines whole or not at all; used by one thread, which it may hold for as long as it likes.
+/// A descriptor that gets each line whole or not at all; used by one thread, which it may block for any time.
 struct LogOutput {
-    /// So many bytes go into a pipe in one piece.
+    /// The most bytes that a pipe takes in one piece.
     static let pipeUnit = Int(PIPE_BUF)
 
     private let descriptor: Int32
-    /// The end of a line whose beginning was written before the descriptor refused more.
+    /// The rest of a line of which the descriptor has taken only the beginning.
     private var cutLine: ArraySlice<UInt8> = []
-    /// Lines that were dropped and that no line tells of yet.
+    /// Dropped lines that no notice has reported yet.
     var untold = 0
 
     /// - Parameter descriptor: borrowed.
     init(_ descriptor: Int32) { self.descriptor = descriptor }
 
-    /// Writes whole lines, after the end of one that was cut before.
+    /// Writes the rest of a cut line, then `lines`, which are whole.
     ///
-    /// - Returns: how many of them were refused.
+    /// - Returns: how many of `lines` were refused.
     mutating func write(_ lines: ArraySlice<UInt8>) -> Int {
         cutLine = send(cutLine)
         guard cutLine.isEmpty else { return Self.count(lines) }
@@ -28,7 +28,7 @@ struct LogOutput {
 
     private static func count(_ lines: ArraySlice<UInt8>) -> Int { lines.count { $0 == 10 } }
 
-    /// - Returns: what was refused.
+    /// - Returns: the bytes that were refused.
     private func send(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
         var rest = bytes
         while !rest.isEmpty {
@@ -38,7 +38,7 @@ struct LogOutput {
         return rest
     }
 
-    /// Waits for room where somebody who shares the open file made it non-blocking.
+    /// Waits for room when another user of the open file has made it non-blocking.
     ///
     /// - Returns: whether to write again after an error.
     private func waitsOrRetries(_ error: Int32) -> Bool {

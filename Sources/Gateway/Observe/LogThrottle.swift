@@ -1,15 +1,15 @@
 import LinuxSystem
 
-/// Keeps a line that could come many times a second to one in ten seconds.
+/// Limits a line that could come many times a second to one in ten seconds.
 struct LogThrottle {
     private static let interval = Duration.seconds(10)
 
     private var nextLine = MonotonicTime(nanoseconds: 0)
     private var count = 0
 
-    /// Counts one more.
+    /// Counts one more event.
     ///
-    /// - Returns: how many the line that is due now stands for; nil when none is due.
+    /// - Returns: how many events the line that is due now stands for; nil when no line is due.
     mutating func take(_ now: MonotonicTime) -> Int? {
         count += 1
         guard nextLine <= now else { return nil }

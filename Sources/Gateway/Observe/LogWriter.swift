@@ -1,20 +1,20 @@
 import LinuxSystem
 import Synchronization
 
-/// Writes lines to a descriptor on a thread of its own, so that nobody waits for whoever reads them; from any thread.
+/// Writes lines to a descriptor on a thread of its own, so that no caller waits for the reader. Thread-safe.
 ///
-/// The lines that wait are bounded in bytes. One that finds no room is dropped and counted, as is one that the descriptor
-/// refuses, and a line in their place says how many there were.
+/// The waiting lines are bounded in bytes. A line that finds no room, or that the descriptor refuses, is dropped and counted, and
+/// a notice in its place gives the number.
 final class LogWriter: Sendable {
     /// The most bytes of lines that wait to be written.
     static let capacity = 1 << 20
 
     private struct State {
-        /// Lines that nobody has begun to write.
+        /// Lines that the thread has not taken yet.
         var waiting: [UInt8] = []
-        /// Bytes of lines that are being written.
+        /// Bytes of lines that the thread is writing.
         var taken = 0
-        /// Lines that found no room since the thread took those that waited.
+        /// Lines that found no room since the thread last took the waiting ones.
         var overflowed = 0
         var isWriting = false
 
@@ -33,7 +33,7 @@ final class LogWriter: Sendable {
 
     /// - Parameters:
     ///   - descriptor: where the lines go; borrowed, and open for as long as this object lives.
-    ///   - notice: the line that tells of dropped ones.
+    ///   - notice: makes the line that reports dropped lines.
     init(_ descriptor: Int32, notice: @escaping @Sendable (_ count: Int) -> [UInt8]) {
         (self.descriptor, self.notice) = (descriptor, notice)
     }
@@ -41,11 +41,12 @@ final class LogWriter: Sendable {
     /// How many lines were not written.
     var droppedCount: Int { dropped.value }
 
-    /// Takes a line, which ends with a line feed; never waits.
+    /// Adds a line, which must end with a line feed; never waits.
     func append(_ line: [UInt8]) {
         _ = startThread()
         let isTaken = state.withLock { state in
-            // After a gap nothing is taken until the thread has seen it, so that what tells of it stands in its place.
+            // After a dropped line no other line is taken until the thread has seen the gap, so that the notice stands in its
+            // place.
             guard state.overflowed == 0, state.waiting.count + state.taken + line.count <= Self.capacity else {
                 state.overflowed += 1
                 return false
@@ -59,7 +60,7 @@ final class LogWriter: Sendable {
 
     /// Waits until every line has been written or dropped, at most until `deadline`.
     func flush(until deadline: MonotonicTime) {
-        // Where no thread can be had, this may be the line that says so.
+        // When no thread can be started, the lines are written here: one of them may say so.
         guard startThread() else { return _ = writeOnce(LogOutput(descriptor)) }
         state.wait { state in
             let isDone = state.waiting.isEmpty && state.overflowed == 0 && !state.isWriting
@@ -90,7 +91,7 @@ final class LogWriter: Sendable {
         }
     }
 
-    /// Writes what waits.
+    /// Writes the waiting lines.
     private func writeOnce(_ output: consuming LogOutput) -> LogOutput {
         guard let (lines, overflowed) = state.withLock({ $0.take() }) else { return output }
         tell(&output)
@@ -114,12 +115,13 @@ final class LogWriter: Sendable {
         }
     }
 
-    /// Says how many lines were dropped since it was last said.
+    /// Writes a notice of the lines dropped since the last notice.
     private func tell(_ output: inout LogOutput) {
         if output.untold > 0, output.write(notice(output.untold)[...]) == 0 { output.untold = 0 }
     }
 
-    /// As many whole lines as a pipe takes in one piece, so that no other process writes into the middle of one; or a longer line.
+    /// As many whole lines as a pipe takes in one piece, so that no other process writes into the middle of a line; or one longer
+    /// line.
     private static func piece(of lines: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
         lines[...(lines.prefix(LogOutput.pipeUnit).lastIndex(of: 10) ?? lines.firstIndex(of: 10) ?? lines.endIndex - 1)]
     }

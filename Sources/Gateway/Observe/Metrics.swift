@@ -1,7 +1,7 @@
 import LinuxSystem
 import Synchronization
 
-/// A number that only grows; from any thread.
+/// A number that only grows. Thread-safe.
 final class Counter: Sendable {
     private let count = Atomic<Int>(0)
 
@@ -9,7 +9,7 @@ final class Counter: Sendable {
     var value: Int { count.load(ordering: .relaxed) }
 }
 
-/// Durations counted by size, with Prometheus' usual bounds; from any thread.
+/// Durations counted by size, with the bounds that are usual for Prometheus. Thread-safe.
 final class Histogram: Sendable {
     static let bounds: [Double] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
@@ -22,13 +22,13 @@ final class Histogram: Sendable {
         nanoseconds.add(Int(amount))
     }
 
-    /// How many durations fell into each bucket, the last being those over every bound; and their sum in seconds.
+    /// The number of durations in each bucket, the last one for durations above every bound, and their sum in seconds.
     var snapshot: (counts: [Int], sum: Double) { (buckets.map(\.value), Double(nanoseconds.value) / 1e9) }
 }
 
 /// Writes the Prometheus text format, version 0.0.4, family by family.
 ///
-/// Samples of one family may come from several sources; they are written together, as the format asks.
+/// Samples of one family may come from several sources; they are written together, as the format requires.
 struct Exposition {
     enum Kind: String { case counter, gauge, histogram }
 
@@ -67,7 +67,7 @@ struct Exposition {
             families[name] = Family(kind: kind, help: help)
             order.append(name)
         }
-        // A family of two kinds would spoil the page for everybody; the first kind stays.
+        // A family with two types would make the whole page invalid; the first type stays.
         if families[name]?.kind == kind { families[name]?.lines += lines }
     }
 

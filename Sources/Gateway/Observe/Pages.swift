@@ -32,7 +32,8 @@ extension Gateway {
         return page.text
     }
 
-    /// The receivers, and those that were removed and still deliver; two of one name would be one to Prometheus.
+    /// The receivers, and those that were removed and still deliver; of several with one name only the first, because Prometheus
+    /// would take them for one.
     private var shownReceivers: [Receiver] {
         let (receivers, leaving) = (receivers, leaving.withLock { $0 })
         var names = Set(receivers.map(\.name))
@@ -171,7 +172,7 @@ extension Receiver {
     }
 }
 
-/// What Prometheus' own clients tell of a process.
+/// The process metrics that Prometheus' own client libraries have.
 private enum ProcessMetrics {
     static func collect(startedAt: Int64, into page: inout Exposition) {
         var usage = rusage()

@@ -2,26 +2,27 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// Tells the service manager that started the gateway how it is, as sd_notify(3) has it; nobody where NOTIFY_SOCKET is not set.
+/// Reports the gateway's state to the service manager that started it, by sd_notify(3); does nothing when NOTIFY_SOCKET is not
+/// set.
 ///
 /// Never waits: a message that the manager does not take now is sent by ``sendAgain()``.
 enum ServiceManager {
     private static let socket = unsafe getenv("NOTIFY_SOCKET").map { unsafe String(cString: $0) } ?? ""
-    /// What was not taken yet, in order.
+    /// The messages that have not been taken yet, in order.
     private static let unsent = Mutex<[String]>([])
-    /// A manager that takes nothing at all must not fill the memory.
+    /// Bounds the memory when the manager takes nothing at all.
     private static let mostUnsent = 16
 
     static func isReady(_ status: String) { send("READY=1\nSTATUS=\(status)") }
 
-    /// A reload has begun; ``isReady(_:)`` says when it is over, whatever came of it.
+    /// Reports that a reload has begun; ``isReady(_:)`` reports its end, whatever the result.
     static func isReloading() {
         send("RELOADING=1\nMONOTONIC_USEC=\(MonotonicTime.now.nanoseconds / 1000)\nSTATUS=Reading the config again")
     }
 
     static func isStopping() { send("STOPPING=1\nSTATUS=Stopping: finishing requests and delivering what is queued") }
 
-    /// Sends what was not taken before; called now and then.
+    /// Sends the messages that have not been taken yet; called periodically.
     static func sendAgain() {
         guard unsent.withLock({ !$0.isEmpty }) else { return }
         sendAll()

@@ -4,18 +4,18 @@ struct Label: Equatable, Sendable {
     var value: String
 }
 
-/// A label set as it stands in `name=` of `/ingest`: `app{key=value,…}`.
+/// The labels in `name=` of `/ingest`: `app{key=value,…}`.
 ///
-/// The grammar is Pyroscope's, with its leniency: there is no quoting, a value is everything up to `,` or `}`, the last of
-/// several equal names wins, and a label that does not end, or has no value, is left out without a word.
+/// The grammar and its leniency are Pyroscope's: there is no quoting, a value extends to `,` or `}`, the last of several equal
+/// names wins, and a label that does not end, or has no value, is left out silently.
 struct LabelSet: Equatable, Sendable {
-    /// The name under which the application stands.
+    /// The label name of the application.
     static let appName = "__name__"
 
     /// Sorted by name; names are unique.
     private(set) var labels: [Label] = []
 
-    /// Why a text is no label set.
+    /// Why a text is not a label set.
     enum ParseError: Error, Equatable, CustomStringConvertible {
         case serviceNameRequired
         case invalidServiceName(String)
@@ -35,14 +35,14 @@ struct LabelSet: Equatable, Sendable {
 
     init() {}
 
-    /// Takes labels that are sorted by name, and their names unique, already.
+    /// Takes labels that are already sorted by name, without duplicates.
     init(sorted labels: [Label]) { self.labels = labels }
 
     /// Reads `app{key=value,…}`.
     init(parsing text: String) throws(ParseError) {
         let scalars = text.unicodeScalars
         let brace = scalars.firstIndex(of: "{") ?? scalars.endIndex
-        // Collected first and sorted once: inserting each in its place would let one long name cost milliseconds.
+        // Labels are collected first and sorted once: inserting each in its place would let one long name cost milliseconds.
         var found = [Label(name: Self.appName, value: try Self.serviceName(scalars[..<brace]))]
         defer { labels = Self.sortedLastWins(found) }
         var rest = brace == scalars.endIndex ? scalars[brace...] : scalars[scalars.index(after: brace)...]
@@ -63,7 +63,7 @@ struct LabelSet: Equatable, Sendable {
         return result
     }
 
-    /// The value of a label; setting keeps the order and nil removes it.
+    /// The value of a label; setting keeps the order, and nil removes the label.
     subscript(name: String) -> String? {
         get {
             let index = position(of: name)
@@ -86,12 +86,12 @@ struct LabelSet: Equatable, Sendable {
         labels.firstIndex { !Self.precedes($0.name, name) } ?? labels.count
     }
 
-    /// By bytes: two spellings that look the same are two names.
+    /// Compares by bytes: two spellings that look the same are two names.
     private static func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
     /// Makes a set of labels whose names must all differ.
     ///
-    /// - Throws: the name that is there twice.
+    /// - Throws: the name that occurs twice.
     init(distinct found: [Label]) throws(DuplicateName) {
         labels = found.sorted { Self.precedes($0.name, $1.name) }
         for (label, next) in zip(labels, labels.dropFirst()) where label.name.utf8.elementsEqual(next.name.utf8) {
@@ -103,7 +103,7 @@ struct LabelSet: Equatable, Sendable {
         let name: String
     }
 
-    /// Alloy's rule for what comes in: without a `service_name` the application is it, else the application is kept as `app_name`.
+    /// Alloy's rule for received labels: the application becomes `service_name` if there is none, otherwise `app_name`.
     mutating func addServiceName() {
         let application = self[Self.appName]
         self[self["service_name"] == nil ? "service_name" : "app_name"] = application

@@ -2,11 +2,11 @@ import LinuxSystem
 import PluginABI
 import Synchronization
 
-/// What becomes a ``Profile``: everything a request said, before it is laid out for plugins.
+/// The content of a ``Profile``: everything that a request said, before it is laid out for plugins.
 ///
-/// Every text is valid UTF-8 without NUL; whoever fills it has made sure.
+/// Every text is valid UTF-8 without NUL; the code that sets it has checked that.
 struct ProfileContent: Sendable {
-    /// One payload: where its bytes lie in the body, and its id on Push.
+    /// One payload: the range of its bytes in the body, and its id in a Push.
     struct Sample: Sendable {
         var id = ""
         var range: Range<Int>
@@ -17,7 +17,7 @@ struct ProfileContent: Sendable {
     var from: Int64 = 0
     var until: Int64 = 0
     var tenant = ""
-    /// Whose share of a queue it takes.
+    /// The share of a queue that the profile counts against.
     var share = ShareKey.unknown
     var labels = LabelSet()
     var path: String
@@ -36,35 +36,36 @@ struct ProfileContent: Sendable {
 @safe final class Profile: Sendable {
     /// What plugins see; valid as long as this object.
     nonisolated(unsafe) let view: UnsafePointer<gw_profile>
-    /// Unique and rising; the same on every attempt.
+    /// Unique and increasing; the same for every attempt to deliver the profile.
     let sequence: UInt64
     let api: gw_api
     let receivedAt: Int64
-    /// Whose share of a queue it takes; unknown when it was read from the spool, whose index knows it.
+    /// The share of a queue that the profile counts against; unknown when it was read from the spool, whose index has the share.
     let share: ShareKey
-    /// What the profile costs a queue: its body, texts and tables.
+    /// The bytes that the profile takes of a queue: its body, texts and tables.
     let byteCount: Int
     private let body: ByteBuffer
-    /// Whose block holds what the request's head said, when that is not this one's own.
+    /// The profile whose block holds the texts of the request's head; nil when this profile's own block does.
     private let head: Profile?
     private nonisolated(unsafe) let block: UnsafeMutableRawPointer
 
-    // The clock keeps numbers unique over a restart; a spool moves them past its own where the clock was set back.
+    // Starting at the clock keeps the numbers unique over a restart; when the clock was set back, a spool moves them past its
+    // own.
     private static let nextSequence = Atomic<UInt64>(UInt64(clamping: MonotonicTime.unixNanoseconds))
 
-    /// The sequence that the next profile gets at least.
+    /// The lowest sequence that the next profile can get.
     static var sequenceToCome: UInt64 { nextSequence.load(ordering: .relaxed) }
 
-    /// Makes later profiles' sequences larger than one that is in the spool.
+    /// Makes the sequences of later profiles larger than `sequence`, which is in the spool.
     ///
-    /// One that no clock of this era gives is left alone: behind it sequences would come to their end, and begin again at 0.
+    /// A sequence that no clock of this era gives is ignored: behind it, sequences would run out and begin again at 0.
     static func continueSequence(after sequence: UInt64) {
         if sequence < UInt64(Int64.max) { nextSequence.max(sequence + 1, ordering: .relaxed) }
     }
 
-    /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a
-    ///   long query costs that query once. It stays as long as this one does, so it should have no body.
-    /// - Parameter sequence: that of a profile from the spool; a new one gets the next.
+    /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a long
+    ///   query holds that query once. It lives as long as this profile, so it should have no body.
+    /// - Parameter sequence: the sequence of a profile from the spool; nil takes the next one.
     init(_ content: ProfileContent, body: consuming ByteBuffer, sharing head: Profile? = nil, sequence: UInt64? = nil) {
         self.head = head
         self.sequence = sequence ?? Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -78,7 +79,7 @@ struct ProfileContent: Sendable {
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())
     }
 
-    /// What of it is another profile's, and is in memory once for all that share it.
+    /// The bytes that belong to another profile, and are in memory once for all that share it.
     var sharedByteCount: Int { head?.byteCount ?? 0 }
 
     deinit { unsafe block.deallocate() }

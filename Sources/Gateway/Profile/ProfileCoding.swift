@@ -1,9 +1,9 @@
 import LinuxSystem
 import PluginABI
 
-/// How a profile stands in a record of the spool: see `Sources/Gateway/Delivery/SPOOL.md`.
+/// The encoding of a profile in a record of the spool: see `Sources/Gateway/Delivery/SPOOL.md`.
 extension Profile {
-    /// Everything but the samples' bytes, which follow it one after another.
+    /// Everything but the samples' bytes, which follow it in the record, one sample after another.
     var encodedHead: [UInt8] {
         var writer = LittleEndianWriter()
         let view = unsafe view.pointee
@@ -23,7 +23,7 @@ extension Profile {
 
     var sampleCount: Int { unsafe view.pointee.sample_count }
 
-    /// Lends the bytes of one payload, below ``sampleCount``.
+    /// Lends the bytes of one payload; `index` is below ``sampleCount``.
     func withSample<R, E: Error>(_ index: Int, _ body: (RawSpan) throws(E) -> R) throws(E) -> R {
         let bytes = unsafe sample(index).bytes
         guard let start = unsafe bytes.bytes else { return try body(RawSpan()) }
@@ -35,9 +35,9 @@ extension Profile {
         return unsafe samples[index]
     }
 
-    /// Reads a profile that was encoded; nil when the bytes are none.
+    /// Decodes a profile; nil when the bytes are not an encoded profile.
     ///
-    /// - Parameter start: where it begins in `bytes`, which becomes the profile's storage.
+    /// - Parameter start: where the profile begins in `bytes`, which becomes the profile's storage.
     static func decode(_ bytes: consuming ByteBuffer, at start: Int, sequence: UInt64) -> Profile? {
         let content = bytes.withBytes { span in
             unsafe span.bytes.withUnsafeBytes { buffer in
@@ -51,7 +51,8 @@ extension Profile {
 }
 
 extension ProfileContent {
-    /// A check sum says that the bytes are those that were written, not that a gateway wrote them: what plugins rely on is looked at.
+    /// Decodes a profile's head and checks what plugins rely on: a check sum shows that the bytes are those that were written,
+    /// not that a gateway wrote them.
     fileprivate init?(_ reader: inout LittleEndianReader) {
         guard let api = reader.integer(UInt32.self).flatMap({ gw_api(rawValue: $0) }), [.ingest, .push].contains(api),
             let received = reader.integer(Int64.self),
@@ -71,7 +72,7 @@ extension ProfileContent {
             samples: samples)
     }
 
-    /// Whether a text may stand in a profile, and where it stood in a request's head, whether it may stand in one again.
+    /// Whether a text may stand in a profile, and with `ofOneLine`, for a text of a request's head, in such a head again.
     private static func isText(_ text: String, ofOneLine: Bool = false) -> Bool {
         text.utf8.allSatisfy { $0 != 0 && !(ofOneLine && ($0 == 10 || $0 == 13)) }
     }

@@ -1,7 +1,7 @@
-/// The form of a profile's bytes, decided as Pyroscope's ingest handler does: first match wins.
+/// The format of a profile's bytes, determined as in Pyroscope's ingest handler: the first match wins.
 enum ProfileFormat: String, Sendable {
     case trie, tree, lines, jfr, pprof, speedscope
-    /// `stack;frames N` a line: also what an unknown or absent format means.
+    /// Lines of `stack;frames N`; also the meaning of an unknown or absent format.
     case folded
 
     /// - Parameters:

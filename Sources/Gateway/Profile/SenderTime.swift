@@ -1,11 +1,11 @@
 import LinuxSystem
 
-/// Reads `from` and `until` as Pyroscope's `attime` does: a number, a date, or an offset such as `now-1h`.
+/// Parses `from` and `until` as Pyroscope's `attime` does: a number, a date, or an offset such as `now-1h`.
 ///
-/// It never fails: what it cannot read is the reference time itself.
+/// Parsing never fails: a text that cannot be read gives the reference time itself.
 enum SenderTime {
-    /// - Parameter now: the reference, Unix nanoseconds.
-    /// - Returns: Unix nanoseconds, held to the range of `Int64`.
+    /// - Parameter now: the reference time, Unix nanoseconds.
+    /// - Returns: Unix nanoseconds, clamped to the range of `Int64`.
     static func parse(_ text: String, now: Int64) -> Int64 {
         let text = text.filter { $0 != " " && $0 != "_" && $0 != "," }
         if !text.isEmpty, text.utf8.allSatisfy({ 48...57 ~= $0 }) { return absolute(text, now: now) }
@@ -29,13 +29,13 @@ enum SenderTime {
         return held(number, scale)
     }
 
-    /// A product, held to the range of `Int64`.
+    /// A product, clamped to the range of `Int64`.
     private static func held(_ number: Int64, _ scale: Int64) -> Int64 {
         let (product, overflow) = number.multipliedReportingOverflow(by: scale)
         return overflow ? (number < 0 ? .min : .max) : product
     }
 
-    /// `-1h30min`: one sign, then quantities; the first that is none ends it.
+    /// Reads an offset such as `-1h30min`: one sign, then quantities, up to the first text that is not a quantity.
     private static func offset(_ text: Substring) -> Int64 {
         var rest = text.dropFirst()
         var total: Int64 = 0

@@ -1,18 +1,18 @@
 import COpenSSL
 import LinuxSystem
 
-/// Names whose share of a queue a profile takes: its tenant, or where senders choose their tenant, the address that it came
-/// from.
+/// The key of the share of a queue that a profile counts against: made from its tenant, or, where senders choose their tenant,
+/// from the address that it came from.
 ///
-/// It is a digest that fits beside the flag of an entry in the spool's index, and the same after a restart. Two senders that
-/// have the same one by chance share what each would have alone.
+/// It is a digest that fits beside the flag of an entry in the spool's index, and is the same after a restart. Two senders whose
+/// keys are equal by chance share the part that each would have alone.
 struct ShareKey: Hashable, Sendable {
     static let bitWidth = 31
 
     /// Below 2^31; 0 is ``unknown``.
     let rawValue: UInt32
 
-    /// A profile of which it is not known whose it is: it comes from the spool of an earlier version.
+    /// The key of a profile from the spool of an earlier version, which stored no key.
     static let unknown = ShareKey(rawValue: 0)
 
     init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -21,7 +21,7 @@ struct ShareKey: Hashable, Sendable {
 
     init(peer: PeerAddress) { self.init(hashing: [0x70] + peer.bytes) }
 
-    /// A digest that cannot be aimed at: who finds another name with a given key has tried 2^31 of them.
+    /// A digest that cannot be aimed at: finding another name with a given key takes about 2^31 attempts.
     private init(hashing bytes: [UInt8]) {
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
         _ = unsafe SHA256(bytes, bytes.count, &digest)
@@ -30,7 +30,7 @@ struct ShareKey: Hashable, Sendable {
     }
 }
 
-/// How much of a queue, or of a segment of the spool, each share has. A plain value: its owner has the lock.
+/// The amount that each share has of a queue, or of a segment of the spool. A plain value, guarded by its owner's lock.
 struct ShareUsage: Sendable {
     struct Amount: Equatable, Sendable {
         var profiles = 0
@@ -57,7 +57,7 @@ struct ShareUsage: Sendable {
         for (key, amount) in other.amounts { add(key, profiles: amount.profiles, bytes: amount.bytes) }
     }
 
-    /// Those that have less than an equal part of all bytes.
+    /// The shares that have less than an equal part of all bytes.
     var underEqualPart: Set<ShareKey> {
         let total = amounts.values.reduce(0) { $0 + $1.bytes }
         return Set(amounts.filter { $0.value.bytes < total / amounts.count }.keys)

@@ -2,7 +2,7 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// The TLS of one listener, read again when its files change; from any thread.
+/// The TLS context of one listener, made again when its files change. Thread-safe.
 final class ServerCertificates: Sendable {
     private let config: TLSConfig
     private let state: Mutex<State>
@@ -10,7 +10,7 @@ final class ServerCertificates: Sendable {
     private struct State {
         var context: TLSContext
         var stamps: [FileStamp?]
-        /// What was last said of files that cannot be used.
+        /// The last logged error about files that cannot be used.
         var complaint = ""
     }
 
@@ -20,16 +20,16 @@ final class ServerCertificates: Sendable {
         state = Mutex(State(context: try TLSContext(config), stamps: stamps))
     }
 
-    /// What new connections get; those that are open keep what they began with.
+    /// The context for new connections; open connections keep the one that they began with.
     var context: TLSContext { state.withLock { $0.context } }
 
-    /// Whether a certificate that a client shows says who it is.
+    /// Whether a client's certificate is verified, so that it proves the client's identity.
     var verifiesClients: Bool { config.clientAuth.verifies }
 
-    /// Reads the files again when one of them was changed; what cannot be used leaves everything as it was, and is tried again,
-    /// for certificate and key are seldom replaced in one moment.
+    /// Reads the files again when one of them has changed. Files that cannot be used leave everything as it was and are tried
+    /// again, because certificate and key are seldom replaced at the same moment.
     ///
-    /// May block on the disk, so it is not for an event loop.
+    /// May block on the disk, so it must not run on an event loop.
     func refresh(listener: String) {
         let stamps = Self.stamps(config)
         guard stamps != state.withLock({ $0.stamps }) else { return }

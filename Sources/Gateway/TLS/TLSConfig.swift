@@ -2,17 +2,17 @@ import ConfigJSON
 
 /// A listener's `tls` block; names are Alloy's.
 struct TLSConfig: Equatable, Sendable {
-    /// The server's certificate, followed by those that lead to its authority.
+    /// The server's certificate, followed by the intermediate certificates up to its authority.
     let certificate: ConfigSource
     let key: ConfigSource
     /// The authorities that may sign clients' certificates.
     var clientAuthorities: ConfigSource?
-    /// What these authorities have revoked.
+    /// Revocation lists of these authorities.
     var revocationLists: ConfigSource?
     var clientAuth = ClientAuth.none
     var minimumVersion = Version.tls12
 
-    /// What is asked of clients; the words are Go's, as Alloy takes them.
+    /// The requirements for clients; the names are Go's, as in Alloy.
     enum ClientAuth: String, CaseIterable, Sendable {
         case none = "NoClientCert"
         case request = "RequestClientCert"
@@ -31,7 +31,7 @@ struct TLSConfig: Equatable, Sendable {
 }
 
 extension TLSConfig {
-    /// Reads a `tls` block; nil when it says too little to serve with, which is among the problems then.
+    /// Reads a `tls` block; nil when the certificate or the key is missing, which is noted among the problems.
     init?(_ object: ConfigObject) {
         let certificate = object.source(file: "cert_file", text: "cert_pem")
         let key = object.source(file: "key_file", text: "key_pem")

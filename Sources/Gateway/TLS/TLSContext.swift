@@ -3,14 +3,15 @@ import ConfigJSON
 import LinuxSystem
 import PEM
 
-/// What a TLS listener shows its clients and asks of them, as its files were at one moment; immutable, for any thread.
+/// The certificate and key that a TLS listener shows, and its requirements for clients, as the files were at one moment;
+/// immutable, usable from any thread.
 @safe final class TLSContext: Sendable {
     private nonisolated(unsafe) let context: OpaquePointer
     private let clientAuth: TLSConfig.ClientAuth
 
     /// Reads certificate, key and authorities.
     ///
-    /// - Throws: those that cannot be used, and why.
+    /// - Throws: the files that cannot be used, and why.
     init(_ config: TLSConfig) throws(FileProblems) {
         var problems = FileProblems()
         let made: OpaquePointer? = unsafe problems.collect { () throws(Problem) in
@@ -35,7 +36,7 @@ import PEM
 
     deinit { unsafe SSL_CTX_free(context) }
 
-    /// A server's end of a connection over `socket`; nil when there is no memory for one.
+    /// Makes the server's end of a connection over `socket`; nil when there is no memory for it.
     func session(_ socket: Int32) -> TLSSession? {
         guard let session = unsafe SSL_new(context) else { return nil }
         unsafe SSL_set_accept_state(session)
@@ -46,11 +47,11 @@ import PEM
         return unsafe TLSSession(owning: session, of: self)
     }
 
-    /// What is found of a client that has shaken hands before.
+    /// The result of checking the client of an established session again.
     enum Review {
-        /// It may go on, until the Unix time when its certificate ends.
+        /// The client may go on, until its certificate expires; Unix time in seconds.
         case accepted(until: Int64)
-        /// It could not shake hands now, and why.
+        /// The client would be refused in a handshake now, for this reason.
         case refused(String)
     }
 
@@ -59,7 +60,7 @@ import PEM
     /// Whether a certificate that a client shows is verified.
     var verifiesClients: Bool { clientAuth.verifies }
 
-    /// Looks at the client of a session again that began under other authorities, as a handshake now would.
+    /// Checks the client of a session that began under another context, as a handshake under this one would.
     func review(_ session: OpaquePointer) -> Review {
         guard unsafe SSL_get0_peer_certificate(session) != nil else {
             return requiresCertificate ? .refused("a client certificate is required now") : .accepted(until: .max)
@@ -97,9 +98,9 @@ import PEM
     private func askClients(_ config: TLSConfig) throws(Problem) {
         guard config.clientAuth != .none else { return unsafe SSL_CTX_set_verify(context, SSL_VERIFY_NONE, nil) }
         let mode = SSL_VERIFY_PEER | (config.clientAuth.requires ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0)
-        // Without verification any certificate will do; who sent it is then not known.
+        // Without verification any certificate is accepted, and does not prove who the client is.
         unsafe SSL_CTX_set_verify(context, mode, config.clientAuth.verifies ? nil : { _, _ in 1 })
-        // A resumed session would skip the look at the certificate's time and at authorities that were taken away.
+        // A resumed session would skip the checks of the certificate's time and of authorities that have been removed.
         unsafe copenssl_disable_resumption(context)
         guard let authorities = config.clientAuthorities else { return }
         unsafe try PEM.certificates(authorities) { (certificate) throws(Problem) in

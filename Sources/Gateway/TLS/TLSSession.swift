@@ -3,26 +3,27 @@ import Glibc
 import LinuxSystem
 import PEM
 
-/// A server's end of one TLS connection over a non-blocking socket.
+/// The server's end of one TLS connection over a non-blocking socket.
 ///
-/// `@unchecked`: one thread uses it at a time, for it lies in the connection's ``Transport``, which is handed over as a whole.
+/// `@unchecked`: one thread uses it at a time, because it lies in the connection's ``Transport``, which is handed over as a
+/// whole.
 @safe final class TLSSession: @unchecked Sendable {
     private let session: OpaquePointer
-    /// By whose authorities the client's certificate was last verified.
+    /// The context under which the client's certificate was last verified.
     private var context: TLSContext
     /// When the first certificate of the client's verified chain expires, Unix time in seconds.
     private var certificateEnd = Int64.max
-    /// What may still be read: in one call, and of the handshake.
+    /// How much may still be read: socket reads in the current call, and bytes of the handshake.
     private let allowance: UnsafeMutablePointer<copenssl_allowance>
-    /// After a fatal error nothing more may be said, not even goodbye.
+    /// Set after a fatal error, when nothing more may be sent, not even close_notify.
     private var isBroken = false
 
-    /// How far a handshake has come.
+    /// The state of a handshake after a step.
     enum Handshake: Equatable {
         case done, wantsReadable, wantsWritable
-        /// The peer speaks HTTP without TLS, and would read an answer of the same kind.
+        /// The peer speaks HTTP without TLS, and can read an answer without TLS.
         case plainHTTP
-        /// The peer has closed, as those do who only look whether somebody listens.
+        /// The peer has closed the connection, as port checks do.
         case gone
         case failed(String)
     }
@@ -60,24 +61,24 @@ import PEM
         }
     }
 
-    /// Whether bytes that have been decrypted wait here, so that the socket's readiness tells nothing of them.
+    /// Whether decrypted bytes wait here, which the readiness of the socket does not show.
     var hasUnread: Bool { unsafe SSL_pending(session) > 0 }
 
-    /// Whether the last read waits until something can be written: a TLS 1.3 key update has to be answered first.
+    /// Whether the last read must wait until the socket is writable: a TLS 1.3 key update has to be answered first.
     private(set) var readWantsWritable = false
 
-    /// Whether the client has shown a certificate, and OpenSSL found nothing wrong with it.
+    /// Whether the client has shown a certificate in which OpenSSL found nothing wrong.
     var hasVerifiedCertificate: Bool {
         unsafe SSL_get0_peer_certificate(session) != nil && SSL_get_verify_result(session) == Int(X509_V_OK)
     }
 
-    /// Whether ``objection(under:at:)`` has to verify the certificate again, for the files have changed since.
+    /// Whether ``objection(under:at:)`` must verify the certificate again, because the files have changed since.
     func isOutdated(under current: TLSContext?) -> Bool { current.map { $0 !== context } ?? false }
 
-    /// Why the client's requests are not to be served any more, by what new clients are asked for now; nil when they are.
+    /// Why the client's requests are not served any more, by the requirements for new clients; nil when they are served.
     ///
     /// - Parameters:
-    ///   - current: nil where TLS is not asked for any more.
+    ///   - current: the listener's context; nil when it no longer uses TLS.
     ///   - time: Unix time in seconds.
     func objection(under current: TLSContext?, at time: Int64) -> String? {
         if let current, isOutdated(under: current) {
@@ -99,10 +100,10 @@ import PEM
         return transfer(unsafe SSL_write(session, bytes.baseAddress, Int32(clamping: bytes.count)))
     }
 
-    /// How often one call may read from the socket: a record takes two.
+    /// The most reads from the socket in one call; a record takes two.
     private static let readsPerCall: Int32 = 64
 
-    /// The most bytes that a client may send to shake hands: a hello of 2 KiB and a chain of certificates are usual.
+    /// The most bytes that a client may send in a handshake; usual are a hello of 2 KiB and a chain of certificates.
     static let handshakeLimit: Int32 = 32 * 1024
 
     private func prepare() {
@@ -125,7 +126,7 @@ import PEM
         }
     }
 
-    /// Sends close_notify once, without which a client cannot tell the end from a cut (RFC 8446 §6.1).
+    /// Sends close_notify once, without which a client cannot tell the end from a truncation (RFC 8446 §6.1).
     func sayGoodbye() {
         guard !isBroken, unsafe SSL_is_init_finished(session) == 1, unsafe SSL_get_shutdown(session) & SSL_SENT_SHUTDOWN == 0
         else { return }
