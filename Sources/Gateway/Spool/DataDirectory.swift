@@ -75,7 +75,6 @@ final class DataDirectory: Sendable {
 
     /// Lets a process of root act as the owner of the spool, or of the directory when there is no spool; see
     /// ``OpenFolder/actAsOwner()``.
-    /// ``OpenFolder/actAsOwner()``.
     func actAsOwner() throws(SystemError) {
         do throws(SystemError) { try spool().actAsOwner() } catch {
             guard error.code == ENOENT else { throw error }
