@@ -86,8 +86,8 @@ extension Receiver.State {
     private func nextDelivery(_ config: ReceiverConfig, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard mayDeliver(config, now), let pace = serving?.pace else { return nil }
         guard pace.isFailing else { return nextReady(pace).map { ($0, false) } }
-        // A profile that was never tried tells most about the destination; the newest is taken, because older ones may be refused
-        // like those before them.
+        // A profile that was never tried tells most about the destination. The newest one is taken, because the destination may
+        // refuse all of many that came together.
         if let fresh = queue.newestFresh, pace.allowsProbe(ofFresh: true, now: now) { return (fresh, true) }
         return queue.leastTried.map { ($0, true) }
     }
