@@ -134,7 +134,7 @@ struct ReceiverQueue {
         entries[Int(handle.index)]?.place = .open
     }
 
-    /// Moves a share behind the other shares in the order of turns.
+    /// Ends a share's turn: moves it behind the other shares if it was its turn, and removes empty shares before it.
     private mutating func endTurn(of share: ShareKey) {
         guard let turn = turns.firstIndex(where: { $0 == share || lanes[$0]?.count ?? 0 > 0 }) else { return }
         let isItsTurn = turns[turn] == share

@@ -70,8 +70,8 @@ extension Receiver.State {
         return self.backlog?.count != backlog.count
     }
 
-    /// Returns the positions of all unsettled records of a segment; nil when they are too many for memory, or the queue is not
-    /// attached yet.
+    /// Returns the positions of all unsettled records of a segment; nil when they are too many for memory or cannot be read, or the
+    /// queue is not attached yet.
     mutating func positions(in segment: UInt64, now: MonotonicTime) -> [SpoolPosition]? {
         guard backlog != nil else { return nil }
         while readMore(of: segment, now: now) {}

@@ -184,7 +184,7 @@ struct SegmentRepair {
     /// Returns the segment's records in order, including damaged ones that the index knows.
     ///
     /// - Parameter isGrowing: true when a gateway may be writing after the last index entry at the moment.
-    /// - Returns: the entries, and how many of them were taken from an undamaged index; 0 when the index was reconstructed.
+    /// - Returns: the entries, and how many of them come from the index alone; that is all of them only if the index is complete.
     mutating func entries(isGrowing: Bool = false) throws(UnreadableSegment) -> (entries: [IndexEntry], indexed: Int) {
         let (known, isWhole) = try knownEntries()
         if isGrowing { return (known, known.count) }
