@@ -1,12 +1,12 @@
 import LinuxSystem
 import ProfileArchive
 
-/// An accepted request as it is kept on disk.
+/// An accepted request in its on-disk form.
 struct AcceptedRequest: Sendable, Equatable {
     let key: RequestKey
-    /// A check sum of the listener's name; the name itself is in the key.
+    /// A check sum of the listener's name; the name itself is hashed into the key.
     let listener: UInt32
-    /// When it was accepted and when its window ends, as Unix times in nanoseconds.
+    /// The times of acceptance and of the end of the window, Unix nanoseconds.
     let acceptedAt: Int64
     let until: Int64
 
@@ -18,7 +18,7 @@ struct AcceptedRequest: Sendable, Equatable {
         until = overflow ? .max : sum
     }
 
-    /// Reads one; nil when it is damaged.
+    /// Decodes a record; nil when it is damaged.
     init?(_ record: RawSpan, seed: UInt32) {
         guard record.byteCount == Self.size, let key = RequestKey(record.extracting(20..<52)),
             littleEndian(record, at: Self.size - 4) == CRC32C.of(record.extracting(0..<(Self.size - 4)), seed: seed)
@@ -39,7 +39,7 @@ struct AcceptedRequest: Sendable, Equatable {
 
     static func sum(of listener: String) -> UInt32 { CRC32C.of(Array(listener.utf8)) }
 
-    /// How long it is still to be remembered; never longer than a window, wherever the clock was set meanwhile.
+    /// The remaining time for which it is to be remembered; never longer than a window, even if the clock was set.
     func left(unixNow: Int64, window: Duration) -> Duration {
         let whole = min(until.subtractingReportingOverflow(acceptedAt).partialValue, window.inNanoseconds)
         let (age, overflow) = unixNow.subtractingReportingOverflow(acceptedAt)
@@ -47,7 +47,7 @@ struct AcceptedRequest: Sendable, Equatable {
     }
 }
 
-/// An integer of a file; the caller has seen that it is there.
+/// Reads a little-endian integer; the caller has checked that the bytes exist.
 func littleEndian<T: FixedWidthInteger & BitwiseCopyable>(_ bytes: RawSpan, at offset: Int) -> T {
     T(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: T.self))
 }

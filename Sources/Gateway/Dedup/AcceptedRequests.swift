@@ -1,13 +1,13 @@
 import LinuxSystem
 
-/// The requests that were accepted within the window, the oldest forgotten first where there are too many.
+/// The requests that were accepted within the window, up to a limit; beyond it the oldest are forgotten.
 struct AcceptedRequests {
-    /// Beyond this the oldest are forgotten; so many take some 45 MB.
+    /// The default limit; this many requests take about 45 MB.
     static let most = 262_144
 
     private let limit: Int
     private var expiries: [RequestKey: MonotonicTime] = [:]
-    /// In the order in which they came; those before `first` are gone.
+    /// The keys in the order of arrival; those before index `first` have been forgotten.
     private var order: [RequestKey] = []
     private var first = 0
 
@@ -15,10 +15,10 @@ struct AcceptedRequests {
 
     var count: Int { expiries.count }
 
-    /// Whether a request is known and its window not over.
+    /// Whether a request is remembered and its window has not ended.
     func contains(_ key: RequestKey, now: MonotonicTime) -> Bool { expiries[key].map { $0 > now } ?? false }
 
-    /// Remembers a request until its window is over.
+    /// Remembers a request until its window ends.
     mutating func insert(_ key: RequestKey, until expiry: MonotonicTime) {
         if let known = expiries[key] {
             expiries[key] = max(known, expiry)
@@ -29,7 +29,7 @@ struct AcceptedRequests {
         }
     }
 
-    /// Forgets those whose window is over.
+    /// Forgets requests whose window has ended.
     mutating func forgetExpired(now: MonotonicTime) {
         while first < order.count, let expiry = expiries[order[first]], expiry <= now { forgetFirst() }
     }
@@ -37,7 +37,7 @@ struct AcceptedRequests {
     private mutating func forgetFirst() {
         expiries[order[first]] = nil
         first += 1
-        // Moves each key once or so.
+        // Compacts only when half of the array is unused, so each key is moved about once.
         if first > 64, first > order.count / 2 {
             order.removeFirst(first)
             first = 0

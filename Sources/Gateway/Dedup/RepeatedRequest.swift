@@ -1,12 +1,12 @@
 import LinuxSystem
 
-/// One request of a listener that remembers, from its head to its answer; on its connection's event loop.
+/// One request of a listener with a `dedup_window`, from its head to its answer; runs on the connection's event loop.
 final class RepeatedRequest {
     enum Admission {
-        /// It is to be served, with its answer through this reply.
+        /// The request is to be served, and answered through this reply.
         case first(Reply)
         case answered(Response)
-        /// Its answer comes through its reply, with that of the request before it.
+        /// The request is identical to one being served, and gets its answer through its own reply when that one is answered.
         case waiting
     }
 
@@ -22,12 +22,12 @@ final class RepeatedRequest {
 
     init(_ memory: RequestMemory, _ hash: RequestHash) { (self.memory, self.hash) = (memory, hash) }
 
-    /// Takes a piece of the body: hashed as it comes, a large one holds nobody up.
+    /// Hashes a piece of the body as it arrives, so that a large body does not block the event loop.
     func arrived(_ piece: Span<UInt8>) { hash.add(piece) }
 
-    /// Decides what becomes of the request, once its body is there.
+    /// Decides how the request is handled, after its body has arrived.
     func admit(_ reply: Reply, success: Response) -> Admission {
-        // Without memory for its hash a request is like no other.
+        // If the hash could not get memory, the request is treated as unique.
         guard let key = hash.finish() else { return .first(reply) }
         switch memory.admit(key, from: reply.connection, success: success, tell: { reply.send($0) }) {
         case .first(let ticket):
@@ -46,7 +46,7 @@ final class RepeatedRequest {
         return gated
     }
 
-    /// Ends its wait for the outcome of another one; false when it does not wait so.
+    /// Stops waiting for the outcome of an identical request; returns false when it was not waiting.
     @discardableResult
     func leave() -> Bool {
         guard case .waiting(let key, let connection) = role else { return false }
@@ -54,7 +54,7 @@ final class RepeatedRequest {
         return true
     }
 
-    /// Nothing comes of it, and those that wait for it are told so.
+    /// Gives the request up, and sends this response to identical requests that wait for its outcome.
     func giveUp(_ response: Response) {
         if case .first(let ticket) = role { memory.giveUp(ticket, response) }
     }

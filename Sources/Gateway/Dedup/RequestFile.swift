@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// A generation of accepted requests on disk: a header of 32 bytes, then records of one size.
+/// A generation of accepted requests on disk: a header of 32 bytes, followed by records of fixed size.
 ///
 ///     magic u64 | version u32 | 0 u32 | created i64 | salt u32 | CRC-32C u32        the sums of records begin with the salt
 ///     accepted i64 | until i64 | listener u32 | key 32 bytes | CRC-32C u32 …        little-endian, Unix times in nanoseconds
@@ -13,17 +13,17 @@ struct RequestFile: ~Copyable {
 
     let number: UInt64
     let createdAt: Int64
-    /// How many records it has room taken for, damaged ones included.
+    /// The number of records in the file, including damaged ones.
     private(set) var count: Int
     private let salt: UInt32
     private let file: FileDescriptor
 
     enum Failure: Error {
-        /// Not one of these files, or its beginning is damaged.
+        /// The file is not of this format, or its header is damaged.
         case damaged
         /// Written by a later version of this program.
         case newer(UInt32)
-        /// A link, pipe, socket, device or folder of that name.
+        /// The name belongs to a link, pipe, socket, device or folder.
         case special
         case system(SystemError)
     }
@@ -33,19 +33,19 @@ struct RequestFile: ~Copyable {
         self.file = file
     }
 
-    /// Makes an empty one.
+    /// Creates an empty file.
     static func create(_ number: UInt64, in folder: OpenFolder) throws(SystemError) -> RequestFile {
         let (salt, createdAt) = (UInt32.random(in: 1 ... .max), MonotonicTime.unixNanoseconds)
         let file = try folder.open(name(number), O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
         do throws(SystemError) { try unsafe file.writeAll(header(createdAt, salt).span.bytes, at: 0) } catch {
-            // A full disk lets empty files be made, and each try would leave one.
+            // Empty files can be created on a full disk, so each attempt would leave one.
             try folder.remove(name(number))
             throw error
         }
         return RequestFile(number, createdAt: createdAt, salt: salt, count: 0, file)
     }
 
-    /// Opens one that is there; a record that is cut off at its end is written over.
+    /// Opens an existing file; an incomplete last record will be overwritten.
     static func open(_ number: UInt64, in folder: OpenFolder) throws(Failure) -> RequestFile {
         let file = try file(number, folder)
         let (head, size) = try head(of: file)
@@ -93,10 +93,10 @@ struct RequestFile: ~Copyable {
         return String(repeating: "0", count: 16 - digits.count) + digits + suffix
     }
 
-    /// Files with a larger number are left alone: the numbers behind it would come to an end.
+    /// The largest number of a file that is used; larger ones are left untouched, because the numbers after them would run out.
     static let largestNumber = UInt64(Int64.max)
 
-    /// The number that a file's name stands for.
+    /// The number in a file's name; nil when the name is not one of the journal's.
     static func number(of name: String) -> UInt64? {
         guard name.hasSuffix(suffix), let number = UInt64(name.dropLast(suffix.count), radix: 16), Self.name(number) == name else {
             return nil
@@ -106,7 +106,7 @@ struct RequestFile: ~Copyable {
 
     // MARK: Records
 
-    /// Adds records; where that fails, the next ones take their place.
+    /// Appends records; after a failure, the next records overwrite them.
     mutating func append(_ requests: [AcceptedRequest]) throws(SystemError) {
         let bytes = requests.flatMap { $0.encoded(seed: salt) }
         try unsafe file.writeAll(bytes.span.bytes, at: Self.headerSize + count * AcceptedRequest.size)
@@ -115,9 +115,9 @@ struct RequestFile: ~Copyable {
 
     func synchronize() throws(SystemError) { try file.synchronize() }
 
-    /// Reads all records, some at a time.
+    /// Reads all records, 1024 at a time.
     ///
-    /// - Returns: how many are damaged.
+    /// - Returns: the number of damaged records.
     func read(_ body: (AcceptedRequest) -> Void) throws(SystemError) -> Int {
         var (damaged, inARow) = (0, 0)
         for start in stride(from: 0, to: count, by: Self.readAtOnce) {
@@ -139,6 +139,6 @@ struct RequestFile: ~Copyable {
     }
 
     private static let readAtOnce = 1024
-    /// Behind so many damaged records nothing is looked for: a hole may have any size.
+    /// The number of damaged records in a row after which reading stops, because a sparse file may have a hole of any size.
     private static let mostInARow = 1 << 16
 }

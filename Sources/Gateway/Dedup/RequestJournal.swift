@@ -2,34 +2,36 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// Notes accepted requests under `data_dir/requests`, so that their repeats are known after a restart too.
+/// The journal of accepted requests under `data_dir/requests`, by which repeated requests are recognized after a restart too.
 ///
-/// All that waits is written and synced together, by a thread of its own. It is only a memory: whatever cannot be written or
-/// read costs a sender's retry that is delivered again, and nothing else.
+/// A separate thread writes and syncs all waiting requests together. A failure to write or read only means that a sender's retry
+/// may be delivered again.
 final class RequestJournal: Sendable {
-    /// Called once, when the request is as durable as `spool.sync` asks, or cannot be made so.
+    /// Called once, when the request is as durable as `spool.sync` requires, or cannot be made so.
     typealias Done = @Sendable () -> Void
 
     struct State {
         var waiting: [(request: AcceptedRequest, done: Done)] = []
         var isStopping = false
-        /// The files there are and that were read, oldest first.
+        /// The numbers of the existing files that were read, oldest first.
         var generations: [UInt64] = []
-        /// Files that could not be read yet; they are left as they are.
+        /// The numbers of files that could not be read yet; they are left untouched.
         var unread: [UInt64] = []
-        /// Whether it is known what files there are.
+        /// Whether the folder has been listed.
         var isListed = false
-        /// Greater than any file's there is, also of those that are left alone.
+        /// The number of the next file; greater than those of all existing files, including ignored ones, up to
+        /// ``RequestFile/largestNumber``.
         var nextNumber: UInt64 = 1
-        /// A generation has so many records at most.
+        /// The most records of a generation.
         var limit: Int
-        /// A generation is written to for so long at most; what is in the one before is over then.
+        /// The time for which a generation is written to, but never less than 60 s; afterwards all windows in the generation before
+        /// it have ended.
         var window: Duration
-        /// Takes what earlier runs have noted.
+        /// Receives the requests that earlier runs noted; nil when all have been read.
         var found: Found?
     }
 
-    /// Takes a request that an earlier run has noted.
+    /// Receives a request that an earlier run noted.
     typealias Found = @Sendable (AcceptedRequest) -> Void
 
     static let folder = "requests"
@@ -39,7 +41,7 @@ final class RequestJournal: Sendable {
     let state: Monitor<State>
     private let thread = Mutex<Thread?>(nil)
 
-    /// - Parameter directory: has them in a folder `requests`, which is made with the first request.
+    /// - Parameter directory: the data directory; its folder `requests` is created with the first request.
     init(in directory: DataDirectory, _ config: SpoolConfig, limit: Int = AcceptedRequests.most, window: Duration = .zero) {
         (self.directory, self.config, state) = (directory, config, Monitor(State(limit: limit, window: window)))
     }
@@ -47,25 +49,25 @@ final class RequestJournal: Sendable {
     var limit: Int { state.withLock { $0.limit } }
     var window: Duration { state.withLock { $0.window } }
 
-    /// Has room for more listeners or a longer window from here on; never for less, for what is noted is to be found.
+    /// Raises the limit and the window of generations; they never shrink, so that noted requests are still found.
     func widen(limit: Int, window: Duration) {
         state.withLock { ($0.limit, $0.window) = (max($0.limit, limit), max($0.window, window)) }
     }
 
-    // MARK: Life
+    // MARK: Starting and stopping
 
-    /// Reads what earlier runs have noted, oldest first; before ``start()``.
+    /// Reads the requests that earlier runs noted, oldest first; must be called before ``start()``.
     ///
-    /// - Parameter body: is called later too, on the journal's thread, for what cannot be read now.
+    /// - Parameter body: called with each request; also later, on the journal's thread, for files that cannot be read now.
     func read(_ body: @escaping Found) {
         state.withLock { $0.found = body }
         readRest(isAgain: false)
     }
 
-    /// Reads what could not be read yet.
+    /// Reads the files that could not be read before.
     ///
-    /// - Parameter isAgain: true when the log has said already what cannot be read.
-    /// - Returns: whether nothing is left.
+    /// - Parameter isAgain: true when failures have been logged already.
+    /// - Returns: whether nothing is left to read.
     @discardableResult
     func readRest(isAgain: Bool) -> Bool {
         let folder: OpenFolder
@@ -82,9 +84,9 @@ final class RequestJournal: Sendable {
         return forgetReader()
     }
 
-    /// Lets go who takes what is found, once nothing is left to be found: it holds this journal.
+    /// Releases the closure that receives requests once nothing is left to read, because it holds a reference to this journal.
     ///
-    /// - Returns: whether nothing is left.
+    /// - Returns: whether nothing is left to read.
     private func forgetReader() -> Bool {
         state.withLock { state in
             guard state.unread.isEmpty else { return false }
@@ -93,7 +95,7 @@ final class RequestJournal: Sendable {
         }
     }
 
-    /// Sees what files there are, once; before that none is made.
+    /// Lists the folder if that has not been done; no file is created before.
     func list() throws(SystemError) {
         if state.withLock({ $0.isListed }) { return }
         var found: [UInt64] = []
@@ -130,7 +132,7 @@ final class RequestJournal: Sendable {
         }
         state.withLock { state in
             state.unread.removeAll { $0 == number }
-            // This version's, be it whole or damaged, goes when its time is over.
+            // Files of this version, damaged or not, are removed when their time is over.
             if isKnown { state.generations = (state.generations + [number]).sorted() }
         }
     }
@@ -142,7 +144,7 @@ final class RequestJournal: Sendable {
         }
     }
 
-    /// Writes what waits and ends the thread; what comes later is not noted.
+    /// Writes the waiting requests and ends the thread; requests that come later are not noted.
     func stop() {
         state.withLock { $0.isStopping = true }
         state.signal()
@@ -150,9 +152,9 @@ final class RequestJournal: Sendable {
         state.withLock { $0.found = nil }
     }
 
-    // MARK: In
+    // MARK: Appending
 
-    /// Notes a request, from any thread.
+    /// Queues a request to be noted; callable from any thread.
     func append(_ request: AcceptedRequest, done: @escaping Done) {
         let isTaken = state.withLock { state in
             guard !state.isStopping else { return false }

@@ -1,22 +1,22 @@
 import LinuxSystem
 
-/// The writing half of the journal; everything here happens on its thread.
+/// The writing half of the journal; everything here runs on the journal's thread.
 final class RequestJournalWriter {
     private let journal: RequestJournal
     private var folder: OpenFolder?
     private var file: RequestFile?
-    /// Which of the folders that the data directory has been the file is in.
+    /// The data directory's generation in which the file was opened.
     private var generation = 0
-    /// The number of the file while nothing in it is known to be on disk.
+    /// The number of a new file until its first record is published; then nil.
     private var unpublished: UInt64?
     private var rotatesAt = MonotonicTime.never
     private var nextSync = MonotonicTime.never
-    /// When what earlier runs have noted and could not be read is read again.
+    /// The time of the next attempt to read files of earlier runs that could not be read.
     private var nextRead = MonotonicTime.never
     private var readDelay = Duration.seconds(1)
     private var isFailing = false
 
-    /// However short windows are, a file is written to for so long.
+    /// The shortest time for which a file is written to, however short the windows are.
     private static let shortestAge = Duration.seconds(60)
     private static let longestReadDelay = Duration.seconds(30)
 
@@ -45,7 +45,7 @@ final class RequestJournalWriter {
         nextRead = journal.readRest(isAgain: true) ? .never : .now + readDelay
     }
 
-    /// Goes on with the last file of an earlier run.
+    /// Continues the last file of an earlier run.
     private func reopen() {
         generation = journal.directory.generation
         guard let last = journal.state.withLock({ $0.generations.last }) else { return }
@@ -78,7 +78,7 @@ final class RequestJournalWriter {
         if now != generation { forgetFile() }
         generation = now
         do throws(SystemError) { try add(requests) } catch {
-            // What is open may be out of reach for good, while its folder is there again.
+            // The open file may be unreachable for good even when its folder has come back.
             if error.isPassing { forgetFile() }
             throw error
         }
@@ -107,10 +107,11 @@ final class RequestJournalWriter {
         if journal.config.sync != .never { try synchronize() }
     }
 
-    /// Makes what was written durable; after a failure the same file is not trusted again.
+    /// Syncs the file; after a failure the file is not used again.
     private func synchronize() throws(SystemError) {
         do throws(SystemError) { try file?.synchronize() } catch {
-            // Nobody was told that anything is in it; what cannot be removed goes when its time is over, by the next start.
+            // No request in a new file has been answered yet, so it can be removed; if that fails, a later start removes it when
+            // its time is over.
             if let number = unpublished.take() { try? folder?.remove(RequestFile.name(number)) }
             file = nil
             throw error
@@ -119,9 +120,9 @@ final class RequestJournalWriter {
 
     // MARK: Files
 
-    /// Begins another file.
+    /// Creates the next file.
     private func begin() throws(SystemError) {
-        // A failure here costs what a power cut would.
+        // A failure here costs no more than a power cut would.
         if journal.config.sync == .interval { try? synchronize() }
         try journal.list()
         let made = try journal.directory.made(RequestJournal.folder)
@@ -133,12 +134,12 @@ final class RequestJournalWriter {
         (folder, unpublished, rotatesAt) = (made, number, .now + longestAge)
     }
 
-    /// Once a new file has something in it, only the last of the older ones is kept.
+    /// Publishes a new file after its first records are written; of the older files, only the newest is kept.
     private func publish() throws(SystemError) {
         guard let number = unpublished, let folder else { return }
         if journal.config.sync != .never {
             try folder.synchronize()
-            // Its own name too, where it is new.
+            // The folder's own entry is synced too, because the folder may be new.
             try journal.directory.root().synchronize()
         }
         unpublished = nil

@@ -1,11 +1,11 @@
 import LinuxSystem
 import ProfileArchive
 
-/// What two identical requests have in common: a SHA-256.
+/// The key by which identical requests are recognized: a SHA-256 digest.
 struct RequestKey: Hashable, Sendable {
     private var words: InlineArray<4, UInt64>
 
-    /// - Returns: nil unless there are 32 bytes.
+    /// - Returns: nil unless the digest has 32 bytes.
     init?(_ digest: RawSpan) {
         guard digest.byteCount == SHA256Stream.size else { return nil }
         words = [0, 0, 0, 0]
@@ -20,15 +20,16 @@ struct RequestKey: Hashable, Sendable {
 
     static func == (a: RequestKey, b: RequestKey) -> Bool { (0..<4).allSatisfy { a.words[$0] == b.words[$0] } }
 
-    // As random as a hash can be.
+    // A word of a SHA-256 digest is random enough as it is.
     func hash(into hasher: inout Hasher) { hasher.combine(words[0]) }
 }
 
-/// Makes a request's key while its body arrives; used by one thread.
+/// Computes a request's key while its body arrives; used by one thread.
 final class RequestHash {
     private let hash = SHA256Stream()
 
-    /// Takes all that decides what becomes of the body: where it came in, whose it is, and how it is to be read.
+    /// Hashes everything besides the body that determines how the request is handled: its listener, tenant, path, query and
+    /// encoding headers.
     init(listener: String, _ content: ProfileContent, _ head: RequestHead) {
         for text in [listener, content.tenant, content.path, content.query] { add(Array(text.utf8)[...]) }
         for name in ["content-type", "content-encoding", "grpc-encoding"] {
@@ -38,7 +39,8 @@ final class RequestHash {
         }
     }
 
-    // With its length before it, so that no two heads read the same; the body comes last and needs none.
+    // Each text is preceded by its length, so that different heads never hash the same bytes. The body comes last and needs no
+    // length.
     private func add(_ bytes: ArraySlice<UInt8>) {
         add(UInt64(bytes.count))
         unsafe hash.add(bytes.span.bytes)
@@ -50,9 +52,9 @@ final class RequestHash {
         unsafe hash.add(writer.bytes.span.bytes)
     }
 
-    /// Takes the next piece of the body.
+    /// Hashes the next piece of the body.
     func add(_ piece: Span<UInt8>) { unsafe hash.add(piece.bytes) }
 
-    /// The key of all that came; nil without memory for it.
+    /// Returns the key of everything hashed; nil when the hash could not get memory.
     func finish() -> RequestKey? { hash.finish().flatMap { unsafe RequestKey($0.span.bytes) } }
 }

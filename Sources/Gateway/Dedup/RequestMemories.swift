@@ -3,7 +3,7 @@ import Synchronization
 
 /// The memories of all listeners that have a `dedup_window`, and their journal.
 final class RequestMemories: Sendable {
-    /// What is known of each listener's requests, and whose are noted.
+    /// The remembered requests of each listener, and the names of the listeners whose requests are noted in the journal.
     fileprivate struct State {
         var known: [String: RequestMemory.Known] = [:]
         var noted: Set<String> = []
@@ -12,9 +12,9 @@ final class RequestMemories: Sendable {
     private let state = Mutex(State())
     private let journal: RequestJournal?
 
-    /// Makes them, with what earlier runs have noted in the data directory.
+    /// Creates the memories, and restores the requests that earlier runs noted in the data directory.
     init(_ config: Config, _ directory: DataDirectory?) {
-        // Also where nothing is noted yet, for a reload may want it.
+        // The journal is created even if no listener uses it yet, because a reload may enable one.
         journal = directory.map { RequestJournal(in: $0, config.spool) }
         let made = config.listeners.compactMap { memory(of: $0, config) }
         journal?.read { request in
@@ -22,7 +22,7 @@ final class RequestMemories: Sendable {
         }
     }
 
-    /// The memory of a listener, as one config has it; what is known is the same under all of them.
+    /// The memory of a listener under one config; nil without a `dedup_window`. The remembered requests are shared by all configs.
     func memory(of entry: ListenerConfig, _ config: Config) -> RequestMemory? {
         guard let window = entry.dedupWindow else { return nil }
         let journal = config.outlivesProcess(entry) ? journal : nil
@@ -31,17 +31,17 @@ final class RequestMemories: Sendable {
         return RequestMemory(listener: entry.name, window: window, journal: journal, known: known)
     }
 
-    /// How many requests of a listener got the answer of another one.
+    /// The number of a listener's requests that were answered with another request's outcome.
     func deduplicated(of listener: String) -> Int { state.withLock { $0.known[listener]?.deduplicated.value ?? 0 } }
 
     func start() throws(SystemError) { try journal?.start() }
 
-    /// Notes what was accepted until now; no receiver settles anything after this.
+    /// Writes the waiting requests to the journal and stops it; no receiver may settle anything after this call.
     func stop() { journal?.stop() }
 }
 
 extension RequestMemories.State {
-    /// - Returns: also how many listeners' requests are noted.
+    /// - Returns: the listener's remembered requests, and the number of listeners whose requests are noted.
     fileprivate mutating func known(of listener: String, isNoted: Bool) -> (RequestMemory.Known, noted: Int) {
         let found = known[listener] ?? RequestMemory.Known()
         known[listener] = found
@@ -51,9 +51,9 @@ extension RequestMemories.State {
 }
 
 extension Config {
-    /// Whether what a listener accepts is still delivered after a kill.
+    /// Whether the profiles that a listener accepts are still delivered after the process is killed.
     ///
-    /// Else its requests must not be noted either: a retry could be all that is left of a profile.
+    /// Otherwise its requests must not be noted either: a retry may be the only remaining copy of a profile.
     fileprivate func outlivesProcess(_ listener: ListenerConfig) -> Bool {
         guard listener.dedupWindow != nil, dataDirectory != nil else { return false }
         if listener.ack == .delivered { return true }

@@ -1,31 +1,32 @@
 import LinuxSystem
 import Synchronization
 
-/// What a listener knows of the requests within its `dedup_window`, so that a sender's own retry is not delivered again.
+/// A listener's memory of the requests within its `dedup_window`, so that a retry by a sender is not delivered again.
 ///
-/// While a request is open, identical ones wait for its outcome. An accepted one is remembered, a failed one is forgotten.
+/// While a request is being served, identical ones wait for its outcome. An accepted request is remembered, a failed one is
+/// forgotten.
 final class RequestMemory: Sendable {
-    /// Tells a sender what became of its request.
+    /// Sends a sender the response to its request.
     typealias Tell = @Sendable (Response) -> Void
 
-    /// A request that is the first of its kind; whoever has it says once what became of it.
+    /// A request that is the first of its kind; its holder must report the outcome exactly once.
     struct Ticket: Sendable {
         let key: RequestKey
         fileprivate let number: UInt64
     }
 
     enum Admission {
-        /// It is to be served, and settled.
+        /// The request is to be served, and its outcome reported with ``settle(_:_:send:)`` or ``giveUp(_:_:)``.
         case first(Ticket)
-        /// It was accepted before.
+        /// An identical request was accepted before.
         case answered
-        /// It is told of the outcome of the one that came before it.
+        /// The request gets the outcome of the identical one that is being served.
         case waiting
     }
 
     fileprivate struct Open {
         let number: UInt64
-        /// Identical requests that came later, one a connection at most; each with what it gets when all is well.
+        /// Identical requests that wait, at most one per connection; each with the response that it gets on success.
         var waiting: [ConnectionKey: (success: Response, tell: Tell)] = [:]
     }
 
@@ -35,9 +36,9 @@ final class RequestMemory: Sendable {
         var nextNumber: UInt64 = 0
     }
 
-    /// What is known of a listener's requests, whatever window its config gives them: a reload keeps it.
+    /// The remembered requests of a listener, shared by all configs so that a reload keeps them.
     final class Known: Sendable {
-        /// How many requests got the answer of another one.
+        /// The number of requests that were answered with another request's outcome.
         let deduplicated = Counter()
         fileprivate let state: Mutex<State>
 
@@ -45,23 +46,23 @@ final class RequestMemory: Sendable {
     }
 
     let listener: String
-    /// What is accepted is remembered for so long, whatever the window is later.
+    /// The time for which accepted requests are remembered; a later change of the window does not affect them.
     let window: Duration
     private let listenerSum: UInt32
     private let journal: RequestJournal?
     private let known: Known
 
-    /// - Parameter journal: where accepted requests are noted for the next start.
+    /// - Parameter journal: the journal that accepted requests are noted in for the next start; nil for none.
     init(listener: String, window: Duration, journal: RequestJournal? = nil, known: Known = Known()) {
         (self.listener, self.window, self.journal, self.known) = (listener, window, journal, known)
         listenerSum = AcceptedRequest.sum(of: listener)
     }
 
-    /// Whether a request is the first of its kind.
+    /// Decides whether a request is served, answered at once, or made to wait.
     ///
     /// - Parameters:
-    ///   - success: what it gets when it was accepted.
-    ///   - tell: called when it waits: once, from any thread, unless it leaves before.
+    ///   - success: the response that it gets if an identical request was accepted.
+    ///   - tell: called once, from any thread, if the request waits and does not leave before.
     func admit(
         _ key: RequestKey, from connection: ConnectionKey, now: MonotonicTime = .now, success: Response, tell: @escaping Tell
     ) -> Admission {
@@ -70,15 +71,15 @@ final class RequestMemory: Sendable {
         return admission
     }
 
-    /// Takes a waiting request back, as when its connection is gone.
+    /// Removes a waiting request, for example when its connection is closed.
     func leave(_ key: RequestKey, from connection: ConnectionKey) {
         known.state.withLock { $0.open[key]?.waiting[connection] = nil }
     }
 
-    /// Takes what became of a first request.
+    /// Reports the outcome of a request that was the first of its kind.
     ///
-    /// - Parameter send: sends its response, when that has to wait for the disk; from any thread.
-    /// - Returns: the response where it need not wait.
+    /// - Parameter send: called with the response, from any thread, if it has to wait for the journal.
+    /// - Returns: the response if it can be sent at once; otherwise nil.
     func settle(_ ticket: Ticket, _ response: Response, send: @escaping Tell) -> Response? {
         guard response.isSuccess, let journal else {
             close(ticket, response)
@@ -91,7 +92,7 @@ final class RequestMemory: Sendable {
         return nil
     }
 
-    /// Forgets a first request of which nothing comes; those that wait for it get this response.
+    /// Forgets a request that is not completed; identical ones that wait for it get this response.
     func giveUp(_ ticket: Ticket, _ response: Response) { close(ticket, response) }
 
     private func close(_ ticket: Ticket, _ response: Response, now: MonotonicTime = .now) {
@@ -101,14 +102,14 @@ final class RequestMemory: Sendable {
         for (success, tell) in waiting { tell(isSuccess ? success : response) }
     }
 
-    /// Remembers a request that was accepted before this start.
+    /// Remembers a request that was accepted by an earlier run.
     func restore(_ request: AcceptedRequest, now: MonotonicTime, unixNow: Int64) {
         let left = request.left(unixNow: unixNow, window: window)
         guard request.listener == listenerSum, left > .zero else { return }
         known.state.withLock { $0.accepted.insert(request.key, until: now + left) }
     }
 
-    /// How many requests are remembered, and how many are open.
+    /// The numbers of requests that are remembered and that are being served.
     var counts: (accepted: Int, open: Int) { known.state.withLock { ($0.accepted.count, $0.open.count) } }
 }
 
@@ -127,8 +128,8 @@ extension RequestMemory.State {
         return .first(RequestMemory.Ticket(key: key, number: nextNumber))
     }
 
-    /// - Parameter expiry: until when it is remembered; nil when it failed.
-    /// - Returns: who waits for it; nobody when it was closed before.
+    /// - Parameter expiry: the time until which the request is remembered; nil when it failed.
+    /// - Returns: the identical requests that wait for it; none when it was closed before.
     fileprivate mutating func close(_ ticket: RequestMemory.Ticket, until expiry: MonotonicTime?) -> [(Response, RequestMemory.Tell)] {
         guard let closed = open[ticket.key], closed.number == ticket.number else { return [] }
         open[ticket.key] = nil
@@ -138,6 +139,6 @@ extension RequestMemory.State {
 }
 
 extension Response {
-    /// Whether it says that the request was accepted; every answer of gRPC-Web is a 200 to HTTP.
+    /// Whether the request was accepted; the gRPC-Web outcome decides where there is one, because its HTTP status is always 200.
     var isSuccess: Bool { (outcome ?? status) == 200 }
 }

@@ -1,23 +1,23 @@
 import Synchronization
 
-/// What became of one profile at one required receiver, for the sender who waits.
+/// The result of one profile at one required receiver, for a waiting sender.
 enum Settlement: Sendable, Equatable {
     case delivered
-    /// It did not get there; `status` is the destination's own, 0 when it has none, and `message` what it told the sender.
+    /// It was not delivered; `status` is the destination's status, 0 when it gave none, and `message` its text for the sender.
     case failed(status: Int, isRetryable: Bool, message: String = "")
 }
 
-/// The answer that a sender waits for with `ack: delivered`: sent once every required receiver has settled every profile
-/// of the request.
+/// The answer that a sender waits for with `ack: delivered`: sent once every required receiver has settled every profile of the
+/// request.
 ///
-/// When several have failed, a retryable failure wins over a permanent one, then the order of the config.
+/// When several have failed, a retryable failure takes precedence over a permanent one, then the order of the config decides.
 final class Acknowledgement: Sendable {
     /// The failure that decides the answer.
     struct Failure: Sendable, Equatable {
         let receiver: String
         let status: Int
         let isRetryable: Bool
-        /// The destination's own word to the sender; empty without one.
+        /// The destination's text for the sender; empty when there is none.
         var message = ""
     }
 
@@ -31,7 +31,7 @@ final class Acknowledgement: Sendable {
     private let answer: @Sendable (Failure?) -> Void
 
     /// - Parameters:
-    ///   - profiles: how many profiles the request holds.
+    ///   - profiles: the number of profiles in the request.
     ///   - receivers: the required receivers, in config order.
     ///   - answer: called once, from any thread; nil when everything was delivered.
     init(profiles: Int, receivers: [String], answer: @escaping @Sendable (Failure?) -> Void) {
@@ -40,7 +40,7 @@ final class Acknowledgement: Sendable {
         self.answer = answer
     }
 
-    /// Takes what became of one profile at one receiver.
+    /// Takes the result of one profile at one receiver.
     func settle(_ settlement: Settlement, by receiver: String) {
         let result = state.withLock { state -> (isLast: Bool, failure: Failure?) in
             if case .failed(let status, let isRetryable, let message) = settlement {

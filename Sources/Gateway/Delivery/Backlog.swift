@@ -1,50 +1,50 @@
 import LinuxSystem
 
-/// What of a receiver's queue is in the spool: a cursor into it, and how much lies behind the cursor.
+/// The part of a receiver's queue that is only in the spool: a cursor, and the number of profiles after it.
 ///
-/// Before the cursor everything is settled or an entry of ``ReceiverQueue``; so memory holds the next few profiles, however
+/// Every profile before the cursor is settled or an entry of ``ReceiverQueue``, so memory holds only the next few profiles, however
 /// many wait.
 struct Backlog {
     let reader: SpoolReceiver
     private var cursor = SpoolCursor()
-    /// Cursors into segments that could be read only after the start; what is behind them comes first.
+    /// Cursors into late segments; the records after them are read first.
     private var late: [SpoolCursor] = []
-    /// Their numbers, also of those that are read to the end.
+    /// The numbers of all late segments, including those that have been read to the end.
     private var found: Set<UInt64> = []
-    /// How often a cursor was moved.
+    /// The number of times that a cursor was moved.
     private var generation = 0
-    /// Behind the cursor.
+    /// The number of profiles after the cursor; ``byteCount`` has their bytes.
     private(set) var count: Int
     private(set) var byteCount: Int
-    /// Whose they are.
+    /// The shares that these profiles count against.
     private(set) var shares: ShareUsage
-    /// What was refused when it came, and lies behind the cursor: from one record through another, in order.
+    /// Profiles that were refused on arrival and lie after the cursor: ranges from a first to a last record, in order.
     private var refused: [(first: SpoolPosition, last: SpoolPosition)] = []
     private var lastWasRefused = false
-    /// Who waits for a profile behind the cursor, by sequence.
+    /// The acknowledgements of profiles after the cursor, by sequence.
     private var acknowledgements: [UInt64: Acknowledgement] = [:]
-    /// The bytes of profiles from the spool that are in memory.
+    /// The bytes of profiles in memory that are also in the spool.
     var resident = 0
-    /// Why the spool could not be read just now, and when it is tried again.
+    /// The error of the last read from the spool, and the time of the next attempt; nil when it succeeded.
     private(set) var failure: ReadFailure?
 
     struct ReadFailure {
         let error: SystemError
         let retryAt: MonotonicTime
-        /// A disk that cannot be read needs a person; a descriptor that is missing comes back.
+        /// A disk that cannot be read needs an operator; a shortage of descriptors passes.
         var health: Health { error.isLackOfDescriptors ? .degraded : .failed }
     }
 
-    /// Entries beyond this wait behind the cursor.
+    /// The most entries in memory; further profiles wait after the cursor.
     static let mostEntries = 4096
-    /// Retries may hold more: each is an entry until it is settled.
+    /// The most entries in memory while retries wait, each of which stays an entry until it is settled.
     static let mostDelayed = 65_536
-    /// Below so many entries that are ready, the next are read.
+    /// The number of ready entries below which the next ones are read.
     static let fewReady = 256
     private static let step = 512
-    /// Profiles stay in memory from their acceptance up to so many bytes.
+    /// The most bytes of profiles that are kept in memory from their acceptance on.
     static let keptBytes = 4 << 20
-    /// What deliveries may hold in memory together; one is always allowed.
+    /// The most bytes that open deliveries hold in memory together; a single delivery is always allowed.
     static let openBytes = 16 << 20
 
     init(_ reader: SpoolReceiver) {
@@ -54,9 +54,9 @@ struct Backlog {
         (found, late) = (Set(numbers), numbers.map(SpoolCursor.init(only:)))
     }
 
-    /// Takes a segment in that could be read only now.
+    /// Adds a segment that could not be read before.
     ///
-    /// - Returns: false when it was counted already.
+    /// - Returns: false when the segment was counted already.
     mutating func find(_ segment: UInt64, profiles: Int, bytes: Int, _ usage: ShareUsage) -> Bool {
         guard found.insert(segment).inserted else { return false }
         late.append(SpoolCursor(only: segment))
@@ -66,13 +66,13 @@ struct Backlog {
         return true
     }
 
-    /// Takes note that something of the spool could not be read just now.
+    /// Notes that a read from the spool failed; the next attempt is in a second.
     mutating func note(_ error: SystemError, _ now: MonotonicTime) { failure = ReadFailure(error: error, retryAt: now + .seconds(1)) }
 
-    /// Takes note that something of it was read.
+    /// Notes that a read from the spool succeeded.
     mutating func noteRead() { failure = nil }
 
-    /// Puts a profile that was just accepted behind the cursor.
+    /// Adds a newly accepted profile after the cursor.
     mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
         count += 1
         byteCount += Int(position.length)
@@ -81,24 +81,24 @@ struct Backlog {
         if let acknowledgement { acknowledgements[sequence] = acknowledgement }
     }
 
-    /// True when more senders wait than memory is for: the destination is away.
+    /// True when more senders wait than memory should be spent on, because the destination is away.
     var hasTooManyWaiting: Bool { acknowledgements.count > Self.mostWaiting }
     static let mostWaiting = 65_536
 
-    /// True when everything in a segment is settled or an entry.
+    /// True when every record of a segment is settled or an entry.
     func isPast(_ segment: UInt64) -> Bool {
         found.contains(segment) ? !late.contains { $0.only == segment } : cursor.isPast(segment)
     }
 
-    /// Goes past a profile that became an entry at once.
+    /// Moves the cursor past a new profile that became an entry at once.
     mutating func pass(_ position: SpoolPosition) {
-        // Everything before is settled or an entry.
+        // Everything before it is settled or an entry, so the refused profiles need not be remembered.
         (refused, lastWasRefused) = ([], false)
         cursor.pass(position)
         generation += 1
     }
 
-    /// Settles a profile that is none of the queue's, and makes sure that the cursor does not find it.
+    /// Settles a profile that the queue refuses, and makes sure that the cursor skips it.
     mutating func refuse(_ position: SpoolPosition) {
         reader.settle(position)
         guard count > 0 else { return pass(position) }
@@ -110,13 +110,13 @@ struct Backlog {
         lastWasRefused = true
     }
 
-    /// Takes those who wait for profiles behind the cursor.
+    /// Removes and returns the acknowledgements of profiles after the cursor.
     mutating func takeAcknowledgements() -> [Acknowledgement] {
         defer { acknowledgements = [:] }
         return Array(acknowledgements.values)
     }
 
-    /// A look at what follows the cursor.
+    /// A read of the records after a cursor, made without the receiver's lock.
     struct Read {
         fileprivate let reader: SpoolReceiver
         fileprivate let limit: Int
@@ -125,21 +125,21 @@ struct Backlog {
         fileprivate var result = Result<[SpooledProfile], SystemError>.success([])
 
         var isEmpty: Bool { if case .success(let found) = result { found.isEmpty } else { false } }
-        /// True when it has found the end of a segment that could be read only after the start.
+        /// True when it has reached the end of a late segment.
         fileprivate var isEndOfLate: Bool { cursor.isAlone && isEmpty }
 
-        /// Reads; needs no lock, and may wait for the disk.
+        /// Reads the records; needs no lock, and may wait for the disk.
         mutating func run() {
             do throws(SystemError) { result = .success(try reader.next(limit, after: &cursor)) } catch { result = .failure(error) }
         }
     }
 
-    /// What to read next.
+    /// The next read to be made.
     var toRead: Read { Read(reader: reader, limit: min(count, Self.step), generation: generation, cursor: late.first ?? cursor) }
 
-    /// Takes the next entries from behind the cursor, in place.
+    /// Reads the next entries after the cursor, with the lock held.
     ///
-    /// - Returns: nil when there are none although there should be: so many records are lost.
+    /// - Returns: nil when no records are found although ``count`` says that there are; they are lost.
     mutating func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         while true {
             var read = toRead
@@ -149,9 +149,9 @@ struct Backlog {
         }
     }
 
-    /// Takes the entries that a look has found.
+    /// Converts the records that a read has found to entries, and moves the cursor.
     ///
-    /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; none after a failure.
+    /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; an empty array after a failure.
     mutating func take(_ read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         guard read.generation == generation else { return nil }
         var found: [SpooledProfile]
@@ -182,14 +182,14 @@ struct Backlog {
         }
     }
 
-    /// Leaves out what was refused.
+    /// Removes refused profiles from the records found.
     ///
-    /// - Returns: true when nothing is left of what was found.
+    /// - Returns: true when no record is left.
     private mutating func dropRefused(_ found: inout [SpooledProfile]) -> Bool {
         guard let lastRead = found.last?.position else { return false }
         while let run = refused.first, !(lastRead < run.first) {
             found.removeAll { !($0.position < run.first) && !(run.last < $0.position) }
-            // The rest of a long run is passed at once.
+            // The rest of a long range is skipped at once.
             if lastRead < run.last { cursor.pass(run.last) }
             refused.removeFirst()
         }
@@ -203,12 +203,12 @@ struct Backlog {
             acknowledgements.removeValue(forKey: record.sequence),
             acceptedAt: SpoolClock.time(of: record.time, offset: record.clockOffset, now: now))
         entry.attempts = record.attempt.count
-        // To another plugin, or another config, it says nothing.
+        // The progress is meaningless to another plugin or config.
         if record.attempt.owner == owner { entry.progress = record.attempt.progress }
         return entry
     }
 
-    /// Forgets what cannot be found; answers how many that are.
+    /// Forgets the profiles after the cursor, which cannot be found; returns how many they are.
     mutating func giveUp() -> Int {
         defer { (count, byteCount, shares, refused, lastWasRefused, late) = (0, 0, ShareUsage(), [], false, []) }
         generation += 1

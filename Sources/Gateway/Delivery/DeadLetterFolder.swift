@@ -8,9 +8,9 @@ import ProfileArchive
 struct DeadLetter: Sendable {
     let profile: Profile
     let receiver: String
-    /// Why, for people.
+    /// The reason, for people to read.
     let reason: String
-    /// The destination's own status, 0 when it has none.
+    /// The destination's status; 0 when it gave none.
     let status: Int
     let attempts: Int
 }
@@ -23,33 +23,33 @@ struct DeadLetterFolder {
         let byteCount: Int
     }
 
-    /// The files of one letter, by names that were read or written: those that a number in a name would make up may be any number.
+    /// The files of one letter. The names are kept as found or written, because a count in a name could claim any number of files.
     fileprivate struct Files {
         let folder: String
         let stem: String
-        /// How the names go on behind the stem, that of the metadata first.
+        /// The parts of the names after the stem, that of the metadata first.
         let endings: [String]
 
         var names: [String] { endings.map { stem + $0 } }
     }
 
-    /// Where they are; another one once the data directory was opened again.
+    /// The archive that holds the letters; replaced when the data directory was opened again.
     var archive: Archive
-    /// In the order of their burial.
+    /// The letters in the order in which they were written.
     private var letters: [Letter] = []
     private var durable: Set<String> = []
     private(set) var byteCount = 0
-    /// False while some of what is there could not be looked at, and is not counted.
+    /// False while some of the existing files could not be read and are not counted.
     private(set) var isWhole = true
     var count: Int { letters.count }
 
-    /// Looks at what is there from earlier runs, and removes what a killed one left half-written.
+    /// Scans the letters of earlier runs, and removes files that a killed run left half-written.
     init(_ archive: Archive) {
         self.archive = archive
         scan()
     }
 
-    /// Takes in what is there and not known.
+    /// Adds the existing letters that are not known yet.
     mutating func scan() {
         let known = Set(letters.map { "\($0.files.folder)/\($0.files.stem)" })
         var (found, isWhole): ([Letter], Bool) = ([], true)
@@ -72,9 +72,10 @@ struct DeadLetterFolder {
 
     private mutating func countBytes() { byteCount = letters.reduce(0) { $0.addingSaturated($1.byteCount) } }
 
-    /// Puts the files of a folder together; payloads that have no metadata count too, or they would stay for ever.
+    /// Groups the files of a folder into letters; payloads without metadata count too, because they would never be removed
+    /// otherwise.
     ///
-    /// - Throws: when one of them cannot be looked at: a letter of which a part is known would be removed in part.
+    /// - Throws: an error when a file's status cannot be read: a letter known only in part would be removed only in part.
     private static func letters(in step: ArchiveWalk.Step) throws(SystemError) -> [Letter] {
         var profiles: [String: (endings: [String], buriedAt: Int64, byteCount: Int)] = [:]
         for file in step.files {
@@ -94,14 +95,14 @@ struct DeadLetterFolder {
         }
     }
 
-    // MARK: In
+    // MARK: Writing
 
     /// Writes and syncs letters together.
     ///
     /// - Parameters:
-    ///   - time: the wall clock's, which the metadata tells.
-    ///   - age: what their age counts from.
-    /// - Returns: why each of them is not there, nil where it is.
+    ///   - time: the wall clock's time, for the metadata, Unix nanoseconds.
+    ///   - age: the time from which their age is counted, Unix nanoseconds.
+    /// - Returns: for each letter the error that prevented writing it, nil on success.
     mutating func store(_ batch: [DeadLetter], at time: Int64, age: Int64, limit: Int) -> [SystemError?] {
         var writer = ArchiveBatch(archive, durable: durable, openFiles: Descriptors.process.budget.deadLetterFiles, limit: limit)
         let entries = batch.map { letter in
@@ -138,16 +139,16 @@ struct DeadLetterFolder {
         }
     }
 
-    /// A profile that was buried before, as by a run that was killed then, has its files but once.
+    /// Removes the earlier entry of a profile that is written again, for example after a run was killed: its files exist only once.
     private mutating func forget(_ files: ArchivedFiles) {
         guard let index = letters.firstIndex(where: { $0.files.stem == files.stem && $0.files.folder == files.folder }) else { return }
         letters.remove(at: index)
         countBytes()
     }
 
-    // MARK: Out
+    // MARK: Removing
 
-    /// Removes the oldest until the rest has at most so many bytes.
+    /// Removes the oldest letters until the rest have at most `maxBytes` bytes.
     ///
     /// - Returns: how many were removed.
     mutating func makeRoom(_ maxBytes: Int) -> Int {
@@ -159,17 +160,18 @@ struct DeadLetterFolder {
         }
     }
 
-    /// Removes what was buried before `time`.
+    /// Removes the letters written before `time`.
     ///
     /// - Returns: how many were removed.
     mutating func removeBuried(before time: Int64) -> Int { removeFirst { $0.buriedAt < time } }
 
-    /// What cannot be removed stays, and so does what was buried after it.
+    /// Removes letters from the oldest on while `isOver` holds; stops at one that cannot be removed.
     private mutating func removeFirst(while isOver: (Letter) -> Bool) -> Int {
         var removed = 0
         do throws(SystemError) {
             while removed < letters.count, isOver(letters[removed]) {
-                // The metadata first: what is cut off here leaves payloads that nobody sends again, and the next scan finds.
+                // The metadata is removed first: an interruption then leaves payloads that are not replayed, and that the next scan
+                // finds.
                 let files = letters[removed].files
                 try archive.open().removeArchived(files.names, from: files.folder)
                 removed += 1
@@ -180,9 +182,10 @@ struct DeadLetterFolder {
         return removed
     }
 
-    /// Forgets what somebody else removed, as `gateway replay --remove` does.
+    /// Forgets letters that were removed by others, such as `gateway replay --remove`.
     ///
-    /// What cannot be looked at is not forgotten; and a folder that is gone may come back with all that is in it.
+    /// Letters whose files cannot be checked are kept. If the whole archive is gone, it is scanned again later, because it may come
+    /// back.
     mutating func forgetMissing() {
         let root: OpenFolder?
         do throws(SystemError) { root = try archive.open() } catch {
@@ -190,20 +193,20 @@ struct DeadLetterFolder {
             root = nil
             if !letters.isEmpty { isWhole = false }
         }
-        // Letters of one folder mostly follow each other.
+        // Letters of the same folder mostly follow each other.
         var last: (relative: String, Place)?
         letters.removeAll { letter in
             guard let root else { return true }
             let folder = letter.files.folder
             let place = if let last, last.relative == folder { last.1 } else { Place(folder, in: root) }
             last = (folder, place)
-            // Where there is no metadata, the payloads may have stayed.
+            // Payloads may remain without their metadata.
             return letter.files.names.allSatisfy(place.lacks)
         }
         countBytes()
     }
 
-    /// A folder of letters as it is found.
+    /// The result of opening a folder of letters.
     private enum Place {
         case found(OpenFolder), gone, unknown
 

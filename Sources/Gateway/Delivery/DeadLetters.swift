@@ -3,34 +3,34 @@ import LinuxSystem
 import ProfileArchive
 import Synchronization
 
-/// Keeps what receivers have given up: `<folder>/<receiver>` is an archive of it, which `gateway replay` can send again.
+/// The store of profiles that receivers have given up: `<folder>/<receiver>` is an archive that `gateway replay` can send again.
 ///
-/// Whatever waits is written and synced together, on a thread of its own. Each receiver's letters are bounded in bytes and in
-/// age; the oldest go.
+/// A separate thread writes and syncs all waiting letters together. Each receiver's letters are limited in bytes and in age; the
+/// oldest are removed.
 final class DeadLetters: Sendable {
-    /// Told once the letter is durable, or why it is not there; nothing is tried again here.
+    /// Called once when the letter is durable, or with the error that prevented it; this class does not retry.
     typealias Done = @Sendable (SystemError?) -> Void
 
     private enum Job: Sendable {
         case bury(DeadLetter, Done)
-        /// Scans what has not been scanned, and removes what is over a bound.
+        /// Scan folders that have not been scanned completely, and remove letters beyond a limit.
         case look
     }
 
-    /// What there is of one receiver's, for metrics.
+    /// The figures of one receiver's letters, for metrics.
     private struct Account {
         var count = 0
         var byteCount = 0
         var removed = 0
-        /// False while some of what is there could not be looked at.
+        /// False while some of the existing files could not be read.
         var isWhole = true
     }
 
-    /// What letters are dated by, in Unix nanoseconds.
+    /// The clocks that letters are dated by, in Unix nanoseconds.
     struct Clocks: Sendable {
-        /// What their metadata tells.
+        /// The time written to the metadata.
         var wall: @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }
-        /// What their age counts by: setting the wall clock removes none.
+        /// The time that ages are computed from; it is not affected by setting the wall clock, which thus removes no letters.
         var age: @Sendable () -> Int64 = { SteadyTime.unixNanoseconds }
     }
 
@@ -40,19 +40,20 @@ final class DeadLetters: Sendable {
     private let limits: DeadLetterConfig
     private let clocks: Clocks
     private let worker = Worker<Job>("dead-letters")
-    /// By the folder's name; touched by the worker's thread alone.
+    /// The folders by name; used only by the worker's thread.
     private let receivers = Mutex<[String: DeadLetterFolder]>([:])
     private let accounts = Mutex<[String: Account]>([:])
     private let nextLook = Atomic<Int64>(0)
     private let isStopped = Atomic<Bool>(false)
-    /// False while the folder of all letters could not be listed.
+    /// False while the folder that contains all letters could not be listed.
     private let isListed = Atomic<Bool>(true)
 
     private static let lookInterval = Duration.seconds(60)
-    /// Bounds are looked at after so much, so that a flood of letters is over them by no more than that.
+    /// The most letters and bytes that are written before the limits are enforced, so that a flood exceeds them by no more than
+    /// that.
     private static let largestBatch = (letters: 256, bytes: 16 << 20)
 
-    /// - Parameter directory: what lies in its `dead-letter` from earlier runs is looked at now; that need not be there.
+    /// - Parameter directory: the data directory; an existing folder `dead-letter` in it is scanned now.
     init(in directory: DataDirectory, limits: DeadLetterConfig, clocks: Clocks = Clocks()) {
         (self.directory, self.limits, self.clocks) = (directory, limits, clocks)
         do throws(SystemError) {
@@ -71,7 +72,7 @@ final class DeadLetters: Sendable {
         } catch { done(error) }
     }
 
-    /// Lets time pass: what is too old is removed within a minute.
+    /// Called periodically, so that letters that are too old are removed within a minute.
     func tick(now: MonotonicTime) {
         guard nextLook.load(ordering: .relaxed) <= now.nanoseconds else { return }
         nextLook.store((now + Self.lookInterval).nanoseconds, ordering: .relaxed)
@@ -85,7 +86,7 @@ final class DeadLetters: Sendable {
         } catch { Log.warning("dead letters are not looked at", ["error": "\(error)"]) }
     }
 
-    /// Writes what was handed over, and ends the thread; a letter that comes later is refused.
+    /// Writes the letters handed over so far and ends the thread; letters that come later are refused.
     func stop() {
         isStopped.store(true, ordering: .relaxed)
         worker.stop()
@@ -93,11 +94,11 @@ final class DeadLetters: Sendable {
 
     // MARK: Metrics
 
-    /// How many letters of a receiver there are.
+    /// The number of a receiver's letters.
     func count(of receiver: String) -> Int { account(of: receiver).count }
-    /// What their files have.
+    /// The bytes of their files.
     func bytes(of receiver: String) -> Int { account(of: receiver).byteCount }
-    /// How many of them this run has removed, to keep the bounds.
+    /// The number of letters that this run has removed to enforce the limits.
     func removed(of receiver: String) -> Int { account(of: receiver).removed }
 
     private func account(of receiver: String) -> Account { accounts.withLock { $0[Self.name(of: receiver)] ?? Account() } }
@@ -167,16 +168,16 @@ final class DeadLetters: Sendable {
         }
     }
 
-    /// Changes a receiver's letters, after a scan when they are not known yet, and keeps the bounds.
+    /// Changes a receiver's letters, scanning them first if they are not known yet, and enforces the limits.
     ///
-    /// - Throws: when the data directory cannot be opened; nothing was done then.
+    /// - Throws: an error when the data directory cannot be opened; nothing has been done then.
     private func update<R>(_ name: String, _ body: (inout DeadLetterFolder) -> R) throws(SystemError) -> R {
-        // The directory that it is in may be another one by now.
+        // The data directory may have been opened again as another folder.
         let archive = Archive("\(Self.folder)/\(name)", in: try directory.root(), modes: limits.modes)
         var letters = receivers.withLock { $0.removeValue(forKey: name) } ?? DeadLetterFolder(archive)
         letters.archive = archive
         let result = body(&letters)
-        // After writing, so that a disk which takes no letter costs none of those that are there.
+        // The limits are enforced after writing, so that no letter is removed for one that cannot be written.
         let old = letters.removeBuried(before: clocks.age().subtractingSaturated(limits.maxAge.inNanoseconds))
         let removed = old + letters.makeRoom(limits.maxBytes)
         accounts.withLock { accounts in

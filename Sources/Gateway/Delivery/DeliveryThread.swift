@@ -4,18 +4,18 @@ import Synchronization
 
 /// One plugin instance of a receiver, and the thread that makes the calls into it, from `create` to `destroy`.
 ///
-/// Each instance has a thread of its own, so that one whose call does not return keeps neither profiles from the next one nor
-/// anybody else from going on.
+/// Each instance has its own thread, so that an instance whose call does not return blocks neither the next instance nor anything
+/// else.
 final class DeliveryThread: Sendable {
-    /// What became of loading the plugin and of `create`.
+    /// The result of loading the plugin and of `create`.
     enum Creation: Sendable {
-        /// It has not returned.
+        /// `create` has not returned.
         case pending
         case made(PluginInstance, PluginLibrary)
         case refused([Problem])
     }
 
-    /// Tells the receiver's instances apart; later ones are higher.
+    /// Identifies the instance within its receiver; later ones have higher numbers.
     let number: Int
     /// The plugin as the config names it.
     let plugin: PluginName
@@ -30,14 +30,15 @@ final class DeliveryThread: Sendable {
         (self.receiver, plugin, self.config) = (receiver, config.pluginName, config.pluginConfig.text)
     }
 
-    /// nil while there is none.
+    /// The instance; nil while it has not been created.
     var instance: PluginInstance? { if case .made(let instance, _) = creation.withLock({ $0 }) { instance } else { nil } }
     var library: PluginLibrary? { if case .made(_, let library) = creation.withLock({ $0 }) { library } else { nil } }
     var isRefused: Bool { if case .refused = creation.withLock({ $0 }) { true } else { false } }
 
-    /// Starts the thread: it loads the plugin and makes the instance, which then waits to be put to work.
+    /// Starts the thread, which loads the plugin and creates the instance; the instance then waits until it is made the current
+    /// one.
     ///
-    /// - Parameter previous: whose counters go on when it is of the same plugin.
+    /// - Parameter previous: the instance before, whose counters are continued if it is of the same plugin.
     func start(_ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil) throws(SystemError) {
         receiver.state.withLock { $0.instances[number] = InstanceState(maxInFlight: config.maxInFlight, now: .now) }
         do throws(SystemError) {
@@ -57,10 +58,10 @@ final class DeliveryThread: Sendable {
         }
     }
 
-    /// Waits for the thread's end; its last call has returned.
+    /// Waits until the thread has ended; only called when its last call has returned.
     func join() { thread.withLock { $0.take() }?.join() }
 
-    /// Lets the thread end, or not, with nobody waiting for it.
+    /// Detaches the thread, which may never end.
     func detach() { thread.withLock { $0.take() }?.detach() }
 
     // MARK: On the thread
@@ -97,9 +98,9 @@ final class DeliveryThread: Sendable {
 }
 
 extension Receiver {
-    /// Notes what became of `create`; on the instance's thread, perhaps long after anybody waited for it.
+    /// Notes the result of `create`; called on the instance's thread, possibly long after others stopped waiting for it.
     ///
-    /// - Returns: true when nobody wants the instance any more.
+    /// - Returns: true when the instance has been abandoned meanwhile.
     fileprivate func noteCreation(_ creation: DeliveryThread.Creation, of thread: DeliveryThread) -> Bool {
         let now = MonotonicTime.now
         var refusal: String?
@@ -123,7 +124,7 @@ extension Receiver {
     }
 }
 
-/// What one instance says, for its receiver.
+/// Forwards the events of one instance to its receiver.
 final class InstanceEvents: PluginEvents {
     let receiver: Receiver
     private let number: Int
@@ -137,7 +138,7 @@ final class InstanceEvents: PluginEvents {
 }
 
 extension Receiver {
-    /// What an instance says of itself; what a former one says is not the receiver's health any more.
+    /// Takes the health that an instance states; that of a former instance is not the receiver's any more.
     func pluginStated(_ health: Health, _ reason: String, by number: Int) {
         let changed = state.withLock { state in
             defer { state.instances[number]?.stated = (health, reason) }
@@ -158,23 +159,23 @@ extension Receiver {
     }
 }
 
-/// Why a receiver has no plugin instance: each reason with its place in the config.
+/// The reasons why a receiver has no plugin instance, each with its position in the config.
 struct PluginProblems: Error {
     let list: [Problem]
 }
 
 extension PluginProblems {
-    /// The plugin cannot be loaded.
+    /// The problem of a plugin that cannot be loaded.
     init(_ error: PluginLibrary.LoadError, _ config: ReceiverConfig) {
         let path = "\(Problems.path("receivers", config.name)).plugin"
         list = [Problem(position: config.pluginPosition, path: path, message: "\(error)")]
     }
 
-    /// A plugin names the member in its own config; the path leads to the place in ours.
+    /// The problems that a plugin reports: it names a member of its own config, which is located in the gateway's config.
     init(_ refusal: PluginInstance.Refusal, _ config: ReceiverConfig) {
         let path = Problems.path("receivers", config.name)
         list = refusal.message.split(separator: "\n").map { line in
-            // A name in quotes may hold anything.
+            // A quoted name may contain any character.
             var isQuoted = false
             let member = line.prefix { character in
                 if character == "\"" { isQuoted.toggle() }

@@ -1,52 +1,51 @@
 import LinuxSystem
 import Synchronization
 
-/// Where a listener's profiles go: every receiver of its `forward_to`, in config order.
+/// The destinations of a listener's profiles: every receiver of its `forward_to`, in config order.
 ///
-/// A reload replaces the receivers in one step: a request that is under way is handed to those that are there when its body
-/// has come.
+/// A reload replaces the receivers in one step; a request in progress goes to the receivers that are set when its body is complete.
 final class FanOut: Sendable {
     private let targets: Mutex<Targets>
     private let spool: Spool?
 
-    /// - Parameter spool: where profiles are written before they are offered, for the receivers that want them on disk.
+    /// - Parameter spool: the spool that profiles are written to before they are offered, for receivers with disk storage.
     init(receivers: [Receiver], spool: Spool? = nil) {
         targets = Mutex(Targets(receivers, spool))
         self.spool = spool
     }
 
-    /// Sends what is submitted from here on to other receivers, or to the same ones under other rules.
+    /// Replaces the receivers, or the same receivers' rules, for later submissions.
     func replace(_ receivers: [Receiver]) { targets.withLock { $0 = Targets(receivers, spool) } }
 
-    /// Why a request was turned away; nobody has its profiles then.
+    /// The reason why a request was refused; no receiver has its profiles then.
     enum Refusal: Sendable, Equatable {
-        /// A required receiver's queue is full, and it rejects.
+        /// The queue of a required receiver is full, and its rule is `reject`.
         case full(receiver: String)
-        /// The spool has no room that this receiver would give.
+        /// The spool is full, and this receiver does not drop profiles to make room.
         case spoolFull(receiver: String)
-        /// The process has no descriptor for the spool's files.
+        /// The process has no free descriptor for the spool's files.
         case noDescriptor
-        /// More waits for the disk than may.
+        /// Too many bytes wait to be written to the spool.
         case behind
-        /// The data directory is away, for a while.
+        /// The data directory is away for now.
         case away
-        /// Its profiles have so much in common that writing each of them would cost the disk too much.
+        /// The profiles share so much data that writing a copy of it for each would cost too much disk.
         case repetitive
     }
 
     enum Submission: Equatable {
         case accepted
         case refused(Refusal)
-        /// The spool is written to; `stored` is called.
+        /// The profiles are being written to the spool; `stored` is called afterwards.
         case pending
     }
 
-    /// Hands the profiles of one request to every receiver's queue: to all of them, or to none.
+    /// Adds the profiles of one request to every receiver's queue, or to none.
     ///
     /// - Parameters:
-    ///   - answer: with `ack: delivered`, called once every required receiver has settled every profile; nil when nobody waits
+    ///   - answer: with `ack: delivered`, called once every required receiver has settled every profile; nil when no sender waits
     ///     for that.
-    ///   - stored: after ``Submission/pending``, called once from another thread: nil when they were accepted.
+    ///   - stored: after ``Submission/pending``, called once from another thread, with nil when the profiles were accepted.
     func submit(
         _ profiles: [Profile], answer: (@Sendable (Acknowledgement.Failure?) -> Void)? = nil,
         stored: @escaping @Sendable (Refusal?) -> Void = { _ in }
@@ -76,7 +75,7 @@ final class FanOut: Sendable {
     }
 }
 
-/// The receivers of a listener, with their rules as one config has them.
+/// The receivers of a listener, each with its rules under one config.
 private struct Targets: Sendable {
     private struct Target: Sendable {
         let receiver: Receiver
@@ -86,9 +85,9 @@ private struct Targets: Sendable {
 
     private let all: [Target]
     private let required: [String]
-    /// Only required receivers can turn a request away, so only they promise room before anybody commits.
+    /// The receivers that reserve room before a request is accepted: only required ones that reject can refuse a request.
     private let careful: [Target]
-    /// Those whose profiles are to be in the spool.
+    /// The names of the receivers whose profiles are written to the spool.
     let durable: [String]
 
     init(_ receivers: [Receiver], _ spool: Spool?) {
@@ -101,7 +100,7 @@ private struct Targets: Sendable {
         durable = all.filter(\.isDurable).map(\.config.name)
     }
 
-    /// Reserves room; answers the receiver that has none, and then none is reserved.
+    /// Reserves room in all receivers that must; returns the name of a receiver that has none, and then nothing is reserved.
     func reserve(_ profiles: [Profile]) -> String? {
         for (index, target) in careful.enumerated() where !target.receiver.reserve(profiles, target.config) {
             for target in careful[..<index] { target.receiver.cancelReservation(profiles, target.config) }
@@ -114,12 +113,12 @@ private struct Targets: Sendable {
         for target in careful { target.receiver.cancelReservation(profiles, target.config) }
     }
 
-    /// What a failed write means: where every receiver drops, the profiles are dropped; else, and where only a descriptor is
-    /// missing, the sender is to come again.
+    /// The refusal that a failed write leads to; nil when the profiles are dropped because every receiver drops. When the cause is
+    /// temporary, or a receiver rejects, the sender is to retry.
     func refusal(_ failure: SpoolFailure) -> FanOut.Refusal? {
         switch failure {
         case .full(let receiver): .spoolFull(receiver: receiver)
-        // It comes back with all that is in it, so nobody drops anything for that.
+        // The directory will come back with its contents, so no receiver drops anything because of it.
         case .away: .away
         case .noDescriptor: .noDescriptor
         case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.config.name) }

@@ -1,29 +1,29 @@
 import LinuxSystem
 
-/// A call into a plugin, as the log names it.
+/// A call into a plugin; the raw value is its name in the log.
 enum PluginCall: String, Sendable { case create, deliver, flush, abort, destroy }
 
-/// What a receiver knows of one plugin instance: how far its life has come, and how its destination does.
+/// The state of one plugin instance: its phase, its calls, and the health of its destination.
 ///
-/// A plain value: the receiver has the lock.
+/// A plain value, protected by the receiver's lock.
 struct InstanceState {
-    /// The steps of an instance's life, in order; some may be left out.
+    /// The phases of an instance's life, in order; some may be skipped.
     enum Phase {
         /// `create` has not returned.
         case creating
-        /// It was made, and is not put to work yet.
+        /// It was created, but gets no profiles yet.
         case made
         /// It gets the receiver's profiles.
         case working
-        /// It was replaced: it gets nothing new, and finishes what it has open.
+        /// It was replaced: it gets no new profiles, and finishes its open operations.
         case retiring
         /// Its `flush` is open.
         case flushing
-        /// Nothing is begun any more; it is destroyed once nothing is open.
+        /// No operation is begun any more; it is destroyed once none is open.
         case stopping
         /// Its thread is in `destroy`.
         case destroying
-        /// Nothing is waited for any more; a call that returns after all is its last one.
+        /// It is not waited for any more; if a call still returns, its thread makes no further call into the plugin.
         case abandoned
         /// Its thread makes no more calls.
         case ended
@@ -31,51 +31,51 @@ struct InstanceState {
 
     private(set) var phase = Phase.creating
     var pace: Pace
-    /// Its health by its own words.
+    /// The health that the plugin has stated.
     var stated = (health: Health.ok, reason: "")
-    /// Why it is failing.
+    /// The reason why it is failing.
     var failingReason = ""
     var lastError = ""
-    /// Why there is no instance, where `create` refused to make it after it was put to work.
+    /// The reason why `create` refused to make the instance; nil when it did not refuse.
     private(set) var refusal: String?
-    /// The call from its own thread that has not returned, and when it began.
+    /// The call of its own thread that has not returned, and the time at which it began.
     private(set) var call: (name: PluginCall, since: MonotonicTime)?
-    /// Since when `abort` has not returned; it must not be destroyed before.
+    /// The time at which `abort` was called, until it returns; the instance must not be destroyed before.
     private(set) var abortSince: MonotonicTime?
-    /// While its thread sleeps: when it wakes by itself.
+    /// The time until which its thread sleeps; nil while it is awake.
     var sleepsUntil: MonotonicTime?
-    /// What takes longer than `delivery_timeout`, for its health.
+    /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
     var overdue: String?
-    /// How many deliveries it has open; a flush does not count.
+    /// The number of open deliveries, without a flush.
     private(set) var openDeliveries = 0
-    /// How many operations it has open.
+    /// The number of open operations.
     private(set) var openOperations = 0
-    /// What becomes of it as soon as it is made.
+    /// The phase that follows as soon as it is created.
     private var next = Phase.made
 
-    /// - Parameter maxInFlight: the most deliveries that may be open at a time.
+    /// - Parameter maxInFlight: the most deliveries that may be open at the same time.
     init(maxInFlight: Int, now: MonotonicTime) {
         pace = Pace(limit: maxInFlight)
         call = (.create, now)
     }
 
-    // MARK: Life
+    // MARK: Phases
 
-    /// Puts it to work, at once or as soon as it is made.
+    /// Lets it get profiles, at once or as soon as it is created.
     mutating func serve() {
         next = .working
         if phase == .made { phase = .working }
     }
 
-    /// `create` has returned.
+    /// Notes that `create` has returned.
     ///
-    /// - Parameter refusal: why it did not make an instance; nil when it did.
+    /// - Parameter refusal: the reason why it did not make an instance; nil when it did.
     mutating func created(_ refusal: String?) {
         (call, self.refusal, overdue) = (nil, refusal, nil)
         if refusal != nil { phase = .ended } else if phase == .creating { phase = next }
     }
 
-    /// Gives it nothing new from here on.
+    /// Gives it no new profiles from here on.
     mutating func retire() {
         next = .stopping
         if phase == .working { phase = .retiring } else if phase == .made { phase = .stopping }
@@ -83,7 +83,7 @@ struct InstanceState {
 
     mutating func flushBegan() { phase = .flushing }
 
-    /// Begins nothing any more; what is open may still finish.
+    /// Begins no more operations; open ones may still finish.
     mutating func stop() {
         next = .stopping
         if [.made, .working, .retiring, .flushing].contains(phase) { phase = .stopping }
@@ -99,7 +99,7 @@ struct InstanceState {
 
     mutating func began(_ name: PluginCall, _ now: MonotonicTime) { call = (name, now) }
 
-    /// Its thread is back from whatever it was at.
+    /// Notes that its thread has returned from a call or woken up.
     mutating func returned() { (call, sleepsUntil) = (nil, nil) }
 
     mutating func abortBegan(_ now: MonotonicTime) { abortSince = now }
@@ -113,18 +113,18 @@ struct InstanceState {
         if case .delivery = operation { openDeliveries += change }
     }
 
-    /// The call that has been under way longest, and since when.
+    /// The call that has been running longest, and the time at which it began.
     var oldestCall: (name: PluginCall, since: MonotonicTime)? {
         guard let abortSince, abortSince < call?.since ?? .never else { return call }
         return (.abort, abortSince)
     }
 
-    /// How long `create` may take before its receiver is started without it.
+    /// The time that `create` may take before its receiver is started without it.
     static let createTime = Duration.seconds(3)
 
-    /// What takes too long: a call, or an operation that was opened at `oldest`.
+    /// Checks whether a call takes too long, or an operation that was opened at `oldest`.
     ///
-    /// - Returns: how long that is, and what it is; nil when nothing does.
+    /// - Returns: the name of the call or "delivery", and the time at which it began; nil when nothing is late.
     func late(_ oldest: MonotonicTime?, _ deliveryTimeout: Duration, now: MonotonicTime) -> (what: String, since: MonotonicTime)? {
         let limit = phase == .creating ? Self.createTime : deliveryTimeout
         if let call = oldestCall, call.since + limit <= now { return (call.name.rawValue, call.since) }
@@ -132,7 +132,7 @@ struct InstanceState {
         return ("delivery", oldest)
     }
 
-    /// Its own failure, where it has one.
+    /// The reason why the instance has failed; nil when it has not.
     var failure: String? {
         if phase == .creating { return "create of the plugin has not returned" }
         return refusal ?? overdue ?? (pace.isFailing ? failingReason : nil)

@@ -1,22 +1,22 @@
 import LinuxSystem
 
-/// The operations that plugin instances have been handed and have not finished, by token.
+/// The operations that plugin instances have been given and have not finished, by token.
 ///
-/// A token is a place and a generation packed into a pointer's bits. It is never dereferenced, so a plugin that finishes
-/// twice, or finishes what it made up, is seen and not obeyed.
+/// A token is a slot and a generation packed into the bits of a pointer, which is never dereferenced. So when a plugin finishes an
+/// operation twice, or passes an invalid token, this is detected and has no effect.
 struct OpenDeliveries {
     enum Operation {
         case delivery(ReceiverQueue.Handle)
         case flush
     }
 
-    /// An operation that an instance has open.
+    /// An open operation of an instance.
     struct Open {
         let operation: Operation
         let openedAt: MonotonicTime
-        /// The number of the instance it was handed to.
+        /// The number of the instance that it was given to.
         let instance: Int
-        /// Whether it probes a receiver that is failing.
+        /// Whether it is a probe of a failing receiver.
         let isProbe: Bool
     }
 
@@ -28,7 +28,7 @@ struct OpenDeliveries {
     private var slots: [Slot] = []
     private var free: [Int] = []
 
-    /// Opens an operation and answers the token that ends it; never zero.
+    /// Opens an operation and returns the token that ends it, which is never zero.
     mutating func open(_ operation: Operation, by instance: Int, isProbe: Bool = false, now: MonotonicTime) -> UInt {
         let index = free.popLast() ?? slots.count
         if index == slots.count { slots.append(Slot()) }
@@ -37,14 +37,14 @@ struct OpenDeliveries {
         return UInt(slots[index].generation) << 32 | UInt(index + 1)
     }
 
-    /// Ends the operation that `token` stands for; nil when it stands for none.
+    /// Ends the operation that `token` stands for; returns nil when there is none.
     mutating func close(_ token: UInt) -> Open? {
         guard let index = index(of: token), let open = slots[index].open.take() else { return nil }
         free.append(index)
         return open
     }
 
-    /// Whether `token` stands for an operation.
+    /// Whether `token` stands for an open operation.
     func isOpen(_ token: UInt) -> Bool { index(of: token).map { slots[$0].open != nil } ?? false }
 
     private func index(of token: UInt) -> Int? {
@@ -53,7 +53,7 @@ struct OpenDeliveries {
         return index
     }
 
-    /// The deliveries that any instance has open.
+    /// The open deliveries of all instances.
     var deliveries: [ReceiverQueue.Handle] {
         slots.compactMap { slot in
             guard case .delivery(let handle)? = slot.open?.operation else { return nil }
@@ -61,7 +61,7 @@ struct OpenDeliveries {
         }
     }
 
-    /// Ends every operation of an instance; its tokens stand for nothing from here on.
+    /// Ends and returns all operations of an instance; their tokens are invalid from here on.
     mutating func abandon(_ instance: Int) -> [Operation] {
         slots.indices.filter { slots[$0].open?.instance == instance }.compactMap { index in
             guard let open = slots[index].open.take() else { return nil }
@@ -70,7 +70,7 @@ struct OpenDeliveries {
         }
     }
 
-    /// When the oldest operation was opened that an instance still has open.
+    /// The time at which the oldest open operation of an instance was opened; nil when none is open.
     func oldest(of instance: Int) -> MonotonicTime? {
         slots.lazy.compactMap(\.open).filter { $0.instance == instance }.map(\.openedAt).min()
     }

@@ -1,21 +1,21 @@
 import LinuxSystem
 
-/// How many deliveries a plugin instance may have open, by what came back from the last ones.
+/// The number of deliveries that a plugin instance may have open, adapted to the outcomes of earlier ones.
 ///
-/// A receiver is failing after five retries in a row, each of another profile, that speak against the destination: it could not
-/// be reached, or it refused a profile that it had never refused before. Then one delivery at a time probes it, until one comes
-/// through; after that the open deliveries double from 1 to the receiver's `max_in_flight`.
+/// A receiver is failing after five retries in a row, each of another profile, that are evidence against the destination: it could
+/// not be reached, or it refused a profile that it had never refused before. A failing receiver is probed with one delivery at a
+/// time until one gets through; after that the number of open deliveries doubles from 1 up to the receiver's `max_in_flight`.
 struct Pace {
     static let retriesUntilFailing = 5
 
     private var limit: Int
     private var window: Int
-    /// The profiles that spoke against the destination since it last showed life, by sequence.
+    /// The sequences of the profiles that were evidence against the destination since its last sign of life.
     private var evidence: [UInt64] = []
     private var failedProbes = 0
-    /// When a profile that was tried before may be the next probe.
+    /// The earliest time at which a profile that was tried before may be the next probe.
     private(set) var nextProbe = MonotonicTime(nanoseconds: 0)
-    /// When a profile that was never tried may be the next probe.
+    /// The earliest time at which a profile that was never tried may be the next probe.
     private(set) var nextFreshProbe = MonotonicTime(nanoseconds: 0)
     private(set) var isFailing = false
     /// Whether a probe is open.
@@ -26,19 +26,19 @@ struct Pace {
         window = limit
     }
 
-    /// Takes another `max_in_flight`.
+    /// Changes `max_in_flight`.
     mutating func change(limit new: Int) {
         window = window == limit ? new : min(window, new)
         limit = new
     }
 
-    /// True when one more delivery may be opened beside `open` ones, while the receiver is not failing.
+    /// Whether another delivery may be opened in addition to `open` ones; for a receiver that is not failing.
     func allows(open: Int) -> Bool { open < window }
 
-    /// True from the end of a failing until as many deliveries may be open as before it.
+    /// True after a failure has ended, until as many deliveries may be open as before it.
     var isRecovering: Bool { !isFailing && window < limit }
 
-    /// True when a probe may be opened, while the receiver is failing.
+    /// Whether a probe may be opened; for a receiver that is failing.
     func allowsProbe(ofFresh isFresh: Bool, now: MonotonicTime) -> Bool {
         !isProbing && (isFresh ? nextFreshProbe : nextProbe) <= now
     }
@@ -46,12 +46,12 @@ struct Pace {
     mutating func probeBegan() { isProbing = true }
     mutating func probeEnded() { isProbing = false }
 
-    /// Lets the next probe go at once.
+    /// Allows the next probe at once.
     mutating func hurry() { (nextProbe, nextFreshProbe) = (MonotonicTime(nanoseconds: 0), MonotonicTime(nanoseconds: 0)) }
 
-    /// The destination answered: a delivery, a rejection, or a retry that got further than the last one.
+    /// Notes a sign of life of the destination: a delivery, a rejection, or a retry with more progress than the last one.
     ///
-    /// - Returns: true when the receiver was failing until now.
+    /// - Returns: true when this ends the receiver's failing state.
     mutating func sawLife() -> Bool {
         evidence.removeAll(keepingCapacity: true)
         if isFailing {
@@ -62,12 +62,13 @@ struct Pace {
         return false
     }
 
-    /// A profile came back for a retry.
+    /// Notes that a profile has to be retried.
     ///
     /// - Parameters:
-    ///   - isEvidence: whether that speaks against the destination, and not only against the profile.
-    ///   - isProbe: what was open when the failing began comes back in a bunch, and is not as many failed probes.
-    /// - Returns: true when the receiver is failing from now on.
+    ///   - isEvidence: whether this is evidence against the destination, and not only against the profile.
+    ///   - isProbe: whether the delivery was a probe; the deliveries that were open when the failure began do not count as failed
+    ///     probes.
+    /// - Returns: true when the receiver becomes failing with this retry.
     mutating func sawRetry(of sequence: UInt64, isEvidence: Bool, isProbe: Bool, policy: RetryPolicy, now: MonotonicTime) -> Bool {
         if isFailing {
             if isProbe {

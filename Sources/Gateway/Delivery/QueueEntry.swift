@@ -2,34 +2,34 @@ import LinuxSystem
 
 extension ReceiverQueue {
     struct Entry {
-        /// nil while it is on disk alone.
+        /// The profile; nil while it is only on disk.
         var profile: Profile?
         let sequence: UInt64
-        /// What it counts against the queue's bounds.
+        /// The bytes that it counts against the queue's bounds.
         let byteCount: Int
-        /// Whose share of the queue it takes.
+        /// The share of the queue that it counts against.
         let share: ShareKey
-        /// Where it is in the spool; nil when it is in memory alone.
+        /// Its position in the spool; nil when it is only in memory.
         var position: SpoolPosition?
-        /// Why it is to be put with the dead letters; nil while it may be delivered.
+        /// The dead letter that it is to become; nil while it may be delivered.
         var letter: Letter?
-        /// Who waits for this profile to be settled, with `ack: delivered`.
+        /// The answer that waits for this profile to be settled, with `ack: delivered`.
         var acknowledgement: Acknowledgement?
-        /// How many attempts were begun.
+        /// The number of attempts that were begun.
         var attempts = 0
-        /// How often in a row it could not be read from the spool.
+        /// The number of consecutive failures to read it from the spool.
         var failedReads = 0
-        /// What the plugin wants back at the next attempt.
+        /// The plugin's progress value, which it gets back at the next attempt.
         var progress: UInt64 = 0
-        /// How the destination has refused it.
+        /// The refusals by the destination.
         var refusals = Refusals()
         let acceptedAt: MonotonicTime
         var place = Place.fresh
         var age = Links()
         var order = Links()
-        /// Its place among the fresh ones of its share.
+        /// Its links in the list of its share's fresh entries.
         var lane = Links()
-        /// Tells a delayed entry from a later one at the same index.
+        /// Distinguishes the entry from later ones at the same index, and from its own earlier delays.
         var serial: UInt32 = 0
 
         init(
@@ -45,7 +45,7 @@ extension ReceiverQueue {
         var isTried: Bool { attempts > 0 && letter == nil }
     }
 
-    /// What a dead letter says, and how it counts when it cannot become one.
+    /// The contents of a dead letter, and the reason that is counted if it cannot be written.
     struct Letter: Sendable {
         let outcome: DeliveryOutcome
         let reason: DropReason

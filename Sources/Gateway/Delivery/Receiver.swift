@@ -2,22 +2,22 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// One configured receiver: its queue, its open deliveries, and the thread that hands profiles to its plugin.
+/// One configured receiver: its queue, its open deliveries, and the thread that calls its plugin.
 ///
-/// Profiles come in by ``offer(_:_:)`` from any thread and end in ``settle(_:_:)``, the only way back. Nothing here waits
-/// for the destination: a slow or dead one shows in this receiver's queue and nowhere else.
+/// Profiles enter by ``offer(_:at:_:_:)`` from any thread, and each delivery ends in ``settle(_:_:)``, the only way that outcomes
+/// come back. Nothing here waits for the destination: a slow or dead one affects only this receiver's queue.
 final class Receiver: Sendable {
     struct State {
         var queue = ReceiverQueue()
-        /// What of the queue is in the spool; nil when everything is in memory.
+        /// The part of the queue that is only in the spool; nil when everything is in memory.
         var backlog: Backlog?
         var account = ReceiverAccount()
         var drops = DropReports()
-        /// What `reject` receivers have promised room for and not received yet.
+        /// The room promised to requests that have not been offered yet; only for queues with `reject`.
         var reserved = (profiles: 0, bytes: 0)
-        /// What senders who wait are to be told once the lock is released.
+        /// Results for waiting senders, to be sent after the lock is released.
         var settlements: [(Acknowledgement, Settlement)] = []
-        /// A hash of plugin and config: whose `progress` it is.
+        /// A hash of plugin and config, which marks the `progress` values in the spool as belonging to them.
         var owner: UInt64 = 0
 
         /// Every plugin instance that has not ended, by its number.
@@ -25,18 +25,18 @@ final class Receiver: Sendable {
         /// The number of the instance that profiles go to.
         var current = 0
         var open = OpenDeliveries()
-        /// How many profiles the present instance has delivered.
+        /// The number of profiles that the current instance has delivered.
         var passes = 0
-        /// Nothing more is offered: the instance ends once the queue is empty.
+        /// True when no more profiles will be offered: the instance ends once the queue is empty.
         var isDraining = false
-        /// Nothing more is delivered: what comes is refused, or stays in the spool.
+        /// True when nothing more is delivered: new profiles are refused, or stay in the spool.
         var isClosed = false
 
         var keepsDeadLetters = false
-        /// How often in a row a dead letter could not be written, and why.
+        /// The number of consecutive failures to write a dead letter, and the last error.
         var letterFailures = 0
         var letterError: String?
-        /// How many are being put with the dead letters.
+        /// The number of profiles that are being written as dead letters.
         var burying = 0
 
         /// The instance that profiles go to.
@@ -44,24 +44,24 @@ final class Receiver: Sendable {
     }
 
     let name: String
-    /// Its config now; a reload changes it.
+    /// The current config; a reload changes it.
     var config: ReceiverConfig { settings.withLock { $0 } }
     let latency = Histogram()
     let state: Monitor<State>
-    /// Taken with the state's lock held, never the other way round.
+    /// Locked while the state's lock is held, never in the reverse order.
     let settings: Mutex<ReceiverConfig>
     /// The plugin instance that profiles go to, with its thread.
     let serving = Mutex<DeliveryThread?>(nil)
     let instanceCount = Atomic<Int>(0)
     let spool: Spool?
     let deadLetters: DeadLetters?
-    /// What the plugin warns of while a command tries it; nil where that goes to the log.
+    /// The plugin's warnings while a command tests the config; nil when they go to the log.
     let trial: Monitor<[String]>?
 
     /// - Parameters:
-    ///   - spool: where profiles are kept when the config wants them on disk, or had them there.
-    ///   - deadLetters: where they go that are given up.
-    ///   - isTrial: whether a command only looks what the plugin says of its config.
+    ///   - spool: the spool, when the config stores profiles on disk or stored them there before.
+    ///   - deadLetters: the store for profiles that are given up.
+    ///   - isTrial: whether a command only tests how the plugin judges its config.
     init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, isTrial: Bool = false) {
         name = config.name
         trial = isTrial ? Monitor([]) : nil
@@ -71,24 +71,24 @@ final class Receiver: Sendable {
         state = Monitor(State())
     }
 
-    /// nil while there is none, or none yet.
+    /// The plugin instance; nil while none has been created.
     var instance: PluginInstance? { serving.withLock { $0 }?.instance }
 
-    // MARK: In
+    // MARK: Offering profiles
 
-    /// Promises room for profiles that are offered next; false when the queue is full.
+    /// Reserves room for profiles that are offered next; returns false when the queue is full.
     func reserve(_ profiles: [Profile], _ config: ReceiverConfig) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
 
-    /// Takes a promise back.
+    /// Releases reserved room.
     func cancelReservation(_ profiles: [Profile], _ config: ReceiverConfig) {
         state.withLock { $0.release(profiles, config.queue) }
     }
 
-    /// Accepts profiles into the queue, making room by the queue's rule.
+    /// Adds profiles to the queue, making room by the queue's rule.
     ///
     /// - Parameters:
-    ///   - positions: where they are in the spool; nil when they are in memory alone.
-    ///   - acknowledgement: is told what became of each of them.
+    ///   - positions: their positions in the spool; nil when they are only in memory.
+    ///   - acknowledgement: receives the result of each profile.
     ///   - config: the rules under which room was promised; a reload may have changed them since.
     func offer(
         _ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig
@@ -98,7 +98,7 @@ final class Receiver: Sendable {
         }
     }
 
-    /// Counts profiles as dropped that the spool could not store.
+    /// Counts profiles that the spool could not store as dropped.
     func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig) {
         take(profiles, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
     }
@@ -113,7 +113,7 @@ final class Receiver: Sendable {
         if let report { Log.warning("profiles dropped", ["receiver": name, "count": report]) }
     }
 
-    /// Changes the state, wakes who waits for that, and then tells senders what was settled.
+    /// Changes the state, wakes waiting threads if needed, and then sends the results to waiting senders.
     func update<R>(_ body: (inout State) -> R) -> R {
         let (result, settlements, hasWork) = state.withLock { state in
             let result = body(&state)
@@ -128,24 +128,24 @@ final class Receiver: Sendable {
         for (acknowledgement, settlement) in settlements { acknowledgement.settle(settlement, by: name) }
     }
 
-    // MARK: Out
+    // MARK: The delivery thread
 
     enum Step {
-        /// The next entries are in the spool; read without the lock, for event loops want it too.
+        /// Read the next entries from the spool; without the lock, because event loops need it too.
         case read(Backlog.Read)
         case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
         case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
         case flush(token: UInt)
-        /// A large backlog is over.
+        /// Return freed memory to the system, because a large backlog has ended.
         case returnMemory
-        /// Time alone has settled something.
+        /// Send results of profiles that were settled because their time ran out.
         case tell([(Acknowledgement, Settlement)])
         case destroy
-        /// The instance was given up: it is not even destroyed.
+        /// End the thread without `destroy`, because the instance was abandoned.
         case leave
     }
 
-    /// Makes the calls into one instance until it has ended; on the thread for that.
+    /// Makes the calls into one instance until it has ended; runs on the instance's thread.
     func deliverUntilEnd(with instance: PluginInstance, number: Int) {
         while true {
             switch state.wait({ state in settings.withLock { state.nextStep(of: number, $0, now: .now) } }) {
@@ -166,9 +166,9 @@ final class Receiver: Sendable {
         }
     }
 
-    // MARK: Back
+    // MARK: Outcomes
 
-    /// Takes the outcome of one operation: the one place where results come back, from any thread of the plugin.
+    /// Processes the outcome of one operation; the only place where outcomes arrive, from any thread of the plugin.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
         let settled = update { state in settings.withLock { state.settle(token, outcome, $0, now) } }
@@ -198,10 +198,10 @@ final class Receiver: Sendable {
 }
 
 extension ReceiverConfig {
-    /// Whether it says beforehand that there is room, so that a request is taken by all or by none.
+    /// Whether room must be reserved in advance, so that a request is accepted by all such receivers or by none.
     var promisesRoom: Bool { required && queue.onFull == .reject }
 
-    /// Tells this plugin with this config from others, over restarts.
+    /// A hash of plugin and config, the same in every run.
     var owner: UInt64 {
         let text = Array("\(plugin)\n\(pluginConfig.text)".utf8)
         return UInt64(CRC32C.of(text)) << 32 | UInt64(CRC32C.of(text, seed: 1))

@@ -1,4 +1,4 @@
-/// Why a profile was dropped; the words that `gateway_profiles_dropped_total` shows.
+/// The reason why a profile was dropped; the raw values are labels of `gateway_profiles_dropped_total`.
 enum DropReason: String, CaseIterable, Sendable {
     case queueFull = "queue_full"
     case maxAge = "max_age"
@@ -8,16 +8,16 @@ enum DropReason: String, CaseIterable, Sendable {
     case shutdown
     /// The record in the spool could not be read.
     case damaged
-    /// The spool had no room, or could not be written.
+    /// The spool was full or could not be written.
     case spoolFull = "spool_full"
 }
 
-/// What became of every profile that a receiver accepted.
+/// Counters of the fate of all profiles that a receiver accepted.
 ///
-/// It closes whenever nothing moves: accepted + recovered = delivered + queued + dropped + dead-lettered.
+/// When the receiver is idle they add up: accepted + recovered = delivered + queued + dropped + dead-lettered.
 struct ReceiverAccount: Sendable, Equatable {
     var accepted = 0
-    /// What the spool held at the start.
+    /// The number of profiles that the spool held at the start, or that were found in late segments.
     var recovered = 0
     var delivered = 0
     var retries = 0

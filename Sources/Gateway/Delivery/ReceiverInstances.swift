@@ -2,13 +2,13 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// How plugin instances of a receiver come and go while profiles do: the queue stays.
+/// The start, replacement and end of a receiver's plugin instances; the queue stays the same throughout.
 extension Receiver {
-    // MARK: Begin
+    // MARK: Starting and replacing
 
-    /// Whether a config needs another plugin instance than the present one.
+    /// Whether a config needs another plugin instance than the current one.
     ///
-    /// - Parameter file: that of the config's plugin.
+    /// - Parameter file: the file of the config's plugin.
     func needsInstance(for new: ReceiverConfig, of file: PluginFile) -> Bool {
         guard let present = serving.withLock({ $0 }) else { return true }
         return present.library.map { $0.file.key != file.key } ?? (present.plugin != new.pluginName)
@@ -16,21 +16,21 @@ extension Receiver {
             || present.isRefused
     }
 
-    /// What an instance says of itself; nil when there is none of that number.
+    /// The health that an instance states; nil when there is no instance of that number.
     func stated(by number: Int) -> (health: Health, reason: String)? { state.withLock { $0.instances[number]?.stated } }
 
-    /// Sends profiles to an instance from here on, at once or as soon as it is made.
+    /// Makes an instance the current one, which gets the receiver's profiles as soon as it is created.
     func serve(_ next: DeliveryThread) {
         state.withLock { $0.serve(next.number) }
         serving.withLock { $0 = next }
         state.signal()
     }
 
-    /// Takes another config, and with it another plugin instance where it needs one.
+    /// Changes the config, and the plugin instance if the config needs another one.
     ///
-    /// Retries that wait become due, for an operator who reloads has often just repaired the destination.
+    /// Waiting retries become due, because an operator who reloads has often just repaired the destination.
     ///
-    /// - Returns: the instance that was replaced; it ends by ``end(_:_:)``.
+    /// - Returns: the instance that was replaced; the caller ends it with ``end(_:_:)``.
     func change(to new: ReceiverConfig, _ next: DeliveryThread?) -> DeliveryThread? {
         settings.withLock { $0 = new }
         let former = serving.withLock { serving in
@@ -45,38 +45,38 @@ extension Receiver {
             state.owner = new.owner
             state.evict(new.queue)
         }
-        // Threads of instances may sleep without a limit.
+        // The instances' threads may sleep without a limit.
         state.signal()
         return former
     }
 
-    // MARK: End
+    // MARK: Ending
 
-    /// How long a plugin may take to finish its operations once it was told to abort, as its contract says.
+    /// The time that a plugin may take to finish its operations after `abort`, according to its contract.
     private static let abortTime = Duration.seconds(1)
-    /// How long `destroy` may take after that.
+    /// The time that `destroy` may take after that.
     private static let destroyTime = Duration.milliseconds(500)
 
-    /// Delivers what the queue holds while there is time, and ends the plugin instance.
+    /// Delivers the queue's profiles while there is time, and ends the plugin instance.
     ///
-    /// Runs on a thread of the ending's; waits at most for the ending's time and what ``end(_:_:)`` takes.
+    /// Runs on a thread of `ending`; waits at most for its time, and then for abort and destroy.
     ///
-    /// - Parameter lost: what the log calls profiles that are lost then.
-    /// - Returns: false when the plugin did not end; its memory is kept.
+    /// - Parameter lost: the log message for profiles that are lost.
+    /// - Returns: false when the plugin did not end; its memory is then kept.
     func end(_ lost: String, _ ending: Ending) -> Bool {
         update { $0.isDraining = true }
         state.signal()
         _ = ending.wait { isDrained(until: $0) }
         close(lost)
-        // They hold each other.
+        // The receiver and its thread hold references to each other.
         guard let present = serving.withLock({ $0.take() }) else { return true }
         return stop(present)
     }
 
-    /// Lets an instance that was replaced, or is not wanted after all, finish what it has open, and ends it.
+    /// Ends an instance that was replaced or is not wanted after all, after its open operations have finished.
     ///
-    /// - Returns: false when it did not even finish after it was told to abort; its memory is kept, and the next instance gets
-    ///   what it had.
+    /// - Returns: false when it did not finish even after `abort`; its memory is then kept, and the next instance gets its
+    ///   profiles.
     func end(_ former: DeliveryThread, _ ending: Ending) -> Bool {
         state.withLock { $0.instances[former.number]?.retire() }
         state.signal()
@@ -99,7 +99,7 @@ extension Receiver {
         if left.kept > 0 { Log.info("profiles stay in the spool", ["receiver": name, "count": "\(left.kept)"]) }
     }
 
-    /// Tells an instance to abort what it has open, and waits for its end, but not for long.
+    /// Aborts an instance's open operations, and waits a limited time for its end.
     private func stop(_ thread: DeliveryThread) -> Bool {
         let number = thread.number
         let mustAbort = state.withLock { state in
@@ -119,7 +119,7 @@ extension Receiver {
         return true
     }
 
-    /// Calls `abort` on a thread of its own, for it may not return.
+    /// Calls `abort` on a separate thread, because it may not return.
     private func abort(_ thread: DeliveryThread) {
         let returned: @Sendable () -> Void = { [self] in
             state.withLock { $0.instances[thread.number]?.abortReturned() }
@@ -136,7 +136,7 @@ extension Receiver {
         }
     }
 
-    /// Looks for calls and deliveries that take longer than `delivery_timeout`: the receiver is failed meanwhile.
+    /// Checks for calls and deliveries that take longer than `delivery_timeout`; the receiver's health is failed meanwhile.
     func checkOverdue(_ now: MonotonicTime) {
         let timeout = config.deliveryTimeout
         let found = state.withLock { $0.checkOverdue(timeout, now) }
@@ -156,7 +156,7 @@ extension Receiver {
         }
     }
 
-    /// Waits for an instance no more; what it has open goes back into the queue.
+    /// Stops waiting for an instance; its open profiles go back into the queue.
     private func abandon(_ thread: DeliveryThread) -> Bool {
         let now = MonotonicTime.now
         let (profiles, instance) = update { state in
@@ -171,21 +171,21 @@ extension Receiver {
                 "receiver": name, "plugin": thread.plugin.name, "call": call?.name.rawValue ?? "none",
                 "for": call.map { now.since($0.since).inWords } ?? "0s", "open_operations": "\(instance?.openOperations ?? 0)",
             ])
-        // It may still look at them.
+        // The plugin may still access the profiles.
         AbandonedInstances.add(thread, profiles)
         thread.detach()
         return false
     }
 
-    /// Notes that an instance's thread has nothing more to do with it; on that thread.
+    /// Notes that an instance's thread makes no more calls; called on that thread.
     func noteEnd(of number: Int) {
         state.withLock { $0.instances[number]?.ended() }
         state.signal()
     }
 }
 
-/// Instances that are not waited for: what they may still use stays in memory, and the process does not end by `exit`, which
-/// would run destructors beside their threads.
+/// Instances that are not waited for. The memory that they may still use is kept, and the process does not end by `exit`, which
+/// would run destructors while their threads run.
 enum AbandonedInstances {
     private static let all = Mutex<[(DeliveryThread, [Profile])]>([])
 
@@ -195,7 +195,7 @@ enum AbandonedInstances {
 }
 
 extension Receiver.State {
-    /// Sends profiles to an instance from here on, as to one about which nothing is known.
+    /// Makes an instance the current one, and forgets what was learnt about the destination of an earlier instance.
     mutating func serve(_ next: Int) {
         if current != next {
             instances[current]?.retire()
@@ -207,9 +207,9 @@ extension Receiver.State {
         instances[next]?.serve()
     }
 
-    /// Notes what of each instance takes too long.
+    /// Notes for each instance whether a call or delivery takes too long.
     ///
-    /// - Returns: what did not when this was called last.
+    /// - Returns: those of instances that had none at the last check.
     mutating func checkOverdue(_ timeout: Duration, _ now: MonotonicTime) -> [(what: String, since: MonotonicTime)] {
         instances.keys.sorted().compactMap { number in
             let late = instances[number]?.late(open.oldest(of: number), timeout, now: now)
@@ -219,7 +219,7 @@ extension Receiver.State {
         }
     }
 
-    /// Drops the oldest that wait until a queue has the bounds of a new config.
+    /// Drops the oldest waiting profiles until the queue is within the bounds of a new config.
     mutating func evict(_ bounds: QueueConfig) {
         guard bounds.onFull == .dropOldest else { return }
         while queuedBytes > bounds.maxBytes || queuedCount > bounds.maxProfiles, let oldest = oldestWaiting(.now) {
@@ -228,10 +228,10 @@ extension Receiver.State {
         }
     }
 
-    /// Takes back what an instance has open that does not finish: the next one gets it.
+    /// Takes back the open profiles of an instance that does not finish, for the next instance; returns those in memory.
     mutating func abandon(_ number: Int) -> [Profile] {
         instances[number]?.abandon()
-        // A thread that finds no entry any more leaves.
+        // A thread whose instance is not listed any more ends.
         if number != current { instances[number] = nil }
         return open.abandon(number).compactMap { operation in
             instances[number]?.closed(operation)
@@ -244,7 +244,7 @@ extension Receiver.State {
 }
 
 extension Duration {
-    /// Seconds with a decimal place, for the log: `1.5s`.
+    /// The duration in seconds with one decimal place, for the log: `1.5s`.
     var inWords: String {
         let tenths = inNanoseconds / 100_000_000
         return "\(tenths / 10).\(tenths % 10)s"

@@ -1,11 +1,11 @@
 import LinuxSystem
 
-/// How profiles come into a receiver's queue, within its bounds; with its lock held.
+/// The intake of a receiver's queue, within its bounds; every method runs with the receiver's lock held.
 extension Receiver.State {
-    /// Takes a profile in and evicts the oldest that wait until the queue's bounds hold.
+    /// Adds a profile, and evicts the oldest waiting ones until the queue's bounds hold.
     ///
     /// - Parameters:
-    ///   - position: where it is in the spool; nil when it is in memory alone.
+    ///   - position: its position in the spool; nil when it is only in memory.
     ///   - isPromised: true when room was reserved for it.
     mutating func accept(
         _ profile: Profile, at position: SpoolPosition? = nil, _ acknowledgement: Acknowledgement?, _ bounds: QueueConfig,
@@ -14,7 +14,7 @@ extension Receiver.State {
         account.accepted += 1
         let size = position.map { Int($0.length) } ?? profile.byteCount
         if isClosed {
-            // Too late for the last look at the queue; what is in the spool is delivered after the next start.
+            // The queue is no longer processed; a profile in the spool is delivered after the next start.
             if let position { return keep(profile, at: position, acknowledgement) }
             return refuse(.shutdown, at: nil, acknowledgement, .failed(status: 503, isRetryable: true))
         }
@@ -23,7 +23,7 @@ extension Receiver.State {
             return refuse(.tooLarge, at: position, acknowledgement, .failed(status: 0, isRetryable: false))
         }
         if bounds.onFull == .reject, !isPromised, !hasRoom(count: 1, bytes: size, bounds) {
-            // Only a receiver that is not required comes here without room.
+            // Only receivers that are not required get here without a reservation.
             drops.count(.queueFull)
             return refuse(.queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
         }
@@ -34,9 +34,9 @@ extension Receiver.State {
         append(profile, at: position, size, acknowledgement, now)
     }
 
-    /// Evicts the oldest that wait until a newcomer fits; but who has more than half of the queue pushes nobody else out.
+    /// Evicts the oldest waiting profiles until a new one fits; a share that has more than half of the queue evicts only its own.
     ///
-    /// - Returns: false when the newcomer is the one that is dropped, also because what is open is never evicted.
+    /// - Returns: false when the new profile is dropped instead, also because open profiles are never evicted.
     private mutating func makeRoom(for size: Int, _ share: ShareKey, _ bounds: QueueConfig, _ now: MonotonicTime) -> Bool {
         while true {
             let isOverBytes = queuedBytes + size > bounds.maxBytes
@@ -51,7 +51,7 @@ extension Receiver.State {
         }
     }
 
-    /// Counts a profile that could not be stored in the spool.
+    /// Counts a profile that could not be stored in the spool as dropped.
     mutating func acceptUnstored(_ acknowledgement: Acknowledgement?) {
         account.accepted += 1
         drops.count(.spoolFull)
@@ -90,25 +90,25 @@ extension Receiver.State {
         if let acknowledgement { settlements.append((acknowledgement, Self.kept)) }
     }
 
-    /// Tells those who wait for a profile behind the cursor that it stays in the spool.
+    /// Tells the senders that wait for profiles after the cursor that these stay in the spool.
     mutating func tellThoseBehindCursor() {
         for acknowledgement in backlog?.takeAcknowledgements() ?? [] { settlements.append((acknowledgement, Self.kept)) }
     }
 
-    /// What a sender is told whose profile stays in the spool.
+    /// The result for a sender whose profile stays in the spool.
     static let kept = Settlement.failed(status: 504, isRetryable: true)
 
-    /// Waiting and open, in memory and behind the spool's cursor.
+    /// The number of profiles that wait or are open, both in memory and after the spool's cursor.
     var queuedCount: Int { queue.count + (backlog?.count ?? 0) }
     var queuedBytes: Int { queue.byteCount + (backlog?.byteCount ?? 0) }
 
-    /// What one share has of that.
+    /// The part of the queue that one share takes.
     private func used(by share: ShareKey) -> ShareUsage.Amount {
         let (known, behind) = (queue.shares[share], backlog?.shares[share] ?? ShareUsage.Amount())
         return ShareUsage.Amount(profiles: known.profiles + behind.profiles, bytes: known.bytes + behind.bytes)
     }
 
-    /// Whose all of it is.
+    /// The shares of all profiles in the queue.
     var shares: ShareUsage {
         var shares = queue.shares
         if let backlog { shares.add(backlog.shares) }
@@ -119,9 +119,9 @@ extension Receiver.State {
         queuedCount + reserved.profiles + count <= bounds.maxProfiles && queuedBytes + reserved.bytes + bytes <= bounds.maxBytes
     }
 
-    /// Promises room, so that a request is accepted by all of its receivers or by none.
+    /// Reserves room, so that a request is accepted by all of its receivers or by none.
     ///
-    /// A profile that no queue could ever hold needs no room: it is dropped when it comes.
+    /// A profile that is larger than the whole queue needs no room: it is dropped when it is offered.
     mutating func reserve(_ profiles: [Profile], _ bounds: QueueConfig) -> Bool {
         let (count, bytes) = Self.need(of: profiles, bounds)
         guard count == 0 || hasRoom(count: count, bytes: bytes, bounds) else { return false }

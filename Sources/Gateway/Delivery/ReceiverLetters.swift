@@ -1,9 +1,9 @@
 import Glibc
 import LinuxSystem
 
-/// What becomes of profiles that are given up, or left to the next start; with the receiver's lock held.
+/// The handling of profiles that are given up, or left to the next start; every method runs with the receiver's lock held.
 extension Receiver.State {
-    /// Gives a profile up for good: to the dead letters where there are any.
+    /// Gives a profile up for good: it becomes a dead letter if these are kept, otherwise it is dropped.
     mutating func giveUp(_ handle: ReceiverQueue.Handle, _ reason: DropReason, _ outcome: DeliveryOutcome) -> [Event] {
         let sequence = queue[handle].sequence
         if isClosed, queue[handle].position != nil {
@@ -14,7 +14,7 @@ extension Receiver.State {
             drop(handle, reason, status: outcome.httpStatus, message: outcome.senderMessage)
             return [.dropped(reason, sequence: sequence, why: outcome.reason)]
         }
-        // The sender is told now; the profile is settled once the letter is durable.
+        // The sender is told now; the profile is settled only when the letter is durable.
         if let acknowledgement = queue[handle].acknowledgement {
             let failure = Settlement.failed(
                 status: outcome.httpStatus, isRetryable: reason != .rejected, message: outcome.senderMessage)
@@ -26,7 +26,7 @@ extension Receiver.State {
         return [.gaveUp(reason, handle, sequence: sequence, why: outcome.reason)]
     }
 
-    /// Takes note that a dead letter is durable, or why it is not: it is tried again then.
+    /// Settles a profile whose dead letter is durable; on an error, schedules another attempt to write it.
     mutating func buried(_ handle: ReceiverQueue.Handle, _ error: SystemError?, _ policy: RetryPolicy, now: MonotonicTime) {
         burying -= 1
         guard let error else {
@@ -37,7 +37,7 @@ extension Receiver.State {
             return
         }
         if let letter = queue[handle].letter, [EFBIG, EEXIST].contains(error.code) {
-            // Asking again would not help.
+            // Another attempt would fail in the same way.
             return drop(handle, letter.reason, status: letter.outcome.httpStatus)
         }
         letterFailures += 1
@@ -46,7 +46,7 @@ extension Receiver.State {
         queue.delay(handle, until: now + policy.delay(afterAttempt: letterFailures))
     }
 
-    /// Leaves an open profile to the next start, or drops it where there is none for it.
+    /// Leaves an open profile in the spool for the next start, or drops it when it is only in memory.
     mutating func leave(_ handle: ReceiverQueue.Handle) {
         guard queue[handle].position != nil else { return drop(handle, .shutdown) }
         if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, Self.kept)) }

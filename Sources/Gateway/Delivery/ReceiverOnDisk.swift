@@ -1,13 +1,13 @@
 import LinuxSystem
 
-/// A receiver whose profiles are in the spool.
+/// The part of a receiver that connects it to the spool.
 extension Receiver {
-    /// Takes over what the spool has for a receiver of this name; once, before anything is offered.
+    /// Takes over the profiles that the spool holds for a receiver of this name; must be called once, before profiles are offered.
     func attach() {
         guard let spool else { return }
         let owner = config.owner
         let count = update { state in
-            // With the lock, so that a segment that can be read from now on is counted once.
+            // The receiver's lock is held, so that a segment which becomes readable now is counted only once.
             let backlog = Backlog(spool.attach(name, self))
             state.account.recovered = backlog.count
             state.backlog = backlog
@@ -18,14 +18,14 @@ extension Receiver {
         if count > 0 { Log.info("profiles recovered", ["receiver": name, "count": "\(count)"]) }
     }
 
-    /// Leaves to the spool what is not settled; nothing is offered any more.
+    /// Disconnects the receiver from the spool, which keeps the unsettled profiles; nothing may be offered afterwards.
     func detach() {
         guard let reader = state.withLock({ $0.backlog?.reader }) else { return }
         spool?.detach(reader, self)
     }
 
-    /// The profile of an entry that was just opened, read from the spool where it is not in memory; nil when that fails, and
-    /// then the entry is not open any more.
+    /// Returns the profile of an entry that was just opened, reading it from the spool if it is not in memory; nil when that fails,
+    /// and the entry is then no longer open.
     func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> Profile? {
         if let profile = entry.profile { return profile }
         guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
@@ -59,7 +59,7 @@ extension Receiver: SpoolClient {
     var spoolSpared: Set<ShareKey> { state.withLock { $0.shares.underEqualPart } }
 
     func spoolNeedsRoom(in segment: UInt64, sparing spared: Set<ShareKey>) {
-        // In pieces, for senders and the plugin want the lock too.
+        // In small steps, because senders and the plugin need the lock too.
         while update({ $0.dropSome(in: segment, sparing: spared, now: .now) }) {}
     }
 

@@ -1,20 +1,20 @@
 import LinuxSystem
 
-/// What the outcome of a delivery changes; with the receiver's lock held.
+/// The handling of outcomes; every method runs with the receiver's lock held.
 extension Receiver.State {
-    /// What came of one outcome, for the log.
+    /// A consequence of an outcome, for the log.
     enum Event: Equatable {
         case dropped(DropReason, sequence: UInt64, why: String)
-        /// It goes to the dead letters.
+        /// The profile becomes a dead letter.
         case gaveUp(DropReason, ReceiverQueue.Handle, sequence: UInt64, why: String)
         case failing
         case recovered
     }
 
-    /// Settles one operation, of whichever instance; nil when the token stands for none.
+    /// Settles one operation of any instance; returns nil when the token stands for no open operation.
     ///
-    /// What comes of an instance that was replaced says nothing about where profiles go now, nor about what the present one
-    /// should know: it counts for that instance alone.
+    /// An outcome of an instance that was replaced says nothing about the current destination, and its progress is useless to the
+    /// current instance: it affects only the state of the old instance.
     mutating func settle(
         _ token: UInt, _ given: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
     ) -> (events: [Event], openedAt: MonotonicTime?)? {
@@ -35,7 +35,7 @@ extension Receiver.State {
             events = sawLife(of: number)
         case .rejected:
             instances[number]?.lastError = outcome.reason
-            // A refusal without an answer of the destination says nothing about its health.
+            // A rejection without an answer of the destination says nothing about the destination's health.
             let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
             events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
         case .retry, .aborted: events = retry(handle, outcome, config, operation, now)
@@ -43,7 +43,7 @@ extension Receiver.State {
         return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt)
     }
 
-    /// Ends the operation that a token stands for; nil when it stands for none.
+    /// Closes the operation that a token stands for; returns nil when there is none.
     mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
         guard let operation = open.close(token) else { return nil }
         instances[operation.instance]?.closed(operation.operation)
@@ -52,7 +52,7 @@ extension Receiver.State {
     }
 
     private mutating func flushed(_ number: Int) {
-        // The queue has run empty: what comes later finds nobody who would deliver it.
+        // The queue is empty; profiles that come later would not be delivered any more.
         if number == current, isDraining { isClosed = true }
         instances[number]?.stop()
     }
@@ -60,7 +60,8 @@ extension Receiver.State {
     private mutating func sawLife(of number: Int) -> [Event] {
         guard instances[number]?.pace.sawLife() == true else { return [] }
         instances[number]?.failingReason = ""
-        // What was refused although others passed keeps its own time, or it would win the first attempts after each failing.
+        // Profiles that were refused although others passed keep their due time; otherwise they would get the first attempts after
+        // each failure.
         if number == current { queue.wakeAll { $0.refusals.isSuspect || $0.letter != nil } }
         return [.recovered]
     }
@@ -78,7 +79,7 @@ extension Receiver.State {
         let before = queue[handle]
         let isFirstAnswer =
             operation.instance == current && queue[handle].refusals.add(status: outcome.httpStatus, passes: passes, now: now)
-        // A destination that cannot be reached, or that refuses what it had not refused before, may be away.
+        // A destination that cannot be reached, or that refuses a profile which it had not refused before, may be away.
         let isEvidence = outcome.status == .retry && (outcome.httpStatus == 0 || isFirstAnswer)
         if config.retry.isExhausted(attempts: before.attempts) {
             return giveUp(handle, .retriesExhausted, outcome)
@@ -92,10 +93,10 @@ extension Receiver.State {
         queue[handle].progress = outcome.progress
         let events: [Event]
         if outcome.progress != before.progress {
-            // Something got further than the last time, so the destination is not dead.
+            // The delivery made progress since the last attempt, so the destination is not dead.
             events = operation.instance == current ? sawLife(of: operation.instance) : []
         } else if outcome.progress != 0, instances[operation.instance]?.pace.isFailing == false {
-            // Part of the way is behind it: one destination of several is dead, which says nothing about the receiver.
+            // The delivery reached some of several destinations before: one dead destination says nothing about the receiver.
             events = []
         } else {
             events = sawRetry(of: before, outcome, isEvidence: isEvidence, config.retry, operation, now)
@@ -114,7 +115,8 @@ extension Receiver.State {
         backlog?.reader.attempted(position, attempt(of: entry, due: due))
     }
 
-    /// The first attempts, then fewer and fewer: what waits for months is not to fill the disk with its attempts.
+    /// Whether an attempt is noted: the first eight, then each power of two, so that a profile that waits for months does not fill
+    /// the disk.
     private static func isNoted(_ attempts: Int) -> Bool { attempts <= 8 || attempts & (attempts - 1) == 0 }
 
     private mutating func sawRetry(
@@ -131,7 +133,7 @@ extension Receiver.State {
 }
 
 extension Refusals {
-    /// Why a profile is given up that the destination refuses while it takes others.
+    /// The reason for giving up a profile that the destination refuses while it accepts others.
     fileprivate func text(_ reason: String, now: MonotonicTime) -> String {
         let minutes = (now.nanoseconds - since.nanoseconds) / 60_000_000_000
         return "refused \(count) times in \(minutes) minutes while other profiles were delivered: \(reason)"

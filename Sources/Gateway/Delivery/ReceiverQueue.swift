@@ -2,18 +2,18 @@ import LinuxSystem
 
 /// The profiles that one receiver has not settled: waiting, delayed by a retry, or open at the plugin.
 ///
-///     age:     oldest ─ … ─ newest     every entry, open ones too; what is evicted is taken from its old end
+///     age:     oldest ─ … ─ newest     every entry, including open ones; entries are evicted from the old end
 ///     fresh:   first ─ … ─ last        ready, and never tried
 ///     due:     first ─ … ─ last        ready, and tried before
-///     letters: first ─ … ─ last        ready to be put with the dead letters
-///     delayed: a heap by due time      what a retry holds back
+///     letters: first ─ … ─ last        ready to be written as dead letters
+///     delayed: a heap by due time      delayed by a retry
 ///
-/// Fresh and due entries take turns, so that neither a backlog of new profiles nor many retries hold the others up. Among the fresh
-/// ones shares take turns, so that one tenant's backlog does not hold up another tenant.
-/// Entries live in one array and name each other by index, so nothing here allocates per profile. A plain value: its
-/// owner has the lock.
+/// Fresh and due entries take turns, so that neither a backlog of new profiles nor many retries delay the others. Fresh entries of
+/// different shares take turns, so that one tenant's backlog does not delay another tenant.
+/// Entries are stored in one array and link to each other by index, so no operation allocates memory per profile. A plain value,
+/// protected by its owner's lock.
 struct ReceiverQueue {
-    /// Names an entry from ``append(_:now:)`` until ``remove(_:)``.
+    /// Identifies an entry from ``append(_:)`` until ``remove(_:)``.
     struct Handle: Equatable, Sendable {
         let index: Int32
     }
@@ -28,16 +28,16 @@ struct ReceiverQueue {
     private var free: [Int32] = []
     private var age = Ends()
     private var fresh = Ends()
-    /// The fresh ones of each share, and whose turn it is; a share that has none any more leaves when its turn comes.
+    /// The fresh entries of each share, and the order in which shares take turns; an empty share is removed when its turn comes.
     private var lanes: [ShareKey: Ends] = [:]
     private var turns: [ShareKey] = []
     private var due = Ends()
     private var letters = Ends()
     private var delays: [Delay] = []
     private var nextSerial: UInt32 = 0
-    /// Whose turn it is when both fresh and due entries are ready.
+    /// Whether a due entry is next when both fresh and due entries are ready.
     private var isDueNext = true
-    /// Whose turn it is among fresh entries while both ends of them take turns.
+    /// Whether the newest fresh entry is next while both ends of the fresh entries take turns.
     private var isNewestNext = true
 
     private struct Ends {
@@ -46,29 +46,29 @@ struct ReceiverQueue {
         var count = 0
     }
 
-    /// Entries of every place.
+    /// The number of all entries.
     private(set) var count = 0
-    /// The bytes of their profiles.
+    /// The bytes of all entries' profiles.
     private(set) var byteCount = 0
-    /// Whose they are.
+    /// The shares that all entries count against.
     private(set) var shares = ShareUsage()
-    /// The most bytes there were since the queue was last seen empty by ``takePeak()``.
+    /// The largest ``byteCount`` since ``takePeak()`` last found the queue empty.
     private var peak = 0
 
-    /// How many are ready and were never tried.
+    /// The number of entries that are ready and were never tried.
     var freshCount: Int { fresh.count }
-    /// How many may be delivered now.
+    /// The number of entries that may be delivered now.
     var readyCount: Int { fresh.count + due.count }
-    /// How many wait, ready or delayed, and were tried before.
+    /// The number of waiting entries, ready or delayed, that were tried before.
     private(set) var triedCount = 0
-    /// The next that is put with the dead letters.
+    /// The next entry to be written as a dead letter.
     var firstLetter: Handle? { letters.first < 0 ? nil : Handle(index: letters.first) }
-    /// The newest that was never tried.
+    /// The newest ready entry that was never tried.
     var newestFresh: Handle? { fresh.last < 0 ? nil : Handle(index: fresh.last) }
 
-    /// What is delivered next.
+    /// Returns the entry to be delivered next.
     ///
-    /// - Parameter fromBothEnds: whether the newest of the fresh entries take turns with the oldest.
+    /// - Parameter fromBothEnds: whether the newest fresh entries take turns with the oldest.
     func nextReady(fromBothEnds: Bool = false) -> Handle? {
         if due.first >= 0, isDueNext || fresh.first < 0 { return Handle(index: due.first) }
         if fromBothEnds, isNewestNext { return newestFresh }
@@ -84,14 +84,14 @@ struct ReceiverQueue {
         set { entries[Int(handle.index)] = newValue }
     }
 
-    /// Adds a profile, ready and newest.
+    /// Adds a profile as the newest entry, ready for delivery.
     mutating func append(_ profile: Profile, _ acknowledgement: Acknowledgement? = nil, now: MonotonicTime) {
         append(
             Entry(
                 profile, sequence: profile.sequence, byteCount: profile.byteCount, acknowledgement, acceptedAt: now))
     }
 
-    /// Adds an entry, ready and newest.
+    /// Adds an entry as the newest, ready for delivery.
     mutating func append(_ new: Entry) {
         var entry = new
         entry.serial = takeSerial()
@@ -111,30 +111,30 @@ struct ReceiverQueue {
         peak = max(peak, byteCount)
     }
 
-    /// True when a backlog of at least so many bytes is over and ``takePeak()`` has not told it.
+    /// True when a backlog of at least `bytes` bytes has ended that ``takePeak()`` has not yet returned.
     func isOver(_ bytes: Int) -> Bool { count == 0 && peak >= bytes }
 
-    /// How large the backlog was that is over now; 0 while there is one, and when it was told already.
+    /// Returns the largest size of a backlog that has ended; 0 while the queue is not empty, and on later calls.
     mutating func takePeak() -> Int {
         guard count == 0 else { return 0 }
         defer { peak = 0 }
         return peak
     }
 
-    /// Takes an entry that waits; it is open until it is put back, delayed or removed.
+    /// Marks a waiting entry as open, until it is put back, delayed or removed.
     mutating func open(_ handle: Handle) {
         if self[handle].place == .due || self[handle].place == .fresh { isDueNext = self[handle].place == .fresh }
         let share = self[handle].place == .fresh ? self[handle].share : nil
         if share != nil { isNewestNext = handle.index != fresh.last }
         stopWaiting(handle.index)
         if let share { endTurn(of: share) }
-        // A record that the heap still has of it is not current any more.
+        // A new serial makes any record of the entry in the heap obsolete.
         let serial = takeSerial()
         entries[Int(handle.index)]?.serial = serial
         entries[Int(handle.index)]?.place = .open
     }
 
-    /// Lets the other shares have their turns before this one.
+    /// Ends a share's turn: moves it behind the other shares if it was its turn, and removes empty shares before it.
     private mutating func endTurn(of share: ShareKey) {
         guard let turn = turns.firstIndex(where: { $0 == share || lanes[$0]?.count ?? 0 > 0 }) else { return }
         let isItsTurn = turns[turn] == share
@@ -144,17 +144,17 @@ struct ReceiverQueue {
         if isItsTurn, lanes[share] != nil { turns.append(share) }
     }
 
-    /// Forgets shares that have lost all they had, where these are many: nothing may be handed out for long.
+    /// Removes empty shares when there are many, because their turns may not come for a long time.
     private mutating func forgetEmptyLanes() {
         guard turns.count > 2 * fresh.count + 64 else { return }
         turns.removeAll { lanes[$0]?.count == 0 }
         lanes = lanes.filter { $0.value.count > 0 }
     }
 
-    /// Puts an open entry back, behind everything of its kind that is ready.
+    /// Makes an open entry ready again, after all ready entries of its kind.
     mutating func putBack(_ handle: Handle) { makeReady(handle.index, atEnd: true) }
 
-    /// Holds an open entry back until `due`; then it goes before what has waited for its turn.
+    /// Delays an open entry until `due`; then it is put before the ready entries of its kind.
     mutating func delay(_ handle: Handle, until due: MonotonicTime) {
         entries[Int(handle.index)]?.place = .delayed
         if self[handle].isTried { triedCount += 1 }
@@ -167,7 +167,7 @@ struct ReceiverQueue {
         }
     }
 
-    /// Makes ready what is due; the oldest goes first.
+    /// Makes delayed entries ready that are due; the oldest goes first.
     mutating func wake(now: MonotonicTime) {
         guard let first = delays.first, first.due <= now else { return }
         var woken: [Int32] = []
@@ -178,7 +178,7 @@ struct ReceiverQueue {
         wake(woken)
     }
 
-    /// Makes ready what is delayed, whenever it would be due, but for the entries that `isHeld` names.
+    /// Makes all delayed entries ready, due or not, except those for which `isHeld` is true.
     mutating func wakeAll(except isHeld: (Entry) -> Bool = { _ in false }) {
         let current = delays.filter(isCurrent)
         let held = current.filter { entries[Int($0.index)].map(isHeld) ?? false }
@@ -195,10 +195,10 @@ struct ReceiverQueue {
         }
     }
 
-    /// The entry that waits and has been tried least often, though at least once; the oldest of them. Those that the destination
-    /// has answered come after those that did not get as far.
+    /// The waiting entry with the fewest attempts, but at least one; the oldest of several. Entries that the destination has
+    /// answered come after those that it has not.
     ///
-    /// Looks at every entry, so it is for probes alone.
+    /// Visits every entry, so it is only for probes.
     var leastTried: Handle? {
         var found: (index: Int32, rank: (Int, Int))?
         var index = age.first
@@ -216,7 +216,7 @@ struct ReceiverQueue {
         return nextSerial
     }
 
-    /// Puts an entry that is in no list into the one for its kind.
+    /// Adds an entry that is in no list to the list for its kind.
     private mutating func makeReady(_ index: Int32, atEnd: Bool) {
         guard let entry = entries[Int(index)] else { return }
         let place: Place = entry.letter != nil ? .letter : entry.isTried ? .due : .fresh
@@ -231,7 +231,7 @@ struct ReceiverQueue {
         lanes[entry.share] = lane
     }
 
-    /// Takes an entry out of the list that it waits in; a record in the heap stays and is not current any more.
+    /// Removes an entry from the list that it waits in; its record in the heap stays and becomes obsolete.
     private mutating func stopWaiting(_ index: Int32) {
         guard let entry = entries[Int(index)] else { return }
         if let list = Self.list(of: entry.place) { unlink(index, list, \.order) }
@@ -251,16 +251,16 @@ struct ReceiverQueue {
         }
     }
 
-    /// False for the heap record of an entry that was evicted while it waited.
+    /// Whether a record in the heap still applies; false if its entry was removed, opened or made ready meanwhile.
     private func isCurrent(_ delay: Delay) -> Bool {
         guard let entry = entries[Int(delay.index)] else { return false }
         return entry.serial == delay.serial && entry.place == .delayed
     }
 
-    /// Takes other records in; a sorted array is a heap.
+    /// Replaces the heap's records; a sorted array is a valid heap.
     private mutating func setDelays(_ records: [Delay]) { delays = records.sorted { $0.due < $1.due } }
 
-    /// When the first delayed entry is due.
+    /// The due time of the first delayed entry.
     var nextDue: MonotonicTime { delays.first?.due ?? .never }
 
     private mutating func popDelay() {
@@ -278,7 +278,7 @@ struct ReceiverQueue {
         }
     }
 
-    /// The oldest entry that is not open: the one to evict.
+    /// The oldest entry that is not open, which is the next to be evicted.
     var oldestWaiting: Handle? {
         var index = age.first
         while index >= 0, let entry = entries[Int(index)] {
@@ -288,7 +288,7 @@ struct ReceiverQueue {
         return nil
     }
 
-    /// Every entry, the oldest first.
+    /// The handles of all entries, oldest first.
     var handles: [Handle] {
         var handles: [Handle] = []
         var index = age.first
@@ -299,7 +299,7 @@ struct ReceiverQueue {
         return handles
     }
 
-    /// The last `count` entries.
+    /// Returns the newest `count` entries, oldest first.
     func newest(_ count: Int) -> [Handle] {
         var handles: [Handle] = []
         var index = age.last
@@ -310,10 +310,10 @@ struct ReceiverQueue {
         return handles.reversed()
     }
 
-    /// True while the entry is handed to the plugin, or is being put with the dead letters.
+    /// True while the entry is at the plugin, or is being written as a dead letter.
     func isOpen(_ handle: Handle) -> Bool { self[handle].place == .open }
 
-    /// Forgets what is known of each entry's way at its destination, for that of another instance is another one.
+    /// Resets the progress and refusals of all entries, because another instance may have another destination.
     mutating func resetProgress() {
         for index in entries.indices {
             entries[index]?.progress = 0
@@ -321,7 +321,7 @@ struct ReceiverQueue {
         }
     }
 
-    /// Forgets an entry, wherever it is.
+    /// Removes an entry from the queue, whatever its place.
     mutating func remove(_ handle: Handle) {
         let entry = self[handle]
         stopWaiting(handle.index)
@@ -331,7 +331,7 @@ struct ReceiverQueue {
         byteCount -= entry.byteCount
         shares.remove(entry.share, bytes: entry.byteCount)
         if count == 0 {
-            // A backlog's worth of room goes back with the backlog; stale delays name entries that are gone.
+            // The arrays of a large backlog are freed when it ends; the remaining delays are all obsolete.
             (entries, free, delays, lanes, turns) = ([], [], [], [:], [])
         } else {
             free.append(handle.index)

@@ -1,28 +1,28 @@
 import Glibc
 import LinuxSystem
 
-/// What of a receiver's queue is in the spool; with its lock held.
+/// The part of a receiver's queue that is in the spool; every method runs with the receiver's lock held.
 extension Receiver.State {
     var needsRefill: Bool {
         guard let backlog, backlog.count > 0, queue.count < Backlog.mostDelayed else { return false }
-        // A receiver that is failing is probed with what was never tried, which may be in the spool yet.
+        // A failing receiver is probed with profiles that were never tried, which may still be in the spool.
         return (serving?.pace.isFailing == true ? queue.freshCount : queue.readyCount) < Backlog.fewReady
     }
 
-    /// What is to be read from the spool before the ready ones run out.
+    /// Returns the read to make before the ready entries run out; nil when none is needed or possible now.
     func refill(_ now: MonotonicTime) -> Backlog.Read? {
         guard needsRefill, backlog?.failure.map({ $0.retryAt <= now }) ?? true else { return nil }
         return backlog?.toRead
     }
 
-    /// Takes in what was read without the lock.
+    /// Adds the entries that were read without the lock.
     mutating func refilled(_ read: Backlog.Read, now: MonotonicTime) {
-        // Where nothing is found that should be there, another look with the lock decides.
+        // If no records were found although there should be some, a second read with the lock held decides.
         if read.isEmpty { return needsRefill ? readNext(now) : () }
         for entry in backlog?.take(read, now, owner: owner) ?? [] { queue.append(entry) }
     }
 
-    /// Reads what comes next in place, as eviction needs it.
+    /// Reads the next entries with the lock held, as eviction needs it.
     mutating func readNext(_ now: MonotonicTime) {
         guard let entries = backlog?.next(now, owner: owner) else {
             tellThoseBehindCursor()
@@ -33,7 +33,7 @@ extension Receiver.State {
         for entry in entries { queue.append(entry) }
     }
 
-    /// The oldest that may be evicted, also where the spool has to be asked for it.
+    /// Returns the oldest entry that may be evicted, reading from the spool if necessary.
     mutating func oldestWaiting(_ now: MonotonicTime) -> ReceiverQueue.Handle? {
         while true {
             if let oldest = queue.oldestWaiting { return oldest }
@@ -44,10 +44,10 @@ extension Receiver.State {
         }
     }
 
-    /// Drops what waits in one segment of the spool, a few at a time.
+    /// Drops up to 1024 profiles that wait in one segment of the spool.
     ///
-    /// - Parameter spared: whose profiles stay.
-    /// - Returns: false when nothing more is to be dropped there.
+    /// - Parameter spared: shares whose profiles are kept.
+    /// - Returns: false when there is nothing more to drop in the segment.
     mutating func dropSome(in segment: UInt64, sparing spared: Set<ShareKey>, now: MonotonicTime) -> Bool {
         var victims: [ReceiverQueue.Handle] = []
         for handle in queue.handles where victims.count < 1024 {
@@ -62,14 +62,16 @@ extension Receiver.State {
         return !victims.isEmpty || readMore(of: segment, now: now)
     }
 
-    /// Reads on where more of a segment may be behind the cursor; false when there is nothing, or it cannot be held or read.
+    /// Reads on if more records of a segment may follow the cursor; returns false when there are none, or they cannot be held or
+    /// read.
     private mutating func readMore(of segment: UInt64, now: MonotonicTime) -> Bool {
         guard let backlog, backlog.count > 0, !backlog.isPast(segment), queue.count < Backlog.mostDelayed else { return false }
         readNext(now)
         return self.backlog?.count != backlog.count
     }
 
-    /// All that is not settled in a segment; nil when it cannot all be held, or is not known yet.
+    /// Returns the positions of all unsettled records of a segment; nil when they are too many for memory or cannot be read, or the
+    /// queue is not attached yet.
     mutating func positions(in segment: UInt64, now: MonotonicTime) -> [SpoolPosition]? {
         guard backlog != nil else { return nil }
         while readMore(of: segment, now: now) {}
@@ -77,9 +79,9 @@ extension Receiver.State {
         return queue.handles.compactMap { queue[$0].position }.filter { $0.segment == segment }
     }
 
-    /// Takes the new places of records that were written again.
+    /// Takes the new positions of records that were copied.
     ///
-    /// - Returns: the places of those that are settled by now.
+    /// - Returns: the new positions of records that have been settled meanwhile.
     mutating func move(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition] {
         var rest = places
         for handle in queue.handles {
@@ -95,9 +97,9 @@ extension Receiver.State {
         SpoolAttempt(count: entry.attempts, progress: entry.progress, due: due, owner: owner)
     }
 
-    /// Holds a profile that was read for its delivery.
+    /// Stores a profile that was read from the spool in its entry.
     ///
-    /// - Returns: false when its instance was given up while the disk was slow: another one has it, or will.
+    /// - Returns: false when its instance was abandoned during the read: the next instance gets the profile.
     mutating func loaded(_ profile: Profile, _ handle: ReceiverQueue.Handle, _ token: UInt?) -> Bool {
         guard isOpen(token) else { return false }
         backlog?.noteRead()
@@ -107,10 +109,10 @@ extension Receiver.State {
 
     private func isOpen(_ token: UInt?) -> Bool { token.map { open.isOpen($0) } ?? true }
 
-    /// A disk may fail for a moment, so a profile is lost to it only after so many failures, a second apart.
+    /// The number of failed reads, a second apart, after which a record counts as damaged, because a disk may fail temporarily.
     private static let mostFailedReads = 5
 
-    /// Decides what a failed read means.
+    /// Decides how a failed read is treated: as damage once it has failed often enough.
     mutating func judge(
         _ failure: SpoolReceiver.ReadFailure, _ handle: ReceiverQueue.Handle, _ token: UInt?
     ) -> SpoolReceiver.ReadFailure {
@@ -125,7 +127,7 @@ extension Receiver.State {
         return queue[handle].failedReads < Self.mostFailedReads ? failure : .damaged(what)
     }
 
-    /// Takes note that an open profile could not be read from the spool.
+    /// Handles an open profile that could not be read from the spool.
     mutating func unreadable(
         _ handle: ReceiverQueue.Handle, _ token: UInt?, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime
     ) {
@@ -139,14 +141,14 @@ extension Receiver.State {
             drops.count(.damaged)
         case .moved, .failing, .system:
             if case .system(let error) = failure { backlog?.note(error, now) }
-            // It was not handed over, so it was no attempt.
+            // The plugin did not get the profile, so this does not count as an attempt.
             if entry.letter == nil { queue[handle].attempts -= 1 } else { burying -= 1 }
             let isMoved = if case .moved = failure { true } else { false }
             queue.delay(handle, until: isMoved ? now : now + .seconds(1))
         }
     }
 
-    /// Lets go the bytes of a profile that waits again and is on disk.
+    /// Frees the bytes of a profile that waits again and is on disk.
     mutating func unload(_ handle: ReceiverQueue.Handle) {
         guard queue[handle].position != nil, queue[handle].profile != nil else { return }
         queue[handle].profile = nil

@@ -1,8 +1,8 @@
 import LinuxSystem
 
-/// The decisions of a receiver, made with its lock held.
+/// The decisions of a receiver; every method runs with its lock held.
 extension Receiver.State {
-    /// Takes an entry out of the queue and notes what its sender is to be told.
+    /// Removes an entry from the queue, and notes the result for its sender.
     mutating func settle(_ handle: ReceiverQueue.Handle, _ settlement: Settlement) {
         let entry = queue[handle]
         if let acknowledgement = entry.acknowledgement { settlements.append((acknowledgement, settlement)) }
@@ -19,9 +19,9 @@ extension Receiver.State {
         account.drop(reason)
     }
 
-    // MARK: Out
+    // MARK: The delivery thread
 
-    /// Decides what the thread of one instance does next.
+    /// Decides the next step of an instance's thread.
     mutating func nextStep(of number: Int, _ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         guard let phase = instances[number]?.phase else { return .done(.leave) }
         instances[number]?.returned()
@@ -63,7 +63,7 @@ extension Receiver.State {
         return .again(next)
     }
 
-    /// From here on a backlog's memory is given back to the system when it is over.
+    /// The size in bytes from which a backlog's memory is returned to the system when it has ended.
     private static let largeBacklog = 4 << 20
 
     private mutating func open(_ handle: ReceiverQueue.Handle) {
@@ -82,19 +82,21 @@ extension Receiver.State {
         return .deliver(queue[handle], handle, token: open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
     }
 
-    /// What the instance at work is handed next, and whether that probes a receiver that is failing.
+    /// The entry that the current instance gets next, and whether it is a probe of a failing receiver.
     private func nextDelivery(_ config: ReceiverConfig, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard mayDeliver(config, now), let pace = serving?.pace else { return nil }
         guard pace.isFailing else { return nextReady(pace).map { ($0, false) } }
-        // A profile that was never tried says most about the destination; the newest, for many that came together may be refused.
+        // A profile that was never tried tells most about the destination. The newest one is taken, because the destination may
+        // refuse all of many that came together.
         if let fresh = queue.newestFresh, pace.allowsProbe(ofFresh: true, now: now) { return (fresh, true) }
         return queue.leastTried.map { ($0, true) }
     }
 
-    /// After a failing, what came before it may be what the destination refuses, so the newest get turns too.
+    /// The next ready entry. After a failure the newest entries take turns with the oldest, because the destination may refuse
+    /// those from before the failure.
     private func nextReady(_ pace: Pace) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
 
-    /// Whether ``nextDelivery(_:_:)`` finds something; cheap, for it is asked with each profile that comes.
+    /// Whether ``nextDelivery(_:_:)`` would find an entry; must be cheap, because it is called for each new profile.
     private func mayDeliver(_ config: ReceiverConfig, _ now: MonotonicTime) -> Bool {
         guard let serving, serving.phase == .working, serving.openDeliveries < config.maxInFlight else { return false }
         if serving.pace.isFailing {
@@ -106,7 +108,7 @@ extension Receiver.State {
         return (serving.openDeliveries == 0 && burying == 0) || backlog.resident + queue[next].byteCount <= Backlog.openBytes
     }
 
-    /// Whether the thread of the instance at work sleeps and has something to do; waking it for nothing costs more than a delivery.
+    /// Whether the current instance's thread sleeps and has something to do; a needless wake-up costs more than a delivery.
     func mustWake(_ config: ReceiverConfig, now: MonotonicTime) -> Bool {
         guard !isDraining, !isClosed, instances.count == 1, let serving, serving.phase == .working else { return true }
         guard let sleepsUntil = serving.sleepsUntil else { return false }
@@ -114,10 +116,10 @@ extension Receiver.State {
             || queue.isOver(Self.largeBacklog)
     }
 
-    /// When something happens by time alone.
+    /// The earliest time at which something becomes due.
     private func nextEvent(_ bounds: QueueConfig) -> MonotonicTime {
         var next = queue.nextDue
-        // While a probe is open its outcome is waited for, not a time that has passed.
+        // While a probe is open, the thread waits for its outcome and not for a time.
         if let pace = serving?.pace, pace.isFailing, !pace.isProbing {
             if queue.freshCount > 0 { next = min(next, pace.nextFreshProbe) }
             if queue.triedCount > 0 { next = min(next, pace.nextProbe) }
@@ -127,13 +129,13 @@ extension Receiver.State {
         return next
     }
 
-    /// Drops what is too old, a few at a time, for others want the lock too.
+    /// Drops profiles that are too old, up to 1024 at a time because other threads need the lock too.
     ///
-    /// - Returns: whether there may be more.
+    /// - Returns: whether there may be more of them.
     private mutating func dropOld(_ bounds: QueueConfig, _ now: MonotonicTime) -> Bool {
         guard let maxAge = bounds.maxAge else { return false }
         for _ in 0..<1024 {
-            // What follows in the spool is looked at when it is read.
+            // Profiles that are only in the spool are checked when they are read.
             guard let oldest = queue.oldestWaiting, queue[oldest].acceptedAt + maxAge <= now else { return false }
             drop(oldest, .maxAge)
             drops.count(.maxAge)
@@ -141,11 +143,11 @@ extension Receiver.State {
         return true
     }
 
-    // MARK: End
+    // MARK: Closing and health
 
-    /// Ends deliveries for good: what waits in memory alone is dropped, the spool keeps what is its.
+    /// Ends deliveries for good: profiles that wait only in memory are dropped, those in the spool stay there.
     ///
-    /// - Returns: how many were dropped, and how many stay.
+    /// - Returns: the numbers of profiles that are dropped and that stay.
     mutating func close() -> (dropped: Int, kept: Int) {
         isClosed = true
         var dropped = 0
@@ -159,12 +161,12 @@ extension Receiver.State {
             }
         }
         tellThoseBehindCursor()
-        // What else is left is open, at this instance or at one before it.
+        // The remaining profiles in memory are open at this instance or an earlier one.
         let open = queue.handles.filter { queue.isOpen($0) && queue[$0].position == nil }.count
         return (dropped + open, queuedCount - open)
     }
 
-    /// What the receiver's health is, and why.
+    /// The receiver's health, and the reason.
     var health: (Health, reason: String) {
         if let failure = serving?.failure { return (.failed, failure) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
@@ -177,14 +179,14 @@ extension Receiver.State {
     }
 }
 
-/// Drops since the last line about them: a full queue drops thousands, and the log says so once in a while.
+/// The drops since the last log line about them: a full queue drops thousands of profiles, which are logged together.
 struct DropReports {
     private var counts: [DropReason: Int] = [:]
     private var lastReport = MonotonicTime(nanoseconds: 0)
 
     mutating func count(_ reason: DropReason, _ count: Int = 1) { counts[reason, default: 0] += count }
 
-    /// What to write now, if anything: at most a line each ten seconds.
+    /// The text to log now, at most every ten seconds; nil for nothing.
     mutating func due(_ now: MonotonicTime) -> String? {
         guard !counts.isEmpty, now.nanoseconds - lastReport.nanoseconds > 10_000_000_000 else { return nil }
         defer { (counts, lastReport) = ([:], now) }

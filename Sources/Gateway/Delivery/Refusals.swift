@@ -1,19 +1,19 @@
 import LinuxSystem
 
-/// What the destination's answers say of one profile; in memory alone, so a restart begins anew.
+/// The refusals of one profile by the destination; kept only in memory, so a restart begins anew.
 struct Refusals {
-    /// How often it was refused by a 5xx while others passed: with a success of another profile between each two.
+    /// The number of refusals by a 5xx, counted only if another profile was delivered since the last one counted.
     private(set) var count = 0
     private(set) var since = MonotonicTime.never
-    /// Whether the destination has answered it with a refusal of any kind.
+    /// Whether the destination has answered the profile with any refusal.
     private(set) var isKnown = false
     private var passes = 0
 
-    /// Takes note of a refusal.
+    /// Notes a refusal.
     ///
     /// - Parameters:
-    ///   - status: the destination's own, 0 when it did not answer.
-    ///   - passes: how many profiles the receiver has delivered by now.
+    ///   - status: the destination's status; 0 when it did not answer.
+    ///   - passes: the number of profiles that the receiver has delivered so far.
     /// - Returns: true when it is the first answer of the destination to this profile.
     mutating func add(status: Int, passes: Int, now: MonotonicTime) -> Bool {
         let isFirst = !isKnown && status != 0
@@ -24,6 +24,6 @@ struct Refusals {
         return isFirst
     }
 
-    /// True when the profile was refused before and after another one passed: the fault may be its own.
+    /// True when the profile was refused both before and after another one passed, so that the profile may be the cause.
     var isSuspect: Bool { count > 1 }
 }

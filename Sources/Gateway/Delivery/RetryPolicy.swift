@@ -1,22 +1,23 @@
 import LinuxSystem
 
-/// How long a profile waits between two attempts, and when it gets no further one.
+/// The rules for the waits between attempts at a profile, and for giving it up.
 struct RetryPolicy: Sendable, Equatable {
     var minimum: Duration
     var maximum: Duration
-    /// How many retries a profile gets; 0 is as many as the queue gives it time for.
+    /// The number of retries of a profile; 0 for as many as the queue's limits allow.
     var retries: Int
     /// The longest wait that a destination may ask for.
     var longestRetryAfter = Duration.seconds(300)
-    /// A profile is given up as rejected when it was refused so often by a 5xx, with another one delivered between each two; 0 is never.
+    /// The number of refusals by a 5xx, with a delivery of another profile between each two, after which a profile is given up as
+    /// rejected; 0 for never.
     var refusalsUntilRejected = 12
-    /// How long it must have been refused for that.
+    /// The time since the first of these refusals that must have passed as well.
     var refusedFor = Duration.seconds(900)
 
-    /// The wait after the attempt number `attempt`, which counts from 1: exponential with jitter, between two bounds.
+    /// The wait after attempt number `attempt`, counted from 1: exponential, with jitter, within two bounds.
     ///
-    /// Attempt n waits a random time between `minimum` × 2ⁿ⁻¹ and twice that, held to the bounds; at the maximum it is the
-    /// upper half, so that profiles that failed together do not come back together.
+    /// Attempt n waits a random time between `minimum` × 2ⁿ⁻¹ and twice that, limited to the bounds. At the maximum the wait is in
+    /// the upper half of it, so that profiles that failed together do not come back together.
     func delay(afterAttempt attempt: Int) -> Duration {
         let low = minimum.inNanoseconds
         let high = max(low, maximum.inNanoseconds)
@@ -26,10 +27,10 @@ struct RetryPolicy: Sendable, Equatable {
         return .nanoseconds(Int64.random(in: max(low, upper / 2)...upper))
     }
 
-    /// True when a profile that was attempted so often gets no further attempt.
+    /// Whether a profile with this number of attempts gets no further one.
     func isExhausted(attempts: Int) -> Bool { retries > 0 && attempts > retries }
 
-    /// True when a profile was refused so often and for so long, while others passed, that the fault is its own.
+    /// Whether a profile was refused so often and for so long, while others passed, that the profile itself must be the cause.
     func isProven(_ refusals: Refusals, now: MonotonicTime) -> Bool {
         refusalsUntilRejected > 0 && refusals.count >= refusalsUntilRejected && refusals.since + refusedFor <= now
     }

@@ -2,26 +2,26 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// The data directory of a gateway, or of a command that looks at one: an open folder, and the spool in it.
+/// The data directory of a gateway, or of a command that inspects one: the open folder, and the open folder of its spool.
 ///
-/// Work goes on in the folders that were opened, so nothing is made under a path that leads elsewhere by now. While the path
-/// leads elsewhere, or nothing answers, the directory is away: it is waited for, and ``check()`` takes it again when it is
-/// back. From any thread; no call here holds a lock while it waits for the disk.
+/// Files are accessed through the opened folders, so nothing is created under a path that leads elsewhere by now. While the path
+/// leads elsewhere, or the disk does not answer, the directory is "away"; ``check()`` opens it again when it is back. Callable from
+/// any thread; no method holds a lock while it waits for the disk.
 final class DataDirectory: Sendable {
     private struct State {
         var root: OpenFolder?
         var spool: OpenFolder?
         var lock: SpoolLock?
-        /// What this process has written to `sequence`.
+        /// The bytes that this process has written to `sequence`.
         var sequence: [UInt8]?
         var absence: String?
-        /// How often the directory was taken again as another folder: what is open in the former one is worth nothing.
+        /// The number of times that the directory was opened again as another folder; files open in a former folder are useless.
         var generation = 0
-        /// Until when the last answer of the disk holds.
+        /// The time until which the last successful ``answers()`` is reused.
         var answersUntil = MonotonicTime(nanoseconds: 0)
     }
 
-    /// Where it is; not relative, for a plugin may change the process's folder.
+    /// The absolute path, because a plugin may change the process's working directory.
     let path: String
     private let state = Mutex(State())
 
@@ -36,11 +36,11 @@ final class DataDirectory: Sendable {
 
     // MARK: Folders
 
-    /// Makes the directory and the spool where they are not there, each synced into its parent.
+    /// Creates the directory and the spool's folder if they are missing, and syncs each in its parent.
     func make() throws(SystemError) {
         try OpenFolder.make(path, mode: FileMode(0o700))
         _ = try root().make("spool", mode: FileMode(0o700))
-        // The spool's own name too, where an earlier start was killed before it could sync it.
+        // The folder `spool` may exist without having been synced, when an earlier start was killed in between.
         try root().synchronize()
     }
 
@@ -68,12 +68,13 @@ final class DataDirectory: Sendable {
         }
     }
 
-    /// Another folder in it, made where it is not there.
+    /// Returns another folder of the directory, and creates it if it is missing.
     func made(_ name: String) throws(SystemError) -> OpenFolder {
         try root().make(name, mode: FileMode(0o700))
     }
 
-    /// Acts as the spool's owner from here on, or as the directory's where there is no spool; see ``OpenFolder/actAsOwner()``.
+    /// Lets a process of root act as the owner of the spool, or of the directory when there is no spool; see
+    /// ``OpenFolder/actAsOwner()``.
     func actAsOwner() throws(SystemError) {
         do throws(SystemError) { try spool().actAsOwner() } catch {
             guard error.code == ENOENT else { throw error }
@@ -81,12 +82,12 @@ final class DataDirectory: Sendable {
         }
     }
 
-    /// Changes each time the directory was taken again as another folder.
+    /// A number that changes each time the directory is opened again as another folder.
     var generation: Int { state.withLock { $0.generation } }
 
-    // MARK: Whose it is
+    // MARK: Ownership
 
-    /// Takes the directory for this process alone, until this object goes.
+    /// Locks the directory for this process, until this object is deallocated.
     func takeLock() throws(SpoolRecovery.Refusal) {
         let lock: SpoolLock
         do throws(SystemError) { lock = try SpoolLock(in: root(), makes: true) } catch {
@@ -99,22 +100,22 @@ final class DataDirectory: Sendable {
         state.withLock { $0.lock = lock }
     }
 
-    /// True when another process has the directory just now.
+    /// True while another process holds the directory's lock.
     var isTaken: Bool {
         do throws(SystemError) { return try SpoolLock(in: root(), makes: false).isTakenElsewhere } catch { return false }
     }
 
-    /// Remembers what this process has written to `sequence`, which tells the directory from a copy of it.
+    /// Remembers the bytes written to `sequence`, by which the directory is distinguished from a copy of it.
     func hasSequence(_ bytes: [UInt8]) { state.withLock { $0.sequence = bytes } }
 
     // MARK: Away and back
 
-    /// Why the directory is away; nil while it is there, as far as is known.
+    /// The reason why the directory is away; nil while it is present, as far as is known.
     var absence: String? { state.withLock { $0.absence } }
 
-    /// Sees that the path leads to the directory, and takes it again where it has come back as another folder.
+    /// Checks that the path still leads to the directory, and opens it again if it has come back as another folder.
     ///
-    /// - Throws: why it is away.
+    /// - Throws: the reason why it is away.
     func check() throws(SystemError) {
         do throws(SystemError) {
             if try !isInPlace() { try takeAgain() }
@@ -125,9 +126,10 @@ final class DataDirectory: Sendable {
         }
     }
 
-    /// Whether the directory can be listed and a file of it be read from the disk itself: then what fails is a file's own fault.
+    /// Whether the spool can be listed and `sequence` can be read from the disk; a failure to read another file is then that file's
+    /// own.
     ///
-    /// An answer holds for a second, for a lost file is asked for by many.
+    /// A positive answer is reused for a second, because a lost file may cause many calls.
     func answers() -> Bool {
         let now = MonotonicTime.now
         if state.withLock({ $0.answersUntil > now }) { return true }
@@ -154,18 +156,19 @@ final class DataDirectory: Sendable {
             guard error.code == ENOENT else { return false }
             throw SystemError("open \(path)/spool", code: ENOENT)
         }
-        // There is nothing in it that would tell whose it is.
+        // Nothing in the folder `spool` identifies its owner.
         guard found == known else { throw SystemError("\(path)/spool is another folder now", code: ESTALE) }
         return true
     }
 
-    /// nil when the folder does not even tell that.
+    /// The folder's identity; nil when it cannot be read.
     private static func identity(of folder: OpenFolder) -> FileIdentity? {
         do throws(SystemError) { return try folder.identity() } catch { return nil }
     }
 
-    /// Takes what the path leads to, when that is this directory: it holds the lock that this process has; or, once the former
-    /// folder does not answer any more, a lock and a sequence as this process has written them, as after a mount.
+    /// Opens the folder at the path if it is this directory: it contains the lock file that this process holds; or, when the former
+    /// folder cannot be read any more (as after a new mount), a free lock file and a `sequence` with the contents that this process
+    /// has written.
     private func takeAgain() throws(SystemError) {
         let found = try OpenFolder(path)
         let (former, held, sequence) = state.withLock { ($0.root, $0.lock, $0.sequence) }
@@ -188,7 +191,7 @@ final class DataDirectory: Sendable {
     }
 
     private func note(_ error: SystemError?) {
-        // That says nothing about the directory.
+        // A lack of descriptors says nothing about the directory.
         if error?.isLackOfDescriptors == true { return }
         let text = error.map { "\($0)" }
         let before = state.withLock { state in
@@ -202,7 +205,7 @@ final class DataDirectory: Sendable {
 }
 
 extension SystemError {
-    /// Whether the folder may be away, or the system short of something, rather than a disk failing: whoever can, comes again.
+    /// Whether the folder may be away or the system short of a resource, rather than the disk failing; senders should then retry.
     var isPassing: Bool {
         [ENOENT, ENOTDIR, ELOOP, ESTALE, ENOTCONN, ESHUTDOWN, EACCES, EPERM, ENXIO, ENODEV, ETIMEDOUT, EHOSTDOWN, EMFILE, ENFILE, ENOMEM]
             .contains(code)

@@ -2,14 +2,14 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// A segment of which a file could not be read, at the start or at the last look.
+/// A segment that has a file which could not be read at the start or at the last attempt.
 struct LateSegment {
     /// The file's name, and why it cannot be read.
     private(set) var file: String
     private(set) var error = "it has not been looked at yet"
-    /// What its files take on disk.
+    /// The size of its files on disk.
     private(set) var byteCount = 0
-    /// What the disk does not give back: five looks at a file ended in EIO while the folder answered.
+    /// Files given up as unreadable: five attempts in a row ended in EIO while the folder could be read.
     private(set) var lost: Set<SpoolFormat.File> = []
     private(set) var nextLook = MonotonicTime(nanoseconds: 0)
     private var failures = 0
@@ -20,10 +20,10 @@ struct LateSegment {
 
     init(_ number: UInt64) { file = SpoolFormat.File.records.name(of: number) }
 
-    /// Takes note of a look that failed.
+    /// Records a failed attempt to read the segment.
     ///
-    /// - Parameter isFailing: true when the disk fails at this file alone.
-    /// - Returns: whether the file is given up with it, and whether that, or why it cannot be read, is news.
+    /// - Parameter isFailing: true when the disk fails for this file only.
+    /// - Returns: whether the file is given up, and whether there is something new to log: that, or another error than before.
     mutating func fail(
         _ error: UnreadableSegment, isFailing: Bool, byteCount: Int, now: MonotonicTime
     ) -> (isLost: Bool, isNews: Bool) {
@@ -41,29 +41,29 @@ struct LateSegment {
     }
 }
 
-/// What the start knew when it could not read some of the segments.
+/// Facts that the start recorded, against which segments that become readable later are checked for duplicates.
 struct StartFacts {
-    /// The segments that were there and could be read, by then or since.
+    /// The segments that existed at the start and could be read then or later.
     var segments: Set<UInt64> = []
-    /// Profiles of these that the others may have too.
+    /// Sequences of profiles in these segments that the unreadable ones may contain too.
     var sequences: Set<UInt64> = []
     var isSequenceTaken = true
 }
 
-/// Segments that cannot be read now: nothing of them is touched, and they are taken in once they can be.
+/// Handling of segments that cannot be read now: their files are left untouched until they can be read.
 extension Spool {
-    /// Files that cannot be read now, and why.
+    /// The files that cannot be read now, and the error of each.
     var unreadable: [(file: String, error: String)] {
         state.withLock { state in state.unreadable.sorted { $0.key < $1.key }.map { ($0.value.file, $0.value.error) } }
     }
 
-    /// Leaves everything as it is until the folder can be listed.
+    /// Leaves the whole spool untouched until the folder can be listed.
     func leaveAll(_ error: SystemError) {
         state.withLock { $0.unlisted = error }
         Log.error("the spool cannot be read; it is left as it is and tried again", ["error": "\(error)"])
     }
 
-    /// Lists the folder where the start could not; whatever is in it is looked at late then.
+    /// Lists the folder if the start could not; all segments in it are then read like those that could not be read at the start.
     func listAll() throws(SystemError) {
         guard state.withLock({ $0.unlisted != nil }) else { return }
         let listing: SpoolFolder.Listing
@@ -82,7 +82,7 @@ extension Spool {
         Log.info("the spool can be read", ["segments": "\(listing.segments.count)"])
     }
 
-    /// Leaves a segment as it is, to be looked at again.
+    /// Leaves a segment untouched, to be read again later; gives its file up once it has failed too often.
     func leave(_ error: UnreadableSegment) {
         let isFailing = error.code == EIO && folder.directory.answers()
         let byteCount = folder.byteCount(error.number)
@@ -95,17 +95,17 @@ extension Spool {
         Log.error("a file of the spool cannot be read; it is left as it is and tried again", ["file": error.name, "error": "\(error)"])
     }
 
-    /// Goes on without a file that the disk does not give back; the others may say enough.
+    /// Gives up a file that the disk cannot read; the segment's other files may be enough to recover its records.
     private func giveUp(_ error: UnreadableSegment) {
         damagedRecords.add()
         Log.error("spool damage", ["what": "a file that the disk does not give back", "file": error.name, "error": "\(error)"])
         if error.file != .records { folder.quarantine(error.name) }
     }
 
-    /// When something that could not be read is looked at again.
+    /// The time of the next attempt to read a segment that could not be read.
     var nextLateLook: MonotonicTime { state.withLock { $0.unreadable.values.map(\.nextLook).min() ?? .never } }
 
-    /// Looks again at what could not be read, where it is time; on the spool's thread.
+    /// Retries the unreadable segments that are due, and the sequence file; called on the spool's thread.
     func lookAtLate(now: MonotonicTime) {
         let (due, isSequenceTaken) = state.withLock { state in
             (state.unreadable.filter { $0.value.nextLook <= now }.keys.sorted(), state.start.isSequenceTaken)
@@ -122,7 +122,7 @@ extension Spool {
         }
         var found = try SpoolRecovery(folder, segment: number, lost: lost)
         var repeated = start.sequences
-        // What a failed sync left in it was written again in a later one.
+        // Records that a failed sync left in this segment were written again to a later one.
         if found.hasUnindexed {
             for other in others where other.number > number {
                 repeated.formUnion(try UnreadableSegment.of(number, .index) { () throws(SystemError) in try folder.sequences(in: other) })
@@ -156,9 +156,9 @@ extension Spool {
         }
     }
 
-    /// Takes the next piece of sequences; a file that cannot be read stays as it is.
+    /// Reserves the next range of sequences; a file that cannot be read is left unchanged.
     ///
-    /// - Parameter isAgain: true when the log has said already that it could not be taken.
+    /// - Parameter isAgain: true when an earlier failure has been logged already.
     func takeSequence(isAgain: Bool = false) -> Bool {
         do throws(SystemError) {
             let root = try folder.directory.root()

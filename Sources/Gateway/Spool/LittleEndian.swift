@@ -1,6 +1,6 @@
 import PluginABI
 
-/// Bytes of the spool's files being put together: integers least significant byte first, texts with their length before them.
+/// Encodes the spool's binary formats: little-endian integers, and texts preceded by their length.
 struct LittleEndianWriter {
     private(set) var bytes: [UInt8] = []
 
@@ -8,7 +8,7 @@ struct LittleEndianWriter {
         unsafe withUnsafeBytes(of: value.littleEndian) { unsafe bytes.append(contentsOf: $0) }
     }
 
-    /// A text of at most 4 GiB.
+    /// Adds a text of at most 4 GiB.
     mutating func add(_ text: gw_slice) {
         unsafe add(UInt32(clamping: text.count))
         unsafe bytes.append(contentsOf: UnsafeBufferPointer(start: text.bytes, count: text.count))
@@ -30,12 +30,12 @@ struct LittleEndianWriter {
     mutating func add(_ more: [UInt8]) { bytes += more }
 }
 
-/// Bytes of the spool's files being taken apart; what is not there reads as nil, whatever the bytes say.
+/// Decodes the spool's binary formats; every read beyond the end returns nil, whatever lengths the bytes claim.
 @safe struct LittleEndianReader {
     private let bytes: UnsafeRawBufferPointer
     private(set) var offset: Int
 
-    /// - Parameter bytes: borrowed; valid as long as this value.
+    /// - Parameter bytes: borrowed; must stay valid as long as this value is used.
     init(_ bytes: UnsafeRawBufferPointer, at offset: Int = 0) {
         unsafe self.bytes = unsafe bytes
         self.offset = offset
@@ -50,16 +50,17 @@ struct LittleEndianWriter {
         return unsafe T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
     }
 
-    /// A text of UTF-8; anything else would be another text when it is written again.
+    /// Reads a text; nil when it is not valid UTF-8, because other bytes would change when the text is written again.
     ///
-    /// - Parameter end: where it ends at the latest; the end of all bytes when nil.
+    /// - Parameter end: the offset by which the text must end; nil for the end of all bytes.
     mutating func text(before end: Int? = nil) -> String? {
         guard let count = integer(UInt32.self).map(Int.init), count <= min(left, (end ?? .max) - offset) else { return nil }
         defer { offset += count }
         return unsafe String(validating: UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + count)]), as: UTF8.self)
     }
 
-    /// How many items follow, each of at least `smallest` bytes: no more than there is room for.
+    /// Reads the number of items that follow, each of at least `smallest` bytes; nil when the rest of the bytes is too short for
+    /// them.
     mutating func count(smallest: Int) -> Int? {
         guard let count = integer(UInt32.self).map(Int.init), count * smallest <= left else { return nil }
         return count

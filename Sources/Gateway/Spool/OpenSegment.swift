@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// A profile laid out for a record.
+/// A profile encoded as a record.
 struct EncodedRecord {
     let sequence: UInt64
     let time: Int64
@@ -13,7 +13,7 @@ struct EncodedRecord {
     private let sum: UInt32
 
     private enum Body {
-        /// Laid out as it is written: the profiles of a request may share what each record has for itself.
+        /// Encoded while it is written, because a request's profiles may share memory that each record needs a copy of.
         case profile(Profile)
         case copy([UInt8])
     }
@@ -35,9 +35,9 @@ struct EncodedRecord {
         (sequence, share, self.sum, bodyLength) = (profile.sequence, profile.share, sum.value, length)
     }
 
-    /// A record as it stands in another segment, for the receivers that still need it.
+    /// Copies a record of another segment, for the receivers that still need it.
     ///
-    /// - Parameter shift: from the clock that the other segment is dated by to that of the new one.
+    /// - Parameter shift: the difference from the other segment's clock to the new segment's clock, in nanoseconds.
     init(copying body: [UInt8], of record: SpoolRecord, from place: SpoolPosition, receivers: [String], shift: Int64) {
         (sequence, time, self.receivers) = (record.sequence, record.time.addingSaturated(shift), receivers)
         (origin, share) = (place.segment, place.share)
@@ -61,7 +61,7 @@ struct EncodedRecord {
     }
 }
 
-/// The profiles of one request, laid out.
+/// The profiles of one request, encoded as records.
 struct EncodedAppend {
     let append: SpoolAppend
     let records: [EncodedRecord]
@@ -69,29 +69,30 @@ struct EncodedAppend {
     var profiles: [Profile] { append.profiles }
     var byteCount: Int { records.reduce(0) { $0 + $1.byteCount } }
 
-    /// - Parameter time: when it was accepted, Unix nanoseconds.
+    /// - Parameter time: the time at which the request was accepted, Unix nanoseconds.
     init(_ append: SpoolAppend, time: Int64) {
         self.append = append
         records = append.profiles.map { EncodedRecord($0, receivers: append.receivers, time: time) }
     }
 }
 
-/// The segment that is written to.
+/// The segment that new records are written to.
 final class OpenSegment {
     let header: SpoolHeader
     var number: UInt64 { header.segment }
-    /// The bytes that are published.
+    /// The size of the records file up to the end of the last published record.
     private(set) var size: Int
     private var written: Int
     private let records: FileDescriptor
     private let index: FileDescriptor
     private var indexSize: Int
     private var isIndexWhole = true
-    /// After a failed sync the system may take its pages for written, so no other one says anything.
+    /// True after a failed sync: the kernel may then consider the dirty pages written, so a later sync that succeeds proves
+    /// nothing.
     private(set) var isSuspect = false
     private var buffer = ByteBuffer()
 
-    /// Small pieces are written together, up to this.
+    /// The size up to which small pieces are collected in the buffer before they are written.
     private static let bufferSize = 1 << 20
 
     var isEmpty: Bool { size == header.encoded(.records).count }
@@ -112,7 +113,7 @@ final class OpenSegment {
         }
     }
 
-    /// Writes records behind what is published.
+    /// Writes records after the last published one.
     func write(_ list: [EncodedRecord]) throws(SystemError) -> [IndexEntry] {
         written = size
         var entries: [IndexEntry] = []
@@ -163,7 +164,8 @@ final class OpenSegment {
         }
     }
 
-    /// Adds what is durable to the index. Only a start needs it, and one that it cannot be written to looks at the records.
+    /// Publishes the written records and adds them to the index. While the segment is open its entries are also in memory, so only
+    /// a start reads this file; where it cannot be written, the start scans the records instead.
     func writeIndex(_ entries: [IndexEntry]) {
         size = written
         guard isIndexWhole else { return }
@@ -174,17 +176,18 @@ final class OpenSegment {
         } catch { isIndexWhole = false }
     }
 
-    /// Makes the index durable; false when it is not whole.
+    /// Syncs the index; returns false when that fails or the index is incomplete.
     func finishIndex() -> Bool {
         guard isIndexWhole else { return false }
         do throws(SystemError) { try index.synchronize() } catch { return false }
         return true
     }
 
-    /// Takes back what was written and not published, where the disk lets us.
+    /// Cuts off records that were written but not published, if the disk allows it.
     func discardUnpublished() {
         buffer.removeAll()
-        // Where it fails, a start finds these records behind the index, and in the segment that they were written to again.
+        // If this fails, a start finds these records after the last index entry, and also in the segment that they were written to
+        // again.
         try? records.truncate(to: size)
         written = size
     }

@@ -1,8 +1,8 @@
 import LinuxSystem
 
-/// What waits in the spool for one receiver.
+/// A summary of the profiles that wait in the spool for one receiver.
 struct QueueSummary: Equatable {
-    /// The one that waits longest.
+    /// The profile that has waited longest.
     struct Oldest: Equatable {
         let sequence: UInt64
         /// When it was accepted, Unix nanoseconds.
@@ -14,7 +14,7 @@ struct QueueSummary: Equatable {
     private(set) var profiles = 0
     private(set) var bytes = 0
     private(set) var oldest: Oldest?
-    /// The earliest time to come at which something that is delayed is tried again, Unix nanoseconds; nil when nothing is.
+    /// The earliest future time at which a delayed profile is retried, Unix nanoseconds; nil when no profile is delayed.
     private(set) var nextRetry: Int64?
 
     init(_ receiver: String) { self.receiver = receiver }
@@ -30,10 +30,10 @@ struct QueueSummary: Equatable {
 }
 
 extension QueueSummary {
-    /// How often is looked again when a gateway lets segments go meanwhile.
+    /// How many times the spool is read, at most, when a gateway removes segments meanwhile.
     private static let looks = 5
 
-    /// Sums up every receiver that has something in the spool, by name; with what cannot be read of it.
+    /// Summarizes every receiver that has something in the spool, sorted by name, and lists the segments that cannot be read.
     static func all(
         _ dataDirectory: String
     ) throws(SpoolRecovery.Refusal) -> (queues: [QueueSummary], unreadable: [UnreadableSegment]) {

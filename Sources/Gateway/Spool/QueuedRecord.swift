@@ -1,9 +1,9 @@
 import Glibc
 import LinuxSystem
 
-/// A record of the spool, and how far each receiver has come with it.
+/// A record of the spool, and its state at each receiver.
 struct QueuedRecord {
-    /// One receiver's part in it.
+    /// The record's state at one receiver.
     struct State {
         let receiver: String
         let isSettled: Bool
@@ -24,17 +24,17 @@ struct QueuedRecord {
         self.attempts = attempts
     }
 
-    /// The name of the file it is in.
+    /// The name of the file that contains it.
     var file: String { SpoolFormat.File.records.name(of: header.segment) }
 
-    /// Everybody it is for.
+    /// The state at each receiver that the record is for.
     var states: [State] {
         header.receivers.indices.filter { entry.receivers >> UInt64($0) & 1 == 1 }.map { slot in
             State(receiver: header.receivers[slot], isSettled: live >> UInt64(slot) & 1 == 0, attempt: attempts[slot])
         }
     }
 
-    /// Reads its profile; nil when a gateway has let it go.
+    /// Reads its profile; nil when a gateway has removed the file.
     func profile(_ folder: SpoolFolder) throws(DamagedRecord) -> Profile? {
         guard entry.sequence != 0 else { throw DamagedRecord(description: "bytes that are no record") }
         let file: FileDescriptor
@@ -47,12 +47,12 @@ struct QueuedRecord {
 }
 
 extension SpoolReader {
-    /// The oldest that wait.
+    /// Returns the oldest waiting records.
     ///
     /// - Parameters:
-    ///   - receiver: nil is for anybody.
-    ///   - limit: how many at most; 0 is all.
-    /// - Returns: with them, how many wait in all, and what cannot be read.
+    ///   - receiver: the receiver that they wait for; nil for any.
+    ///   - limit: the most records to return; 0 for all.
+    /// - Returns: the records, the total number that wait, and the segments that cannot be read.
     func waiting(
         for receiver: String?, limit: Int
     ) -> (records: [QueuedRecord], total: Int, unreadable: [UnreadableSegment]) {
@@ -63,21 +63,21 @@ extension SpoolReader {
             let waiting = content.records.filter { $0.live & mask != 0 && !$0.isSuperseded }
             total += waiting.count
             found += waiting.map { QueuedRecord($0, in: content) }
-            // Only as many as are asked for stay in memory.
+            // Only `limit` records stay in memory.
             if limit > 0 { found = Self.oldest(found, limit) }
         }
         return (Self.oldest(found, limit), total, unreadable)
     }
 
-    /// Copies stand behind younger ones, so the order of the journal is not that of age.
+    /// Sorts by age: copied records follow younger ones, so the journal's order is not the order of age.
     private static func oldest(_ records: [QueuedRecord], _ limit: Int) -> [QueuedRecord] {
         let sorted = records.sorted { ($0.entry.time, $0.entry.sequence) < ($1.entry.time, $1.entry.sequence) }
         return limit == 0 ? sorted : Array(sorted.prefix(limit))
     }
 
-    /// The record of a profile, also one that everybody has settled; where there are two, the one that counts.
+    /// Finds the record of a profile, even if all receivers have settled it; of several records, the one that counts.
     ///
-    /// - Returns: with it, what cannot be read.
+    /// - Returns: the record, and the segments that cannot be read.
     func record(_ sequence: UInt64) -> (record: QueuedRecord?, unreadable: [UnreadableSegment]) {
         var found: QueuedRecord?
         let unreadable = forEachSegment { content in

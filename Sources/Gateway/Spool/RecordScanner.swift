@@ -1,28 +1,29 @@
 import Glibc
 import LinuxSystem
 
-/// Finds the records of a segment without its index, also behind bytes that are damaged.
+/// Finds a segment's records without its index, including those after damaged bytes.
 struct RecordScanner: ~Copyable {
     private static let windowSize = 4 << 20
 
     private let file: FileDescriptor
     let size: Int
-    /// nil takes any segment's records.
+    /// The salt that records must have; nil accepts any.
     private let salt: UInt64?
     private var window: [UInt8] = []
     private var windowStart = 0
-    /// How many more bytes of heads that turn out to be damaged are summed up; a file made of such heads alone would take hours.
+    /// The number of bytes of damaged heads that may still be check-summed; without a limit, a file made of such heads would take
+    /// hours.
     private var patience: Int
 
     init(_ file: consuming FileDescriptor, salt: UInt64?) throws(SystemError) {
-        // Offsets have 32 bits, and no segment comes near that.
+        // Offsets have 32 bits, and segments are much smaller than that.
         size = min(try file.size(), Int(UInt32.max))
         patience = 64 * size
         self.file = file
         self.salt = salt
     }
 
-    /// The head of the record that begins at `offset`, or nil when none does.
+    /// Returns the head of the record at `offset`; nil when there is none.
     mutating func record(at offset: Int) throws(SystemError) -> SpoolRecord? {
         try load(offset, atLeast: SpoolRecord.fixedSize + SpoolRecord.maximumReceivers)
         return parse(at: offset)
@@ -30,11 +31,11 @@ struct RecordScanner: ~Copyable {
 
     private func parse(at offset: Int) -> SpoolRecord? {
         guard let record = unsafe SpoolRecord(window.span.bytes, at: offset - windowStart, salt: salt) else { return nil }
-        // Places have 32 bits; a record that ends behind them was never written.
+        // Offsets have 32 bits, so a record that ends beyond them was never written.
         return offset + record.length <= Int(UInt32.max) ? record : nil
     }
 
-    /// How many bytes were summed up to see that a head is damaged; few where its beginning says that it is none.
+    /// The number of bytes that were check-summed to reject a head: 1 if its beginning already shows that it is none.
     private func cost(at offset: Int) -> Int {
         let span = unsafe window.span.bytes
         let start = offset - windowStart
@@ -44,15 +45,16 @@ struct RecordScanner: ~Copyable {
         return SpoolRecord.fixedSize + min(SpoolRecord.maximumReceivers, Int(littleEndian(span, at: start + 48) as UInt32))
     }
 
-    /// Where the first record begins at or after `offset`; the end of the file when none does.
+    /// Returns the offset of the first record at or after `offset`; the end of the file when there is none.
     mutating func nextRecord(from offset: Int) throws(SystemError) -> Int {
         var offset = offset
         while offset < size {
             try load(offset, atLeast: SpoolRecord.fixedSize + SpoolRecord.maximumReceivers)
             let end = windowStart + window.count
-            // The file has become shorter meanwhile.
+            // The file has been truncated meanwhile.
             guard end > offset else { return size }
-            // A head may begin here and end behind the window, so the last bytes are looked at in the next one.
+            // A head may begin near the end of the window and continue beyond it, so the last bytes are searched in the next
+            // window.
             let last = end == size ? end : max(offset + 1, end - SpoolRecord.fixedSize - SpoolRecord.maximumReceivers)
             while let place = find(from: offset, to: last) {
                 if parse(at: place) != nil { return place }
@@ -65,7 +67,7 @@ struct RecordScanner: ~Copyable {
         return size
     }
 
-    /// Where the first byte of a head is, in a part of the window.
+    /// Returns the offset of the next byte in a part of the window that equals a head's first byte.
     private func find(from start: Int, to end: Int) -> Int? {
         unsafe window.withUnsafeBytes { buffer -> Int? in
             guard start < end, let base = buffer.baseAddress else { return nil }

@@ -1,30 +1,30 @@
 import Glibc
 import LinuxSystem
 
-/// A segment's files as they are found, any of which may be missing or damaged; only their beginnings are held.
+/// The files of a segment as found on disk, of which any may be missing or damaged; only their headers are kept in memory.
 struct SegmentParts {
     let number: UInt64
     let files: Set<SpoolFormat.File>
-    /// As far as places of 32 bits reach.
+    /// The size of the records file, limited to what 32-bit offsets can address.
     let recordsSize: Int
-    /// From whichever file has one that is sound.
+    /// The header, from the first of index, records and `.settled` file that has an undamaged one.
     let header: SpoolHeader?
-    /// Where records begin.
+    /// The offset of the first record.
     let recordsStart: Int
-    /// Where entries begin in the index; nil when its header is damaged.
+    /// The offset of the first index entry; nil when the index's header is damaged.
     let indexStart: Int?
-    /// Where entries begin in what was settled; nil when that is another segment's.
+    /// The offset of the first settled entry; nil when the file belongs to another segment or is too large.
     let settledStart: Int?
-    /// True when what is settled is another segment's, under this one's name, or more than anybody has settled in one.
+    /// True when the `.settled` file belongs to another segment, or is larger than a gateway would write it.
     private let isSettledForeign: Bool
-    /// Whether the file of what is settled says by itself where its entries begin.
+    /// Whether the `.settled` file's own header is undamaged and tells where its entries begin.
     private let hasSettledHead: Bool
     let settledSize: Int
     private let folder: SpoolFolder
-    /// Files that the disk does not give back: what they said is lost.
+    /// Files given up as unreadable; they are treated as missing.
     private let lost: Set<SpoolFormat.File>
 
-    /// - Parameter lost: what is not even asked for.
+    /// - Parameter lost: files given up as unreadable, which are not read.
     init(
         _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, lost: Set<SpoolFormat.File> = []
     ) throws(UnreadableSegment) {
@@ -37,7 +37,7 @@ struct SegmentParts {
         header = found?.header
         recordsStart = records?.length ?? found?.length ?? SpoolHeader.size
         indexStart = index?.length
-        // A file of another segment under this one's name has another salt; one whose head is damaged is read as its fellows are.
+        // A file of another segment has another salt. A `.settled` file with a damaged header is read with the other files' header.
         settledSize = try Self.size(.settled, number, files.subtracting(lost), folder)
         let isOthers = if let settled { !Self.agree(settled.header, found?.header) } else { false }
         hasSettledHead = settled != nil
@@ -61,7 +61,8 @@ struct SegmentParts {
         }
     }
 
-    /// Whether two files are of one segment, and name its receivers by the same places; a repair may have added names to one of them.
+    /// Whether two headers are of the same segment and list its receivers in the same order; a repair may have added names to one
+    /// of them.
     private static func agree(_ a: SpoolHeader, _ b: SpoolHeader?) -> Bool {
         guard let b, a.salt == b.salt else { return false }
         return a.receivers.starts(with: b.receivers) || b.receivers.starts(with: a.receivers)
@@ -74,14 +75,14 @@ struct SegmentParts {
         return try UnreadableSegment.of(number, file) { () throws(SystemError) in try folder.open(number, file).size() }
     }
 
-    /// The size of a file; 0 where it is not there, or is lost.
+    /// The size of a file; 0 when it is missing or given up.
     func size(_ file: SpoolFormat.File) throws(UnreadableSegment) -> Int {
         try Self.size(file, number, files.subtracting(lost), folder)
     }
 
-    /// Lends the entries of a file in order, damaged ones as nil; none where it is not there, or is lost.
+    /// Calls `body` with the entries of a file in order, nil for a damaged one; not at all when the file is missing or given up.
     ///
-    /// - Parameter body: answers whether to go on.
+    /// - Parameter body: returns whether to continue.
     func forEachEntry<Entry: SpoolEntry>(
         of file: SpoolFormat.File, from start: Int, seed: UInt32, _ body: (Entry?) -> Bool
     ) throws(UnreadableSegment) {
@@ -91,7 +92,7 @@ struct SegmentParts {
         }
     }
 
-    /// What looks for records in the file; nil where that is not there, or is lost.
+    /// Returns a scanner of the records file; nil when that is missing or given up.
     func scanner(salt: UInt64?) throws(UnreadableSegment) -> RecordScanner? {
         guard files.contains(.records), !lost.contains(.records) else { return nil }
         do throws(SystemError) {
@@ -99,13 +100,13 @@ struct SegmentParts {
         } catch { throw UnreadableSegment(number: number, file: .records, reason: .system(error)) }
     }
 
-    /// Whether the file of what is settled says nothing: it is another one's, or only a head that has other names by now would say
-    /// where its entries begin and whom they mean.
+    /// Whether the `.settled` file cannot be used: it belongs to another segment, or its own header is damaged and the list of
+    /// receivers has changed, so that the start and the meaning of its entries are unknown.
     func losesSettled(_ header: SpoolHeader) -> Bool {
         files.contains(.settled) && (isSettledForeign || (!hasSettledHead && header.receivers != self.header?.receivers))
     }
 
-    /// What each of the segment's receivers has settled, and the size of the file that says so.
+    /// Returns what each of the segment's receivers has settled, and the size of the `.settled` file.
     func ledgers(_ header: SpoolHeader) throws(UnreadableSegment) -> (ledgers: [SettledLedger], size: Int) {
         var entries = [[SettledEntry]](repeating: [], count: header.receivers.count)
         if let settledStart, !losesSettled(header) {
@@ -118,7 +119,7 @@ struct SegmentParts {
     }
 }
 
-/// A segment of which a file cannot be opened or read now: it is left as it is.
+/// The error for a segment that has a file which cannot be opened or read now; the segment is left untouched.
 struct UnreadableSegment: Error, CustomStringConvertible {
     enum Reason: Sendable {
         case system(SystemError)
@@ -142,7 +143,7 @@ struct UnreadableSegment: Error, CustomStringConvertible {
 
     var code: Int32 { if case .system(let error) = reason { error.code } else { 0 } }
 
-    /// Does something with a segment's file, and says which one it was when that fails.
+    /// Runs `body`, and converts its error to one that names the segment's file.
     static func of<R>(
         _ number: UInt64, _ file: SpoolFormat.File, _ body: () throws(SystemError) -> R
     ) throws(UnreadableSegment) -> R {
@@ -152,16 +153,16 @@ struct UnreadableSegment: Error, CustomStringConvertible {
     }
 }
 
-/// Puts a segment's index together from what the index says and from what the records show.
+/// Reconstructs a segment's index from the index file and the records.
 struct SegmentRepair {
     private let parts: SegmentParts
     private(set) var header: SpoolHeader
-    /// nil when there was no header for the index.
+    /// The offset of the first index entry; nil when the index's header is missing or damaged.
     let indexStart: Int?
-    /// Bytes that are no record, and that no index entry names.
+    /// Regions that contain no record and that no index entry covers.
     private(set) var damage: [Range<Int>] = []
 
-    /// nil when none of the files says whose records they are.
+    /// Returns nil when neither a header nor a record identifies the segment.
     init?(_ parts: SegmentParts) throws(UnreadableSegment) {
         self.parts = parts
         indexStart = parts.indexStart
@@ -170,7 +171,7 @@ struct SegmentRepair {
         header = known
     }
 
-    /// Without any header, the first record tells what it said.
+    /// Reconstructs the header from the first record, when no file has an undamaged one.
     private static func firstRecord(_ parts: SegmentParts) throws(UnreadableSegment) -> SpoolHeader? {
         guard var scanner = try parts.scanner(salt: nil) else { return nil }
         do throws(SystemError) {
@@ -180,10 +181,10 @@ struct SegmentRepair {
         } catch { throw UnreadableSegment(number: parts.number, file: .records, reason: .system(error)) }
     }
 
-    /// The segment's records in order, also those that are known and damaged.
+    /// Returns the segment's records in order, including damaged ones that the index knows.
     ///
-    /// - Parameter isGrowing: true when bytes behind the index are being written just now.
-    /// - Returns: with them, how many come from the index alone, which has all of them when it is whole.
+    /// - Parameter isGrowing: true when a gateway may be writing after the last index entry at the moment.
+    /// - Returns: the entries, and how many of them come from the index alone; that is all of them only if the index is complete.
     mutating func entries(isGrowing: Bool = false) throws(UnreadableSegment) -> (entries: [IndexEntry], indexed: Int) {
         let (known, isWhole) = try knownEntries()
         if isGrowing { return (known, known.count) }
@@ -191,7 +192,7 @@ struct SegmentRepair {
         if isWhole, parts.recordsSize <= end { return (known, known.count) }
         guard var scanner = try parts.scanner(salt: header.salt) else {
             guard parts.recordsSize > end else { return (known, isWhole ? known.count : 0) }
-            // What the disk does not give back, and no entry names.
+            // These bytes cannot be read, and no entry covers them.
             damage.append(end..<parts.recordsSize)
             return (known + [unknown(end..<parts.recordsSize)], known.count)
         }
@@ -202,7 +203,7 @@ struct SegmentRepair {
         } catch { throw UnreadableSegment(number: parts.number, file: .records, reason: .system(error)) }
     }
 
-    /// What the index says, and whether all of that is sound.
+    /// Returns the valid entries of the index file, and whether all its entries are valid.
     private func knownEntries() throws(UnreadableSegment) -> (entries: [IndexEntry], isWhole: Bool) {
         guard let indexStart = parts.indexStart else { return ([], false) }
         var entries: [IndexEntry] = []
@@ -221,7 +222,8 @@ struct SegmentRepair {
         return (entries, isWhole)
     }
 
-    /// Behind so many damaged entries the records say more than the rest of the index, which may be a hole of any size.
+    /// The number of damaged entries in a row after which the rest of the index is ignored, because it may be a hole of any size
+    /// and the records tell more.
     private static let mostDamagedInARow = 1 << 18
 
     private mutating func scan(
@@ -235,14 +237,14 @@ struct SegmentRepair {
             while let first = known.first, Int(first.offset) < offset { known.removeFirst() }
             if let record = try scanner.record(at: offset) {
                 var found = entry(record, at: offset)
-                // Whose share it takes, the index alone knows.
+                // Only the index contains the share.
                 if let first = known.first, Int(first.offset) == offset { found.share = first.share }
-                // The same record again, as only damage makes it, is for nobody.
+                // A second record with the same sequence results only from damage, so it is for no receiver.
                 if !sequences.insert(record.sequence).inserted { found.receivers = 0 }
                 entries.append(found)
                 offset += record.length
             } else if let first = known.first, Int(first.offset) == offset {
-                // Damaged, and the index tells what it was.
+                // The record is damaged, but the index describes it.
                 entries.append(first)
                 offset = first.end
             } else {
@@ -264,7 +266,8 @@ struct SegmentRepair {
             receivers: mask, isCopy: record.origin != 0)
     }
 
-    /// The records name their receivers, so the header's list can be lost.
+    /// Returns a receiver's position in the header's list, and adds it if it is missing: records contain the names, so the list can
+    /// be reconstructed.
     private mutating func slot(of name: String) -> Int {
         if let slot = header.receivers.firstIndex(of: name) { return slot }
         guard header.receivers.count < SpoolSegment.maximumReceivers else { return SpoolSegment.maximumReceivers - 1 }
@@ -272,7 +275,8 @@ struct SegmentRepair {
         return header.receivers.count - 1
     }
 
-    /// Stands for bytes that were one record or more, of whom nobody knows for whom: every receiver counts them.
+    /// Returns an entry for a region of one or more unreadable records; it is for all receivers, because the actual ones are
+    /// unknown.
     private func unknown(_ region: Range<Int>) -> IndexEntry {
         let all: UInt64 = header.receivers.count >= 64 ? .max : (1 << UInt64(header.receivers.count)) - 1
         return IndexEntry(
@@ -282,12 +286,12 @@ struct SegmentRepair {
 }
 
 extension SpoolSegment {
-    /// One bit each.
+    /// The most receivers of a segment, because an index entry has one bit for each.
     static let maximumReceivers = 64
 }
 
 extension SpoolFolder {
-    /// Writes a segment's index anew, from entries that are known to be all; false when that fails, and then the old one stays.
+    /// Replaces a segment's index with the given entries; returns false when that fails, and the old file then stays.
     func rewriteIndex(_ header: SpoolHeader, _ entries: [IndexEntry]) -> Bool {
         let name = SpoolFormat.File.index.name(of: header.segment)
         var bytes = header.encoded(.index)
@@ -305,21 +309,21 @@ extension SpoolFolder {
         }
     }
 
-    /// Adds to what is settled in a segment.
+    /// Appends entries to a segment's `.settled` file.
     ///
-    /// - Returns: how many bytes the file grew by.
+    /// - Returns: the number of bytes written.
     func append(_ entries: [SettledEntry], _ header: SpoolHeader) throws(SystemError) -> Int {
         let file = try open(header.segment, .settled, O_RDWR | O_CREAT)
         let (start, size) = (try start(of: file, header), try file.size())
         var bytes: [UInt8] = size < start ? header.encoded(.settled) : []
-        // A torn entry before it would shift what follows.
+        // An incomplete last entry is overwritten, because it would shift those that follow.
         let end = bytes.isEmpty ? start + (size - start) / SettledEntry.size * SettledEntry.size : 0
         for entry in entries { bytes += entry.encoded(seed: header.seed) }
         try unsafe file.writeAll(bytes.span.bytes, at: end)
         return bytes.count
     }
 
-    /// Where entries begin in a file of what is settled, as its own head says where that is sound.
+    /// The offset of the first entry in a `.settled` file: after the file's own header, or the given one if that is damaged.
     func start(of file: borrowing FileDescriptor, _ header: SpoolHeader) throws(SystemError) -> Int {
         let bytes = try file.read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
         let found = try? SpoolHeader.decode(bytes, .settled)
@@ -329,7 +333,7 @@ extension SpoolFolder {
         return found.length
     }
 
-    /// The sequences of a segment's records, as its index says; those of entries that are damaged are missing.
+    /// Returns the sequences of a segment's records according to its index; those of damaged entries are missing.
     func sequences(in segment: SpoolSegment) throws(SystemError) -> Set<UInt64> {
         if let entries = segment.entries { return Set(entries.map(\.sequence)) }
         var sequences: Set<UInt64> = []

@@ -1,12 +1,13 @@
 import Glibc
 import LinuxSystem
 
-/// Keeps sequences rising over restarts, also when the spool is empty and the clock was set back.
+/// The file that keeps sequences rising over restarts, even when the spool is empty and the clock was set back.
 ///
-/// The file has a number that no process before has reached, and its check sum; each start takes a piece from there on.
+/// It contains a number that no earlier process has reached, and a check sum; each start reserves a range from that number on.
 struct SequenceFile {
     static let name = "sequence"
-    /// A piece: more profiles than one process can take, and as nanoseconds less than twenty minutes ahead of the clock.
+    /// The size of a range: more profiles than one process can accept. Sequences are derived from nanoseconds, so a range is less
+    /// than twenty minutes ahead of the clock.
     private static let piece: UInt64 = 1 << 40
     private static let size = 12
 
@@ -16,10 +17,10 @@ struct SequenceFile {
 
     init(_ directory: DataDirectory) throws(SystemError) { folder = try directory.root() }
 
-    /// Goes on behind what was taken before; without the file the clock has to do.
+    /// Reserves the next range; without a readable number in the file, the clock determines where it begins.
     ///
-    /// - Returns: what is in the file now.
-    /// - Throws: why the file cannot be read, and then it stays as it is; or why it cannot be written.
+    /// - Returns: the file's new contents.
+    /// - Throws: an error when the file cannot be read, and then it is unchanged, or when it cannot be written.
     func take() throws(SystemError) -> [UInt8] {
         if let taken = try read() { Profile.continueSequence(after: taken) }
         var writer = LittleEndianWriter()
@@ -31,7 +32,7 @@ struct SequenceFile {
         return writer.bytes
     }
 
-    /// The number; nil when there is none, or a damaged one.
+    /// The number in the file; nil when it is missing or damaged.
     private func read() throws(SystemError) -> UInt64? {
         guard let bytes = try bytes(fromDisk: false) else { return nil }
         return unsafe bytes.withUnsafeBytes { buffer in
@@ -41,7 +42,7 @@ struct SequenceFile {
         }
     }
 
-    /// What is in the file, as the disk says now; empty when there is no file.
+    /// Reads the file's contents after its cached pages are dropped, so that the disk answers; empty when there is no file.
     func readFromDisk() throws(SystemError) -> [UInt8] { try bytes(fromDisk: true) ?? [] }
 
     private func bytes(fromDisk: Bool) throws(SystemError) -> [UInt8]? {

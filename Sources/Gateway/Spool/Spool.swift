@@ -2,62 +2,61 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// Profiles of one request on their way into the spool.
+/// The profiles of one request, to be written to the spool.
 struct SpoolAppend: Sendable {
     let profiles: [Profile]
-    /// The names of the receivers that are to find them there.
+    /// The names of the receivers that the profiles are for.
     let receivers: [String]
-    /// Called once, on the spool's thread: where they are, or why they are not there; then none of them is.
+    /// Called once, on the spool's thread, with the positions of all profiles, or with the reason why none of them was stored.
     let done: @Sendable (Result<[SpoolPosition], SpoolFailure>) -> Void
 
     var byteCount: Int { profiles.reduce(0) { $0 + $1.byteCount } }
 
-    /// What profiles share in memory, as often as it is written.
+    /// The bytes that the profiles share in memory, counted once for each profile, because each record gets a copy.
     var repeatedByteCount: Int { profiles.reduce(0) { $0 + $1.sharedByteCount } }
-    /// The most of it: a Push of a few KiB could else cost the disk half a GiB.
+    /// The limit for ``repeatedByteCount``; without it a Push of a few KiB could make the spool write half a GiB.
     static let mostRepeated = 16 << 20
 }
 
 /// Why profiles were not stored.
 enum SpoolFailure: Error, Equatable {
-    /// There is no room, and this receiver gives none away.
+    /// The spool is full, and this receiver does not drop its profiles.
     case full(receiver: String)
-    /// The disk is full, or fails.
+    /// The disk is full or fails.
     case system(SystemError)
-    /// The data directory is away, or the system is short of something: whoever can, comes again.
+    /// The data directory is away, or a resource of the system is exhausted for now: the sender should retry.
     case away(SystemError)
-    /// The process has no descriptor left; that says nothing about the disk.
+    /// The process has no free descriptor, which says nothing about the disk.
     case noDescriptor(SystemError)
 }
 
-/// A receiver's queue, as the spool needs it.
+/// The interface of a receiver's queue to the spool.
 protocol SpoolClient: AnyObject, Sendable {
-    /// Whether the oldest profiles make room when the spool has none.
+    /// Whether the receiver's oldest profiles are dropped when the spool has no room.
     var spoolRule: OnFull { get }
-    /// What it has open.
+    /// The records of the open deliveries.
     var spoolOpen: [SpoolPosition] { get }
-    /// Who has so little in its queue that others make room first.
+    /// The shares with less than an equal part of the queue, which are spared while larger ones can make room.
     var spoolSpared: Set<ShareKey> { get }
-    /// Drops what waits in a segment, but not what is of a share in `spared`; what is open stays.
+    /// Drops the profiles that wait in a segment, except open ones and those of a share in `spared`.
     func spoolNeedsRoom(in segment: UInt64, sparing spared: Set<ShareKey>)
-    /// All that it has not settled in a segment; nil when that is too much to tell.
+    /// Returns all records of a segment that it has not settled; nil when they are too many for memory, or cannot all be read.
     func spoolPositions(in segment: UInt64) -> [SpoolPosition]?
-    /// Takes the new places of records, by their old offset.
+    /// Takes the new positions of copied records, by their old offset.
     ///
-    /// - Returns: those that it has settled meanwhile.
+    /// - Returns: the new positions of records that it has settled meanwhile.
     func spoolMoved(from segment: UInt64, _ places: [UInt32: SpoolPosition]) -> [SpoolPosition]
-    /// Takes note of a segment that could be read only now, with so much that it has not settled.
+    /// Adds a segment that could not be read before, with the number, bytes and shares of the profiles that it has not settled.
     func spoolFound(_ segment: UInt64, profiles: Int, bytes: Int, _ shares: ShareUsage)
 }
 
 /// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
 ///
-/// One thread writes; everything that waits is synced together. Its format is written down in
-/// `Sources/Gateway/Delivery/SPOOL.md`.
+/// One thread writes; all waiting requests are synced together. The format is described in `Sources/Gateway/Delivery/SPOOL.md`.
 final class Spool: Sendable {
     struct State {
         var segments: [UInt64: SpoolSegment] = [:]
-        /// Their numbers, rising.
+        /// The numbers of the segments, rising.
         var order: [UInt64] = []
         var active: UInt64?
         var appends: [SpoolAppend] = []
@@ -65,18 +64,18 @@ final class Spool: Sendable {
         var notes: [SpoolNote] = []
         var notesDue = MonotonicTime.never
         var clients: [String: any SpoolClient] = [:]
-        /// Records that the start found to be there twice: whatever their files say, they are nobody's.
+        /// Records whose profile the start found in another record too; they are ignored, whatever their files say.
         var superseded: Set<RecordPlace> = []
-        /// Segments of which a file cannot be read, by number: they are left as they are and looked at again.
+        /// Segments that have an unreadable file, by number; they are left untouched and read again later.
         var unreadable: [UInt64: LateSegment] = [:]
-        /// Why it is not known yet what there is: before that nothing is stored.
+        /// The error why the folder could not be listed; nothing is stored until it can be.
         var unlisted: SystemError?
-        /// What the start knew when it could not read them.
+        /// Facts of the start that segments which become readable later are checked against.
         var start = StartFacts()
-        /// Why the last profiles could not be stored.
+        /// The error why the last profiles could not be stored; nil when they were.
         var failure: String?
         var isStopping = false
-        /// Work that was handed in, and how much of it is done: for those who wait until all of it is.
+        /// Counters of requested and completed flushes, for callers of ``flush(until:)``.
         var flushesWanted = 0
         var flushesDone = 0
     }
@@ -95,11 +94,11 @@ final class Spool: Sendable {
         try self.init(DataDirectory(dataDirectory), config, pendingLimit: pendingLimit)
     }
 
-    /// Opens the spool in a data directory, making what is not there, and takes it for this process alone.
+    /// Opens the spool in a data directory, creates what is missing, and takes the directory's lock.
     ///
     /// - Parameters:
     ///   - pendingLimit: the most bytes that may wait to be written.
-    ///   - clock: what profiles are dated by.
+    ///   - clock: the clock that profiles are dated by.
     init(
         _ directory: DataDirectory, _ config: SpoolConfig, pendingLimit: Int, clock: SpoolClock = SpoolClock()
     ) throws(SpoolRecovery.Refusal) {
@@ -120,7 +119,7 @@ final class Spool: Sendable {
         state.withLock { state in
             for var segment in recovery.segments {
                 segment.clockOffset = clock.first
-                // What is written now stands before it, and a cursor that has passed it would never come back.
+                // New segments get smaller numbers than this one, and a cursor that has passed it would not go back to them.
                 segment.isLate = segment.number > SpoolFormat.largestNumber
                 state.segments[segment.number] = segment
             }
@@ -133,10 +132,10 @@ final class Spool: Sendable {
         for error in recovery.unreadable { leave(error) }
     }
 
-    /// The number of the next segment.
+    /// The number of the next segment to be created.
     let nextNumber = Atomic<UInt64>(1)
 
-    // MARK: Life
+    // MARK: Starting and stopping
 
     /// Starts the thread that writes.
     func start() throws(SystemError) {
@@ -145,16 +144,16 @@ final class Spool: Sendable {
         }
     }
 
-    /// Writes what waits and ends the thread.
+    /// Writes the waiting profiles and notes, and ends the thread.
     func stop() {
         state.withLock { $0.isStopping = true }
         state.signal()
         thread.withLock { $0.take()?.join() }
-        // They hold the spool.
+        // The clients hold references to the spool.
         state.withLock { $0.clients = [:] }
     }
 
-    /// Waits until what was handed in before is written and its senders are answered, at most until `deadline`.
+    /// Waits until everything appended before is written and its senders are answered, at most until `deadline`.
     func flush(until deadline: MonotonicTime = .never) {
         let wanted = state.withLock { state in
             state.flushesWanted += 1
@@ -164,11 +163,11 @@ final class Spool: Sendable {
         state.wait { $0.flushesDone >= wanted || $0.isStopping || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
     }
 
-    // MARK: In
+    // MARK: Appending
 
-    /// Hands profiles in, from any thread.
+    /// Queues profiles to be written; callable from any thread.
     ///
-    /// - Returns: false when too much waits already; nothing is called then.
+    /// - Returns: false when too many bytes wait already, or the spool is stopping; `done` is not called then.
     func append(_ append: SpoolAppend) -> Bool {
         let isFirst = state.withLock { state -> Bool? in
             guard state.pendingBytes <= pendingLimit, !state.isStopping else { return nil }
@@ -180,12 +179,12 @@ final class Spool: Sendable {
         return isFirst != nil
     }
 
-    /// Why profiles cannot be stored just now.
+    /// The reason why profiles cannot be stored at present; nil when they can.
     var failure: String? { folder.directory.absence ?? state.withLock { $0.unlisted.map { "\($0)" } ?? $0.failure } }
 
     // MARK: Receivers
 
-    /// Makes a receiver's queue known, from the oldest record that it has not settled.
+    /// Registers a receiver's queue, and returns its view of the spool.
     func attach(_ receiver: String, _ client: any SpoolClient) -> SpoolReceiver {
         state.withLock { state in
             state.clients[receiver] = client
@@ -194,10 +193,10 @@ final class Spool: Sendable {
         }
     }
 
-    /// Whether a receiver of that name has its queue here.
+    /// Whether a queue of a receiver with this name is registered.
     func hasClient(_ receiver: String) -> Bool { state.withLock { $0.clients[receiver] != nil } }
 
-    /// Forgets a queue; what it has not settled stays.
+    /// Removes a queue's registration; the profiles that it has not settled stay in the spool.
     func detach(_ reader: SpoolReceiver, _ client: any SpoolClient) {
         state.withLock { state in
             reader.isDetached.store(true, ordering: .relaxed)
@@ -206,7 +205,7 @@ final class Spool: Sendable {
         flush()
     }
 
-    /// How much a receiver has not settled, and whose that is.
+    /// The number, bytes and shares of the profiles that a receiver has not settled.
     func backlog(of receiver: String) -> (profiles: Int, bytes: Int, shares: ShareUsage) {
         state.withLock { state in
             state.segments.values.reduce(into: (0, 0, ShareUsage())) { sum, segment in
@@ -218,7 +217,7 @@ final class Spool: Sendable {
         }
     }
 
-    /// Receivers that have something here and no queue, as after a change of the config.
+    /// Receivers that have profiles in the spool but no queue, for example after a change of the config.
     var strangers: [(receiver: String, profiles: Int)] {
         let names = state.withLock { state in
             Set(state.segments.values.flatMap(\.header.receivers)).subtracting(state.clients.keys)
@@ -226,7 +225,7 @@ final class Spool: Sendable {
         return names.sorted().map { ($0, backlog(of: $0).profiles) }.filter { $0.1 > 0 }
     }
 
-    /// How much is on disk.
+    /// The number of segments and their bytes on disk.
     var size: (segments: Int, bytes: Int) { state.withLock { ($0.segments.count, $0.byteCount) } }
 }
 
@@ -235,7 +234,7 @@ extension Spool.State {
 }
 
 extension SpoolConfig {
-    /// Small file systems get small segments, for room is made by the segment.
+    /// Returns the config with smaller segments for small file systems, because room is made by whole segments.
     fileprivate func fitted(to folder: OpenFolder) throws(SystemError) -> SpoolConfig {
         let total = try folder.space().total
         var config = self

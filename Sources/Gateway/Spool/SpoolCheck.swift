@@ -1,23 +1,23 @@
 import Glibc
 import LinuxSystem
 
-/// Something in the spool that is not as it was written.
+/// A damaged part of the spool.
 struct SpoolDamage: Equatable {
-    /// The file's name, without its folder.
+    /// The file's name without its folder.
     let file: String
     let offset: Int
-    /// How many bytes are concerned; 0 where that cannot be said.
+    /// The number of damaged bytes; 0 when unknown.
     var size = 0
     let what: String
-    /// 0 when it is no record that is known.
+    /// The sequence of the damaged record; 0 when it is no known record.
     var sequence: UInt64 = 0
-    /// Who still needs what is damaged, where that is known.
+    /// The receivers that still need the damaged record, if known.
     var receivers: [String] = []
-    /// True when it was a record that nobody needs any more.
+    /// True when it is a record that no receiver needs any longer.
     var isSettled = false
 }
 
-/// Reads everything in the spool and finds what is damaged.
+/// Reads the whole spool and reports damage.
 struct SpoolCheck {
     private(set) var segments = 0
     private(set) var records = 0
@@ -25,7 +25,7 @@ struct SpoolCheck {
     private(set) var damages = 0
     private let reader: SpoolReader
 
-    /// What a running gateway has half written is whole a moment later.
+    /// How many times a damaged segment is read while a gateway runs, because a half-written record is complete a moment later.
     private static let looks = 3
     private static let pause: UInt32 = 50_000
 
@@ -33,11 +33,11 @@ struct SpoolCheck {
 
     init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) { reader = try SpoolReader(dataDirectory) }
 
-    /// Checks one segment after the other.
+    /// Checks the segments one by one.
     ///
     /// - Parameter report: called for each damage.
     mutating func run(_ report: (SpoolDamage) -> Void) {
-        // What a start finishes by itself is no damage.
+        // Files of interrupted operations, which the next start cleans up, are not damage.
         for name in reader.foreign where !SpoolFolder.isUnfinished(name) && SpoolFolder.removed(name) == nil {
             damages += 1
             report(SpoolDamage(file: name, offset: 0, what: "it is none of the spool's files"))
@@ -57,10 +57,10 @@ struct SpoolCheck {
         }
     }
 
-    /// - Returns: nil when a gateway has let the segment go.
+    /// - Returns: nil when a gateway has removed the segment.
     private func check(_ segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws(UnreadableSegment) -> SegmentCheck? {
         do throws(UnreadableSegment) { return try look(at: segment) } catch {
-            // A gateway lets segments go beneath it.
+            // A running gateway may remove the segment during the check.
             if error.code == ENOENT, reader.folder.directory.isTaken { return nil }
             throw error
         }
@@ -70,7 +70,7 @@ struct SpoolCheck {
         let (directory, isNewest) = (reader.folder.directory, segment.number == reader.segments.last?.number)
         var check = try SegmentCheck(segment.number, segment.files, reader.folder, isGrowing: isRunning && isNewest)
         for _ in 1..<Self.looks {
-            // Also one that was started since.
+            // This also covers a gateway that was started since.
             guard !check.damages.isEmpty, directory.isTaken else { break }
             usleep(Self.pause)
             guard let now = files(of: segment.number) else { return nil }
@@ -80,16 +80,16 @@ struct SpoolCheck {
         return isGone ? nil : check
     }
 
-    /// What there is of a segment now; nil when it is being removed, or gone.
+    /// The segment's files at present; nil when it is being removed or gone.
     private func files(of number: UInt64) -> Set<SpoolFormat.File>? {
-        // Where the folder cannot be listed any more, the segment is passed over as one that is gone.
+        // If the folder can no longer be listed, the segment is skipped like a removed one.
         guard let found = try? reader.folder.list().segments.first(where: { $0.number == number }) else { return nil }
         return found.files.contains(.records) || !(reader.segments.first { $0.number == number }?.files.contains(.records) ?? false)
             ? found.files : nil
     }
 }
 
-/// Reads all of one segment's files.
+/// Checks all files of one segment.
 struct SegmentCheck {
     private(set) var records = 0
     private(set) var bytes = 0
@@ -99,7 +99,7 @@ struct SegmentCheck {
     private let folder: SpoolFolder
     private let parts: SegmentParts
 
-    /// - Parameter isGrowing: true when bytes behind the index are being written just now.
+    /// - Parameter isGrowing: true when a gateway may be writing after the last index entry at the moment.
     init(
         _ number: UInt64, _ files: Set<SpoolFormat.File>, _ folder: SpoolFolder, isGrowing: Bool
     ) throws(UnreadableSegment) {
@@ -123,12 +123,12 @@ struct SegmentCheck {
                 isSettled: isSettled))
     }
 
-    // MARK: Heads
+    // MARK: Headers
 
     private mutating func checkHeader(_ file: SpoolFormat.File, _ content: SegmentContent?) throws(UnreadableSegment) {
         let holdsRecords = content.map { !$0.records.isEmpty } ?? (parts.recordsSize > 0)
         guard files.contains(file) else {
-            // The last of a segment that was being removed is no damage, nor is the first of one that was being made.
+            // Files may be missing when the segment was being removed or created; that is not damage.
             let isNeeded = file == .index ? holdsRecords : file == .records && content?.records.contains { $0.live != 0 } == true
             if isNeeded { add(file, 0, "the file is missing", for: file == .records ? content?.waiting ?? [] : []) }
             return
@@ -179,7 +179,7 @@ struct SegmentCheck {
         checkEnd(.settled, parts.settledSize, start, SettledEntry.size)
     }
 
-    /// Whoever reads of so many damaged entries need not read of more.
+    /// The number of damaged entries in a file after which no more are reported.
     private static let mostDamages = 10_000
 
     private mutating func checkEnd(_ file: SpoolFormat.File, _ count: Int, _ start: Int, _ size: Int) {
@@ -206,7 +206,7 @@ struct SegmentCheck {
     private mutating func check(_ record: SegmentContent.Record, _ content: SegmentContent, _ file: borrowing FileDescriptor) {
         let entry = record.entry
         if entry.sequence == 0 {
-            // A start has counted it; once that is settled, nothing is amiss.
+            // Once all receivers have counted the region as damaged and settled it, it is not reported any more.
             if record.live != 0 { add(entry, "bytes that are no record", record, content) }
             return
         }
@@ -225,6 +225,6 @@ struct SegmentCheck {
 }
 
 extension SegmentContent {
-    /// Who needs something of the segment.
+    /// The receivers that still need a record of the segment.
     var waiting: [String] { names(records.reduce(0) { $0 | $1.live }) }
 }

@@ -1,40 +1,40 @@
 import LinuxSystem
 import Synchronization
 
-/// What profiles in the spool are dated by.
+/// The clock that profiles in the spool are dated by.
 ///
-/// A record says when it was accepted by the wall clock, for the next start. While this process lives, ages count by the
-/// monotonic clock: every segment has the distance between the two clocks that held when it was begun, and when somebody sets
-/// the wall clock another segment is begun.
+/// A record contains its time of acceptance by the wall clock, for use after a restart. While the process lives, ages are computed
+/// with the monotonic clock: each segment keeps the difference between the two clocks at its creation, and a new segment is begun
+/// when the wall clock is set.
 final class SpoolClock: Sendable {
-    /// A difference below this is the slewing of a clock, and no step.
+    /// A change of the difference up to this many nanoseconds counts as slewing, a larger one as a step.
     static let largestSlew: Int64 = 1_000_000_000
 
     private let wall: @Sendable () -> Int64
-    /// From the monotonic to the wall clock, in nanoseconds.
+    /// The difference from the monotonic to the wall clock, in nanoseconds.
     private let current: Mutex<Int64>
-    /// The distance at the start, by which what earlier processes have written is dated.
+    /// The difference at the start; records of earlier processes are dated by it.
     let first: Int64
 
-    /// - Parameter wall: the Unix time in nanoseconds.
+    /// - Parameter wall: returns the Unix time in nanoseconds.
     init(wall: @escaping @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }) {
         self.wall = wall
         first = wall().subtractingSaturated(MonotonicTime.now.nanoseconds)
         current = Mutex(first)
     }
 
-    /// The distance for what is written now.
+    /// The current difference, used for new segments.
     var offset: Int64 { current.withLock { $0 } }
 
-    /// When something is accepted that is accepted now, Unix nanoseconds.
+    /// The current time by this clock, Unix nanoseconds: the time of acceptance of new profiles.
     var now: Int64 { MonotonicTime.now.nanoseconds.addingSaturated(offset) }
 
-    /// Looks at the wall clock.
+    /// Checks whether the wall clock was set, and if so takes the new difference.
     ///
-    /// - Returns: whether somebody has set it since the last look.
+    /// - Returns: whether the wall clock was set since the last check.
     func hasStepped() -> Bool {
         let now = wall()
-        // Where the wall clock cannot be told any more, it stands.
+        // A time of `.max` stands for a clock beyond the range of nanoseconds, from which no difference can be computed.
         guard now < .max else { return false }
         let found = now.subtractingSaturated(MonotonicTime.now.nanoseconds)
         return current.withLock { current in
@@ -44,9 +44,10 @@ final class SpoolClock: Sendable {
         }
     }
 
-    /// When a record was accepted, on the monotonic clock; a time that cannot be is held to what can.
+    /// Converts a record's time of acceptance to the monotonic clock; a time in the future becomes `now`, and one too far in the
+    /// past is raised to a representable value.
     ///
-    /// - Parameter offset: of the clock that it was dated by.
+    /// - Parameter offset: the difference from the monotonic clock to the clock that the record was dated by, in nanoseconds.
     static func time(of unixTime: Int64, offset: Int64, now: MonotonicTime) -> MonotonicTime {
         MonotonicTime(nanoseconds: min(now.nanoseconds, max(unixTime.subtractingSaturated(offset), now.nanoseconds - .max / 2)))
     }

@@ -1,24 +1,24 @@
-/// The `spool` of a config: how the journal under `data_dir` is kept.
+/// The config's `spool` object: the settings of the journal under `data_dir`.
 struct SpoolConfig: Equatable {
-    /// When what was written is made durable.
+    /// The time at which written profiles are synced.
     enum Sync: String, CaseIterable, Sendable {
-        /// Before it is answered.
+        /// Before the sender is answered.
         case always
-        /// Each ``SpoolConfig/syncInterval``.
+        /// At the latest ``SpoolConfig/syncInterval`` after the write.
         case interval
-        /// When the system pleases.
+        /// Whenever the operating system writes them back.
         case never
     }
 
-    /// The most bytes of all segments; nil leaves it to the receivers' own bounds.
+    /// The most bytes of all segments together; nil leaves the limit to the receivers' own bounds.
     var maxBytes: Int?
-    /// What is left free on the file system; nil is a twentieth of it, 1 GiB at most.
+    /// The bytes left free on the file system; nil for a twentieth of it, at most 1 GiB.
     var minFreeBytes: Int?
     var sync = Sync.always
     var syncInterval = Duration.seconds(1)
-    /// A segment is closed before it grows beyond this, but for the request that is larger.
+    /// The size beyond which a segment does not grow, except for a single request that is larger.
     var segmentBytes = 64 << 20
 
-    /// What is left free on a file system of `total` bytes.
+    /// The bytes to leave free on a file system of `total` bytes.
     func reserve(of total: Int) -> Int { minFreeBytes ?? min(total / 20, 1 << 30) }
 }

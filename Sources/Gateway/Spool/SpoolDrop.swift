@@ -1,13 +1,13 @@
 import Glibc
 import LinuxSystem
 
-/// Takes profiles out of one receiver's queue while no gateway runs.
+/// Drops profiles from one receiver's queue while no gateway runs.
 struct SpoolDrop: ~Copyable {
-    /// Which of them.
+    /// The selection of the profiles to drop.
     enum Choice {
         case all
         case sequences(Set<UInt64>)
-        /// Accepted before this, Unix nanoseconds.
+        /// The profiles accepted before this time, Unix nanoseconds.
         case before(Int64)
 
         fileprivate var sequences: Set<UInt64> { if case .sequences(let sequences) = self { sequences } else { [] } }
@@ -23,16 +23,16 @@ struct SpoolDrop: ~Copyable {
 
     let profiles: Int
     let bytes: Int
-    /// Of the sequences that were asked for, those that do not wait.
+    /// The requested sequences that do not wait for the receiver.
     let unknown: Set<UInt64>
     private(set) var segmentsRemoved = 0
     private let receiver: String
     private let choice: Choice
     private let reader: SpoolReader
-    /// Its lock is held until this value goes, so that no gateway starts meanwhile.
+    /// The data directory, whose lock is held as long as this value exists, so that no gateway starts meanwhile.
     private let directory: DataDirectory
 
-    /// Takes the spool for this process and counts what would go.
+    /// Takes the data directory's lock and counts the profiles that would be dropped.
     init(_ dataDirectory: String, _ receiver: String, _ choice: Choice) throws(SpoolRecovery.Refusal) {
         let directory = DataDirectory(dataDirectory)
         do throws(SystemError) { try directory.actAsOwner() } catch {
@@ -54,15 +54,16 @@ struct SpoolDrop: ~Copyable {
         (self.profiles, self.bytes, self.unknown) = (profiles, bytes, unknown)
     }
 
-    /// What the receiver has not settled; also what is there twice, or it would come back when the other is gone.
+    /// Returns the selected records that the receiver has not settled; including superseded duplicates, which would count again
+    /// once the other record is removed.
     private static func chosen(_ content: SegmentContent, _ receiver: String, _ choice: Choice) -> [SegmentContent.Record] {
         guard let slot = content.header.receivers.firstIndex(of: receiver) else { return [] }
         return content.records.filter { $0.live >> UInt64(slot) & 1 == 1 && choice.contains($0.entry) }
     }
 
-    /// Settles what was counted, and removes segments that nobody needs then.
+    /// Settles the selected records, and removes segments that no receiver needs any longer.
     ///
-    /// When it throws, what was not settled durably may still wait.
+    /// When it throws, records that were not yet settled durably may still wait.
     mutating func run() throws {
         for segment in reader.segments {
             guard let content = try reader.content(of: segment) else { continue }
@@ -86,7 +87,7 @@ struct SpoolDrop: ~Copyable {
         try reader.folder.open(content.number, .settled).synchronize()
     }
 
-    /// Reads again what was written, also to see that it counts.
+    /// Reads the segment again to verify that the entries were written, and removes it when all its records are settled.
     private mutating func removeIfSettled(_ segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws {
         let files = segment.files.union([.settled])
         guard let content = try reader.content(of: (segment.number, files)) else { return }

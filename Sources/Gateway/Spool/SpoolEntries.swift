@@ -1,15 +1,15 @@
 import LinuxSystem
 
-/// What stands in an index or among what is settled: so many bytes, the last four of which are the sum of the others.
+/// An entry of an index or `.settled` file: of fixed size, with a check sum of the other bytes in the last four.
 protocol SpoolEntry: Sendable {
     static var size: Int { get }
 
-    /// Reads one whose sum is `sum`; nil when it is damaged.
+    /// Decodes an entry whose computed check sum is `sum`; nil when it is damaged.
     init?(_ reader: inout LittleEndianReader, _ sum: UInt32)
 }
 
 extension SpoolEntry {
-    /// Reads all entries of `bytes` that are whole, in order; a damaged one is nil.
+    /// Decodes all complete entries of `bytes` in order; a damaged one is passed as nil.
     static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (Self?) -> Void) {
         unsafe bytes.withUnsafeBytes { buffer in
             for offset in stride(from: start, through: buffer.count - size, by: size) {
@@ -20,9 +20,9 @@ extension SpoolEntry {
         }
     }
 
-    /// Reads all entries of a file that are whole, in order, a piece of it at a time; a damaged one is nil.
+    /// Reads and decodes all complete entries of a file in order, piece by piece; a damaged one is passed as nil.
     ///
-    /// - Parameter body: answers whether to go on.
+    /// - Parameter body: returns whether to continue.
     static func decode(
         _ file: borrowing FileDescriptor, from start: Int, seed: UInt32, _ body: (Self?) -> Bool
     ) throws(SystemError) {
@@ -35,24 +35,25 @@ extension SpoolEntry {
         }
     }
 
-    /// The most bytes of entries that are read of a file: 64 bits of size are quickly said, and a segment ends at 32.
+    /// The most bytes of entries that are read of a file: a sparse file may claim any 64-bit size, while segments have 32-bit
+    /// offsets.
     static var largestFile: Int { 1 << 30 }
 }
 
-/// One entry of a segment's index: where a record is, and whom it is for.
+/// One entry of a segment's index: a record's position and receivers.
 struct IndexEntry: SpoolEntry, Equatable {
     static let size = 40
 
     var offset: UInt32
-    /// The whole record's, head included.
+    /// The size of the whole record, including its head.
     var length: UInt32
     var sequence: UInt64
-    /// When it was accepted, Unix nanoseconds.
+    /// The time of acceptance, Unix nanoseconds.
     var time: Int64
     /// A bit for each of the segment's receivers.
     var receivers: UInt64
     var isCopy: Bool = false
-    /// Whose share of a queue it takes.
+    /// The share of a queue that the profile counts against.
     var share = ShareKey.unknown
 
     var end: Int { Int(offset) + Int(length) }
@@ -79,10 +80,12 @@ struct IndexEntry: SpoolEntry, Equatable {
         share = ShareKey(rawValue: flags >> 1)
     }
 
-    /// Whether it is for none but the segment's receivers, of which there are so many; else the record has to say for whom it is.
+    /// Whether it has bits only for the first `count` receivers, the segment's; otherwise the receivers must be read from the
+    /// record.
     func names(only count: Int) -> Bool { receivers & (UInt64.max << UInt64(count)) == 0 }
 
-    /// Whether there can be a record, or bytes that are none, in such a place: each ends behind its beginning, below 4 GiB.
+    /// Whether a record, or a region without one (sequence 0), can have this position: it must not be empty and must end below 4
+    /// GiB.
     private static func isPossible(_ offset: UInt32, _ length: UInt32, _ sequence: UInt64) -> Bool {
         length >= (sequence == 0 ? 1 : UInt32(SpoolRecord.fixedSize)) && !offset.addingReportingOverflow(length).overflow
     }
@@ -93,12 +96,12 @@ struct IndexEntry: SpoolEntry, Equatable {
     }
 }
 
-/// One entry of what receivers have settled in a segment.
+/// One entry of a segment's `.settled` file.
 struct SettledEntry: SpoolEntry, Equatable {
     static let size = 48
 
     enum Kind: UInt8, Sendable {
-        /// The receiver needs no record any more that begins in `offset ..< end`.
+        /// The receiver no longer needs the records that begin in `offset ..< end`.
         case settled = 1
         /// The receiver's plugin has attempted the record at `offset`.
         case attempted = 2
@@ -143,14 +146,14 @@ struct SettledEntry: SpoolEntry, Equatable {
     }
 }
 
-/// How far a receiver has come with a profile that it has not settled.
+/// A receiver's attempts at a profile that it has not settled.
 struct SpoolAttempt: Equatable, Sendable {
-    /// How many attempts were begun.
+    /// The number of attempts that were begun.
     var count = 0
-    /// What the plugin wants back.
+    /// The plugin's progress value, which it gets back at the next attempt.
     var progress: UInt64 = 0
-    /// When the next attempt may be, Unix nanoseconds.
+    /// The earliest time of the next attempt, Unix nanoseconds.
     var due: Int64 = 0
-    /// A hash of plugin and config; to another one the progress says nothing.
+    /// A hash of plugin and config; the progress is meaningless to an instance with another hash.
     var owner: UInt64 = 0
 }

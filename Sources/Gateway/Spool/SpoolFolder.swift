@@ -8,25 +8,26 @@ struct SpoolFolder: Sendable {
     init(_ directory: DataDirectory) { self.directory = directory }
 
     func open(_ segment: UInt64, _ file: SpoolFormat.File, _ flags: Int32 = O_RDONLY) throws(SystemError) -> FileDescriptor {
-        // Profiles may say what only their senders should know.
+        // Profiles may contain confidential data, so only the owner may read the files.
         try directory.spool().open(file.name(of: segment), flags, mode: 0o600)
     }
 
-    /// What there is in the folder.
+    /// The contents of the spool's folder.
     struct Listing {
-        /// In order, each with the files it has.
+        /// The segments in rising order, each with the files that exist.
         var segments: [(number: UInt64, files: Set<SpoolFormat.File>)] = []
-        /// Names that are none of the spool's.
+        /// Names that do not belong to the spool.
         var foreign: [String] = []
-        /// Names of the spool's that links, pipes, devices, sockets and folders have.
+        /// Names of the spool that belong to links, pipes, devices, sockets or folders instead of regular files.
         var special: [String] = []
-        /// Greater than any segment's number that a name has, and at most one more than ``SpoolFormat/largestNumber`` where that is free.
+        /// A number for the next segment: greater than the number of every existing name up to ``SpoolFormat/largestNumber``, and
+        /// not in use itself.
         var nextNumber: UInt64 = 1
 
         var names: [String] { foreign + special }
     }
 
-    /// Lists the folder; what is left of a segment that was being removed is no segment.
+    /// Lists the folder; the remaining files of a segment whose removal was interrupted do not count as a segment.
     func list() throws(SystemError) -> Listing {
         let folder = try directory.spool()
         var segments: [UInt64: Set<SpoolFormat.File>] = [:]
@@ -39,7 +40,7 @@ struct SpoolFolder: Sendable {
                 continue
             }
             numbers.insert(segment)
-            // Of a file that does not even tell what it is, its reader will say why.
+            // If the status cannot be read, the code that opens the file reports the error.
             if let status = try? folder.status(of: name), status.kind != .regular {
                 listing.special.append(name)
             } else {
@@ -55,7 +56,8 @@ struct SpoolFolder: Sendable {
         return listing
     }
 
-    /// What a segment's files take on disk, as far as they tell; a hole that says more than a segment can have says nothing.
+    /// The size of a segment's files, as far as it can be read; each file counts as 4 GiB at most, because a sparse file may claim
+    /// any size.
     func byteCount(_ segment: UInt64) -> Int {
         guard let folder = try? directory.spool() else { return 0 }
         return SpoolFormat.File.allCases.reduce(0) {
@@ -67,12 +69,12 @@ struct SpoolFolder: Sendable {
 
     private static let removedSuffix = ".tmp"
 
-    /// Removes a segment's files; what cannot be removed now the log names.
+    /// Removes a segment's files; a failure is logged.
     ///
-    /// Once its records have another name it is none any more: a crash in between must not leave an index whose records seem
-    /// lost, nor records that nobody is known to have settled.
+    /// The records file is renamed first, after which the segment no longer exists: a crash in between must leave neither an index
+    /// whose records seem lost, nor records whose settled entries are lost.
     ///
-    /// - Returns: false when something of it is left.
+    /// - Returns: false when files of the segment are left.
     @discardableResult
     func remove(_ segment: UInt64) -> Bool {
         let records = SpoolFormat.File.records.name(of: segment)
@@ -90,18 +92,19 @@ struct SpoolFolder: Sendable {
         }
     }
 
-    /// Removes what a crash has left of segments that were being removed.
+    /// Finishes the removal of segments that a crash interrupted.
     func finishRemovals() throws(SystemError) {
         for segment in try directory.spool().names().compactMap(Self.removed) { remove(segment) }
     }
 
-    /// The segment that was being removed when its records were given that name.
+    /// The number of the segment whose removal gave its records file this name; nil for any other name.
     static func removed(_ name: String) -> UInt64? {
         guard let found = temporary(name), found.file == .records else { return nil }
         return found.segment
     }
 
-    /// Whether a name is that of an index that was being written when its process ended: it is written anew.
+    /// Whether a name belongs to an index that was being written when its process ended; such a file is not needed, for the index
+    /// is rebuilt.
     static func isUnfinished(_ name: String) -> Bool { temporary(name)?.file == .index }
 
     private static func temporary(_ name: String) -> (segment: UInt64, file: SpoolFormat.File)? {
@@ -110,10 +113,11 @@ struct SpoolFolder: Sendable {
 
     // MARK: Quarantine
 
-    /// The most files and bytes that are kept of what is damaged.
+    /// The limits of the quarantine folder.
     private static let quarantineLimit = (files: 1000, bytes: 256 << 20)
 
-    /// Keeps a copy of damaged bytes for a person to look at, where there is room; never an error, for nothing depends on it.
+    /// Copies damaged bytes to the quarantine folder for inspection, if there is room; errors are ignored because nothing depends
+    /// on the copy.
     func quarantine(_ segment: UInt64, at offset: Int, count: Int) {
         let name = "\(SpoolFormat.File.records.name(of: segment)).\(offset)"
         do throws(SystemError) {
@@ -125,9 +129,9 @@ struct SpoolFolder: Sendable {
         } catch { Log.debug("nothing put into quarantine", ["file": name, "error": "\(error)"]) }
     }
 
-    /// Moves a file there, whatever it is, over none that is there already.
+    /// Moves a file of any kind to the quarantine folder, without replacing an existing one.
     ///
-    /// - Parameter folder: where it is now; the spool when nil.
+    /// - Parameter folder: the folder that the file is in; nil for the spool's.
     func quarantine(_ name: String, from folder: OpenFolder? = nil) {
         do throws(SystemError) {
             let quarantine = try directory.made("quarantine")

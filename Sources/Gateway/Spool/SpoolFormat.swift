@@ -1,19 +1,19 @@
 import LinuxSystem
 
-/// The files of the spool, byte by byte: see `Sources/Gateway/Delivery/SPOOL.md`, which this follows.
+/// The binary format of the spool's files, as described in `Sources/Gateway/Delivery/SPOOL.md`.
 enum SpoolFormat {
     static let version: UInt32 = 1
-    /// Later segments go on behind numbers up to this. A file with a larger one is read like any other, and that is all: the
-    /// numbers behind it would come to an end.
+    /// New segments are numbered after the largest existing number up to this one. A file with a larger number is read like any
+    /// other, but numbering does not continue after it, because the numbers would run out.
     static let largestNumber = UInt64(Int64.max) / 2
 
     /// The three files of a segment.
     enum File: String, CaseIterable, Sendable {
         /// The profiles.
         case records
-        /// Where each record is and whom it is for.
+        /// The position and the receivers of each record.
         case index
-        /// What receivers have settled, and how far attempts have come.
+        /// The records that receivers have settled, and their attempts at the others.
         case settled
 
         /// The first eight bytes.
@@ -30,7 +30,7 @@ enum SpoolFormat {
             return String(repeating: "0", count: 16 - digits.count) + digits + "." + rawValue
         }
 
-        /// The segment that a file's name stands for, and which of its files that is.
+        /// Parses a file name into the segment's number and the kind of file; nil when the name is not one of the spool's.
         static func parse(_ name: String) -> (segment: UInt64, file: File)? {
             let parts = name.split(separator: ".", omittingEmptySubsequences: false)
             guard parts.count == 2, parts[0].utf8.count == 16, let segment = UInt64(parts[0], radix: 16), segment <= UInt64(Int64.max),
@@ -42,19 +42,19 @@ enum SpoolFormat {
     }
 }
 
-/// What each file of a segment begins with.
+/// The header of each of a segment's files.
 struct SpoolHeader: Equatable {
     static let size = 64
 
     var segment: UInt64
-    /// Random, and the same in all of a segment's files: whoever sends profiles cannot make one that reads as a record.
+    /// A random number, the same in all of a segment's files, so that a sender cannot craft a profile that parses as a record.
     var salt: UInt64
     var createdAt: Int64
-    /// The receivers that an index and what was settled name by number.
+    /// The receivers' names; index and settled entries refer to a receiver by its position in this list.
     var receivers: [String] = []
 
     enum Failure: Error, Equatable {
-        /// Not one of these files, or damaged.
+        /// The file is not of this format, or its header is damaged.
         case damaged
         /// Written by a later version of this program.
         case newer(UInt32)
@@ -75,9 +75,9 @@ struct SpoolHeader: Equatable {
         return fixed.bytes + names.bytes
     }
 
-    /// Reads the beginning of a file.
+    /// Decodes the header at the beginning of a file.
     ///
-    /// - Returns: the header and its length, receivers included.
+    /// - Returns: the header and its length, including the receivers' names.
     static func decode(_ bytes: [UInt8], _ file: SpoolFormat.File) throws(Failure) -> (header: SpoolHeader, length: Int) {
         guard bytes.count >= size, CRC32C.of(bytes, 0..<(size - 4)) == integer(bytes, at: size - 4),
             integer(bytes, at: 0) == file.magic
@@ -93,7 +93,8 @@ struct SpoolHeader: Equatable {
         let count: UInt32 = integer(bytes, at: 12)
         guard count <= SpoolSegment.maximumReceivers else { throw .damaged }
         header.receivers = names(bytes, count: Int(count))
-        // Entries name receivers by their place: each has one, and the same one when the header is written again.
+        // Entries refer to receivers by position, so each name must occur once and keep its position when the header is written
+        // again.
         guard header.receivers.count == Int(count), Set(header.receivers).count == Int(count), header.size == length else { throw .damaged }
         return (header, length)
     }
@@ -114,9 +115,9 @@ struct SpoolHeader: Equatable {
         }
     }
 
-    /// How many bytes it has in a file, the receivers' names included.
+    /// The size of the encoded header in bytes, including the receivers' names.
     private var size: Int { receivers.reduce(Self.size) { $0 + 4 + $1.utf8.count } }
 
-    /// What check sums begin with, so that they hold for this segment alone.
+    /// The seed of the entries' check sums, so that they are valid for this segment only.
     var seed: UInt32 { UInt32(truncatingIfNeeded: salt) }
 }

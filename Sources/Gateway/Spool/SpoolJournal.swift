@@ -2,29 +2,30 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// The writing half of the spool; everything here happens on its thread.
+/// The writing half of the spool; everything here runs on the spool's thread.
 final class SpoolJournal {
     let spool: Spool
     private var segment: OpenSegment?
-    /// When what was answered is made durable; never where all of it is, or the system is to do that.
+    /// The time of the next sync for profiles that were answered before they were durable; never when all are durable, or when
+    /// syncing is left to the system.
     private var nextSync = MonotonicTime.never
     var nextUpkeep = MonotonicTime.never
     /// Settled segments whose files could not be removed yet.
     var unremoved: [UInt64] = []
     private var nextRemoval = MonotonicTime(nanoseconds: 0)
-    /// When the data directory, and what could not be read or removed, is looked at.
+    /// The time of the next check of the data directory and of files that could not be read or removed.
     private var nextLook = MonotonicTime(nanoseconds: 0)
-    /// Which of the folders that the data directory has been the open segment is in.
+    /// The data directory's generation in which the open segment was created.
     private var generation = 0
     var noteWarnings = LogThrottle()
 
-    /// How often a write is tried, each time in another segment, while room is made or a disk fails.
+    /// The number of attempts at a write, each in a new segment, while room is made or a disk fails.
     private static let attempts = 4
     static let retryTime = Duration.seconds(1)
     private static let removalTime = Duration.seconds(30)
-    /// Since when there has been no descriptor for a segment.
+    /// The time since which no descriptor has been free for a new segment; nil while there is no shortage.
     private var lacksDescriptorSince: MonotonicTime?
-    /// How long a write waits for a free descriptor, and how long between two looks.
+    /// The longest wait of a write for a free descriptor, and the pause between two attempts in microseconds.
     private static let descriptorWait = (longest: Duration.seconds(1), step: UInt32(20_000))
 
     init(_ spool: Spool) {
@@ -46,7 +47,7 @@ final class SpoolJournal {
     func run() {
         while true {
             let work = spool.state.wait { step(&$0) }
-            // Quick, where a sync is not; what is not noted at a kill is delivered again.
+            // Notes are written first, because a sync takes longer; a profile whose note is lost in a crash is delivered again.
             write(work.notes)
             if !work.appends.isEmpty { store(work.appends) }
             syncIfDue(always: work.isStopping)
@@ -63,13 +64,13 @@ final class SpoolJournal {
         let isFlush = state.flushesDone < state.flushesWanted || state.isStopping
         let next = min(state.notesDue, nextSync, nextUpkeep, nextLook)
         guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
-        // Notes that came with a write go with it.
+        // Waiting notes are written together with the profiles, even before they are due.
         defer { (state.appends, state.notes, state.pendingBytes, state.notesDue) = ([], [], 0, .never) }
         return .done(
             Work(appends: state.appends, notes: state.notes, flushes: state.flushesWanted, isStopping: state.isStopping))
     }
 
-    /// Sees whether the data directory is there, and looks again at what could not be read or removed; each second.
+    /// Checks the data directory, and retries files that could not be read or removed; once a second.
     private func lookAround() {
         let now = MonotonicTime.now
         guard nextLook <= now else { return }
@@ -81,7 +82,8 @@ final class SpoolJournal {
         unremoved = unremoved.filter { !spool.folder.remove($0) }
     }
 
-    /// Makes sure that the data directory is there; what is open in a former folder of it is worth nothing.
+    /// Checks that the data directory is present; when it was opened again as another folder, closes the segment that is open in
+    /// the former one.
     private func find() throws(SystemError) {
         try spool.folder.directory.check()
         try spool.listAll()
@@ -99,7 +101,7 @@ final class SpoolJournal {
             for append in appends { append.done(.failure(error.isLackOfDescriptors ? .noDescriptor(error) : .away(error))) }
             return
         }
-        // A segment is dated by one clock.
+        // All records of a segment are dated with the same clock difference.
         if spool.clock.hasStepped() { seal() }
         let time = spool.clock.now
         var encoded = appends.map { EncodedAppend($0, time: time) }[...]
@@ -110,7 +112,8 @@ final class SpoolJournal {
         }
     }
 
-    /// Whatever fits into one segment is written and synced together; a request is never cut in two.
+    /// Takes as many requests as fit into one segment, to be written and synced together; the profiles of one request are never
+    /// split between segments.
     private func nextGroup(_ appends: ArraySlice<EncodedAppend>) -> (group: [EncodedAppend], size: Int) {
         let fresh = config.segmentBytes - Self.largestHeader
         let left = segment.map { config.segmentBytes - $0.size } ?? fresh
@@ -120,7 +123,8 @@ final class SpoolJournal {
         var size = 0
         for append in appends {
             if append.append.receivers != group.last?.append.receivers { receivers.formUnion(append.append.receivers) }
-            // A segment knows so many receivers; a reload can bring more together.
+            // A segment's header holds a limited number of receivers; around a reload, waiting requests can name more than that
+            // together.
             let fits = size + append.byteCount <= room && receivers.count <= SpoolSegment.maximumReceivers
             guard group.isEmpty || fits else { break }
             size += append.byteCount
@@ -157,13 +161,13 @@ final class SpoolJournal {
         return result
     }
 
-    /// Writes records, to another file where one fails, and with the oldest gone where the disk has less room than it said.
+    /// Writes records; after a failure retries in a new segment, and evicts the oldest segment when the disk is full.
     private func write(_ records: [EncodedRecord], _ size: Int) throws(SpoolFailure) -> [SpoolPosition] {
         var last = SystemError("write", code: ENOSPC)
         for _ in 0..<Self.attempts {
             do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
             if last.isLackOfDescriptors { throw .noDescriptor(last) }
-            // The same file is not trusted again: after a failed sync the system may take its pages for written.
+            // The same file is not used again: after a failed sync the kernel may consider the dirty pages written.
             abandon()
             if last.isPassing || (last.code == EIO && !spool.folder.directory.answers()) { throw .away(last) }
             guard last.isLackOfRoom else { continue }
@@ -177,7 +181,7 @@ final class SpoolJournal {
         throw .system(last)
     }
 
-    /// Writes records into one segment and publishes them, made durable where `synced` says so.
+    /// Writes records into one segment, syncs them if `synced`, and publishes them.
     func write(_ records: [EncodedRecord], _ size: Int, synced: Bool) throws(SystemError) -> [SpoolPosition] {
         do throws(SystemError) {
             let receivers = records.reduce(into: Set<String>()) { $0.formUnion($1.receivers) }
@@ -207,9 +211,9 @@ final class SpoolJournal {
         if !syncLate(segment) { abandon() }
     }
 
-    /// Syncs profiles that are answered already, as `spool.sync` lets them be.
+    /// Syncs profiles that were already answered, as `spool.sync` allows.
     ///
-    /// - Returns: false when they are not sure to outlive a power cut; the log says so.
+    /// - Returns: false when the sync failed, so that the profiles may be lost in a power cut; this is logged.
     private func syncLate(_ target: OpenSegment) -> Bool {
         nextSync = .never
         do throws(SystemError) {
@@ -237,7 +241,7 @@ final class SpoolJournal {
         }
     }
 
-    /// States whether profiles can be stored, where that is news.
+    /// Records whether profiles can be stored, and logs a change.
     private func tell(_ failure: SpoolFailure?) {
         let text = failure.map { failure in
             switch failure {
@@ -255,7 +259,8 @@ final class SpoolJournal {
 
     // MARK: Segments
 
-    /// The segment to write to; where there is no descriptor for it, it is waited for a moment, once for all who come meanwhile.
+    /// Returns the segment to write to; waits up to a second while no descriptor is free. Requests that arrive meanwhile do not
+    /// start a wait of their own.
     private func openPatiently(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
         while true {
             do throws(SystemError) {
@@ -274,13 +279,13 @@ final class SpoolJournal {
         }
     }
 
-    /// The segment to write to: the one that is open, where it has room and knows the receivers, or a new one.
+    /// Returns the segment to write to: the open one if it has room and knows all receivers, otherwise a new one.
     private func open(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
         if let segment, segment.isEmpty || segment.size + size <= config.segmentBytes, receivers.isSubset(of: segment.header.receivers) {
             return segment
         }
         seal()
-        // Names that are known by now as well, so that the next one to come needs no new segment.
+        // The names of all attached receivers are added, so that later requests for them need no new segment.
         let others = spool.state.withLock { $0.clients.keys.sorted() }
         let names = receivers.sorted() + others.filter { !receivers.contains($0) }
         let header = SpoolHeader(
@@ -298,9 +303,9 @@ final class SpoolJournal {
         return opened
     }
 
-    /// Ends the open segment; nothing more is written to it.
+    /// Closes the open segment; nothing more is written to it.
     ///
-    /// - Parameter isElsewhere: true when its files are open in a folder that the data directory is no more.
+    /// - Parameter isElsewhere: true when its files are open in a folder that the data directory no longer refers to.
     func seal(isElsewhere: Bool = false) {
         guard let ended = segment.take() else { return }
         if nextSync != .never { _ = syncLate(ended) }
@@ -312,7 +317,7 @@ final class SpoolJournal {
         }
     }
 
-    /// Gives the open segment up behind what is durable in it.
+    /// Cuts the open segment back to its published records and closes it.
     func abandon() {
         segment?.discardUnpublished()
         seal()

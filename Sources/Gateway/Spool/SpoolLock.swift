@@ -1,34 +1,34 @@
 import Glibc
 import LinuxSystem
 
-/// The file `lock` of a data directory, open; what was taken by it is free again when this object goes.
+/// The open file `lock` of a data directory; a lock taken with it is released when this object is deallocated.
 final class SpoolLock: Sendable {
     static let name = "lock"
 
-    /// Which file it is.
+    /// The identity of the lock file, to recognize it at another path or in another mount.
     let identity: FileIdentity
     private let file: FileDescriptor
 
-    /// Opens it and takes nothing.
+    /// Opens the file without taking the lock.
     ///
-    /// - Parameter makes: whether to make it where it is not there.
+    /// - Parameter makes: whether to create the file if it does not exist.
     init(in folder: OpenFolder, makes: Bool) throws(SystemError) {
         file = try folder.open(Self.name, makes ? O_RDWR | O_CREAT : O_RDONLY, mode: 0o600)
         identity = try file.identity()
     }
 
-    /// Takes it for this process alone; false when another one has it.
+    /// Takes the lock exclusively; returns false when another process holds it.
     ///
-    /// Tries for a moment: whoever looks whether a gateway runs has the lock for microseconds.
+    /// Retries for about 100 ms, because a command that checks whether a gateway runs holds the lock for microseconds.
     func take() -> Bool {
         for _ in 0..<10 where !file.lock() { usleep(10_000) }
         return file.lock()
     }
 
-    /// True when another process has it just now.
+    /// True while another process holds the lock.
     var isTakenElsewhere: Bool { file.isLockedElsewhere }
 
-    /// Writes down which process has it.
+    /// Writes this process's id into the file.
     func nameOwner() {
         do throws(SystemError) {
             try file.truncate(to: 0)
@@ -36,7 +36,7 @@ final class SpoolLock: Sendable {
         } catch { Log.debug("the lock does not name its process", ["error": "\(error)"]) }
     }
 
-    /// The process that it names, for people: `, 4711`, or nothing.
+    /// The process id in the file, for messages: `, 4711`, or empty when there is none.
     var owner: String { number.map { ", \($0)" } ?? "" }
 
     var namesThisProcess: Bool { number == "\(getpid())" }

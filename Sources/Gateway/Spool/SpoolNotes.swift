@@ -1,24 +1,24 @@
 import LinuxSystem
 import Synchronization
 
-/// What a receiver's queue tells of a record, to be written down.
+/// A change of a record's state that a receiver's queue reports to the spool, to be written to the segment's `.settled` file.
 struct SpoolNote: Sendable {
     var position: SpoolPosition
     var receiver: String
-    /// nil when it is settled.
+    /// nil when the record is settled.
     var attempt: SpoolAttempt?
 }
 
 extension Spool {
-    /// How long a note may wait for others to be written with it; a crash within it delivers again.
+    /// How long a note may wait so that it is written together with others; a crash within this time means a repeated delivery.
     private static let noteDelay = Duration.milliseconds(1)
 
-    /// Notes that a receiver needs a record no more.
+    /// Notes that a receiver no longer needs a record.
     func settle(_ position: SpoolPosition, _ receiver: String, by reader: SpoolReceiver? = nil) {
         note(SpoolNote(position: position, receiver: receiver), by: reader)
     }
 
-    /// Notes how far a receiver has come with a record.
+    /// Notes a receiver's attempt at a record that it has not settled.
     func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt, by reader: SpoolReceiver? = nil) {
         note(SpoolNote(position: position, receiver: receiver, attempt: attempt), by: reader)
     }
@@ -37,7 +37,7 @@ extension Spool {
         if wakes { state.signal() }
     }
 
-    /// Takes a segment's notes as entries: runs of settled records become one.
+    /// Converts a segment's notes to entries; adjacent settled records are merged into one entry.
     static func entries(_ notes: [SpoolNote], _ header: SpoolHeader) -> [SettledEntry] {
         var result: [SettledEntry] = []
         let sorted = notes.sorted { ($0.receiver, $0.position.offset) < ($1.receiver, $1.position.offset) }
@@ -57,10 +57,10 @@ extension Spool {
 }
 
 extension SpoolJournal {
-    /// Writes down what receivers have settled and attempted, a segment at a time.
+    /// Writes the receivers' notes to the `.settled` files, one segment at a time.
     func write(_ notes: [SpoolNote]) {
         for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
-            // What nobody needs any more goes as a whole.
+            // A segment that no receiver needs is removed as a whole, so its notes need not be written.
             let header = spool.state.withLock { state -> SpoolHeader? in
                 guard let segment = state.segments[number] else { return nil }
                 return segment.isSettled && number != state.active ? nil : segment.header
@@ -73,7 +73,7 @@ extension SpoolJournal {
         }
     }
 
-    /// The most notes that are kept while they cannot be written; without one a restart delivers again.
+    /// The most notes that are kept while they cannot be written; a profile whose note is lost is delivered again after a restart.
     private static let mostKept = 100_000
 
     private func keep(_ notes: [SpoolNote], _ error: SystemError) {

@@ -1,22 +1,22 @@
 import Glibc
 import LinuxSystem
 
-/// The spool as one sees it who changes nothing, perhaps while a gateway runs.
+/// A read-only view of the spool, usable while a gateway runs.
 ///
-/// A segment at a time is in memory, and each may be gone when its turn comes.
+/// Only one segment at a time is in memory, and each may be gone when it is read.
 struct SpoolReader {
     let folder: SpoolFolder
-    /// True when a gateway has the spool: it writes to it, and lets segments go.
+    /// True when a running gateway writes to the spool and removes segments.
     let isRunning: Bool
-    /// What there was at first, in order.
+    /// The segments listed at the beginning, in rising order.
     let segments: [(number: UInt64, files: Set<SpoolFormat.File>)]
-    /// Names of files that are none of the spool's, and of what is no file.
+    /// Names that do not belong to the spool, and names of the spool that no regular file has.
     let foreign: [String]
     private let superseded: Set<RecordPlace>
 
-    /// Looks what there is; a folder that no gateway has made yet is an empty spool.
+    /// Lists the spool; a missing folder counts as an empty spool.
     ///
-    /// - Parameter isOurs: true when this process has the spool's lock.
+    /// - Parameter isOurs: true when this process holds the spool's lock.
     init(_ dataDirectory: String, isOurs: Bool = false) throws(SpoolRecovery.Refusal) {
         folder = SpoolFolder(DataDirectory(dataDirectory))
         isRunning = !isOurs && folder.directory.isTaken
@@ -31,14 +31,14 @@ struct SpoolReader {
         superseded = try SpoolRecovery(folder, mayWrite: false, isRunning: isRunning).superseded
     }
 
-    /// True when no segment was let go since the first look, so that what was read of one fits what was read of another.
+    /// True when no segment was removed since the listing, so that the contents read of different segments are consistent.
     var isComplete: Bool {
-        // A folder that cannot be listed any more is looked at no further.
+        // If the folder cannot be listed any more, it is not read again.
         guard isRunning, let now = try? folder.list() else { return true }
         return Set(segments.map(\.number)).isSubset(of: now.segments.map(\.number))
     }
 
-    /// Reads a segment's index and what is settled in it; nil when it is gone, or holds nothing that a start would find.
+    /// Reads a segment's index and settled entries; nil when the segment is gone or contains nothing that a start would find.
     func content(of segment: (number: UInt64, files: Set<SpoolFormat.File>)) throws(UnreadableSegment) -> SegmentContent? {
         let isGrowing = isRunning && segment.number == segments.last?.number
         do throws(UnreadableSegment) {
@@ -50,9 +50,9 @@ struct SpoolReader {
         }
     }
 
-    /// Lends each segment in turn.
+    /// Calls `body` with each segment in order.
     ///
-    /// - Returns: those that cannot be read.
+    /// - Returns: the segments that cannot be read.
     func forEachSegment(_ body: (SegmentContent) -> Void) -> [UnreadableSegment] {
         var unreadable: [UnreadableSegment] = []
         for segment in segments {
@@ -64,11 +64,11 @@ struct SpoolReader {
     }
 }
 
-/// One segment's records in order, and who still needs each.
+/// One segment's records in order, and the receivers that still need each.
 struct SegmentContent {
     struct Record {
         let entry: IndexEntry
-        /// A bit for each of the header's receivers that has not settled it.
+        /// A bit for each of the header's receivers that has not settled the record.
         var live: UInt64
         /// True when another record has the same profile and counts instead.
         let isSuperseded: Bool
@@ -77,9 +77,9 @@ struct SegmentContent {
     let number: UInt64
     let header: SpoolHeader
     let records: [Record]
-    /// Bytes that are no record, and that no index entry named.
+    /// Regions that contain no record and that no index entry covers.
     let damage: [Range<Int>]
-    /// By receiver.
+    /// What each receiver has settled, in the order of the header's receivers.
     private let ledgers: [SettledLedger]
 
     init?(_ parts: SegmentParts, isGrowing: Bool, superseded: Set<RecordPlace> = []) throws(UnreadableSegment) {
@@ -94,12 +94,12 @@ struct SegmentContent {
         self.ledgers = ledgers
     }
 
-    /// The receivers that a mask has a bit for.
+    /// The names of the receivers that have a bit in a mask.
     func names(_ mask: UInt64) -> [String] {
         header.receivers.indices.filter { mask >> UInt64($0) & 1 == 1 }.map { header.receivers[$0] }
     }
 
-    /// How far a receiver has come with a record, where it has begun.
+    /// A receiver's attempts at a record; nil when there were none.
     func attempt(_ entry: IndexEntry, _ slot: Int) -> SpoolAttempt? {
         ledgers.indices.contains(slot) ? ledgers[slot].attempts[entry.offset] : nil
     }
@@ -108,7 +108,8 @@ struct SegmentContent {
 }
 
 extension IndexEntry {
-    /// Who has not settled it, as the ledgers say, which are asked in the order of the records.
+    /// Returns a bit for each receiver that has not settled the record; must be called in the records' order, as the ledgers
+    /// require.
     func live(_ ledgers: inout [SettledLedger]) -> UInt64 {
         var live = receivers
         for slot in ledgers.indices where live >> UInt64(slot) & 1 == 1 && ledgers[slot].isSettled(offset) {
@@ -119,7 +120,7 @@ extension IndexEntry {
 }
 
 extension SpoolFolder {
-    /// Reads a record and checks all of it.
+    /// Reads and checks a whole record.
     func profile(
         _ entry: IndexEntry, in header: SpoolHeader, _ file: borrowing FileDescriptor
     ) throws(DamagedRecord) -> (record: SpoolRecord, profile: Profile) {

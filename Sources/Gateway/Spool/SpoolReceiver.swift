@@ -2,39 +2,39 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// A record that waits for a receiver.
+/// A record that waits for a receiver, as found in the index.
 struct SpooledProfile {
     let position: SpoolPosition
     let sequence: UInt64
-    /// When it was accepted, by the clock of its segment in Unix nanoseconds, and how far that is from the monotonic clock.
+    /// The time of acceptance by the segment's clock, Unix nanoseconds, and that clock's difference from the monotonic clock.
     let time: Int64
     let clockOffset: Int64
-    /// How far it has come, also before a restart.
+    /// The attempts so far, including those before a restart.
     var attempt = SpoolAttempt()
 }
 
-/// How far a receiver's queue has read: everything before is settled or in the queue's memory.
+/// A receiver's reading position in the spool: every record before it is settled or in the queue's memory.
 struct SpoolCursor {
     fileprivate var segment: UInt64 = 0
-    /// Whether it reads that segment alone.
+    /// Whether it reads only the segment ``segment``.
     private(set) var isAlone = false
     fileprivate var ordinal = 0
-    /// What was settled in the segment before this queue read it.
+    /// The records of the segment that were settled before this queue read it.
     fileprivate var ledger: SettledLedger?
 
-    /// The beginning of all.
+    /// Begins at the oldest segment.
     init() {}
 
-    /// The beginning of one segment, at whose end it stays.
+    /// Begins at the start of one segment, and does not go beyond its end.
     init(only segment: UInt64) { (self.segment, isAlone) = (segment, true) }
 
-    /// The only segment that it reads; nil when it reads all but the late ones.
+    /// The only segment that it reads; nil for a cursor that reads all segments except the late ones.
     var only: UInt64? { isAlone ? segment : nil }
 
-    /// True when it has left a segment behind.
+    /// True when it has passed the whole segment.
     func isPast(_ number: UInt64) -> Bool { segment > number }
 
-    /// Goes behind a record.
+    /// Moves the cursor to just after a record.
     mutating func pass(_ position: SpoolPosition) {
         (segment, ordinal, ledger) = (position.segment, Int(position.ordinal) + 1, nil)
     }
@@ -43,21 +43,22 @@ struct SpoolCursor {
 /// One receiver's view of the spool.
 final class SpoolReceiver: Sendable {
     enum ReadFailure: Error {
-        /// The bytes are not those that were written.
+        /// The bytes differ from those that were written.
         case damaged(String)
-        /// It is not there: it was moved.
+        /// The record's segment no longer exists: its records were copied to another segment, or it was evicted.
         case moved
-        /// The file is not there, or the disk fails at it, while the folder answers: damage when it stays so.
+        /// The file is missing or the disk fails to read it, while the folder can be read; counts as damage if it persists.
         case failing(SystemError)
-        /// It may be readable later.
+        /// Another error; the record may be readable later.
         case system(SystemError)
     }
 
     let spool: Spool
     let name: String
-    /// How many records each segment had: copies behind them are known to the queue already.
+    /// The number of records that each segment had when the queue was attached; copies after these are in the queue already.
     private let knownAtStart: [UInt64: UInt32]
-    /// Another one may stand in its place: what its queue still tells is not taken any more. Set with the spool's lock held.
+    /// True after the queue was detached: its further notes are ignored, because another queue may have the same name. Set with the
+    /// spool's lock held.
     let isDetached = Atomic(false)
 
     init(_ spool: Spool, _ name: String, knownAtStart: [UInt64: UInt32]) {
@@ -69,16 +70,16 @@ final class SpoolReceiver: Sendable {
     func settle(_ position: SpoolPosition) { spool.settle(position, name, by: self) }
     func attempted(_ position: SpoolPosition, _ attempt: SpoolAttempt) { spool.attempted(position, name, attempt, by: self) }
 
-    // MARK: What waits
+    // MARK: Waiting records
 
-    /// Reads what follows the cursor, and moves it.
+    /// Reads the records after the cursor, and moves the cursor.
     ///
-    /// - Returns: up to `limit` records; none at the end.
-    /// - Throws: what keeps it from reading the first of them; the cursor is before it then.
+    /// - Returns: up to `limit` records; none at the end of the spool.
+    /// - Throws: the error that prevented reading the first record; the cursor is then still before it.
     func next(_ limit: Int, after cursor: inout SpoolCursor) throws(SystemError) -> [SpooledProfile] {
         var found: [SpooledProfile] = []
         do throws(SystemError) { try read(limit, after: &cursor, into: &found) } catch {
-            // What the cursor has passed is handed over first.
+            // Records that the cursor has passed are returned first; the next call throws the error.
             if found.isEmpty { throw error }
         }
         return found
@@ -92,7 +93,7 @@ final class SpoolReceiver: Sendable {
             }
             let entries = try spool.entries(of: segment, from: cursor.ordinal, limit: max(64, limit))
             guard !entries.isEmpty else {
-                // The newest one may grow; the others are done with.
+                // The newest segment may still grow; an older one is finished.
                 guard !cursor.isAlone, spool.hasSegment(for: name, after: segment.number) else { break }
                 (cursor.segment, cursor.ordinal, cursor.ledger) = (segment.number + 1, 0, nil)
                 continue
@@ -110,7 +111,7 @@ final class SpoolReceiver: Sendable {
             let ordinal = UInt32(clamping: cursor.ordinal)
             cursor.ordinal += 1
             let isOurs = entry.receivers >> UInt64(slot) & 1 == 1
-            // Nothing was copied to a late one since the start.
+            // Nothing has been copied to a late segment since the start.
             let isKnown = entry.isCopy && !segment.isLate && ordinal >= knownAtStart[segment.number] ?? 0
             guard isOurs, !isKnown, cursor.ledger?.isSettled(entry.offset) != true,
                 !superseded.contains(RecordPlace(segment: segment.number, offset: entry.offset))
@@ -129,16 +130,16 @@ final class SpoolReceiver: Sendable {
         return try spool.folder.ledger(of: slot, segment.header)
     }
 
-    // MARK: A record
+    // MARK: Reading a record
 
     /// Reads a profile and checks it.
     func read(_ position: SpoolPosition, sequence: UInt64) throws(ReadFailure) -> Profile {
         var bytes = ByteBuffer()
         do throws(SystemError) {
-            // Only what is there is read; the rest is found missing below.
+            // A file that is too short yields fewer bytes, which is detected below.
             try spool.folder.open(position.segment, .records).read(Int(position.length), at: Int(position.offset), into: &bytes)
         } catch {
-            // One that was let go while we looked is not lost.
+            // A segment that was removed meanwhile is not a loss.
             if error.code == ENOENT, !spool.has(position) { throw .moved }
             throw [ENOENT, EIO].contains(error.code) && spool.folder.directory.answers() ? .failing(error) : .system(error)
         }
@@ -147,12 +148,12 @@ final class SpoolReceiver: Sendable {
                 spool.isSalt($0, of: position.segment)
             }.profile
         } catch {
-            // Its segment may have been let go while it was read.
+            // The segment may have been removed during the read.
             throw spool.has(position) ? .damaged(error.description) : .moved
         }
     }
 
-    /// Counts, names and keeps aside a record that cannot be read.
+    /// Counts and logs a damaged record, and copies its bytes to the quarantine folder.
     func report(_ position: SpoolPosition, _ sequence: UInt64, _ what: String) {
         spool.damagedRecords.add()
         Log.error(
@@ -166,7 +167,7 @@ final class SpoolReceiver: Sendable {
 }
 
 extension Spool {
-    /// The first segment at a cursor or behind it that a receiver has something in, without its index.
+    /// Returns the first segment at or after a cursor in which a receiver has unsettled records, without its index.
     fileprivate func segment(for receiver: String, at cursor: SpoolCursor) -> SpoolSegment? {
         segment(for: receiver) { cursor.isAlone ? $0.number == cursor.segment : $0.number >= cursor.segment && !$0.isLate }
     }
@@ -188,7 +189,7 @@ extension Spool {
         segment(for: receiver) { $0.number > number && !$0.isLate } != nil
     }
 
-    /// Segments that could be read only after the start, in which a receiver has something.
+    /// The late segments in which a receiver has unsettled records.
     func lateSegments(for receiver: String) -> [UInt64] {
         state.withLock { state in
             state.order.filter { number in
@@ -204,7 +205,7 @@ extension Spool {
         state.withLock { $0.segments[segment]?.header.salt == salt }
     }
 
-    /// A part of a segment's index.
+    /// Returns up to `limit` entries of a segment's index, from `ordinal` on.
     fileprivate func entries(of segment: SpoolSegment, from ordinal: Int, limit: Int) throws(SystemError) -> [IndexEntry] {
         let inMemory = state.withLock { state -> [IndexEntry]? in
             guard let entries = state.segments[segment.number]?.entries else { return nil }
@@ -217,7 +218,8 @@ extension Spool {
         let bytes = try folder.open(segment.number, .index).read(count * IndexEntry.size, at: start)
         var entries: [IndexEntry] = []
         IndexEntry.decode(bytes, from: 0, seed: segment.header.seed) { entry in
-            // One that was damaged while we run stands for nobody; the queue's own count shows that something is missing.
+            // An entry that was damaged since the start is replaced by one for no receiver; the queue's count reveals the missing
+            // record.
             entries.append(entry ?? IndexEntry(offset: 0, length: 0, sequence: 0, time: 0, receivers: 0))
         }
         return entries
@@ -225,11 +227,11 @@ extension Spool {
 }
 
 extension SpoolFolder {
-    /// What one receiver has settled in a segment, as its file says.
+    /// Reads what one receiver has settled in a segment.
     func ledger(of slot: Int, _ header: SpoolHeader) throws(SystemError) -> SettledLedger {
         var entries: [SettledEntry] = []
         let file = try open(header.segment, .settled)
-        // Its head may have fewer names than that of an index that was put together again.
+        // The header may have fewer names than that of a reconstructed index.
         let start = try start(of: file, header)
         try SettledEntry.decode(file, from: start, seed: header.seed) { entry in
             if let entry, Int(entry.receiver) == slot { entries.append(entry) }

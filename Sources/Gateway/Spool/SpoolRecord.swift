@@ -1,25 +1,25 @@
 import LinuxSystem
 
-/// The head of one record: everything but the profile.
+/// The head of a record: everything except the profile.
 struct SpoolRecord: Equatable {
     /// "GWRC"
     static let magic: UInt32 = 0x4352_5747
-    /// Without the receivers.
+    /// The size of the head without the receivers' names.
     static let fixedSize = 56
     /// The most bytes that the receivers' names may take.
     static let maximumReceivers = 64 << 10
 
     var salt: UInt64
     var sequence: UInt64
-    /// When it was accepted, Unix nanoseconds.
+    /// The time of acceptance, Unix nanoseconds.
     var time: Int64
-    /// The segment it was copied from, 0 when from none.
+    /// The segment that the record was copied from; 0 when it is not a copy.
     var origin: UInt64 = 0
     var bodyLength: Int
     var bodySum: UInt32
     var receivers: [String]
 
-    /// The bytes of the head and of the receivers.
+    /// The size of the head including the receivers' names.
     var headLength: Int { Self.headLength(receivers) }
     var length: Int { headLength + bodyLength }
 
@@ -39,9 +39,10 @@ struct SpoolRecord: Equatable {
         return writer.bytes
     }
 
-    /// Reads a head; nil when there is none, or a damaged one.
+    /// Decodes a head; nil when there is none or it is damaged.
     ///
-    /// - Parameter salt: that of the segment, where it is known: bytes that a sender chose cost little more than a look then.
+    /// - Parameter salt: the segment's salt, if known; bytes that a sender chose are then rejected before any check sum is
+    ///   computed.
     init?(_ bytes: RawSpan, at offset: Int, salt: UInt64? = nil) {
         let record = unsafe bytes.withUnsafeBytes { unsafe Self.decode($0, at: offset, salt) }
         guard let (record, sum) = record,
@@ -80,17 +81,17 @@ struct SpoolRecord: Equatable {
     }
 }
 
-/// Why a record's bytes are not those that were written.
+/// The error for a record whose bytes differ from those that were written.
 struct DamagedRecord: Error, CustomStringConvertible {
     let description: String
 }
 
 extension SpoolRecord {
-    /// Takes a whole record apart, after checking all of it.
+    /// Checks and decodes a whole record.
     ///
     /// - Parameters:
     ///   - bytes: becomes the profile's storage.
-    ///   - length: how many bytes the index says it has.
+    ///   - length: the record's size according to the index.
     static func profile(
         _ bytes: consuming ByteBuffer, length: Int, sequence: UInt64, isSalt: (UInt64) -> Bool
     ) throws(DamagedRecord) -> (record: SpoolRecord, profile: Profile) {

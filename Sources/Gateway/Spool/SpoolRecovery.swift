@@ -1,49 +1,52 @@
 import Glibc
 import LinuxSystem
 
-/// What is on disk at the start: every segment that holds something, what was damaged, and what cannot be read now.
+/// The contents of the spool at a start: the segments that still hold unsettled records, the damage found, and the segments that
+/// cannot be read now.
 ///
-/// Records are not read: the indexes say where they are, and each is checked when it is delivered. Only what an index does
-/// not know, or a damaged one, is looked for in the records themselves. A segment of which one file cannot be opened or read
-/// is left alone as a whole: what cannot be read is neither empty nor settled.
+/// Records are not read: the indexes contain their positions, and each record is checked when it is delivered. Only records that an
+/// index does not know, or those of a damaged index, are searched for in the records file. A segment with a file that cannot be
+/// opened or read is left untouched as a whole, because it may be neither empty nor settled.
 struct SpoolRecovery {
     private(set) var segments: [SpoolSegment] = []
-    /// Segments that are left as they are, for another look.
+    /// Segments that are left untouched, to be read again later.
     private(set) var unreadable: [UnreadableSegment] = []
-    /// Why it is not even known what there is.
+    /// The error why the folder could not be listed; nil when it could.
     private(set) var unlisted: SystemError?
     private(set) var damaged = 0
     private(set) var lastSequence: UInt64 = 0
-    /// The number of the next segment.
+    /// The number of the next segment to be created.
     private(set) var nextNumber: UInt64 = 1
 
     private let folder: SpoolFolder
-    /// Repairs files; false for one who only looks, perhaps while a gateway runs.
+    /// Whether files are repaired; false for commands that only read, perhaps while a gateway runs.
     private let mayWrite: Bool
-    /// A gateway has the spool, and writes to the newest segment.
+    /// True when a gateway is running and writes to the newest segment.
     private let isRunning: Bool
     private let isLate: Bool
-    /// Of the segment that is read late, for those who need it.
+    /// The unsettled records of the segment that is read late, with the receivers that still need each.
     private var waiting: [IndexEntry] = []
-    /// Records that count no more, for another one has the same profile.
+    /// Records that are ignored, because another record has the same profile.
     private(set) var superseded: Set<RecordPlace> = []
-    /// Records that were copied from another segment, which may still be there after a crash, for those who need them.
+    /// Unsettled records that were copied from another segment, which may still exist after a crash, with the receivers that still
+    /// need each.
     private var copies: [(segment: Int, entry: IndexEntry)] = []
-    /// Sequences of profiles that a segment which cannot be read now may have too.
+    /// Sequences of profiles that a segment which cannot be read now may contain too.
     var orphans: Set<UInt64> { Set(unindexed.keys).union(copies.map(\.entry.sequence)) }
 
-    /// Records that no index knew, by sequence: what a failed sync left, which was written again in a later segment.
+    /// Records that no index contained, by sequence: they may be left by a failed sync, after which they were written again to a
+    /// later segment.
     private var unindexed: [UInt64: (segment: Int, entry: IndexEntry)] = [:]
 
-    /// Why the spool is left alone.
+    /// The reason why the spool is not used and left untouched.
     struct Refusal: Error, CustomStringConvertible {
         let description: String
     }
 
-    /// Looks at all there is.
+    /// Reads the whole spool.
     ///
     /// - Parameter isRunning: true when another process writes to the spool.
-    /// - Throws: ``Refusal`` for files of a later version; and, for one who only looks, when the folder itself cannot be read.
+    /// - Throws: ``Refusal`` for files of a later version; and, when `mayWrite` is false, if the folder cannot be listed.
     init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) {
         (self.folder, self.mayWrite, self.isRunning, isLate) = (folder, mayWrite, isRunning, false)
         let listing: SpoolFolder.Listing
@@ -63,15 +66,15 @@ struct SpoolRecovery {
                 unreadable.append(error)
             }
         }
-        // Not before it is known that no file is of a later version.
+        // Nothing is changed before it is known that no file is of a later version.
         for name in listing.names where mayWrite { setAside(name) }
         for part in parts { recover(part) }
         dropCopies()
     }
 
-    /// Looks again at one segment that could not be read.
+    /// Reads again one segment that could not be read before.
     ///
-    /// - Parameter lost: files that the disk does not give back.
+    /// - Parameter lost: files given up as unreadable.
     init(_ folder: SpoolFolder, segment number: UInt64, lost: Set<SpoolFormat.File>) throws(UnreadableSegment) {
         (self.folder, mayWrite, isRunning, isLate) = (folder, true, false, true)
         let listing = try UnreadableSegment.of(number, .records) { () throws(SystemError) in try folder.list() }
@@ -99,17 +102,17 @@ struct SpoolRecovery {
         Log.error("spool damage", ["what": what, "where": details])
     }
 
-    // MARK: A segment
+    // MARK: Reading a segment
 
     private mutating func recover(_ parts: SegmentParts) {
         do throws(UnreadableSegment) {
             guard var repair = try SegmentRepair(parts) else { return try setAside(parts) }
             let (entries, indexed) = try repair.entries(isGrowing: isRunning && parts.number + 1 == nextNumber)
             let ledgers = try parts.ledgers(repair.header)
-            // From here on all has been read.
+            // Everything has been read by here, so changes to the disk may begin.
             for region in repair.damage.prefix(Self.mostTold) { tell(of: region, in: parts.number) }
             if repair.damage.count > Self.mostTold { tell(of: repair.damage.dropFirst(Self.mostTold), in: parts.number) }
-            // Without any head nobody knows whom it speaks of.
+            // Without a valid header its entries cannot be assigned to receivers.
             if parts.losesSettled(repair.header) {
                 setAside(SpoolFormat.File.settled.name(of: parts.number))
             }
@@ -124,7 +127,8 @@ struct SpoolRecovery {
         if mayWrite { folder.quarantine(segment, at: region.lowerBound, count: region.count) }
     }
 
-    /// Regions of damage beyond so many of one segment are told together, and not copied: a file may have a million of them.
+    /// The most damaged regions of a segment that are logged and copied one by one; the rest are logged together and not copied,
+    /// because a file may have a million.
     private static let mostTold = 100
 
     private mutating func tell(of rest: ArraySlice<Range<Int>>, in segment: UInt64) {
@@ -135,7 +139,8 @@ struct SpoolRecovery {
             ["file": SpoolFormat.File.records.name(of: segment), "places": "\(rest.count)", "size": "\(size)"])
     }
 
-    /// Puts away what is no segment of ours; an empty one is what a crash leaves of a new one.
+    /// Moves files that are no valid segment to the quarantine folder; empty ones, which a crash leaves of a new segment, are
+    /// removed.
     private mutating func setAside(_ parts: SegmentParts) throws(UnreadableSegment) {
         guard mayWrite else { return }
         if parts.recordsSize == 0, try parts.size(.index) == 0 {
@@ -155,7 +160,7 @@ struct SpoolRecovery {
         segments[index].settledSize = settled.size
         for (ordinal, entry) in entries.enumerated() {
             lastSequence = max(lastSequence, entry.sequence)
-            // From here on, for those who still need it.
+            // The entry restricted to the receivers that still need the record.
             var waiting = entry
             waiting.receivers = entry.live(&ledgers)
             segments[index].add(entry, live: waiting.receivers)
@@ -178,7 +183,7 @@ struct SpoolRecovery {
 
     // MARK: Copies
 
-    /// A copy counts once its original is gone; when a crash came between, the original does.
+    /// Settles the copies whose original still exists after a crash; the original counts then.
     private mutating func dropCopies() {
         var originals: [UInt64: Set<UInt64>] = [:]
         for (index, entry) in copies {
@@ -193,7 +198,7 @@ struct SpoolRecovery {
         }
     }
 
-    /// Which segment a record was copied from; nil where the record does not say.
+    /// Reads which segment a record was copied from; nil when the record's head is damaged.
     private func origin(of entry: IndexEntry, in segment: SpoolSegment) throws(SystemError) -> UInt64? {
         let length = SpoolRecord.fixedSize + SpoolRecord.maximumReceivers
         let bytes = try folder.open(segment.number, .records).read(length, at: Int(entry.offset))
@@ -203,7 +208,7 @@ struct SpoolRecovery {
 
     private mutating func settle(_ entry: IndexEntry, in index: Int) {
         let header = segments[index].header
-        // Once, or what the receivers have not settled would be less than nothing.
+        // A record is settled only once, because the counts of unsettled records would become negative.
         guard superseded.insert(RecordPlace(segment: header.segment, offset: entry.offset)).inserted else { return }
         var entries: [SettledEntry] = []
         for slot in header.receivers.indices where entry.receivers >> UInt64(slot) & 1 == 1 {
@@ -217,16 +222,16 @@ struct SpoolRecovery {
         } catch { Log.error("cannot note what is settled in the spool", ["error": "\(error)"]) }
     }
 
-    // MARK: A segment that is read late
+    // MARK: Segments that are read late
 
-    /// Whether it has records that its index did not name.
+    /// Whether the segment has records that its index did not contain.
     var hasUnindexed: Bool { !unindexed.isEmpty }
 
-    /// Settles what other segments have too, or had.
+    /// Settles records whose profiles are or were in other segments too.
     ///
     /// - Parameters:
-    ///   - sequences: of profiles that were found elsewhere.
-    ///   - origins: segments that were there when this one could not be read: what was copied from them counts there.
+    ///   - sequences: the sequences of profiles found elsewhere.
+    ///   - origins: segments that could be read when this one could not: their records count instead of copies made from them.
     mutating func settle(_ sequences: Set<UInt64>, copiedFrom origins: Set<UInt64>) {
         for entry in waiting where sequences.contains(entry.sequence) || isCopy(entry, from: origins) { settle(entry, in: 0) }
         guard let segment = segments.first, segment.isSettled else { return }
@@ -243,7 +248,7 @@ struct SpoolRecovery {
     }
 }
 
-/// Where a record begins.
+/// The segment and offset at which a record begins.
 struct RecordPlace: Hashable {
     let segment: UInt64
     let offset: UInt32

@@ -1,26 +1,27 @@
 import Glibc
 import LinuxSystem
 
-/// How the spool keeps within its bounds, and how it lets go what nobody needs.
+/// Keeps the spool within its bounds, and removes segments that no receiver needs.
 extension SpoolJournal {
     enum Eviction: Equatable {
         case freed
-        /// This receiver needs the segment and gives nothing away.
+        /// This receiver needs the segment and does not drop its profiles.
         case refused(String)
-        /// What is open cannot be moved, for want of a descriptor.
+        /// The open deliveries' records cannot be copied, because no descriptor is free.
         case noDescriptor(SystemError)
-        /// Nothing can be let go.
+        /// No segment can be removed.
         case nothing
     }
 
-    /// Makes sure that `size` more bytes may be written; nothing is let go where that could not be enough.
+    /// Evicts segments until `size` more bytes may be written; evicts nothing if that could not free enough.
     func makeRoom(for size: Int) throws(SpoolFailure) {
         if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
         let room = Room(spool)
         guard let lack = room.lack(for: size, spool.size.bytes) else { return }
         let (evictable, keeper) = spool.evictable
         if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
-        // Copies of what is open make room where they stood and take it elsewhere, so this ends after one round.
+        // Records of open deliveries are copied to the end of the journal, so an eviction may free little; the loop ends after one
+        // pass over the segments.
         for _ in 0...(spool.size.segments + 1) where room.lack(for: size, spool.size.bytes) != nil {
             switch evictOldest() {
             case .freed: continue
@@ -32,20 +33,20 @@ extension SpoolJournal {
         if let rest = room.lack(for: size, spool.size.bytes) { throw .system(rest) }
     }
 
-    /// What there is room for, measured once: some file systems give space back a while after a file is gone.
+    /// The free space, measured once, because some file systems return space only some time after a file is removed.
     private struct Room {
         let config: SpoolConfig
-        /// What was free, and what the spool took then.
+        /// The bytes that were free, and the bytes that the spool took at that time.
         let available: Int
         let taken: Int
 
         init(_ spool: Spool) {
             (config, taken) = (spool.config, spool.size.bytes)
-            // Nobody is evicted for room that could not be asked for.
+            // If the free space cannot be read, nothing is evicted for it.
             available = (try? spool.folder.directory.spool().space().available) ?? .max / 2
         }
 
-        /// Why `size` more bytes are too many once the spool takes `bytes`; nil when they are not.
+        /// The error for a write of `size` more bytes when the spool takes `bytes`; nil when there is room.
         func lack(for size: Int, _ bytes: Int) -> SystemError? {
             if let limit = config.maxBytes, bytes + size > limit { return SystemError("spool.max_bytes \(limit)", code: ENOSPC) }
             guard let reserve = config.minFreeBytes, available + taken - bytes - size < reserve else { return nil }
@@ -53,17 +54,17 @@ extension SpoolJournal {
         }
     }
 
-    /// Lets go the oldest segment, and what waits in it; what is of those who have little in a queue is written again where
-    /// others have half of the segment or more.
+    /// Removes the oldest removable segment and drops the profiles that wait in it. Profiles of shares with less than an equal part
+    /// of a queue are copied forward instead, from the oldest segment of which they take at most half.
     func evictOldest() -> Eviction {
         if removeSettled() { return .freed }
         if let result = evict(sparing: true) { return result }
         return evict(sparing: false) ?? .nothing
     }
 
-    /// Lets go the oldest segment that can be let go, in which those who have little are spared or not.
+    /// Removes the oldest removable segment; `isSparing` says whether profiles of small shares are copied forward.
     ///
-    /// - Returns: nil when there is none.
+    /// - Returns: nil when there is no such segment.
     private func evict(sparing isSparing: Bool) -> Eviction? {
         var spared: [String: Set<ShareKey>] = [:]
         for number in spool.state.withLock({ $0.order }) {
@@ -76,13 +77,14 @@ extension SpoolJournal {
             if spool.state.withLock({ $0.active == number }) { seal() }
             for (name, client) in owners { client.spoolNeedsRoom(in: number, sparing: spared[name] ?? []) }
             for stranger in strangers { dropAll(of: stranger, in: number) }
-            // Only what stays is left, and a full disk may have no room for its copy; then a younger one has to go.
+            // Only records that must stay are left. If a full disk has no room for their copies, a younger segment has to be
+            // evicted.
             if removeSettled() { return .freed }
             switch copyForward(number) {
             case .done: return .freed
-            // The younger ones could not be moved either, and what waits in them would be dropped in vain.
+            // Without a descriptor the younger segments could not be copied either, and their profiles would be dropped in vain.
             case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
-            // Where no copy finds room nobody can be spared: the oldest goes as a whole.
+            // If there is no room for a copy, no share can be spared: the oldest segment is dropped as a whole.
             case .failed(let error?) where isSparing && error.isLackOfRoom: return nil
             case .failed: continue
             }
@@ -90,12 +92,12 @@ extension SpoolJournal {
         return nil
     }
 
-    /// Of a receiver that the config does not have any more.
+    /// Drops all profiles in a segment of a receiver that is no longer in the config.
     private func dropAll(of receiver: String, in number: UInt64) {
         let reader = SpoolReceiver(spool, receiver, knownAtStart: [number: .max])
         var cursor = SpoolCursor(only: number)
         var count = 0
-        // What cannot be read stays.
+        // Records that cannot be read are not settled.
         while let found = try? reader.next(1024, after: &cursor), !found.isEmpty {
             for record in found { reader.settle(record.position) }
             count += found.count
@@ -103,9 +105,9 @@ extension SpoolJournal {
         Log.warning("profiles dropped", ["receiver": receiver, "count": "\(count) \(DropReason.spoolFull.rawValue)"])
     }
 
-    /// Removes segments that every receiver has settled.
+    /// Removes the segments that all their receivers have settled.
     ///
-    /// - Returns: whether there was one.
+    /// - Returns: whether there was such a segment.
     func removeSettled() -> Bool {
         let settled = spool.state.withLock { state in
             let settled = state.order.filter { $0 != state.active && state.segments[$0]?.isSettled == true }
@@ -116,7 +118,7 @@ extension SpoolJournal {
         return !settled.isEmpty
     }
 
-    /// Removes a segment's files, or has them removed later: while they are there a start would deliver what is in them again.
+    /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.
     private func remove(_ number: UInt64) {
         if !spool.folder.remove(number) { unremoved.append(number) }
     }
@@ -129,7 +131,7 @@ extension SpoolJournal {
 
     // MARK: Copying forward
 
-    /// A segment is nearly settled when less than this part of it is needed.
+    /// A segment is nearly settled when at most one part in this many is still needed.
     private static let nearly = 8
     private static let pause = Duration.seconds(30)
 
@@ -140,7 +142,7 @@ extension SpoolJournal {
         nextUpkeep = .never
         while let number = nearlySettledOldest() {
             if case .done = copyForward(number) { continue }
-            // A record of it is damaged, say, and will be found when it is delivered.
+            // A record may be damaged, for example, which is reported when it is delivered.
             nextUpkeep = now + Self.pause
             return
         }
@@ -159,7 +161,7 @@ extension SpoolJournal {
         case failed(SystemError?)
     }
 
-    /// Writes what is needed of a segment again, at the end of the journal, and lets the segment go.
+    /// Copies the records that are still needed to the end of the journal, and removes the segment.
     private func copyForward(_ number: UInt64) -> Copying {
         let (owners, strangers) = spool.owners(of: number)
         guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return .failed(nil) }
@@ -172,7 +174,7 @@ extension SpoolJournal {
         do {
             let shift = spool.clock.offset.subtractingSaturated(segment.clockOffset)
             let records = try sorted.map { try spool.folder.copy($0.position, segment.header, for: $0.receivers, shift: shift) }
-            // Durable in any case, for the original goes.
+            // The copies are always synced, because the original is removed.
             let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
             move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
             return .done
@@ -199,9 +201,10 @@ extension SpoolJournal {
 }
 
 extension Spool {
-    /// What can be let go, from the oldest segment on up to the first that a receiver keeps; and that receiver.
+    /// The bytes that eviction could free, from the oldest segment up to the first that a receiver does not release; and the name
+    /// of that receiver.
     ///
-    /// What is open stays, if need be elsewhere.
+    /// Records of open deliveries are not counted, because they are kept as copies.
     fileprivate var evictable: (bytes: Int, keeper: String?) {
         let (numbers, sizes, clients) = state.withLock { state in
             (state.order, state.segments.mapValues(\.byteCount), Array(state.clients.values))
@@ -215,7 +218,7 @@ extension Spool {
         return (bytes, nil)
     }
 
-    /// Whether at least half of what is needed of a segment goes when those are spared whom each receiver names.
+    /// Whether at least half of the bytes needed of a segment are freed when the given shares of each receiver are spared.
     fileprivate func isWorthSparing(_ number: UInt64, _ spared: [String: Set<ShareKey>]) -> Bool {
         state.withLock { state in
             guard let segment = state.segments[number] else { return false }
@@ -227,7 +230,7 @@ extension Spool {
         }
     }
 
-    /// Who still needs a segment: receivers with a queue, and those without.
+    /// The receivers that still need a segment: those with a queue, and those without one ("strangers").
     func owners(of number: UInt64) -> (owners: [(name: String, client: any SpoolClient)], strangers: [String]) {
         state.withLock { state in
             guard let segment = state.segments[number] else { return ([], []) }
@@ -240,10 +243,10 @@ extension Spool {
 }
 
 extension SpoolFolder {
-    /// Why a record is not copied.
+    /// The error for a record that cannot be copied because it is damaged.
     struct Damaged: Error {}
 
-    /// Reads a record to be written again; a damaged one stays where it is, to be found when it is delivered.
+    /// Reads a record to be copied; a damaged one stays in its place and is reported when it is delivered.
     func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String], shift: Int64) throws -> EncodedRecord {
         let bytes = try open(position.segment, .records).read(Int(position.length), at: Int(position.offset))
         guard let record = unsafe SpoolRecord(bytes.span.bytes, at: 0), record.salt == header.salt, record.length == bytes.count,

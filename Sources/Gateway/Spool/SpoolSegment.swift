@@ -1,48 +1,50 @@
 import LinuxSystem
 
-/// Where one record is.
+/// The position of one record in the spool.
 struct SpoolPosition: Hashable, Comparable, Sendable {
     var segment: UInt64
-    /// Which entry of the segment's index it is.
+    /// The number of its entry in the segment's index, from 0.
     var ordinal: UInt32
     var offset: UInt32
-    /// The whole record's, head included; what the profile costs a queue.
+    /// The size of the whole record including its head; also the number of bytes that the profile counts in a queue.
     var length: UInt32
-    /// Whose share of a queue it takes.
+    /// The share of a queue that the profile counts against.
     var share = ShareKey.unknown
 
     static func < (a: SpoolPosition, b: SpoolPosition) -> Bool { (a.segment, a.ordinal) < (b.segment, b.ordinal) }
 }
 
-/// One segment as the running gateway knows it. A plain value: the spool has the lock.
+/// One segment as the running gateway knows it: a plain value, protected by the spool's lock.
 struct SpoolSegment {
     let header: SpoolHeader
-    /// Where the index file's entries begin.
+    /// The offset of the first entry in the index file.
     var indexStart: Int
-    /// The index while the segment grows, and where it could not be written to its file.
+    /// The index entries in memory, while the segment grows or when the index file could not be written; otherwise nil.
     var entries: [IndexEntry]?
     private(set) var count = 0
-    /// The bytes of the records file that hold records which are accepted.
+    /// The size of the records file up to the end of the last published record.
     private(set) var recordsSize: Int
-    /// What was settled, on disk.
+    /// The size of the `.settled` file.
     var settledSize = 0
-    /// From the monotonic clock to the one that its records are dated by, in nanoseconds.
+    /// The difference from the monotonic clock to the clock that its records are dated by, in nanoseconds.
     var clockOffset: Int64 = 0
-    /// True when the start could not read it: queues have a cursor of its own for it.
+    /// True when each queue reads the segment with a separate cursor, because the start could not read it or its number exceeds
+    /// ``SpoolFormat/largestNumber``.
     var isLate = false
-    /// How many records each of the header's receivers has not settled, and their bytes.
+    /// The number of records that each of the header's receivers has not settled; ``liveBytes`` has their bytes.
     private(set) var live: [Int]
     private(set) var liveBytes: [Int]
-    /// Whose they are.
+    /// The shares that these records count against, by receiver.
     private(set) var shares: [ShareUsage]
     private(set) var oldest: [Int64]
     private(set) var lastSequence: UInt64 = 0
 
     var number: UInt64 { header.segment }
     var isSettled: Bool { live.allSatisfy { $0 == 0 } }
-    /// What its files take on disk.
+    /// The size of its files on disk.
     var byteCount: Int { recordsSize + indexStart + count * IndexEntry.size + settledSize }
-    /// The most that one receiver still needs of it, which is what all need of it unless they are for different ones.
+    /// The largest number of bytes that one receiver still needs; the bytes that all need together, unless they need different
+    /// records.
     var mostLiveBytes: Int { liveBytes.max() ?? 0 }
 
     init(_ header: SpoolHeader, indexStart: Int) {
@@ -56,12 +58,12 @@ struct SpoolSegment {
         oldest = live.map { _ in .max }
     }
 
-    /// Which of the header's receivers it is.
+    /// The receiver's position in the header's list; nil when it is not in it.
     func slot(of receiver: String) -> Int? { header.receivers.firstIndex(of: receiver) }
 
-    /// Takes in a record that is on disk.
+    /// Adds a record that is on disk.
     ///
-    /// - Parameter live: the receivers that have not settled it; all it is for when nil.
+    /// - Parameter live: a bit for each receiver that has not settled the record; nil for all its receivers.
     mutating func add(_ entry: IndexEntry, live mask: UInt64? = nil) {
         entries?.append(entry)
         count += 1
@@ -83,9 +85,9 @@ struct SpoolSegment {
     }
 }
 
-/// What one receiver has settled in one segment, and how far its attempts have come.
+/// The records that one receiver has settled in one segment, and its attempts at the others.
 struct SettledLedger {
-    /// Sorted by their beginning; they may overlap.
+    /// The settled offsets, sorted, without overlaps.
     private var ranges: [Range<UInt32>] = []
     private(set) var attempts: [UInt32: SpoolAttempt] = [:]
     private var next = 0
@@ -101,7 +103,7 @@ struct SettledLedger {
         ranges = Self.merged(ranges)
     }
 
-    /// One position and the few out of order: ranges that touch become one.
+    /// Merges ranges that touch or overlap; usually one long range and a few out of order remain.
     private static func merged(_ ranges: [Range<UInt32>]) -> [Range<UInt32>] {
         var result: [Range<UInt32>] = []
         for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
@@ -114,7 +116,7 @@ struct SettledLedger {
         return result
     }
 
-    /// Whether the record at `offset` is settled; offsets are asked for in rising order.
+    /// Whether the record at `offset` is settled; must be called with rising offsets.
     mutating func isSettled(_ offset: UInt32) -> Bool {
         while next < ranges.count, ranges[next].upperBound <= offset { next += 1 }
         return next < ranges.count && ranges[next].lowerBound <= offset
