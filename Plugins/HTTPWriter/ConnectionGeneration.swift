@@ -109,7 +109,7 @@ import LinuxSystem
 
     // MARK: Transfers
 
-    /// Begins a transfer at once, or when the running lookup of the same host and port has ended.
+    /// Begins a transfer at once, or when the running lookup of the same place has ended.
     ///
     /// - Returns: false when libcurl does not accept the transfer.
     func add(_ curl: CurlHandle) -> Bool {
@@ -152,7 +152,7 @@ struct ConnectionLimit: Equatable {
     var kept: Int
 }
 
-/// The transfers that wait until the first transfer to the same host and port has its address.
+/// The transfers that wait until the first transfer to the same place has its address.
 ///
 /// libcurl uses one thread for each lookup, so with a resolver that hangs there would be as many threads as transfers.
 struct LookupQueue {

@@ -10,7 +10,7 @@ import PushWire
     let easy: UnsafeMutableRawPointer
     /// Called when a request has ended, after the handle was removed from libcurl's multi handle.
     var ended: (CURLcode) -> Void = { _ in }
-    /// The host and port to connect to; transfers to the same place share one lookup.
+    /// The key under which transfers share a DNS lookup: the host of the URL, or empty for the endpoint's own URL.
     private(set) var place = ""
     /// The generation of connections that it uses, or used last.
     var generation: ConnectionGeneration?
