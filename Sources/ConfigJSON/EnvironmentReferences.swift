@@ -87,11 +87,11 @@ struct ExpandedText {
 }
 
 extension JSONValue {
-    /// This value with the references in all its strings replaced; names of members stay as they are.
+    /// This value with the references in all its strings replaced; member names are not changed.
     ///
     /// - Parameters:
-    ///   - variable: the value of a variable; nil when it is not set.
-    ///   - problems: gets what cannot be replaced, which stays as it was written.
+    ///   - variable: returns the value of a variable; nil when it is not set.
+    ///   - problems: receives the strings that cannot be expanded, which stay as they were written.
     public func expanded(_ variable: (String) -> [UInt8]?, problems: Problems) -> JSONValue {
         mapStrings { string, source, path in
             do throws(ExpandedText.Failure) {

@@ -17,7 +17,7 @@ extension FileDescriptor {
 
     /// Reads `count` bytes at `offset`, fewer at the end of the file.
     ///
-    /// Allocates no more memory than the file has bytes, whatever `count` is, beyond 64 KiB.
+    /// For a `count` of more than 64 KiB, allocates no more memory than the file has bytes.
     public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
         var failure: SystemError?
         let room = try present(count, at: offset)
@@ -32,7 +32,7 @@ extension FileDescriptor {
 
     /// Reads `count` bytes at `offset` and appends them to `buffer`; fewer at the end of the file.
     ///
-    /// Allocates no more memory than the file has bytes, whatever `count` is, beyond 64 KiB.
+    /// For a `count` of more than 64 KiB, allocates no more memory than the file has bytes.
     public func read(_ count: Int, at offset: Int, into buffer: inout ByteBuffer) throws(SystemError) {
         let failure = unsafe try buffer.append(room: try present(count, at: offset)) { room in
             var failure: SystemError?
