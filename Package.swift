@@ -10,17 +10,17 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// No table of pointers is writable once a program or a plugin is loaded; it is position-independent by default.
+/// Makes relocation tables read-only after loading (full RELRO); executables are position-independent by default.
 let hardening: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now"])]
 
-/// What Debian builds its C with; Swift protects its stack by default.
+/// The hardening flags that Debian uses for C; Swift protects its stack by default.
 #if arch(x86_64)
     let hardenedC: [CSetting] = [.unsafeFlags(["-fstack-protector-strong", "-fcf-protection=full"])]
 #else
     let hardenedC: [CSetting] = [.unsafeFlags(["-fstack-protector-strong"])]
 #endif
 
-/// Tests drive raw C and whole processes; what they are strict about is the product.
+/// Tests use raw C and whole processes, so strict memory safety applies to the product only.
 let testSettings: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
 
 /// A receiver plugin: a shared object whose only exported symbol is its entry.
@@ -61,7 +61,7 @@ let package = Package(
         .target(
             name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
             path: "Sources/ProfileArchive", swiftSettings: settings),
-        // In the program alone: a plugin is not what was started.
+        // Linked into the program only: a plugin has no command line of its own.
         .target(name: "CProcessStart", path: "Sources/CProcessStart", cSettings: hardenedC),
         .executableTarget(
             name: "Gateway",
@@ -73,9 +73,9 @@ let package = Package(
             path: "Sources/Gateway", exclude: ["Delivery/SPOOL.md"],
             swiftSettings: settings, linkerSettings: hardening + [.linkedLibrary("ssl")]),
 
-        // zlib, libcurl, OpenSSL and libxcrypt, as Debian has them.
+        // zlib, libcurl, OpenSSL and libxcrypt, as packaged by Debian.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        // Not linked by the module: the gateway opens libcurl only to send, and a plugin links it.
+        // Not linked by the module: the gateway loads libcurl only in commands that send, and a plugin links it.
         .systemLibrary(name: "CCurl", path: "Sources/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),

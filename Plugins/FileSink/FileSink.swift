@@ -6,10 +6,10 @@ import PluginKit
 import ProfileArchive
 import Synchronization
 
-/// Archives every profile under a directory, byte for byte, with its metadata beside it.
+/// Archives every profile in a directory, byte for byte, with its metadata in a file beside it.
 ///
-/// Delivered means durable: files and the folders that name them are synced. What waits is synced together, and tenants take
-/// turns in it.
+/// A profile is delivered when it is durable: its files and the folders that name them are synced. Waiting profiles are written and
+/// synced in batches, which take from all tenants in turn.
 final class FileSink: Receiver {
     static let name = "gateway.file"
     static let version = "0.1.0"
@@ -22,17 +22,17 @@ final class FileSink: Receiver {
     private let aborting = Flag()
     private let state: Mutex<State>
 
-    /// On the worker's thread.
+    /// The state of the worker; on the worker's thread.
     private struct State {
         var turns = TenantTurns<Job>()
-        /// Each with how many profiles were handed over before it.
+        /// Waiting flushes, each with the number of profiles that were added before it.
         var flushes: [(after: Int, job: Job)] = []
-        /// Folders that are known to be on disk with all their parents.
+        /// Folders that are known to be synced, with all their parents.
         var durable: Set<String> = []
         var upkeep: Upkeep
     }
 
-    /// One profile to write, or without one a flush; the delivery is finished once.
+    /// One profile to write, or a flush when there is no profile; the delivery is finished once.
     private final class Job: Sendable {
         let profile: Profile?
         let byteCount: Int
@@ -49,9 +49,10 @@ final class FileSink: Receiver {
         }
     }
 
-    /// How often an archive with bounds is looked at when nothing comes.
+    /// How often an archive with bounds is checked when no profile arrives.
     private static let pause = Duration.seconds(1)
-    /// What is written and synced together: the profiles of a tenant that has few wait for no more than this and one more profile.
+    /// The most profiles and bytes written and synced together. A tenant with few profiles waits for at most one such batch and one
+    /// more profile.
     private static let largestBatch = (profiles: 64, bytes: 16 << 20)
 
     init(config object: ConfigObject, host: Host) throws {
@@ -68,7 +69,7 @@ final class FileSink: Receiver {
             }
             if let lack = config.lackOfRoom(for: 0, in: archive) { throw lack }
         } catch {
-            // Nothing is wrong with the config, and each delivery tries again: a mount may come later.
+            // The config is not wrong, and each delivery tries again: the file system may be mounted later.
             isHealthy.store(false, ordering: .relaxed)
             host.setHealth(.failed, "\(error)")
         }
@@ -96,7 +97,7 @@ final class FileSink: Receiver {
 
     // MARK: On the worker's thread
 
-    /// Writes what has come, a batch at a time, and what comes meanwhile.
+    /// Writes the jobs, and those that arrive meanwhile, a batch at a time.
     private func work(_ jobs: [Job]) {
         state.withLock { state in
             add(jobs, &state)
@@ -104,7 +105,7 @@ final class FileSink: Receiver {
                 let batch = state.turns.take(count: Self.largestBatch.profiles, weight: Self.largestBatch.bytes, weigh: \.byteCount)
                 if !batch.isEmpty { store(batch, &state) }
                 finishFlushes(&state)
-                // At least one step with each batch, so that what is removed keeps up with what comes.
+                // At least one step with each batch, so that removal keeps up with new profiles.
                 while state.upkeep.step(), state.turns.oldest == nil, !worker.isWanted, !aborting.isRaised {}
                 add(worker.takeBack(), &state)
             } while state.turns.oldest != nil || !state.flushes.isEmpty
@@ -121,14 +122,14 @@ final class FileSink: Receiver {
         }
     }
 
-    /// A flush is done when whatever came before it is.
+    /// Finishes the flushes whose earlier profiles are all done.
     private func finishFlushes(_ state: inout State) {
         let oldest = state.turns.oldest ?? .max
         for flush in state.flushes where flush.after <= oldest { flush.job.finish(.delivered) }
         state.flushes.removeAll { $0.after <= oldest }
     }
 
-    /// Writes a batch: all files first, then the syncs, then the names, then the folders.
+    /// Writes one batch: all files first, then the syncs, then the names, then the folders.
     private func store(_ jobs: [Job], _ state: inout State) {
         if let lack = config.lackOfRoom(for: jobs.reduce(0) { $0 + $1.byteCount }, in: archive) {
             for job in jobs { job.finish(aborting.isRaised ? .aborted : .retry("\(lack)")) }
@@ -157,7 +158,7 @@ final class FileSink: Receiver {
         case .failure(.conflict(let path)): .rejected("\(path) exists already with other content")
         case .failure(.aborted): .aborted
         case .failure(.tooLarge): .rejected("larger than max_bytes")
-        // Tried again it would be in the way again, and hold up the profiles of others.
+        // A retry would meet the same obstacle, and hold up the profiles of other tenants.
         case .failure(.link(let error)): .rejected("\(error)")
         case .failure(.system(let error)): .retry("\(error)")
         }
@@ -170,13 +171,13 @@ final class FileSink: Receiver {
 
     private func stateHealth(_ error: SystemError) {
         isHealthy.store(false, ordering: .relaxed)
-        // A descriptor that is missing comes back; a disk needs a person.
+        // A lack of descriptors passes by itself; a full or broken disk needs a person.
         host.setHealth(error.isLackOfDescriptors ? .degraded : .failed, "\(error)")
     }
 }
 
 extension Array {
-    /// Those of which a sentence is true, and the others, each in order.
+    /// The elements that satisfy a predicate, and the others, each in their order.
     fileprivate func partitioned(_ isTrue: (Element) -> Bool) -> ([Element], [Element]) { (filter(isTrue), filter { !isTrue($0) }) }
 }
 

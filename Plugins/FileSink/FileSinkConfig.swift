@@ -3,17 +3,17 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 
-/// What the config of a FileSink says.
+/// The config of a file receiver.
 struct FileSinkConfig: Sendable {
     let directory: String
     let modes: ArchiveModes
-    /// Older profiles are removed; nil keeps them.
+    /// The age from which profiles are removed; nil keeps them.
     let maxAge: Duration?
-    /// The oldest profiles are removed beyond this; nil is no bound.
+    /// The bound in bytes; beyond it the oldest profiles are removed. nil means no bound.
     let maxBytes: Int?
-    /// As `maxBytes`, of files: a profile has two at least.
+    /// The bound in files; a profile has at least two. nil means no bound.
     let maxFiles: Int?
-    /// What is left free on the file system; nil is a tenth of it, 2 GiB at most, which is twice what the spool leaves.
+    /// The bytes to leave free on the file system; nil means a tenth of it, at most 2 GiB, which is twice what the spool leaves.
     let minFreeBytes: Int?
 
     init(_ object: ConfigObject) {
@@ -26,17 +26,17 @@ struct FileSinkConfig: Sendable {
         minFreeBytes = object.value("min_free_bytes") == nil ? nil : object.size("min_free_bytes", default: 0, zeroAllowed: true)
     }
 
-    /// Whether anything is ever removed.
+    /// Whether profiles are ever removed.
     var isBounded: Bool { maxAge != nil || maxBytes != nil || maxFiles != nil }
 
-    /// What is left free on a file system of `total` bytes.
+    /// The bytes to leave free on a file system of `total` bytes.
     func reserve(of total: Int) -> Int { minFreeBytes ?? min(total / 10, 2 << 30) }
 
-    /// Why so many bytes more are too many for the file system; nil when they are not, or that cannot be known.
+    /// Why the file system has no room for `bytes` more; nil when it has, or when that is unknown.
     func lackOfRoom(for bytes: Int, in archive: Archive) -> SystemError? {
         guard let space = try? archive.open().space() else { return nil }
         let reserve = reserve(of: space.total)
-        // Some file systems do not say how large they are.
+        // Some file systems do not report their size.
         guard space.total > 0, reserve > 0 else { return nil }
         guard space.available.subtractingReportingOverflow(bytes).partialValue < reserve else { return nil }
         return SystemError("fewer than min_free_bytes \(reserve) would be left free where \(directory) is", code: ENOSPC)

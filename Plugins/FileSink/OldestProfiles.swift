@@ -2,18 +2,18 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 
-/// The profiles of the oldest minute of an archive, in the order in which they go. Used by one thread.
+/// The profiles of the oldest minute in an archive's hour, in the order of removal. Used by one thread.
 ///
-/// So much is held in memory and no more: an hour may have millions.
+/// Only one minute is held in memory, because an hour may have millions of profiles.
 struct OldestProfiles {
     struct Profile {
         let folder: String
         let stem: String
-        /// The metadata first: what is cut off after it is not sent again by anybody.
+        /// The metadata comes first, so that `gateway replay` does not send a profile whose removal was interrupted.
         var files: [String] = []
         var bytes = 0
 
-        /// By time, and then in the order of arrival.
+        /// The order of removal: by time, then by order of arrival.
         static func isBefore(_ a: Profile, _ b: Profile) -> Bool {
             let times = (a.stem.prefix(minute * 2), b.stem.prefix(minute * 2))
             return (times.0, a.stem.utf8.count, a.stem, a.folder) < (times.1, b.stem.utf8.count, b.stem, b.folder)
@@ -22,15 +22,15 @@ struct OldestProfiles {
 
     private let aborting: Flag
     private var hour = ""
-    /// The first one is the last.
+    /// In reverse order: the next one to remove is the last.
     private var profiles: [Profile] = []
-    /// How many bytes of a name tell the minute: `20260131T2359`; twice as many tell the time without its sequence.
+    /// The length of a name up to its minute, `20260131T2359`; twice this length covers the time without the sequence.
     private static let minute = 13
 
-    /// - Parameter aborting: once it is raised a search ends early.
+    /// - Parameter aborting: once raised, a search ends early.
     init(_ aborting: Flag) { self.aborting = aborting }
 
-    /// The oldest profile of an hour; nil when nothing is left of it.
+    /// The oldest profile of an hour; nil when none is left.
     mutating func first(of hour: String, in root: OpenFolder) throws(SystemError) -> Profile? {
         if hour != self.hour || profiles.isEmpty {
             profiles = try collect(hour, root)
@@ -46,7 +46,7 @@ struct OldestProfiles {
         var found: [String: Profile] = [:]
         try root.visit(hour, until: aborting) { relative, folder, files in
             folder.removeLeftovers(among: files)
-            // They are sorted by name, so by time.
+            // The files are sorted by name, so by time.
             for file in files {
                 guard let name = ArchivedName(file), name.hour == hour else { continue }
                 let minute = String(name.stem.prefix(Self.minute))
@@ -66,9 +66,9 @@ struct OldestProfiles {
 }
 
 extension OpenFolder {
-    /// Visits all folders of one hour of an archive, whose own folder this is; what cannot be opened is passed over.
+    /// Visits all folders of one hour in an archive, of which this is the root; folders that cannot be opened are skipped.
     ///
-    /// - Throws: for want of a descriptor, when the archive itself cannot be listed, and `ECANCELED` at an abort.
+    /// - Throws: when descriptors are lacking, when the archive itself cannot be listed, and `ECANCELED` when aborted.
     func visit(
         _ hour: String, until aborting: Flag, _ body: (_ relative: String, _ folder: OpenFolder, _ files: [String]) -> Void
     ) throws(SystemError) {

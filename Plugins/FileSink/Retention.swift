@@ -4,38 +4,38 @@ import PluginABI
 import PluginKit
 import ProfileArchive
 
-/// Keeps an archive within `max_age`, `max_bytes` and `max_files`: the oldest profiles go. Used by one thread.
+/// Keeps an archive within `max_age`, `max_bytes` and `max_files` by removing the oldest profiles. Used by one thread.
 ///
-/// What the archive holds is known by hour, from an ``ArchiveIndex`` in it; only hours that were being changed when a run was
-/// killed are counted at a start. Where there is no index everything is counted once, a few folders at a time, and nothing is
-/// removed until that is done. One instance at a time does this for an archive: the one that has locked its folder.
+/// An ``ArchiveIndex`` in the archive has the files and bytes of each hour. At a start, only the hours that were being changed when
+/// the last run was killed are counted again. Without an index everything is counted once, a few folders at a time, and nothing is
+/// removed until that is done. Only one instance at a time does this for an archive: the one that has locked its folder.
 struct Retention {
     private let archive: Archive
     private let config: FileSinkConfig
     private let host: Host
     private let metrics: RetentionMetrics
     private let aborting: Flag
-    /// The archive's own folder, locked.
+    /// The archive's root folder, locked.
     private var root: OpenFolder?
     private var index = ArchiveIndex()
-    /// Hours of which the numbers in the index are not known to be right.
+    /// Hours whose numbers in the index may be wrong.
     private var uncounted: Set<String> = []
-    /// Set while everything is counted.
+    /// The walk that counts the whole archive; nil when none is running.
     private var walk: ArchiveWalk?
     private var oldest: OldestProfiles
     private var lastChange: [String: MonotonicTime] = [:]
     private var nextTidying = MonotonicTime(nanoseconds: 0)
     private var nextRecount = MonotonicTime.now + recountInterval
     private var lastRecounted = ""
-    /// Since when another instance has the archive; never once that was said.
+    /// The time since when another instance has the archive; never once that was logged.
     private var lockedElsewhereSince: MonotonicTime?
 
     private static let foldersPerStep = 64
     private static let removalsPerStep = 256
     private static let tidyInterval = Duration.seconds(30)
-    /// An hour's numbers are settled when it was not changed for so long.
+    /// How long an hour must be unchanged until its numbers count as settled.
     private static let settleTime = Duration.seconds(300)
-    /// Others may remove files, as `gateway replay --remove` does, so an hour is counted again now and then.
+    /// How often one hour is counted again, because other programs may remove files, as `gateway replay --remove` does.
     private static let recountInterval = Duration.seconds(60)
     private static let longestReload = Duration.seconds(60)
 
@@ -46,9 +46,9 @@ struct Retention {
         metrics = RetentionMetrics(host)
     }
 
-    // MARK: What comes in
+    // MARK: Stored profiles
 
-    /// Notes on disk that hours are about to change.
+    /// Records on disk that hours are about to change.
     mutating func willStore(_ hours: Set<String>) throws(SystemError) {
         for hour in hours { lastChange[hour] = .now }
         guard try take() else { return uncounted.formUnion(hours) }
@@ -57,7 +57,7 @@ struct Retention {
 
     mutating func stored(_ stored: ArchiveBatch.Stored) {
         let hour = stored.files.hour
-        // Of what was there before it is not known what has been counted.
+        // A file that was there before may have been counted already, or not.
         guard root != nil, walk == nil, !stored.isAgain, !uncounted.contains(hour) else {
             uncounted.insert(hour)
             return
@@ -67,7 +67,7 @@ struct Retention {
 
     // MARK: Steps
 
-    /// Counts, or removes, a little.
+    /// Counts or removes a bounded number of files.
     ///
     /// - Returns: whether there is more to do at once.
     mutating func step() throws(SystemError) -> Bool {
@@ -90,7 +90,7 @@ struct Retention {
         self.root = nil
     }
 
-    /// Sees that the archive's folder is this instance's, and is still the one that its path leads to.
+    /// Locks the archive's folder for this instance, and checks that the archive's path still leads to the locked folder.
     private mutating func take() throws(SystemError) -> Bool {
         let found: OpenFolder
         do throws(SystemError) { found = try archive.open() } catch {
@@ -110,7 +110,7 @@ struct Retention {
         return true
     }
 
-    /// Once, and not while the instance before this one ends.
+    /// Logs once that another instance has the archive, but not while the previous instance may still be ending.
     private mutating func sayThatOthersHaveIt() {
         let since = lockedElsewhereSince ?? .now
         lockedElsewhereSince = since
@@ -124,7 +124,7 @@ struct Retention {
     private mutating func countSome(_ root: OpenFolder) throws(SystemError) -> Bool {
         for _ in 0..<Self.foldersPerStep {
             guard let step = walk?.next() else {
-                // What was stored meanwhile is counted again: it may have been counted already, or not.
+                // Hours stored to meanwhile are counted again, because their files may have been counted already, or not.
                 var counted = index
                 counted.changing = uncounted
                 try counted.write(to: root, mode: config.modes.file)
@@ -165,13 +165,14 @@ struct Retention {
         for _ in 0..<Self.removalsPerStep {
             guard let hour = index.oldest, let reason = reason(hour) else { return false }
             guard let profile = try oldest.first(of: hour, in: root) else {
-                // Nothing of it is left, whatever the numbers say.
+                // The hour has no files left, whatever the index says.
                 index.set(hour, nil)
                 continue
             }
             if reason == .maxAge, !isTooOld(profile.stem) { return false }
             do throws(SystemError) { try noteChange(of: [hour]) } catch {
-                // A full disk has no room for the note. Without an index the next start counts everything, and removing needs no room.
+                // A full disk has no room for the record. Without an index the next start counts everything, and removing it needs
+                // no room.
                 try root.remove(ArchiveIndex.name)
             }
             try root.removeArchived(profile.files, from: profile.folder)
@@ -182,14 +183,14 @@ struct Retention {
         return true
     }
 
-    /// Which bound the archive is over; by age where something of the hour may be too old.
+    /// The bound that the archive exceeds; `max_age` when the hour may have profiles that are too old.
     private func reason(_ hour: String) -> RetentionMetrics.Reason? {
         if let bytes = config.maxBytes, index.total.bytes > bytes { return .maxBytes }
         if let files = config.maxFiles, index.total.files > files { return .maxFiles }
         return isTooOld(hour) ? .maxAge : nil
     }
 
-    /// Whether a time, as names begin with it, is so old; by a clock that nobody sets.
+    /// Whether a time, in the form that begins a file name, is older than `max_age`; by a clock that does not jump.
     private func isTooOld(_ time: String) -> Bool {
         guard let age = config.maxAge else { return false }
         return time < ArchivedFiles.time(SteadyTime.unixNanoseconds.subtractingSaturated(age.inNanoseconds))
@@ -197,7 +198,7 @@ struct Retention {
 
     // MARK: The index on disk
 
-    /// Writes down that these hours are changing, once.
+    /// Records on disk that these hours are changing, unless it is already recorded.
     private mutating func noteChange(of hours: Set<String>) throws(SystemError) {
         for hour in hours { lastChange[hour] = .now }
         guard let root, walk == nil, !hours.isSubset(of: index.changing) else { return }

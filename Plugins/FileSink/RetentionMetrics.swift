@@ -1,7 +1,7 @@
 import PluginABI
 import PluginKit
 
-/// What is counted of an archive with bounds.
+/// The metrics of an archive with bounds.
 struct RetentionMetrics {
     /// Why a profile was removed.
     enum Reason: String, CaseIterable { case maxAge = "max_age", maxBytes = "max_bytes", maxFiles = "max_files" }

@@ -1,12 +1,13 @@
-/// Jobs that wait, a lane for each tenant; the lanes take turns, so that who fills one makes nobody wait in another.
+/// Waiting jobs in one lane per tenant; jobs are taken from the lanes in turn, so that a tenant with many jobs does not delay the
+/// others.
 struct TenantTurns<Job> {
     private var lanes: [String: [(number: Int, job: Job)]] = [:]
     private var turns: [String] = []
     private var nextNumber = 0
 
-    /// How many jobs have ever been added.
+    /// How many jobs were added so far.
     var added: Int { nextNumber }
-    /// The number of the oldest job that waits, by how many were added before it; nil when none waits.
+    /// The number of the oldest waiting job, counting from 0 in the order of adding; nil when none waits.
     var oldest: Int? { lanes.values.compactMap(\.first?.number).min() }
 
     mutating func append(_ job: Job, lane: String) {
@@ -15,7 +16,8 @@ struct TenantTurns<Job> {
         nextNumber += 1
     }
 
-    /// Takes jobs in turn: one at least, where one waits, then on until there are `count` or their weights are more than `weight`.
+    /// Takes jobs from the lanes in turn: at least one if one waits, at most `count`, and no more once their weight would exceed
+    /// `weight`.
     mutating func take(count: Int, weight: Int, weigh: (Job) -> Int) -> [Job] {
         var taken: [Job] = []
         var sum = 0

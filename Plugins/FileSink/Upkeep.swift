@@ -5,25 +5,25 @@ import PluginKit
 import ProfileArchive
 import Synchronization
 
-/// What is done to an archive between deliveries, a little at a time: files that a killed process left half-written are
-/// removed, and where the archive is bounded it is kept within its bounds. Used by one thread.
+/// The maintenance of an archive between deliveries, a little at a time: removes files that a killed process left half-written, and
+/// keeps a bounded archive within its bounds. Used by one thread.
 struct Upkeep {
     private let archive: Archive
     private let host: Host
     private let aborting: Flag
     private var retention: Retention?
-    /// The walk for leftovers of an archive without bounds; a bounded one looks for them where it counts.
+    /// The walk that removes leftovers in an archive without bounds; in a bounded archive, counting removes them.
     private var sweep: ArchiveWalk?
     private var isSwept = false
-    /// No step before this time, after one that failed.
+    /// No step is made before this time, after one that failed.
     private var pausedUntil = MonotonicTime(nanoseconds: 0)
 
-    /// The most descriptors that are kept open between two steps.
+    /// The most descriptors that stay open between two steps.
     static let descriptors = 1
     private static let pause = Duration.seconds(30)
     private static let foldersPerStep = 64
 
-    /// - Parameter aborting: once it is raised nothing more is begun, and what goes through many folders ends early.
+    /// - Parameter aborting: once raised, no step begins and long searches end early.
     init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
         (self.archive, self.host, self.aborting) = (archive, host, aborting)
         if config.isBounded { retention = Retention(archive, config, host, aborting) }
@@ -38,7 +38,7 @@ struct Upkeep {
 
     mutating func stored(_ stored: ArchiveBatch.Stored) { retention?.stored(stored) }
 
-    /// Does a little.
+    /// Does a bounded amount of work.
     ///
     /// - Returns: whether there is more to do at once.
     mutating func step() -> Bool {
@@ -49,7 +49,7 @@ struct Upkeep {
         }
     }
 
-    /// Notes what there is, for the next run.
+    /// Writes the index for the next run.
     mutating func end() {
         attempt { (upkeep) throws(SystemError) in
             try upkeep.retention?.end()
@@ -79,7 +79,7 @@ struct Upkeep {
                 guard error.code == ENOENT else { throw error }
                 return false
             }
-            // What changes from here on is not in it.
+            // Without bounds the index is not updated, so it is removed before it becomes wrong.
             try root.remove(ArchiveIndex.name)
             walk = ArchiveWalk(root)
         }
@@ -95,7 +95,7 @@ struct Upkeep {
     }
 }
 
-/// Something that one thread says once and others look at.
+/// A flag that one thread raises and others read.
 final class Flag: Sendable {
     private let value = Atomic<Bool>(false)
 

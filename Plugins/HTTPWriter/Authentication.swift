@@ -2,14 +2,14 @@ import ConfigJSON
 import LinuxSystem
 import PushWire
 
-/// How an endpoint is shown who writes to it; at most one way each.
+/// How the writer authenticates to an endpoint; at most one way each.
 enum Authentication: Sendable {
     case none
     /// RFC 7617; without a source the password is empty.
     case basic(user: String, password: ConfigSource?)
     /// `Authorization: scheme credentials`, RFC 9110 §11.6.2.
     case header(scheme: String, credentials: ConfigSource)
-    /// A token that another server gives, RFC 6749 §4.4.
+    /// A token from an OAuth 2.0 token server, RFC 6749 §4.4.
     case oauth2(OAuth2Config)
 }
 

@@ -1,19 +1,19 @@
 import LinuxSystem
 
-/// Whether a destination is down, by evidence that is not the fault of one profile; a value, with the time handed in.
+/// Whether an endpoint is down, judged by failures that one bad profile cannot explain; a value type, the caller passes the time.
 ///
-/// An attempt that got no connection counts, and the first failure of a profile, unless a success was there shortly before; what
-/// fails again and again says nothing about the destination. After five such failures without a success between them it is down.
-/// Then it gets one probe at a time: a profile that is new half a second after the last probe, one that was only told to stay away
-/// a second after it, and one that has failed after a pause that grows.
+/// Two kinds of failures count: an attempt that got no connection, and the first failure of a profile unless an attempt succeeded
+/// in the last 2 s. Repeated failures of one profile do not count. After five such failures without a success between them the
+/// endpoint is down. It then gets one probe at a time. The time from the last probe to the next one depends on the profile: 0.5 s
+/// for a new profile, 1 s for a profile that was only deferred, and a growing pause for a profile that has failed here.
 struct Availability {
     static let failuresUntilDown = 5
     static let shortestPause = Duration.milliseconds(500)
     static let longestPause = Duration.seconds(30)
-    /// So long a success speaks for a destination against the failures of single profiles.
+    /// How long after a success the failures of single profiles do not count.
     static let recently = Duration.seconds(2)
 
-    /// A profile, and which attempt at it this is.
+    /// A profile, and the number of the delivery attempt.
     struct Attempt {
         let sequence: UInt64
         let number: Int
@@ -21,16 +21,16 @@ struct Availability {
 
     /// How an attempt failed.
     enum Failure: Equatable {
-        /// No connection, or no token: no profile was seen.
+        /// No connection, or no token: the endpoint has not seen the profile.
         case unreached
-        /// The request went out and no answer came.
+        /// The request was sent and no response came.
         case unanswered
-        /// A status that is retried, or an answer that is none of Pyroscope's.
+        /// A status that is retried, or a response that does not come from a Pyroscope server.
         case refused
     }
 
     private var failures = 0
-    /// Attempts without a success between them, whatever they say.
+    /// Failed attempts since the last success, of every kind.
     private var failuresInARow = 0
     private var failedProbes = 0
     private var isProbing = false
@@ -40,16 +40,16 @@ struct Availability {
 
     var isDown: Bool { failures >= Self.failuresUntilDown }
 
-    /// Whether nothing has passed for a while, so that more of the same is not worth sending.
+    /// True when nothing has succeeded for several attempts, so that sending more of the same is not worthwhile.
     var seemsAway: Bool { isDown || failuresInARow >= Self.failuresUntilDown }
 
-    /// Whether a profile alone may be why an attempt fails, for it failed here before.
+    /// Whether the profile itself may be the reason why an attempt fails, because it failed here before.
     func suspects(_ sequence: UInt64) -> Bool { known.failure(of: sequence).map { $0 != .unreached } ?? false }
 
     /// Whether an attempt with this profile may be made now.
     func admits(_ profile: Attempt, _ now: MonotonicTime) -> Bool { !isDown || (!isProbing && nextProbe(with: profile) <= now) }
 
-    /// How long a profile that is not admitted should stay away.
+    /// How long a profile that is not admitted should wait.
     func pause(_ profile: Attempt, _ now: MonotonicTime) -> Duration {
         isProbing ? Self.shortestPause : max(.milliseconds(100), nextProbe(with: profile).since(now))
     }
@@ -59,18 +59,18 @@ struct Availability {
         return lastEnd + min(Self.longestPause, Self.shortestPause * (1 << min(max(failedProbes, 1), 10)))
     }
 
-    /// An attempt begins.
+    /// Notes that an attempt begins.
     ///
-    /// - Returns: true when it is the probe of a destination that is down.
+    /// - Returns: true when it is the probe of an endpoint that is down.
     mutating func began() -> Bool {
         if isDown { isProbing = true }
         return isDown
     }
 
-    /// An attempt ended without an answer that counts.
+    /// Notes that an attempt ended without a result that counts.
     mutating func ended(isProbe: Bool) { if isProbe { isProbing = false } }
 
-    /// The destination answered as one that is well: it took these profiles, or refused them for good.
+    /// Notes that the endpoint works: it accepted these profiles, or rejected them permanently.
     mutating func succeeded(_ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
         (failures, failuresInARow, failedProbes, lastSuccess) = (0, 0, 0, now)
@@ -83,7 +83,7 @@ struct Availability {
         for profile in profiles { known.note(failure, of: profile.sequence) }
         failuresInARow += 1
         if isDown {
-            // Attempts that were open when the destination went down fail together; they count as one failure and as no probe.
+            // Attempts that were open when the endpoint went down fail together. They count as one failure, and not as probes.
             if isProbe { (failedProbes, lastEnd) = (failedProbes + 1, now) }
         } else if isEvidence {
             (failures, lastEnd) = (failures + 1, now)
@@ -93,27 +93,27 @@ struct Availability {
     private func hasSucceededRecently(_ now: MonotonicTime) -> Bool { lastSuccess.map { now.since($0) < Self.recently } ?? false }
 
     private func isFirstFailure(_ profile: Attempt) -> Bool {
-        // Where some are forgotten, only a first attempt is surely the first one.
+        // Once entries have been forgotten, only attempt number 1 is certain to be the first failure.
         !suspects(profile.sequence) && (profile.number == 1 || !known.hasForgotten)
     }
 }
 
-/// The profiles that failed at a destination and are still to be taken by it; the oldest are forgotten beyond a bound.
+/// The profiles that failed at an endpoint and are still to be delivered to it; beyond a bound the oldest are forgotten.
 struct FailedProfiles {
     static let most = 4096
 
     private var failures: [UInt64: Availability.Failure] = [:]
-    /// In the order in which they came; those that are settled stay in it until they are the oldest.
+    /// Sequences in the order of their first failure; a settled one stays until it is the oldest.
     private var order: [UInt64] = []
     private var oldest = 0
-    /// True once one had to go for another one.
+    /// True once an unsettled entry was dropped to make room.
     private(set) var hasForgotten = false
 
     func failure(of sequence: UInt64) -> Availability.Failure? { failures[sequence] }
 
     mutating func note(_ failure: Availability.Failure, of sequence: UInt64) {
         let known = failures[sequence]
-        // A profile that failed once by itself stays suspect, whatever becomes of its later attempts.
+        // A profile that failed after it reached the endpoint stays suspect, whatever happens to its later attempts.
         if known == nil || known == .unreached { failures[sequence] = failure }
         guard known == nil else { return }
         order.append(sequence)

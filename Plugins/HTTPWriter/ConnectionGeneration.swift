@@ -2,27 +2,28 @@ import CCurl
 import Glibc
 import LinuxSystem
 
-/// Connections of one endpoint that live and end together, in a libcurl multi handle of their own; on the transfer thread only.
+/// Connections of one endpoint that are used and closed together, in their own libcurl multi handle; on the transfer thread only.
 ///
-/// libcurl counts a connection's age from when it is idle, which one that is always busy never is. So a whole generation is replaced:
-/// it gets no new transfers, ends with the last of those that it has, and then its connections close. What it has looked up goes
-/// with it. ``end()`` must be called before the last reference goes.
+/// libcurl counts a connection's age from the time it became idle, so a connection that is always busy never gets old. Therefore a
+/// whole generation is replaced: it gets no new transfers, ends when its last transfer has ended, and then its connections close.
+/// Its DNS results are dropped with it. ``end()`` must be called before the last reference is released.
 @safe final class ConnectionGeneration {
     private let multi: UnsafeMutableRawPointer
     private let sockets: SocketWatcher
-    /// When it is to be replaced.
+    /// The time at which it is to be replaced.
     let replacedAt: MonotonicTime
-    /// When libcurl wants to be called though nothing has happened.
+    /// The time at which libcurl wants to be called even without a socket event.
     private(set) var timer = MonotonicTime.never
     private var running: [ObjectIdentifier: CurlHandle] = [:]
     private var lookups = LookupQueue()
 
     /// - Parameters:
-    ///   - replacedAt: when it is to be replaced; ``MonotonicTime/never`` has libcurl look names up again once a minute.
-    ///   - limit: how many connections it may have, and keep while they are idle.
+    ///   - replacedAt: the time at which it is to be replaced; with ``MonotonicTime/never`` libcurl looks names up again once a
+    ///     minute.
+    ///   - limit: how many connections it may have, and how many it keeps while they are idle.
     init(_ sockets: SocketWatcher, replacedAt: MonotonicTime, limit: ConnectionLimit) throws(SystemError) {
         guard let multi = unsafe curl_multi_init() else { throw SystemError("curl_multi_init", code: ENOMEM) }
-        // libcurl wakes itself by a pair of sockets that a program would inherit.
+        // libcurl opens a socket pair for its own wakeup; child processes must not inherit it.
         closeAllOnExec()
         unsafe self.multi = unsafe multi
         (self.sockets, self.replacedAt) = (sockets, replacedAt)
@@ -47,17 +48,18 @@ import LinuxSystem
         unsafe Unmanaged<ConnectionGeneration>.fromOpaque(context).takeUnretainedValue()
     }
 
-    /// Takes another bound; connections beyond it close when they are idle again.
+    /// Sets another bound; connections beyond it close when they become idle.
     func set(_ limit: ConnectionLimit) {
-        // Kept as well as open: by default libcurl keeps four a transfer that is under way, so it closes most when a burst is over.
+        // The number of kept connections is set too: by default libcurl keeps four for each running transfer, and so closes most of
+        // them when a burst ends.
         unsafe ccurl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, limit.kept)
         unsafe ccurl_multi_set_long(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, limit.open)
     }
 
-    /// True when no transfer is in it.
+    /// True when it has no transfers, running or waiting.
     var isIdle: Bool { running.isEmpty && lookups.isEmpty }
 
-    /// Closes all connections; nothing may be in it then.
+    /// Closes all connections, and removes the transfers that still run.
     func end() {
         for curl in running.values { unsafe curl_multi_remove_handle(multi, curl.easy) }
         running = [:]
@@ -93,7 +95,7 @@ import LinuxSystem
             running[ObjectIdentifier(curl)] = nil
             let others = lookups.ended(curl.place, isKnown: result == CURLE_OK || curl.status != 0)
             curl.ended(result)
-            // Each of them would wait for the same lookup as long again.
+            // Each of the waiting transfers would wait just as long for the same lookup.
             for other in others { other.ended(result) }
         }
     }
@@ -107,9 +109,9 @@ import LinuxSystem
 
     // MARK: Transfers
 
-    /// Begins a transfer, at once or when the lookup of its place that is under way has ended.
+    /// Begins a transfer at once, or when the running lookup of the same place has ended.
     ///
-    /// - Returns: false when libcurl does not take it.
+    /// - Returns: false when libcurl does not accept the transfer.
     func add(_ curl: CurlHandle) -> Bool {
         curl.generation = self
         guard lookups.mayStart(curl) else { return true }
@@ -125,7 +127,7 @@ import LinuxSystem
         return true
     }
 
-    /// Gives a transfer up.
+    /// Cancels a transfer.
     func remove(_ curl: CurlHandle) {
         if running.removeValue(forKey: ObjectIdentifier(curl)) != nil {
             unsafe curl_multi_remove_handle(multi, curl.easy)
@@ -135,7 +137,7 @@ import LinuxSystem
         }
     }
 
-    /// Opens the socket of a connection for libcurl, which has its address then.
+    /// Opens the socket of a connection for libcurl; by then the host's address is known.
     func open(_ curl: CurlHandle, _ family: Int32, _ type: Int32, _ number: Int32) throws(SystemError) -> curl_socket_t {
         lookups.found(curl.place)
         return try sockets.open(family, type, number, of: self)
@@ -144,15 +146,15 @@ import LinuxSystem
 
 /// How many connections a generation may have.
 struct ConnectionLimit: Equatable {
-    /// 0 is no limit.
+    /// The most open connections; 0 means no limit.
     var open: Int
-    /// How many stay open while they are idle.
+    /// The most idle connections that stay open.
     var kept: Int
 }
 
-/// The transfers that wait until the first one to the same place has its address.
+/// The transfers that wait until the first transfer to the same place has its address.
 ///
-/// libcurl looks names up on a thread for each, so a resolver that hangs would cost as many threads as there are transfers.
+/// libcurl uses one thread for each lookup, so with a resolver that hangs there would be as many threads as transfers.
 struct LookupQueue {
     private var known: Set<String> = []
     private var waiting: [String: [CurlHandle]] = [:]
@@ -160,7 +162,7 @@ struct LookupQueue {
 
     var isEmpty: Bool { ready.isEmpty && waiting.values.allSatisfy(\.isEmpty) }
 
-    /// - Returns: false when the transfer waits.
+    /// - Returns: false when the transfer must wait.
     mutating func mayStart(_ curl: CurlHandle) -> Bool {
         if known.contains(curl.place) { return true }
         if waiting[curl.place] == nil {
@@ -171,15 +173,16 @@ struct LookupQueue {
         return false
     }
 
-    /// An address is there, and is kept as long as the generation.
+    /// Notes that the address of a place is known; it stays known as long as the generation lives.
     mutating func found(_ place: String) {
         known.insert(place)
         ready += waiting.removeValue(forKey: place) ?? []
     }
 
-    /// A transfer to a place has ended; when it was the one that looked it up, those who wait for it go on or end as well.
+    /// Notes that a transfer to a place has ended. If it was the one that did the lookup, the transfers that wait for it start or
+    /// end.
     ///
-    /// - Returns: those who end.
+    /// - Returns: the transfers that end too, because the lookup failed.
     mutating func ended(_ place: String, isKnown: Bool) -> [CurlHandle] {
         guard let others = waiting.removeValue(forKey: place) else { return [] }
         guard isKnown else { return others }

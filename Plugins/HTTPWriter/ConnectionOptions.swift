@@ -3,18 +3,18 @@ import ConfigJSON
 import LinuxSystem
 import PEM
 
-/// How an endpoint is reached: `tls_config`, the proxy members, and `enable_http2`.
+/// How to connect to an endpoint: `tls_config`, the proxy members, and `enable_http2`.
 struct ConnectionOptions: Sendable {
     var authorities: ConfigSource?
     var certificate: ConfigSource?
     var key: ConfigSource?
-    /// Whose certificate is expected, when that is not the URL's host.
+    /// The name expected in the server's certificate, when it is not the URL's host.
     var serverName: String?
     var skipsVerification = false
     var minimumVersion = Version.tls12
     var usesHTTP2 = true
     var proxy = Proxy.none
-    /// Hosts that are reached without the proxy, with commas between.
+    /// Hosts to reach without the proxy, separated by commas.
     var noProxy: String?
     var proxyHeaders: [(name: String, value: String)] = []
 
@@ -28,7 +28,7 @@ struct ConnectionOptions: Sendable {
     enum Proxy: Equatable, Sendable {
         case none
         case url(String)
-        /// What the environment's variables say.
+        /// The proxy that the environment variables name.
         case environment
     }
 }
@@ -46,7 +46,7 @@ extension ConnectionOptions {
             if !["http://", "https://", "socks5://"].contains(where: url.hasPrefix) {
                 endpoint.refuse("proxy_url", "must begin with http://, https:// or socks5://")
             } else if let objection = UpstreamURL.objection(toProxy: url) {
-                // Without the URL, which may hold a password.
+                // The message leaves the URL out, because it may hold a password.
                 endpoint.refuse("proxy_url", objection)
             }
             if isFromEnvironment { endpoint.refuse("proxy_from_environment", "is given beside proxy_url; one of them is meant") }
@@ -75,7 +75,7 @@ extension ConnectionOptions {
         do throws(Problem) { try check() } catch { tls.problems.add(error.path, error.message, at: error.position) }
     }
 
-    /// Looks into the files, which libcurl would do with the first connection only.
+    /// Checks the contents of the files; libcurl would read them only with the first connection.
     private func check() throws(Problem) {
         if let authorities { unsafe try PEM.certificates(authorities) { (_) throws(Problem) in } }
         guard let certificate, let key else { return }

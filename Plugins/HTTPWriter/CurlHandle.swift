@@ -3,38 +3,38 @@ import Glibc
 import LinuxSystem
 import PushWire
 
-/// A libcurl handle, with what all requests of this plugin have in common; on the transfer thread only.
+/// A libcurl easy handle with the options that all requests of this plugin share; on the transfer thread only.
 @safe final class CurlHandle {
     typealias List = UnsafeMutablePointer<curl_slist>
 
     let easy: UnsafeMutableRawPointer
-    /// Called when a request has ended, after the handle has left libcurl's multi handle.
+    /// Called when a request has ended, after the handle was removed from libcurl's multi handle.
     var ended: (CURLcode) -> Void = { _ in }
-    /// The host and port that it connects to; transfers to the same place share one lookup.
+    /// The key under which transfers share a DNS lookup: the host of the URL, or empty for the endpoint's own URL.
     private(set) var place = ""
-    /// The connections that it runs on, or ran on last.
+    /// The generation of connections that it uses, or used last.
     var generation: ConnectionGeneration?
-    /// Whether libcurl has had it since ``prepare()``.
+    /// Whether libcurl has been given the handle since ``prepare()``.
     var isStarted = false
     /// True when a connection could not be opened for lack of descriptors.
     private(set) var isDenied = false
     private var deadline = MonotonicTime.never
-    /// Which reading of its endpoint's files the handle has; 0 has it take them anew.
+    /// Which reading of the endpoint's TLS files the handle has; 0 means that they must be set again.
     var filesGeneration = 0
-    /// The beginning of the answer.
+    /// The beginning of the response body.
     private(set) var answer: [UInt8] = []
-    /// How much of it has come.
+    /// Counts what has been received of the response and holds it to bounds.
     private(set) var bounds = AnswerBounds()
     let answerLimit: Int
     private var headers: List?
     private var proxyHeaders: List?
     private var detour: List?
-    /// Where libcurl says what went wrong, with more words than its error code has.
+    /// The buffer for libcurl's error message, which says more than the error code.
     private let explanation: UnsafeMutablePointer<CChar>
 
     /// - Parameters:
-    ///   - answerLimit: how much of an answer is kept.
-    ///   - keepsAddresses: whether what was looked up holds as long as the connections do; else for a minute.
+    ///   - answerLimit: how many bytes of a response body are kept.
+    ///   - keepsAddresses: whether DNS results stay valid as long as the connections; otherwise for a minute.
     /// - Returns: nil when libcurl has no memory for a handle.
     init?(timeoutMilliseconds: Int, answerLimit: Int, keepsAddresses: Bool, sockets: SocketWatcher) {
         guard let easy = unsafe curl_easy_init() else { return nil }
@@ -45,7 +45,7 @@ import PushWire
         unsafe ccurl_set_text(easy, CURLOPT_PROTOCOLS_STR, "http,https")
         unsafe ccurl_set_text(easy, CURLOPT_USERAGENT, "profile-gateway/\(HTTPWriter.version)")
         unsafe ccurl_set_long(easy, CURLOPT_NOSIGNAL, 1)
-        // A host name that nobody answers for is not waited for at the end.
+        // A DNS lookup that still runs at the end is not waited for.
         unsafe ccurl_set_long(easy, CURLOPT_QUICK_EXIT, 1)
         unsafe ccurl_set_long(easy, CURLOPT_DNS_CACHE_TIMEOUT, keepsAddresses ? -1 : 60)
         unsafe ccurl_set_long(easy, CURLOPT_POST, 1)
@@ -73,7 +73,8 @@ import PushWire
             return unsafe CurlHandle.at(handle).keep(received) ? size * count : 0
         }
         unsafe ccurl_set_pointer(easy, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
-        // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
+        // Called for each line of a head, of trailers, and of a proxy's response; libcurl keeps the lines, and does not bound
+        // trailers.
         unsafe ccurl_set_header(easy) { bytes, size, count, handle in
             guard let handle = unsafe handle, let bytes = unsafe bytes else { return 0 }
             let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
@@ -91,7 +92,7 @@ import PushWire
     }
 
     private func takesTurn(sent: Int) -> Bool {
-        // A turn of HTTP/2 may be another request's.
+        // With HTTP/2, progress may belong to another request on the same connection.
         guard bounds.hasHead, number(CURLINFO_HTTP_VERSION) <= Int(CURL_HTTP_VERSION_1_1) else { return true }
         return bounds.takesTurn(sent: sent, .now)
     }
@@ -108,7 +109,7 @@ import PushWire
         unsafe explanation.deallocate()
     }
 
-    /// The object of a handle that libcurl names.
+    /// The object that belongs to a libcurl handle.
     static func of(_ easy: UnsafeMutableRawPointer) -> CurlHandle? {
         var pointer: UnsafeMutableRawPointer?
         unsafe ccurl_get_pointer(easy, CURLINFO_PRIVATE, &pointer)
@@ -120,18 +121,18 @@ import PushWire
         do throws(SystemError) {
             return try generation.open(self, family, type, number)
         } catch {
-            // Not for a family of addresses that this machine does not have.
+            // Other errors, such as an address family that this machine does not support, are not a lack of descriptors.
             if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) { isDenied = true }
             return CURL_SOCKET_BAD
         }
     }
 
-    /// Whether a request has ended in a way that makes its connection, and those like it, suspect: nothing came.
+    /// Whether a request failed without any response, so that its connection and others of the same generation are suspect.
     func isLost(_ result: CURLcode) -> Bool { result != CURLE_OK && isStarted && !isDenied && status == 0 && bounds.excess == nil }
 
-    /// Only the beginning of an answer is kept; the rest is read and forgotten, so that the connection can be reused.
+    /// Keeps the beginning of a response body; the rest is read and dropped, so that the connection can be reused.
     ///
-    /// - Returns: false when it is too much even to be read.
+    /// - Returns: false when the body is too large even to be read.
     private func keep(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let room = answerLimit - answer.count
         if room > 0 { unsafe answer.append(contentsOf: bytes.prefix(room)) }
@@ -140,7 +141,7 @@ import PushWire
 
     // MARK: Request
 
-    /// Forgets the request before.
+    /// Resets the state of the previous request.
     func prepare() {
         answer.removeAll(keepingCapacity: true)
         bounds = AnswerBounds()
@@ -153,16 +154,17 @@ import PushWire
         deadline = .now + .milliseconds(milliseconds)
     }
 
-    /// Goes on with what is left of the time, which libcurl counts from when it gets the handle.
+    /// Sets the timeout to the rest of the deadline, because libcurl counts from the time when it gets the handle.
     func goOnWithTimeout() { setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000))) }
 
-    /// Says where the next request connects to.
+    /// Sets the place that the next request connects to.
     func setPlace(_ place: String) { self.place = place }
 
-    /// Whether a connection that is there already will not do.
+    /// Sets whether the next request must open a new connection.
     func setFresh(_ isFresh: Bool) { unsafe ccurl_set_long(easy, CURLOPT_FRESH_CONNECT, isFresh ? 1 : 0) }
 
-    /// Sets the headers, which libcurl writes as they are; an empty value takes out what it would send by itself.
+    /// Sets the headers, which libcurl writes unchanged; a header with an empty value removes the one that libcurl would send by
+    /// itself.
     func setHeaders(_ headers: [(name: String, value: String)]) throws(WrittenHead.Refusal) {
         for header in headers { try WrittenHead.check(header) }
         unsafe curl_slist_free_all(self.headers)
@@ -177,7 +179,7 @@ import PushWire
         unsafe ccurl_set_list(easy, CURLOPT_PROXYHEADER, proxyHeaders)
     }
 
-    /// Where another host is to be found: `host:port:host:port`; nil where its name says.
+    /// Has libcurl connect to another host than the URL's: `host:port:host:port`; nil connects to the URL's host.
     func setDetour(_ detour: String?) {
         unsafe curl_slist_free_all(self.detour)
         unsafe self.detour = unsafe Self.list([detour].compactMap(\.self))
@@ -188,16 +190,16 @@ import PushWire
         unsafe lines.reduce(nil) { unsafe curl_slist_append($0, $1) }
     }
 
-    /// Sets the body, which must stay where it is until the request has ended.
+    /// Sets the body; its memory must stay valid until the request has ended.
     func setBody(_ body: UnsafeRawBufferPointer) {
         unsafe ccurl_set_offset(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
-        // Never NULL: that would make libcurl ask a read callback for the body.
+        // Never NULL: with NULL, libcurl would ask a read callback for the body.
         unsafe ccurl_set_pointer(easy, CURLOPT_POSTFIELDS, body.baseAddress ?? UnsafeRawPointer(easy))
     }
 
     // MARK: Answer
 
-    /// Whether a request ended with a whole answer.
+    /// Whether a request ended with a complete response.
     func isWhole(_ result: CURLcode) -> Bool { result == CURLE_OK && bounds.hasHead }
 
     var status: Int { isStarted ? number(CURLINFO_RESPONSE_CODE) : 0 }
@@ -220,7 +222,7 @@ import PushWire
         return unsafe text.map { unsafe String(cString: $0.assumingMemoryBound(to: CChar.self)) }
     }
 
-    /// What went wrong, for people.
+    /// The error message for people.
     func words(for result: CURLcode) -> String {
         if result == CURLE_OK, !bounds.hasHead { return "the answer ended in the middle of its head" }
         return unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))

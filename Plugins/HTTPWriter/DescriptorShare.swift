@@ -1,21 +1,21 @@
 import LinuxSystem
 import PluginKit
 
-/// How many connections an instance may have, by its share of the process's descriptors; on the transfer thread only.
+/// How many connections an instance may have, from its share of the process's file descriptors; on the transfer thread only.
 struct DescriptorShare {
-    /// Without a share: more than any `max_in_flight` that makes sense.
+    /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
-    /// The poller, the wakeup, and a lookup with what it opens.
+    /// Descriptors reserved for the poller, the wakeup, and one DNS lookup.
     private static let kept = 6
-    /// libcurl wakes each multi handle by two of its own.
+    /// Descriptors reserved for each endpoint: libcurl's own wakeup pair of a multi handle.
     private static let keptForEach = 2
-    /// How often is asked whether it is another one.
+    /// How often the share is queried.
     private static let interval = Duration.seconds(2)
 
     private let host: Host
     private let endpoints: Int
     private var share: Int?
-    /// When it is to be asked for again; never where there is none.
+    /// The time of the next query; never when the host gives no share.
     private(set) var nextLook = MonotonicTime.never
 
     init(_ host: Host, endpoints: Int) {
@@ -23,9 +23,9 @@ struct DescriptorShare {
         _ = look(.now)
     }
 
-    /// Asks again.
+    /// Queries the share again.
     ///
-    /// - Returns: whether it has changed.
+    /// - Returns: whether the share has changed.
     mutating func look(_ now: MonotonicTime) -> Bool {
         let old = share
         share = host.descriptorShare
@@ -36,7 +36,7 @@ struct DescriptorShare {
     /// The most connections of all endpoints together.
     var total: Int { share.map { max(1, $0 - Self.kept - Self.keptForEach * endpoints) } ?? .max }
 
-    /// The most of one endpoint: its part, which none of the others can take from it.
+    /// The most connections of one endpoint: an equal part that the other endpoints cannot use.
     var each: ConnectionLimit {
         guard share != nil else { return ConnectionLimit(open: 0, kept: Self.keptWithoutShare) }
         let part = max(1, total / max(1, endpoints))

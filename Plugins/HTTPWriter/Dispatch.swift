@@ -2,11 +2,11 @@ import LinuxSystem
 import PluginKit
 import Synchronization
 
-/// One profile on its way to every endpoint that does not have it yet; its delivery is finished when all have answered.
+/// One profile on its way to every endpoint that still needs it; its delivery is finished when all of them have answered.
 final class Dispatch: Sendable {
     let profile: Profile
     let attempt: Int
-    /// What became of it before.
+    /// The results of earlier attempts.
     let before: EndpointBits
     private let delivery: Mutex<Delivery?>
 
@@ -26,16 +26,17 @@ final class Dispatch: Sendable {
     }
 }
 
-/// What a delivery's `progress` says of each endpoint, over attempts and restarts.
+/// The state of each endpoint that is kept in a delivery's `progress`, over attempts and restarts.
 struct EndpointBits: Equatable {
-    /// As many as there are bits for, two each.
+    /// The most endpoints: each uses two of the 64 bits.
     static let most = 32
 
-    /// In the lower half a bit per endpoint that needs no further attempt, in the upper half one per endpoint that refused.
+    /// The lower half has a bit per endpoint that needs no further attempt, the upper half one per endpoint that rejected the
+    /// profile.
     private(set) var progress: UInt64
 
     func isSettled(_ endpoint: Int) -> Bool { progress & (1 << UInt64(endpoint)) != 0 }
-    /// The first endpoint that refused.
+    /// The first endpoint that rejected the profile.
     var refuser: Int? { progress >> UInt64(Self.most) == 0 ? nil : (progress >> UInt64(Self.most)).trailingZeroBitCount }
 
     mutating func settle(_ endpoint: Int, isRefusal: Bool) {
@@ -44,13 +45,13 @@ struct EndpointBits: Equatable {
     }
 }
 
-/// Flushes that wait for the dispatches that came before them; on the transfer thread only.
+/// Flushes that wait for the dispatches begun before them; on the transfer thread only.
 struct FlushQueue {
     private var nextOrdinal = 0
     private var open: Set<Int> = []
     private var waiting: [(ordinal: Int, flush: Flush)] = []
 
-    /// Counts a dispatch in and numbers it.
+    /// Registers a dispatch and returns its number.
     mutating func began() -> Int {
         defer { nextOrdinal += 1 }
         open.insert(nextOrdinal)
@@ -75,7 +76,7 @@ struct FlushQueue {
     }
 }
 
-/// One flush, finished once.
+/// One flush; it is finished once.
 final class Flush: Sendable {
     private let delivery: Mutex<Delivery?>
 
@@ -86,21 +87,21 @@ final class Flush: Sendable {
     }
 }
 
-/// The verdicts that have come for one dispatch; on the transfer thread only.
+/// The verdicts received so far for one dispatch; on the transfer thread only.
 final class DispatchProgress {
     let dispatch: Dispatch
-    /// Which dispatch it is, for the flushes that wait for it.
+    /// The number of the dispatch, by which flushes wait for it.
     let ordinal: Int
     private var open = 0
     private var bits: EndpointBits
     private var retry: Outcome?
     private var retryAfter = Duration.zero
     private var rejection: Refusal?
-    /// Who stands for a refusal whose words are not known any more.
+    /// An endpoint that rejected the profile in an earlier attempt whose reason is no longer known.
     private let earlierRefuser: String?
     private var isAborted = false
 
-    /// An endpoint's refusal, which outlives the attempt when another endpoint is to be asked again.
+    /// An endpoint's rejection; it is kept for the next attempt when another endpoint must be tried again.
     struct Refusal {
         let reason: String
         let httpStatus: Int
@@ -108,8 +109,8 @@ final class DispatchProgress {
     }
 
     /// - Parameters:
-    ///   - refusal: that of an earlier attempt, where its words are known.
-    ///   - refuser: an endpoint that refused in an earlier attempt, by its name.
+    ///   - refusal: the rejection of an earlier attempt, if its reason is still known.
+    ///   - refuser: the name of an endpoint that rejected the profile in an earlier attempt.
     init(_ dispatch: Dispatch, ordinal: Int, refusal: Refusal?, refuser: String?) {
         self.dispatch = dispatch
         self.ordinal = ordinal
@@ -122,7 +123,7 @@ final class DispatchProgress {
 
     func began() { open += 1 }
 
-    /// Takes one endpoint's verdict, named for people.
+    /// Takes the verdict of one endpoint; `name` is for messages.
     func took(_ verdict: Verdict, of endpoint: Int, name: String) {
         switch verdict {
         case .delivered: bits.settle(endpoint, isRefusal: false)
@@ -136,7 +137,8 @@ final class DispatchProgress {
     }
 
     private func mustRetry(_ reason: String, _ after: Duration, _ status: Int) {
-        // The one that asks for the shortest wait decides: the others are asked again then, and may wait on.
+        // The shortest wait is used: at that time all endpoints are tried again, and those that need longer can defer the profile
+        // again.
         retryAfter = retry == nil ? after : min(retryAfter, after)
         retry = .retry(reason, after: retryAfter, progress: 0, httpStatus: status)
     }
@@ -145,7 +147,7 @@ final class DispatchProgress {
 
     /// Finishes the delivery once no attempt is open.
     ///
-    /// - Returns: whether it is, and what the next attempt must remember.
+    /// - Returns: whether the delivery is finished, and the rejection that the next attempt must remember.
     func finishIfComplete() -> (isFinished: Bool, refusal: Refusal?) {
         guard open == 0 else { return (false, nil) }
         if isAborted {

@@ -3,19 +3,19 @@ import LinuxSystem
 import PluginABI
 import PluginKit
 
-/// One destination: whether it answers, and what it was sent; on the transfer thread only.
+/// The state of one destination: its availability, credentials, connections and metrics; on the transfer thread only.
 final class Endpoint {
     let config: EndpointConfig
     private let metrics: EndpointMetrics
     private let credentials: Credentials
-    /// Where its tokens come from, when it wants such.
+    /// The source of OAuth 2.0 tokens, for an endpoint that uses them.
     let tokens: TokenSource?
     let files: TLSFiles
     let connections: EndpointConnections
     let secrets: EndpointSecrets
-    /// Why it does not take what we are; empty when it does, or has not been asked.
+    /// The reason of the last 401 or 403; empty after a success, or before the first request.
     private(set) var refusal = ""
-    /// Why its successes are none; empty when they are, or none has come.
+    /// Why its last 2xx response was not accepted as a success; empty after a success, or before the first response.
     private(set) var oddity = ""
     private(set) var lastFailure = ""
     private var availability = Availability()
@@ -48,20 +48,21 @@ final class Endpoint {
 
     /// Whether an attempt with this profile may be made now.
     ///
-    /// A destination that is down gets one attempt at a time; who comes meanwhile is told how long to stay away, so that
-    /// its profiles do not hold the deliveries of its siblings.
+    /// An endpoint that is down gets one attempt at a time. Other profiles are deferred for a stated time, so that they do not hold
+    /// up the deliveries to the other endpoints.
     func admits(_ dispatch: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(dispatch.identity, now) }
 
     /// How long until the next probe with this profile.
     func pause(_ dispatch: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(dispatch.identity, now) }
 
-    /// Whether a profile should not share a request, for it may be why one fails.
+    /// Whether a profile should not share a request, because it may be the reason why requests fail.
     func suspects(_ dispatch: Dispatch) -> Bool { availability.suspects(dispatch.profile.sequence) }
 
-    /// - Returns: true when the attempt that begins is the probe of a destination that is down.
+    /// - Returns: true when the attempt that begins is the probe of an endpoint that is down.
     func began() -> Bool { availability.began() }
 
-    /// A token may have been taken back before its time: then another one is asked for, and the profile is sent again.
+    /// Changes the rejection of a revoked token to a retry: the server may revoke a token before it expires, and then a new one is
+    /// fetched.
     func reconsidered(_ verdict: Verdict, _ authorization: String?) -> Verdict {
         switch verdict {
         case .delivered: tokens?.proved(authorization)
@@ -72,18 +73,18 @@ final class Endpoint {
         return verdict
     }
 
-    /// Takes what an attempt cost.
+    /// Adds the cost of an attempt to the metrics.
     func spent(_ cost: Transfer.Cost) {
         metrics.latency.observe(cost.nanoseconds)
         metrics.openedConnections.observe(Int64(cost.openedConnections))
-        // A connection that was never made is not counted among the opened ones either.
+        // An attempt that sent nothing had no connection, so it counts neither as opened nor as reused.
         if cost.openedConnections == 0, cost.wireBytes > 0 { metrics.reusedConnections.observe(1) }
         metrics.wireBytes.observe(Int64(cost.wireBytes))
     }
 
     /// Takes the verdict of an attempt, which may be about several profiles.
     ///
-    /// - Parameter isReached: whether the request went out.
+    /// - Parameter isReached: whether the request was sent.
     func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
         metrics.retries.observe(Int64(dispatches.count { $0.attempt > 1 }))
         let bytes = dispatches.reduce(0) { $0 + $1.byteCount }
@@ -95,7 +96,7 @@ final class Endpoint {
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status, _):
             availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
-            // Nobody gets a profile through before a person has repaired this.
+            // These statuses mean that no profile will be accepted until a person corrects the credentials.
             if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(dispatches.count))
             metrics.droppedBytes.observe(Int64(bytes))
@@ -114,7 +115,7 @@ final class Endpoint {
     }
 }
 
-/// Alloy's counters for one endpoint.
+/// The metrics of one endpoint, named as in Alloy.
 struct EndpointMetrics {
     let sentBytes: Host.Metric
     let sentProfiles: Host.Metric

@@ -4,17 +4,17 @@ import PushWire
 
 /// One destination; names and defaults are Alloy's.
 struct EndpointConfig: Sendable {
-    /// Where it is.
+    /// The base URL.
     var url = ""
-    /// The path of the URL, without a slash at the end; goes before that of each request.
+    /// The path of the URL without a trailing slash; it is put before the path of each request.
     var path = ""
-    /// What metrics, health and log call it; its URL when it has no name.
+    /// The name in metrics, health and log; by default the URL.
     var name = ""
-    /// Sent with every request, in this order; a name may be there more than once.
+    /// Headers sent with every request, in this order; a name may occur more than once.
     var headers: [(name: String, value: String)] = []
     /// The time one attempt may take.
     var remoteTimeout = Duration.seconds(10)
-    /// How long connections are used; zero is without end.
+    /// How long a connection is used; zero means without limit.
     var maximumConnectionAge = Duration.seconds(300)
     var authentication = Authentication.none
     var connection = ConnectionOptions()
@@ -22,12 +22,12 @@ struct EndpointConfig: Sendable {
     var followsRedirects = true
     var retriesOn429 = true
     var retriesOn422 = false
-    /// Further statuses that are retried.
+    /// Further HTTP statuses that are retried.
     var retriesOn: Set<Int> = []
-    /// Whether the messages of Pushes are compressed.
+    /// Whether the bodies of Push requests are compressed.
     var compresses = false
 
-    /// What becomes of a profile's tenant.
+    /// How the tenant of a profile is sent on.
     enum TenantRule: Equatable, Sendable {
         case pass
         case force(String)
@@ -37,12 +37,12 @@ struct EndpointConfig: Sendable {
     private enum Compression: String, CaseIterable { case none, gzip }
 
     private var sendsCredentialsInTheClear: Bool {
-        // A token of OAuth2 goes here too.
+        // An OAuth 2.0 token is sent to this URL too.
         let isAuthenticated = if case .none = authentication { false } else { true }
         return url.lowercased().hasPrefix("http://") && (isAuthenticated || headers.contains { EndpointSecrets.saysSecret($0.name) })
     }
 
-    /// For libcurl, to whom 0 is no limit.
+    /// For libcurl, where 0 would mean no limit.
     var timeoutMilliseconds: Int { max(1, Int(remoteTimeout.inNanoseconds / 1_000_000)) }
 }
 
@@ -94,7 +94,7 @@ extension EndpointConfig.TenantRule {
 }
 
 extension ConfigObject {
-    /// An array of HTTP statuses that say no.
+    /// An array of HTTP error statuses, 400 to 599.
     func statuses(_ name: String) -> Set<Int> {
         guard let value = value(name) else { return [] }
         guard case .array(let elements) = value.content else {
@@ -113,7 +113,7 @@ extension ConfigObject {
         return statuses
     }
 
-    /// The headers of a member, where they can be sent.
+    /// The headers of a member; those that cannot be sent are reported as problems.
     func checkedHeaders(_ name: String) -> [(name: String, value: String)] {
         let headers = headers(name)
         for header in headers {

@@ -1,7 +1,7 @@
 import PluginABI
 import PluginKit
 
-/// Says the health of all endpoints together, when it changes.
+/// Reports the health of all endpoints together to the host, when it changes.
 final class EndpointHealth {
     private let host: Host
     private var stated = ""
@@ -21,7 +21,7 @@ final class EndpointHealth {
         host.setHealth(areDown || isRefused ? .failed : .degraded, reasons.joined(separator: "; "))
     }
 
-    /// The reason why an endpoint is not healthy; nil when it is.
+    /// The reason why an endpoint is unhealthy; nil when it is healthy.
     private static func trouble(_ endpoint: Endpoint) -> String? {
         if !endpoint.refusal.isEmpty { return endpoint.refusal }
         if !endpoint.oddity.isEmpty { return endpoint.oddity }

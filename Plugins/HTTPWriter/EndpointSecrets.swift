@@ -1,11 +1,11 @@
 import ConfigJSON
 import PushWire
 
-/// The secrets that an endpoint has been sent, which it may repeat; on the transfer thread only.
+/// The secrets sent to an endpoint, which its responses may repeat; on the transfer thread only.
 final class EndpointSecrets {
-    /// How many that came from files or a token server are remembered: answers to what was sent before a change may still come.
+    /// How many secrets from files or a token server are remembered: responses to requests sent before a change may still arrive.
     private static let mostChanging = 16
-    /// Headers that say what a request is, and hold nothing that opens anything.
+    /// Headers that do not hold secrets.
     private static let plainHeaders: Set<String> = [
         "accept", "accept-encoding", "accept-language", "content-encoding", "content-type", "from", "host", "origin", "referer",
         "user-agent", "x-scope-orgid",
@@ -28,13 +28,13 @@ final class EndpointSecrets {
 
     /// Remembers the value of an Authorization header.
     func add(authorization: String) {
-        // Mostly it is that of the request before.
+        // Usually it is the same as in the previous request.
         guard authorization != self.authorization else { return }
         self.authorization = authorization
         for part in Self.parts(of: authorization) { add(part) }
     }
 
-    /// Remembers a secret; the one that was used longest ago is forgotten for it.
+    /// Remembers a secret, and forgets the least recently used one beyond the bound.
     func add(_ secret: String) {
         if let index = changing.firstIndex(of: secret) { return changing.append(changing.remove(at: index)) }
         changing.append(secret)
@@ -49,12 +49,12 @@ final class EndpointSecrets {
         return known
     }
 
-    /// Whether the name of a header says that its value opens something.
+    /// Whether a header's name suggests that its value is a secret.
     static func saysSecret(_ name: String) -> Bool {
         ["auth", "cookie", "key", "pass", "secret", "token"].contains { name.lowercased().contains($0) }
     }
 
-    /// The whole as well as what follows a scheme: either may be what a destination repeats.
+    /// The whole value and the part after the scheme: an endpoint may repeat either.
     private static func parts(of value: String) -> [String] {
         [value] + value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init)
     }

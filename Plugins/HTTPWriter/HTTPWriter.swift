@@ -6,9 +6,9 @@ public import PluginABI
 import PluginKit
 import Synchronization
 
-/// Sends every profile on to other Pyroscope servers: the counterpart of Alloy's `pyroscope.write`.
+/// Sends every profile to other Pyroscope servers: the counterpart of Alloy's `pyroscope.write`.
 ///
-/// Delivered means that each endpoint has answered 2xx and the answer was read. All requests of one receiver run on one
+/// A profile is delivered when each endpoint has answered 2xx and the response was read. All requests of one receiver run on one
 /// thread of its own.
 final class HTTPWriter: Receiver {
     static let name = "pyroscope.write"
@@ -31,7 +31,7 @@ final class HTTPWriter: Receiver {
     private let inbox = Mutex(Inbox())
     private let thread = Mutex<Thread?>(nil)
 
-    // libcurl's own set-up, once for the process and before any handle.
+    // libcurl's global initialization, once for the process and before any handle is made.
     private static let isCurlReady = curl_global_init(Int(CURL_GLOBAL_ALL)) == CURLE_OK
 
     init(config: ConfigObject, host: Host) throws {
@@ -51,7 +51,7 @@ final class HTTPWriter: Receiver {
 
     func flush(_ flush: consuming Delivery) {
         let flush = Flush(flush)
-        // Without a thread there has been nothing to flush.
+        // Without a thread nothing was delivered yet, so there is nothing to flush.
         if thread.withLock({ $0 == nil }) { flush.finish() } else { add(.flush(flush)) }
     }
 

@@ -9,7 +9,7 @@ struct OAuth2Config: Sendable {
     var clientSecret: ConfigSource?
     var tokenURL = ""
     var scopes: [String] = []
-    /// Further parameters of the request.
+    /// Additional parameters of the token request.
     var parameters: [(name: String, value: String)] = []
     var connection = ConnectionOptions()
 
@@ -36,16 +36,17 @@ struct OAuth2Config: Sendable {
     }
 }
 
-/// The token of one endpoint: asked for once for all who wait, and kept until it expires; on the transfer thread only.
+/// The token of one endpoint: one request serves all waiting transfers, and the token is kept until it expires; on the transfer
+/// thread only.
 final class TokenSource {
-    /// Who waits for a token: told that there is one, or why there is none.
+    /// A callback for the result: nil when there is a token, else the reason why there is none.
     typealias Waiter = (_ failure: String?) -> Void
 
-    /// Tokens of some servers hold all that is known of a client.
+    /// Large, because the tokens of some servers hold everything that is known of a client.
     private static let largestAnswer = 256 << 10
-    /// How much of the word is kept with which it refuses, in bytes.
+    /// How many bytes of the server's error code are kept.
     private static let longestError = 256
-    /// So long before its end a token is not used any more, for requests take a while too.
+    /// How long before its expiry a token is no longer used, because requests take time too.
     private static let margin = Duration.seconds(10)
 
     private let config: OAuth2Config
@@ -55,17 +56,17 @@ final class TokenSource {
     private(set) var curl: CurlHandle?
     private var bodyBuffer = ByteBuffer()
     private var token: String?
-    /// The header that the endpoint took last.
+    /// The last Authorization header that the endpoint accepted.
     private var proven: String?
     private var expiry = MonotonicTime.never
     private var waiting: [Waiter] = []
-    /// Some servers take id and secret in the body only (RFC 6749 §2.3.1).
+    /// Whether id and secret are sent in the body: some servers accept them only there (RFC 6749 §2.3.1).
     private var namesClientInBody = false
     private var isSecondTry = false
 
     private let timeoutMilliseconds: Int
     private let keepsAddresses: Bool
-    /// Called once for each request that has brought no token.
+    /// Called once for each token request that failed.
     var failed: (_ reason: String) -> Void = { _ in }
 
     init(_ config: OAuth2Config, of endpoint: EndpointConfig, _ secrets: EndpointSecrets, sockets: SocketWatcher) {
@@ -79,12 +80,12 @@ final class TokenSource {
     /// The value of the Authorization header, while the token can be used.
     func current(_ now: MonotonicTime) -> String? { now < expiry ? header : nil }
 
-    /// The endpoint has taken a token.
+    /// Notes that the endpoint has accepted a token.
     func proved(_ authorization: String?) { proven = authorization }
 
-    /// The endpoint does not take a token, whatever its time.
+    /// Drops a token that the endpoint rejected, even if it has not expired.
     ///
-    /// - Returns: whether it took it before, so that another token may be all that is needed.
+    /// - Returns: whether the endpoint accepted this token before, so that a new token may be all that is needed.
     func refused(_ authorization: String?) -> Bool {
         if authorization == header { token = nil }
         return authorization == proven
@@ -92,12 +93,12 @@ final class TokenSource {
 
     private var header: String? { token.map { "Bearer \($0)" } }
 
-    /// Whether a token is on its way.
+    /// Whether a token request is running.
     var isAsked: Bool { !waiting.isEmpty }
 
-    /// Waits for a token.
+    /// Registers a callback for the token.
     ///
-    /// - Returns: a handle to add when nobody waits yet.
+    /// - Returns: a handle to add, when no token request is running yet.
     func wait(_ waiter: @escaping Waiter) throws(Problem) -> CurlHandle? {
         if !waiting.isEmpty {
             waiting.append(waiter)
@@ -108,7 +109,7 @@ final class TokenSource {
         return handle
     }
 
-    /// Tells everybody who waits: nil that there is a token, an empty text that nobody asks any more.
+    /// Calls all waiting callbacks: nil means that there is a token, an empty text that the transfers were aborted.
     func finish(_ failure: String?) {
         let told = waiting
         (waiting, isSecondTry) = ([], false)
@@ -156,9 +157,9 @@ final class TokenSource {
         return curl
     }
 
-    /// Takes the token server's answer.
+    /// Takes the token server's response.
     ///
-    /// - Returns: a handle to add for a second try, with id and secret where this server wants them.
+    /// - Returns: a handle to add for a second try, with id and secret sent in the other place.
     func take(_ result: CURLcode, _ now: MonotonicTime) -> CurlHandle? {
         guard let curl else { return nil }
         if result == CURLE_OK, [400, 401].contains(curl.status), !isSecondTry {
@@ -169,7 +170,7 @@ final class TokenSource {
         return nil
     }
 
-    /// - Returns: why there is no token; nil when there is.
+    /// - Returns: the reason why there is no token; nil when there is one.
     private func read(_ result: CURLcode, _ curl: CurlHandle, _ now: MonotonicTime) -> String? {
         if let excess = curl.bounds.excess { return "oauth2: the token server's answer has \(excess)" }
         guard curl.isWhole(result) else { return "oauth2: \(secrets.known.cut(from: curl.words(for: result)))" }
@@ -183,12 +184,12 @@ final class TokenSource {
         token = text
         let seconds = member("expires_in", of: curl.answer).flatMap { Int64($0) } ?? 0
         expiry = seconds > 0 ? now + max(.zero, .seconds(seconds) - Self.margin) : .never
-        // One that is over by then is still good for those who wait.
+        // A token that has expired by now is still usable for the transfers that wait.
         if expiry <= now { expiry = now + .seconds(1) }
         return nil
     }
 
-    /// A member of an answer, as text; numbers too, for some servers quote them and some do not.
+    /// A member of a response as text, also if it is a number: some servers quote `expires_in` and some do not.
     private func member(_ name: String, of body: [UInt8]) -> String? {
         guard case .object(let members) = JSONParser.parse(body, dialect: .strict, problems: Problems())?.content else { return nil }
         switch members.first(where: { $0.name == name })?.value.content {

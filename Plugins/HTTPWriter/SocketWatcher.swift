@@ -2,12 +2,12 @@ import CCurl
 import Glibc
 import LinuxSystem
 
-/// The sockets that libcurl wants watched, those of all generations; on the transfer thread only.
+/// Watches the sockets of all connection generations with epoll, as libcurl asks; on the transfer thread only.
 ///
-/// libcurl says "no longer" after each request and "again" before the next one on the same connection. A connection stays in
-/// epoll in between, which saves two system calls a request; it leaves when libcurl closes it, or when something comes on it
-/// that nobody asked for. Descriptors that libcurl opens by itself, as its resolver does, it also closes by itself, so those
-/// leave at once.
+/// libcurl unregisters a socket after each request and registers it again before the next one on the same connection. The socket of
+/// a connection stays in epoll in between, which saves two system calls per request. It is removed when libcurl closes it, or when
+/// an unexpected event comes on it. Descriptors that libcurl opens and closes by itself, such as its resolver's, are removed at
+/// once.
 final class SocketWatcher {
     private struct Watch {
         var interest: Poller.Interest
@@ -15,15 +15,15 @@ final class SocketWatcher {
         var isIdle = false
     }
 
-    /// The key of the wakeup; sockets have their own number.
+    /// The epoll key of the wakeup; a socket's key is its number.
     private static let wakeupKey = UInt64.max
 
     private var poller: Poller
     private var watches: [Int32: Watch] = [:]
-    /// The sockets of connections, opened and closed here, each with the generation that it is of.
+    /// The sockets of connections, which are opened and closed here, with their generation.
     private var connections: [Int32: ObjectIdentifier] = [:]
     private var events: [Poller.Event] = []
-    /// How many connections there may be at a time, of all generations together.
+    /// The most open connections, over all generations.
     var limit = Int.max
 
     init(wakeup: Int32) throws(SystemError) {
@@ -31,7 +31,7 @@ final class SocketWatcher {
         try poller.add(wakeup, .readable, key: Self.wakeupKey)
     }
 
-    /// Does what libcurl's socket callback asks: `what` is one of `CURL_POLL_…`.
+    /// Handles a call of libcurl's socket callback; `what` is one of `CURL_POLL_…`.
     func watch(_ socket: curl_socket_t, _ what: Int32, of generation: ConnectionGeneration) {
         if what == CURL_POLL_REMOVE {
             if connections[socket] != nil { watches[socket]?.isIdle = true } else { forget(socket) }
@@ -43,14 +43,14 @@ final class SocketWatcher {
         let known = watches.updateValue(Watch(interest: interest, generation: generation), forKey: socket)
         do throws(SystemError) {
             if known == nil {
-                // Of a pair that libcurl has opened by itself, for a lookup.
+                // The socket belongs to a pair that libcurl opened by itself for a lookup; child processes must not inherit it.
                 if connections[socket] == nil { closeAllOnExec() }
                 try poller.add(socket, interest, key: UInt64(socket))
             } else if known?.interest != interest {
                 try poller.modify(socket, interest, key: UInt64(socket))
             }
         } catch {
-            // The transfer then ends by its own timeout, as a retry.
+            // Without a watch the transfer ends by its timeout, which is a retry.
             watches[socket] = nil
         }
     }
@@ -59,12 +59,12 @@ final class SocketWatcher {
         if watches.removeValue(forKey: socket) != nil { poller.remove(socket) }
     }
 
-    /// Forgets what a generation that has ended left behind.
+    /// Forgets the sockets that an ended generation left behind.
     func forget(_ generation: ConnectionGeneration) {
         for socket in watches.filter({ $0.value.generation === generation }).keys { forget(socket) }
     }
 
-    /// Opens the socket of a connection for libcurl; none beyond the limit.
+    /// Opens the socket of a connection for libcurl; fails at the limit.
     func open(_ family: Int32, _ type: Int32, _ number: Int32, of generation: ConnectionGeneration) throws(SystemError) -> curl_socket_t {
         guard connections.count < limit else { throw SystemError("the share of descriptors", code: EMFILE) }
         let socket = Glibc.socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
@@ -78,14 +78,14 @@ final class SocketWatcher {
         connections.values.count { $0 == ObjectIdentifier(generation) }
     }
 
-    /// Closes the socket of a connection; its number may come back as another one's.
+    /// Closes the socket of a connection; the kernel may give its number to a new one.
     func close(_ socket: curl_socket_t) {
         connections[socket] = nil
         watches[socket] = nil
         Glibc.close(socket)
     }
 
-    /// Waits for what happens next and tells each generation which of its sockets are ready.
+    /// Waits for events or the timer, and tells each generation which of its sockets are ready.
     ///
     /// - Returns: true when the wakeup was signalled.
     func wait(until timer: MonotonicTime) -> Bool {

@@ -4,22 +4,22 @@ import LinuxSystem
 import PluginKit
 import PushWire
 
-/// One request of one endpoint, and after it another one on the same handle; on the transfer thread only.
+/// One request to one endpoint; the object and its handle are reused for later requests. On the transfer thread only.
 ///
-/// While a request is under way, the handle points into this object and into the profile's bytes, which nothing copies.
+/// During a request the handle points into this object and into the profile's bytes, which are not copied.
 final class Transfer {
     let curl: CurlHandle
     let endpoint: Int
-    /// Those whose profiles are under way, mostly one.
+    /// The dispatches whose profiles are being sent, usually one.
     private(set) var items: [DispatchProgress] = []
     private(set) var request: UpstreamRequest?
-    /// True when this request finds out whether a destination that was down answers again.
+    /// True when this request tests whether an endpoint that was down works again.
     private(set) var isProbe = false
     private let config: EndpointConfig
     private(set) var authorization: String?
     private var hops = 0
     private var isRepeated = false
-    /// Where the request went last.
+    /// Whether the last URL of the request was https.
     private var isSecure = false
     private var deadline = MonotonicTime.never
 
@@ -42,7 +42,7 @@ final class Transfer {
         case refusal(WrittenHead.Refusal)
     }
 
-    /// Points the handle at a request; the profiles must stay until ``end()``.
+    /// Prepares the handle for a request; the profiles must stay valid until ``end(_:_:)``.
     func begin(_ items: [DispatchProgress], _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool) throws(Obstacle) {
         self.isProbe = isProbe
         do throws(Problem) {
@@ -71,21 +71,21 @@ final class Transfer {
         if config.connection.serverName != nil, withCredentials, let place = UpstreamURL.place(of: config.url) {
             own.append(("Host", "\(place.host):\(place.port)"))
         }
-        // What a config adds may be a secret as well as not.
+        // Any configured header may hold a secret, so they count as credentials.
         let configured = withCredentials ? config.headers : []
         let kept = own.filter { header in !configured.contains { $0.name.lowercased() == header.0.lowercased() } }
         try curl.setHeaders(kept + configured)
     }
 
-    // MARK: Another try
+    // MARK: Repeats
 
-    /// Turns to a new connection when the one that was there had ended, which a server may do at any time between requests; the
-    /// handle has to be added again then.
+    /// Prepares to repeat the request on a new connection when the reused one was closed, which a server may do between requests.
+    /// The handle must then be added again.
     ///
-    /// Only where the server cannot have begun with the request: it could not be sent, or libcurl itself has tried again, as it
-    /// does with those that HTTP/2 gives back (RFC 9113 §8.7), and found the same dying connection each time.
+    /// This is done only when the server cannot have processed the request: it could not be sent, or libcurl has already retried
+    /// it, as it does with requests that HTTP/2 returns (RFC 9113 §8.7), and found the same dying connection each time.
     ///
-    /// - Parameter hasRoom: true when a connection could not be opened for lack of descriptors, and can now.
+    /// - Parameter hasRoom: true when a connection could not be opened for lack of descriptors, and some have since been freed.
     func repeats(_ result: CURLcode, hasRoom: Bool) -> Bool {
         if hasRoom {
             curl.prepare()
@@ -104,10 +104,11 @@ final class Transfer {
 
     private static let maximumHops = 10
 
-    /// Turns to where the answer sends the request, when it may go there; the handle has to be added again then.
+    /// Prepares to follow the response's redirect, if that is allowed; the handle must then be added again.
     ///
-    /// The method stays and the body with it, on the same host only and never from https to http. Credentials, the config's headers and
-    /// the client's certificate are for the config's own scheme, host and port. All hops together have the time of one attempt.
+    /// The method and the body are kept. A redirect is followed only on the same host, and never from https to http. Credentials,
+    /// configured headers and the client certificate are sent only to the configured scheme, host and port. All redirects together
+    /// share the time of one attempt.
     func followsRedirect(_ result: CURLcode) -> Bool {
         guard let request, hops < Self.maximumHops, let (from, to, url) = redirect(result), to.host == from.host,
             to.scheme == "https" || !isSecure, (try? setHeaders(request, withCredentials: to == from)) != nil
@@ -121,7 +122,8 @@ final class Transfer {
         return true
     }
 
-    /// Where an answer sends the request that may be sent on; with `server_name`, a URL does not say where its host is.
+    /// The target of a redirect that may be followed; none with `server_name`, because then a URL does not give the address of the
+    /// host.
     private func redirect(_ result: CURLcode) -> (from: UpstreamURL.Place, to: UpstreamURL.Place, url: String)? {
         guard curl.isWhole(result), config.followsRedirects, config.connection.serverName == nil,
             [301, 302, 307, 308].contains(curl.status), let url = curl.text(CURLINFO_REDIRECT_URL),
@@ -130,7 +132,7 @@ final class Transfer {
         return (from, to, url)
     }
 
-    /// The other host that an answer sends the request to; nil when it stays, or goes nowhere.
+    /// The other host that a response redirects to; nil when there is no redirect, or it stays on the same host.
     private func otherHost(_ result: CURLcode) -> String? {
         redirect(result).flatMap { $0.to.host == $0.from.host ? nil : UpstreamURL.host(of: $0.url) }
     }
@@ -146,20 +148,20 @@ final class Transfer {
 
     var cost: Cost {
         guard curl.isStarted else { return Cost() }
-        // REQUEST_SIZE has bodies in it that libcurl sent in one piece with their heads.
+        // REQUEST_SIZE includes the body when libcurl sent it in one piece with the head.
         let wireBytes = max(curl.number(CURLINFO_REQUEST_SIZE), curl.offset(CURLINFO_SIZE_UPLOAD_T))
         return Cost(
             nanoseconds: Int64(curl.offset(CURLINFO_TOTAL_TIME_T)) * 1000, openedConnections: curl.number(CURLINFO_NUM_CONNECTS),
             wireBytes: wireBytes)
     }
 
-    /// Reads what came of the request and lets go of it.
+    /// Reads the result of the request and releases the request.
     func end(_ result: CURLcode, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         let otherHost = otherHost(result)
         let isConnect = request?.message != nil
         (items, request) = ([], nil)
         let excess = curl.bounds.excess
-        // An answer that was cut has come all the same, with the status that it has.
+        // A response that exceeded the bounds still has a valid status.
         guard curl.isWhole(result) || excess != nil && curl.status >= 200 else {
             let reason = excess.map { "the answer has \($0)" } ?? secrets().cut(from: curl.words(for: result))
             return .retry(reason, after: .zero, httpStatus: 0)

@@ -1,17 +1,17 @@
 import LinuxSystem
 import PluginKit
 
-/// Pushes that share a request.
+/// Sends several profiles in one Push request.
 extension TransferEngine {
-    /// What waits for one endpoint: who, and with which request.
+    /// A profile that waits for one endpoint, with its own request.
     typealias Waiting = (item: DispatchProgress, request: UpstreamRequest)
 
-    /// How many parts of a failed batch are under way at a time, so that one which fails for all of them is noticed soon.
+    /// How many parts of a failed batch are sent at a time; a few, so that a failure common to all of them is noticed soon.
     private static let openParts = 4
 
-    /// Has a Push wait for others, where they may share a request.
+    /// Queues a Push for the endpoint's next batch, if batches are configured.
     ///
-    /// - Returns: false when it must go alone.
+    /// - Returns: false when it must be sent alone.
     func joinBatch(_ waiting: Waiting, _ index: Int) -> Bool {
         let endpoint = endpoints[index]
         guard config.batch != nil, waiting.request.message != nil, !endpoint.isDown, !endpoint.suspects(waiting.item.dispatch) else {
@@ -22,18 +22,19 @@ extension TransferEngine {
         return true
     }
 
-    /// Sends what waits for endpoints that have no request under way: what comes during one goes out together after it.
+    /// Sends the queued profiles of each endpoint that has no batch under way; profiles that arrive during a request go together in
+    /// the next.
     func sendBatches() {
         guard let limits = config.batch else { return }
         for index in endpoints.indices {
             sendParts(index)
             while let first = batches[index].first, !isPushing(index) {
                 var bytes = 0
-                // A probe is one profile.
+                // An endpoint that is down gets a single profile as its probe.
                 let most = endpoints[index].isDown ? 1 : limits.maximumProfiles
                 let batch = batches[index].prefix(most).prefix { next in
                     bytes += next.request.messageSize
-                    // One always fits, however large it is.
+                    // The first profile is always taken, even if it is larger than the limit.
                     return next.item === first.item || bytes <= limits.maximumBytes && next.request.goesWith(first.request)
                 }
                 batches[index].removeFirst(batch.count)
@@ -62,11 +63,12 @@ extension TransferEngine {
         }
     }
 
-    // MARK: The parts of a failed batch
+    // MARK: Parts of a failed batch
 
-    /// Whether one profile of several may be why they failed together, so that each is sent by itself.
+    /// Whether a batch that failed is sent again as single profiles, because one of them may be the reason.
     ///
-    /// Not while nothing passes: the destination would fail each of them, and be flooded. They go by themselves the next time.
+    /// A retry is not split while nothing gets through: the endpoint would fail each profile and be flooded. The profiles are sent
+    /// alone in the next attempt.
     func splits(_ verdict: Verdict, _ count: Int, _ index: Int) -> Bool {
         switch verdict {
         case .rejected: count > 1
@@ -75,7 +77,7 @@ extension TransferEngine {
         }
     }
 
-    /// Sends the profiles of a batch by themselves; they stay open until then.
+    /// Queues the profiles of a batch to be sent alone; they count as open until then.
     func split(_ items: [DispatchProgress], _ requests: [UpstreamRequest], _ index: Int) {
         parts[index] += zip(items, requests).map { ($0, $1) }
     }
@@ -85,7 +87,7 @@ extension TransferEngine {
             let part = parts[index].removeFirst()
             let endpoint = endpoints[index]
             if endpoint.seemsAway {
-                // Without the batch's status, for nobody has judged this profile by itself.
+                // The batch's status is left out, because the endpoint has not judged this profile alone.
                 tell([part.item], .retry(endpoint.lastFailure, after: .zero, httpStatus: 0), index)
                 end([part])
             } else {
@@ -98,7 +100,7 @@ extension TransferEngine {
         active.values.count { $0.endpoint == index && $0.request?.message != nil && $0.request?.holdsBatches == false }
     }
 
-    /// Gives up what waits.
+    /// Aborts the queued profiles.
     func abortBatches() {
         for index in endpoints.indices {
             let waiting = batches[index] + parts[index]

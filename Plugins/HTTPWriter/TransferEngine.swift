@@ -6,10 +6,10 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// The transfers of all endpoints on one epoll, driven by readiness and libcurl's own timers; on the transfer thread only.
+/// Runs the transfers of all endpoints on one epoll, driven by socket events and libcurl's timers; on the transfer thread only.
 @safe final class TransferEngine {
     private static let rememberedRefusals = 4096
-    /// How long a profile stays away for which no connection could be opened for lack of descriptors.
+    /// How long a profile is deferred when no connection can be opened for lack of descriptors.
     private static let waitForRoom = Duration.milliseconds(500)
 
     let config: WriterConfig
@@ -19,12 +19,12 @@ import PushWire
     private var share: DescriptorShare
     private var idle: [[Transfer]]
     private(set) var active: [ObjectIdentifier: Transfer] = [:]
-    /// What waits for each endpoint, where several profiles may share a request.
+    /// Per endpoint, the profiles that wait for the next batch.
     var batches: [[Waiting]]
-    /// What was in a batch that failed, and is still to be sent by itself.
+    /// Per endpoint, the profiles of failed batches that are still to be sent alone.
     var parts: [[Waiting]]
     private var flushes = FlushQueue()
-    /// By sequence: the words for those that one endpoint refused and another one is still to take; `progress` has only who.
+    /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
     init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
@@ -45,7 +45,7 @@ import PushWire
 
     // MARK: The loop
 
-    /// Waits for what happens next and deals with it.
+    /// Waits for events or timers and handles them.
     ///
     /// - Returns: true when the wakeup was signalled.
     func turn() -> Bool {
@@ -64,20 +64,20 @@ import PushWire
         }
     }
 
-    /// Closes connections that other endpoints do not use.
+    /// Closes idle connections of another endpoint.
     private func makesRoom(for index: Int) -> Bool {
         endpoints.indices.contains { $0 != index && endpoints[$0].connections.closeIdle() }
     }
 
     // MARK: Transfers
 
-    /// Begins the attempts that one dispatch needs.
+    /// Begins the attempts of one dispatch at the endpoints that still need the profile.
     func start(_ dispatch: Dispatch) {
         let refusal = refusals.removeValue(forKey: dispatch.profile.sequence)
         let refuser = dispatch.before.refuser.flatMap { $0 < endpoints.count ? endpoints[$0].config.name : nil }
         let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal, refuser: refuser)
         let now = MonotonicTime.now
-        // Not finished before all endpoints have been asked, whatever some of them say at once.
+        // Held open, so that it is not finished before every endpoint was tried, even if some end at once.
         progress.began()
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest(dispatch.profile, config)
@@ -85,7 +85,7 @@ import PushWire
                 if !joinBatch((progress, request), index) { begin(index, [progress], request, now) }
             }
         } catch {
-            // Nobody was asked, so no endpoint is the better or the worse for it.
+            // No request was sent, so no endpoint's availability changes.
             let verdict: Verdict =
                 error.isTransient ? .retry(error.reason, after: .zero, httpStatus: 0) : .rejected(error.reason, httpStatus: 0)
             for index in endpoints.indices where progress.needs(index) {
@@ -105,7 +105,7 @@ import PushWire
     }
 
     private func remember(_ refusal: DispatchProgress.Refusal, of sequence: UInt64) {
-        // A profile that the gateway drops meanwhile never comes back for its entry, so there is an end to them.
+        // An entry stays if the gateway drops the profile, because no attempt comes again; therefore their number is bounded.
         if refusals.count >= Self.rememberedRefusals, let oldest = refusals.keys.min() { refusals[oldest] = nil }
         refusals[sequence] = refusal
     }
@@ -115,10 +115,10 @@ import PushWire
 
     func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
-        // A single endpoint needs no guard of its own: the gateway probes the receiver.
+        // A single endpoint is not checked here: the gateway probes the receiver as a whole.
         guard endpoints.count == 1 || items.allSatisfy({ endpoint.admits($0.dispatch, now) }) else { return tellDown(items, index, now) }
         if let tokens = endpoint.tokens, tokens.current(now) == nil {
-            // Who waits for what is down would hold its siblings' deliveries.
+            // Waiting for the token of an endpoint that is down would hold up the deliveries to the other endpoints.
             if endpoints.count > 1, endpoint.isDown, tokens.isAsked { return tellDown(items, index, now) }
             return wait(for: tokens, index, items, request)
         }
@@ -139,7 +139,7 @@ import PushWire
         switch obstacle {
         case .problem(let problem): take(.retry("\(problem)", after: .zero, httpStatus: 0), of: transfer, items)
         case .refusal(let refusal):
-            // Nobody was asked, so the endpoint is none the better or the worse for it.
+            // No request was sent, so the endpoint's availability does not change.
             endpoints[transfer.endpoint].ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
             tell(items, .rejected(refusal.reason, httpStatus: 0), transfer.endpoint)
         }
@@ -162,7 +162,7 @@ import PushWire
         return transfer
     }
 
-    /// Begins the attempt when its endpoint's token has come.
+    /// Begins the attempt when the endpoint's token arrives.
     private func wait(for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest) {
         for item in items { item.began() }
         do throws(Problem) {
@@ -191,7 +191,7 @@ import PushWire
 
     private static let noToken = "oauth2: libcurl refused a request"
 
-    /// Without a token an endpoint is as good as away.
+    /// Counts a failed token request as an endpoint that cannot be reached.
     private func tokenFailed(_ reason: String, _ index: Int) {
         let endpoint = endpoints[index]
         endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), [], isProbe: endpoint.isDown, isReached: false, now: .now)
@@ -213,13 +213,14 @@ import PushWire
         endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
         if splits(verdict, items.count, transfer.endpoint) {
-            // One of them may be why, and the others need not go with it; a failure says nothing about the destination yet.
+            // One of the profiles may be the reason, and the others need not fail with it. A failure says nothing about the
+            // endpoint yet.
             if case .rejected = verdict { endpoint.ended(verdict, [], isProbe: transfer.isProbe, isReached: true, now: .now) }
             return split(items, parts, transfer.endpoint)
         }
         for item in items { item.ended() }
         if result != CURLE_OK, curl.isDenied {
-            // For want of our own descriptors, which says nothing about the destination.
+            // The lack of our own descriptors says nothing about the endpoint.
             endpoint.ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
             tell(items, .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0), transfer.endpoint)
         } else {
@@ -235,7 +236,7 @@ import PushWire
         health.state(endpoints)
     }
 
-    /// Gives every open attempt up.
+    /// Aborts every open attempt.
     func abort() {
         for transfer in active.values {
             transfer.curl.generation?.remove(transfer.curl)
@@ -249,7 +250,7 @@ import PushWire
         abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {
             if let curl = tokens.curl { curl.generation?.remove(curl) }
-            // No reason: nothing has failed.
+            // An empty reason: the token request did not fail.
             tokens.finish("")
         }
     }

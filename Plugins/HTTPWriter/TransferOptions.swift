@@ -3,16 +3,16 @@ import ConfigJSON
 import LinuxSystem
 import PushWire
 
-/// What a config means to a libcurl handle.
+/// Translates the config into libcurl options.
 extension CurlHandle {
-    /// Sets what stays the same for all requests.
+    /// Sets the options that are the same for all requests.
     func setOptions(_ options: ConnectionOptions) {
         unsafe ccurl_set_long(easy, CURLOPT_HTTP_VERSION, options.usesHTTP2 ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
         unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYPEER, options.skipsVerification ? 0 : 1)
         unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYHOST, options.skipsVerification ? 0 : 2)
         unsafe ccurl_set_long(easy, CURLOPT_SSLVERSION, options.minimumVersion.curlVersion)
         switch options.proxy {
-        // Empty, not absent: the environment's proxy variables are obeyed only where the config says so.
+        // An empty text, because without one libcurl would use the environment's proxy variables.
         case .none: unsafe ccurl_set_text(easy, CURLOPT_PROXY, "")
         case .url(let url):
             unsafe ccurl_set_text(easy, CURLOPT_PROXY, url)
@@ -21,17 +21,17 @@ extension CurlHandle {
         }
     }
 
-    /// Points the handle at a request of the endpoint itself.
+    /// Sets the URL of a request to the endpoint itself.
     func setTarget(_ target: String, of config: EndpointConfig) throws(WrittenHead.Refusal) {
         try WrittenHead.check(target: target)
-        // To a proxy the whole URL has to be said, so libcurl must know it.
+        // A request to a proxy contains the whole URL, so libcurl must be given it.
         if config.connection.proxy != .none, config.url.lowercased().hasPrefix("http:") {
             var base = config.url
             while base.hasSuffix("/") { base.removeLast() }
             unsafe ccurl_set_text(easy, CURLOPT_URL, base + target)
             unsafe ccurl_set_long(easy, CURLOPT_PATH_AS_IS, 1)
         } else {
-            // In a plain request they would go on to the endpoint, so they are for tunnels only.
+            // These headers are for CONNECT tunnels only: a proxy would pass them on to the endpoint in a plain request.
             if !config.connection.proxyHeaders.isEmpty { try setProxyHeaders(config.connection.proxyHeaders) }
             unsafe ccurl_set_text(easy, CURLOPT_URL, config.url)
             unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, config.path + target)
@@ -40,7 +40,7 @@ extension CurlHandle {
         setPlace("")
     }
 
-    /// Points the handle at any URL.
+    /// Sets any other URL.
     func setTarget(of url: String) {
         unsafe ccurl_set_text(easy, CURLOPT_URL, url)
         unsafe ccurl_set_text(easy, CURLOPT_REQUEST_TARGET, nil)
@@ -48,7 +48,8 @@ extension CurlHandle {
         setPlace(UpstreamURL.place(of: url)?.host ?? url)
     }
 
-    /// Another name for the certificate's check: libcurl takes it for the host, and is told where that is.
+    /// Has the certificate checked for another name: that name becomes the URL's host, and libcurl is told to connect to the real
+    /// host.
     private func setServerName(_ config: EndpointConfig) {
         guard let name = config.connection.serverName, let place = UpstreamURL.place(of: config.url), place.scheme == "https" else {
             return
@@ -57,18 +58,18 @@ extension CurlHandle {
         setDetour("\(name):\(place.port):\(place.host):\(place.port)")
     }
 
-    /// Takes the certificate and the key of a client away until ``setFiles(_:)``.
+    /// Removes the client's certificate and key until ``setFiles(_:)``.
     func forgetCertificate() {
         for option in [CURLOPT_SSLCERT_BLOB, CURLOPT_SSLKEY_BLOB] { unsafe ccurl_set_pointer(easy, option, nil) }
         filesGeneration = 0
     }
 
-    /// Hands over certificates and key; connections that began with others are not used for this request.
+    /// Sets certificates and key; libcurl does not reuse connections made with others.
     func setFiles(_ files: TLSFiles) {
         guard files.generation != filesGeneration else { return }
         filesGeneration = files.generation
         set(CURLOPT_CAINFO_BLOB, files.texts[0])
-        // The system's authorities are not trusted beside them.
+        // With configured authorities, the system's are not trusted.
         if files.texts[0] != nil { unsafe ccurl_set_text(easy, CURLOPT_CAPATH, nil) }
         set(CURLOPT_SSLCERT_BLOB, files.texts[1])
         set(CURLOPT_SSLKEY_BLOB, files.texts[2])
@@ -99,9 +100,9 @@ final class TLSFiles {
     private let sources: [ConfigSource?]
     private let hasSources: Bool
     private var stamps: [FileStamp?] = []
-    /// Authorities, certificate and key, where there are such.
+    /// Authorities, certificate and key; nil where none is configured.
     private(set) var texts: [[UInt8]?] = [nil, nil, nil]
-    /// Counts how often they were read.
+    /// How often the files were read.
     private(set) var generation = 0
 
     init(_ options: ConnectionOptions) {

@@ -1,49 +1,50 @@
 import ConfigJSON
 import PushWire
 
-/// What came of one attempt at one endpoint.
+/// The result of one attempt at one endpoint.
 enum Verdict: Sendable {
     case delivered
-    /// Transient; not again before `after`.
+    /// Transient; not to be repeated before `after` has passed.
     case retry(String, after: Duration, httpStatus: Int)
-    /// A success that no Pyroscope would answer so: transient, for a person may put the right server in its place.
+    /// A 2xx or a redirect that no Pyroscope server would answer: transient, because a person may correct the URL.
     case misanswered(String, httpStatus: Int)
-    /// Permanent for this profile; the message is the destination's own word to the sender.
+    /// Permanent for this profile; `senderMessage` is the endpoint's message for the sender.
     case rejected(String, httpStatus: Int, senderMessage: String = "")
     case aborted
 }
 
-/// A destination's answer, read by its HTTP status first.
+/// An endpoint's response; the verdict depends first on its HTTP status.
 struct UpstreamAnswer {
-    /// How much of an answer's body is kept for people.
+    /// How many bytes of a response body are shown to people.
     static let reasonLimit = 512
-    /// How much is kept at all: enough for the members of a Connect error with a long message.
+    /// How many bytes of a body are kept: enough for the members of a Connect error with a long message.
     static let bodyLimit = 16 << 10
-    /// How much of the destination's own message a sender is told, in bytes.
+    /// How many bytes of the endpoint's message a sender gets.
     static let messageLimit = 256
 
     var status: Int
     var body: [UInt8]
-    /// Whether more of the body has come than is here.
+    /// Whether the body was longer than the part that was kept.
     var isCutShort = false
-    /// How much was read beyond ``AnswerBounds``; nil when nothing was.
+    /// Which bound of ``AnswerBounds`` the response exceeded, in words; nil when none.
     var excess: String?
-    /// The Content-Type as it came.
+    /// The Content-Type as received.
     var contentType = ""
-    /// Whether it came from where the endpoint redirected to.
+    /// Whether the response comes from a redirect's target.
     var isRedirected = false
-    /// The host that a redirect leads to where it is not followed; nil when there is none.
+    /// The host of a redirect that is not followed because it is another host; nil when there is none.
     var otherHost: String?
-    /// What Retry-After asks for.
+    /// The value of Retry-After.
     var retryAfter: Duration
-    /// True when the request was a Connect call, whose errors carry a code.
+    /// True when the request was a Connect call, whose errors have a code.
     var isConnect = false
     var retriesOn429 = true
     var retriesOn422 = false
     /// Further statuses that are retried.
     var retriesOn: Set<Int> = []
 
-    /// - Parameter secrets: what nobody may read, in the log, the status, a dead letter or as the sender.
+    /// - Parameter secrets: secrets to remove, because the texts appear in the log, the status, dead letters and responses to
+    ///   senders.
     func verdict(_ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         switch status {
         case 200...299: objection(KnownSecrets([])) == nil ? .delivered : oddity(objection(secrets()) ?? "")
@@ -63,29 +64,29 @@ struct UpstreamAnswer {
     private func failure(_ secrets: KnownSecrets) -> Verdict {
         let reason = reason(secrets)
         return switch status {
-        // Connect has one code for "too fast" and "too big", and says the second only in words.
+        // Connect uses one code for "too fast" and "too large"; only the message tells them apart.
         case 429 where saysTooLarge || !retriesOn429: .rejected(reason, httpStatus: status)
         case 429, 503: .retry(reason, after: retryAfter, httpStatus: status)
         case 422 where retriesOn422: .retry(reason, after: retryAfter, httpStatus: status)
         case _ where retriesOn.contains(status): .retry(reason, after: retryAfter, httpStatus: status)
-        // The code refines what the status says: nothing was wrong with the profile, or nothing will ever be right with it.
+        // The code is more precise than the status: either the profile was not the reason, or it will never be accepted.
         case 400..<500 where isConnect && (member("code") == "aborted" || member("code") == "canceled"):
             .retry(reason, after: .zero, httpStatus: status)
         case 501 where isConnect && member("code") == "unimplemented": .rejected(reason, httpStatus: status)
-        // 407 is a proxy's: it says nothing about the profile.
+        // A proxy sends 407, so it says nothing about the profile.
         case 407, 408, 500...599: .retry(reason, after: .zero, httpStatus: status)
         case 400, 413, 422: .rejected(reason, httpStatus: status, senderMessage: senderMessage(secrets))
         default: .rejected(reason, httpStatus: status)
         }
     }
 
-    /// Why a success is none of Pyroscope's; nil when it may be.
+    /// Why a 2xx response does not come from a Pyroscope server; nil when it may.
     private func objection(_ secrets: KnownSecrets) -> String? {
         if let excess { return "the answer has \(excess)" }
         return AnswerMedia(contentType: secrets.cut(from: contentType), body: body).objection(isPush: isConnect)
     }
 
-    /// A text member of a body in JSON, such as a Connect error's.
+    /// A text member of a JSON body, such as a Connect error's.
     private func member(_ name: String) -> String? {
         guard case .object(let members) = JSONParser.parse(body, dialect: .strict, problems: Problems())?.content,
             case .string(let text) = members.first(where: { $0.name == name })?.value.content
@@ -93,7 +94,7 @@ struct UpstreamAnswer {
         return text
     }
 
-    /// The destination's own words to the sender, who would have read them without us; none where they are a page.
+    /// The endpoint's message for the sender, which a sender without a gateway would have read; empty when the body is a web page.
     private func senderMessage(_ secrets: KnownSecrets) -> String {
         guard !AnswerMedia(contentType: contentType, body: body).isPage, let message = member("message"),
             !message.lowercased().contains("<html"), !AnswerMedia.beginsAsPage(message)
@@ -105,9 +106,9 @@ struct UpstreamAnswer {
 
     private var text: String { String(decoding: body, as: UTF8.self) }
 
-    /// The upstream's own words, printable and without secrets.
+    /// The endpoint's own message, printable and without secrets.
     private func reason(_ secrets: KnownSecrets) -> String {
-        // Secrets first: what is cut to a length or escaped before may hold a part of one.
+        // Secrets are removed first: a text that was cut or escaped before could still hold a part of one.
         let words = secrets.cut(from: body, most: Self.reasonLimit, isCutShort: isCutShort).prefix(Self.reasonLimit)
         let quoted = JSONValue.quoted(String(decoding: words, as: UTF8.self))
         let printable = quoted.dropFirst().dropLast().replacing("\\\"", with: "\"").replacing("\\n", with: " ")

@@ -3,31 +3,31 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// One profile as a request to a destination: the path and query, the headers, and the body as it was received.
+/// The request that sends one profile, or a batch of them, to an endpoint: path and query, headers, and body.
 struct UpstreamRequest {
-    /// What cannot be sent on, and why: permanent for this profile.
+    /// Why a profile cannot be sent; permanent for this profile, unless transient.
     struct Refusal: Error {
         let reason: String
         /// True when a later attempt may succeed.
         var isTransient = false
     }
 
-    /// Path and query, beginning with a slash, to be put behind the endpoint's URL.
+    /// Path and query, beginning with a slash; they follow the path of the endpoint's URL.
     let target: String
     private(set) var headers: [(name: String, value: String)]
-    /// The message of a Push; without one the body is the profile's only sample, as it was received.
+    /// The message of a Push; nil for `/ingest`, whose body is the profile's only sample, as it was received.
     private(set) var message: PushMessage?
     private var compressed = Compressed()
-    /// True when others wait for its end to go out together.
+    /// True when the endpoint's next batch waits for the end of this request.
     var holdsBatches = false
 
     /// The sender's tenant; empty when there was none.
     private var tenant = ""
 
-    /// What ties a request to the trace that it belongs to.
+    /// Headers that connect a request to its trace.
     private static let traceHeaders = ["traceparent", "tracestate", "uber-trace-id"]
 
-    /// The headers for one endpoint, which may have a word about the tenant.
+    /// The headers for one endpoint, including the tenant as the endpoint's config wants it.
     func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
         let own = isCompressed(for: endpoint) ? headers + [("Content-Encoding", "gzip")] : headers
         switch endpoint.tenant {
@@ -37,7 +37,7 @@ struct UpstreamRequest {
         }
     }
 
-    /// A message as it goes out to those who want it compressed; made once for all of them.
+    /// The gzip-compressed message, made once for all endpoints that want it.
     private final class Compressed {
         private(set) var bytes: ByteBuffer?
 
@@ -49,13 +49,14 @@ struct UpstreamRequest {
         var view: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: bytes?.address, count: bytes?.count ?? 0) }
     }
 
-    /// Whether the body for an endpoint is compressed; where that cannot be had, it is as good as it is.
+    /// Whether the body for an endpoint is compressed; if compression fails, the plain body is sent.
     func isCompressed(for endpoint: EndpointConfig) -> Bool { endpoint.compresses && message.map(compressed.make) == true }
 
-    /// What it was put together from; empty for the request of one profile.
+    /// The requests that were joined; empty for the request of one profile.
     private(set) var parts: [UpstreamRequest] = []
 
-    /// Makes the request for a profile, by the API it came in by, where its labels can be written there.
+    /// Makes the request for the API that received the profile; a profile whose labels `/ingest` cannot carry may go as a Push
+    /// (`unsafe_labels`).
     init(_ profile: Profile, _ config: WriterConfig) throws(Refusal) {
         if profile.api == .push {
             try self.init(push: profile, config.externalLabels)
@@ -69,10 +70,10 @@ struct UpstreamRequest {
         headers += profile.headers.filter { Self.traceHeaders.contains($0.name) }
     }
 
-    /// How many bytes the message of a Push has.
+    /// The size in bytes of a Push message; 0 for `/ingest`.
     var messageSize: Int { message?.bytes.count ?? 0 }
 
-    /// Puts Pushes together that differ in their series only.
+    /// Joins Pushes that differ only in their series.
     init(joining requests: [UpstreamRequest]) throws(Refusal) {
         self = requests[0]
         parts = requests
@@ -82,29 +83,29 @@ struct UpstreamRequest {
         compressed = Compressed()
     }
 
-    /// Whether two Pushes may go out as one.
+    /// Whether two Pushes can be joined.
     func goesWith(_ other: UpstreamRequest) -> Bool {
         tenant == other.tenant && headers.count == other.headers.count
             && zip(headers, other.headers).allSatisfy { $0.name == $1.name && $0.value == $1.value }
     }
 
-    /// What a Push can carry: a body that is one pprof, compressed or not.
+    /// Whether a Push can carry the profile: its body is one pprof, without multipart and without Content-Encoding.
     private static func isPlainPprof(_ profile: Profile) -> Bool {
         profile.format == "pprof" && !profile.contentType.contains("multipart/") && profile.contentEncoding.isEmpty
     }
 
-    /// Rebuilds what the sender sent to `/ingest`; its query changes only when an external label changes a label.
+    /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if an external label changes a label.
     private init(ingest profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
         let query = try Self.query(profile, external)
         target = query.isEmpty ? profile.path : "\(profile.path)?\(query)"
         message = nil
-        // Without one of ours, libcurl would name the type of a web form.
+        // Without this header, libcurl would send the content type of a web form.
         headers = [("Content-Type", profile.contentType)]
         for header in profile.headers where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
         if !profile.contentEncoding.isEmpty { headers.append(("Content-Encoding", profile.contentEncoding)) }
     }
 
-    /// A Connect unary call, whatever codec and compression the sender chose.
+    /// Makes a Connect unary call, whatever codec and compression the sender used.
     private init(push profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
         target = "/push.v1.PusherService/Push"
         headers = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
@@ -117,8 +118,8 @@ struct UpstreamRequest {
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
-    /// What a Pyroscope server may be sent: Alloy's choice drops reserved labels but the profile's name and whether its
-    /// values are deltas; external labels win.
+    /// The labels to send to a Pyroscope server: as in Alloy, reserved labels are dropped except `__name__` and `__delta__`;
+    /// external labels replace others of the same name.
     private static func pushLabels(
         _ profile: Profile, _ external: [(name: String, value: String)]
     ) -> [(name: String, value: String)] {
@@ -129,7 +130,7 @@ struct UpstreamRequest {
         return (kept + external).sorted { $0.name < $1.name }
     }
 
-    /// The bytes to send, valid as long as this request and its profile are.
+    /// The body, valid as long as this request and its profile are.
     func body(of profile: Profile, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
         if isCompressed(for: endpoint) { return unsafe compressed.view }
         if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
@@ -160,7 +161,7 @@ struct UpstreamRequest {
         return "\(app){\(pairs.joined(separator: ","))}"
     }
 
-    /// Changes the first `name` of a query and leaves every other byte as it was.
+    /// Replaces the first `name` of a query and leaves every other byte unchanged.
     private static func replacingName(in query: String, by value: String) -> String {
         var parts = query.split(separator: "&", omittingEmptySubsequences: false).map(String.init)
         guard let index = parts.firstIndex(where: { $0 == "name" || $0.hasPrefix("name=") }) else { return query }

@@ -1,13 +1,13 @@
 import CCurl
 
-/// What an endpoint's URL may be, by libcurl's own reading of it.
+/// Checks and parses URLs of endpoints and proxies, with libcurl's own parser.
 enum UpstreamURL {
-    /// Why a URL is refused; never with the URL, which may hold a secret where none belongs.
+    /// Why a URL is refused; the reason never contains the URL, which may hold a secret.
     struct Objection: Error {
         let reason: String
     }
 
-    /// - Returns: the URL's path without a slash at the end.
+    /// - Returns: the URL's path without a trailing slash.
     static func parse(_ text: String) -> Result<String, Objection> {
         let lowered = text.lowercased()
         guard lowered.hasPrefix("http://") || lowered.hasPrefix("https://") else {
@@ -16,7 +16,7 @@ enum UpstreamURL {
         guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else {
             return .failure(Objection(reason: "holds a space, a control or a non-ASCII character"))
         }
-        // libcurl reads http:///x as http://x, which nobody means.
+        // libcurl reads http:///x as http://x, which is surely a mistake.
         let authority = text.drop { $0 != "/" }.dropFirst(2)
         guard let first = authority.first, !"/?#".contains(first) else { return .failure(Objection(reason: "names no host")) }
         if let reason = objectionToEncoding(text) { return .failure(Objection(reason: reason)) }
@@ -40,7 +40,7 @@ enum UpstreamURL {
 
     private static let portZero = "has port 0, at which nothing listens"
 
-    /// What is wrong with the percent-encoding of a text (RFC 3986 §2.1); a control character has no place in a URL however written.
+    /// What is wrong with the percent-encoding of a text (RFC 3986 §2.1); an encoded control character is refused too.
     private static func objectionToEncoding(_ text: String) -> String? {
         var rest = text.utf8[...]
         while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {
@@ -56,7 +56,7 @@ enum UpstreamURL {
         return nil
     }
 
-    /// Why a text is no proxy's URL; libcurl reads it, of whatever scheme.
+    /// Why a text cannot be a proxy's URL, by libcurl's parser; any scheme is allowed.
     static func objection(toProxy text: String) -> String? {
         guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }), let url = unsafe curl_url() else { return "is no URL" }
         defer { unsafe curl_url_cleanup(url) }
@@ -67,7 +67,7 @@ enum UpstreamURL {
         return unsafe part(url, CURLUPART_PORT) == "0" ? portZero : nil
     }
 
-    /// The password of a URL, as it is written and as it is meant; empty without one.
+    /// The password in a URL, both as written and percent-decoded; empty without one.
     static func password(in text: String) -> [String] {
         guard let url = unsafe curl_url() else { return [] }
         defer { unsafe curl_url_cleanup(url) }
@@ -75,7 +75,7 @@ enum UpstreamURL {
         return [0, UInt32(CURLU_URLDECODE)].compactMap { unsafe part(url, CURLUPART_PASSWORD, flags: $0) }
     }
 
-    /// A URL that was parsed before, taken apart.
+    /// The scheme, host and port of a URL that was checked before.
     struct Place: Equatable {
         let scheme: String
         let host: String
@@ -92,7 +92,7 @@ enum UpstreamURL {
         return Place(scheme: scheme.lowercased(), host: host.lowercased(), port: port)
     }
 
-    /// The host of a URL as it is spelled there.
+    /// The host of a URL in its original spelling.
     static func host(of text: String) -> String? {
         guard let url = unsafe curl_url() else { return nil }
         defer { unsafe curl_url_cleanup(url) }

@@ -1,21 +1,21 @@
 import ConfigJSON
 import LinuxSystem
 
-/// What `config` of a `pyroscope.write` receiver says; names and defaults are Alloy's.
+/// The `config` of a `pyroscope.write` receiver; names and defaults are Alloy's.
 struct WriterConfig: Sendable {
     static let maximumEndpoints = EndpointBits.most
 
     var endpoints: [EndpointConfig] = []
-    /// Added to each profile's labels; where both have a name, the external one wins.
+    /// Labels added to each profile; an external label replaces one of the same name.
     var externalLabels: [(name: String, value: String)] = []
     var unsafeLabels = UnsafeLabels.reject
-    /// nil sends each profile by itself.
+    /// The limits of a batch; nil sends each profile in its own request.
     var batch: Batch?
 
-    /// What becomes of a profile from `/ingest` whose labels cannot be written there again.
+    /// What happens to a profile from `/ingest` whose labels cannot be written in an `/ingest` query again.
     enum UnsafeLabels: String, CaseIterable { case reject, push }
 
-    /// How much one Push may carry.
+    /// The most that one Push request may carry.
     struct Batch: Equatable {
         var maximumProfiles = 64
         var maximumBytes = 4 << 20
@@ -49,7 +49,7 @@ struct WriterConfig: Sendable {
     }
 }
 
-/// What the `name=` of `/ingest` can carry: it has no quoting, so some texts cannot be written at all.
+/// What `name=` of `/ingest` can carry; it has no quoting, so some names and values cannot be written.
 enum LabelGrammar {
     /// Why a label name cannot be written; nil when it can.
     static func objection(toName name: String) -> String? {

@@ -3,7 +3,7 @@ import LinuxSystem
 import PluginABI
 import PluginKit
 
-/// How one profile reads on one line; control characters are escaped, so it is one line whatever a sender sent.
+/// Formats a profile as one line; control characters are escaped, so that it stays one line whatever the sender sent.
 enum ProfileLine {
     /// `2026-01-31T23:59:59.123Z checkout{env="prod"} pprof 9436 B 1 sample tenant="team-a" ingest 17…`
     static func text(_ profile: Profile) -> String {
@@ -17,7 +17,7 @@ enum ProfileLine {
             """
     }
 
-    /// The same as one JSON object.
+    /// The same information as one JSON object.
     static func json(_ profile: Profile) -> String {
         let labels = profile.labels.map { "\(JSONValue.quoted($0.name)):\(JSONValue.quoted($0.value))" }
         return """
@@ -36,7 +36,7 @@ enum ProfileLine {
         (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count }
     }
 
-    /// A name as it stands when that is safe to read, else quoted.
+    /// A name as it is when it has only safe characters, else quoted.
     private static func plain(_ name: String) -> String {
         name.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != 0x22 && $0 != 0x5C } ? name : JSONValue.quoted(name)
     }

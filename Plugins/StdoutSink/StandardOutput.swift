@@ -2,28 +2,28 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// Standard output as whole lines, shared by every instance in the process, and given up on when told to.
+/// Writes whole lines to standard output, which all instances in the process share; a blocked write can be aborted.
 final class StandardOutput: Sendable {
     enum Result {
         case written, aborted
         case failed(SystemError)
     }
 
-    /// Who writes now: one at a time, for lines of two receivers must not mix.
+    /// The right to write: one writer at a time, so that lines of two receivers do not mix.
     private struct Turn {
         var isTaken = false
-        /// The end of a line whose writer stopped in its middle.
+        /// The rest of a line that was written only in part.
         var cutLine: ArraySlice<UInt8> = []
     }
 
-    // One for the process.
+    // Shared by all instances of the process.
     private static let turn = Monitor(Turn())
     private let stop = Mutex<Wakeup?>(nil)
     private let isAborted = Atomic(false)
 
     func open() throws { try stop.withLock { $0 = try Wakeup() } }
 
-    /// Makes a write that waits for its reader, or for another instance's write, return.
+    /// Aborts a write that waits for the reader of standard output, or for another instance's write.
     func abort() {
         stop.withLock { $0?.signal() }
         Self.turn.withLock { _ in isAborted.store(true, ordering: .relaxed) }
@@ -40,19 +40,19 @@ final class StandardOutput: Sendable {
         guard let cutLine else { return .aborted }
         let text = Array(line.utf8)
         let (result, rest) = write(cutLine + text)
-        // Of a line that was not begun nothing is left to be finished.
+        // A line of which nothing was written need not be completed.
         let cut = rest.count < text.count ? rest : rest.dropLast(text.count)
         Self.turn.withLock { $0 = Turn(cutLine: cut) }
         Self.turn.signal()
         return result
     }
 
-    /// - Returns: how it ended, and what was not written.
+    /// - Returns: the result, and the bytes that were not written.
     private func write(_ bytes: ArraySlice<UInt8>) -> (Result, rest: ArraySlice<UInt8>) {
         var rest = bytes
         while !rest.isEmpty {
             guard waitForRoom() else { return (.aborted, rest) }
-            // A pipe that has room at all takes this much without waiting.
+            // A pipe that is ready for writing takes this much without blocking.
             let part = rest.prefix(Int(PIPE_BUF))
             let count = unsafe part.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
             if count < 0, errno != EINTR, errno != EAGAIN { return (.failed(SystemError("write to standard output")), rest) }
@@ -61,7 +61,7 @@ final class StandardOutput: Sendable {
         return (.written, rest)
     }
 
-    /// - Returns: false when told to stop.
+    /// - Returns: false when aborted.
     private func waitForRoom() -> Bool {
         let stopped = stop.withLock { $0?.descriptor ?? -1 }
         var polls = [

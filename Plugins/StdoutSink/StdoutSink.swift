@@ -4,7 +4,7 @@ import LinuxSystem
 public import PluginABI
 import PluginKit
 
-/// Writes one line per profile to standard output: what came, not its bytes.
+/// Writes one line per profile to standard output: its metadata, not its bytes.
 final class StdoutSink: Receiver {
     static let name = "gateway.stdout"
     static let version = "0.1.0"

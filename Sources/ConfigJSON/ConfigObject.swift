@@ -1,18 +1,18 @@
-/// Reads one JSON object of a configuration member by member, collecting every problem.
+/// Reads one JSON object of a configuration member by member, and collects every problem.
 ///
-/// A getter answers the default, or nil, when the member is absent or wrong; a wrong one is in the problems. After the
-/// last getter, ``refuseUnknown()`` reports the members that nobody asked for. Used by one thread.
+/// A getter returns the default, or nil, when the member is absent or wrong; a wrong member is added to the problems. After the
+/// last getter, ``refuseUnknown()`` reports the members that no getter read. Used by one thread.
 public final class ConfigObject {
     public let path: String
     public let position: TextPosition
     public let problems: Problems
-    /// What is allowed but probably not meant.
+    /// Members that are allowed but probably a mistake.
     public let warnings: Problems
     private let members: [JSONMember]
     private let isObject: Bool
     private var asked: Set<String> = []
 
-    /// Makes a reader; anything but an object is a problem and reads as an empty one.
+    /// Makes a reader; anything but an object is reported and treated as an empty object.
     public init(_ value: JSONValue, path: String, problems: Problems, warnings: Problems = Problems()) {
         self.path = path
         self.problems = problems
@@ -28,7 +28,7 @@ public final class ConfigObject {
         }
     }
 
-    /// The value of a member as it stands, or nil when it is absent.
+    /// The unconverted value of a member; nil when it is absent.
     public func value(_ name: String) -> JSONValue? {
         asked.insert(name)
         return members.first { $0.name == name }?.value
@@ -36,18 +36,19 @@ public final class ConfigObject {
 
     public func path(_ name: String) -> String { Problems.path(path, name) }
 
-    /// Reports a problem with a member, at its value when it is there; nothing when the whole is no object, which was reported.
+    /// Reports a problem with a member, at its value if there is one; does nothing if this is not an object, which was already
+    /// reported.
     public func refuse(_ name: String, _ message: String) {
         guard isObject else { return }
         problems.add(path(name), message, at: value(name)?.position ?? position)
     }
 
-    /// Warns of a member that is allowed but probably not meant.
+    /// Warns of a member that is allowed but probably a mistake.
     public func warn(_ name: String, _ message: String) {
         warnings.add(path(name), message, at: value(name)?.position ?? position)
     }
 
-    /// Reports each member that no getter asked for, with the name that was probably meant.
+    /// Reports each member that no getter read, with a similar known name if there is one.
     public func refuseUnknown() {
         for member in members where !asked.contains(member.name) {
             let hint = nearMiss(member.name, among: asked).map { "; did you mean \($0)?" } ?? ""
@@ -56,7 +57,7 @@ public final class ConfigObject {
     }
 
     private func read<T>(_ name: String, _ wanted: String, _ convert: (JSONValue.Content) -> T?) -> T? {
-        // What could not be replaced was reported.
+        // A reference that could not be resolved was already reported.
         guard let value = value(name), value.reference?.isResolved != false else { return nil }
         if let result = convert(value.content) ?? value.typedContent.flatMap(convert) { return result }
         refuse(name, "must be \(wanted), is \(SecretNames.isSecret(path(name)) ? value.kind : value.shown)")
@@ -71,7 +72,7 @@ public final class ConfigObject {
         read(name, "true or false") { if case .bool(let value) = $0 { value } else { nil } } ?? fallback
     }
 
-    /// One of the words of `choices`.
+    /// One of the words in `T`.
     public func choice<T: RawRepresentable & CaseIterable>(_ name: String, default fallback: T) -> T
     where T.RawValue == String {
         let words = T.allCases.map { JSONValue.quoted($0.rawValue) }.joined(separator: " or ")
@@ -87,7 +88,7 @@ public final class ConfigObject {
         } ?? fallback
     }
 
-    /// A span of time longer than zero, or also zero where that has a meaning.
+    /// A duration longer than zero, or also zero with `zeroAllowed`.
     public func duration(_ name: String, default fallback: Duration, zeroAllowed: Bool = false) -> Duration {
         read(name, "a duration such as \"30s\"\(zeroAllowed ? "" : ", longer than 0")") {
             guard case .string(let text) = $0, let span = parseDuration(text), zeroAllowed || span > .zero else {
@@ -132,12 +133,12 @@ public final class ConfigObject {
         }
     }
 
-    /// The object of a member, or nil when it is absent.
+    /// A reader for a member that is an object; nil when the member is absent.
     public func object(_ name: String) -> ConfigObject? {
         value(name).map { ConfigObject($0, path: path(name), problems: problems, warnings: warnings) }
     }
 
-    /// The members of an object whose names the user chose.
+    /// The members of an object whose member names are chosen by the user.
     public func members(of name: String) -> [JSONMember] {
         guard let value = value(name) else { return [] }
         if case .object(let members) = value.content { return members }
@@ -145,12 +146,12 @@ public final class ConfigObject {
         return []
     }
 
-    /// The object of a member of an object whose names the user chose.
+    /// A reader for one member of such an object.
     public func child(_ member: JSONMember, of name: String) -> ConfigObject {
         ConfigObject(member.value, path: Problems.path(path(name), member.name), problems: problems, warnings: warnings)
     }
 
-    /// The objects of an array, or nil when the member is absent.
+    /// Readers for the objects in an array; nil when the member is absent.
     public func objects(_ name: String) -> [ConfigObject]? {
         guard let value = value(name) else { return nil }
         guard case .array(let elements) = value.content else {

@@ -1,11 +1,11 @@
 import Glibc
 
 extension ConfigSource {
-    /// One secret: a password or a token, as a header takes it.
+    /// Reads a secret, such as a password or a token, that is valid in a header.
     ///
-    /// White space at the end of a file, with which editors end it, is left out.
+    /// White space at the end of a file is removed, because editors add it.
     ///
-    /// - Throws: what is wrong with it, with the member and the file, and nothing of the secret.
+    /// - Throws: a problem that names the member and the file, but shows nothing of the secret.
     public func secret() throws(Problem) -> String {
         let bytes = try read()
         try refuseByteOrderMark(bytes)
@@ -24,7 +24,7 @@ extension ConfigSource {
         return secret.last?.properties.isWhitespace == true ? "ends with white space" : nil
     }
 
-    /// Refuses what some editors put before a text, and who reads the text takes for a part of it.
+    /// Refuses a byte order mark, which some editors write and which would be read as a part of the text.
     public func refuseByteOrderMark(_ bytes: [UInt8]) throws(Problem) {
         let marks: [[UInt8]] = [[0xEF, 0xBB, 0xBF], [0xFF, 0xFE], [0xFE, 0xFF]]
         guard marks.contains(where: bytes.starts) else { return }
@@ -33,10 +33,10 @@ extension ConfigSource {
 
     private var isFile: Bool { if case .file = content { true } else { false } }
 
-    /// What a sentence about the text begins with.
+    /// The beginning of a sentence about the text: the file's name, or nothing.
     private var subject: String { if case .file(let file) = content { "\(file) " } else { "" } }
 
-    /// The mode of the file where those who are neither its owner nor in its group may use it.
+    /// The file's mode if users other than the owner and the group have any access; else nil.
     fileprivate var modeForOthers: (file: String, mode: mode_t)? {
         var status = stat()
         guard case .file(let file) = content, unsafe stat(file, &status) == 0, status.st_mode & 0o007 != 0,
@@ -47,13 +47,13 @@ extension ConfigSource {
 }
 
 extension ConfigObject {
-    /// Warns of a file with a secret that everybody on the machine can read or write.
+    /// Warns of a file with a secret to which everybody on the machine has access.
     public func warnOfMode(_ source: ConfigSource?) {
         guard let source, let (file, mode) = source.modeForOthers else { return }
         warnings.add(source.path, "\(file) holds a secret and is open to others (mode \(String(mode, radix: 8)))", at: source.position)
     }
 
-    /// The source of a secret; one that cannot be used is a problem.
+    /// The source of a secret; an unusable secret is reported as a problem.
     public func secret(file: String, text: String) -> ConfigSource? {
         let source = source(file: file, text: text)
         guard let source else { return nil }

@@ -1,7 +1,7 @@
 import Glibc
 public import LinuxSystem
 
-/// A text that a config holds, or the file that does; and where in the config that is said, for errors about the text.
+/// A text in the config, or the file that the config names for it; with its place in the config, for error messages.
 public struct ConfigSource: Equatable, Sendable {
     public enum Content: Equatable, Sendable {
         case file(String)
@@ -17,22 +17,22 @@ public struct ConfigSource: Equatable, Sendable {
         (self.content, self.path, self.position) = (content, path, position)
     }
 
-    /// The most that is read of a file: certificates and lists of users are far smaller.
+    /// The most bytes read from a file; certificates and lists of users are far smaller.
     public static let maximumSize = 4 << 20
 
-    /// The text, read anew when it is in a file.
+    /// The text; a file is read again each time.
     public func read() throws(Problem) -> [UInt8] {
         switch content {
         case .text(let text): return Array(text.utf8)
         case .file(let file):
             do throws(SystemError) {
-                // A FIFO in the file's place must not stop the gateway.
+                // Opening a FIFO must not block the gateway.
                 return try FileDescriptor.open(file, O_RDONLY | O_NONBLOCK).readAll(limit: Self.maximumSize)
             } catch { throw problem("cannot be read: \(error)") }
         }
     }
 
-    /// The state of the file, to see whether it was changed; nil for a text in the config.
+    /// The state of the file, to detect changes; nil for a text in the config.
     public var stamp: FileStamp? {
         if case .file(let file) = content { FileStamp(of: file) } else { nil }
     }
@@ -42,10 +42,10 @@ public struct ConfigSource: Equatable, Sendable {
 }
 
 extension ConfigSource {
-    /// The lines that say something, with their numbers.
+    /// The lines with content, with their numbers; empty lines and lines that begin with `#` are left out.
     public func lines() throws(Problem) -> [(number: Int, text: String)] {
         var lines: [(Int, String)] = []
-        // By bytes: to Swift, CR LF is one character and not the end of a line.
+        // Split by bytes, because in Swift CR LF is one character and would not be split.
         let all = try read()
         try refuseByteOrderMark(all)
         for (index, bytes) in all.split(separator: 10, omittingEmptySubsequences: false).enumerated() {
@@ -67,7 +67,7 @@ extension ConfigObject {
         string(name).map { ConfigSource(content: .file($0), path: path(name), position: value(name)?.position) }
     }
 
-    /// The source that `file` names or `text` holds; both are a problem.
+    /// The source that `file` names or `text` contains; giving both is a problem.
     public func source(file: String, text: String) -> ConfigSource? {
         let inFile = self.file(file)
         let inText = string(text).map { ConfigSource(content: .text($0), path: path(text), position: value(text)?.position) }

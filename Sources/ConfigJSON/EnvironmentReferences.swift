@@ -1,26 +1,25 @@
 import Glibc
 
-/// How a string was written that the environment has a part in.
+/// How a string with references to environment variables was written.
 public struct EnvironmentReference: Sendable {
-    /// As the file has it: `${PORT}`.
+    /// The string as in the file: `${PORT}`.
     public let text: String
-    /// Whether it is one reference and nothing beside it, so that it may stand for a number or a boolean.
+    /// Whether the string is exactly one reference, so that it may also give a number or a boolean.
     public let isWhole: Bool
-    /// Whether there is a value for every variable in it.
+    /// Whether every variable in it had a value.
     public let isResolved: Bool
 }
 
-/// The value of a variable of the process's environment; nil when it is not set.
+/// The value of an environment variable; nil when it is not set.
 public func environmentVariable(_ name: String) -> [UInt8]? {
     unsafe getenv(name).map { unsafe Array(UnsafeBufferPointer(start: $0, count: strlen($0))).map { UInt8(bitPattern: $0) } }
 }
 
-/// A text with `${NAME}` and `${NAME:-default}` in it replaced by the values of variables, once: a value is not looked into.
+/// A text in which `${NAME}` and `${NAME:-default}` are replaced by the values of variables; the values are not expanded again.
 ///
-/// `$${` stands for `${`, and a `$` before anything else for itself. As in a shell, a default stands in for a variable that is
-/// not set or empty.
+/// `$${` gives `${`; a `$` before anything else stays. As in a shell, the default is used for a variable that is not set or empty.
 struct ExpandedText {
-    /// Why a text cannot be expanded; never with any of the text, which may be a secret, but the name of a variable.
+    /// Why a text cannot be expanded; the reason may name a variable but never contains the text, which may be a secret.
     struct Failure: Error, Equatable {
         let reason: String
     }
@@ -62,7 +61,7 @@ struct ExpandedText {
         isMixed = isMixed || !part.isEmpty
     }
 
-    /// What stands for the inside of one reference.
+    /// The value of one reference, from the text between its braces.
     private static func value(
         of inside: String.UnicodeScalarView.SubSequence, _ variable: (String) -> [UInt8]?
     ) throws(Failure) -> String {
@@ -88,11 +87,11 @@ struct ExpandedText {
 }
 
 extension JSONValue {
-    /// This value with the references in all its strings replaced; names of members stay as they are.
+    /// This value with the references in all its strings replaced; member names are not changed.
     ///
     /// - Parameters:
-    ///   - variable: the value of a variable; nil when it is not set.
-    ///   - problems: gets what cannot be replaced, which stays as it was written.
+    ///   - variable: returns the value of a variable; nil when it is not set.
+    ///   - problems: receives the strings that cannot be expanded, which stay as they were written.
     public func expanded(_ variable: (String) -> [UInt8]?, problems: Problems) -> JSONValue {
         mapStrings { string, source, path in
             do throws(ExpandedText.Failure) {
@@ -108,7 +107,7 @@ extension JSONValue {
         }
     }
 
-    /// The paths of the strings that are one reference each, as errors name them.
+    /// The paths of the strings that are exactly one reference, in the form used in error messages.
     public var wholeReferences: Set<String> {
         var paths: Set<String> = []
         _ = mapStrings { string, _, path in
@@ -118,7 +117,7 @@ extension JSONValue {
         return paths
     }
 
-    /// This value with the strings marked as one reference each whose paths `isReference` tells of.
+    /// This value with those strings marked as one reference for whose path `isReference` returns true.
     public func markingReferences(_ isReference: (String) -> Bool) -> JSONValue {
         mapStrings { string, _, path in
             guard isReference(path) else { return string }

@@ -1,10 +1,10 @@
-/// Reads JSON text into values that know their place.
+/// Parses JSON text into values with their positions.
 ///
-/// The relaxed dialect, for people, also takes `//` and `/* */` comments and a comma after the last element.
+/// The relaxed dialect also accepts `//` and `/* */` comments and a comma after the last element.
 public struct JSONParser {
     public enum Dialect: Sendable { case strict, relaxed }
 
-    /// How deep arrays and objects may nest.
+    /// How deep arrays and objects may be nested.
     public static let maximumDepth = 64
 
     private let scalars: [Unicode.Scalar]
@@ -15,7 +15,7 @@ public struct JSONParser {
     private var lineStart = 0
     private var depth = 0
 
-    /// The first syntax error ends the reading; it is already in the problems.
+    /// Thrown at the first syntax error, which ends the parsing and is already in the problems.
     private struct Stop: Error {}
 
     private init(_ text: String, _ dialect: Dialect, _ problems: Problems) {
@@ -24,9 +24,9 @@ public struct JSONParser {
         self.problems = problems
     }
 
-    /// Reads one value and nothing after it; answers nil when the text is no JSON.
+    /// Parses exactly one value; returns nil when the text is not valid JSON.
     ///
-    /// Duplicate members are problems too, but the first of them stays and reading goes on.
+    /// A duplicate member is reported as a problem; the first one is kept and parsing goes on.
     public static func parse(_ bytes: [UInt8], dialect: Dialect, problems: Problems) -> JSONValue? {
         let text: String
         do throws(UTF8.ValidationError) {
@@ -57,7 +57,7 @@ public struct JSONParser {
         return Stop()
     }
 
-    /// An error at the next character, which it names.
+    /// An error that names the next character.
     private func unexpected(_ wanted: String) -> Stop {
         guard let next else { return stop("expected \(wanted), found the end of the text") }
         return stop("expected \(wanted), found \(JSONValue.quoted(String(next)))")
@@ -155,7 +155,7 @@ public struct JSONParser {
         return values
     }
 
-    /// Reads what stands between the opening bracket, which is next, and `end`.
+    /// Parses the elements between the opening bracket, which is the next character, and `end`.
     private mutating func elements(_ end: Unicode.Scalar, _ element: (inout JSONParser) throws -> Void) throws {
         guard depth < Self.maximumDepth else { throw stop("nested deeper than \(Self.maximumDepth)") }
         depth += 1

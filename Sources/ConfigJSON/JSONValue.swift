@@ -1,4 +1,4 @@
-/// A place in a text: line and column, both from 1, columns in characters.
+/// A position in a text: line and column, both from 1, columns in Unicode scalars.
 public struct TextPosition: Sendable, Equatable {
     public let line: Int
     public let column: Int
@@ -9,12 +9,12 @@ public struct TextPosition: Sendable, Equatable {
     }
 }
 
-/// A JSON value (RFC 8259) that remembers where it stood.
+/// A JSON value (RFC 8259) with its position in the text.
 public struct JSONValue: Sendable {
     public indirect enum Content: Sendable {
         case null
         case bool(Bool)
-        /// The number as written: no digit is lost on the way to whoever reads it.
+        /// The number as written, so that no digit is lost.
         case number(String)
         case string(String)
         case array([JSONValue])
@@ -24,7 +24,7 @@ public struct JSONValue: Sendable {
 
     public let content: Content
     public let position: TextPosition
-    /// Of a string that the environment has a part in, how it was written.
+    /// How a string with references to the environment was written; nil for others.
     public let reference: EnvironmentReference?
 
     public init(_ content: Content, at position: TextPosition, reference: EnvironmentReference? = nil) {
@@ -33,7 +33,7 @@ public struct JSONValue: Sendable {
         self.reference = reference
     }
 
-    /// What a string that is one reference to the environment counts as where a number or a boolean is wanted.
+    /// The number or boolean in a string that is exactly one reference to the environment; nil for other values.
     public var typedContent: Content? {
         guard reference?.isWhole == true, case .string(let text) = content else { return nil }
         switch JSONParser.parse(Array(text.utf8), dialect: .strict, problems: Problems())?.content {
@@ -43,7 +43,7 @@ public struct JSONValue: Sendable {
         }
     }
 
-    /// What an error message says that a value is: itself where it is short, but never what the environment says.
+    /// The value as shown in an error message: a short value itself, but never a value from the environment.
     public var shown: String {
         if let reference {
             return reference.text.isEmpty ? "what the environment says" : "what the environment says for \(Self.quoted(reference.text))"
@@ -54,7 +54,7 @@ public struct JSONValue: Sendable {
         }
     }
 
-    /// What an error message calls a value of this kind.
+    /// The kind of the value as named in an error message.
     public var kind: String {
         switch content {
         case .null: "null"
@@ -66,7 +66,7 @@ public struct JSONValue: Sendable {
         }
     }
 
-    /// This value as strict JSON on one line, members in order.
+    /// The value as strict JSON on one line, members in order.
     public var text: String {
         switch content {
         case .null: "null"
@@ -79,7 +79,7 @@ public struct JSONValue: Sendable {
         }
     }
 
-    /// `text` as a JSON string with quotes; control characters, C1 ones, DEL and those that turn
+    /// `text` as a JSON string with quotes; control characters including C1 and DEL, line separators, and characters that change
     /// the direction of text become `\u` escapes.
     public static func quoted(_ text: String) -> String {
         var result = "\""
@@ -100,9 +100,9 @@ public struct JSONValue: Sendable {
         return result + "\""
     }
 
-    /// Where the value stands that a path such as `endpoint[0].url` leads to, or the deepest one on the way to it.
+    /// The position of the value at a path such as `endpoint[0].url`, or of the deepest value on the way to it.
     ///
-    /// - Parameter ofName: asks for the name of the last member instead of its value.
+    /// - Parameter ofName: whether to return the position of the last member's name instead of its value.
     public func place(of path: Substring, ofName: Bool = false) -> TextPosition {
         guard ofName, let dot = path.lastIndex(of: "."), !path[dot...].contains("[") else {
             if ofName, case .object(let members) = content, let member = members.first(where: { $0.name == path }) {
@@ -113,7 +113,7 @@ public struct JSONValue: Sendable {
         return nearest(to: path[..<dot]).place(of: path[path.index(after: dot)...], ofName: true)
     }
 
-    /// The value that a path such as `endpoint[0].url` leads to, or the deepest one on the way to it.
+    /// The value at a path such as `endpoint[0].url`, or the deepest value on the way to it.
     public func nearest(to path: Substring) -> JSONValue {
         let step = path.drop { $0 == "." || $0 == "[" }
         let name = step.prefix { $0 != "." && $0 != "[" && $0 != "]" }
@@ -133,7 +133,7 @@ public struct JSONValue: Sendable {
 /// One member of a JSON object.
 public struct JSONMember: Sendable {
     public let name: String
-    /// Where the name stood.
+    /// The position of the name.
     public let position: TextPosition
     public let value: JSONValue
 }

@@ -1,5 +1,5 @@
 extension String {
-    /// The text with every character that is not printable as a space.
+    /// The text with each unprintable character replaced by a space.
     public var printable: String {
         String(
             String.UnicodeScalarView(
@@ -11,7 +11,7 @@ extension String {
                 }))
     }
 
-    /// The beginning that has at most so many bytes, in whole characters.
+    /// The longest prefix of whole characters with at most `most` bytes.
     public func prefix(utf8 most: Int) -> String {
         var result = ""
         for character in self {

@@ -1,10 +1,10 @@
-/// One thing that is wrong with a configuration.
+/// A problem in a configuration.
 public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Where in the text; nil when it stands nowhere, as an absent member does.
+    /// The position in the text; nil when there is none, as for an absent member.
     public let position: TextPosition?
-    /// Which member: `receivers.staging.retry`; empty for the whole text.
+    /// The path of the member: `receivers.staging.retry`; empty for the whole text.
     public let path: String
-    /// What is wrong, with the value.
+    /// The problem in words, with the value.
     public let message: String
 
     public init(position: TextPosition?, path: String, message: String) {
@@ -16,7 +16,7 @@ public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String { path.isEmpty ? message : "\(path): \(message)" }
 }
 
-/// Collects everything that is wrong, so that a person repairs a file in one go; used by one thread.
+/// Collects all problems, so that a person can fix a file in one go; used by one thread.
 public final class Problems {
     public private(set) var list: [Problem] = []
 
@@ -26,7 +26,8 @@ public final class Problems {
         list.append(Problem(position: position, path: path, message: message))
     }
 
-    /// The path of a member: `path.name`, or `path["odd name"]` where a dot could not be told apart.
+    /// The path of a member: `path.name`, or `path["odd name"]` when the name has other characters than letters, digits, `_` and
+    /// `-`.
     public static func path(_ path: String, _ name: String) -> String {
         let isPlain =
             !name.isEmpty && name.utf8.allSatisfy { $0 == 95 || $0 == 45 || (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) }
@@ -35,14 +36,14 @@ public final class Problems {
     }
 }
 
-/// The candidate that somebody who wrote `name` most likely meant, when one is close.
+/// The candidate that is most similar to `name`, if one is similar enough.
 public func nearMiss(_ name: String, among candidates: some Sequence<String>) -> String? {
     let limit = max(1, name.count / 3)
     let scored = candidates.map { (distance: editDistance(Array(name.lowercased()), Array($0.lowercased())), name: $0) }
     return scored.filter { $0.distance <= limit }.min { ($0.distance, $0.name) < ($1.distance, $1.name) }?.name
 }
 
-/// How many characters have to be inserted, removed, replaced or swapped with their neighbour.
+/// The number of characters to insert, remove, replace or swap with their neighbour.
 private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
     var rows = [Array(0...b.count)]
     for i in 0..<a.count {

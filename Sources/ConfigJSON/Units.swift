@@ -1,4 +1,4 @@
-/// Reads a span as Go and Alloy write it: `30s`, `500ms`, `1h30m`, `1.5s`; nil when it is none or negative.
+/// Parses a duration as Go and Alloy write it: `30s`, `500ms`, `1h30m`, `1.5s`; nil when it is invalid or negative.
 public func parseDuration(_ text: String) -> Duration? {
     let units: [(String, Int64)] = [
         ("ns", 1), ("us", 1_000), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000),
@@ -18,7 +18,7 @@ public func parseDuration(_ text: String) -> Duration? {
     return .nanoseconds(total)
 }
 
-/// Reads a size: `64MiB`, `1.5GiB`, `10MB`, `512`; nil when it is none.
+/// Parses a size: `64MiB`, `1.5GiB`, `10MB`, `512`; nil when it is invalid.
 public func parseSize(_ text: String) -> Int? {
     let units: [String: Double] = [
         "": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1024, "mib": 1_048_576,
@@ -29,7 +29,7 @@ public func parseSize(_ text: String) -> Int? {
     return Int(exactly: (number * scale).rounded())
 }
 
-/// Takes a decimal number and the letters after it.
+/// Reads a decimal number and the letters after it.
 private func takeQuantity(_ text: inout Substring) -> (number: Double, unit: String)? {
     let digits = text.prefix { $0.isASCII && $0.isNumber || $0 == "." }
     let unit = text.dropFirst(digits.count).prefix { $0.isLetter }

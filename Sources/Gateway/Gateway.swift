@@ -3,22 +3,22 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// A running gateway: what the config describes, built, and its life from start to drain.
+/// A running gateway: the objects that the config describes, from start to drain.
 final class Gateway: Sendable {
     static let version = "0.1.0"
 
     let configPath: String
     let setup = Mutex(Setup())
     let bodies: BodyBudget
-    // From here on ages count by the monotonic clock.
+    // The first use of the steady clock: from here on ages count by the monotonic clock.
     let startedAt = SteadyTime.unixNanoseconds
     let loops: [EventLoop]
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
     let reloads = Reloads()
-    /// What reloads have taken out of service.
+    /// The endings of objects that reloads have removed or replaced.
     let endings = Endings()
-    /// Receivers among it, which still deliver what they have.
+    /// Removed receivers that still deliver their profiles.
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
     private let largePushes: LargePushes
@@ -34,14 +34,14 @@ final class Gateway: Sendable {
     var receivers: [Receiver] { setup.withLock { $0.receivers } }
     var listeners: [Listener] { setup.withLock { $0.listeners } }
 
-    /// Why the gateway does not start: a sentence an item.
+    /// Why the gateway does not start, one sentence per message.
     struct StartError: Error {
         let messages: [String]
     }
 
-    /// Opens what stays open over reloads: the spool, where the config has one.
+    /// Opens the parts that reloads keep, such as the spool if the config has one.
     ///
-    /// - Parameter path: the config file, to which reloads go back.
+    /// - Parameter path: the path of the config file, which reloads read again.
     init(_ config: Config, path: String) throws(StartError) {
         configPath = path
         Descriptors.process.divide(DescriptorBudget.Demand(config, loops: Self.loopCount))
@@ -56,7 +56,7 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: ["\(error)"]) }
     }
 
-    /// Half of the processors, for deliveries need the other half.
+    /// Half of the processors, at most 8; deliveries need the other half.
     private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
 
     private static func openSpool(_ config: Config, _ directory: DataDirectory?) throws(StartError) -> Spool? {
@@ -66,7 +66,7 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: [error.description]) }
     }
 
-    /// What the requests of a `receive_http` listener are for.
+    /// The routes of a `receive_http` listener.
     func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
         IngestRoutes(
             ingest: IngestEndpoint(limits: limits, intake: intake),
@@ -91,7 +91,7 @@ final class Gateway: Sendable {
                 "the spool holds profiles of a receiver that the config does not have",
                 ["receiver": stranger.receiver, "count": "\(stranger.profiles)"])
         }
-        // Says at once which plugin has not made its instance.
+        // Logs at once which plugins have not made their instances yet.
         for receiver in receivers { receiver.checkOverdue(.now) }
         try startUpkeep()
         ready.store(true, ordering: .relaxed)
@@ -99,7 +99,7 @@ final class Gateway: Sendable {
         ServiceManager.isReady("Ready, receivers: \(receivers.count)")
     }
 
-    /// Starts the thread that serves the admin listener, where there is none yet.
+    /// Starts the thread that serves the admin listener, unless it runs already.
     func startAdminLoop() throws(SystemError) {
         try adminLoop.withLock { (loop) throws(SystemError) in
             guard loop == nil else { return }
@@ -113,11 +113,12 @@ final class Gateway: Sendable {
 
     func postToAdmin(_ work: @escaping EventLoop.Work) { adminLoop.withLock { $0 }?.post(work) }
 
-    // MARK: Upkeep
+    // MARK: Periodic checks, every 500 ms
 
     private static let upkeepInterval = Duration.milliseconds(500)
 
-    /// Starts the thread for periodic checks: they read files, which may take long, and signals are not to wait for that.
+    /// Starts the thread for periodic checks. They read files, which may block, so they must not run on the thread that handles
+    /// signals.
     private func startUpkeep() throws(StartError) {
         do throws(SystemError) {
             try upkeep.withLock { (upkeep) throws(SystemError) in
@@ -129,7 +130,7 @@ final class Gateway: Sendable {
         } catch { throw StartError(messages: ["\(error)"]) }
     }
 
-    /// Waits for the thread, unless a file keeps it.
+    /// Joins the thread, or detaches it when it is blocked by a file.
     private func stopUpkeep() {
         guard let thread = upkeep.withLock({ $0.take() }) else { return }
         if hasUpkeepEnded.isSet(until: .now + .milliseconds(100)) { thread.join() } else { thread.detach() }
@@ -145,9 +146,9 @@ final class Gateway: Sendable {
 
     // MARK: End
 
-    /// Takes nothing more and delivers what there is, within `shutdown_timeout`.
+    /// Stops accepting profiles and delivers the queued ones, within `shutdown_timeout`.
     ///
-    /// - Parameter hurry: asked again and again whether nothing is to be waited for any more.
+    /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
     func drain(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Int32 {
         ready.store(false, ordering: .relaxed)
@@ -166,24 +167,24 @@ final class Gateway: Sendable {
         if isHurried { endings.hurry() }
         let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
         endings.tidy()
-        // Letters that are durable are settled in the spool, so it ends after them.
+        // Dead letters that become durable are settled in the spool, so the spool is stopped after them.
         deadLetters?.stop()
         spool?.stop()
         memories.stop()
-        // Last, for until now something was settled that a sender waits for.
+        // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
         for listener in setup.allListeners { listener.service.guards.access?.stop() }
         stopUpkeep()
-        // The admin listener's routes hold the gateway.
+        // Breaks a reference cycle: the admin listener's routes hold the gateway.
         self.setup.withLock { $0 = Setup() }
         return areDone && !endings.hasFailed ? 0 : 1
     }
 
-    /// What plugins get beyond their time to abort and to be destroyed.
+    /// The time that plugins get to abort and to be destroyed, beyond the deadline.
     private static let endingTime = Duration.milliseconds(1600)
 
-    /// What runs, once no reload changes it any more.
+    /// The running setup, after which no reload changes it.
     private func drainableSetup() -> Setup {
         reloadRequests.stop()
         reloads.close(until: .now + .seconds(1))
@@ -191,14 +192,14 @@ final class Gateway: Sendable {
         return setup.withLock { $0 }
     }
 
-    /// Closes the listening sockets once every loop has taken what the kernel had accepted for us.
+    /// Closes the listening sockets once every event loop has accepted the connections that the kernel had queued.
     private func stopListening() {
         onEveryLoop { $0.stopAccepting() }
         for listener in listeners { listener.close() }
         Log.info("no longer listening")
     }
 
-    /// Runs work on every loop's thread and waits until all have done it, but not for a loop that is busy for long.
+    /// Runs work on every event loop's thread and waits until all have done it, at most a second.
     func onEveryLoop(_ work: @escaping EventLoop.Work) {
         let busy = LoopCount(loops.count)
         for loop in loops {
@@ -210,9 +211,9 @@ final class Gateway: Sendable {
         _ = busy.isZero(until: .now + .seconds(1))
     }
 
-    /// Waits until `isDone`, `deadline`, or somebody in a hurry.
+    /// Waits until `isDone`, `deadline`, or `hurry`.
     ///
-    /// - Returns: true when somebody is.
+    /// - Returns: true when `hurry` returned true.
     private func wait(until deadline: MonotonicTime, _ hurry: () -> Bool, _ isDone: (MonotonicTime) -> Bool) -> Bool {
         while !isDone(min(deadline, .now + .milliseconds(50))), MonotonicTime.now < deadline {
             if hurry() { return true }
@@ -221,13 +222,13 @@ final class Gateway: Sendable {
     }
 }
 
-/// How many loops have something left to do.
+/// Counts the event loops that still have work to do.
 final class LoopCount: Sendable {
     private let count: Monitor<Int>
 
     init(_ count: Int) { self.count = Monitor(count) }
 
-    /// - Returns: true to the last one.
+    /// - Returns: true for the last one.
     @discardableResult
     func countDown() -> Bool {
         defer { count.signal() }
@@ -237,13 +238,13 @@ final class LoopCount: Sendable {
         }
     }
 
-    /// Waits for zero, at most until `deadline`.
+    /// Waits until the count is zero, at most until `deadline`.
     func isZero(until deadline: MonotonicTime) -> Bool {
         count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
     }
 }
 
-/// Something that becomes so once, and that threads wait for.
+/// A condition that is set once and that threads can wait for.
 final class Flag: Sendable {
     private let state = Monitor(false)
 

@@ -2,7 +2,7 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// The life of the process that serves: the main thread does nothing but serve signals, so that nothing which hangs keeps them.
+/// The life of the serving process: the main thread only handles signals, so that a hanging operation does not delay them.
 final class GatewayProcess {
     private let signals: Signals
     private let exitGuard = ExitGuard()
@@ -25,9 +25,9 @@ final class GatewayProcess {
         return status
     }
 
-    /// Makes the gateway on a thread of its own.
+    /// Makes and starts the gateway on a thread of its own.
     ///
-    /// - Returns: with it, the signal to stop where one came meanwhile.
+    /// - Returns: the gateway, and the name of the signal to stop that arrived meanwhile, if any.
     private func start(_ config: Config, _ path: String) throws(Gateway.StartError) -> (gateway: Gateway, stopped: String?) {
         let result = Monitor<Result<Gateway, Gateway.StartError>?>(nil)
         let thread: Thread
@@ -56,7 +56,7 @@ final class GatewayProcess {
             case nil: break
             case let signal?:
                 stopped = Self.name(signal)
-                // What is being made is not waited for without end.
+                // Bounds the time for a start that hangs.
                 exitGuard.arm(.now + config.shutdownTimeout + ExitGuard.patience)
             }
         }
@@ -72,7 +72,7 @@ final class GatewayProcess {
         }
     }
 
-    /// Whether a second signal has come: nothing is waited for any more, but what ends at once may do so.
+    /// Whether a second signal has come: then nothing is waited for any more, but what ends at once is still ended.
     private func isHurried() -> Bool {
         guard let signal = signals.wait(until: .now), signal != SIGHUP else { return false }
         Log.warning("a second signal: not waiting for what is left", ["signal": Self.name(signal)])
@@ -83,14 +83,14 @@ final class GatewayProcess {
     private static func name(_ signal: Int32) -> String { signal == SIGINT ? "SIGINT" : "SIGTERM" }
 }
 
-/// Ends the process when its orderly end takes too long, whatever hangs.
+/// Ends the process when its orderly end takes too long, for whatever reason.
 final class ExitGuard: Sendable {
     /// How much longer than `shutdown_timeout` the end may take.
     static let patience = Duration.milliseconds(1900)
 
     private let deadline = Monitor(MonotonicTime.never)
 
-    /// Sets when the process ends at the latest; a later time than the one that is set changes nothing.
+    /// Sets the latest time at which the process ends; a later time than one set before has no effect.
     func arm(_ time: MonotonicTime) {
         let isFirst = deadline.withLock { deadline in
             defer { deadline = min(deadline, time) }

@@ -1,17 +1,17 @@
 import CLinux
 import Glibc
 
-/// Who may write a file or folder beside its owner, as its mode and its POSIX access list say (acl(5)).
+/// The users and groups other than the owner that may write a file or folder, from its mode and its POSIX access list (acl(5)).
 public struct WriteAccess: Sendable, Equatable {
-    /// Users that the list names.
+    /// Users named in the list.
     public private(set) var users: [UInt32] = []
-    /// The file's own group, and those that the list names.
+    /// The file's own group, and groups named in the list.
     public private(set) var groups: [UInt32] = []
     public private(set) var everybody = false
 
-    /// Looks at what `path` leads to, links followed.
+    /// Reads the rights of the file at `path`; links are followed.
     ///
-    /// - Throws: EINVAL when there is a list that is none, or one of another version.
+    /// - Throws: EINVAL when the list is malformed or has another version.
     public init(of path: String) throws(SystemError) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { throw SystemError("stat \(path)") }
@@ -19,9 +19,9 @@ public struct WriteAccess: Sendable, Equatable {
         try self.init(status, list, path)
     }
 
-    /// Looks at an open file.
+    /// Reads the rights of an open file.
     ///
-    /// - Parameter path: what messages call it.
+    /// - Parameter path: the path to name in messages.
     public init(of file: borrowing FileDescriptor, path: String) throws(SystemError) {
         let number = file.number
         let list = unsafe try Self.list(path) { name, room, size in unsafe CLinux.fgetxattr(number, name, room, size) }
@@ -42,10 +42,10 @@ public struct WriteAccess: Sendable, Equatable {
     // MARK: The list
 
     private static let attribute = "system.posix_acl_access"
-    /// A list has 4 bytes, and 8 for each entry; an attribute has at most 64 KiB.
+    /// A list has 4 bytes, and 8 for each entry; an extended attribute has at most 64 KiB.
     private static let largest = 1 << 16
 
-    /// nil where there is none, or the file system knows none.
+    /// The bytes of the list; nil when there is none, or the file system does not support lists.
     private static func list(
         _ path: String, _ read: (UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int) -> Int
     ) throws(SystemError) -> [UInt8]? {
@@ -59,9 +59,9 @@ public struct WriteAccess: Sendable, Equatable {
     private enum Tag { static let user: UInt16 = 2, ownGroup: UInt16 = 4, group: UInt16 = 8, mask: UInt16 = 16 }
     private struct Malformed: Error {}
 
-    /// Takes in what `linux/posix_acl_xattr.h` describes: a version, then entries of tag, rights and the number of a user or group.
+    /// Parses the format of `linux/posix_acl_xattr.h`: a version, then entries of tag, rights, and user or group id.
     ///
-    /// The mask holds back users and groups that are named, and the file's own group.
+    /// The mask limits the rights of named users, named groups and the file's own group.
     private mutating func read(_ list: [UInt8], ofGroup own: UInt32) throws(Malformed) {
         func number(_ offset: Int, _ size: Int) -> UInt32 {
             list[offset..<(offset + size)].reversed().reduce(0) { $0 << 8 | UInt32($1) }

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// Growable bytes that are moved, not copied, from hand to hand, and stay at one address while nobody appends.
+/// A growable buffer that is moved, not copied, between owners; its address does not change except by an append.
 @safe public struct ByteBuffer: ~Copyable, @unchecked Sendable {
     private var storage: UnsafeMutableRawPointer?
     private var capacity = 0
@@ -12,7 +12,7 @@ import Glibc
 
     deinit { unsafe free(storage) }
 
-    /// Where the bytes are; valid until the next append or the end of this value, NULL when nothing was ever appended.
+    /// The address of the bytes, valid until the next append or the end of this value; NULL when nothing was ever appended.
     public var address: UnsafeMutableRawPointer? { unsafe storage }
 
     /// Lends the bytes to `body`.
@@ -21,9 +21,9 @@ import Glibc
         return try body(unsafe Span(_unsafeStart: start, count: count))
     }
 
-    /// Makes room for `more` bytes, doubling so that appending stays linear.
+    /// Makes room for `more` bytes; at least doubles the capacity, so that the total cost of appending stays linear.
     ///
-    /// - Throws: ENOMEM, with the content as it was.
+    /// - Throws: ENOMEM; the content is unchanged then.
     public mutating func reserve(_ more: Int) throws(SystemError) {
         guard capacity - count < more else { return }
         let wanted = max(count + more, capacity * 2)
@@ -43,7 +43,7 @@ import Glibc
         count += bytes.byteCount
     }
 
-    /// Makes room for `room` bytes at the end and keeps as many of them as `body` says it has written.
+    /// Makes room for `room` bytes at the end, lets `body` write there, and keeps as many bytes as `body` returns.
     public mutating func append<R>(room: Int, _ body: (UnsafeMutableRawBufferPointer) -> (Int, R)) throws(SystemError) -> R {
         try reserve(room)
         let (written, result) = unsafe body(UnsafeMutableRawBufferPointer(start: storage?.advanced(by: count), count: room))
@@ -51,16 +51,17 @@ import Glibc
         return result
     }
 
-    /// Reads at most `limit` bytes from a socket to the end, after making room for `room` of them.
+    /// Receives at most `limit` bytes from a socket and appends them, after making room for `room` bytes.
     public mutating func receive(from socket: Int32, room: Int, limit: Int) throws(SystemError) -> Transfer {
         unsafe try receive(room: room, limit: limit) { Transfer(unsafe recv(socket, $0.baseAddress, $0.count, 0)) }
     }
 
-    /// Lets `read` fill at most `limit` bytes at the end, after making room for `room` of them.
+    /// Lets `read` fill at most `limit` bytes at the end, after making room for `room` bytes.
     public mutating func receive(
         room: Int, limit: Int, _ read: (UnsafeMutableRawBufferPointer) -> Transfer
     ) throws(SystemError) -> Transfer {
-        // Only when little is left: growing for each byte of a slow sender would move, and so touch, all that was reserved.
+        // Grows only when little room is left: growing for each byte of a slow sender would move, and so touch, all reserved
+        // memory.
         if capacity - count < min(Self.littleRoom, limit) { try reserve(min(room, limit)) }
         let result = unsafe read(UnsafeMutableRawBufferPointer(start: storage?.advanced(by: count), count: min(capacity - count, limit)))
         if case .done(let received) = result { count += received }
@@ -69,10 +70,10 @@ import Glibc
 
     private static let littleRoom = 4096
 
-    /// Forgets the bytes and keeps their room.
+    /// Removes the bytes and keeps the memory.
     public mutating func removeAll() { count = 0 }
 
-    /// Gives back what growing allocated beyond the content, when that is worth a copy.
+    /// Frees the unused capacity, when it is large enough to justify a copy.
     public mutating func trim() {
         guard capacity - count > max(4096, count / 4), count > 0, let trimmed = unsafe realloc(storage, count) else { return }
         unsafe storage = trimmed
@@ -80,25 +81,25 @@ import Glibc
     }
 }
 
-/// Gives memory that was freed back to the system; the allocator keeps it otherwise, for the next burst.
+/// Returns freed memory to the system; otherwise the allocator keeps it for the next burst.
 ///
 /// Takes milliseconds after a large backlog.
 public func returnFreedMemory() { malloc_trim(0) }
 
-/// Has the allocator give what is larger than 512 KiB back to the system as soon as it is freed, and map it anew each time.
+/// Has the allocator return blocks of more than 512 KiB to the system as soon as they are freed, and map them anew each time.
 ///
-/// Without it the allocator keeps, in holes between what is in use, blocks of any size that was freed before, up to 32 MiB
-/// (mallopt(3)). Smaller blocks, which most profiles are, stay for the next ones.
+/// By default the allocator keeps freed blocks of up to 32 MiB in holes between used ones (mallopt(3)). Smaller blocks, which most
+/// profiles are, are still reused.
 public func returnLargeBlocks() {
     mallopt(CLINUX_MMAP_THRESHOLD, 512 * 1024)
     mallopt(CLINUX_TRIM_THRESHOLD, 8 * 1024 * 1024)
 }
 
-/// How one non-blocking transfer went.
+/// The result of one non-blocking transfer.
 public enum Transfer: Equatable, Sendable {
-    /// So many bytes moved; for a read, zero is the end of the stream.
+    /// The number of bytes moved; for a read, zero is the end of the stream.
     case done(Int)
-    /// Nothing can move now; wait for readiness.
+    /// Nothing can be moved now; wait for readiness.
     case wouldBlock
     /// The connection is broken, with this `errno`.
     case failed(Int32)

@@ -1,13 +1,13 @@
 import CLinux
 
-/// CRC-32C (Castagnoli, RFC 3720 appendix B.4), the check sum of what is kept on disk.
+/// CRC-32C (Castagnoli, RFC 3720 appendix B.4), the checksum of data on disk.
 public struct CRC32C: Sendable {
     private var state: UInt32
 
-    /// - Parameter seed: 0 gives the standard sum.
+    /// - Parameter seed: 0 gives the standard checksum.
     public init(seed: UInt32 = 0) { state = ~seed }
 
-    /// The sum of what was added.
+    /// The checksum of the bytes added so far.
     public var value: UInt32 { ~state }
 
     public mutating func add(_ bytes: RawSpan) {
@@ -20,21 +20,21 @@ public struct CRC32C: Sendable {
         }
     }
 
-    /// The sum of one piece.
+    /// The checksum of one span.
     public static func of(_ bytes: RawSpan, seed: UInt32 = 0) -> UInt32 {
         var sum = CRC32C(seed: seed)
         sum.add(bytes)
         return sum.value
     }
 
-    /// The sum of a part of an array; of all of it without `range`.
+    /// The checksum of a part of an array; of all of it without `range`.
     public static func of(_ bytes: [UInt8], _ range: Range<Int>? = nil, seed: UInt32 = 0) -> UInt32 {
         unsafe of(bytes.span.bytes.extracting(range ?? 0..<bytes.count), seed: seed)
     }
 
     private static let isInHardware = clinux_has_crc32c() != 0
 
-    /// Eight tables of 256, so that eight bytes are one step: table k is of a byte with k zero bytes behind it.
+    /// Eight tables of 256 entries, to process eight bytes in one step: table k is for a byte followed by k zero bytes.
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 8 * 256)
         for byte in 0..<256 {

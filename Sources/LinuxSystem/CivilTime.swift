@@ -4,7 +4,7 @@ public struct CivilDate: Sendable, Equatable {
     public var month: Int
     public var day: Int
 
-    /// Reads 20260131; nil when there is no such day.
+    /// Reads a number such as 20260131; nil when there is no such day.
     public init?(yyyymmdd number: Int) {
         (year, month, day) = (number / 10_000, number / 100 % 100, number % 100)
         guard CivilDate(daysSince1970: daysSince1970) == self else { return nil }
@@ -34,7 +34,7 @@ public struct CivilDate: Sendable, Equatable {
     }
 }
 
-/// A moment as people write it, UTC.
+/// A point in time as calendar date and clock time, UTC.
 public struct CivilTime: Sendable, Equatable {
     public let date: CivilDate
     public let hour: Int
@@ -77,7 +77,7 @@ public struct CivilTime: Sendable, Equatable {
 }
 
 extension Int64 {
-    /// The quotient rounded down, and what is left, which is never negative.
+    /// The quotient rounded down, and the remainder, which is never negative.
     fileprivate func floorDivided(by divisor: Int64) -> (quotient: Int64, remainder: Int64) {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)

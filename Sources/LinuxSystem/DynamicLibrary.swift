@@ -1,10 +1,10 @@
 import Glibc
 
-/// A system library that a command opens when it needs it, so that the server does not carry it in memory.
+/// A system library that a command loads when it needs it, so that the server does not keep it in memory.
 @safe public struct DynamicLibrary {
     private let handle: UnsafeMutableRawPointer
 
-    /// What could not be found, in the loader's words.
+    /// The loader's message about what was not found.
     public struct Missing: Error, CustomStringConvertible {
         public let description: String
         public init(description: String) { self.description = description }
@@ -18,7 +18,7 @@ import Glibc
         unsafe self.handle = unsafe handle
     }
 
-    /// The address of a function; valid until the process ends, for the library is not closed.
+    /// The address of a function; valid until the process ends, because the library is never closed.
     public func function(_ name: String) throws(Missing) -> UnsafeMutableRawPointer {
         guard let address = unsafe dlsym(handle, name) else { throw Missing(description: "no function \(name)") }
         return unsafe address

@@ -1,6 +1,6 @@
 public import Glibc
 
-/// An open descriptor that closes when its owner goes.
+/// An open descriptor that is closed when its owner is destroyed.
 public struct FileDescriptor: ~Copyable, Sendable {
     /// The kernel's number; borrowed, valid while this value lives.
     public let number: Int32
@@ -10,7 +10,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
 
     deinit { close(number) }
 
-    /// Gives the descriptor away without closing it.
+    /// Releases ownership of the descriptor without closing it.
     public consuming func release() -> Int32 {
         let number = self.number
         discard self
@@ -33,7 +33,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         return FileDescriptor(owning: number)
     }
 
-    /// Writes all of `bytes`, however many calls that takes.
+    /// Writes all of `bytes`, with as many calls as needed.
     public func writeAll(_ bytes: RawSpan) throws(SystemError) {
         var written = 0
         while written < bytes.byteCount {
@@ -46,7 +46,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Reads to the end of the file, refusing more than `limit` bytes.
+    /// Reads to the end of the file; fails with `EFBIG` beyond `limit` bytes.
     public func readAll(limit: Int) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 64 * 1024)
@@ -61,7 +61,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Makes the content, and the size, durable (`fdatasync`).
+    /// Makes the content and the size durable (`fdatasync`).
     public func synchronize() throws(SystemError) {
         guard retrying({ fdatasync(number) }) == 0 else { throw SystemError("fdatasync") }
     }

@@ -1,9 +1,9 @@
 import Glibc
 
-/// What tells one state of a file from another without reading it: which file the path names now, its size, and when it, its
-/// owner or its mode was changed.
+/// Identifies a state of a file without reading it: by device, inode, size, and the time of the last change of content, owner or
+/// mode.
 ///
-/// Links are followed, so that replacing the target of one, as Kubernetes does with secrets, is seen.
+/// Links are followed, so that a replaced link target is noticed, as with secrets in Kubernetes.
 public struct FileStamp: Equatable, Sendable {
     private let device: UInt
     private let inode: UInt
@@ -11,14 +11,14 @@ public struct FileStamp: Equatable, Sendable {
     private let seconds: Int
     private let nanoseconds: Int
 
-    /// The state of the file at `path` now; nil when there is none.
+    /// The state of the file at `path`; nil when there is none.
     public init?(of path: String) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { return nil }
         self.init(status)
     }
 
-    /// The state of an open file now.
+    /// The state of an open file.
     public init(of file: borrowing FileDescriptor) throws(SystemError) { self.init(try file.status()) }
 
     private init(_ status: stat) {

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 extension FileDescriptor {
-    /// Makes all of the file system durable that the file is in (`syncfs`).
+    /// Syncs the whole file system that the file is on (`syncfs`).
     func synchronizeFileSystem() throws(SystemError) {
         guard CLinux.syncfs(number) == 0 else { throw SystemError("syncfs") }
     }

@@ -1,8 +1,8 @@
 public import Glibc
 
-/// Files at explicit offsets, and what there is about them.
+/// Reading and writing at explicit offsets, and information about files.
 extension FileDescriptor {
-    /// Writes all of `bytes` at `offset`, however many calls that takes.
+    /// Writes all of `bytes` at `offset`, with as many calls as needed.
     public func writeAll(_ bytes: RawSpan, at offset: Int) throws(SystemError) {
         var written = 0
         while written < bytes.byteCount {
@@ -15,13 +15,13 @@ extension FileDescriptor {
         }
     }
 
-    /// Reads `count` bytes at `offset`, fewer where the file ends.
+    /// Reads `count` bytes at `offset`, fewer at the end of the file.
     ///
-    /// Memory is taken for what the file has, however many bytes are asked for.
+    /// For a `count` of more than 64 KiB, allocates no more memory than the file has bytes.
     public func read(_ count: Int, at offset: Int) throws(SystemError) -> [UInt8] {
         var failure: SystemError?
         let room = try present(count, at: offset)
-        // All empty arrays are one, of which the count would be written here.
+        // All empty arrays share one storage, into which the count would be written here.
         guard room > 0 else { return [] }
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: room) { buffer, filled in
             filled = unsafe readAll(into: UnsafeMutableRawBufferPointer(buffer), at: offset, &failure)
@@ -30,9 +30,9 @@ extension FileDescriptor {
         return bytes
     }
 
-    /// Reads `count` bytes at `offset` to the end of `buffer`, fewer where the file ends.
+    /// Reads `count` bytes at `offset` and appends them to `buffer`; fewer at the end of the file.
     ///
-    /// Memory is taken for what the file has, however many bytes are asked for.
+    /// For a `count` of more than 64 KiB, allocates no more memory than the file has bytes.
     public func read(_ count: Int, at offset: Int, into buffer: inout ByteBuffer) throws(SystemError) {
         let failure = unsafe try buffer.append(room: try present(count, at: offset)) { room in
             var failure: SystemError?
@@ -43,12 +43,12 @@ extension FileDescriptor {
 
     private static let littleRead = 1 << 16
 
-    /// How many of `count` bytes at `offset` the file has; all of a few, which cost less than asking.
+    /// How many of `count` bytes at `offset` the file has; for small counts `count` itself, because reading costs less than asking.
     private func present(_ count: Int, at offset: Int) throws(SystemError) -> Int {
         count <= Self.littleRead ? max(0, count) : min(count, max(0, try size().subtractingReportingOverflow(offset).partialValue))
     }
 
-    /// Lends what follows `offset` up to the end of the file, a piece at a time and in order, while `body` answers true.
+    /// Reads from `offset` to the end of the file in pieces, in order, and passes each to `body` while that returns true.
     ///
     /// Each piece but the last has a multiple of `unit` bytes.
     public func readPieces(from offset: Int, unit: Int, _ body: ([UInt8]) -> Bool) throws(SystemError) {
@@ -74,18 +74,18 @@ extension FileDescriptor {
         return filled
     }
 
-    /// Cuts the file, or makes it longer by a hole.
+    /// Shortens the file, or extends it with a hole.
     public func truncate(to size: Int) throws(SystemError) {
         guard retrying({ ftruncate(number, off_t(size)) }) == 0 else { throw SystemError("ftruncate") }
     }
 
-    /// Asks for the file's size, in bytes.
+    /// The file's size, in bytes.
     public func size() throws(SystemError) -> Int { Int(try status().st_size) }
 
-    /// The user it belongs to.
+    /// The user id of the owner.
     public func owner() throws(SystemError) -> uid_t { try status().st_uid }
 
-    /// Which file it is.
+    /// The file's identity.
     public func identity() throws(SystemError) -> FileIdentity { FileIdentity(try status()) }
 
     func status() throws(SystemError) -> stat {
@@ -94,9 +94,9 @@ extension FileDescriptor {
         return status
     }
 
-    /// Opens a regular file close-on-exec, without following a link in its place.
+    /// Opens a regular file close-on-exec; a link at the path is not followed.
     ///
-    /// Never waits: a pipe, a device, a socket or a folder of that name is an error (`EINVAL`, or what the system says of it).
+    /// Never blocks: a pipe, device, socket or folder at the path is an error (`EINVAL`, or the error of the system call).
     public static func openFile(
         _ path: String, _ flags: Int32, mode: mode_t = 0o644, in directory: Int32 = AT_FDCWD
     ) throws(SystemError) -> FileDescriptor {
@@ -107,13 +107,13 @@ extension FileDescriptor {
         return file
     }
 
-    /// Forgets what the system holds of the file in memory, so that the next read asks the disk; only advice.
+    /// Advises the system to drop the file from its page cache, so that the next read comes from the disk.
     public func forgetCached() { posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED) }
 
-    /// Takes the file for this process alone until it is closed; false when another one has it.
+    /// Locks the file exclusively until it is closed (`flock`); returns false when somebody else has locked it.
     public func lock() -> Bool { flock(number, LOCK_EX | LOCK_NB) == 0 }
 
-    /// True when another process has taken the file by ``lock()`` just now.
+    /// True when the file is locked by ``lock()`` through another descriptor now, as another process does.
     public var isLockedElsewhere: Bool {
         guard flock(number, LOCK_SH | LOCK_NB) == 0 else { return errno == EWOULDBLOCK }
         flock(number, LOCK_UN)
@@ -121,14 +121,14 @@ extension FileDescriptor {
     }
 }
 
-/// Which file something is, whatever its names are: the same on one file system as long as the file is there.
+/// The identity of a file independent of its names: device and inode, unique as long as the file exists.
 public struct FileIdentity: Hashable, Sendable {
     private let device: UInt
     private let inode: UInt
 
     init(_ status: stat) { (device, inode) = (status.st_dev, status.st_ino) }
 
-    /// That of what `path` leads to, links followed, relative to `directory` when there is one.
+    /// The identity of the file at `path`, relative to `directory` if one is given; links are followed.
     public init(of path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {
         var status = stat()
         guard unsafe fstatat(directory, path, &status, 0) == 0 else { throw SystemError("stat \(path)") }

@@ -1,13 +1,13 @@
 public import Glibc
 
-/// The names in a folder, sorted; links are files, wherever they lead.
+/// The names in a folder, sorted; links count as files, whatever their target.
 public struct FolderListing: Sendable {
-    /// The folders in it.
+    /// The names of folders.
     public private(set) var folders: [String] = []
-    /// Everything else in it.
+    /// The names of everything else.
     public private(set) var files: [String] = []
 
-    /// Reads the folder at `path`, relative to `directory` when there is one; a listing that breaks off is an error.
+    /// Reads the folder at `path`, relative to `directory` if one is given; throws when the listing cannot be completed.
     public init(_ path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {
         let number = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY, in: directory).release()
         guard let stream = unsafe fdopendir(number) else {
@@ -26,7 +26,7 @@ public struct FolderListing: Sendable {
         files.sort()
     }
 
-    /// Only as much of the entry is there as its name takes, so it is read in place.
+    /// The entry is read in place, because its memory is only as long as its name requires.
     private mutating func add(_ entry: UnsafeMutablePointer<dirent>, in folder: Int32) throws(SystemError) {
         guard let offset = MemoryLayout<dirent>.offset(of: \.d_name) else { return }
         let name = unsafe String(cString: (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: CChar.self))
@@ -34,14 +34,14 @@ public struct FolderListing: Sendable {
         if try Self.isFolder(unsafe entry.pointee.d_type, name, in: folder) { folders.append(name) } else { files.append(name) }
     }
 
-    /// Some file systems do not say what an entry is.
+    /// Asks for the file's status where the file system does not report the type of an entry.
     private static func isFolder(_ type: UInt8, _ name: String, in folder: Int32) throws(SystemError) -> Bool {
         if Int(type) != Int(DT_UNKNOWN) { return Int(type) == Int(DT_DIR) }
         return try FileStatus(of: name, in: folder)?.kind == .folder
     }
 }
 
-/// What an inode says of a file, links not followed.
+/// The kind, size and time of a file; links are not followed.
 public struct FileStatus: Sendable, Equatable {
     public enum Kind: Sendable {
         case regular, folder
@@ -52,12 +52,12 @@ public struct FileStatus: Sendable, Equatable {
     public let kind: Kind
     /// True for a symbolic link.
     public let isLink: Bool
-    /// In bytes.
+    /// The size in bytes.
     public let size: Int
-    /// When it was last written, in Unix nanoseconds, held to what those can say.
+    /// The time of the last write, in Unix nanoseconds, clamped to the range of `Int64`.
     public let modifiedAt: Int64
 
-    /// Looks at the file at `path`, relative to `directory` when there is one; nil when there is none.
+    /// Reads the status of the file at `path`, relative to `directory` if one is given; nil when there is none.
     public init?(of path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {
         var status = stat()
         guard unsafe fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) == 0 else {

@@ -1,15 +1,15 @@
 import Glibc
 
-/// IP addresses as text.
+/// Checks of IP addresses in text form.
 public enum HostAddress {
-    /// Whether a text is an IPv4 or IPv6 address as the resolver reads them, also with a zone (`fe80::1%eth0`); asks nobody.
+    /// Whether a text is a numeric IPv4 or IPv6 address, also with a zone (`fe80::1%eth0`); no DNS query is made.
     public static func isNumeric(_ text: String) -> Bool {
-        // Whether there is an interface of the zone's name is another matter.
+        // The zone is removed, because the interface need not exist for the text to be an address.
         let withoutZone = text.contains(":") ? String(text.prefix { $0 != "%" }) : text
         return unsafe resolved(withoutZone) { _ in true } ?? false
     }
 
-    /// Whether only this machine can reach what listens at an address.
+    /// Whether a socket that listens at an address can be reached from this machine only.
     public static func isLoopback(_ text: String) -> Bool {
         if text.lowercased() == "localhost" { return true }
         return unsafe resolved(text) { address in

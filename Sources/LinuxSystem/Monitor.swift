@@ -1,8 +1,8 @@
 import Glibc
 
-/// A value behind a lock, and a condition to wait for its change, on the monotonic clock.
+/// A value with a lock, and a condition variable to wait for changes, on the monotonic clock.
 ///
-/// `@unchecked`: the lock below is what makes it sendable; `Synchronization.Mutex` has no condition to wait on.
+/// `@unchecked`: the lock makes it sendable; `Synchronization.Mutex` has no condition variable.
 @safe public final class Monitor<State>: @unchecked Sendable {
     private var state: State
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
@@ -33,12 +33,12 @@ import Glibc
         return try body(&state)
     }
 
-    /// Wakes every thread that waits in ``wait(until:)``.
+    /// Wakes every thread that waits in ``wait(_:)``.
     public func signal() { unsafe pthread_cond_broadcast(changed) }
 
-    /// Asks `step` for a result, waiting between the questions until a signal or the time that `step` names.
+    /// Calls `step` until it returns a result; between the calls, waits for a signal or until the time that `step` returned.
     ///
-    /// `step` runs with the value locked and answers either a result or when to ask again at the latest.
+    /// `step` runs with the value locked.
     public func wait<R>(_ step: (inout State) -> WaitStep<R>) -> R {
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
@@ -56,9 +56,9 @@ import Glibc
     }
 }
 
-/// What a step of ``Monitor/wait(_:)`` answers.
+/// The result of a step of ``Monitor/wait(_:)``.
 public enum WaitStep<Result> {
     case done(Result)
-    /// Ask again after a signal, or at this time at the latest.
+    /// Call the step again after a signal, or at this time at the latest.
     case again(MonotonicTime)
 }

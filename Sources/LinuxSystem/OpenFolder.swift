@@ -1,10 +1,10 @@
 import Glibc
 
-/// An open folder on disk: what is done in it is done in this one, wherever its path leads by now.
+/// An open folder; operations apply to this folder even if its path leads elsewhere by now.
 ///
-/// The descriptor is closed with the last holder. From any thread.
+/// The descriptor is closed with the last reference. May be used from any thread.
 public final class OpenFolder: Sendable {
-    /// What it was opened by, for messages.
+    /// The path at which it was opened, for messages.
     public let path: String
     private let descriptor: FileDescriptor
 
@@ -17,23 +17,23 @@ public final class OpenFolder: Sendable {
         descriptor = try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY)
     }
 
-    /// Opens a folder that is directly in another one.
+    /// Opens a direct subfolder of another folder.
     ///
-    /// - Throws: `ELOOP` for a link of that name, wherever it leads; it is not followed.
+    /// - Throws: `ELOOP` when the name is a link; links are not followed.
     public init(_ name: String, in parent: OpenFolder) throws(SystemError) {
         path = parent.path(of: name)
         do throws(SystemError) {
             descriptor = try FileDescriptor.open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, in: parent.number)
         } catch {
-            // The system says of a link only that it is no folder.
+            // For a link, the system reports only ENOTDIR.
             let isLink = error.code == ENOTDIR && (try? parent.status(of: name))?.isLink == true
             throw isLink ? .link(parent.path(of: name)) : SystemError("open \(parent.path(of: name))", code: error.code)
         }
     }
 
-    /// Opens the folder that a relative path leads to from this one, without following a link.
+    /// Opens the folder at a relative path below this one, without following links.
     ///
-    /// - Throws: `ELOOP` where a part of the path is a link, `EINVAL` where one would lead up.
+    /// - Throws: `ELOOP` when a component is a link, `EINVAL` when one is `.` or `..`.
     public func descend(_ relative: String) throws(SystemError) -> OpenFolder {
         var folder = self
         for part in try Self.parts(of: relative) { folder = try OpenFolder(part, in: folder) }
@@ -48,13 +48,12 @@ public final class OpenFolder: Sendable {
 
     public func path(of name: String) -> String { name.isEmpty ? path : "\(path)/\(name)" }
 
-    /// Which folder it is.
+    /// The folder's identity.
     public func identity() throws(SystemError) -> FileIdentity { try descriptor.identity() }
 
     // MARK: Making folders
 
-    /// Makes the folder at `path` and its parents where they are not there, each of them synced into its own parent; links are
-    /// followed.
+    /// Creates the folder at `path` and missing parents; each new folder's parent is synced. Links are followed.
     public static func make(_ path: String, mode: FileMode = FileMode(0o755)) throws(SystemError) {
         if try mkdir(path, mode) { return try synchronizeParent(of: path) }
         switch errno {
@@ -78,10 +77,9 @@ public final class OpenFolder: Sendable {
         return true
     }
 
-    /// Opens the folder that a relative path leads to from this one, made with its parents where they are not there; no link is
-    /// followed.
+    /// Opens the folder at a relative path below this one, creating missing folders; links are not followed.
     ///
-    /// - Parameter isSynced: whether each folder that is made is synced into its parent at once.
+    /// - Parameter isSynced: whether the parent of each new folder is synced at once.
     public func make(_ relative: String, mode: FileMode, isSynced: Bool = true) throws(SystemError) -> OpenFolder {
         var folder = self
         for part in try Self.parts(of: relative) { folder = try folder.makeChild(part, mode, isSynced) }
@@ -101,31 +99,31 @@ public final class OpenFolder: Sendable {
         do throws(SystemError) { try descriptor.set(mode) } catch { throw SystemError("chmod \(path)", code: error.code) }
     }
 
-    /// The folder that a path's last component is in.
+    /// The folder that contains the last component of a path.
     public static func parent(of path: String) -> String {
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    /// Makes the name of the folder at `path` durable.
+    /// Makes the folder's name at `path` durable, by syncing its parent.
     public static func synchronizeParent(of path: String) throws(SystemError) {
         do throws(SystemError) {
             try FileDescriptor.open(parent(of: path), O_RDONLY | O_DIRECTORY).synchronizeDirectory()
         } catch {
             guard error.code == EACCES else { throw error }
-            // A parent that we may write to and not read cannot be synced alone, but its file system can.
+            // A parent that we may write but not read cannot be opened and synced, but its file system can be synced.
             try FileDescriptor.open(path, O_RDONLY | O_DIRECTORY).synchronizeFileSystem()
         }
     }
 
     // MARK: Files
 
-    /// Opens a regular file in it; see ``FileDescriptor/openFile(_:_:mode:in:)``.
+    /// Opens a regular file in this folder; see ``FileDescriptor/openFile(_:_:mode:in:)``.
     public func open(_ name: String, _ flags: Int32, mode: UInt32 = 0o644) throws(SystemError) -> FileDescriptor {
         do throws(SystemError) {
             return try FileDescriptor.openFile(name, flags, mode: mode, in: number)
         } catch {
-            // Whoever reads of it wants to know in which folder.
+            // Adds the folder's path to the message.
             throw error.code == ELOOP
                 ? .link(path(of: name))
                 : SystemError(
@@ -133,46 +131,47 @@ public final class OpenFolder: Sendable {
         }
     }
 
-    /// The names in it, but `.` and `..`, in no order.
+    /// The names in this folder without `.` and `..`, unsorted.
     public func names() throws(SystemError) -> [String] {
         let listing = try list()
         return listing.folders + listing.files
     }
 
-    /// What is in it.
+    /// The folders and files in this folder.
     public func list() throws(SystemError) -> FolderListing {
         do throws(SystemError) { return try FolderListing(".", in: number) } catch {
             throw SystemError("read \(path)", code: error.code)
         }
     }
 
-    /// What an entry's inode says, links not followed; nil when there is no such entry.
+    /// The status of an entry, links not followed; nil when there is no such entry.
     public func status(of name: String) throws(SystemError) -> FileStatus? { try FileStatus(of: name, in: number) }
 
-    /// Removes one file; one that is not there is no error.
+    /// Removes a file; a missing file is no error.
     public func remove(_ name: String) throws(SystemError) {
         guard unsafe unlinkat(number, name, 0) == 0 || errno == ENOENT else { throw SystemError("unlink \(path(of: name))") }
     }
 
-    /// Removes one folder; one that is not there is no error.
+    /// Removes an empty folder; a missing folder is no error.
     public func removeFolder(_ name: String) throws(SystemError) {
         guard unsafe unlinkat(number, name, AT_REMOVEDIR) == 0 || errno == ENOENT else { throw SystemError("rmdir \(path(of: name))") }
     }
 
-    /// Gives an entry another name, in this folder or in another one of the same file system; what had that name is gone.
+    /// Renames an entry, within this folder or to another one on the same file system; replaces an existing file of the new name.
     public func rename(_ name: String, to new: String, in other: OpenFolder? = nil) throws(SystemError) {
         guard unsafe renameat(number, name, (other ?? self).number, new) == 0 else { throw SystemError("rename \(path(of: name))") }
     }
 
-    /// Makes the entries durable.
+    /// Makes the folder's entries durable.
     public func synchronize() throws(SystemError) { try descriptor.synchronizeDirectory() }
 
-    /// Takes the folder for this object alone until it goes; false when another one has it, in this process too.
+    /// Locks the folder exclusively until this object is destroyed; returns false when somebody else has locked it, also within
+    /// this process.
     public func lock() -> Bool { descriptor.lock() }
 
-    // MARK: Around it
+    // MARK: Surroundings
 
-    /// How large its file system is, and how much of that we may still use, in bytes.
+    /// The size of the file system, and the part of it that we may still use, in bytes.
     public func space() throws(SystemError) -> (total: Int, available: Int) {
         var status = statvfs()
         guard unsafe fstatvfs(number, &status) == 0 else { throw SystemError("statvfs \(path)") }
@@ -183,13 +182,14 @@ public final class OpenFolder: Sendable {
         return (bytes(status.f_blocks), bytes(status.f_bavail))
     }
 
-    /// Acts as this folder's owner from here on, where root does: the owner could not write what root makes there.
+    /// Switches the effective user of the process from root to the folder's owner, so that the owner can write the files that are
+    /// created.
     ///
-    /// The whole process does so, so this is for commands.
+    /// It applies to the whole process, so it is only for commands.
     public func actAsOwner() throws(SystemError) {
         var status = stat()
         guard geteuid() == 0, unsafe fstat(number, &status) == 0, status.st_uid != 0 else { return }
-        // Root's groups would open what the owner cannot.
+        // Root's supplementary groups would grant access that the owner does not have.
         guard setgroups(0, nil) == 0, setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else {
             throw SystemError("seteuid \(status.st_uid)")
         }

@@ -1,11 +1,12 @@
-/// Paths as the system reads them, byte by byte: to Swift a slash and an accent behind it are one character, and no slash.
+/// Paths handled byte by byte, as the system does: in Swift, a slash followed by a combining accent is one character and not a
+/// slash.
 extension StringProtocol {
-    /// Whether it begins at the root.
+    /// Whether the path begins with a slash.
     public var isAbsolutePath: Bool { utf8.first == UInt8(ascii: "/") }
 
-    /// Whether it leads through a folder.
+    /// Whether the path contains a slash.
     public var hasSlash: Bool { utf8.contains(UInt8(ascii: "/")) }
 
-    /// The names between the slashes; none is empty.
+    /// The names between the slashes, without empty ones.
     public var pathComponents: [String] { utf8.split(separator: UInt8(ascii: "/")).map { String(decoding: $0, as: UTF8.self) } }
 }

@@ -1,18 +1,18 @@
 import Glibc
 
-/// Whom a connection comes from, as fairness counts senders: an IPv4 address, the /64 network of an IPv6 address (one customer
-/// usually has a whole one), or everybody who comes by a Unix socket.
+/// The peer of a connection, as senders are counted for fairness: an IPv4 address, the /64 network of an IPv6 address (a customer
+/// usually has a whole one), or all peers on Unix sockets together.
 public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The address in network order: 16 bytes as IPv6 has them, an IPv4 address mapped into them; zero where there is none.
+    /// The address in 16 bytes: the upper half of an IPv6 address, or an IPv4-mapped IPv6 address; all zero without an address.
     private let high: UInt64
     private let low: UInt64
 
     private init(high: UInt64, low: UInt64) { (self.high, self.low) = (high, low) }
 
-    /// Somebody without an address, as on a Unix socket.
+    /// A peer without an address, as on a Unix socket.
     public static let local = PeerAddress(high: 0, low: 0)
 
-    /// Reads what `accept` has written; an address of a family other than IPv4 and IPv6 is ``local``.
+    /// Reads the address that `accept` returned; a family other than IPv4 and IPv6 gives ``local``.
     init(_ storage: sockaddr_storage) {
         var storage = storage
         switch Int32(storage.ss_family) {
@@ -33,12 +33,12 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The bytes that stand for it, wherever it is counted.
+    /// The address as 16 bytes, to be hashed.
     public var bytes: [UInt8] {
         [high, low].flatMap { half in stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> UInt64($0)) } }
     }
 
-    /// As an operator writes it: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
+    /// The usual text form: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
     public var description: String {
         if self == .local { return "unix" }
         if high == 0 {

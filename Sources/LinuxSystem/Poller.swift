@@ -1,21 +1,21 @@
 import CLinux
 import Glibc
 
-/// Readiness of many descriptors, level-triggered (`epoll`); used by one thread.
+/// Waits for readiness of many descriptors, level-triggered (`epoll`); used by one thread.
 @safe public struct Poller: ~Copyable {
-    /// What to wait for, and what came.
+    /// The events to wait for, or the events that occurred.
     public struct Interest: OptionSet, Sendable {
         public let rawValue: UInt32
         public init(rawValue: UInt32) { self.rawValue = rawValue }
         public static let readable = Interest(rawValue: EPOLLIN.rawValue)
         public static let writable = Interest(rawValue: EPOLLOUT.rawValue)
-        /// The peer is gone or the descriptor failed; always reported.
+        /// The peer has closed or the descriptor failed; always reported.
         public static let hangup = Interest(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
-        /// Wakes one of the pollers that share the descriptor, not all of them.
+        /// Wakes only one of the pollers that share the descriptor.
         public static let exclusive = Interest(rawValue: EPOLLEXCLUSIVE.rawValue)
     }
 
-    /// One descriptor that became ready, named by the key it was added with.
+    /// A descriptor that became ready, identified by the key it was added with.
     public struct Event: Sendable {
         public let key: UInt64
         public let ready: Interest
@@ -40,7 +40,7 @@ import Glibc
         try control(EPOLL_CTL_MOD, descriptor, interest, key)
     }
 
-    /// Forgets a descriptor; one that is not there is not an error.
+    /// Removes a descriptor; a missing one is no error.
     public func remove(_ descriptor: Int32) {
         var event = unsafe epoll_event()
         unsafe epoll_ctl(epoll.number, EPOLL_CTL_DEL, descriptor, &event)
@@ -53,7 +53,7 @@ import Glibc
         guard unsafe epoll_ctl(epoll.number, verb, descriptor, &event) == 0 else { throw SystemError("epoll_ctl") }
     }
 
-    /// Waits until something is ready or `deadline` has passed, then appends what is ready to `events`.
+    /// Waits until a descriptor is ready or `deadline` has passed, then appends the events to `events`.
     public mutating func wait(until deadline: MonotonicTime, into events: inout [Event]) {
         let count = unsafe epoll_wait(epoll.number, &buffer, Int32(buffer.count), Self.milliseconds(until: deadline))
         guard count > 0 else { return }
@@ -65,12 +65,12 @@ import Glibc
     private static func milliseconds(until deadline: MonotonicTime) -> Int32 {
         if deadline == .never { return -1 }
         let left = deadline.nanoseconds - MonotonicTime.now.nanoseconds
-        // Rounded up: waking a moment early would spin until the deadline has really passed.
+        // Rounded up: waking a moment too early would repeat the wait in a busy loop until the deadline.
         return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)
     }
 }
 
-/// A descriptor that any thread makes readable to wake the thread that polls it (`eventfd`).
+/// A descriptor that any thread can make readable to wake the thread that polls it (`eventfd`).
 public final class Wakeup: Sendable {
     private let event: FileDescriptor
 

@@ -1,13 +1,13 @@
 import CLinux
 import Glibc
 
-/// Signals as data: blocked for the whole process, read from a descriptor (`signalfd`).
+/// Signals blocked in the whole process and read from a descriptor (`signalfd`).
 ///
-/// Made before any other thread, so that every thread inherits the mask.
+/// Must be made before any other thread is started, so that every thread inherits the mask.
 public struct Signals: ~Copyable {
     private let signals: FileDescriptor
 
-    /// Blocks `numbers`, and ignores the signals of errors.
+    /// Blocks the signals `numbers`, and ignores SIGPIPE and SIGXFSZ.
     public init(_ numbers: [Int32]) throws(SystemError) {
         ignoreErrorSignals()
         var mask = sigset_t()
@@ -19,7 +19,7 @@ public struct Signals: ~Copyable {
         signals = FileDescriptor(owning: number)
     }
 
-    /// Waits until a signal comes and answers its number, or nil once `deadline` has passed.
+    /// Waits for a signal and returns its number, or nil when `deadline` has passed.
     public func wait(until deadline: MonotonicTime) -> Int32? {
         var info = signalfd_siginfo()
         while true {
@@ -34,36 +34,36 @@ public struct Signals: ~Copyable {
     }
 }
 
-/// Opens /dev/null in place of standard descriptors that the parent closed, so that no file or socket of ours gets their
-/// numbers and somebody's output.
+/// Opens /dev/null for standard descriptors that the parent closed; otherwise one of our files or sockets could get their number
+/// and receive output meant for them.
 public func openStandardDescriptors() {
     for number in STDIN_FILENO...STDERR_FILENO where fcntl(number, F_GETFD) == -1 {
         _ = unsafe open("/dev/null", O_RDWR)
     }
 }
 
-/// Has a peer that went away (SIGPIPE) and a file that would grow over its limit (RLIMIT_FSIZE, SIGXFSZ) be errors of `write`, EPIPE
-/// and EFBIG, and not the end of the process.
+/// Ignores SIGPIPE and SIGXFSZ: writing to a closed connection, or beyond the file size limit (RLIMIT_FSIZE), then fails with EPIPE
+/// or EFBIG and does not end the process.
 ///
-/// This is the process's: whoever runs code of others calls it again afterwards.
+/// The setting is process-wide, so it must be repeated after running foreign code, which may change it.
 public func ignoreErrorSignals() {
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
 }
 
-/// Has no program that this process starts inherit a descriptor, but the standard ones.
+/// Marks all descriptors but the standard ones close-on-exec, so that child processes do not inherit them.
 ///
-/// For libraries that open some without close-on-exec; those that exist already are closed on exec as well, as all should be.
+/// For libraries that open descriptors without close-on-exec; all our own have it already.
 public func closeAllOnExec() {
     let first: UInt32 = 3
     if close_range(first, .max, Int32(CLINUX_CLOSE_RANGE_CLOEXEC)) == 0 { return }
-    // Before Linux 5.11.
+    // For kernels before Linux 5.11.
     for number in Int32(first)..<Int32(clamping: min(descriptorLimit, 65_536)) where fcntl(number, F_GETFD) == 0 {
         _ = fcntl(number, F_SETFD, FD_CLOEXEC)
     }
 }
 
-/// Raises the limit of open descriptors to the hard limit: each connection is one.
+/// Raises the limit of open descriptors to the hard limit, because each connection needs one.
 public func raiseDescriptorLimit() {
     var limit = rlimit()
     guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
@@ -71,7 +71,7 @@ public func raiseDescriptorLimit() {
     _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }
 
-/// How many descriptors the process may have open; the smallest limit that is usual where it cannot be known.
+/// The most open descriptors of the process; if unknown, 1024, the lowest usual limit.
 public var descriptorLimit: Int {
     var limit = rlimit()
     return unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 ? Int(clamping: limit.rlim_cur) : 1024

@@ -1,16 +1,16 @@
 import CLinux
 import Glibc
 
-/// TCP sockets, non-blocking and close-on-exec, as borrowed descriptor numbers.
+/// TCP sockets, non-blocking and close-on-exec; functions take borrowed descriptor numbers.
 public enum Socket {
-    /// Opens a listening socket; an empty `address` is all interfaces, IPv6 and IPv4.
+    /// Opens a listening socket; an empty `address` means all interfaces, IPv6 and IPv4.
     public static func listen(address: String, port: UInt16) throws(SystemError) -> FileDescriptor {
         let place = "listen on \(address.contains(":") ? "[\(address)]" : address):\(port)"
         var failure = SystemError(place, code: EADDRNOTAVAIL)
         for candidate in try resolve(address.isEmpty ? "::" : address, port, place) {
             do throws(SystemError) { return try open(candidate, place) } catch { failure = error }
         }
-        // A host without IPv6 still has all of its IPv4 interfaces.
+        // A host without IPv6 can still listen on all IPv4 interfaces.
         if address.isEmpty, failure.code == EAFNOSUPPORT { return try listen(address: "0.0.0.0", port: port) }
         throw failure
     }
@@ -58,7 +58,7 @@ public enum Socket {
         return descriptor
     }
 
-    /// The port a listening socket got; it differs from the one asked for when that was 0.
+    /// The port of a listening socket; it differs from the requested one if that was 0.
     public static func port(of descriptor: borrowing FileDescriptor) -> UInt16 {
         var address = sockaddr_in6()
         var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
@@ -70,16 +70,16 @@ public enum Socket {
         return UInt16(bigEndian: address.sin6_port)
     }
 
-    /// What came of asking a listening socket for a connection.
+    /// The result of accepting a connection.
     public enum Accepted: ~Copyable {
         case connection(FileDescriptor, PeerAddress)
-        /// Nobody is waiting.
+        /// No connection is waiting.
         case none
-        /// The process or the machine has no room for another one (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+        /// The process or the machine has no resources for another connection (EMFILE, ENFILE, ENOBUFS, ENOMEM).
         case exhausted(SystemError)
     }
 
-    /// Takes the next waiting connection, with Nagle's algorithm off.
+    /// Accepts the next waiting connection and switches Nagle's algorithm off.
     public static func accept(_ listener: Int32) -> Accepted {
         while true {
             let flags = Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
@@ -100,12 +100,12 @@ public enum Socket {
         }
     }
 
-    /// Reads what is there into `buffer`, at most `limit` bytes.
+    /// Receives what is available into `buffer`, at most `limit` bytes.
     public static func receive(_ socket: Int32, into buffer: inout [UInt8], atMost limit: Int) -> Transfer {
         Transfer(unsafe recv(socket, &buffer, min(limit, buffer.count), 0))
     }
 
-    /// Sends from `bytes`, beginning at `offset`; never raises SIGPIPE.
+    /// Sends the bytes from `offset` on; never raises SIGPIPE.
     public static func send(_ socket: Int32, _ bytes: [UInt8], from offset: Int) -> Transfer {
         unsafe bytes.withUnsafeBytes { buffer in
             let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[offset...])
@@ -113,7 +113,7 @@ public enum Socket {
         }
     }
 
-    /// Tells the peer that nothing more will be sent; reading goes on.
+    /// Shuts down the sending direction; receiving goes on.
     public static func finishSending(_ socket: Int32) { shutdown(socket, Int32(SHUT_WR)) }
 
     private static func set(_ socket: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {

@@ -1,27 +1,27 @@
 public import Glibc
 
-/// A system call that failed: what was tried, on what, and the `errno` it left.
+/// A failed system call: the operation, its object, and the `errno` value.
 public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
     /// The call and its object, for people: `open ./archive`.
     public let operation: String
     /// The `errno` value.
     public let code: Int32
 
-    /// Makes an error from `errno`, which must still be the failed call's.
+    /// Makes an error from `errno`, which must still be that of the failed call.
     public init(_ operation: String, code: Int32 = errno) {
         self.operation = operation
         self.code = code
     }
 
-    /// True when the process or the machine has no descriptor left: what was tried may be quite well, and go on in a moment.
+    /// True when the process or the machine has no free descriptor: the operation itself is not at fault and may succeed soon.
     public var isLackOfDescriptors: Bool { code == EMFILE || code == ENFILE }
 
-    /// What is said of a link where none is followed.
+    /// The error for a link where links are not followed.
     static func link(_ path: String) -> SystemError { SystemError("open \(path), which is a link and is not followed", code: ELOOP) }
 
     public var description: String { "\(operation): \(Self.text(of: code))" }
 
-    /// The C library's sentence for an `errno` value.
+    /// The C library's message for an `errno` value.
     public static func text(of code: Int32) -> String {
         var buffer: [CChar] = Array(repeating: 0, count: 128)
         guard unsafe strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }
@@ -29,7 +29,7 @@ public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
     }
 }
 
-/// Repeats a system call that a signal interrupted.
+/// Repeats a system call while it is interrupted by a signal.
 @inline(__always)
 func retrying<T: SignedInteger>(_ call: () -> T) -> T {
     while true {

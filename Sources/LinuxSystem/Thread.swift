@@ -1,19 +1,19 @@
 import CLinux
 import Glibc
 
-/// How far a thread stands back from the others when all want to run (sched(7)).
+/// The scheduling priority of a thread (sched(7)).
 public enum ThreadPriority: Sendable {
     case usual
-    /// It gets a smaller part of the processors, by the nice value, 1 to 19; who wakes beside it may still wait for milliseconds.
+    /// A smaller part of the processors, by the nice value, 1 to 19; other threads may still wait for milliseconds when they wake.
     case nice(Int32)
-    /// It is interrupted as soon as any other wants to run, and gets a few thousandths of a processor that is busy (`SCHED_IDLE`).
+    /// The thread is preempted as soon as any other wants to run, and gets a few thousandths of a busy processor (`SCHED_IDLE`).
     case idle
 
-    /// Gives it to the calling thread; where the system refuses, the thread stays as it is.
+    /// Applies the priority to the calling thread; if the system refuses, the thread keeps its own.
     func apply() {
         switch self {
         case .usual: break
-        // To Linux, who 0 is the calling thread alone.
+        // On Linux, 0 means the calling thread alone.
         case .nice(let value): setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, value)
         case .idle:
             var none = sched_param()
@@ -50,14 +50,14 @@ public struct Thread: ~Copyable, Sendable {
         self.handle = handle
     }
 
-    /// Starts `body` on a new thread that nobody waits for, for a call that may never return.
+    /// Starts `body` on a new thread that is never joined, for a call that may not return.
     public static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
         try Thread(name, body).detach()
     }
 
-    /// Waits until the body has returned.
+    /// Waits until `body` has returned.
     public consuming func join() { pthread_join(handle, nil) }
 
-    /// Lets the thread end with nobody waiting for it, or go on until the process ends.
+    /// Lets the thread run on without being joined.
     public consuming func detach() { pthread_detach(handle) }
 }

@@ -15,7 +15,7 @@ extension Socket {
         let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard number >= 0 else { throw SystemError(place) }
         let descriptor = FileDescriptor(owning: number)
-        // An abstract name is as long as it is said to be; a path ends with a NUL.
+        // The length of an abstract name is given by the address length; a path ends with a NUL.
         let length = MemoryLayout<sa_family_t>.size + path.count + (isAbstract ? 0 : 1)
         let sent = unsafe withUnsafePointer(to: &address) { address in
             let address = unsafe UnsafeRawPointer(address).assumingMemoryBound(to: sockaddr.self)

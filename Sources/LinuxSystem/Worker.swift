@@ -1,9 +1,9 @@
 import Synchronization
 
-/// A thread of its owner's that takes jobs in batches; it starts with the first job.
+/// A thread that processes jobs in batches; it starts with the first job.
 ///
-/// For work that may block, such as syncing files: everything that has come while the last batch was being done is the
-/// next batch. Jobs are not lost: ``stop()`` lets the thread finish what it has.
+/// For work that may block, such as syncing files: all jobs that arrive during one batch form the next one. No job is lost: with
+/// ``stop(until:)`` the thread finishes the jobs that it has.
 public final class Worker<Job: Sendable>: Sendable {
     private struct State {
         var jobs: [Job] = []
@@ -25,16 +25,16 @@ public final class Worker<Job: Sendable>: Sendable {
     /// Makes a worker whose thread will be named `name`.
     ///
     /// - Parameters:
-    ///   - priority: how far the thread stands back from the others of the process when all want to run.
-    ///   - pause: after so long without a job the thread gets an empty batch, again and again; nil gives it none.
+    ///   - priority: the scheduling priority of the thread.
+    ///   - pause: how long the thread waits without a job before it calls the body with an empty batch, repeatedly; nil never does.
     public init(_ name: String, priority: ThreadPriority = .usual, pause: Duration? = nil) {
         (self.name, self.priority, self.pause) = (name, priority, pause)
     }
 
-    /// Hands one job over, from any thread.
+    /// Adds a job, from any thread.
     ///
-    /// - Parameter body: what the thread runs for each batch; the first one given is kept until ``stop()``.
-    /// - Throws: when the thread cannot be started; the job has not been taken then.
+    /// - Parameter body: the function that the thread calls for each batch; the first one given is used until ``stop(until:)``.
+    /// - Throws: when the thread cannot be started; the job was not added then.
     public func submit(_ job: Job, _ body: @escaping @Sendable ([Job]) -> Void) throws(SystemError) {
         try thread.withLock { (thread) throws(SystemError) in
             if thread == nil { thread = try Thread(name) { [self] in run(body) } }
@@ -43,13 +43,13 @@ public final class Worker<Job: Sendable>: Sendable {
         state.signal()
     }
 
-    /// Takes back the jobs that have not been begun.
+    /// Removes and returns the jobs that were not begun.
     public func takeBack() -> [Job] { state.withLock { state in state.takeJobs() } }
 
-    /// True when there are jobs that have not been begun, or the thread is to end.
+    /// True when jobs wait that were not begun, or the thread is to end.
     public var isWanted: Bool { state.withLock { !$0.jobs.isEmpty || $0.isStopping } }
 
-    /// Waits until every job is done and the thread has ended, at most until `deadline`: then the thread is left to itself.
+    /// Waits until all jobs are done and the thread has ended; after `deadline` the thread is detached.
     public func stop(until deadline: MonotonicTime = .never) {
         state.withLock { $0.isStopping = true }
         state.signal()

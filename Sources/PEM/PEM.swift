@@ -2,9 +2,9 @@ import COpenSSL
 public import ConfigJSON
 import LinuxSystem
 
-/// Certificates and keys in PEM (RFC 7468), as OpenSSL reads them.
+/// Reads certificates and keys in PEM (RFC 7468) with OpenSSL.
 @safe public enum PEM {
-    /// Lends each certificate of a source to `body`; none is a problem.
+    /// Passes each certificate of a source to `body`; a source without one is a problem.
     public static func certificates(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
         let memory = unsafe try memory(source)
         defer { unsafe BIO_free(memory) }
@@ -17,9 +17,9 @@ import LinuxSystem
         try check(count, "certificate", "certificate", source)
     }
 
-    /// Refuses a text that holds none of its kind, or that does not end after the last one.
+    /// Refuses a text without an entry of the kind, or with a damaged entry.
     private static func check(_ count: Int, _ kind: String, _ short: String, _ source: ConfigSource) throws(Problem) {
-        // The end of the text is an error of its own kind to OpenSSL; any other one means that the next one is spoilt.
+        // At the end of the text OpenSSL reports "no start line"; any other error means that the next entry is damaged.
         let error = ERR_peek_last_error()
         ERR_clear_error()
         guard count > 0, copenssl_reason(error) == PEM_R_NO_START_LINE else {
@@ -27,7 +27,7 @@ import LinuxSystem
         }
     }
 
-    /// Lends each list of revoked certificates of a source to `body`; none is a problem.
+    /// Passes each certificate revocation list of a source to `body`; a source without one is a problem.
     public static func revocationLists(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
         let memory = unsafe try memory(source)
         defer { unsafe BIO_free(memory) }
@@ -43,7 +43,7 @@ import LinuxSystem
         try check(count, "list of revoked certificates", "list", source)
     }
 
-    /// Lends the private key of a source to `body`.
+    /// Passes the private key of a source to `body`.
     public static func privateKey(_ source: ConfigSource, _ body: (OpaquePointer) throws(Problem) -> Void) throws(Problem) {
         let memory = unsafe try memory(source)
         defer { unsafe BIO_free(memory) }
@@ -56,7 +56,7 @@ import LinuxSystem
         unsafe try body(key)
     }
 
-    /// A certificate outside its time would only make clients fail, one by one and later.
+    /// Refuses a certificate that has expired or is not valid yet; with it, clients would fail later and one by one.
     public static func checkTime(_ certificate: OpaquePointer, _ source: ConfigSource) throws(Problem) {
         if unsafe X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0 {
             throw unsafe source.problem("has expired: it was valid until \(day(X509_get0_notAfter(certificate)))")
@@ -72,14 +72,14 @@ import LinuxSystem
         return unsafe "\(parts.tm_year + 1900)-\(CivilTime.pad(Int(parts.tm_mon) + 1))-\(CivilTime.pad(Int(parts.tm_mday)))"
     }
 
-    /// OpenSSL would ask for a passphrase on the terminal.
+    /// Returns no passphrase; by default OpenSSL would ask for one on the terminal.
     private static let refusePassphrase: @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) -> Int32 = {
         _, _, _, _ in -1
     }
 
     private static func memory(_ source: ConfigSource) throws(Problem) -> OpaquePointer {
         let text = try source.read()
-        // OpenSSL would not see the first certificate behind one, and take the next for it.
+        // After a byte order mark OpenSSL would skip the first certificate and use the next one.
         try source.refuseByteOrderMark(text)
         ERR_clear_error()
         guard let memory = unsafe BIO_new(BIO_s_mem()) else { throw source.problem("cannot be read: no memory") }
@@ -87,7 +87,7 @@ import LinuxSystem
         return unsafe memory
     }
 
-    /// OpenSSL's sentence for an error.
+    /// OpenSSL's message for an error.
     public static func reason(_ error: UInt) -> String {
         unsafe ERR_reason_error_string(error).map { unsafe String(cString: $0) } ?? "error \(error)"
     }

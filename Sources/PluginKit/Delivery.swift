@@ -1,28 +1,28 @@
 import LinuxSystem
 import PluginABI
 
-/// How one attempt ended.
+/// The outcome of one delivery attempt.
 public enum Outcome: Sendable {
     /// Stored or accepted by the destination.
     case delivered
-    /// Transient: the gateway may deliver the profile again, not before `after`; `progress` is handed back then.
+    /// Transient: the gateway may deliver the profile again after at least `after`, and then passes `progress` again.
     case retry(String, after: Duration = .zero, progress: UInt64 = 0, httpStatus: Int = 0)
-    /// Permanent for this profile. Who sent it is told the message, where the listener's answer waits for the outcome: the
-    /// destination's own words, without secrets.
+    /// Permanent for this profile. `senderMessage` is the destination's own message, without secrets; the sender gets it if the
+    /// listener waits for the outcome before it responds.
     case rejected(String, httpStatus: Int = 0, senderMessage: String = "")
-    /// Given up because of ``Receiver/abort()``.
+    /// Aborted because of ``Receiver/abort()``.
     case aborted
 }
 
-/// One attempt at handing one profile over; finished exactly once, from any thread.
+/// One attempt to deliver a profile; finished exactly once, from any thread.
 ///
-/// The compiler refuses a second finish. One that is dropped without an outcome ends as rejected.
+/// The compiler prevents a second finish. A delivery that is dropped without an outcome is reported as rejected.
 @safe public struct Delivery: ~Copyable, Sendable {
     private nonisolated(unsafe) let host: UnsafePointer<gw_host>
     private nonisolated(unsafe) let token: UnsafeMutableRawPointer?
-    /// 1 on the first attempt.
+    /// The number of the attempt; 1 for the first.
     public let attempt: Int
-    /// What the last attempt left; 0 at first.
+    /// The `progress` of the last attempt's outcome; 0 at first.
     public let progress: UInt64
 
     init(host: UnsafePointer<gw_host>, token: UnsafeMutableRawPointer?, attempt: Int, progress: UInt64) {
@@ -34,7 +34,7 @@ public enum Outcome: Sendable {
 
     deinit { unsafe Self.send(.rejected("the plugin dropped the delivery without an outcome"), host, token) }
 
-    /// States the outcome. After this neither the profile nor its bytes may be touched.
+    /// Reports the outcome. After this, neither the profile nor its bytes may be accessed.
     public consuming func finish(_ outcome: Outcome) {
         let (host, token) = unsafe (self.host, self.token)
         discard self

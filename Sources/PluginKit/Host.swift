@@ -12,33 +12,33 @@ public import PluginABI
         unsafe message.withSlice { unsafe host.pointee.log(host.pointee.context, level, $0) }
     }
 
-    /// States the instance's health, replacing the last statement.
+    /// Reports the instance's health; replaces the previous report.
     public func setHealth(_ health: gw_health, _ reason: String = "") {
         unsafe reason.withSlice { unsafe host.pointee.set_health(host.pointee.context, health, $0) }
     }
 
-    /// How many descriptors the instance may hold open at a time, at least 1; nil when the gateway does not divide them.
+    /// How many descriptors the instance may have open at a time, at least 1; nil when the gateway does not divide them.
     ///
-    /// It changes with a reload, so who keeps connections asks again now and then.
+    /// It may change with a reload, so an instance that keeps connections should query it periodically.
     public var descriptorShare: Int? {
         guard let found = unsafe host.pointee.extension(host.pointee.context, GW_DESCRIPTORS_EXTENSION) else { return nil }
         return unsafe Int(found.assumingMemoryBound(to: gw_descriptors.self).pointee.share(host.pointee.context))
     }
 
-    /// A config with the strings marked that stand for a number or a boolean where one is wanted; during `create` only.
+    /// The config with those strings marked that may give a number or a boolean; during `create` only.
     func markingReferences(_ config: JSONValue) -> JSONValue {
         guard let found = unsafe host.pointee.extension(host.pointee.context, GW_ENVIRONMENT_EXTENSION) else { return config }
         let paths = Set(unsafe String(cString: found.assumingMemoryBound(to: CChar.self)).split(separator: "\n").map(String.init))
         return config.markingReferences(paths.contains)
     }
 
-    /// Declares a metric; the same name and labels give the same one.
+    /// Declares a metric; the same name and labels give the same metric.
     ///
-    /// - Parameter name: begins with the plugin's name, other characters as `_`. The gateway adds the label `receiver`.
+    /// - Parameter name: must begin with the plugin's name, with other characters as `_`. The gateway adds the label `receiver`.
     public func metric(
         _ kind: gw_metric_kind, _ name: String, help: String, labels: [(name: String, value: String)] = []
     ) -> Metric {
-        // Every text at once in one place, for the call needs them all together.
+        // All label texts are in one buffer, because the call needs all of them at once.
         var text: [UInt8] = []
         for label in labels { text += Array(label.name.utf8) + Array(label.value.utf8) }
         let id = unsafe text.withUnsafeBufferPointer { bytes in
@@ -60,7 +60,7 @@ public import PluginABI
         return Metric(host: self, id: id)
     }
 
-    /// A counter, gauge or histogram of the gateway's; cheap to use from any thread.
+    /// A counter, gauge or histogram of the gateway; may be used from any thread and is cheap.
     public struct Metric: Sendable {
         let host: Host
         let id: UInt32

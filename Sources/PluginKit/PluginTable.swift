@@ -2,9 +2,9 @@ import ConfigJSON
 public import PluginABI
 import Synchronization
 
-/// The table of C functions that makes `type` a plugin; the same pointer on every call.
+/// The table of C functions that makes `type` a plugin; returns the same pointer on every call.
 ///
-/// - Parameter hostSize: what the gateway passed to the entry. One that is older than v1.0 gets NULL.
+/// - Parameter hostSize: the size that the gateway passed to the entry. A gateway older than v1.0 gets NULL.
 public func pluginTable<R: Receiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
     guard unsafe hostSize >= MemoryLayout<gw_host>.size else { return nil }
     return unsafe table.withLock { table in
@@ -15,7 +15,7 @@ public func pluginTable<R: Receiver>(of type: R.Type, _ hostSize: Int) -> Unsafe
     }
 }
 
-/// One library is one plugin, so one table and one type; C functions carry no context that could name the type.
+/// The library's table and type. A library has only one of each, because C functions have no context that could hold the type.
 @unsafe private struct Table: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<gw_plugin>
     let type: any Receiver.Type
@@ -23,7 +23,7 @@ public func pluginTable<R: Receiver>(of type: R.Type, _ hostSize: Int) -> Unsafe
 
 private let table = unsafe Mutex<Table?>(nil)
 
-/// What the gateway holds an instance by.
+/// The object behind the gateway's pointer to an instance.
 private final class Instance: Sendable {
     let receiver: any Receiver
     let host: Host

@@ -1,26 +1,26 @@
 public import PluginABI
 
-/// One received profile, as the gateway lends it.
+/// One received profile, lent by the gateway.
 ///
-/// Valid until its delivery is finished. Each text getter makes a new `String`.
+/// Valid until its delivery is finished. Each getter of a text creates a new `String`.
 @safe public struct Profile: Sendable {
-    /// The C view; lives exactly as long as the profile.
+    /// The C view; lives as long as the profile.
     public nonisolated(unsafe) let view: UnsafePointer<gw_profile>
 
-    /// Reads the profile at `view`, which must live as long as this value and its samples are used.
+    /// Wraps the profile at `view`, which must live as long as this value and its samples are used.
     public init(view: UnsafePointer<gw_profile>) { unsafe self.view = unsafe view }
 
-    /// Unique and rising; the same on every attempt.
+    /// Unique and increasing; the same in every attempt.
     public var sequence: UInt64 { unsafe view.pointee.sequence }
     public var api: gw_api { unsafe view.pointee.api }
     /// When the gateway received it, in Unix nanoseconds.
     public var receivedAt: Int64 { unsafe view.pointee.received_ns }
-    /// The span the sender names, in Unix nanoseconds; 0 when it names none.
+    /// The time span that the sender stated, in Unix nanoseconds; 0 when it stated none.
     public var from: Int64 { unsafe view.pointee.from_ns }
     public var until: Int64 { unsafe view.pointee.until_ns }
     /// The sender's `X-Scope-OrgID`; empty when there was none.
     public var tenant: String { unsafe view.pointee.tenant.text }
-    /// The request's path and query, percent-encoding untouched.
+    /// The request's path and query, still percent-encoded.
     public var path: String { unsafe view.pointee.path.text }
     public var query: String { unsafe view.pointee.query.text }
     /// `pprof`, `jfr`, `folded`, `lines`, `trie`, `tree` or `speedscope`.
@@ -31,7 +31,7 @@ public import PluginABI
     public var labels: [(name: String, value: String)] {
         unsafe Self.texts(view.pointee.labels, view.pointee.label_count)
     }
-    /// The further request headers that the listener keeps, names in lower case.
+    /// The other request headers that the listener keeps, names in lower case.
     public var headers: [(name: String, value: String)] {
         unsafe Self.texts(view.pointee.headers, view.pointee.header_count)
     }
@@ -48,7 +48,7 @@ public import PluginABI
         public nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
     }
 
-    /// The payload number `index`, which is below ``sampleCount``.
+    /// The payload at `index`, which must be below ``sampleCount``.
     public func sample(_ index: Int) -> Sample {
         precondition(index < sampleCount)
         guard let samples = unsafe view.pointee.samples else { return unsafe Sample(id: "", bytes: .init(start: nil, count: 0)) }

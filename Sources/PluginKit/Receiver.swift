@@ -1,10 +1,10 @@
 public import ConfigJSON
 
-/// One configured instance of a plugin: what a Swift author writes.
+/// One configured instance of a plugin; the protocol that a plugin in Swift implements.
 ///
-/// The gateway makes an instance from its config, hands it profiles one at a time, and destroys it. All but
-/// ``abort()`` come from the receiver's own thread and never overlap for one instance; they may block, which delays this
-/// receiver alone, but never inside a `Task`. The contract behind this type is `PluginABI.h`.
+/// The gateway makes an instance from its config, hands it profiles one at a time, and destroys it. All calls but ``abort()`` come
+/// from the receiver's own thread and never overlap for one instance. They may block, which delays only this receiver, but must not
+/// run inside a `Task`. The contract behind this type is `PluginABI.h`.
 ///
 /// A plugin exports one type, in one file:
 ///
@@ -18,24 +18,25 @@ public protocol Receiver: AnyObject, Sendable {
 
     /// Makes an instance.
     ///
-    /// Problems reported to `config` refuse it; unknown members are reported for you. No thread, no connection and no effect
-    /// that another process sees but making directories: those start with the first ``deliver(_:_:)``.
+    /// Problems reported to `config` refuse the config; unknown members are reported automatically. It must not start threads, open
+    /// connections, or have effects that other processes see, except creating directories: those begin with the first
+    /// ``deliver(_:_:)``.
     ///
-    /// - Throws: what else is in the way; its text becomes the gateway's error.
+    /// - Throws: any other obstacle; its text becomes the gateway's error message.
     init(config: ConfigObject, host: Host) throws
 
-    /// Takes one profile; the outcome goes to `delivery`, now or later, from any thread.
+    /// Takes one profile; the outcome is reported to `delivery`, now or later, from any thread.
     ///
     /// The profile is valid until the delivery is finished. At most `max_in_flight` deliveries are open.
     func deliver(_ profile: Profile, _ delivery: consuming Delivery)
 
-    /// Makes what was handed over before durable, then finishes `flush`.
+    /// Makes all profiles handed over before durable, then finishes `flush`.
     func flush(_ flush: consuming Delivery)
 
-    /// Finishes every open delivery within a second, as aborted where the work is not done; called from any thread.
+    /// Finishes every open delivery within a second, as aborted if the work is not done; called from any thread.
     func abort()
 
-    /// Ends the instance: when this returns, no thread of it runs. No delivery is open and no call follows.
+    /// Ends the instance; its threads must have ended when this returns. No delivery is open, and no call follows.
     func close()
 }
 

@@ -6,7 +6,7 @@ extension gw_slice {
 }
 
 extension String {
-    /// Lends this text's UTF-8 to C.
+    /// Passes the text's UTF-8 to `body`, without a copy where possible.
     func withSlice<R>(_ body: (gw_slice) -> R) -> R {
         var copy = self
         return copy.withUTF8 { unsafe body(gw_slice(bytes: $0.baseAddress, count: $0.count)) }

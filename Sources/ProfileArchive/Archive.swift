@@ -3,76 +3,75 @@ public import LinuxSystem
 
 /// Why a profile could not be archived.
 public enum ArchiveError: Error {
-    /// A file of that name is there, with other bytes.
+    /// A file of the same name exists with other content.
     case conflict(path: String)
-    /// Its files would be larger than the archive may be.
+    /// The profile's files would exceed the limit of the archive.
     case tooLarge
-    /// A link stands where a folder or a file of the archive would be; it is not followed.
+    /// A folder or file of the archive is a link; links are not followed.
     case link(SystemError)
-    /// The disk is full, say.
+    /// A system call failed, for example because the disk is full.
     case system(SystemError)
-    /// The gateway does not wait any longer.
+    /// The archiving was aborted.
     case aborted
 
-    /// What became of a file or folder below the archive's own one.
+    /// The error of a file or folder below the archive's root.
     init(below error: SystemError) { self = error.code == ELOOP ? .link(error) : .system(error) }
 }
 
-/// A directory of profiles, by tenant, service and hour; ``ArchivedFiles`` has the names.
+/// A directory of profiles by tenant, service and hour; see ``ArchivedFiles`` for the names.
 ///
-/// Its own path is opened as it is, links followed; below it no link is.
+/// Links in the path of the root are followed, below the root they are not.
 public struct Archive: Sendable {
-    /// The folder that holds all of it.
+    /// The path of the root folder.
     public let directory: String
-    /// What the directory is relative to; nil where it is a path of its own.
+    /// The open folder that the path is relative to; nil for an independent path.
     private let base: OpenFolder?
     let modes: ArchiveModes
 
-    /// Makes nothing; the directory need not be there.
+    /// Describes an archive; the directory is not created and need not exist.
     ///
-    /// - Parameter base: an open folder that the directory is in, which is used wherever its path leads by now.
+    /// - Parameter base: an open folder that contains the directory; it is used even if its path leads elsewhere by now.
     public init(_ directory: String, in base: OpenFolder? = nil, modes: ArchiveModes = ArchiveModes()) {
         (self.directory, self.base, self.modes) = (directory, base, modes)
     }
 
-    /// Opens the archive's own folder.
+    /// Opens the root folder.
     public func open() throws(SystemError) -> OpenFolder {
         guard let base else { return try OpenFolder(directory) }
         return try base.descend(directory)
     }
 
-    /// Opens the archive's own folder, made with its parents where they are not there, each synced into its own parent.
+    /// Opens the root folder, and creates it and missing parents, each synced into its parent.
     public func make() throws(SystemError) -> OpenFolder {
         if let base { return try base.make(directory, mode: modes.directory) }
         try OpenFolder.make(directory, mode: modes.directory)
         return try OpenFolder(directory)
     }
 
-    /// Makes the name of the archive's own folder durable.
+    /// Makes the name of the root folder durable.
     func synchronizeName() throws(SystemError) {
         guard let base else { return try OpenFolder.synchronizeParent(of: directory) }
         let parent = OpenFolder.parent(of: directory)
         try (parent == "." ? base : base.descend(parent)).synchronize()
     }
 
-    /// A folder and its parents up to the archive's own: what must be synced before anything in the folder is sure to be found
-    /// after a crash.
+    /// A folder and its parents up to the root: the folders to sync so that files in the folder can be found after a crash.
     static func lineage(of relative: String) -> [String] {
         var folders = [""]
         for part in relative.split(separator: "/") { folders.append(join(folders[folders.count - 1], String(part))) }
         return folders
     }
 
-    /// The path of what is in a folder of the archive, relative to that one.
+    /// The path of an entry of a folder, relative to the archive.
     public static func join(_ folder: String, _ name: String) -> String { folder.isEmpty ? name : "\(folder)/\(name)" }
 }
 
 extension OpenFolder {
-    // MARK: Out of an archive's own folder
+    // MARK: Removing files, for the root of an archive
 
-    /// Removes files from a folder of the archive, and then that folder and its parents where nothing is left.
+    /// Removes files from a folder of the archive, and then the folder and its parents if they are empty.
     ///
-    /// What is gone already is no error.
+    /// A missing file or folder is no error.
     public func removeArchived(_ files: [String], from relative: String) throws(SystemError) {
         do throws(SystemError) {
             let folder = try descend(relative)
@@ -81,7 +80,7 @@ extension OpenFolder {
         removeEmpty(relative)
     }
 
-    /// Removes a folder of the archive, and its parents, where they are empty.
+    /// Removes a folder of the archive and its parents, as far as they are empty.
     public func removeEmpty(_ relative: String) {
         var relative = relative
         do throws(SystemError) {
@@ -92,36 +91,37 @@ extension OpenFolder {
                 relative = parent
             }
         } catch {
-            // Something is in it.
+            // The folder is not empty.
         }
     }
 
-    /// Removes those of a folder's files that a process that was killed left half-written; what cannot be removed stays.
+    /// Removes files that a killed process left half-written, from the given names; files that cannot be removed stay.
     public func removeLeftovers(among files: [String]) {
         for file in files where TemporaryName.isLeftover(file) { try? remove(file) }
     }
 }
 
-/// A walk through every folder of an archive, in the order of the names; no link is followed.
+/// A walk through all folders of an archive, in the order of their names; links are not followed.
 public struct ArchiveWalk {
     private let root: OpenFolder
     private var rest = [""]
 
-    /// Begins at the archive's own folder.
+    /// Begins at the root folder.
     public init(_ root: OpenFolder) { self.root = root }
 
-    /// A folder of the archive.
+    /// One visited folder.
     public struct Step {
-        /// Relative to the archive; empty for its own folder.
+        /// The path relative to the archive; empty for the root.
         public let relative: String
         public let folder: OpenFolder
-        /// The names of its files.
+        /// The names of the files in it.
         public let files: [String]
     }
 
-    /// Goes on to the next folder; nil when there is none.
+    /// Returns the next folder; nil at the end.
     ///
-    /// - Parameter failed: told of a folder that cannot be read; it is passed over, and so is one that is gone.
+    /// - Parameter failed: called with the error of a folder that cannot be read; such folders, and folders removed meanwhile, are
+    ///   skipped.
     public mutating func next(failed: (SystemError) -> Void = { _ in }) -> Step? {
         while let relative = rest.popLast() {
             do throws(SystemError) {

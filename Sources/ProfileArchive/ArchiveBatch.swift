@@ -7,22 +7,22 @@ public struct ArchiveEntry: Sendable {
     let profile: Profile
     let note: ProfileMetadata.Note?
 
-    /// Names a profile, which must live until the batch is stored.
+    /// Makes an entry for a profile, which must live until the batch is stored.
     ///
-    /// - Parameter note: one more member of the metadata, at its end.
+    /// - Parameter note: an additional last member of the metadata.
     public init(_ profile: Profile, note: ProfileMetadata.Note? = nil) { (self.profile, self.note) = (profile, note) }
 }
 
-/// Several profiles made durable together: all files are written, then synced, then named, and then their folders are
-/// synced, each once.
+/// Stores several profiles durably together: writes all files, syncs them, renames them to their final names, and then syncs each
+/// folder once.
 public struct ArchiveBatch {
     private let archive: Archive
-    /// The archive's own folder, once it is needed.
+    /// The archive's root folder, once opened.
     private var root: OpenFolder?
-    /// The folder that was used last, for most profiles come to the same few.
+    /// The folder used last, because most profiles go to the same few folders.
     private var current: (relative: String, folder: OpenFolder)?
     private var folders: Set<String> = []
-    /// Folders that are on disk with all their parents, relative to the archive; grows with what this batch has synced.
+    /// Folders that are durable with all their parents, relative to the archive; includes those that this batch has synced.
     public private(set) var durable: Set<String>
     private let limit: Int
     private let isAborting: () -> Bool
@@ -31,21 +31,21 @@ public struct ArchiveBatch {
 
     private let maximumOpenFiles: Int
 
-    /// The most descriptors that a batch has beside the files that wait to be synced: two folders, and a third one or a file.
+    /// The most descriptors that a batch has open beside the files waiting for a sync: two folders, and a third folder or a file.
     public static let foldersOpen = 3
 
-    /// The most files that are worth keeping open, however many descriptors there are.
+    /// The most files kept open, however many descriptors are available.
     public static let mostOpenFiles = 128
     private static let maximumDurable = 10_000
 
     /// Begins a batch.
     ///
     /// - Parameters:
-    ///   - durable: what the batch before this one left.
-    ///   - openFiles: the most files that stay open until they are synced together; further ones, and a Push may have thousands
-    ///     of samples, are synced one by one. Up to ``foldersOpen`` more are open while a file is written or a folder synced.
-    ///   - limit: the most bytes that one profile's files may have.
-    ///   - isAborting: asked between files.
+    ///   - durable: the durable folders from the previous batch.
+    ///   - openFiles: the most files kept open to be synced together. Further files are synced one by one; a Push may have
+    ///     thousands of samples. Up to ``foldersOpen`` more descriptors are open while a file is written or a folder synced.
+    ///   - limit: the most bytes that the files of one profile may have.
+    ///   - isAborting: called between files.
     public init(
         _ archive: Archive, durable: Set<String>, openFiles: Int = mostOpenFiles, limit: Int = .max,
         isAborting: @escaping () -> Bool = { false }
@@ -57,19 +57,19 @@ public struct ArchiveBatch {
         self.isAborting = isAborting
     }
 
-    /// What is in the archive now.
+    /// The stored files of one profile.
     public struct Stored: Sendable {
         /// The names of the files.
         public let files: ArchivedFiles
         /// The bytes of payloads and metadata.
         public let byteCount: Int
-        /// True when some of it was there before.
+        /// True when some of the files existed before.
         public fileprivate(set) var isAgain = false
     }
 
-    /// A file under its temporary name.
+    /// A file under its temporary name, before the rename.
     fileprivate final class StagedFile {
-        /// Open until it is synced.
+        /// Open until the file is synced.
         private var file: FileDescriptor?
         private let temporary: String
         private let final: String
@@ -79,7 +79,7 @@ public struct ArchiveBatch {
             (self.temporary, self.final) = (temporary, final)
         }
 
-        /// Removes it, where that can be done.
+        /// Removes the temporary file if possible.
         func discard(from folder: OpenFolder) { try? folder.remove(temporary) }
 
         func rename(in folder: OpenFolder) throws(SystemError) { try folder.rename(temporary, to: final) }
@@ -90,18 +90,18 @@ public struct ArchiveBatch {
         }
     }
 
-    /// The files of one profile that are not there yet, and what will be there with them.
+    /// The files of one profile that are still to be renamed, and the result.
     fileprivate struct StagedProfile {
         var files: [StagedFile] = []
         var stored: Stored
     }
 
-    /// One profile's files, or why there are none.
+    /// The staged files of one profile, or the error.
     private typealias Staged = Result<StagedProfile, ArchiveError>
 
-    /// Makes profiles durable.
+    /// Stores profiles durably.
     ///
-    /// - Returns: what became of each of them, in order.
+    /// - Returns: the result of each profile, in order.
     public mutating func store(_ entries: [ArchiveEntry]) -> [Result<Stored, ArchiveError>] {
         var staged: [Staged] = []
         for entry in entries { staged.append(stage(entry)) }
@@ -147,7 +147,7 @@ public struct ArchiveBatch {
         }
     }
 
-    /// Does one more step with every file of a profile; when one fails, the profile has failed and its temporary files go.
+    /// Runs one step for every file of a profile; if one fails, the profile fails and its temporary files are removed.
     private mutating func advance(_ staged: Staged, _ step: (StagedFile, OpenFolder) throws(SystemError) -> Void) -> Staged {
         guard case .success(let profile) = staged else { return staged }
         do throws(ArchiveError) {
@@ -167,10 +167,10 @@ public struct ArchiveBatch {
 
     // MARK: Folders
 
-    /// Opens a folder of the archive; nil when it is not there.
+    /// Opens a folder of the archive; nil when it does not exist.
     private mutating func open(_ relative: String) throws(ArchiveError) -> OpenFolder? {
         if let current, current.relative == relative { return current.folder }
-        // Closed before another one is opened.
+        // Closed first, to limit the number of open descriptors.
         current = nil
         guard let root = try openRoot() else { return nil }
         do throws(SystemError) {
@@ -190,15 +190,15 @@ public struct ArchiveBatch {
     }
 
     private mutating func make(_ relative: String) throws(ArchiveError) -> OpenFolder {
-        // Somebody removed it, perhaps with its parents.
+        // The folder was removed, perhaps with its parents.
         durable.remove(relative)
         current = nil
         let root: OpenFolder
-        // Made again, for the one that is open may have been removed.
+        // The root is opened again, because the open one may have been removed.
         do throws(SystemError) { root = try archive.make() } catch { throw .system(error) }
         self.root = root
         do throws(SystemError) {
-            // What is made is synced with all else, once.
+            // New folders are synced later with all others, each once.
             let folder = try root.make(relative, mode: archive.modes.directory, isSynced: false)
             current = (relative, folder)
             return folder
@@ -207,7 +207,7 @@ public struct ArchiveBatch {
 
     // MARK: Files
 
-    /// True when the file is there with the same bytes, as after a retry whose answer was lost.
+    /// True when the file exists with the same bytes, as in a retry after the response was lost.
     private mutating func exists(_ relative: String, _ name: String, _ hash: String) throws(ArchiveError) -> Bool {
         guard let folder = try open(relative) else { return false }
         let bytes: [UInt8]
@@ -215,7 +215,7 @@ public struct ArchiveBatch {
             bytes = try folder.open(name, O_RDONLY).readAll(limit: .max)
         } catch {
             if error.code == ENOENT { return false }
-            // No file, so nobody would ever be able to put one there.
+            // It is not a regular file, so this name can never be written.
             if error.code == EINVAL { throw .conflict(path: folder.path(of: name)) }
             throw ArchiveError(below: error)
         }
@@ -242,7 +242,7 @@ public struct ArchiveBatch {
         return StagedFile(nil, temporary: temporary, final: name)
     }
 
-    /// Makes a file in a folder, which is the current one then.
+    /// Creates a file in a folder, which becomes the current one.
     private mutating func create(_ name: String, in relative: String) throws(ArchiveError) -> FileDescriptor {
         if let folder = try open(relative) {
             do throws(SystemError) { return try create(name, folder) } catch {
@@ -257,7 +257,7 @@ public struct ArchiveBatch {
         try folder.open(name, O_WRONLY | O_CREAT | O_TRUNC, mode: archive.modes.file.bits)
     }
 
-    /// The lineage of a folder begins with the archive's own one, whose name is made durable with it.
+    /// Syncs the folders; the list begins with the root, whose name is made durable too.
     private mutating func syncFolders() -> SystemError? {
         do throws(ArchiveError) {
             for relative in folders.sorted() {

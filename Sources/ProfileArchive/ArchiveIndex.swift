@@ -1,17 +1,17 @@
 import Glibc
 public import LinuxSystem
 
-/// What an archive holds, by hour, so that a start need not read all of it.
+/// The files and bytes of an archive by hour, so that a start need not read all folders.
 ///
-/// The file says of each hour how many files and bytes it has, and which hours were being changed: those are counted again
-/// after a crash. It is a note only: where there is none, or a damaged one, the archive is counted.
+/// The file lists each hour with its files and bytes, and marks the hours that were being changed, which are counted again after a
+/// crash. It is only a cache: without a valid index the archive is counted.
 ///
 ///     gateway-archive-index 1
 ///     20260131T23 120 4711000
 ///     20260201T00 6 90321 changing
 ///     end 2
 public struct ArchiveIndex: Sendable, Equatable {
-    /// What lies in the folders of an hour.
+    /// The contents of all folders of one hour.
     public struct Hour: Sendable, Equatable {
         public var files: Int
         public var bytes: Int
@@ -19,48 +19,48 @@ public struct ArchiveIndex: Sendable, Equatable {
         public init(files: Int = 0, bytes: Int = 0) { (self.files, self.bytes) = (files, bytes) }
     }
 
-    /// The name of its file, in the archive's own folder.
+    /// The name of the index file, in the archive's root folder.
     public static let name = ".gateway-archive-index"
     private static let heading = "gateway-archive-index 1"
-    /// A century of hours, and more than anybody's archive.
+    /// Enough for a century of hours, which is more than any archive has.
     private static let maximumSize = 64 << 20
-    /// No archive is larger.
+    /// The largest plausible number of files or bytes in an archive.
     public static let largest = 1 << 50
-    /// No hour is larger; the sum of as many as there can be is still a number.
+    /// The largest number of files or bytes in an hour, so that the sum over ``mostHours`` hours does not overflow.
     public static let largestHour = 1 << 42
     private static let mostHours = 1 << 20
 
-    /// By hour: `20260131T23`.
+    /// The hours by name: `20260131T23`.
     public private(set) var hours: [String: Hour] = [:]
     /// The sum of all hours.
     public private(set) var total = Hour()
-    /// Hours of which the numbers may be wrong, because a run that was changing them did not end well.
+    /// Hours whose numbers may be wrong, because a run that was changing them did not end properly.
     public var changing: Set<String> = []
 
     public init() {}
 
-    /// Says what an hour holds; nothing forgets the hour.
+    /// Sets the contents of an hour; nil removes the hour.
     public mutating func set(_ hour: String, _ new: Hour?) {
         let old = hours[hour] ?? Hour()
-        // Sparse files may say that they are larger than anything.
+        // Sparse files may have any apparent size.
         let new = new.map { Hour(files: min($0.files, Self.largestHour), bytes: min($0.bytes, Self.largestHour)) }
         hours[hour] = new
         total.files += (new?.files ?? 0) - old.files
         total.bytes += (new?.bytes ?? 0) - old.bytes
     }
 
-    /// Adds to what an hour holds, or takes away; never below nothing.
+    /// Adds to the contents of an hour; negative numbers subtract, but not below zero.
     public mutating func add(_ hour: String, files: Int, bytes: Int) {
         let old = hours[hour] ?? Hour()
         set(hour, Hour(files: max(0, old.files + files), bytes: max(0, old.bytes.addingSaturated(bytes))))
     }
 
-    /// The oldest hour that there is something of.
+    /// The oldest hour in the index.
     public var oldest: String? { hours.keys.min() }
 
     // MARK: The file
 
-    /// Its text.
+    /// The content of the index file.
     public var text: String {
         let lines = changing.union(hours.keys).sorted().map { hour in
             "\(hour) \(hours[hour]?.files ?? 0) \(hours[hour]?.bytes ?? 0)\(changing.contains(hour) ? " changing" : "")"
@@ -68,7 +68,7 @@ public struct ArchiveIndex: Sendable, Equatable {
         return ([Self.heading] + lines + ["end \(lines.count)"]).joined(separator: "\n") + "\n"
     }
 
-    /// Reads a text; nil when it is none of this version, not whole, or says what cannot be.
+    /// Parses the content of an index file; nil when it has another version, is incomplete, or has implausible numbers.
     public init?(_ text: String) {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         guard lines.count >= 3, lines.removeLast().isEmpty, lines.removeFirst() == Self.heading,
@@ -88,13 +88,13 @@ public struct ArchiveIndex: Sendable, Equatable {
         return true
     }
 
-    /// Whether a text is an hour as the index has them.
+    /// Whether a text has the form of an hour: `20260131T23`.
     public static func isHour(_ text: some StringProtocol) -> Bool {
         let bytes = Array(text.utf8)
         return bytes.count == 11 && bytes.enumerated().allSatisfy { $0 == 8 ? $1 == UInt8(ascii: "T") : 48...57 ~= $1 }
     }
 
-    /// Reads the index of an archive; nil when there is none that can be used.
+    /// Reads the index of an archive; nil when there is no usable one.
     public static func read(from archive: OpenFolder) throws(SystemError) -> ArchiveIndex? {
         do throws(SystemError) {
             let bytes = try archive.open(name, O_RDONLY).readAll(limit: maximumSize)
@@ -105,10 +105,10 @@ public struct ArchiveIndex: Sendable, Equatable {
         }
     }
 
-    /// Writes it, all or nothing.
+    /// Writes the index file atomically and durably.
     public func write(to archive: OpenFolder, mode: FileMode) throws(SystemError) {
         let temporary = Self.name + ".tmp"
-        // A link or a pipe of that name would be in the way for ever.
+        // A link or pipe of this name would make every attempt fail.
         try archive.remove(temporary)
         let file = try archive.open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: mode.bits)
         try unsafe file.writeAll(Array(text.utf8).span.bytes)

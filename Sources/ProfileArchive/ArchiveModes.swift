@@ -2,14 +2,14 @@ public import ConfigJSON
 import Glibc
 public import LinuxSystem
 
-/// The permissions of what an archive is made of; what is there keeps its own.
+/// The permissions of new files and folders in an archive; existing ones keep theirs.
 public struct ArchiveModes: Sendable, Equatable {
     public var file = FileMode(0o640)
     public var directory = FileMode(0o750)
 
     public init() {}
 
-    /// Reads `file_mode` and `directory_mode`, which hold whatever the umask is.
+    /// Reads `file_mode` and `directory_mode`, which apply whatever the umask is.
     public init(_ object: ConfigObject) {
         file = object.mode("file_mode", default: file, example: "0640", needs: 0o600, refuses: 0o111)
         directory = object.mode("directory_mode", default: directory, example: "0750", needs: 0o700, refuses: 0)

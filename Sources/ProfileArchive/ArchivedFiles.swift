@@ -1,22 +1,22 @@
 import LinuxSystem
 import PluginKit
 
-/// The files of one archived profile, by name.
+/// The names of the files of one archived profile.
 ///
 ///     <tenant>/<service>/2026/01/31/23/20260131T235959.123456789Z-<sequence>[-<index>].<format>
 ///
 /// with the metadata in a `.json` of the same name.
 public struct ArchivedFiles: Sendable, Equatable {
-    /// Where they lie, relative to the archive.
+    /// The folder of the files, relative to the archive.
     public let folder: String
-    /// What their names begin with, which sorts by time.
+    /// The common beginning of the names, which sorts by time.
     public let stem: String
-    /// What the names of the payloads end in, after a dot.
+    /// The ending of the payloads' names, after a dot.
     public let ending: String
-    /// How many payloads there are.
+    /// The number of payloads.
     public let count: Int
 
-    /// Names files that are there.
+    /// Describes existing files.
     public init(folder: String, stem: String, ending: String, count: Int) {
         (self.folder, self.stem, self.ending, self.count) = (folder, stem, ending, count)
     }
@@ -31,7 +31,7 @@ public struct ArchivedFiles: Sendable, Equatable {
         count = profile.sampleCount
     }
 
-    /// What a name says of when its profile came, in Unix nanoseconds: `20260131T235959.123456789Z`.
+    /// The time of receipt as it begins a name, from Unix nanoseconds: `20260131T235959.123456789Z`.
     public static func time(_ nanoseconds: Int64) -> String {
         let time = CivilTime(unixNanoseconds: nanoseconds)
         let day = "\(CivilTime.pad(time.date.year, 4))\(CivilTime.pad(time.date.month))\(CivilTime.pad(time.date.day))"
@@ -39,23 +39,23 @@ public struct ArchivedFiles: Sendable, Equatable {
         return "\(day)T\(clock).\(CivilTime.pad(time.nanosecond, 9))Z"
     }
 
-    /// How many bytes a name begins with that tell the hour: `20260131T23`.
+    /// The number of bytes of a name up to its hour: `20260131T23`.
     static let hourLength = 11
 
-    /// The hour that the profile came in: `20260131T23`.
+    /// The hour in which the profile was received: `20260131T23`.
     public var hour: String { String(stem.prefix(Self.hourLength)) }
 
     /// The hour of a time in Unix nanoseconds.
     public static func hour(_ nanoseconds: Int64) -> String { String(time(nanoseconds).prefix(hourLength)) }
 
-    /// Where an hour's files lie in the folder of their tenant and service: `2026/01/31/23`.
+    /// The path of an hour's folder within the folder of tenant and service: `2026/01/31/23`.
     public static func folder(ofHour hour: String) -> String {
         let digits = Array(hour)
         guard ArchiveIndex.isHour(hour) else { return hour }
         return [digits[0..<4], digits[4..<6], digits[6..<8], digits[9..<11]].map { String($0) }.joined(separator: "/")
     }
 
-    /// The hour whose files lie in a folder of an archive; nil when it is none of an hour.
+    /// The hour of a folder of an archive; nil when it is not an hour's folder.
     public static func hour(ofFolder relative: String) -> String? {
         let parts = relative.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 6, parts[2...].map(\.utf8.count) == [4, 2, 2, 2] else { return nil }
@@ -63,40 +63,40 @@ public struct ArchivedFiles: Sendable, Equatable {
         return ArchiveIndex.isHour(hour) ? hour : nil
     }
 
-    /// The ending that tells a file's format; a multipart body is kept as it came, so it is none of the formats itself.
+    /// The ending for the file's format; a multipart body is stored unparsed, so it gets an ending of its own.
     private static func ending(of profile: Profile) -> String {
         let format = profile.format == "speedscope" ? "speedscope.json" : profile.format
         return profile.contentType.contains("multipart/form-data") ? "\(format).multipart" : format
     }
 
-    /// The name of the metadata.
+    /// The name of the metadata file.
     public var metadata: String { "\(stem).json" }
 
-    /// All names, that of the metadata first.
+    /// All names, the metadata's first.
     public var names: [String] { [metadata] + (0..<count).map(payload) }
 
     /// The name of one payload.
     public func payload(_ index: Int) -> String { count > 1 ? "\(stem)-\(index).\(ending)" : "\(stem).\(ending)" }
 }
 
-/// A file name of an archive, taken apart.
+/// The parts of a file name in an archive.
 public struct ArchivedName: Sendable, Equatable {
-    /// What all files of the profile begin with.
+    /// The common beginning of the names of the profile's files.
     public let stem: String
-    /// Which of several payloads the file is.
+    /// The index of the payload, when there are several.
     public let index: Int?
-    /// What follows the first dot after that.
+    /// The text after the first dot that follows.
     public let ending: String
 
-    /// The hour that its profile came in: `20260131T23`.
+    /// The hour in which the profile was received: `20260131T23`.
     public var hour: String { String(stem.prefix(ArchivedFiles.hourLength)) }
 
-    /// True for the file that describes the others.
+    /// True for the metadata file.
     public var isMetadata: Bool { index == nil && ending == "json" }
 
     private static let time = "00000000T000000.000000000Z-"
 
-    /// Reads a name; nil when it is none that an archive gives.
+    /// Parses a name; nil when it does not have the form of an archive's names.
     public init?(_ name: some StringProtocol) {
         let bytes = Array(name.utf8)
         guard bytes.count > Self.time.utf8.count,

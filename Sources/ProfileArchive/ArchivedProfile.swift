@@ -3,17 +3,17 @@ import Glibc
 public import LinuxSystem
 import PluginABI
 
-/// A profile of an archive, as its metadata tells it.
+/// An archived profile, as described by its metadata.
 public struct ArchivedProfile: Sendable {
     /// Why a file of an archive cannot be used.
     public struct Damage: Error, CustomStringConvertible {
-        /// What is wrong, with the file's name.
+        /// The problem in words, with the file's name.
         public let description: String
     }
 
-    /// One payload's file, and what should be in it.
+    /// The file of one payload, with its expected size and hash.
     public struct Payload: Sendable {
-        /// Its name, in the folder of the metadata.
+        /// The file's name, in the folder of the metadata.
         public let file: String
         /// The sample's id on Push, else empty.
         public let id: String
@@ -21,24 +21,24 @@ public struct ArchivedProfile: Sendable {
         let hash: String
     }
 
-    /// Which API the profile came in by: Push, or `/ingest`.
+    /// Whether the profile was received by the Push API; otherwise by `/ingest`.
     public let isPush: Bool
     /// The sender's `X-Scope-OrgID`; empty when there was none.
     public let tenant: String
     /// The labels, in the order of the text.
     public let labels: [(name: String, value: String)]
-    /// The request's query, percent-encoding untouched.
+    /// The request's query, still percent-encoded.
     public let query: String
-    /// The request's own type; empty when it named none.
+    /// The request's Content-Type; empty when there was none.
     public let contentType: String
-    /// The request's own encoding; empty when it named none.
+    /// The request's Content-Encoding; empty when there was none.
     public let contentEncoding: String
-    /// The further headers that were kept.
+    /// The other headers that were kept.
     public let headers: [(name: String, value: String)]
     /// One on `/ingest`, one per sample on Push.
     public let payloads: [Payload]
 
-    /// The most bytes of metadata that are read; a Push of as many samples as there may be has 20 MiB.
+    /// The most bytes of metadata that are read; a Push with the maximum of samples has 20 MiB.
     private static let maximumSize = 32 << 20
 
     /// Reads the metadata in the file `name` of a folder.
@@ -60,7 +60,7 @@ public struct ArchivedProfile: Sendable {
         labels = object.stringMembers("labels")
         headers = object.pairs("headers")
         payloads = (object.objects("samples") ?? []).map(Payload.init)
-        // Each has a file of its own, so what is read is no more than what the files have.
+        // Each payload has its own file, so that no more is read than the files contain.
         if Set(payloads.map(\.file)).count < payloads.count { object.refuse("samples", "name a file twice") }
         if !isPush, payloads.count != 1 { object.refuse("samples", "must be one, are \(payloads.count)") }
         guard problems.list.isEmpty else { throw Self.damage(problems) }
@@ -70,7 +70,7 @@ public struct ArchivedProfile: Sendable {
         Damage(description: "no metadata of a profile: " + problems.list.map(\.description).joined(separator: "; "))
     }
 
-    /// Reads a payload from the folder that its metadata lies in, and makes sure that it is what was archived.
+    /// Reads a payload from the folder of its metadata, and checks its size and hash.
     public func bytes(of payload: Payload, in folder: OpenFolder) throws(Damage) -> [UInt8] {
         let (size, hash) = try Self.sum(payload.file, in: folder, size: payload.size)
         guard size == payload.size else {
@@ -80,9 +80,9 @@ public struct ArchivedProfile: Sendable {
         return try Self.bytes(of: payload.file, in: folder, limit: payload.size)
     }
 
-    /// The size and the SHA-256 of a file: a hole may have any size, so nothing is kept before both are right.
+    /// The size and SHA-256 of a file. A sparse file may have any size, so nothing is kept in memory before both are checked.
     ///
-    /// - Parameter size: what it should have; a file of another size is not read.
+    /// - Parameter size: the expected size; a file of another size is not read.
     private static func sum(_ name: String, in folder: OpenFolder, size: Int) throws(Damage) -> (size: Int, hash: String?) {
         do throws(SystemError) {
             let file = try folder.open(name, O_RDONLY)
@@ -97,7 +97,7 @@ public struct ArchivedProfile: Sendable {
         } catch { throw Damage(description: "\(error)") }
     }
 
-    /// Does not wait for a pipe that somebody put there, nor follow a link.
+    /// Reads a regular file; does not block on a pipe and does not follow a link.
     private static func bytes(of name: String, in folder: OpenFolder, limit: Int) throws(Damage) -> [UInt8] {
         do throws(SystemError) {
             return try folder.open(name, O_RDONLY).readAll(limit: limit)
@@ -114,19 +114,19 @@ extension ArchivedProfile.Payload {
         id = object.required("id")
         size = object.integer("size", in: 0...Int.max, default: 0)
         hash = object.required("sha256")
-        // The name is about to be opened, and perhaps removed.
+        // The name is used to open and perhaps remove a file, so it must not lead out of the folder.
         if file.isEmpty || file.utf8.first == UInt8(ascii: ".") || file.hasSlash { object.refuse("file", "is no file name of an archive") }
     }
 }
 
 extension ConfigObject {
-    /// A string that must be there.
+    /// A required string.
     fileprivate func required(_ name: String) -> String {
         if value(name) == nil { refuse(name, "is missing") }
         return string(name) ?? ""
     }
 
-    /// An array of names and values.
+    /// An array of pairs of name and value.
     fileprivate func pairs(_ name: String) -> [(name: String, value: String)] {
         guard case .array(let elements)? = value(name)?.content else { return [] }
         return elements.compactMap { element in

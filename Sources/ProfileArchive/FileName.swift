@@ -1,10 +1,10 @@
-/// Names made of what the network sent.
+/// File names made from untrusted text.
 public enum FileName {
-    /// The longest name that is used as it is, in bytes.
+    /// The longest name that is not shortened, in bytes.
     static let limit = 200
 
-    /// A text as one path component that leaves no folder: bytes outside `A-Za-z0-9._-` and a leading dot become `%XX`; what is longer than
-    /// the limit is cut and ends in its hash.
+    /// A text as one path component that cannot lead out of its folder: bytes outside `A-Za-z0-9._-` and a leading dot become
+    /// `%XX`; a longer name than the limit is cut and ends in the text's hash.
     public static func component(_ text: String, ifEmpty fallback: String) -> String {
         if text.isEmpty { return fallback }
         var name = ""

@@ -3,20 +3,20 @@ import LinuxSystem
 import PluginABI
 import PluginKit
 
-/// The `.json` beside an archived profile: all that was said about it, so that it can be sent again as it came.
+/// The `.json` beside an archived profile: everything needed to send the profile again as it was received.
 public enum ProfileMetadata {
-    /// One member more, for whoever archives profiles for a reason of its own.
+    /// An additional member, for archives with a special purpose.
     public struct Note: Sendable {
         let name: String
         let json: String
 
-        /// Names a member.
+        /// Makes a member with a name.
         ///
         /// - Parameter json: the value, as strict JSON.
         public init(_ name: String, json: String) { (self.name, self.json) = (name, json) }
     }
 
-    /// One payload's file.
+    /// The description of one payload's file.
     struct Payload {
         let file: String
         let id: String
@@ -24,7 +24,7 @@ public enum ProfileMetadata {
         let hash: String
     }
 
-    /// The version of this format; it changes when a member changes its meaning.
+    /// The version of this format; it changes when the meaning of a member changes.
     static let formatVersion = 1
 
     static func text(of profile: Profile, _ payloads: [Payload], _ note: Note?) -> String {
@@ -59,7 +59,7 @@ public enum ProfileMetadata {
         "{" + labels.map { "\(JSONValue.quoted($0.name)): \(JSONValue.quoted($0.value))" }.joined(separator: ", ") + "}"
     }
 
-    /// Headers may repeat, so they are no object.
+    /// An array, because headers may repeat.
     private static func list(_ headers: [(name: String, value: String)]) -> String {
         "[" + headers.map { "[\(JSONValue.quoted($0.name)), \(JSONValue.quoted($0.value))]" }.joined(separator: ", ") + "]"
     }

@@ -1,6 +1,6 @@
 import COpenSSL
 
-/// SHA-256 (FIPS 180-4) of bytes that come in pieces, by OpenSSL; used by one thread.
+/// SHA-256 (FIPS 180-4) of bytes added in pieces, computed by OpenSSL; used by one thread.
 @safe public final class SHA256Stream {
     public static let size = 32
 
@@ -17,14 +17,14 @@ import COpenSSL
         unsafe bytes.withUnsafeBytes { buffer in _ = unsafe EVP_DigestUpdate(context, buffer.baseAddress, buffer.count) }
     }
 
-    /// Ends it: the digest of all that was added, or nil where OpenSSL had no memory for it.
+    /// Returns the digest of all added bytes, or nil when OpenSSL had no memory.
     public func finish() -> [UInt8]? {
         var digest = [UInt8](repeating: 0, count: Self.size)
         return unsafe EVP_DigestFinal_ex(context, &digest, nil) == 1 ? digest : nil
     }
 }
 
-/// SHA-256 (FIPS 180-4), by OpenSSL.
+/// SHA-256 (FIPS 180-4), computed by OpenSSL.
 public enum SHA256 {
     /// The digest in lower-case hexadecimal.
     public static func hex(of bytes: UnsafeRawBufferPointer) -> String {

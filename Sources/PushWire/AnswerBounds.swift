@@ -1,17 +1,17 @@
 public import LinuxSystem
 
-/// How much of an answer is read; whoever says more is hung up on.
+/// The bounds of a response; a request whose response exceeds one is ended.
 public struct AnswerBounds: Sendable {
-    /// Status lines, headers and trailers together, those of answers before the last one too.
+    /// The most bytes of status lines, headers and trailers together, including those of interim and proxy responses.
     public static let head = 64 << 10
     public static let body = 1 << 20
 
-    /// How many turns within a second may bring nothing that counts.
+    /// How many reads or writes within a second may bring neither head nor body bytes.
     private static let mostIdleTurns = 64
 
     private var headBytes = 0
     private var bodyBytes = 0
-    /// Whether the last head has come to its end: libcurl takes one for whole in the middle of which a server hangs up.
+    /// Whether the last head is complete: libcurl reports success even if the server closes the connection in the middle of a head.
     public private(set) var hasHead = false
 
     private var idleTurns = 0
@@ -20,27 +20,27 @@ public struct AnswerBounds: Sendable {
 
     public init() {}
 
-    /// Counts a line of a head or of trailers, with its end.
+    /// Counts one line of a head or of trailers, including its line end.
     ///
-    /// - Returns: whether there is room for it.
+    /// - Returns: whether the head is within its bound.
     public mutating func takesHead(_ line: UnsafeRawBufferPointer) -> Bool {
         if unsafe line.elementsEqual("\r\n".utf8) || line.elementsEqual("\n".utf8) { hasHead = true }
-        // Another head, after an interim one or a proxy's.
+        // A new head begins, after an interim response or a proxy's.
         if unsafe line.starts(with: "HTTP/".utf8) { hasHead = false }
         headBytes += line.count
         return headBytes <= Self.head
     }
 
-    /// - Returns: whether there is room for this much more of the body.
+    /// - Returns: whether the body is within its bound with this many more bytes.
     public mutating func takesBody(_ count: Int) -> Bool {
         bodyBytes += count
         return bodyBytes <= Self.body
     }
 
-    /// Counts a turn in which the connection was read or written: extensions of chunks, for one, are of no head and no body.
+    /// Counts a read or write of the connection, to detect data that is neither head nor body, such as chunk extensions.
     ///
-    /// - Parameter sent: how much of the request's body has gone out, which may go on while an answer comes.
-    /// - Returns: whether the answer may go on.
+    /// - Parameter sent: how many bytes of the request's body were sent, which may go on during the response.
+    /// - Returns: whether the request may go on.
     public mutating func takesTurn(sent: Int, _ now: MonotonicTime) -> Bool {
         let count = headBytes + bodyBytes + sent
         if !hasHead || count != lastCount || now.since(idleSince) > .seconds(1) {
@@ -51,7 +51,7 @@ public struct AnswerBounds: Sendable {
         return idleTurns <= Self.mostIdleTurns
     }
 
-    /// The part of the answer that went over its bound; nil when none did.
+    /// The bound that the response exceeded, in words; nil when none.
     public var excess: String? {
         if headBytes > Self.head { return "more than \(Self.head >> 10) KiB of head and trailers" }
         if bodyBytes > Self.body { return "a body of more than \(Self.body >> 20) MiB" }

@@ -1,17 +1,17 @@
 import ConfigJSON
 
-/// What the content type and the body of a success say about who has answered.
+/// Judges by content type and body whether a successful response can come from a Pyroscope server or a gateway.
 public struct AnswerMedia: Sendable {
-    /// The Content-Type as it came; empty when there was none.
+    /// The Content-Type as received; empty when there was none.
     public var contentType: String
     /// The beginning of the body.
     public var body: [UInt8]
 
     public init(contentType: String, body: [UInt8]) { (self.contentType, self.body) = (contentType, body) }
 
-    /// Why a success is none of a Pyroscope's or a gateway's; nil when it may be.
+    /// Why a successful response does not come from a Pyroscope server or a gateway; nil when it may.
     ///
-    /// A page for people comes from a proxy or a login. To a Push the answer is in the codec of the call, or nothing.
+    /// A web page comes from a proxy or a login page. The response to a Push has the codec of the call, or is empty.
     public func objection(isPush: Bool) -> String? {
         if isPage { return "the answer is \(shownType), a page and not Pyroscope's" }
         if isPush, !body.isEmpty, mediaType != "application/proto" {
@@ -20,13 +20,13 @@ public struct AnswerMedia: Sendable {
         return nil
     }
 
-    /// Whether the answer is a page for people.
+    /// Whether the response is a web page.
     public var isPage: Bool {
         if !contentType.isEmpty { return mediaType == "text/html" || mediaType == "application/xhtml+xml" }
         return Self.beginsAsPage(String(decoding: body.prefix(4096), as: UTF8.self))
     }
 
-    /// Whether a text begins as a page does.
+    /// Whether a text begins like a web page.
     public static func beginsAsPage(_ text: String) -> Bool {
         let start = text.prefix(64).drop(while: \.isWhitespace).lowercased()
         return start.hasPrefix("<!doctype html") || start.hasPrefix("<html")

@@ -1,21 +1,21 @@
 import CZlib
 public import LinuxSystem
 
-/// gzip (RFC 1952), by zlib.
+/// gzip (RFC 1952), with zlib.
 public enum Gzip {
     public enum Failure: Error, Equatable {
         case malformed
-        /// The content is larger than the limit; how much larger is not found out, for that would mean inflating it.
+        /// The content exceeds the limit; its size is unknown, because finding it out would require inflating it.
         case tooLarge
         case noRoom
     }
 
-    /// How much is inflated at a time, so that a bomb is seen after its first piece too many.
+    /// How many bytes are inflated at a time, so that a decompression bomb is noticed soon after the limit.
     private static let step = 64 * 1024
 
-    /// Inflates every member of `input`, which must hold nothing else, to at most `limit` bytes.
+    /// Inflates all members of `input`, which must contain nothing else, to at most `limit` bytes.
     ///
-    /// - Parameter grow: told of each piece of the output.
+    /// - Parameter grow: called with the size of each piece of the output.
     public static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
@@ -24,7 +24,7 @@ public enum Gzip {
         unsafe stream.next_in = input.address?.assumingMemoryBound(to: Bytef.self)
         unsafe stream.avail_in = uInt(input.count)
         while true {
-            // One byte beyond the limit is room enough to see that there is one.
+            // One byte beyond the limit shows that the content is too large.
             let room = max(1, min(step, limit - output.count + 1))
             let before = output.count
             let result: Int32
@@ -42,7 +42,7 @@ public enum Gzip {
         }
     }
 
-    /// - Returns: how many bytes were written, and zlib's result.
+    /// - Returns: the number of bytes written, and zlib's result.
     private static func inflate(_ stream: inout z_stream, into room: UnsafeMutableRawBufferPointer) -> (Int, Int32) {
         unsafe stream.next_out = room.baseAddress?.assumingMemoryBound(to: Bytef.self)
         unsafe stream.avail_out = uInt(room.count)
@@ -50,17 +50,17 @@ public enum Gzip {
         return (unsafe room.count - Int(stream.avail_out), result)
     }
 
-    /// Deflates a short text, such as an answer's.
+    /// Deflates a short text, such as a response.
     public static func deflate(_ input: [UInt8]) -> [UInt8]? {
         guard let output = unsafe deflate(input.span.bytes) else { return nil }
         return output.withBytes { bytes in bytes.indices.map { bytes[$0] } }
     }
 
-    /// Deflates a message; nil when there is no memory for that, or it has more than 2 GiB.
+    /// Deflates a message; nil when there is not enough memory, or the message has more than 2 GiB.
     public static func deflate(_ input: RawSpan) -> ByteBuffer? {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
-        // Some bytes are added to what does not compress.
+        // Half of zlib's range, because incompressible data grows by some bytes.
         guard input.byteCount <= Int(uInt.max) / 2, unsafe czlib_deflate_gzip_init(&stream) == Z_OK else { return nil }
         defer { unsafe deflateEnd(&stream) }
         let room = Int(unsafe deflateBound(&stream, uLong(input.byteCount))) + 32

@@ -1,32 +1,31 @@
-/// Secrets that a server was sent, to be cut out of what it says: it may repeat them.
+/// Secrets that were sent to a server, to be removed from its messages, which may repeat them.
 ///
-/// They are found as they are, in base64 (RFC 4648 §4, §5) wherever in it they begin, and with any of their characters escaped as in
-/// a URL or in JSON.
+/// They are found in plain form, in base64 (RFC 4648 §4, §5) at any alignment, and with any characters escaped as in URLs or JSON.
 public struct KnownSecrets: Sendable {
-    /// Shorter ones would be found by chance in words that hold no secret.
+    /// The shortest secret in bytes: shorter ones would be found by chance in texts without a secret.
     public static let shortest = 6
     public static let mark = "[secret]"
 
-    /// What is looked for, the longest first, so that none is cut in pieces.
+    /// The patterns to look for, the longest first, so that no pattern removes only a part of a longer one.
     private let patterns: [SecretPattern]
 
-    /// - Parameter secrets: as they are; texts shorter than ``shortest`` bytes are no secrets.
+    /// - Parameter secrets: in plain form; texts shorter than ``shortest`` bytes are ignored.
     public init(_ secrets: [String]) {
         let known = Set(secrets.filter { $0.utf8.count >= Self.shortest }.flatMap { SecretPattern.forms(of: Array($0.utf8)) })
         patterns = known.sorted { $0.bytes.count > $1.bytes.count }
     }
 
-    /// The text with a mark for each secret in it.
+    /// The text with each secret replaced by ``mark``.
     public func cut(from text: String) -> String {
-        // By bytes: to Swift, a secret with a combining mark behind it ends with another character.
+        // By bytes: in Swift, a combining mark after a secret would change the secret's last character.
         String(decoding: cut(from: Array(text.utf8), most: .max), as: UTF8.self)
     }
 
-    /// The beginning of a text with a mark for each secret in it.
+    /// The beginning of a text with each secret replaced by ``mark``.
     ///
     /// - Parameters:
-    ///   - most: how many bytes are wanted; a little more may come.
-    ///   - isCutShort: whether the end of the text is not its own, so that the beginning of a secret there is one.
+    ///   - most: how many bytes are wanted; the result may be a little longer.
+    ///   - isCutShort: whether the text was cut off, so that the beginning of a secret at its end counts as a secret.
     public func cut(from text: [UInt8], most: Int, isCutShort: Bool = false) -> [UInt8] {
         var (result, index): ([UInt8], Int) = ([], 0)
         while index < text.count, result.count < most {
@@ -42,19 +41,19 @@ public struct KnownSecrets: Sendable {
     }
 }
 
-/// One form of a secret.
+/// One encoded form of a secret.
 private struct SecretPattern: Hashable {
     let bytes: [UInt8]
-    /// How many bytes after it may have bits of it: digits of base64 and its padding.
+    /// How many base64 digits and padding after the pattern may hold bits of the secret.
     var tail = 0
-    /// How often a byte may be read in two ways before the rest counts as the secret's.
+    /// How many bytes may be read in two ways before the rest of the text counts as the secret.
     private static let mostForks = 64
 
-    /// The secret as it is, and what stands for it in base64 of a text that has it after a multiple of three bytes, or one or two more.
+    /// The plain form, and the base64 forms for a secret that begins 0, 1 or 2 bytes after a multiple of three.
     static func forms(of secret: [UInt8]) -> [SecretPattern] {
         [SecretPattern(bytes: secret)]
             + (0..<3).flatMap { before in
-                // Digits that have bits of other bytes in them are not known.
+                // Digits that also hold bits of neighbouring bytes are unknown, so they are left out.
                 let digits = Array(base64([UInt8](repeating: 0, count: before) + secret).utf8.prefix { $0 != UInt8(ascii: "=") })
                 let isWhole = (before + secret.count) % 3 == 0
                 let own = Array(digits.dropFirst(before == 0 ? 0 : before + 1).dropLast(isWhole ? 0 : 1))
@@ -70,9 +69,9 @@ private struct SecretPattern: Hashable {
         }
     }
 
-    /// Where the secret ends in a text; nil when it does not begin there.
+    /// The index at which the secret ends in a text, if it begins at `start`; else nil.
     func end(in text: [UInt8], at start: Int, _ isCutShort: Bool) -> Int? {
-        // Most places are none where it could begin.
+        // A quick check, because the secret cannot begin at most places.
         guard text[start] == bytes[0] || "%+\\".utf8.contains(text[start]) else { return nil }
         var (rest, forks): ([(Int, Int)], Int) = ([(0, start)], 0)
         while var (known, index) = rest.popLast() {
@@ -102,7 +101,7 @@ private struct SecretPattern: Hashable {
     private static func isDigit(_ byte: UInt8) -> Bool { (48...57 ~= byte) || (65...90 ~= byte & 0xDF) || "=+/-_".utf8.contains(byte) }
 }
 
-/// One byte as URLs (RFC 3986 §2.1) and JSON (RFC 8259 §7) write those that mean something to them.
+/// One byte escaped as in URLs (RFC 3986 §2.1) or JSON (RFC 8259 §7).
 private struct EscapedByte {
     let byte: UInt8
     let length: Int
@@ -112,7 +111,7 @@ private struct EscapedByte {
         case UInt8(ascii: "%"):
             guard let byte = Self.number(text[index...].dropFirst().prefix(2), digits: 2) else { return nil }
             (self.byte, length) = (byte, 3)
-        // A blank in a form.
+        // A space in a form.
         case UInt8(ascii: "+"): (byte, length) = (0x20, 1)
         case UInt8(ascii: "\\"):
             let rest = text[index...].dropFirst()

@@ -1,4 +1,4 @@
-/// A text as the value of a query parameter: all but RFC 3986's unreserved characters as `%XX`.
+/// Encodes a text as a query parameter's value: all but RFC 3986's unreserved characters become `%XX`.
 public func percentEncoded(_ text: String) -> String {
     var result = ""
     for byte in text.utf8 {

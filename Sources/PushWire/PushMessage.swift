@@ -1,8 +1,8 @@
 public import LinuxSystem
 
-/// A `push.v1.PushRequest`, written in protobuf; at one address as long as it lives.
+/// A `push.v1.PushRequest` encoded as protobuf; its bytes stay at one address.
 public final class PushMessage: Sendable {
-    /// One payload, borrowed while the message is written.
+    /// One payload; its bytes are borrowed while the message is written.
     @safe public struct Sample {
         let id: String
         let bytes: UnsafeRawBufferPointer
@@ -20,7 +20,7 @@ public final class PushMessage: Sendable {
 
     public let bytes: ByteBuffer
 
-    /// Puts requests together: their series one after the other, for so protobuf reads messages that are written so.
+    /// Joins requests into one with all their series; for protobuf, concatenated messages are one message with joined lists.
     ///
     /// - Throws: ENOMEM.
     public init(joining messages: [PushMessage]) throws(SystemError) {
@@ -30,7 +30,7 @@ public final class PushMessage: Sendable {
         bytes = all
     }
 
-    /// Writes labels and samples; the samples' bytes are copied once.
+    /// Encodes labels and samples; the samples' bytes are copied once.
     ///
     /// - Throws: ENOMEM.
     public init(labels: [(name: String, value: String)], samples: [Sample]) throws(SystemError) {
@@ -52,11 +52,11 @@ public final class PushMessage: Sendable {
     }
 }
 
-/// Writes length-delimited protobuf fields with numbers below 16.
+/// Writes length-delimited protobuf fields with field numbers below 16.
 private struct ProtobufWriter: ~Copyable {
     private var bytes = ByteBuffer()
 
-    /// What a field of `count` bytes takes with its tag and length.
+    /// The encoded size of a field with `count` bytes, including tag and length.
     static func size(_ count: Int) -> Int { 1 + varint(count).count + count }
 
     mutating func begin(_ number: UInt8, _ count: Int) throws(SystemError) {

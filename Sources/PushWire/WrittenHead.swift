@@ -1,10 +1,11 @@
 import ConfigJSON
 
-/// What must not stand in the head of a request; everybody who writes heads asks here (RFC 9110 §5, RFC 9112 §3).
+/// Checks the texts that are written into the head of a request (RFC 9110 §5, RFC 9112 §3).
 ///
 /// A line break would begin another header or another request, and a NUL would end the text early.
 public enum WrittenHead {
-    /// What a head cannot hold: permanent for whatever it was written from. Never with a value, which may be a secret.
+    /// Why a text cannot be in a head, which is permanent for the profile or config it comes from. The reason never contains a
+    /// value, which may be a secret.
     public struct Refusal: Error, Equatable {
         public let reason: String
     }
@@ -21,14 +22,14 @@ public enum WrittenHead {
         if target.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 }) { throw Refusal(reason: "the URL or its query holds white space") }
     }
 
-    /// Whether a text is a token, as names of headers are.
+    /// Whether a text is a token, as header names must be.
     public static func isToken(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!#$%&'*+-.^_`|~".utf8.contains($0) }
     }
 
     private static let held = "holds a line break, a NUL or another control character"
 
-    /// A tab is white space in a value.
+    /// A tab counts as white space in a value.
     private static func isControl(_ byte: UInt8) -> Bool { byte < 0x20 && byte != 0x09 || byte == 0x7F }
 
     private static func shown(_ name: String) -> String { JSONValue.quoted(name.prefix(utf8: 64)) }

@@ -60,7 +60,7 @@ private enum PluginTrial {
         Problem(position: entry.pluginPosition, path: Problems.path("receivers", entry.name), message: message)
     }
 
-    /// What a plugin warns of, and what it says of itself before it has done anything, as of a folder that it cannot use.
+    /// The warnings that a plugin logs, and a health other than ok that it reports before any delivery, as for an unusable folder.
     private static func warnings(_ trial: Trial) -> [Problem] {
         let said = trial.receiver.trial?.withLock { $0 } ?? []
         return said.flatMap { PluginProblems(PluginInstance.Refusal(message: $0), trial.entry).list } + health(trial)

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// The command line: what the first word asks for.
+/// The command line; runs the command that the first word names.
 @main
 enum Command {
     static func main() {
@@ -10,14 +10,14 @@ enum Command {
         let status = run(ProcessStart.arguments)
         Log.flush()
         guard AbandonedInstances.isEmpty else {
-            // Threads are still in plugin code, and destructors would run beside them.
+            // Threads are still running plugin code, so destructors must not run.
             fflush(nil)
             _exit(status)
         }
         exit(status)
     }
 
-    /// - Returns: 0 done, 1 the thing asked for failed, 2 wrong usage.
+    /// - Returns: the exit status: 0 done, 1 failed, 2 wrong usage.
     private static func run(_ arguments: [String]) -> Int32 {
         guard let word = arguments.first else {
             printError(HelpCommand.overview)
@@ -44,26 +44,26 @@ enum Command {
     }
 }
 
-/// A command line that says nothing this program does.
+/// An invalid command line.
 struct UsageError: Error {
     let message: String
     init(_ message: String) { self.message = message }
 }
 
-/// Writes a line for the person at the terminal to standard error.
+/// Writes a line to standard error, for the person at the terminal.
 func printError(_ text: String) {
     let bytes = Array((text + "\n").utf8)
     _ = unsafe write(STDERR_FILENO, bytes, bytes.count)
 }
 
-/// The words after a command: `--name value` or `--name=value` options, and the rest in order.
+/// The words after a command: options `--name value` or `--name=value`, and the others in order.
 struct Arguments {
     private var options: [String: [String]] = [:]
     private(set) var words: [String] = []
 
     /// - Parameters:
-    ///   - options: those that take a value.
-    ///   - flags: those that do not.
+    ///   - options: the options that take a value.
+    ///   - flags: the options without a value.
     init(_ arguments: [String], options: Set<String> = [], flags: Set<String> = []) throws(UsageError) {
         var rest = arguments[...]
         while let argument = rest.popFirst() {

@@ -1,17 +1,17 @@
 import LinuxSystem
 import PushWire
 
-/// Where a command sends profiles: the server of `--to`, and what `--header` and `--tenant` say in every request.
+/// The server to which a command sends profiles (`--to`), and the headers of every request (`--header`, `--tenant`).
 struct Destination {
     typealias Headers = [(name: String, value: String)]
 
-    /// The options that make one.
+    /// The options that describe a destination.
     static let options = Arguments.headerOptions.union(["--to", "--tenant"])
     static let tenantHeader = "X-Scope-OrgID"
 
     private let server: String
     private var headers: Headers
-    /// What the command line brought, for a server may repeat it.
+    /// The secrets from the command line, which a server may repeat.
     private let secrets: KnownSecrets
 
     init(_ arguments: Arguments, for command: String) throws(UsageError) {
@@ -27,7 +27,7 @@ struct Destination {
         } catch { throw UsageError(error.reason) }
     }
 
-    /// What to tell of an answer, and whether it is a gateway's or a Pyroscope's 200.
+    /// A line about a response, and whether it is a 200 of a gateway or a Pyroscope server.
     func told(_ answer: HTTPClient.Answer, isPush: Bool) -> (line: String, isDelivered: Bool) {
         let status = "\(answer.status) \(Response.reason(answer.status))"
         if let excess = answer.excess { return ("\(status), but the answer has \(excess)", false) }
@@ -39,14 +39,14 @@ struct Destination {
 
     /// Posts to `/ingest`.
     ///
-    /// - Parameter own: the request's headers; those that the command line names too are its instead.
+    /// - Parameter own: the request's headers; a header of the same name from the command line replaces one.
     func ingest(
         query: String, _ own: Headers, body: RawSpan, by client: HTTPClient
     ) throws(HTTPClient.Failure) -> HTTPClient.Answer {
         try client.post(server + (query.isEmpty ? "/ingest" : "/ingest?\(query)"), headers: with(own), body: body)
     }
 
-    /// Posts one series to the Push API, compressed where there is memory for it.
+    /// Posts one series to the Push API, compressed if there is enough memory.
     func push(
         labels: [(name: String, value: String)], samples: [PushMessage.Sample], _ own: Headers = [], by client: HTTPClient
     ) throws -> HTTPClient.Answer {
@@ -69,7 +69,7 @@ struct Destination {
 }
 
 extension HTTPClient.Answer {
-    /// What the server said, on one line for people; empty, or with a blank before it.
+    /// The server's message on one line, preceded by a space; or empty.
     func words(_ secrets: KnownSecrets) -> String {
         let words = secrets.cut(from: media.body, most: 4096).prefix(4096)
         return words.isEmpty ? "" : " " + printable(String(decoding: words, as: UTF8.self))
@@ -77,7 +77,7 @@ extension HTTPClient.Answer {
 }
 
 extension KnownSecrets {
-    /// Those of headers that somebody gave: the values, and what follows a scheme.
+    /// The secrets in given headers: each value, and the part after an authentication scheme.
     init(of headers: Destination.Headers) {
         self.init(headers.flatMap { [$0.value] + $0.value.split(separator: " ", maxSplits: 1).dropFirst().map(String.init) })
     }

@@ -3,17 +3,17 @@ import ConfigJSON
 import LinuxSystem
 import PushWire
 
-/// Sends one request after another, for the commands that talk to a server; libcurl, opened when it is first needed.
+/// Sends requests one after another, for commands that talk to a server; uses libcurl, which is loaded when the client is made.
 @safe final class HTTPClient {
-    /// What came back.
+    /// The response.
     struct Answer {
         let status: Int
         let media: AnswerMedia
-        /// How much was read beyond ``AnswerBounds``; nil when nothing was.
+        /// Which bound of ``AnswerBounds`` the response exceeded, in words; nil when none.
         var excess: String?
     }
 
-    /// Why there is no answer.
+    /// Why there is no response.
     struct Failure: Error, CustomStringConvertible {
         let description: String
     }
@@ -67,7 +67,8 @@ import PushWire
             return unsafe HTTPClient.at(client).keep(part) ? size * count : 0
         }
         unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
-        // Every line of a head, of trailers, and of what a proxy says first; libcurl keeps the lines, and has no bound for trailers.
+        // Called for each line of a head, of trailers, and of a proxy's response; libcurl keeps the lines, and does not bound
+        // trailers.
         unsafe ccurl_call_set_header(setOption, handle) { bytes, size, count, client in
             guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
             let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
@@ -96,20 +97,20 @@ import PushWire
 
     // MARK: Proxies
 
-    /// What of the environment's proxy variables does not hold for: this machine, and what `no_proxy` says; nil where that is all.
+    /// The hosts to reach without the environment's proxy: this machine, and those in `no_proxy`; nil when `no_proxy` is all hosts.
     private static var withoutProxy: String? {
         let said = (environmentVariable("no_proxy") ?? environmentVariable("NO_PROXY")).map { String(decoding: $0, as: UTF8.self) } ?? ""
-        // To libcurl a star is all hosts, but only by itself.
+        // libcurl takes a star for all hosts only if it stands alone.
         if said == "*" { return nil }
         return "\(said),localhost,127.0.0.0/8,0.0.0.0,::1,::,::ffff:127.0.0.1"
     }
 
-    /// Uses no proxy, whatever the environment says.
+    /// Uses no proxy, even if the environment names one.
     func goDirectly() { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROXY, "") }
 
     // MARK: Requests
 
-    /// Takes for the server whoever has this certificate, and nobody else.
+    /// Trusts only a server with this certificate.
     ///
     /// - Parameter certificate: in PEM.
     func trustOnly(_ certificate: [UInt8]) {
@@ -118,11 +119,11 @@ import PushWire
             var blob = unsafe curl_blob(data: bytes.baseAddress, len: bytes.count, flags: UInt32(CURL_BLOB_COPY))
             unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_CAINFO_BLOB, &blob)
         }
-        // Its names are those that senders use, not the address that is connected to here.
+        // The certificate has the names that senders use, not the address that is used here.
         unsafe ccurl_call_set_long(setOption, handle, CURLOPT_SSL_VERIFYHOST, 0)
     }
 
-    /// Posts a body and waits for the answer.
+    /// Posts a body and waits for the response.
     func post(_ url: String, headers: [(name: String, value: String)], body: RawSpan) throws(Failure) -> Answer {
         (received, bounds) = ([], AnswerBounds())
         do throws(WrittenHead.Refusal) {
@@ -149,7 +150,7 @@ import PushWire
         guard result == CURLE_OK || excess != nil else {
             throw Failure(description: unsafe explain(result).map { unsafe String(cString: $0) } ?? "libcurl error \(result.rawValue)")
         }
-        // libcurl takes a head for whole in the middle of which a server hangs up.
+        // libcurl reports success even if the server closes the connection in the middle of a head.
         guard bounds.hasHead else { throw Failure(description: excess.map { "the answer has \($0)" } ?? Self.cutHead) }
         var status = 0
         unsafe ccurl_call_get_long(getInfo, handle, CURLINFO_RESPONSE_CODE, &status)

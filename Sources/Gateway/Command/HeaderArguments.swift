@@ -3,12 +3,12 @@ import Glibc
 import LinuxSystem
 import PushWire
 
-/// The headers that a command sends, from the command line and from files, where `ps` and a shell's history do not show them.
+/// The headers that a command sends, from the command line or from files, which `ps` and a shell's history do not show.
 extension Arguments {
     static let headerOptions: Set<String> = ["--header", "--header-file", "--token-file"]
     private static let largestFile = 1 << 20
 
-    /// What each `--header "Name: value"`, the lines of each `--header-file` and the `--token-file` say.
+    /// The headers from each `--header "Name: value"`, the lines of each `--header-file`, and the `--token-file`.
     func headers() throws(UsageError) -> [(name: String, value: String)] {
         let headers = try unchecked()
         do throws(WrittenHead.Refusal) { for header in headers { try WrittenHead.check(header) } } catch { throw UsageError(error.reason) }
@@ -21,7 +21,7 @@ extension Arguments {
     private func unchecked() throws(UsageError) -> [(name: String, value: String)] {
         var headers: [(name: String, value: String)] = []
         for text in values("--header") {
-            // Never with the text, which may be a secret.
+            // The message leaves the text out, because it may be a secret.
             guard let header = Self.header(text) else { throw UsageError("--header needs \"Name: value\", and one has no colon") }
             headers.append(header)
         }
@@ -38,11 +38,11 @@ extension Arguments {
         return (String(text[..<colon]), String(text[text.index(after: colon)...].drop { $0 == " " }))
     }
 
-    /// As in a file of a config, empty lines and those that begin with `#` say nothing.
+    /// As in files of a config, empty lines and lines that begin with `#` are ignored.
     private static func lines(of file: String) throws(Problem) -> [(name: String, value: String)] {
         let source = try source(of: file, "--header-file")
         return try source.lines().map { line throws(Problem) in
-            // Never with the line, which may be a secret.
+            // The message leaves the line out, because it may be a secret.
             guard let header = header(line.text) else { throw source.problem("line \(line.number): is no \"Name: value\"") }
             return header
         }
@@ -55,7 +55,7 @@ extension Arguments {
         return try ConfigSource(content: .text(text), path: source.path, position: nil).secret()
     }
 
-    /// A file's text; unlike a config's it may be a pipe that somebody writes to only now.
+    /// Reads a file's text; unlike a config's file, it may be a pipe, which is waited for.
     private static func source(of file: String, _ option: String) throws(Problem) -> ConfigSource {
         let path = "\(option) \(quotedForPeople(file))"
         func problem(_ message: String) -> Problem { Problem(position: nil, path: path, message: message) }

@@ -1,4 +1,4 @@
-/// `gateway help`: what there is, and how to call it.
+/// `gateway help`: the commands and how to use them.
 enum HelpCommand {
     static let overview = """
         A gateway for continuous-profiling data.

@@ -1,12 +1,12 @@
 import Glibc
 import LinuxSystem
 
-/// The payloads of one profile as files.
+/// Writes the payloads of one profile to files.
 enum PayloadFiles {
-    /// Writes the single payload to `path`, or several to `path-0`, `path-1` and so on; all of them or none.
+    /// Writes a single payload to `path`, or several to `path-0`, `path-1` and so on; on an error all are removed again.
     ///
-    /// - Throws: EEXIST when a file is there already.
-    /// - Returns: the files.
+    /// - Throws: EEXIST when a file exists already.
+    /// - Returns: the paths of the files.
     static func write(_ profile: Profile, to path: String) throws(SystemError) -> [String] {
         let count = profile.sampleCount
         let paths = count == 1 ? [path] : (0..<count).map { "\(path)-\($0)" }

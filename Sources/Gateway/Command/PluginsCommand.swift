@@ -3,9 +3,9 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 
-/// `gateway plugins`: what would be loaded, and from where.
+/// `gateway plugins`: shows which plugins would be loaded, and from where.
 enum PluginsCommand {
-    /// One plugin that a config names: its file, or why it cannot be loaded.
+    /// One plugin that the config names: its library, or why it cannot be loaded.
     private struct Entry {
         let plugin: PluginName
         let receivers: [String]
@@ -61,7 +61,7 @@ enum PluginsCommand {
     }
 }
 
-/// The SHA-256 of a file in lower-case hexadecimal, or why there is none.
+/// The SHA-256 of a file in lower-case hexadecimal, or the error.
 private func sha256(_ path: String) -> String {
     do throws(SystemError) {
         return SHA256.hex(of: try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30))

@@ -1,16 +1,16 @@
 import CProcessStart
 import Glibc
 
-/// What the process was started with.
+/// The arguments and executable of the process.
 enum ProcessStart {
-    /// The words of the command line behind the program's name.
+    /// The command line's words after the program's name.
     static let arguments: [String] = (1..<max(1, process_start_count())).compactMap { index in
         unsafe process_start_word(index).map { unsafe String(cString: $0) }
     }
 
-    /// The folder that the executable is in, links resolved; relative paths were those of the folder the process was started in.
+    /// The folder of the executable, links resolved; relative paths are resolved against the working directory at first use.
     static let executableFolder: String = {
-        // Without /proc there is still what the kernel was asked to run.
+        // Without /proc, the path that was passed to the kernel is used.
         let candidates = ["/proc/self/exe", unsafe process_start_path().map { unsafe String(cString: $0) }].compactMap(\.self)
         let path = candidates.lazy.compactMap(resolved).first ?? ""
         return path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."

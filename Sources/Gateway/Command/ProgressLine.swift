@@ -1,6 +1,6 @@
 import Glibc
 
-/// How far a long command is, on one line of the terminal that is overwritten; nothing when there is no terminal.
+/// The progress of a long command, on one line of the terminal that is overwritten; not shown without a terminal.
 struct ProgressLine {
     private let total: Int
     private let isShown: Bool
@@ -11,13 +11,13 @@ struct ProgressLine {
         isShown = total > 1 && isatty(STDERR_FILENO) == 1
     }
 
-    /// Counts one more as done and shows how many are.
+    /// Counts one more as done, and shows the count.
     mutating func step(failures: Int) {
         done += 1
         write("\(done)/\(total) sent" + (failures > 0 ? ", \(failures) failed" : ""))
     }
 
-    /// Takes the line away, so that a result can stand there.
+    /// Clears the line, so that a result can be printed there.
     func clear() { write("") }
 
     private func write(_ text: String) {

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// `gateway queue`: what waits on disk, and what is to be done about it.
+/// `gateway queue`: shows, verifies and drops profiles that wait on disk.
 enum QueueCommand {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         guard let word = words.first else { throw UsageError("queue needs list, verify, show or drop") }
@@ -16,9 +16,9 @@ enum QueueCommand {
     }
 }
 
-/// Where a queue command finds the spool: `--data-dir`, or what a config says.
+/// The spool that a queue command works on: from `--data-dir`, or from a config.
 struct QueuePlace {
-    /// The options that say so.
+    /// The options that select it.
     static let options: Set<String> = ["--config", "--data-dir"]
 
     let dataDirectory: String
@@ -26,7 +26,7 @@ struct QueuePlace {
     let onDisk: [String]?
     private let names: Set<String>
 
-    /// Why there is none.
+    /// Why the place cannot be used.
     struct Failure: Error, CustomStringConvertible {
         let lines: [String]
         var description: String { lines.joined(separator: "\n") }
@@ -55,7 +55,7 @@ struct QueuePlace {
 
     func path(of file: String) -> String { "\(dataDirectory)/spool/\(file)" }
 
-    /// Says which files cannot be read, and what that means.
+    /// Prints which segments cannot be read, and that they are not counted.
     ///
     /// - Returns: the exit status, which is 1 when there are any.
     static func report(_ unreadable: [UnreadableSegment]) -> Int32 {
@@ -63,7 +63,7 @@ struct QueuePlace {
         return unreadable.isEmpty ? 0 : 1
     }
 
-    /// Runs a command on the spool and prints why it fails.
+    /// Runs a command on the spool, and prints the error if it fails.
     static func with(_ arguments: Arguments, _ body: (QueuePlace) throws -> Int32) throws(UsageError) -> Int32 {
         do {
             return try body(QueuePlace(arguments))

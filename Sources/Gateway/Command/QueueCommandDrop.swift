@@ -2,7 +2,7 @@ import ConfigJSON
 import Glibc
 import LinuxSystem
 
-/// `gateway queue drop`: takes profiles out of one receiver's queue for good.
+/// `gateway queue drop`: removes profiles from one receiver's queue permanently.
 enum QueueCommandDrop {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(

@@ -1,7 +1,7 @@
 import ConfigJSON
 import LinuxSystem
 
-/// `gateway queue list`: what waits for each receiver.
+/// `gateway queue list`: shows how many profiles wait for each receiver.
 enum QueueCommandList {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(words, options: QueuePlace.options, flags: ["--json"])
@@ -14,7 +14,7 @@ enum QueueCommandList {
         }
     }
 
-    /// Every receiver that has something on disk, or would.
+    /// The queues of all receivers that have profiles on disk, or are configured to queue there.
     private static func queues(_ place: QueuePlace) throws -> ([QueueSummary], [UnreadableSegment]) {
         let (found, unreadable) = try QueueSummary.all(place.dataDirectory)
         let empty = (place.onDisk ?? []).filter { name in !found.contains { $0.receiver == name } }

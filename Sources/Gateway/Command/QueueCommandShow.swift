@@ -1,7 +1,7 @@
 import ConfigJSON
 import LinuxSystem
 
-/// `gateway queue show`: what waits, or all about one profile of it.
+/// `gateway queue show`: lists waiting profiles, or shows one of them in detail.
 enum QueueCommandShow {
     private static let defaultLimit = 50
 
@@ -15,7 +15,7 @@ enum QueueCommandShow {
         return try QueuePlace.with(arguments) { try show(sequence, arguments, $0) }
     }
 
-    // MARK: A list
+    // MARK: List
 
     private static func list(_ arguments: Arguments) throws(UsageError) -> Int32 {
         guard !arguments.has("--output") else { throw UsageError("--output needs a sequence") }
@@ -56,7 +56,7 @@ enum QueueCommandShow {
         print(before == "[" ? "[]" : "]")
     }
 
-    // MARK: One
+    // MARK: One profile
 
     private static func show(_ sequence: UInt64, _ arguments: Arguments, _ place: QueuePlace) throws -> Int32 {
         let reader = try SpoolReader(place.dataDirectory)

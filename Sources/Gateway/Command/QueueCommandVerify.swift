@@ -1,7 +1,7 @@
 import ConfigJSON
 import LinuxSystem
 
-/// `gateway queue verify`: reads all that is on disk and names what is damaged.
+/// `gateway queue verify`: reads all records on disk and reports damage.
 enum QueueCommandVerify {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(words, options: QueuePlace.options, flags: ["--json"])

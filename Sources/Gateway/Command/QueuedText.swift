@@ -4,11 +4,12 @@ import PluginABI
 import PluginKit
 import ProfileArchive
 
-/// A profile that waits on disk, for people and for programs.
+/// Formats a profile that waits on disk, as text or JSON.
 enum QueuedText {
-    // MARK: A line
+    // MARK: One line
 
-    /// `2026-01-31T23:59:59.123Z checkout{env="prod"} pprof 9436 B 1 sample tenant="team-a" ingest 17…`, as StdoutSink has it.
+    /// One line in the format of StdoutSink: `2026-01-31T23:59:59.123Z checkout{env="prod"} pprof 9436 B 1 sample tenant="team-a"
+    /// ingest 17…`.
     static func line(of profile: Profile) -> String {
         let view = unsafe PluginKit.Profile(view: profile.view)
         let tenant = view.tenant.isEmpty ? "" : " tenant=\(JSONValue.quoted(view.tenant))"
@@ -21,7 +22,7 @@ enum QueuedText {
         }
     }
 
-    /// Who still needs it: `up (3 attempts), archive`.
+    /// The receivers that still need the profile: `up (3 attempts), archive`.
     static func receivers(_ record: QueuedRecord) -> String {
         record.states.filter { !$0.isSettled }.map { state in
             printable(state.receiver) + (state.attempt.map { " (\(counted($0.count, "attempt")))" } ?? "")
@@ -33,7 +34,7 @@ enum QueuedText {
         return "\(plain(view.label(LabelSet.appName) ?? "")){\(set.joined(separator: ","))}"
     }
 
-    /// A name as it stands when that is safe to read, else quoted.
+    /// A name as it is when it has only safe characters, else quoted.
     private static func plain(_ name: String) -> String {
         name.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != 0x22 && $0 != 0x5C } ? name : JSONValue.quoted(name)
     }
@@ -44,7 +45,7 @@ enum QueuedText {
         (0..<view.sampleCount).map { unsafe view.sample($0).bytes.count }
     }
 
-    // MARK: All about one
+    // MARK: All details
 
     static func lines(_ record: QueuedRecord, _ profile: Profile, _ place: QueuePlace) -> [String] {
         let view = unsafe PluginKit.Profile(view: profile.view)
@@ -62,7 +63,7 @@ enum QueuedText {
         return withExtendedLifetime(profile) { lines(record, place) + aligned(told + labels + headers + samples) }
     }
 
-    /// What the index says, also of a damaged record.
+    /// The details in the index, which are known for a damaged record too.
     static func lines(_ record: QueuedRecord, _ place: QueuePlace) -> [String] {
         let entry = record.entry
         let head = [
@@ -92,7 +93,7 @@ enum QueuedText {
 
     // MARK: JSON
 
-    /// - Parameter all: with query, headers and samples too.
+    /// - Parameter all: whether to include query, headers and samples.
     static func json(_ record: QueuedRecord, _ profile: Profile, all: Bool = false) -> String {
         let view = unsafe PluginKit.Profile(view: profile.view)
         var members = [

@@ -1,6 +1,6 @@
 import LinuxSystem
 
-/// Bytes as people read them: `512 B`, `12.3 MiB`.
+/// A size in readable units: `512 B`, `12.3 MiB`.
 func readableSize(_ bytes: Int) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"]
     var (scale, index) = (1, 0)
@@ -10,7 +10,7 @@ func readableSize(_ bytes: Int) -> String {
     return "\(tenths / 10).\(tenths % 10) \(units[index])"
 }
 
-/// A span as people read it, in its two largest units: `42s`, `3m12s`, `2d4h`.
+/// A duration in its two largest units: `42s`, `3m12s`, `2d4h`.
 func readableSpan(nanoseconds: Int64) -> String {
     let seconds = max(0, nanoseconds) / 1_000_000_000
     let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]
@@ -18,13 +18,13 @@ func readableSpan(nanoseconds: Int64) -> String {
     return parts[first...].prefix(2).filter { $0.0 > 0 }.map { "\($0)\($1)" }.joined()
 }
 
-/// A moment as people and programs read it.
+/// A time in RFC 3339 form.
 func readableTime(_ unixNanoseconds: Int64) -> String { CivilTime(unixNanoseconds: unixNanoseconds).rfc3339 }
 
 /// `1 profile`, `2 profiles`.
 func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
-/// Rows of columns that are as wide as their widest cell.
+/// Rows with columns as wide as their widest cell.
 struct AlignedTable {
     private var rows: [[String]]
 
@@ -32,7 +32,7 @@ struct AlignedTable {
 
     mutating func add(_ row: [String]) { rows.append(row) }
 
-    /// The lines, the head first.
+    /// The lines, beginning with the head.
     var lines: [String] {
         let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].unicodeScalars.count }.max() ?? 0 }
         return rows.map { row in

@@ -3,7 +3,7 @@ import Glibc
 import LinuxSystem
 import PushWire
 
-/// `gateway reload`: has a running gateway read its config again, over its admin listener.
+/// `gateway reload`: makes a running gateway read its config again, through its admin listener.
 enum ReloadCommand {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(words, options: Arguments.headerOptions.union(["--config"]))
@@ -21,18 +21,19 @@ enum ReloadCommand {
         return 1
     }
 
-    /// Where the file says that admin listens; the rest of it may be as wrong as it wants, for the gateway will say so.
+    /// The admin listener's address in the config file; other mistakes in the file are ignored here, because the gateway reports
+    /// them.
     private static func admin(of path: String) throws -> HTTPConfig? {
         _ = try FileDescriptor.open(path, O_RDONLY)
         let file = ConfigFile.read(path)
-        // Where the gateway listens may be said in its environment alone.
+        // The address may depend on environment variables that only the gateway has.
         if let unknown = file.unresolved.first(where: { $0.path.hasPrefix("admin.") }) { throw unknown }
         return file.config.admin?.http
     }
 
     private static func reload(_ admin: HTTPConfig, _ headers: [(name: String, value: String)]) throws -> Int32 {
         let client = try HTTPClient()
-        // It listens on this machine, to which no proxy leads.
+        // The admin listener is on this machine, so no proxy is used.
         client.goDirectly()
         if let tls = admin.tls { client.trustOnly(try tls.certificate.read()) }
         let url = "\(admin.tls == nil ? "http" : "https")://\(host(admin.address)):\(admin.port)\(ReloadRequests.path)"
@@ -42,13 +43,13 @@ enum ReloadCommand {
         return isReloaded ? 0 : 1
     }
 
-    /// A host to connect to for an address that is listened on.
+    /// The host to connect to for a listening address.
     private static func host(_ address: String) -> String {
         if ["", "0.0.0.0", "::", "[::]"].contains(address) { return "localhost" }
         return address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address
     }
 
-    /// What a person is told: the problems where there are some; and whether a gateway has reloaded.
+    /// The lines to print, which are the problems if there are any, and whether the gateway has reloaded.
     private static func told(_ answer: HTTPClient.Answer, _ secrets: KnownSecrets) -> (lines: [String], isReloaded: Bool) {
         let said = "\(answer.status) \(Response.reason(answer.status))"
         if let excess = answer.excess { return (["\(said), but the answer has \(excess)"], false) }

@@ -4,20 +4,20 @@ import LinuxSystem
 import ProfileArchive
 import PushWire
 
-/// `gateway replay`: sends the profiles of an archive again, as they came.
+/// `gateway replay`: sends the profiles of an archive again, as they were received.
 enum ReplayCommand {
-    /// What every profile of one call has in common.
+    /// The options that apply to every profile of one run.
     private struct Options {
         let destination: Destination
-        /// What is read and removed lies in this folder, wherever its path leads by then.
+        /// The open archive; files are read and removed in this folder, even if its path leads elsewhere by then.
         let archive: OpenFolder
         let removes: Bool
         let isJSON: Bool
     }
 
-    /// What became of one file.
+    /// The result of one file.
     private struct Outcome {
-        /// The answer's, 0 when there is none.
+        /// The HTTP status; 0 without a response.
         var status = 0
         let line: String
         var isDone = false
@@ -66,7 +66,7 @@ enum ReplayCommand {
 
     private static func send(_ entry: ReplayPlan.Entry, _ options: Options, _ client: HTTPClient) -> Outcome {
         do {
-            // What is removed later is removed from the folder that was read.
+            // The files are removed later from the same folder that they were read from.
             let folder = try options.archive.descend(entry.folder)
             let profile = try ArchivedProfile(entry.name, in: folder)
             let payloads = try Payloads(of: profile, in: folder)
@@ -77,7 +77,7 @@ enum ReplayCommand {
         } catch { return Outcome(line: printable("\(error)")) }
     }
 
-    /// The metadata first: what is cut off here is not sent twice.
+    /// Removes a sent profile; the metadata first, so that it is not sent again if this is interrupted.
     private static func remove(
         _ profile: ArchivedProfile, _ entry: ReplayPlan.Entry, from folder: OpenFolder, _ archive: OpenFolder
     ) throws(SystemError) {
@@ -87,7 +87,7 @@ enum ReplayCommand {
         } catch { throw SystemError("answered 200, but \(error.operation)", code: error.code) }
     }
 
-    /// A profile's payloads, one after the other, so that all of them can be lent at once.
+    /// The payloads of a profile in one buffer, so that all can be passed on at once.
     private struct Payloads {
         private var bytes: [UInt8] = []
         private var ranges: [(id: String, range: Range<Int>)] = []
@@ -114,13 +114,14 @@ enum ReplayCommand {
 }
 
 extension ArchivedProfile {
-    /// Headers that say how one message was sent, and nothing of what is in it.
+    /// Headers about the transfer of one message, and not about its content.
     private static let ofTheMessage: Set<String> = [
         "accept-encoding", "connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "te", "trailer",
         "transfer-encoding", "upgrade", "x-scope-orgid",
     ]
 
-    /// The headers of the request that the profile came in; those of a Push's message are for whoever writes it anew.
+    /// The headers of the original request, without those that are made new for each message; for a Push, these include the
+    /// codec's.
     fileprivate var requestHeaders: Destination.Headers {
         var result = headers.filter { header in
             let name = header.name.lowercased()
@@ -130,7 +131,7 @@ extension ArchivedProfile {
         if !tenant.isEmpty { result.append((Destination.tenantHeader, tenant)) }
         if isPush { return result }
         if !contentEncoding.isEmpty { result.append(("Content-Encoding", contentEncoding)) }
-        // An empty one keeps libcurl from naming the type of a web form.
+        // An empty Content-Type keeps libcurl from sending the type of a web form.
         return [("Content-Type", contentType)] + result
     }
 }

@@ -1,14 +1,14 @@
 import LinuxSystem
 import ProfileArchive
 
-/// What `gateway replay` finds in a folder: the profiles, oldest first, and what belongs to none.
+/// The files that `gateway replay` finds in a folder: the profiles, oldest first, and files that belong to no profile.
 struct ReplayPlan {
-    /// The metadata of one profile.
+    /// The metadata file of one profile.
     struct Entry: Equatable {
-        /// Relative to the archive; empty for its own directory.
+        /// The folder relative to the archive; empty for the root.
         let folder: String
         let name: String
-        /// Relative to the archive.
+        /// The path relative to the archive.
         var path: String { Archive.join(folder, name) }
     }
 
@@ -22,13 +22,13 @@ struct ReplayPlan {
     private var unnamed: [(folder: String, file: String, stem: String)] = []
     private var foreign: [Stray] = []
 
-    /// - Parameter archive: its own folder.
+    /// - Parameter archive: the root folder.
     init(of archive: OpenFolder) {
         var failed: [Stray] = []
         var walk = ArchiveWalk(archive)
         while let step = walk.next(failed: { failed.append(Stray(path: archive.path, reason: "\($0)")) }) { add(step) }
         foreign += failed
-        // Names begin with their time, wherever they lie.
+        // Names begin with the time, so this sorts by time over all folders.
         profiles.sort { ($0.name, $0.folder) < ($1.name, $1.folder) }
     }
 
@@ -46,14 +46,14 @@ struct ReplayPlan {
         }
     }
 
-    /// What belongs to no profile now: the metadata of one that was being written is there a moment after its payload.
+    /// The files that belong to no profile; checked again here, because metadata is written a moment after the payload.
     func strays(_ archive: OpenFolder) -> [Stray] {
         let lost = unnamed.filter { !hasMetadata($0.stem, in: $0.folder, of: archive) }
         let path = { (folder: String, file: String) in archive.path(of: Archive.join(folder, file)) }
         return lost.map { Stray(path: path($0.folder, $0.file), reason: "has no metadata beside it") } + foreign
     }
 
-    /// One that cannot be looked at is as good as none.
+    /// Metadata whose status cannot be read counts as missing.
     private func hasMetadata(_ stem: String, in folder: String, of archive: OpenFolder) -> Bool {
         (try? archive.descend(folder).status(of: "\(stem).json"))?.kind == .regular
     }

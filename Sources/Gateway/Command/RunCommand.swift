@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// `gateway run`: serves until told to stop.
+/// `gateway run`: serves until it is told to stop.
 enum RunCommand {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(words, options: ["--config"])

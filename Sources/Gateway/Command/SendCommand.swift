@@ -5,7 +5,7 @@ import PushWire
 
 /// `gateway send`: posts files to a server as an SDK would.
 enum SendCommand {
-    /// What every request of one call has in common.
+    /// The options that apply to every request of one run.
     fileprivate struct Options {
         let destination: Destination
         let name: String
@@ -43,7 +43,7 @@ enum SendCommand {
         return failures == 0 ? 0 : 1
     }
 
-    /// - Returns: what to print about one file, and whether it was answered 200.
+    /// - Returns: the line to print about one file, and whether it was delivered.
     private static func send(_ file: String, _ options: Options, _ client: HTTPClient) -> (String, Bool) {
         do {
             let bytes = try FileDescriptor.open(file, O_RDONLY).readAll(limit: 1 << 31)
@@ -73,7 +73,7 @@ enum SendCommand {
         }
     }
 
-    /// A version 4 UUID (RFC 9562), as SDKs name their samples.
+    /// A version 4 UUID (RFC 9562), as in the sample ids of SDKs.
     private static func randomID() -> String {
         let high = UInt64.random(in: 0...(.max)) & ~0xF000 | 0x4000
         let low = UInt64.random(in: 0...(.max)) & ~(3 << 62) | 2 << 62
@@ -82,7 +82,7 @@ enum SendCommand {
         return zip(cuts, cuts.dropFirst()).map { String(digits[$0..<$1]) }.joined(separator: "-")
     }
 
-    /// The format of a file that nobody named one for.
+    /// Guesses the format of a file when none was given.
     private static func guessFormat(_ bytes: [UInt8], _ file: String) -> String {
         if bytes.starts(with: "FLR\0".utf8) { return "jfr" }
         if bytes.starts(with: [0x1F, 0x8B]) { return "pprof" }
@@ -103,7 +103,7 @@ extension SendCommand.Options {
         do throws(LabelSet.ParseError) {
             labels = try LabelSet(parsing: name)
         } catch { throw UsageError("--name: \(error)") }
-        // On Push an SDK names the kind of profile where /ingest names the application.
+        // On Push, `__name__` is the kind of profile; on /ingest, it is the application.
         if labels["service_name"] == nil { labels["service_name"] = labels[LabelSet.appName] }
         labels[LabelSet.appName] = "process_cpu"
         let now = MonotonicTime.unixNanoseconds

@@ -1,22 +1,24 @@
 import Glibc
 import LinuxSystem
 
-/// Whether only root and the gateway's user decide which libraries a plugin brings in by the folders it names (RUNPATH, RPATH).
+/// Checks that only root and the gateway's user can change the libraries that a plugin loads from its own folders (RUNPATH, RPATH).
 ///
-/// Libraries that the process has already are not looked for, and what no such folder has comes from the system's own.
+/// Libraries that are already loaded in the process are not searched for. Libraries not found in those folders come from the
+/// system.
 struct DependencyTrust {
-    /// The plugin's file where it is loaded from a copy, whose own folder (`$ORIGIN`) is none; what it brings in is loaded by its path.
+    /// The plugin's path if it is loaded from a sealed copy, which has no folder for `$ORIGIN`; its dependencies are loaded by
+    /// their own paths.
     private let copied: String?
-    /// What has been looked at.
+    /// The paths checked so far.
     private var seen: Set<String> = []
 
     init(copied: String?) { self.copied = copied }
 
-    /// Checks what a shared object brings in, and what that brings in.
+    /// Checks the dependencies of a shared object, recursively.
     ///
     /// - Parameters:
-    ///   - path: where the object is.
-    ///   - inherited: folders of the objects that have brought it in.
+    ///   - path: the path of the object.
+    ///   - inherited: the RPATH folders of the objects that depend on it.
     mutating func check(_ bytes: [UInt8], _ path: String, inherited: [String] = []) throws(PluginLibrary.LoadError) {
         guard seen.insert(path).inserted else { return }
         guard let found = ELFDependencies(bytes) else { throw .cutShort(path) }
@@ -46,13 +48,14 @@ struct DependencyTrust {
             {
                 throw .unreadable(error)
             }
-            // The loader passes over a library of another kind of machine.
+            // The loader skips a library that is built for another machine.
             if let header = ELFHeader(bytes), !header.isNative { continue }
             return try check(bytes, found, inherited: inherited)
         }
     }
 
-    /// The file at a place where the loader looks, or in the folders for better processors beside it; nil when there is none.
+    /// The file that the loader would find at a path, after checking its CPU-specific variants (`glibc-hwcaps`); nil when there is
+    /// none.
     private static func find(_ place: String) throws(PluginLibrary.LoadError) -> String? {
         let folder = OpenFolder.parent(of: place)
         guard try FileTrust.checkFolder(folder) else { return nil }
@@ -68,17 +71,17 @@ struct DependencyTrust {
 
     private static let origin = "$ORIGIN"
 
-    /// Puts in the folder of the object that says `$ORIGIN` (ld.so(8)); that of a copy stays as it stands.
+    /// Replaces `$ORIGIN` by the folder of the object that names it (ld.so(8)); for the sealed copy it is left in place.
     private func expand(_ text: String, _ path: String) throws(PluginLibrary.LoadError) -> String {
         let plain = text.replacing("${ORIGIN}", with: Self.origin)
         if path == copied, plain.hasPrefix(Self.origin) { return plain }
         let folder = plain.replacing(Self.origin, with: OpenFolder.parent(of: path))
-        // $LIB and $PLATFORM depend on the loader.
+        // The values of $LIB and $PLATFORM depend on the loader.
         guard !folder.contains("$") else { throw .untrusted(path: path, why: "looks for libraries in \(text), which is not known here") }
         return folder
     }
 
-    /// Whether the loader would take a library that the process has.
+    /// Whether the loader would use a library that is already loaded in the process.
     private static func isLoaded(_ name: String) -> Bool {
         guard !name.hasSlash, let handle = unsafe dlopen(name, RTLD_LAZY | RTLD_NOLOAD) else { return false }
         unsafe dlclose(handle)

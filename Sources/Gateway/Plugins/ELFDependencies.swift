@@ -1,10 +1,10 @@
-/// The libraries that a shared object needs, and where it says they are: its dynamic section (ELF gABI, chapter 5).
+/// The libraries that a shared object needs and where to search for them, from its dynamic section (ELF gABI, chapter 5).
 struct ELFDependencies: Equatable {
-    /// `DT_NEEDED`, and the filters that bring libraries in as well: mostly bare names.
+    /// `DT_NEEDED`, and the filters, which also load libraries; mostly names without a folder.
     private(set) var needed: [String] = []
-    /// Folders that are searched for them; `DT_RUNPATH` where there is one.
+    /// The folders of `DT_RUNPATH`, which are searched for them.
     private(set) var runPath: [String] = []
-    /// `DT_RPATH`: searched for what its libraries need, too. Without meaning beside a `DT_RUNPATH`.
+    /// The folders of `DT_RPATH`, which are also searched for the needs of its libraries. Ignored when there is a `DT_RUNPATH`.
     private(set) var inheritedPath: [String] = []
 
     private enum Tag {
@@ -19,7 +19,7 @@ struct ELFDependencies: Equatable {
         let size: Int
     }
 
-    /// Reads a native file; nil when its headers lead out of it, or its texts are none.
+    /// Reads a native file; nil when its headers point outside the file, or a string is invalid.
     init?(_ bytes: [UInt8]) {
         guard let segments = Self.segments(bytes) else { return nil }
         guard let dynamic = segments.first(where: { $0.kind == Kind.dynamic }) else { return }
@@ -42,7 +42,7 @@ struct ELFDependencies: Equatable {
     }
 
     private mutating func take(_ tag: Int, _ text: String) {
-        // An empty folder is the working directory, as a dot is.
+        // An empty entry means the working directory, like ".".
         let folders = text.split(separator: ":", omittingEmptySubsequences: false).map { $0.isEmpty ? "." : String($0) }
         switch tag {
         case Tag.rpath: inheritedPath = folders
@@ -53,7 +53,7 @@ struct ELFDependencies: Equatable {
 
     // MARK: Bytes
 
-    /// A number, least significant byte first; nil outside of the file and beyond 2^61, so that three of them can be added.
+    /// Reads a little-endian number; nil outside the file, or from 2^61 on, so that three of them can be added without overflow.
     private static func number(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> Int? {
         guard offset >= 0, offset <= bytes.count - size else { return nil }
         let value = bytes[offset..<(offset + size)].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
@@ -75,7 +75,7 @@ struct ELFDependencies: Equatable {
         return segments
     }
 
-    /// The entries up to `DT_NULL`; values that are too large to lie in the file are left out.
+    /// The entries up to `DT_NULL`, without those whose value is too large to be a place in the file.
     private static func entries(_ bytes: [UInt8], _ dynamic: Segment) -> [(tag: Int, value: Int)]? {
         guard dynamic.offset + dynamic.size <= bytes.count else { return nil }
         var entries: [(tag: Int, value: Int)] = []
@@ -87,14 +87,14 @@ struct ELFDependencies: Equatable {
         return entries
     }
 
-    /// Where in the file something is that is loaded at an address.
+    /// The offset in the file of the bytes that are loaded at an address.
     private static func place(of address: Int, _ size: Int, _ segments: [Segment], _ end: Int) -> Int? {
         let segment = segments.first { $0.kind == Kind.load && $0.address <= address && address + size <= $0.address + $0.size }
         guard let segment, case let place = segment.offset + (address - segment.address), place + size <= end else { return nil }
         return place
     }
 
-    /// The text up to a NUL.
+    /// The string up to a NUL.
     private static func text(_ bytes: ArraySlice<UInt8>) -> String? {
         guard let end = bytes.firstIndex(of: 0) else { return nil }
         return String(validating: bytes[..<end], as: UTF8.self)

@@ -1,11 +1,11 @@
-/// The first bytes of an ELF file: enough to say why the loader would refuse it.
+/// The first bytes of an ELF file, enough to explain why the loader would refuse it.
 struct ELFHeader: Equatable {
     let is64Bit: Bool
     let isLittleEndian: Bool
     let type: UInt16
     let machine: UInt16
 
-    /// What this program itself is.
+    /// The header values of the running program.
     static let native: ELFHeader = {
         #if arch(x86_64)
             ELFHeader(machine: 62)
@@ -20,7 +20,7 @@ struct ELFHeader: Equatable {
         (is64Bit, isLittleEndian, type, self.machine) = (true, true, 3, machine)
     }
 
-    /// Reads at least 20 bytes; nil when they do not begin an ELF file.
+    /// Reads the header from at least 20 bytes; nil when they are not the start of an ELF file.
     init?(_ bytes: [UInt8]) {
         guard bytes.count >= 20, bytes.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { return nil }
         is64Bit = bytes[4] == 2
@@ -30,8 +30,8 @@ struct ELFHeader: Equatable {
         machine = UInt16(bytes[18 + low]) | UInt16(bytes[18 + high]) << 8
     }
 
-    /// Where the last segment that is loaded ends in the file, by the program headers of a native file; beyond the file's
-    /// end the loader would be killed by SIGBUS. Headers that lie outside are themselves beyond every end.
+    /// The end offset in the file of the last loaded segment, from the program headers of a native file. If it lies beyond the end
+    /// of the file, loading would end the process with SIGBUS. Program headers outside the file give `Int.max`.
     func loadedEnd(_ bytes: [UInt8]) -> Int {
         func number(_ offset: Int, _ size: Int) -> Int? {
             guard offset >= 0, offset <= bytes.count - size else { return nil }

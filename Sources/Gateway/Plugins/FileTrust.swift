@@ -1,12 +1,12 @@
 import Glibc
 import LinuxSystem
 
-/// Whether only root and the gateway's user can decide what a file holds: code is loaded from nowhere else.
+/// Checks that only root and the gateway's user can change a file; code is loaded only from such files.
 enum FileTrust {
-    /// As many links as Linux follows in one path.
+    /// The number of links that Linux follows in one path.
     private static let maximumLinks = 40
 
-    /// Checks a file, and every folder and link that its path leads through.
+    /// Checks a file, and every folder and link on its path.
     ///
     /// - Returns: the path with every link resolved.
     static func check(_ path: String) throws(PluginLibrary.LoadError) -> String {
@@ -22,9 +22,9 @@ enum FileTrust {
         return file
     }
 
-    /// Checks a folder that files are looked for in, and every folder and link that its path leads through.
+    /// Checks a folder in which files are searched for, and every folder and link on its path.
     ///
-    /// - Returns: whether it is there; where it is not, nobody but us may make it.
+    /// - Returns: whether the folder exists; if it does not, only root or the gateway's user can create it.
     static func checkFolder(_ path: String) throws(PluginLibrary.LoadError) -> Bool {
         switch try follow(path) {
         case .found(let folder):
@@ -36,7 +36,7 @@ enum FileTrust {
         }
     }
 
-    /// Checks a file that is open, which is then what its path led to.
+    /// Checks an open file, which cannot be exchanged between check and use.
     static func check(_ file: borrowing FileDescriptor, path: String) throws(PluginLibrary.LoadError) {
         let (access, owner): (WriteAccess, uid_t)
         do throws(SystemError) { (access, owner) = (try WriteAccess(of: file, path: path), try file.owner()) } catch {
@@ -45,13 +45,13 @@ enum FileTrust {
         try check(access, owner, path)
     }
 
-    /// Where a path leads.
+    /// The result of following a path.
     private enum End {
-        /// Every link resolved.
+        /// The path exists; every link is resolved.
         case found(String)
-        /// To nothing, in this folder.
+        /// A name is missing in this folder.
         case missing(in: String)
-        /// To what this process may not look at, in this folder: nor may the loader.
+        /// A name in this folder is not accessible to this process, so it is not accessible to the loader either.
         case closed(in: String)
     }
 
@@ -64,7 +64,7 @@ enum FileTrust {
                 current = parent(of: current)
                 continue
             }
-            // In a sticky folder, such as /tmp, others can add names but not take ours away.
+            // In a sticky folder, such as /tmp, other users can add names but not remove or replace ours.
             try checkOne(current.isEmpty ? "/" : current, mayBeSticky: true)
             let next = "\(current)/\(component)"
             if let error = errorOfLooking(at: next) {
@@ -102,14 +102,14 @@ enum FileTrust {
         path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? ""
     }
 
-    /// A pipe or a device would make the loader wait, or worse.
+    /// Refuses anything but a regular file: opening a pipe or a device could block the loader, or have side effects.
     private static func checkRegular(_ path: String) throws(PluginLibrary.LoadError) {
         var status = stat()
         guard unsafe stat(path, &status) == 0 else { throw .unreadable(SystemError("stat \(path)")) }
         guard status.st_mode & S_IFMT == S_IFREG else { throw .notSharedObject(path) }
     }
 
-    /// Where a link leads, or nil when it is none; whoever owns a link decides that.
+    /// The target of a link, or nil when the path is not a link; the owner of a link controls where it leads, so it is checked.
     private static func link(_ path: String) throws(PluginLibrary.LoadError) -> String? {
         var status = stat()
         guard unsafe lstat(path, &status) == 0 else { throw .unreadable(SystemError("open \(path)")) }
@@ -138,7 +138,7 @@ enum FileTrust {
         try check(isSticky ? nil : access, status.st_uid, path)
     }
 
-    /// - Parameter access: nil where it does not matter.
+    /// - Parameter access: nil when write access need not be checked.
     private static func check(_ access: WriteAccess?, _ owner: uid_t, _ path: String) throws(PluginLibrary.LoadError) {
         guard isOurs(owner) else { throw .untrusted(path: path, why: "belongs to user \(owner)") }
         guard let access else { return }

@@ -4,46 +4,46 @@ import LinuxSystem
 import PluginABI
 import Synchronization
 
-/// How a plugin ended one operation, as the gateway understood it.
+/// The outcome of one operation of a plugin, as the gateway understood it.
 struct DeliveryOutcome: Sendable {
     enum Status: Sendable { case delivered, retry, rejected, aborted }
 
     var status: Status
     var retryAfter: Duration = .zero
     var progress: UInt64 = 0
-    /// The destination's own status; 0 when it has none.
+    /// The destination's HTTP status; 0 when there is none.
     var httpStatus = 0
     var reason = ""
-    /// The destination's own word to who sent the profile; empty without one.
+    /// The destination's message for the sender of the profile; may be empty.
     var senderMessage = ""
 
-    /// How much of that a sender is told, in bytes.
+    /// The most bytes of that message that a sender gets.
     static let longestMessage = 256
 }
 
-/// What a plugin instance says to the gateway, from any of its threads.
+/// The calls that a plugin instance makes to the gateway, from any of its threads.
 protocol PluginEvents: AnyObject, Sendable {
-    /// Ends an operation.
+    /// Ends an operation with its outcome.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome)
     func pluginStated(_ health: Health, _ reason: String)
     func pluginLogged(_ level: Log.Level, _ message: String)
-    /// The plugin broke the contract.
+    /// Reports that the plugin broke the contract.
     func pluginMisbehaved(_ what: String)
 }
 
-/// The `gw_host` of one instance: the C functions it may call, and who hears them.
+/// The `gw_host` of one instance: the C functions that it may call, and the object that receives the calls.
 @safe final class HostServices: Sendable {
     let metrics: PluginMetrics
     let events: any PluginEvents
-    /// What the extension `gw.environment/1` is; nil when the config has no reference.
+    /// The value of the extension `gw.environment/1`; nil when the config has no reference.
     private nonisolated(unsafe) let references: UnsafeMutablePointer<CChar>?
-    /// The C view; valid as long as this object.
+    /// The C table; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
     private let descriptors: Descriptors
-    /// Whether the instance counts among those that share the plugins' descriptors.
+    /// Whether the instance still counts among those that share the plugins' descriptors.
     private let isCounted = Atomic<Bool>(true)
 
-    /// - Parameter references: the paths of the strings in the config that are one reference to the environment each.
+    /// - Parameter references: the paths of the config's strings that each consist of one reference to an environment variable.
     init(
         events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = [], descriptors: Descriptors = .process
     ) {
@@ -89,12 +89,12 @@ protocol PluginEvents: AnyObject, Sendable {
         }
     }
 
-    /// The instance is gone, and with it what it held; once more is no error.
+    /// Gives the instance's share of descriptors back; may be called more than once.
     func ended() {
         if isCounted.exchange(false, ordering: .relaxed) { descriptors.instanceEnded() }
     }
 
-    /// The extension `gw.descriptors/1`, the same for all instances; never freed.
+    /// The extension `gw.descriptors/1`, shared by all instances; never freed.
     private nonisolated(unsafe) static let shares: UnsafeMutablePointer<gw_descriptors> = {
         let shares = UnsafeMutablePointer<gw_descriptors>.allocate(capacity: 1)
         unsafe shares.initialize(
@@ -110,7 +110,7 @@ protocol PluginEvents: AnyObject, Sendable {
 
     private func finish(_ token: UnsafeMutableRawPointer?, _ outcome: UnsafePointer<gw_outcome>) {
         let token = UInt(bitPattern: token)
-        // The smallest outcome is v1.0's, whatever today's struct has grown to.
+        // The smallest valid outcome is version 1.0's, however large the struct is today.
         let smallest = unsafe MemoryLayout<gw_outcome>.offset(of: \.reason).map { unsafe $0 + MemoryLayout<gw_slice>.size }
         guard let smallest, unsafe outcome.pointee.size >= smallest else {
             events.pluginMisbehaved("an outcome of \(unsafe outcome.pointee.size) bytes, shorter than version 1.0's")
@@ -131,12 +131,13 @@ protocol PluginEvents: AnyObject, Sendable {
                 reason: outcome.pointee.reason.text, senderMessage: Self.senderMessage(outcome)))
     }
 
-    /// What an outcome that has grown beyond v1.0's says to the sender, held to what may be told.
+    /// The outcome's message for the sender, cut to the allowed length; empty when the plugin's struct is too old to have one.
     private static func senderMessage(_ outcome: UnsafePointer<gw_outcome>) -> String {
         let known = unsafe MemoryLayout<gw_outcome>.offset(of: \.sender_message).map { unsafe $0 + MemoryLayout<gw_slice>.size }
         guard let known, unsafe outcome.pointee.size >= known, unsafe outcome.pointee.status == .rejected else { return "" }
         let message = unsafe outcome.pointee.sender_message
-        // Longer by what may not be printable; a plugin's slip of gigabytes is not even decoded.
+        // More than the limit is decoded, because unprintable characters are removed; but not gigabytes, should a plugin pass a
+        // wrong count.
         let bytes = unsafe UnsafeBufferPointer(start: message.bytes, count: min(message.count, 16 * DeliveryOutcome.longestMessage))
         return unsafe String(decoding: bytes, as: UTF8.self).printable.prefix(utf8: DeliveryOutcome.longestMessage)
     }

@@ -1,14 +1,14 @@
 import Glibc
 import LinuxSystem
 
-/// A plugin as a config names it.
+/// A plugin as the config names it.
 struct PluginName: Hashable, Sendable {
-    /// `HTTPWriter`, which is `libHTTPWriter.so` in one of the plugin folders, or a path ending in `.so`.
+    /// Either a name such as `HTTPWriter`, for `libHTTPWriter.so` in one of the plugin folders, or a path ending in `.so`.
     let name: String
-    /// What the file must have, in lower-case hexadecimal; nil trusts those who may write it.
+    /// The expected SHA-256 of the file, in lower-case hexadecimal; nil trusts everybody who may write the file.
     var sha256: String?
 
-    /// Finds the file, and checks who may write it where nothing else says what is in it; no code of it runs.
+    /// Finds the file and, without an expected SHA-256, checks who may write it; runs no code of it.
     func find(in folders: [String]) throws(PluginLibrary.LoadError) -> PluginFile {
         let candidates = name.hasSuffix(".so") ? [name] : folders.map { "\($0)/lib\(name).so" }
         for path in candidates where unsafe access(path, F_OK) == 0 {
@@ -26,14 +26,14 @@ struct PluginName: Hashable, Sendable {
 
 /// The file of a plugin.
 struct PluginFile: Equatable, Sendable {
-    /// Every link resolved.
+    /// The path with every link resolved.
     let path: String
     let sha256: String?
 
-    /// What tells one library from another.
+    /// The identity of a library.
     enum Key: Hashable, Sendable {
         case path(String)
-        /// The same, wherever it lies.
+        /// The same content is the same library, at whatever path.
         case content(sha256: String)
     }
 

@@ -3,17 +3,18 @@ import LinuxSystem
 import ProfileArchive
 import Synchronization
 
-/// A plugin's library in the process, from a file that was checked, or from a sealed copy of one that is pinned.
+/// A plugin's library loaded into the process, from a checked file or, when its SHA-256 is pinned, from a sealed copy.
 @safe final class PluginImage: Sendable {
     private let file: PluginFile
-    /// What the file was when it was checked.
+    /// The file's stamp when it was checked.
     private let stamp: FileStamp
-    /// What the loader calls it; valid until the process ends.
+    /// The handle from `dlopen`; valid until the process ends.
     nonisolated(unsafe) let handle: UnsafeMutableRawPointer
 
-    /// Checks all that can be known without running any of it, then loads it, which runs its constructors.
+    /// Checks everything that can be checked without running the library, then loads it, which runs its constructors.
     ///
-    /// By its path, for debuggers and for `$ORIGIN`; that this leads to what was checked is seen before and after.
+    /// A file that is not pinned is loaded by its path, for debuggers and for `$ORIGIN`; before and after loading, the path is
+    /// checked to lead to the same unchanged file.
     init(_ file: PluginFile) throws(PluginLibrary.LoadError) {
         let checked = try Self.open(file)
         let (stamp, bytes) = try Self.read(checked)
@@ -24,12 +25,12 @@ import Synchronization
         let copy = try Self.copy(bytes, file)
         (self.file, self.stamp) = (file, stamp)
         try Self.check(checked, file, stamp)
-        // Local, so that two plugins with equal type names stay apart; never unloaded, for Swift's runtime keeps
-        // pointers into what it has seen.
+        // RTLD_LOCAL keeps two plugins with equal type names apart. RTLD_NODELETE never unloads, because Swift's runtime keeps
+        // pointers into the image.
         guard let handle = unsafe dlopen(copy?.path ?? file.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
             throw .notLoadable(file.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
         }
-        // Constructors of the library have run.
+        // The library's constructors have run, and may have changed signal handlers.
         ignoreErrorSignals()
         unsafe self.handle = unsafe handle
         try Self.check(checked, file, stamp)
@@ -56,8 +57,8 @@ import Synchronization
         guard header.loadedEnd(bytes) <= bytes.count else { throw .cutShort(file.path) }
     }
 
-    /// By SHA-256; kept until the process ends, also where a library turns out to be no plugin: the loader tells libraries apart by
-    /// their paths, and the one of a copy must not come again.
+    /// The sealed copies by SHA-256. They are kept until the process ends, even if a library is not a plugin: the loader identifies
+    /// libraries by path, and the path of a copy must not be reused.
     private static let copies = Mutex<[String: SealedFile]>([:])
 
     private static func copy(_ bytes: [UInt8], _ file: PluginFile) throws(PluginLibrary.LoadError) -> SealedFile? {
@@ -72,7 +73,7 @@ import Synchronization
         } catch { throw .unreadable(error) }
     }
 
-    /// Sees that the path leads to what was checked, and that this is what it was; a copy cannot have been changed.
+    /// Checks that the path still leads to the checked file and that it is unchanged; a sealed copy cannot change.
     private static func check(_ checked: borrowing FileDescriptor, _ file: PluginFile, _ stamp: FileStamp) throws(PluginLibrary.LoadError) {
         guard file.sha256 == nil else { return }
         do throws(SystemError) {
@@ -80,6 +81,6 @@ import Synchronization
         } catch { throw .changed(file.path) }
     }
 
-    /// Whether the path leads to another file by now, or the file was changed; never where it is pinned.
+    /// Whether the path now leads to another file, or the file was changed; never true for a pinned plugin.
     var isOutdated: Bool { file.sha256 == nil && FileStamp(of: file.path) != stamp }
 }

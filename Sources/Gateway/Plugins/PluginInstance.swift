@@ -1,9 +1,9 @@
 import LinuxSystem
 import PluginABI
 
-/// One instance of a plugin: the calls of `gw_plugin`, made as its contract says.
+/// One instance of a plugin; makes the calls of `gw_plugin` as its contract requires.
 ///
-/// All but ``abort()`` come from the receiver's delivery thread and never overlap.
+/// All calls but ``abort()`` come from the receiver's delivery thread and never overlap.
 @safe final class PluginInstance: Sendable {
     let host: HostServices
     /// The plugin's own name and version.
@@ -12,12 +12,12 @@ import PluginABI
     private nonisolated(unsafe) let plugin: UnsafePointer<gw_plugin>
     private nonisolated(unsafe) let instance: UnsafeMutableRawPointer
 
-    /// The plugin's own words for refusing a config, a problem a line.
+    /// The plugin's reason for refusing a config, one problem per line.
     struct Refusal: Error {
         let message: String
     }
 
-    /// Makes an instance from strict JSON.
+    /// Creates an instance from a config in strict JSON.
     init(_ library: PluginLibrary, config: String, host: HostServices) throws(Refusal) {
         self.host = host
         (name, version) = (library.name, library.version)
@@ -33,7 +33,7 @@ import PluginABI
             let made = config.withUTF8 { config in
                 unsafe plugin.pointee.create(table, gw_slice(bytes: config.baseAddress, count: config.count), &error)
             }
-            // Runtimes that a plugin brings along set up signals as they like them.
+            // Language runtimes that the plugin contains may have changed signal handlers.
             ignoreErrorSignals()
             used = unsafe min(error.count, room.count)
             return unsafe made
@@ -45,7 +45,7 @@ import PluginABI
         unsafe instance = unsafe made
     }
 
-    /// Hands one profile over; the outcome comes back through the host's `finish`, perhaps before this returns.
+    /// Hands over one profile; the outcome comes through the host's `finish`, perhaps before this call returns.
     func deliver(_ profile: Profile, token: UInt, attempt: Int, progress: UInt64) {
         var delivery = unsafe gw_delivery(
             size: MemoryLayout<gw_delivery>.size, token: UnsafeMutableRawPointer(bitPattern: token),

@@ -5,7 +5,7 @@ import Synchronization
 
 /// A plugin's shared object, checked and loaded; it stays loaded until the process ends.
 @safe final class PluginLibrary: Sendable {
-    /// The file it was loaded from.
+    /// The file that it was loaded from.
     let file: PluginFile
     var path: String { file.path }
     let name: String
@@ -15,7 +15,7 @@ import Synchronization
     /// The plugin's functions; valid until the process ends.
     nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
 
-    /// Why a file is not loaded; each case is a sentence that says what to do.
+    /// Why a file is not loaded; each case has a sentence that says what to do.
     enum LoadError: Error, CustomStringConvertible {
         case notFound(String, searched: [String])
         case unreadable(SystemError)
@@ -63,13 +63,14 @@ import Synchronization
         }
     }
 
-    /// Finds, checks and loads the plugin that a config names; one that is loaded stays what it was, whatever its file is now.
+    /// Finds, checks and loads the plugin that a config names; a library that is already loaded is returned, even if its file has
+    /// changed.
     ///
     /// - Parameter folders: searched in order.
     static func load(_ plugin: PluginName, from folders: [String]) throws(LoadError) -> PluginLibrary {
         let file = try plugin.find(in: folders)
         if let library = loaded.withLock({ $0[file.key] }) { return library }
-        // Not with the lock held: a constructor of the library may block.
+        // Loading happens without the lock, because a constructor of the library may block.
         let library = try PluginLibrary(file)
         return loaded.withLock { loaded in
             let first = loaded[file.key] ?? library
@@ -78,7 +79,7 @@ import Synchronization
         }
     }
 
-    /// Whether its file is another one than that which was loaded; what is pinned is what the config says, whatever its file is.
+    /// Whether the plugin's file has changed since it was loaded; never true for a plugin with a pinned SHA-256.
     var isOutdated: Bool { image.isOutdated }
 
     private init(_ file: PluginFile) throws(LoadError) {
@@ -99,7 +100,7 @@ import Synchronization
         version = unsafe table.pointee.version.text
     }
 
-    /// C lets a table leave functions out, though the header says that none is NULL.
+    /// Checks that no function pointer in the table is NULL, which the header forbids but C allows.
     private static func checkFunctions(_ table: UnsafePointer<gw_plugin>, _ path: String) throws(LoadError) {
         let functions: [(String, Int?)] = unsafe [
             ("create", MemoryLayout<gw_plugin>.offset(of: \.create)), ("deliver", MemoryLayout<gw_plugin>.offset(of: \.deliver)),
@@ -113,6 +114,6 @@ import Synchronization
         }
     }
 
-    /// The most bytes that a shared object may have.
+    /// The largest shared object, in bytes.
     static let maximumFile = 1 << 30
 }

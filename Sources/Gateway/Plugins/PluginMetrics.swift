@@ -1,9 +1,9 @@
 import PluginABI
 import Synchronization
 
-/// The metrics one plugin instance has declared; observing takes no lock.
+/// The metrics that one plugin instance has declared; `observe` takes no lock.
 @safe final class PluginMetrics: Sendable {
-    /// How many metrics an instance may declare; a further one is not kept.
+    /// How many metrics an instance may declare; further declarations are refused.
     static let limit = 1024
 
     private final class Cell: Sendable {
@@ -25,23 +25,24 @@ import Synchronization
         }
     }
 
-    /// What one instance has declared.
+    /// The declarations of one instance.
     private final class Declared: Sendable {
         let cells = Mutex<[Cell]>([])
     }
 
     private let declared = Declared()
-    /// That of the instance before, which may still declare and count; what is declared again goes on from there.
+    /// The declarations of the previous instance, which may still declare and count; a counter or histogram declared again
+    /// continues from there.
     private let before: Declared?
-    /// What the instances before that one have declared.
+    /// The declarations of the instances before the previous one.
     private let inherited: [Cell]
-    // Slot i holds cell i once it is declared; it is written once and read without the lock.
+    // Slot i points to cell i once that is declared; each slot is written once and read without the lock.
     private nonisolated(unsafe) let slots: UnsafeMutablePointer<Atomic<UInt>>
 
-    /// - Parameter previous: that of the instance before, where it was of the same plugin.
+    /// - Parameter previous: the metrics of the previous instance, if it was of the same plugin.
     init(continuing previous: PluginMetrics? = nil) {
         before = previous?.declared
-        // Names that come and go with configs must not pile up.
+        // Bounded, because names that change with each config must not accumulate.
         inherited = (previous?.earlier ?? []).suffix(Self.limit)
         unsafe slots = .allocate(capacity: Self.limit)
         for index in 0..<Self.limit { unsafe (slots + index).initialize(to: Atomic(0)) }
@@ -49,9 +50,9 @@ import Synchronization
 
     deinit { unsafe slots.deallocate() }
 
-    /// Declares a metric and answers its id; the same name and labels answer the same one. Ids count from 1; 0 is none.
+    /// Declares a metric and returns its id; the same name and labels give the same id. Ids count from 1; 0 is no metric.
     ///
-    /// - Throws: the sentence that says why there is no such metric.
+    /// - Throws: the reason why the metric is refused.
     func declare(_ kind: gw_metric_kind, name: String, help: String, labels: [Label]) throws(Refusal) -> UInt32 {
         guard Self.isName(name), labels.allSatisfy({ Self.isName($0.name) && !$0.name.contains(":") }) else {
             throw Refusal("metric \(quotedForPeople(name)) has a name that Prometheus does not allow")
@@ -74,20 +75,20 @@ import Synchronization
         }
     }
 
-    /// The cell of an instance before that counts the same.
+    /// The cell of an earlier instance for the same counter or histogram.
     private func known(_ kind: gw_metric_kind, _ name: String, _ labels: [Label]) -> Cell? {
         guard kind != .gauge else { return nil }
         let isSame = { (cell: Cell) in cell.kind == kind && cell.name == name && cell.labels == labels }
         return before?.cells.withLock { $0.first(where: isSame) } ?? inherited.first(where: isSame)
     }
 
-    /// What the instances before have declared and counted; a gauge tells of its own instance only.
+    /// The cells of earlier instances, without gauges, which describe their own instance only.
     private var earlier: [Cell] {
         let before = before?.cells.withLock { $0 } ?? []
         return Self.without(before, inherited) + before.filter { $0.kind != .gauge }
     }
 
-    /// What is declared, and what was before.
+    /// All cells: those of this instance, and those of earlier instances.
     private var cells: [Cell] {
         let declared = declared.cells.withLock { $0 }
         return Self.without(declared, earlier) + declared
@@ -116,7 +117,7 @@ import Synchronization
         }
     }
 
-    /// Adds every declared metric to a page, labelled with its receiver.
+    /// Adds every metric to a page, with the receiver's name as a label.
     func collect(receiver: String, into page: inout Exposition) {
         for cell in cells {
             let labels = [Label(name: "receiver", value: receiver)] + cell.labels

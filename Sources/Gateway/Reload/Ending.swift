@@ -1,7 +1,7 @@
 import LinuxSystem
 import Synchronization
 
-/// The end of something that a reload took out of service, on a thread of its own: the gateway goes on meanwhile.
+/// Ends something that was taken out of service, on a thread of its own, while the gateway continues.
 final class Ending: Sendable {
     private let name: String
     private let deadline: Atomic<Int64>
@@ -10,14 +10,14 @@ final class Ending: Sendable {
     private let body: @Sendable (Ending) -> Bool
 
     /// - Parameters:
-    ///   - deadline: until when ``wait(_:)`` waits.
-    ///   - body: answers whether it ended as it should.
+    ///   - deadline: the time until which ``wait(_:_:)`` may wait.
+    ///   - body: does the work; returns whether it ended properly.
     init(_ name: String, until deadline: MonotonicTime, _ body: @escaping @Sendable (Ending) -> Bool) {
         (self.name, self.body) = (name, body)
         self.deadline = Atomic(deadline.nanoseconds)
     }
 
-    /// Starts the thread; without one it is tried again by the next call.
+    /// Starts the thread; if that fails, the next call tries again.
     func start() {
         thread.withLock { thread in
             guard thread == nil, !isDone(until: .now) else { return }
@@ -31,40 +31,40 @@ final class Ending: Sendable {
         }
     }
 
-    /// Waits until something is done, at most until the time for that is over.
+    /// Waits until something is done, at most for a part of the time to the deadline.
     ///
     /// - Parameters:
-    ///   - share: how much of the time that is left.
-    ///   - isDone: asked until when it may wait itself.
+    ///   - share: the divisor of the time that is left.
+    ///   - isDone: called repeatedly with the time until which it may wait itself.
     func wait(_ share: Int = 1, _ isDone: (MonotonicTime) -> Bool) -> Bool {
         let start = MonotonicTime.now.nanoseconds
         while true {
             let deadline = deadline.load(ordering: .relaxed)
             let limit = MonotonicTime(nanoseconds: start + max(0, deadline - start) / Int64(share))
-            // Now and then somebody is in a hurry.
+            // Waits in short steps, because ``hurry()`` may move the deadline.
             if isDone(min(limit, .now + .milliseconds(50))) { return true }
             if MonotonicTime.now >= limit { return false }
         }
     }
 
-    /// Waits until something is so, and looks now and then.
+    /// Waits until a condition holds, which is checked every 50 ms.
     func wait(_ share: Int = 1, until isSo: () -> Bool) -> Bool {
         wait(share) { deadline in
             if isSo() { return true }
-            // Its own result does not come while its thread waits here.
+            // A pause: the result cannot come while its own thread waits here.
             _ = isDone(until: deadline)
             return isSo()
         }
     }
 
-    /// Lets nothing be waited for from here on.
+    /// Ends all waiting.
     func hurry() { deadline.store(0, ordering: .relaxed) }
 
     func isDone(until deadline: MonotonicTime) -> Bool {
         result.wait { result in result != nil ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
     }
 
-    /// How it ended, once it is done; waits for the thread's last instructions.
+    /// The result, once there is one; joins the thread.
     func takeResult() -> Bool? {
         guard let result = result.withLock({ $0 }) else { return nil }
         thread.withLock { $0.take()?.join() }
@@ -72,10 +72,10 @@ final class Ending: Sendable {
     }
 }
 
-/// Everything that is ending.
+/// All endings that are running.
 final class Endings: Sendable {
     private let running = Mutex<[Ending]>([])
-    /// True when something did not end as it should.
+    /// True when one did not end properly.
     private let failed = Atomic<Bool>(false)
 
     var hasFailed: Bool { failed.load(ordering: .relaxed) }
@@ -85,7 +85,7 @@ final class Endings: Sendable {
         ending.start()
     }
 
-    /// Forgets those that are done; called now and then.
+    /// Starts endings that could not be started, and removes those that are done; called periodically.
     func tidy() {
         let all = running.withLock { $0 }
         for ending in all { ending.start() }

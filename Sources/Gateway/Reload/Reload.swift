@@ -2,20 +2,20 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// What became of the last reload.
+/// The result of the last reload.
 struct ReloadStatus: Sendable {
-    /// Whether what runs is what the file said when it was last read.
+    /// Whether the running config is the one that was last read from the file.
     var isSuccessful = true
-    /// When the file was last read; Unix nanoseconds.
+    /// The time of the last reading of the file; Unix nanoseconds.
     var at = MonotonicTime.unixNanoseconds
-    /// When what runs now was read.
+    /// The time at which the running config was read; Unix nanoseconds.
     var successAt = MonotonicTime.unixNanoseconds
-    /// Why the file was refused, a line each.
+    /// Why the file was refused, one problem per line.
     var problems: [String] = []
 }
 
 extension Gateway {
-    /// Has the config read again soon, on a thread for that.
+    /// Requests a reload, which runs soon on a thread of its own.
     func requestReload() {
         do throws(SystemError) { try reloads.request { [self] in reload() } } catch {
             Log.error("config not reloaded", ["error": "\(error)"])
@@ -23,10 +23,10 @@ extension Gateway {
         }
     }
 
-    /// Reads the config again and becomes what it says; a config with a mistake changes nothing.
+    /// Reads the config and applies it; a config with a problem changes nothing.
     private func reload() {
         ServiceManager.isReloading()
-        // Whoever asks from here on is answered by the next reload: the file may change once it was read.
+        // Taken before the file is read: later requests must get another reload, because the file may change in between.
         let waiting = reloadRequests.take()
         let file = ConfigFile.read(configPath)
         var change = SetupChange(self, from: setup.withLock { $0 }, to: file.config, problems: file.problems)
@@ -55,7 +55,7 @@ extension Gateway {
 
     // MARK: Commit
 
-    /// Puts in place what a change has made; from here on nothing can fail.
+    /// Applies a prepared change, which cannot fail any more.
     func commit(_ change: SetupChange) {
         Log.configure(change.config.log)
         bodies.change(limit: change.config.limits.maxInFlightBytes, share: change.config.limits.maxInFlightBytesPerSender)

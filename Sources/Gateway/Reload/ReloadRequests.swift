@@ -3,13 +3,13 @@ import Glibc
 import LinuxSystem
 import Synchronization
 
-/// Those who asked for a reload over HTTP and wait for what comes of it.
+/// The HTTP requests for a reload that wait for its result.
 final class ReloadRequests: Sendable {
     static let path = "/-/reload"
-    /// A reload takes no body; one that a client sends all the same is read past.
+    /// A reload has no body; a small one that a client sends anyway is read and ignored.
     private static let bodyLimit = 4096
 
-    /// Who waits; nil once no reload will come.
+    /// The waiting replies; nil once no reload will run.
     private let waiting = Mutex<[Reply]?>([])
 
     func admit(_ head: RequestHead) -> Admission {
@@ -25,7 +25,7 @@ final class ReloadRequests: Sendable {
                 answer: { _, reply in self.add(reply) }))
     }
 
-    /// Has the main thread reload: a signal is what it waits for.
+    /// Makes the main thread start a reload, by a signal, because it waits for signals only.
     private func add(_ reply: Reply) -> Response? {
         let isTaken = waiting.withLock { waiting in
             waiting?.append(reply)
@@ -36,21 +36,21 @@ final class ReloadRequests: Sendable {
         return nil
     }
 
-    /// The body that says that a reload has succeeded.
+    /// The response body after a successful reload.
     static let done = Array("reloaded\n".utf8)
 
-    /// What those are told who asked.
+    /// The response for those who requested the reload.
     static func answer(to status: ReloadStatus) -> Response {
         status.isSuccessful ? .text(200, String(decoding: done, as: UTF8.self)) : refusal(status.problems)
     }
 
-    /// Answers what is left; no reload will come.
+    /// Answers the waiting requests; no reload will run after this.
     func stop() {
         let left = waiting.withLock { $0.take() } ?? []
         for reply in left { reply.send(Self.shuttingDown) }
     }
 
-    /// Takes those who have asked until now.
+    /// Removes and returns the replies of the requests so far.
     func take() -> [Reply] {
         waiting.withLock { waiting in
             defer { if waiting != nil { waiting = [] } }

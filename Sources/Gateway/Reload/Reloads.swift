@@ -10,10 +10,10 @@ final class Reloads: Sendable {
     private let worker = Worker<Void>("reload")
     private let state = Monitor(State())
 
-    /// Has `body` run once for all who have asked since it last began.
+    /// Runs `body` once for all requests since the last run began.
     func request(_ body: @escaping @Sendable () -> Void) throws(SystemError) { try worker.submit(()) { _ in body() } }
 
-    /// Runs the part of a reload that changes what runs, unless the gateway has begun to stop.
+    /// Runs the part of a reload that changes the running setup, unless the gateway has begun to stop.
     ///
     /// - Returns: false when it was not run.
     func commit(_ body: () -> Void) -> Bool {
@@ -28,7 +28,7 @@ final class Reloads: Sendable {
         return true
     }
 
-    /// Lets no reload change anything from here on; waits for one that does so just now, at most until `deadline`.
+    /// Prevents all further changes by reloads; waits for one that is being committed, at most until `deadline`.
     func close(until deadline: MonotonicTime) {
         state.withLock { $0.isClosed = true }
         state.wait { $0.isCommitting && MonotonicTime.now < deadline ? .again(deadline) : .done(()) }

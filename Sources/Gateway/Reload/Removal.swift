@@ -1,9 +1,9 @@
 import LinuxSystem
 import Synchronization
 
-/// How what a config no longer has comes to its end, while the gateway goes on.
+/// Ends listeners and receivers that a new config no longer has, while the gateway continues.
 extension Gateway {
-    /// Ends what ran before a change and does not run after it.
+    /// Ends listeners, access controls and receivers that ran before a change and do not run after it.
     func end(what change: SetupChange, without next: Setup, _ deadline: MonotonicTime) {
         let old = change.old
         let listeners = old.listeners.filter { listener in !next.listeners.contains { $0 === listener } }
@@ -19,9 +19,9 @@ extension Gateway {
         }
     }
 
-    /// Closes sockets once every loop has taken what the kernel had accepted for us.
+    /// Closes the sockets once every event loop has accepted the connections that the kernel had queued.
     ///
-    /// The last loop closes them, for one that has not forgotten a socket yet would be woken by another one's share of it.
+    /// The last loop closes them: a loop that still watches a closed socket would be woken by another loop's copy of it.
     private func stopAccepting(_ listeners: [Listener]) {
         guard !listeners.isEmpty else { return }
         let (left, done) = (LoopCount(loops.count), LoopCount(loops.count))
@@ -33,7 +33,7 @@ extension Gateway {
                 done.countDown()
             }
         }
-        // Whoever asked for the reload finds them closed, unless a loop is busy for long.
+        // Normally the sockets are closed before the reload is answered, unless a loop is busy for long.
         _ = done.isZero(until: .now + .seconds(1))
         for listener in listeners { Log.info("no longer listening", ["listener": listener.name]) }
     }
@@ -46,7 +46,8 @@ extension Gateway {
         }
     }
 
-    /// Waits until requests that removed listeners have begun are done, and nobody waits for those who verified passwords.
+    /// Waits for the requests that removed listeners have begun, then until no password check of replaced access controls is waited
+    /// for.
     private func end(_ listeners: [Listener], _ controls: [AccessControl], _ ending: Ending) -> Bool {
         if !waitForConnections(listeners, ending) {
             onEveryLoop { $0.refuseRest(of: listeners, because: "this listener was removed from the config") }
@@ -63,18 +64,18 @@ extension Gateway {
         ending.wait(2) { listeners.allSatisfy { $0.connectionCount == 0 } }
     }
 
-    /// Waits until every loop has done what it was at, so that nothing is offered to who is not in the config any more.
+    /// Waits until every loop has finished its current work, so that no profile is offered to a removed receiver.
     private func waitForLoops(_ ending: Ending) {
         let passed = LoopCount(allLoops.count)
         for loop in allLoops { loop.post { _ in passed.countDown() } }
         _ = ending.wait(2) { passed.isZero(until: $0) }
     }
 
-    /// Delivers what a removed receiver has, as far as the time goes, and ends its plugin instance.
+    /// Delivers the profiles of a removed receiver as far as the time allows, and ends its plugin instance.
     private func end(_ receiver: Receiver, after listeners: [Listener], _ ending: Ending) -> Bool {
         _ = waitForConnections(listeners, ending)
         waitForLoops(ending)
-        // What was handed to the spool before is offered after its sync.
+        // Profiles that were already handed to the spool are offered to the receiver after their sync.
         spool?.flush()
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
         let hasEnded = receiver.end("profiles of a removed receiver lost", ending)

@@ -1,6 +1,6 @@
-/// What runs under one config.
+/// The receivers and listeners that run under one config.
 struct Setup: Sendable {
-    /// One entry of `receive_http`, and what a reload keeps of it.
+    /// One entry of `receive_http`, with the objects that a reload keeps.
     struct Entrance: Sendable {
         let config: ListenerConfig
         let listener: Listener
@@ -21,6 +21,6 @@ struct Setup: Sendable {
 }
 
 extension HTTPConfig {
-    /// Whether a socket that listens for one is right for the other.
+    /// Whether the two have the same address and port, so that a listening socket can be kept.
     func hasAddress(of other: HTTPConfig) -> Bool { address == other.address && port == other.port }
 }

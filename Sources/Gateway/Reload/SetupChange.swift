@@ -2,16 +2,16 @@ import ConfigJSON
 import LinuxSystem
 import Synchronization
 
-/// The way from what runs to what a config wants: all that is new is made beside it, so that a failure changes nothing.
+/// A change from the running setup to a new config: everything new is made first, so that a failure changes nothing.
 struct SetupChange {
     /// One receiver of the new config.
     struct ReceiverStep {
         let config: ReceiverConfig
         let receiver: Receiver
         let isNew: Bool
-        /// The plugin instance that takes over; nil keeps the present one.
+        /// The new plugin instance; nil keeps the present one.
         let next: DeliveryThread?
-        /// How long its `create` may take.
+        /// The time until which its `create` may take.
         let deadline: MonotonicTime
     }
 
@@ -24,16 +24,16 @@ struct SetupChange {
 
     let config: Config
     let old: Setup
-    /// What is in the way.
+    /// The problems that prevent the change.
     private(set) var problems: [Problem] = []
     private(set) var receivers: [ReceiverStep] = []
     private(set) var listeners: [ListenerStep] = []
     private(set) var admin: (listener: Listener, service: Listener.Service, isNew: Bool)?
     private let gateway: Gateway
-    /// Whether nothing runs yet.
+    /// Whether this is the start of the gateway, with nothing running yet.
     private let isStart: Bool
 
-    /// Whom the requests of the listeners asked for who may send, and will not any more.
+    /// The access controls of the old listeners that the new ones do not use.
     var replacedControls: [AccessControl] {
         let kept = listeners.compactMap(\.service.guards.access) + [admin?.service.guards.access].compactMap(\.self)
         return presentControls.filter { present in !kept.contains { $0 === present } }
@@ -41,14 +41,14 @@ struct SetupChange {
 
     private let presentControls: [AccessControl]
 
-    /// Makes everything; when there are problems then, all of it is gone again.
+    /// Makes everything new; when there are problems, all of it is undone.
     init(_ gateway: Gateway, from old: Setup, to config: Config, problems: [Problem] = []) {
         (self.gateway, self.old, self.config, self.problems) = (gateway, old, config, problems)
         isStart = old.receivers.isEmpty
         presentControls = old.allListeners.compactMap(\.service.guards.access)
         if !isStart { refuseWhatNeedsRestart() }
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
-        // All are made at once, for each may take its time.
+        // All instances are created at the same time, because each may take long.
         for step in receivers { waitForInstance(step) }
         let guards = readGuards()
         if self.problems.isEmpty, let guards {
@@ -59,7 +59,7 @@ struct SetupChange {
         if !self.problems.isEmpty { undo() }
     }
 
-    /// Ends and closes what was made; plugins get a moment, and are not waited for longer.
+    /// Ends and closes what was made; plugins are not waited for.
     mutating func undo() {
         let endings = receivers.compactMap { step in
             step.next.map { next in Ending(step.config.name, until: .now) { step.receiver.end(next, $0) } }
@@ -101,14 +101,14 @@ struct SetupChange {
         } catch { problems += error.list }
     }
 
-    /// Two queues of one name would deliver the same records.
+    /// A second queue of the same name would deliver the same records.
     private func refuseWhatStillLeaves(_ entry: ReceiverConfig) throws(PluginProblems) {
         guard gateway.spool?.hasClient(entry.name) == true else { return }
         let message = "the receiver of this name that was removed still delivers what it has; reload again when it has ended"
         throw PluginProblems(list: [Problem(position: nil, path: Problems.path("receivers", entry.name), message: message)])
     }
 
-    /// Waits for the plugin to make an instance; at the start one that takes long keeps nobody but its own receiver.
+    /// Waits for the plugin to make an instance; at the start, a slow one delays only its own receiver, unless it is required.
     private mutating func waitForInstance(_ step: ReceiverStep) {
         guard let next = step.next else { return }
         switch next.creation(until: step.deadline) {
@@ -122,7 +122,7 @@ struct SetupChange {
         }
     }
 
-    /// A receiver that must work when the gateway starts, and says that it does not.
+    /// Refuses a receiver that is required at the start and reports a failure.
     private mutating func refuseFailed(_ step: ReceiverStep, _ next: DeliveryThread) {
         guard let stated = step.receiver.stated(by: next.number), stated.health == .failed else { return }
         let message = "is required at the start, and failed: \(printable(stated.reason))"
@@ -137,7 +137,7 @@ struct SetupChange {
 
     // MARK: Listeners
 
-    /// Reads the files of TLS and authentication before anything is opened.
+    /// Reads the files of TLS and authentication before any listener is opened.
     private mutating func readGuards() -> (listeners: [Listener.Guards], admin: Listener.Guards?)? {
         var found = FileProblems()
         let listeners = config.listeners.map { entry in
@@ -176,14 +176,14 @@ struct SetupChange {
         try Listener(entry.name, service, bodies: gateway.bodies, counters: counters, sharing: leaving(entry.http))
     }
 
-    /// A listener at the same address that the new config has under another name, or not at all.
+    /// A listener at the same address that the new config has under another name, or no longer has.
     private func leaving(_ http: HTTPConfig) -> Listener? {
         guard http.port != 0 else { return nil }
         let leaving = old.entrances.first { entrance in
             entrance.config.http.hasAddress(of: http)
                 && !config.listeners.contains { $0.name == entrance.config.name && $0.http.hasAddress(of: http) }
         }
-        // The first one that wants it gets it; for the second it is in use.
+        // Only the first new listener gets the socket; for a second one the address is in use.
         let isTaken = listeners.contains { $0.isNew && $0.entrance.config.http.hasAddress(of: http) }
         return isTaken ? nil : leaving?.listener
     }
