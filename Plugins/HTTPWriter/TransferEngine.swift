@@ -215,7 +215,8 @@ import PushWire
         if splits(verdict, items.count, transfer.endpoint) {
             // One of the profiles may be the reason, and the others need not fail with it. A failure says nothing about the
             // endpoint yet.
-            if case .rejected = verdict { endpoint.ended(verdict, [], isProbe: transfer.isProbe, isReached: true, now: .now) }
+            let ended = if case .rejected = verdict { verdict } else { Verdict.aborted }
+            endpoint.ended(ended, [], isProbe: transfer.isProbe, isReached: true, now: .now)
             return split(items, parts, transfer.endpoint)
         }
         for item in items { item.ended() }

@@ -41,7 +41,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
             let count = unsafe rest.withUnsafeBytes { buffer in
                 retrying { unsafe write(number, buffer.baseAddress, buffer.count) }
             }
-            guard count >= 0 else { throw SystemError("write") }
+            guard count > 0 else { throw count < 0 ? SystemError("write") : SystemError("write", code: EIO) }
             written += count
         }
     }

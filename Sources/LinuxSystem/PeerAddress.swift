@@ -3,14 +3,14 @@ import Glibc
 /// The peer of a connection, as senders are counted for fairness: an IPv4 address, the /64 network of an IPv6 address (a customer
 /// usually has a whole one), or all peers on Unix sockets together.
 public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The address in 16 bytes: the upper half of an IPv6 address, or an IPv4-mapped IPv6 address; all zero without an address.
+    /// The address in 16 bytes: the upper half of an IPv6 address, or an IPv4-mapped IPv6 address; all ones in `low` without an address.
     private let high: UInt64
     private let low: UInt64
 
     private init(high: UInt64, low: UInt64) { (self.high, self.low) = (high, low) }
 
     /// A peer without an address, as on a Unix socket.
-    public static let local = PeerAddress(high: 0, low: 0)
+    public static let local = PeerAddress(high: 0, low: .max)
 
     /// Reads the address that `accept` returned; a family other than IPv4 and IPv6 gives ``local``.
     init(_ storage: sockaddr_storage) {
@@ -41,7 +41,7 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
     /// The usual text form: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
     public var description: String {
         if self == .local { return "unix" }
-        if high == 0 {
+        if low != 0 {
             return stride(from: 24, through: 0, by: -8).map { "\(UInt8(truncatingIfNeeded: low >> UInt64($0)))" }.joined(separator: ".")
         }
         let groups = stride(from: 48, through: 0, by: -16).map { String(UInt16(truncatingIfNeeded: high >> UInt64($0)), radix: 16) }

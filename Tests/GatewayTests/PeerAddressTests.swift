@@ -29,6 +29,8 @@ struct PeerAddressTests {
         storage.ss_family = sa_family_t(AF_UNIX)
         #expect(PeerAddress(storage) == .local)
         #expect(PeerAddress(storage).description == "unix")
+        #expect(peer("::1") != .local)
+        #expect(peer("::1").description == "0:0:0:0::/64")
     }
 }
 

@@ -3,13 +3,16 @@ import Synchronization
 import Testing
 
 @testable import Gateway
+@testable import TestSupport
 
 @Suite("A queue that rejects promises room before it takes anything")
 final class ReservationTests {
     private var state = Receiver.State.working(limit: 4)
     private var bounds = QueueConfig(onFull: .reject)
 
-    private func reserve(_ profiles: [Profile]) -> Bool { state.reserve(profiles, bounds) }
+    private func reserve(_ profiles: [Profile]) -> Bool { state.reserve(profiles.map(\.byteCount), bounds) }
+
+    private func release(_ profiles: [Profile]) { state.release(profiles.map(\.byteCount), bounds) }
 
     private static func profiles(_ bodies: Int...) throws -> [Profile] { try bodies.map { try .sample(body: $0) } }
 
@@ -35,7 +38,7 @@ final class ReservationTests {
         let first = try Self.profiles(0)
         #expect(reserve(first))
         #expect(!reserve(try Self.profiles(0)), "one waits, one is open, one is promised")
-        state.release(first, bounds)
+        release(first)
         #expect(reserve(first), "a promise that was taken back is room again")
         #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(2)) != nil)
         #expect(reserve(try Self.profiles(0)), "what was delivered is room again")
@@ -48,7 +51,7 @@ final class ReservationTests {
         bounds.maxBytes = try Profile.emptyCost
         let large = try Self.profiles(1)
         #expect(reserve(large))
-        state.release(large, bounds)
+        release(large)
         #expect(state.reserved == (0, 0))
         state.accept(large[0], nil, bounds, .at(1))
         #expect(state.account.dropped == [.tooLarge: 1])
@@ -108,5 +111,23 @@ final class ReservationTests {
         #expect(FanOut(receivers: [optional]).submit(try Self.profiles(0), answer: { _ in answers.withLock { $0 += 1 } }) == .accepted)
         #expect(answers.withLock { $0 } == 2)
         #expect(Self.queued([optional]) == [1])
+    }
+
+    @Test("Room is reserved on disk for the whole record, with the texts that the profiles of a request share")
+    func sizeOnDisk() throws {
+        let folder = try TestFolder()
+        let receivers = ["up", "a receiver of a longer name"]
+        var head = ProfileContent(
+            api: .push, receivedAt: 1, tenant: "team", path: "/push.v1.PusherService/Push", query: "from=1", format: .pprof, samples: [])
+        head.headers = [Label(name: "user-agent", value: String(repeating: "x", count: 3000))]
+        var content = head
+        content.labels = LabelSet(sorted: [Label(name: "__name__", value: "cpu"), Label(name: "env", value: "prod")])
+        content.samples = [.init(id: "first", range: 0..<7), .init(id: "", range: 7..<7), .init(id: "second", range: 7..<20)]
+        var body = ByteBuffer()
+        try body.append([UInt8](repeating: 1, count: 20).span.bytes)
+        let shared = Profile(content, body: body, sharing: Profile(head, body: ByteBuffer()))
+        let profiles = try [.sample(), .sample(body: 1), .sample(body: 5000), shared]
+        let positions = try SpoolOnDisk(folder).store(profiles, for: receivers)
+        #expect(profiles.map { SpoolRecord.headLength(receivers) + $0.encodedByteCount } == positions.map { Int($0.length) })
     }
 }

@@ -1,4 +1,5 @@
 import CCrypt
+import COpenSSL
 import ConfigJSON
 
 /// The users of an `auth.basic` file, in lines of `user:hash`; empty lines and lines that begin with `#` are ignored.
@@ -71,8 +72,8 @@ import ConfigJSON
         let memory = UnsafeMutablePointer<crypt_data>.allocate(capacity: 1)
         unsafe memory.initialize(to: crypt_data())
         defer {
-            // crypt's work area holds traces of the password.
-            unsafe memory.initialize(to: crypt_data())
+            // crypt's work area holds traces of the password; a plain store before the end of the memory could be optimized away.
+            unsafe OPENSSL_cleanse(memory, MemoryLayout<crypt_data>.size)
             unsafe memory.deallocate()
         }
         let phrase = (password + [0]).map { CChar(bitPattern: $0) }

@@ -36,7 +36,7 @@ enum SendCommand {
             let (line, isDelivered) = send(file, options, client)
             if !isDelivered { failures += 1 }
             progress.clear()
-            print("\(file): \(line)")
+            print("\(printable(file)): \(line)")
             progress.step(failures: failures)
         }
         progress.clear()

@@ -147,7 +147,12 @@ final class RequestJournalWriter {
             defer { state.generations = state.generations.suffix(1) + [number] }
             return state.generations.dropLast()
         }
-        for number in old { try folder.remove(RequestFile.name(number)) }
+        for number in old {
+            do throws(SystemError) { try folder.remove(RequestFile.name(number)) } catch {
+                // The requests are noted all the same; the next start removes the file when its time is over.
+                Log.warning("cannot remove an old file of accepted requests", ["file": RequestFile.name(number), "error": "\(error)"])
+            }
+        }
     }
 }
 

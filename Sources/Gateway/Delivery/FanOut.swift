@@ -51,26 +51,27 @@ final class FanOut: Sendable {
         stored: @escaping @Sendable (Refusal?) -> Void = { _ in }
     ) -> Submission {
         let targets = targets.withLock { $0 }
-        if let full = targets.reserve(profiles) { return .refused(.full(receiver: full)) }
+        let sizes = targets.sizes(of: profiles)
+        if let full = targets.reserve(sizes) { return .refused(.full(receiver: full)) }
         guard let spool, !targets.durable.isEmpty, !profiles.isEmpty else {
-            targets.offer(profiles, at: nil, answer)
+            targets.offer(profiles, at: nil, sizes, answer)
             return .accepted
         }
         let append = SpoolAppend(profiles: profiles, receivers: targets.durable) { result in
             switch result {
-            case .success(let positions): targets.offer(profiles, at: positions, answer)
+            case .success(let positions): targets.offer(profiles, at: positions, sizes, answer)
             case .failure(let failure):
                 if let refusal = targets.refusal(failure) {
-                    targets.cancel(profiles)
+                    targets.cancel(sizes)
                     return stored(refusal)
                 }
-                targets.offer(profiles, at: nil, answer, isStored: false)
+                targets.offer(profiles, at: nil, sizes, answer, isStored: false)
             }
             stored(nil)
         }
         let isRepetitive = append.repeatedByteCount > SpoolAppend.mostRepeated
         if !isRepetitive, spool.append(append) { return .pending }
-        targets.cancel(profiles)
+        targets.cancel(sizes)
         return .refused(isRepetitive ? .repetitive : .behind)
     }
 }
@@ -81,6 +82,8 @@ private struct Targets: Sendable {
         let receiver: Receiver
         let config: ReceiverConfig
         let isDurable: Bool
+
+        func size(_ sizes: Sizes) -> [Int] { isDurable ? sizes.onDisk : sizes.inMemory }
     }
 
     private let all: [Target]
@@ -100,17 +103,33 @@ private struct Targets: Sendable {
         durable = all.filter(\.isDurable).map(\.config.name)
     }
 
+    /// What profiles take of a queue in memory and of one on disk; empty where no receiver reserves room.
+    struct Sizes: Sendable {
+        var inMemory: [Int] = []
+        var onDisk: [Int] = []
+    }
+
+    func sizes(of profiles: [Profile]) -> Sizes {
+        var sizes = Sizes()
+        if careful.contains(where: { !$0.isDurable }) { sizes.inMemory = profiles.map(\.byteCount) }
+        if careful.contains(where: \.isDurable) {
+            let head = SpoolRecord.headLength(durable)
+            sizes.onDisk = profiles.map { head + $0.encodedByteCount }
+        }
+        return sizes
+    }
+
     /// Reserves room in all receivers that must; returns the name of a receiver that has none, and then nothing is reserved.
-    func reserve(_ profiles: [Profile]) -> String? {
-        for (index, target) in careful.enumerated() where !target.receiver.reserve(profiles, target.config) {
-            for target in careful[..<index] { target.receiver.cancelReservation(profiles, target.config) }
+    func reserve(_ sizes: Sizes) -> String? {
+        for (index, target) in careful.enumerated() where !target.receiver.reserve(target.size(sizes), target.config) {
+            for target in careful[..<index] { target.receiver.cancelReservation(target.size(sizes), target.config) }
             return target.config.name
         }
         return nil
     }
 
-    func cancel(_ profiles: [Profile]) {
-        for target in careful { target.receiver.cancelReservation(profiles, target.config) }
+    func cancel(_ sizes: Sizes) {
+        for target in careful { target.receiver.cancelReservation(target.size(sizes), target.config) }
     }
 
     /// The refusal that a failed write leads to; nil when the profiles are dropped because every receiver drops. When the cause is
@@ -126,7 +145,7 @@ private struct Targets: Sendable {
     }
 
     func offer(
-        _ profiles: [Profile], at positions: [SpoolPosition]?, _ answer: (@Sendable (Acknowledgement.Failure?) -> Void)?,
+        _ profiles: [Profile], at positions: [SpoolPosition]?, _ sizes: Sizes, _ answer: (@Sendable (Acknowledgement.Failure?) -> Void)?,
         isStored: Bool = true
     ) {
         var acknowledgement: Acknowledgement?
@@ -135,10 +154,11 @@ private struct Targets: Sendable {
         }
         for target in all {
             let waiting = target.config.required ? acknowledgement : nil
+            let reserved = target.config.promisesRoom ? target.size(sizes) : nil
             if target.isDurable, !isStored {
-                target.receiver.offerUnstored(profiles, waiting, target.config)
+                target.receiver.offerUnstored(profiles, waiting, reserved: reserved, target.config)
             } else {
-                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, waiting, target.config)
+                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, waiting, reserved: reserved, target.config)
             }
         }
         if acknowledgement == nil { answer?(nil) }

@@ -76,37 +76,39 @@ final class Receiver: Sendable {
 
     // MARK: Offering profiles
 
-    /// Reserves room for profiles that are offered next; returns false when the queue is full.
-    func reserve(_ profiles: [Profile], _ config: ReceiverConfig) -> Bool { state.withLock { $0.reserve(profiles, config.queue) } }
+    /// Reserves room for profiles of these sizes, which are offered next; returns false when the queue is full.
+    func reserve(_ sizes: [Int], _ config: ReceiverConfig) -> Bool { state.withLock { $0.reserve(sizes, config.queue) } }
 
     /// Releases reserved room.
-    func cancelReservation(_ profiles: [Profile], _ config: ReceiverConfig) {
-        state.withLock { $0.release(profiles, config.queue) }
-    }
+    func cancelReservation(_ sizes: [Int], _ config: ReceiverConfig) { state.withLock { $0.release(sizes, config.queue) } }
 
     /// Adds profiles to the queue, making room by the queue's rule.
     ///
     /// - Parameters:
     ///   - positions: their positions in the spool; nil when they are only in memory.
     ///   - acknowledgement: receives the result of each profile.
-    ///   - config: the rules under which room was promised; a reload may have changed them since.
+    ///   - reserved: the sizes for which room was reserved; nil when none was.
+    ///   - config: the rules under which room was reserved; a reload may have changed them since.
     func offer(
-        _ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig
+        _ profiles: [Profile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, reserved: [Int]? = nil,
+        _ config: ReceiverConfig
     ) {
-        take(profiles, config) { state, index, now in
-            state.accept(profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: config.promisesRoom, now)
+        take(profiles, reserved, config) { state, index, now in
+            state.accept(profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: reserved != nil, now)
         }
     }
 
     /// Counts profiles that the spool could not store as dropped.
-    func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?, _ config: ReceiverConfig) {
-        take(profiles, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
+    func offerUnstored(_ profiles: [Profile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ config: ReceiverConfig) {
+        take(profiles, reserved, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
     }
 
-    private func take(_ profiles: [Profile], _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void) {
+    private func take(
+        _ profiles: [Profile], _ reserved: [Int]?, _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void
+    ) {
         let now = MonotonicTime.now
         let report = update { state -> String? in
-            if config.promisesRoom { state.release(profiles, config.queue) }
+            if let reserved { state.release(reserved, config.queue) }
             for index in profiles.indices { each(&state, index, now) }
             return state.drops.due(now)
         }

@@ -122,20 +122,20 @@ extension Receiver.State {
     /// Reserves room, so that a request is accepted by all of its receivers or by none.
     ///
     /// A profile that is larger than the whole queue needs no room: it is dropped when it is offered.
-    mutating func reserve(_ profiles: [Profile], _ bounds: QueueConfig) -> Bool {
-        let (count, bytes) = Self.need(of: profiles, bounds)
+    mutating func reserve(_ sizes: [Int], _ bounds: QueueConfig) -> Bool {
+        let (count, bytes) = Self.need(of: sizes, bounds)
         guard count == 0 || hasRoom(count: count, bytes: bytes, bounds) else { return false }
         reserved = (reserved.profiles + count, reserved.bytes + bytes)
         return true
     }
 
-    mutating func release(_ profiles: [Profile], _ bounds: QueueConfig) {
-        let (count, bytes) = Self.need(of: profiles, bounds)
+    mutating func release(_ sizes: [Int], _ bounds: QueueConfig) {
+        let (count, bytes) = Self.need(of: sizes, bounds)
         reserved = (reserved.profiles - count, reserved.bytes - bytes)
     }
 
-    static func need(of profiles: [Profile], _ bounds: QueueConfig) -> (count: Int, bytes: Int) {
-        let fitting = profiles.lazy.map(\.byteCount).filter { $0 <= bounds.maxBytes }
+    private static func need(of sizes: [Int], _ bounds: QueueConfig) -> (count: Int, bytes: Int) {
+        let fitting = sizes.filter { $0 <= bounds.maxBytes }
         return (fitting.count, fitting.reduce(0, +))
     }
 

@@ -77,7 +77,8 @@ final class Connection {
         _ transport: consuming Transport, from peer: PeerAddress, key: ConnectionKey, listener: Listener, table: ConnectionTable,
         refusedBy limit: SenderLimit?
     ) {
-        phase = listener.service.guards.certificates == nil ? .head : .handshake
+        // Where TLS is spoken, a connection over a limit is closed instead; TLS may have been turned on since that was decided.
+        phase = limit != nil || listener.service.guards.certificates == nil ? .head : .handshake
         self.transport = transport
         self.peer = peer
         self.key = key

@@ -40,6 +40,7 @@ final class ConnectionTable {
     private var nextSweep = MonotonicTime.never
     private var sweepInterval = Duration.seconds(1)
     private var paused: [ConnectionKey] = []
+    private var nextResume = MonotonicTime.never
     private var unread: [ConnectionKey] = []
     var handshakes = Handshakes()
     var handshakeThread: HandshakeThread
@@ -60,7 +61,8 @@ final class ConnectionTable {
     func listen(_ listener: Listener) {
         let index = listeners.firstIndex { $0 == nil } ?? listeners.count
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
-        watch(listener, index)
+        // While accepting pauses, it begins with that of the others.
+        if acceptsAgainAt == .never { watch(listener, index) }
         listener.share.join(loop, number)
         adaptToTimeouts()
     }
@@ -99,12 +101,13 @@ final class ConnectionTable {
         var events: [Poller.Event] = []
         while !isStopped {
             events.removeAll(keepingCapacity: true)
-            poller.wait(until: unread.isEmpty ? min(nextSweep, acceptsAgainAt, nextHandshakeTurn) : now, into: &events)
+            poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now, into: &events)
             now = .now
             for event in events { handle(event) }
             readUnread()
             beginNextHandshakeStep()
             if now >= acceptsAgainAt { acceptAgain() }
+            if now >= nextResume { resumePaused() }
             if now >= nextSweep { sweep() }
             if count == 0, let drained {
                 self.drained = nil
@@ -239,10 +242,14 @@ final class ConnectionTable {
             // request.
             if connection.closeIfOutdated(mayVerify: reviews < Self.mostReviews) { reviews += 1 }
         }
+        nextSweep = count == 0 ? .never : now + sweepInterval
+    }
+
+    /// Tries again to read the bodies that wait for room.
+    private func resumePaused() {
         let waiting = paused
-        paused = []
+        (paused, nextResume) = ([], .never)
         for key in waiting { connection(key)?.resume() }
-        nextSweep = count == 0 ? .never : now + (paused.isEmpty ? sweepInterval : min(sweepInterval, .milliseconds(5)))
     }
 
     /// Moves the next sweep forward to `deadline`, if that is earlier.
@@ -260,7 +267,7 @@ final class ConnectionTable {
     /// Has a connection that waits for room for its body tried again, 5 ms later at most.
     func pause(_ connection: Connection) {
         paused.append(connection.key)
-        nextSweep = min(nextSweep, now + .milliseconds(5))
+        nextResume = min(nextResume, now + .milliseconds(5))
     }
 
     // MARK: Work posted by other threads

@@ -61,6 +61,11 @@ struct PushDecoder {
         }
     }
 
+    /// Whether copying a message out of its frames, with base64 or without, takes longer than other senders should wait.
+    func takesLongToUnwrap(_ body: borrowing ByteBuffer) -> Bool {
+        call.form.isGRPCWeb && body.count > (call.form.isText ? Self.smallSizeOfJSON : Self.smallSize)
+    }
+
     /// Whether parsing a message takes longer than other senders should wait.
     ///
     /// - Parameter unwrapped: the message, when it is not the body itself.

@@ -71,6 +71,7 @@ struct PushEndpoint: Sendable {
         let size = body.count
         do throws(PushFailure) {
             let decoder = PushDecoder(call: call, limit: min(PushDecoder.smallSize, limits.maxDecompressedSize))
+            if decoder.takesLongToUnwrap(body) { return decodeLater(call, body, request, reply) }
             let message: ByteBuffer?
             do throws(PushFailure) { message = try decoder.unwrap(body) } catch {
                 guard error.code == .resourceExhausted, decoder.limit < limits.maxDecompressedSize else { throw error }

@@ -22,8 +22,10 @@ struct DependencyTrust {
     mutating func check(_ bytes: [UInt8], _ path: String, inherited: [String] = []) throws(PluginLibrary.LoadError) {
         guard seen.insert(path).inserted else { return }
         guard let found = ELFDependencies(bytes) else { throw .cutShort(path) }
-        var below = inherited
+        // The loader looks into the object's own RPATH first, then into that of the object that needs it, and so on.
+        var below: [String] = []
         for folder in found.inheritedPath { below.append(try expand(folder, path)) }
+        below += inherited
         var folders = found.runPath.isEmpty ? below : []
         for folder in found.runPath { folders.append(try expand(folder, path)) }
         for name in found.needed where !Self.isLoaded(name) {

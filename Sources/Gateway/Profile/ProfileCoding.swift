@@ -21,6 +21,22 @@ extension Profile {
         return writer.bytes
     }
 
+    /// The size of the encoded profile, with its samples' bytes.
+    var encodedByteCount: Int {
+        let view = unsafe view.pointee
+        let texts = unsafe [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding]
+        let tables = unsafe [
+            UnsafeBufferPointer(start: view.labels, count: view.label_count),
+            UnsafeBufferPointer(start: view.headers, count: view.header_count),
+        ]
+        // The interface, three times and three counts come first; a text has four bytes for its length, a sample eight more.
+        var size = 4 + 3 * 8 + 3 * 4
+        unsafe texts.forEach { unsafe size += 4 + $0.count }
+        unsafe tables.forEach { table in unsafe table.forEach { unsafe size += 8 + $0.name.count + $0.value.count } }
+        for index in 0..<sampleCount { unsafe size += 12 + sample(index).id.count + sample(index).bytes.count }
+        return size
+    }
+
     var sampleCount: Int { unsafe view.pointee.sample_count }
 
     /// Lends the bytes of one payload; `index` is below ``sampleCount``.
