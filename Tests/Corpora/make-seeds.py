@@ -271,7 +271,7 @@ seeds(
     md5="a:$1$salt$0123456789012345678901\n", empty=b"")
 
 
-# What lies in a data directory: see Sources/Gateway/Delivery/SPOOL.md
+# What lies in a data directory: see docs/spool-format.md
 
 SALT = 0x1122334455667788
 TIME = 1_790_000_000_000_000_000

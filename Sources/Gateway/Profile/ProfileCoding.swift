@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginABI
 
-/// How a profile stands in a record of the spool: see `Sources/Gateway/Delivery/SPOOL.md`.
+/// How a profile stands in a record of the spool: see `docs/spool-format.md`.
 extension Profile {
     /// Everything but the samples' bytes, which follow it one after another.
     var encodedHead: [UInt8] {

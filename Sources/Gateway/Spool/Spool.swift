@@ -53,7 +53,7 @@ protocol SpoolClient: AnyObject, Sendable {
 /// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
 ///
 /// One thread writes; everything that waits is synced together. Its format is written down in
-/// `Sources/Gateway/Delivery/SPOOL.md`.
+/// `docs/spool-format.md`.
 final class Spool: Sendable {
     struct State {
         var segments: [UInt64: SpoolSegment] = [:]

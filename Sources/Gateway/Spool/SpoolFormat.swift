@@ -1,6 +1,6 @@
 import LinuxSystem
 
-/// The files of the spool, byte by byte: see `Sources/Gateway/Delivery/SPOOL.md`, which this follows.
+/// The files of the spool, byte by byte: see `docs/spool-format.md`, which this follows.
 enum SpoolFormat {
     static let version: UInt32 = 1
     /// Later segments go on behind numbers up to this. A file with a larger one is read like any other, and that is all: the
