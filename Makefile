@@ -45,6 +45,7 @@ fuzz-long:
 	@FUZZ_SECONDS=300 $(MAKE) --no-print-directory fuzz
 
 lint:
+	scripts/lint-docs
 	swift format lint --strict --parallel --recursive Package.swift Sources Plugins Tests
 
 format:

@@ -70,7 +70,7 @@ let package = Package(
                 "PEM",
                 "PushWire",
             ],
-            path: "Sources/Gateway", exclude: ["Delivery/SPOOL.md"],
+            path: "Sources/Gateway",
             swiftSettings: settings, linkerSettings: hardening + [.linkedLibrary("ssl")]),
 
         // zlib, libcurl, OpenSSL and libxcrypt, as packaged by Debian.

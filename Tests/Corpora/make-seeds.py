@@ -207,10 +207,10 @@ def config(text):
     return '{ "receive_http": { "default": { "forward_to": ["a"] } }, "receivers": { "a": { "plugin": "StdoutSink" } }, %s }' % text
 
 
-README = (ROOT / "README.md").read_text().split("```jsonc\n")[1].split("```")[0]
+DOCUMENTED = (ROOT / "docs/configuration.md").read_text().split("```jsonc\n")[1].split("```")[0]
 seeds(
     "config",
-    readme=README, example=(ROOT / "examples/gateway.json").read_bytes(), clusters=(ROOT / "examples/two-clusters.json").read_bytes(),
+    readme=DOCUMENTED, example=(ROOT / "examples/gateway.json").read_bytes(), clusters=(ROOT / "examples/two-clusters.json").read_bytes(),
     admin_off=config('"admin": null'), sizes=config('"limits": { "max_body_size": "1.5GiB", "max_in_flight_bytes": 1e3 }'),
     durations=config('"shutdown_timeout": "1h30m500ms"'), near_miss=config('"plugin_dir": [], "lgo": { "level": "inf" }'),
     unknown_receiver='{"receive_http":{"x":{"forward_to":["b","b","aa"]}},"receivers":{"a":{},"b":{"plugin":"p.so","config":[]}}}',
@@ -271,7 +271,7 @@ seeds(
     md5="a:$1$salt$0123456789012345678901\n", empty=b"")
 
 
-# What lies in a data directory: see Sources/Gateway/Delivery/SPOOL.md
+# What lies in a data directory: see docs/spool-format.md
 
 SALT = 0x1122334455667788
 TIME = 1_790_000_000_000_000_000

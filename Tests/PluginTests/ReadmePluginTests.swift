@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("The plugin that the README shows")
+@Suite("The plugin that docs/writing-plugins.md shows")
 struct ReadmePluginTests {
     static let source = "\(Project.pluginSources)/line_sink.c"
 
@@ -22,12 +22,12 @@ struct ReadmePluginTests {
         #expect(lines.allSatisfy { $0.count <= 130 })
     }
 
-    @Test("It stands in the README byte for byte")
-    func readme() throws {
-        let readme = try Project.text(of: "\(Project.root)/README.md")
-        let start = try #require(readme.range(of: "```c\n"), "README.md has no ```c block")
-        let end = try #require(readme.range(of: "```", range: start.upperBound..<readme.endIndex))
-        let shown = String(readme[start.upperBound..<end.lowerBound])
+    @Test("It stands in the document byte for byte")
+    func document() throws {
+        let document = try Project.text(of: "\(Project.root)/docs/writing-plugins.md")
+        let start = try #require(document.range(of: "```c\n"), "docs/writing-plugins.md has no ```c block")
+        let end = try #require(document.range(of: "```", range: start.upperBound..<document.endIndex))
+        let shown = String(document[start.upperBound..<end.lowerBound])
         #expect(shown == (try Project.text(of: Self.source)))
     }
 

@@ -3,11 +3,11 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What the README and the examples show works")
+@Suite("What the documents and the examples show works")
 struct ReadmeTests {
-    /// The code blocks of a language in the README.
-    private func blocks(_ language: String) throws -> [String] {
-        let text = try String(contentsOfFile: "\(Project.root)/README.md", encoding: .utf8)
+    /// The code blocks of a language in a document.
+    private func blocks(_ language: String, in document: String) throws -> [String] {
+        let text = try String(contentsOfFile: "\(Project.root)/\(document)", encoding: .utf8)
         return text.components(separatedBy: "```\(language)\n").dropFirst().compactMap { $0.components(separatedBy: "```").first }
     }
 
@@ -26,17 +26,24 @@ struct ReadmeTests {
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
         let process = try scenario.start([try Project.builtGateway(), "check", "--config", file])
         #expect(try process.waitForExit() == 0)
-        // Whether the disk here is large enough for its queues is no matter of the README's.
+        // Whether the disk here is large enough for its queues is no matter of the documents'.
         #expect(process.output.lines.filter { !$0.contains("warning: data_dir: ") } == ["\(file): ok"])
     }
 
-    @Test("The README's config is one that check finds nothing wrong with, and so are the members it adds later")
+    @Test("The README's config is one that check finds nothing wrong with")
     func readmeConfig() throws {
-        let blocks = try blocks("jsonc")
-        #expect(blocks.count == 2)
-        try Scenario.run { try check($0, blocks[0]) }
+        let blocks = try blocks("jsonc", in: "README.md")
+        #expect(blocks.count == 1)
+        for block in blocks { try Scenario.run { try check($0, block) } }
+    }
+
+    @Test("So are the whole config that docs/configuration.md begins with, and the members that docs/security.md adds")
+    func documentedConfig() throws {
+        let whole = try #require(try blocks("jsonc", in: "docs/configuration.md").first)
+        try Scenario.run { try check($0, whole) }
+        let members = try #require(try blocks("jsonc", in: "docs/security.md").first)
         let receivers = "\"receivers\": { \"archive\": { \(ReceiverEntry.archive()) } }"
-        try Scenario.run { try check($0, "{ \(blocks[1]) \(receivers) }") }
+        try Scenario.run { try check($0, "{ \(members) \(receivers) }") }
     }
 
     @Test("So is every example")

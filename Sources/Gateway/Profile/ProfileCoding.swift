@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginABI
 
-/// The encoding of a profile in a record of the spool: see `Sources/Gateway/Delivery/SPOOL.md`.
+/// The encoding of a profile in a record of the spool: see `docs/spool-format.md`.
 extension Profile {
     /// Everything but the samples' bytes, which follow it in the record, one sample after another.
     var encodedHead: [UInt8] {

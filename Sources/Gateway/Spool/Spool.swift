@@ -52,7 +52,7 @@ protocol SpoolClient: AnyObject, Sendable {
 
 /// The journal on disk that the receivers' queues are cursors into: a profile is written once, however many receivers it has.
 ///
-/// One thread writes; all waiting requests are synced together. The format is described in `Sources/Gateway/Delivery/SPOOL.md`.
+/// One thread writes; all waiting requests are synced together. The format is described in `docs/spool-format.md`.
 final class Spool: Sendable {
     struct State {
         var segments: [UInt64: SpoolSegment] = [:]

@@ -1,6 +1,6 @@
 import LinuxSystem
 
-/// The binary format of the spool's files, as described in `Sources/Gateway/Delivery/SPOOL.md`.
+/// The binary format of the spool's files, as described in `docs/spool-format.md`.
 enum SpoolFormat {
     static let version: UInt32 = 1
     /// New segments are numbered after the largest existing number up to this one. A file with a larger number is read like any
