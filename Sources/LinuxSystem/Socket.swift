@@ -3,6 +3,12 @@ import Glibc
 
 /// TCP sockets, non-blocking and close-on-exec; functions take borrowed descriptor numbers.
 public enum Socket {
+    /// Whether a connection has been closed or reset by its peer, so that nothing that is sent can arrive; never waits.
+    public static func isGone(_ socket: Int32) -> Bool {
+        var poll = pollfd(fd: socket, events: 0, revents: 0)
+        return unsafe Glibc.poll(&poll, 1, 0) > 0 && Int32(poll.revents) & (POLLHUP | POLLERR) != 0
+    }
+
     /// Opens a listening socket; an empty `address` means all interfaces, IPv6 and IPv4.
     public static func listen(address: String, port: UInt16) throws(SystemError) -> FileDescriptor {
         let place = "listen on \(address.contains(":") ? "[\(address)]" : address):\(port)"

@@ -10,7 +10,7 @@ public enum ThreadPriority: Sendable {
     case idle
 
     /// Applies the priority to the calling thread; if the system refuses, the thread keeps its own.
-    func apply() {
+    public func apply() {
         switch self {
         case .usual: break
         // On Linux, 0 means the calling thread alone.

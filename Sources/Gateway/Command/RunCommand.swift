@@ -1,3 +1,4 @@
+import COpenSSL
 import Glibc
 import LinuxSystem
 
@@ -18,6 +19,8 @@ enum RunCommand {
     private static func serve(_ path: String, _ process: GatewayProcess) -> Int32 {
         raiseDescriptorLimit()
         returnLargeBlocks()
+        // A thread that did not end in time may still use OpenSSL when the process exits.
+        _ = OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_ATEXIT), nil)
         let file = ConfigFile.read(path)
         guard file.problems.isEmpty else {
             for line in file.lines { Log.writeUnformatted(line) }

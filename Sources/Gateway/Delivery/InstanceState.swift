@@ -138,3 +138,35 @@ struct InstanceState {
         return refusal ?? overdue ?? (pace.isFailing ? failingReason : nil)
     }
 }
+
+/// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it. A plain value.
+///
+/// ``change(_:_:)`` is for what is done for each profile: a change through the subscript allocates memory for its coroutine.
+struct Instances {
+    private var entries: [(number: Int, state: InstanceState?)] = []
+
+    var count: Int { entries.count }
+    /// The numbers, rising.
+    var numbers: [Int] { entries.map(\.number).sorted() }
+
+    /// The state of an instance; setting nil removes it.
+    subscript(number: Int) -> InstanceState? {
+        get { entries.first { $0.number == number }?.state }
+        _modify {
+            let index = entries.firstIndex { $0.number == number } ?? entries.count
+            if index == entries.count { entries.append((number, nil)) }
+            defer { if entries[index].state == nil { entries.remove(at: index) } }
+            yield &entries[index].state
+        }
+    }
+
+    /// Changes the state of an instance in place; returns nil where there is none.
+    @discardableResult
+    mutating func change<R>(_ number: Int, _ body: (inout InstanceState) -> R) -> R? {
+        guard let index = entries.firstIndex(where: { $0.number == number }) else { return nil }
+        // Taken out and put back, so that it is not copied.
+        guard var state = entries[index].state.take() else { return nil }
+        defer { entries[index].state = state }
+        return body(&state)
+    }
+}

@@ -21,7 +21,7 @@ final class Receiver: Sendable {
         var owner: UInt64 = 0
 
         /// Every plugin instance that has not ended, by its number.
-        var instances: [Int: InstanceState] = [:]
+        var instances = Instances()
         /// The number of the instance that profiles go to.
         var current = 0
         var open = OpenDeliveries()

@@ -211,7 +211,7 @@ extension Receiver.State {
     ///
     /// - Returns: those of instances that had none at the last check.
     mutating func checkOverdue(_ timeout: Duration, _ now: MonotonicTime) -> [(what: String, since: MonotonicTime)] {
-        instances.keys.sorted().compactMap { number in
+        instances.numbers.compactMap { number in
             let late = instances[number]?.late(open.oldest(of: number), timeout, now: now)
             let wasLate = instances[number]?.overdue != nil
             instances[number]?.overdue = late.map { "\($0.what) takes longer than delivery_timeout" }

@@ -34,7 +34,7 @@ extension Receiver.State {
             if number == current { passes += 1 }
             events = sawLife(of: number)
         case .rejected:
-            instances[number]?.lastError = outcome.reason
+            instances.change(number) { $0.lastError = outcome.reason }
             // A rejection without an answer of the destination says nothing about the destination's health.
             let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
             events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
@@ -46,20 +46,20 @@ extension Receiver.State {
     /// Closes the operation that a token stands for; returns nil when there is none.
     mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
         guard let operation = open.close(token) else { return nil }
-        instances[operation.instance]?.closed(operation.operation)
-        if operation.isProbe { instances[operation.instance]?.pace.probeEnded() }
+        instances.change(operation.instance) { $0.closed(operation.operation) }
+        if operation.isProbe { instances.change(operation.instance) { $0.pace.probeEnded() } }
         return operation
     }
 
     private mutating func flushed(_ number: Int) {
         // The queue is empty; profiles that come later would not be delivered any more.
         if number == current, isDraining { isClosed = true }
-        instances[number]?.stop()
+        instances.change(number) { $0.stop() }
     }
 
     private mutating func sawLife(of number: Int) -> [Event] {
-        guard instances[number]?.pace.sawLife() == true else { return [] }
-        instances[number]?.failingReason = ""
+        guard instances.change(number, { $0.pace.sawLife() }) == true else { return [] }
+        instances.change(number) { $0.failingReason = "" }
         // Profiles that were refused although others passed keep their due time; otherwise they would get the first attempts after
         // each failure.
         if number == current { queue.wakeAll { $0.refusals.isSuspect || $0.letter != nil } }
@@ -71,7 +71,7 @@ extension Receiver.State {
         _ now: MonotonicTime
     ) -> [Event] {
         account.retries += 1
-        instances[operation.instance]?.lastError = outcome.reason
+        instances.change(operation.instance) { $0.lastError = outcome.reason }
         if isClosed {
             leave(handle)
             return []
@@ -125,9 +125,11 @@ extension Receiver.State {
         _ now: MonotonicTime
     ) -> [Event] {
         let number = operation.instance
-        let began = instances[number]?.pace.sawRetry(
-            of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
-        if instances[number]?.pace.isFailing == true { instances[number]?.failingReason = outcome.reason }
+        let began = instances.change(number) { instance in
+            defer { if instance.pace.isFailing { instance.failingReason = outcome.reason } }
+            return instance.pace.sawRetry(
+                of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
+        }
         return began == true ? [.failing] : []
     }
 }

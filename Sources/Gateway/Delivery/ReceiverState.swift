@@ -24,13 +24,13 @@ extension Receiver.State {
     /// Decides the next step of an instance's thread.
     mutating func nextStep(of number: Int, _ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         guard let phase = instances[number]?.phase else { return .done(.leave) }
-        instances[number]?.returned()
+        instances.change(number) { $0.returned() }
         switch phase {
         case .working: return nextStep(ofWorking: number, config, now)
         case .retiring where instances[number]?.openOperations == 0: return .done(flush(number, now))
         case .stopping where instances[number]?.openOperations == 0 && instances[number]?.abortSince == nil:
-            instances[number]?.destroyBegan()
-            instances[number]?.began(.destroy, now)
+            instances.change(number) { $0.destroyBegan() }
+            instances.change(number) { $0.began(.destroy, now) }
             return .done(.destroy)
         case .abandoned: return .done(.leave)
         case .creating, .made, .retiring, .flushing, .stopping, .destroying, .ended: return .again(.never)
@@ -38,9 +38,9 @@ extension Receiver.State {
     }
 
     private mutating func flush(_ number: Int, _ now: MonotonicTime) -> Receiver.Step {
-        instances[number]?.flushBegan()
-        instances[number]?.began(.flush, now)
-        instances[number]?.opened(.flush)
+        instances.change(number) { $0.flushBegan() }
+        instances.change(number) { $0.began(.flush, now) }
+        instances.change(number) { $0.opened(.flush) }
         return .flush(token: open.open(.flush, by: number, now: now))
     }
 
@@ -59,7 +59,7 @@ extension Receiver.State {
         if isDraining, queuedCount == 0, instances[number]?.openOperations == 0 { return .done(flush(number, now)) }
         if queue.takePeak() >= Self.largeBacklog { return .done(.returnMemory) }
         let next = nextEvent(config.queue)
-        instances[number]?.sleepsUntil = next
+        instances.change(number) { $0.sleepsUntil = next }
         return .again(next)
     }
 
@@ -76,9 +76,9 @@ extension Receiver.State {
     ) -> Receiver.Step {
         open(handle)
         queue[handle].attempts += 1
-        instances[number]?.began(.deliver, now)
-        instances[number]?.opened(.delivery(handle))
-        if isProbe { instances[number]?.pace.probeBegan() }
+        instances.change(number) { $0.began(.deliver, now) }
+        instances.change(number) { $0.opened(.delivery(handle)) }
+        if isProbe { instances.change(number) { $0.pace.probeBegan() } }
         return .deliver(queue[handle], handle, token: open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
     }
 

@@ -18,7 +18,13 @@ extension Connection {
 
     /// Hands the transport over for the next handshake step; nil when no step is possible.
     func beginHandshakeStep() -> HandshakeStep? {
-        guard isShakingHands, transport.isSecure || beginTLS() else { return nil }
+        guard isShakingHands else { return nil }
+        // While it waited for its turn, nobody was told that the client has gone.
+        if Socket.isGone(transport.number) {
+            close()
+            return nil
+        }
+        guard transport.isSecure || beginTLS() else { return nil }
         return HandshakeStep(key, transport.take())
     }
 

@@ -43,7 +43,7 @@ final class ConnectionTable {
     private var nextResume = MonotonicTime.never
     private var unread: [ConnectionKey] = []
     var handshakes = Handshakes()
-    var handshakeThread: HandshakeThread
+    let handshakeThread: HandshakeThread
     private var drained: (() -> Void)?
     private var isStopped = false
     private var dateSecond: Int64 = -1
@@ -119,6 +119,7 @@ final class ConnectionTable {
     private func handle(_ event: Poller.Event) {
         if event.key == Self.wakeupKey {
             for work in loop.takeWork() { work(self) }
+            takeMadeHandshakeStep()
         } else if event.key & Self.listenerBit != 0 {
             // A listener that was removed in this round may still be among the round's events.
             if let listener = listeners[Int(event.key & 0xFFFF)] { accept(listener) }

@@ -35,6 +35,9 @@ final class EventLoop: Sendable {
         if wasEmpty { wakeup.signal() }
     }
 
+    /// Makes the loop look whether a step of a handshake has been made.
+    func wake() { wakeup.signal() }
+
     /// Takes the posted work; called on the loop's thread.
     func takeWork() -> [Work] {
         wakeup.clear()

@@ -1,70 +1,128 @@
 import LinuxSystem
 import Synchronization
 
-/// The thread that makes the steps of one loop's TLS handshakes, one at a time.
+/// The thread that makes the steps of one loop's TLS handshakes, one at a time; used by the loop's thread.
 ///
-/// Handshakes cost more than anything else that an unknown client can cause. The thread has idle priority, so that established
-/// senders do not wait for the handshakes of others. When the processors are so busy that the thread gets too little time, the
-/// loop makes the steps itself, one a round.
-struct HandshakeThread {
+/// Handshakes cost more than anything else that a stranger can cause. The thread runs only when no other thread wants to, so that
+/// senders that are already served do not wait for the arithmetic of new ones. Where the processors are so busy that it gets too
+/// little of them, the loop makes the steps, one a round.
+///
+/// The thread may be interrupted for long at any point, so it holds no lock that the loop waits for: it tells of the end of a step
+/// by an atomic value and the loop's wakeup.
+final class HandshakeThread {
     private let loop: EventLoop
-    private let worker: Worker<HandshakeStep>
-    /// When the current step was handed over; nil while the thread is free.
-    private var busySince: MonotonicTime?
+    private let name: String
+    private let shared: Shared
+    private var thread: Thread?
+    /// The step that the thread was given, and the time at which it was.
+    private var current: (step: HandshakeStep, since: MonotonicTime)?
+    /// Whether the thread has begun the step, as far as is known.
+    private var isBegun = false
     /// The thread gets no step before this time, because it was slow.
     private var restsUntil = MonotonicTime(nanoseconds: 0)
 
-    /// How long a step may take before the loop makes others itself: many times the computing time of a step.
+    /// The time that a step may take on the thread, after which the loop makes others: many times what a step computes.
     private static let limit = Duration.milliseconds(50)
-    /// How long the thread gets no step after one that took longer. It may be preempted while it holds a lock of the allocator,
-    /// which other threads then wait for.
+    /// The time for which a thread that was slow gets no step: it may hold a lock of the allocator while it is interrupted.
     private static let rest = Duration.seconds(1)
+    private static let patience = Duration.seconds(1)
+
+    private final class Shared: Sendable {
+        let hasStep = Semaphore()
+        let step = Mutex<HandshakeStep?>(nil)
+        let isStopping = Atomic<Bool>(false)
+        let hasEnded = Monitor(false)
+    }
 
     /// - Parameter number: the loop's number, for the thread's name.
     init(of loop: EventLoop, _ number: Int) {
-        self.loop = loop
-        worker = Worker("handshakes \(number)", priority: .idle)
+        (self.loop, name, shared) = (loop, "handshakes \(number)", Shared())
     }
 
-    /// When the next step can be made, by the thread or by the loop.
-    func nextTurn(now: MonotonicTime) -> MonotonicTime { busySince.map { $0 + Self.limit } ?? now }
-
-    /// Hands a step to the thread, which posts it back to the loop when it has ended.
+    /// The next time at which something is to be done for handshakes.
     ///
-    /// - Returns: false when the loop must make the step itself.
-    mutating func take(_ step: HandshakeStep, now: MonotonicTime) -> Bool {
-        guard busySince == nil, now >= restsUntil else { return false }
-        do throws(SystemError) {
-            try worker.submit(step) { [loop] steps in
-                for step in steps {
-                    step.make()
-                    loop.post { $0.handshakeStepEnded(step) }
-                }
-            }
-        } catch { return false }
-        busySince = now
+    /// - Parameter areDue: whether a handshake waits for its next step.
+    func nextTurn(_ areDue: Bool, now: MonotonicTime) -> MonotonicTime {
+        guard let current else { return areDue ? now : .never }
+        return areDue || !isBegun ? current.since + Self.limit : .never
+    }
+
+    /// Takes a step over; the loop is woken at its end.
+    ///
+    /// - Returns: false when the loop must make it.
+    func take(_ step: HandshakeStep) -> Bool {
+        let now = MonotonicTime.now
+        guard current == nil, now >= restsUntil, start() else { return false }
+        (current, isBegun) = ((step, now), false)
+        shared.step.withLock { $0 = step }
+        shared.hasStep.signal()
         return true
     }
 
-    /// Notes that the current step has ended.
-    mutating func becomesFree(now: MonotonicTime) {
-        if let busySince, now >= busySince + Self.limit { restsUntil = now + Self.rest }
-        busySince = nil
+    private func start() -> Bool {
+        if thread != nil { return true }
+        do throws(SystemError) {
+            thread = try Thread(name) { [shared, loop] in Self.run(shared, loop) }
+            return true
+        } catch { return false }
     }
 
-    /// Ends the thread, and waits at most one second for the current step.
-    func stop() { worker.stop(until: .now + .seconds(1)) }
+    private static func run(_ shared: Shared, _ loop: EventLoop) {
+        ThreadPriority.idle.apply()
+        while true {
+            shared.hasStep.wait()
+            if shared.isStopping.load(ordering: .acquiring) { break }
+            guard let step = shared.step.withLock({ $0.take() }) else { continue }
+            step.make()
+            loop.wake()
+        }
+        shared.hasEnded.withLock { $0 = true }
+        shared.hasEnded.signal()
+    }
+
+    /// Gives back the step that the thread has made, once.
+    func takeMade() -> HandshakeStep? {
+        guard let (step, since) = current, step.isMade else { return nil }
+        if step.madeAt >= since + Self.limit { restsUntil = .now + Self.rest }
+        current = nil
+        return step
+    }
+
+    /// Gives back a step that the thread was given long ago and has not begun.
+    func takeLate(now: MonotonicTime) -> HandshakeStep? {
+        guard let current, !isBegun, current.since + Self.limit <= now else { return nil }
+        guard let step = shared.step.withLock({ $0.take() }) else {
+            isBegun = true
+            return nil
+        }
+        (self.current, restsUntil) = (nil, now + Self.rest)
+        return step
+    }
+
+    /// Ends the thread, after the step that it makes; waits for that for a second at most.
+    func stop() {
+        guard let running = thread.take() else { return }
+        shared.isStopping.store(true, ordering: .releasing)
+        shared.hasStep.signal()
+        let deadline = MonotonicTime.now + Self.patience
+        let hasEnded = shared.hasEnded.wait { hasEnded -> WaitStep<Bool> in
+            hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+        }
+        if hasEnded { running.join() } else { running.detach() }
+    }
 }
 
-/// One step of a handshake. It owns the connection's transport meanwhile, so the socket of a connection that is closed stays open
+/// One step of a handshake; it owns the connection's transport meanwhile, so a connection that closes leaves its socket open
 /// until the step has ended.
 final class HandshakeStep: Sendable {
     let key: ConnectionKey
     private let state: Mutex<State>
+    private let hasBeenMade = Atomic<Bool>(false)
 
     private struct State: ~Copyable {
         var transport: Transport
         var result = TLSSession.Handshake.gone
+        var madeAt = MonotonicTime.never
     }
 
     init(_ key: ConnectionKey, _ transport: consuming Transport) {
@@ -72,12 +130,21 @@ final class HandshakeStep: Sendable {
         state = Mutex(State(transport: transport))
     }
 
-    /// Makes the step: computes, and reads and writes as much as the socket takes without waiting.
-    func make() { state.withLock { $0.result = $0.transport.handshake() } }
+    /// Computes, and reads and writes what the socket takes without waiting.
+    func make() {
+        state.withLock { state in
+            state.result = state.transport.handshake()
+            state.madeAt = .now
+        }
+        hasBeenMade.store(true, ordering: .releasing)
+    }
 
-    /// Gives the transport back; to be called once.
+    /// Whether ``make()`` has ended; the properties below are valid then.
+    var isMade: Bool { hasBeenMade.load(ordering: .acquiring) }
+
+    /// Gives the transport back, once.
     func takeTransport() -> Transport { state.withLock { $0.transport.take() } }
 
-    /// The result of the step.
     var result: TLSSession.Handshake { state.withLock { $0.result } }
+    var madeAt: MonotonicTime { state.withLock { $0.madeAt } }
 }

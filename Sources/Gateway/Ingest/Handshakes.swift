@@ -31,29 +31,33 @@ struct Handshakes {
 }
 
 extension ConnectionTable {
-    /// Begins the next step of a handshake if its turn has come; called after the round's other events have been handled.
+    /// Begins the next step of a handshake, after everything that others have sent, if its turn has come.
     func beginNextHandshakeStep() {
-        while nextHandshakeTurn <= now, let key = handshakes.takeDue() {
-            // A connection that was closed meanwhile takes no turn.
+        guard nextHandshakeTurn <= now else { return }
+        if let late = handshakeThread.takeLate(now: now) { return make(late) }
+        while let key = handshakes.takeDue() {
+            // A connection that was closed meanwhile has no turn.
             guard let step = connection(key)?.beginHandshakeStep() else { continue }
-            if !handshakeThread.take(step, now: now) {
-                step.make()
-                takeBack(step)
-            }
+            if !handshakeThread.take(step) { make(step) }
             return
         }
     }
 
-    /// When the next handshake step can be made; `never` when none waits.
-    var nextHandshakeTurn: MonotonicTime { handshakes.areDue ? handshakeThread.nextTurn(now: now) : .never }
+    /// The next time at which something is to be done for handshakes.
+    var nextHandshakeTurn: MonotonicTime { handshakeThread.nextTurn(handshakes.areDue, now: now) }
 
-    func handshakeStepEnded(_ step: HandshakeStep) {
-        handshakeThread.becomesFree(now: now)
-        takeBack(step)
+    /// Goes on with the connection whose step the thread has made, if it has made one.
+    func takeMadeHandshakeStep() {
+        if let step = handshakeThread.takeMade() { end(step) }
     }
 
-    private func takeBack(_ step: HandshakeStep) {
-        // If the connection has been closed meanwhile, its socket closes with the step.
+    private func make(_ step: HandshakeStep) {
+        step.make()
+        end(step)
+    }
+
+    private func end(_ step: HandshakeStep) {
+        // If the connection was closed meanwhile, its socket closes with the step.
         connection(step.key)?.endHandshakeStep(step.takeTransport(), step.result)
     }
 

@@ -68,12 +68,12 @@ struct IngestEndpoint: Sendable {
     }
 
     private func labels(_ query: QueryString) throws(InvalidRequest) -> LabelSet {
-        let bytes: [UInt8]?
+        let bytes: ArraySlice<UInt8>?
         do throws(QueryString.Malformed) {
             bytes = try query.value("name")
         } catch { throw InvalidRequest("name: \(quotedForPeople(error.text)) is no percent-encoding") }
         guard let bytes else { throw InvalidRequest("name: is required") }
-        let text = try validText(bytes[...], of: "name")
+        let text = try validText(bytes, of: "name")
         do throws(LabelSet.ParseError) {
             var labels = try LabelSet(parsing: text)
             labels.addServiceName()

@@ -64,9 +64,8 @@ struct ProfileIntake: Sendable {
     ) -> Response? {
         for profile in profiles { counters.profiles[profile.api == .push ? 1 : 0].add() }
         let isDelivered = ack == .delivered
-        let answer: @Sendable (Acknowledgement.Failure?) -> Void = { outcome in
-            reply.send(outcome.map { Self.failed($0, failure) } ?? success)
-        }
+        var answer: (@Sendable (Acknowledgement.Failure?) -> Void)?
+        if isDelivered { answer = { outcome in reply.send(outcome.map { Self.failed($0, failure) } ?? success) } }
         let stored: @Sendable (FanOut.Refusal?) -> Void = { refusal in
             if let refusal {
                 reply.send(Self.refused(refusal, failure))
@@ -74,7 +73,7 @@ struct ProfileIntake: Sendable {
                 reply.send(success)
             }
         }
-        switch fanOut.submit(profiles, answer: isDelivered ? answer : nil, stored: stored) {
+        switch fanOut.submit(profiles, answer: answer, stored: stored) {
         case .refused(let refusal): return Self.refused(refusal, failure)
         case .accepted: return isDelivered ? nil : success
         case .pending: return nil

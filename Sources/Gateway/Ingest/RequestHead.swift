@@ -39,12 +39,11 @@ struct RequestHead: Sendable {
 
     /// The values of a field, in order; `name` is in lower case.
     func values(of name: String) -> some Sequence<ArraySlice<UInt8>> {
-        fields.lazy.filter { bytes[$0.name].elementsEqual(name.utf8) }.map { bytes[$0.value] }
+        fields.lazy.filter { equals($0.name, name) }.map { bytes[$0.value] }
     }
 
     /// The first value of a field.
     func value(of name: String) -> ArraySlice<UInt8>? {
-        let field = fields.first { $0.name.count == name.utf8.count && bytes[$0.name].elementsEqual(name.utf8) }
-        return field.map { bytes[$0.value] }
+        fields.first { equals($0.name, name) }.map { bytes[$0.value] }
     }
 }

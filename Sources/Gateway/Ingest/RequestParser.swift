@@ -47,6 +47,7 @@ struct RequestParser {
         guard let end else { return .incomplete }
         var parser = RequestParser()
         parser.head.bytes = Array(input[start..<end])
+        parser.head.fields.reserveCapacity(12)
         try parser.readLines()
         return .head(parser.head, end: end)
     }
@@ -216,9 +217,8 @@ struct RequestParser {
 
     /// RFC 9112 §3.2: HTTP/1.1 needs exactly one Host, equal to the host of an absolute-form target.
     private func checkHost() throws(Refusal) {
-        let hosts = head.fields.filter { head.equals($0.name, "host") }
-        guard hosts.count <= 1 else { throw .malformed("more than one Host") }
-        guard let host = hosts.first else {
+        guard head.fields.count(where: { head.equals($0.name, "host") }) <= 1 else { throw .malformed("more than one Host") }
+        guard let host = head.fields.first(where: { head.equals($0.name, "host") }) else {
             if head.minorVersion >= 1 { throw .malformed("no Host") }
             return
         }

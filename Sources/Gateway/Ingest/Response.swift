@@ -69,11 +69,13 @@ struct Response: Sendable {
     ///
     /// - Parameter withBody: false for a HEAD request, whose answer has the Content-Length but no body.
     func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
-        var head = "HTTP/1.1 \(status) \(Self.reason(status))\r\nDate: \(date)\r\nContent-Length: \(body.count)\r\n"
-        for header in headers { head += "\(header.name): \(header.value)\r\n" }
-        if !keepAlive { head += "Connection: close\r\n" } else if minorVersion == 0 { head += "Connection: keep-alive\r\n" }
-        head += "\r\n"
-        var bytes = Array(head.utf8)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(headers.reduce(160 + body.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 })
+        func add(_ texts: String...) { for text in texts { bytes += text.utf8 } }
+        add("HTTP/1.1 ", status.description, " ", Self.reason(status), "\r\nDate: ", date, "\r\nContent-Length: ", body.count.description)
+        for header in headers { add("\r\n", header.name, ": ", header.value) }
+        if !keepAlive { add("\r\nConnection: close") } else if minorVersion == 0 { add("\r\nConnection: keep-alive") }
+        add("\r\n\r\n")
         if withBody { bytes += body }
         return bytes
     }

@@ -55,6 +55,8 @@ struct LabelSet: Equatable, Sendable {
     }
 
     private static func sortedLastWins(_ found: [Label]) -> [Label] {
+        // Few labels in the right order are usual, and need no sorting.
+        if zip(found, found.dropFirst()).allSatisfy({ precedes($0.name, $1.name) }) { return found }
         var result: [Label] = []
         for (_, label) in found.enumerated().sorted(by: { ($0.element.name, $0.offset) < ($1.element.name, $1.offset) }) {
             if result.last?.name == label.name { result.removeLast() }
@@ -133,8 +135,12 @@ struct LabelSet: Equatable, Sendable {
 
     private static func trimmed(_ text: Substring.UnicodeScalarView) -> String {
         var text = text
-        while let first = text.first, first.properties.isWhitespace { text.removeFirst() }
-        while let last = text.last, last.properties.isWhitespace { text.removeLast() }
+        while let first = text.first, isWhitespace(first) { text.removeFirst() }
+        while let last = text.last, isWhitespace(last) { text.removeLast() }
         return String(text)
+    }
+
+    private static func isWhitespace(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.isASCII ? scalar.value == 32 || 9...13 ~= scalar.value : scalar.properties.isWhitespace
     }
 }

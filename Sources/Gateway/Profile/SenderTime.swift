@@ -7,6 +7,8 @@ enum SenderTime {
     /// - Parameter now: the reference time, Unix nanoseconds.
     /// - Returns: Unix nanoseconds, clamped to the range of `Int64`.
     static func parse(_ text: String, now: Int64) -> Int64 {
+        // A plain number is what most senders write.
+        if !text.isEmpty, text.utf8.allSatisfy({ 48...57 ~= $0 }) { return absolute(text, now: now) }
         let text = text.filter { $0 != " " && $0 != "_" && $0 != "," }
         if !text.isEmpty, text.utf8.allSatisfy({ 48...57 ~= $0 }) { return absolute(text, now: now) }
         guard let sign = text.firstIndex(where: { $0 == "+" || $0 == "-" }) else { return now }

@@ -1,5 +1,6 @@
 import COpenSSL
 import LinuxSystem
+import Synchronization
 
 /// The key of the share of a queue that a profile counts against: made from its tenant, or, where senders choose their tenant,
 /// from the address that it came from.
@@ -17,9 +18,29 @@ struct ShareKey: Hashable, Sendable {
 
     init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    init(tenant: String) { self.init(hashing: [0x74] + Array(tenant.utf8)) }
+    private enum Source: Hashable {
+        case tenant(String)
+        case peer(PeerAddress)
+    }
 
-    init(peer: PeerAddress) { self.init(hashing: [0x70] + peer.bytes) }
+    /// Keys that were made before, because a digest costs as much as all else that is done for a small head.
+    private static let known = Mutex<[Source: ShareKey]>([:])
+    private static let mostKnown = 4096
+
+    init(tenant: String) { self = Self.key(.tenant(tenant)) { [0x74] + Array(tenant.utf8) } }
+
+    init(peer: PeerAddress) { self = Self.key(.peer(peer)) { [0x70] + peer.bytes } }
+
+    private static func key(_ source: Source, _ bytes: () -> [UInt8]) -> ShareKey {
+        if let key = known.withLock({ $0[source] }) { return key }
+        let key = ShareKey(hashing: bytes())
+        known.withLock { known in
+            // Senders may invent tenants; the keys of those that go on sending are soon known again.
+            if known.count >= mostKnown { known.removeAll(keepingCapacity: true) }
+            known[source] = key
+        }
+        return key
+    }
 
     /// A digest that cannot be aimed at: finding another name with a given key takes about 2^31 attempts.
     private init(hashing bytes: [UInt8]) {
@@ -42,8 +63,10 @@ struct ShareUsage: Sendable {
     subscript(key: ShareKey) -> Amount { amounts[key] ?? Amount() }
 
     mutating func add(_ key: ShareKey, profiles: Int = 1, bytes: Int) {
-        amounts[key, default: Amount()].profiles += profiles
-        amounts[key, default: Amount()].bytes += bytes
+        var amount = self[key]
+        amount.profiles += profiles
+        amount.bytes += bytes
+        amounts[key] = amount
     }
 
     mutating func remove(_ key: ShareKey, bytes: Int) {
