@@ -3,11 +3,23 @@ import Glibc
 
 /// TCP sockets, non-blocking and close-on-exec; functions take borrowed descriptor numbers.
 public enum Socket {
-    /// Whether a connection has been closed or reset by its peer, so that nothing that is sent can arrive; never waits.
-    public static func isGone(_ socket: Int32) -> Bool {
-        var poll = pollfd(fd: socket, events: 0, revents: 0)
-        return unsafe Glibc.poll(&poll, 1, 0) > 0 && Int32(poll.revents) & (POLLHUP | POLLERR) != 0
+    /// Whether a connection has been closed or reset by its peer; never waits.
+    ///
+    /// - Parameter orHalf: also whether the peer will send nothing more.
+    public static func isGone(_ socket: Int32, orHalf: Bool) -> Bool {
+        let half: Int32 = orHalf ? CLINUX_POLLRDHUP : 0
+        var poll = pollfd(fd: socket, events: Int16(half), revents: 0)
+        return unsafe Glibc.poll(&poll, 1, 0) > 0 && Int32(poll.revents) & (POLLHUP | POLLERR | half) != 0
     }
+
+    /// The first byte that has come and was not received yet; it stays there. Nil when there is none.
+    public static func firstByte(_ socket: Int32) -> UInt8? {
+        var byte: UInt8 = 0
+        return unsafe recv(socket, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 1 ? byte : nil
+    }
+
+    /// Sends the acknowledgement that the kernel delays, for a peer that sends nothing more before it (tcp(7), `TCP_QUICKACK`).
+    public static func acknowledge(_ socket: Int32) { set(socket, Int32(IPPROTO_TCP), TCP_QUICKACK, 1) }
 
     /// Opens a listening socket; an empty `address` means all interfaces, IPv6 and IPv4.
     public static func listen(address: String, port: UInt16) throws(SystemError) -> FileDescriptor {

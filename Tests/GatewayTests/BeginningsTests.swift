@@ -1,3 +1,4 @@
+import LinuxSystem
 import Testing
 
 @testable import Gateway
@@ -34,24 +35,32 @@ struct BeginningsTests {
 struct HandshakesTests {
     private func key(_ number: Int) -> ConnectionKey { ConnectionKey(loop: 1, generation: 1, slot: number) }
 
-    @Test("Those that can go on do so in the order in which they could")
+    private let one = PeerAddress(text: "192.0.2.1")
+    private let other = PeerAddress(text: "192.0.2.2")
+
+    @Test("Those of one address continue in the order in which they could; addresses take turns")
     func turns() {
         var handshakes = Handshakes()
         #expect(!handshakes.areDue && handshakes.takeDue() == nil)
-        for number in [3, 1, 2] { handshakes.append(key(number)) }
+        for number in [3, 1, 2] { handshakes.append(key(number), from: one) }
+        handshakes.append(key(9), from: other)
         #expect(handshakes.areDue)
-        #expect([handshakes.takeDue(), handshakes.takeDue(), handshakes.takeDue()] == [key(3), key(1), key(2)])
-        #expect(!handshakes.areDue)
+        #expect((0..<4).map { _ in handshakes.takeDue() } == [key(3), key(9), key(1), key(2)])
+        #expect(!handshakes.areDue && handshakes.takeDue() == nil)
     }
 
-    @Test("The oldest that is still under way makes room")
+    @Test("The oldest that is still under way makes room, of the address that has the most")
     func oldest() {
         var handshakes = Handshakes()
-        for number in 0..<5 { handshakes.began(key(number)) { _ in true } }
+        handshakes.began(key(9), from: other) { _ in true }
+        for number in 0..<5 { handshakes.began(key(number), from: one) { _ in true } }
+        handshakes.began(key(8), from: other) { _ in true }
         #expect(handshakes.takeOldest { $0 != key(0) && $0 != key(1) } == key(2))
-        #expect(handshakes.takeOldest { _ in true } == key(3))
-        handshakes.began(key(9)) { _ in false }
+        // Two of each are left.
         #expect(handshakes.takeOldest { _ in true } == key(9))
+        #expect(handshakes.takeOldest { _ in true } == key(3))
+        handshakes.began(key(7), from: one) { _ in false }
+        #expect(handshakes.takeOldest { $0 == key(7) } == key(7))
         #expect(handshakes.takeOldest { _ in true } == nil)
     }
 }

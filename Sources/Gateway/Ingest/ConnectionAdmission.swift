@@ -13,14 +13,19 @@ extension Connection {
         guard interest != [] else { return }
         interest = []
         table.unwatch(self)
-        table.handshakes.append(key)
+        table.handshakes.append(key, from: peer)
     }
 
     /// Hands the transport over for the next handshake step; nil when no step is possible.
     func beginHandshakeStep() -> HandshakeStep? {
         guard isShakingHands else { return nil }
+        // No record of TLS begins with a letter, but every request without it does.
+        if !transport.isSecure, let first = Socket.firstByte(transport.number), 65...90 ~= first & 0xDF {
+            refusePlainHTTP()
+            return nil
+        }
         // While it waited for its turn, nobody was told that the client has gone.
-        if Socket.isGone(transport.number) {
+        if Socket.isGone(transport.number, orHalf: !transport.isSecure) {
             close()
             return nil
         }
@@ -35,20 +40,27 @@ extension Connection {
         case .done:
             releaseReserved()
             phase = .head
-            if watchAgain() { readAgainIfUnread() }
+            // A client that waits for an acknowledgement before its request would wait 40 ms, for no ticket may go out with it.
+            Socket.acknowledge(transport.number)
+            guard watchAgain() else { return }
+            if listener.isClosing || table.isDraining { closeIfIdle() } else { readAgainIfUnread() }
         case .wantsReadable: _ = watchAgain()
         case .wantsWritable: if watchAgain() { set(.writable) }
         case .gone: close()
         case .plainHTTP:
-            listener.counters.failedHandshakes.add()
             transport.fallBackToPlain()
-            releaseReserved()
-            if watchAgain() { refuse(.error(400, "this listener speaks HTTPS; the request came without TLS")) }
+            refusePlainHTTP()
         case .failed(let reason):
             listener.counters.failedHandshakes.add()
             Log.debug("TLS handshake failed", ["listener": listener.name, "reason": reason])
             close()
         }
+    }
+
+    private func refusePlainHTTP() {
+        listener.counters.failedHandshakes.add()
+        releaseReserved()
+        if watchAgain() { refuse(.error(400, "this listener speaks HTTPS; the request came without TLS")) }
     }
 
     private func watchAgain() -> Bool {

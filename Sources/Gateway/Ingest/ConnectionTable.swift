@@ -74,7 +74,10 @@ final class ConnectionTable {
         accept(listener, atMost: .max)
         listener.descriptor.map { poller.remove($0) }
         listeners[index] = nil
-        for connection in connections where connection?.listener === listener { connection?.closeIfIdle() }
+        // A client that is shaking hands may send its request with the last message of that.
+        for case let connection? in connections where connection.listener === listener && !connection.isShakingHands {
+            connection.closeIfIdle()
+        }
         idleConnections.removeAll { $0.first == nil }
         adaptToTimeouts()
     }

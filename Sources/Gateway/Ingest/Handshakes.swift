@@ -1,32 +1,40 @@
 import LinuxSystem
 
-/// The TLS handshakes of one event loop that are under way.
+/// The TLS handshakes of one event loop that are under way. Peer addresses take turns, so that one that opens many connections
+/// delays only its own.
 struct Handshakes {
-    /// Connections whose handshakes can continue, in the order in which they became ready.
-    private var due: [ConnectionKey] = []
+    /// Connections whose handshakes can continue.
+    private var due = FairQueue<ConnectionKey>(order: .oldestFirst)
+    private var dueCount = 0
     /// Connections whose handshakes hold memory, the oldest first; some of the handshakes may have ended since.
-    private var begun: [ConnectionKey] = []
+    private var begun: [(key: ConnectionKey, peer: PeerAddress)] = []
 
-    var areDue: Bool { !due.isEmpty }
+    var areDue: Bool { dueCount > 0 }
 
-    mutating func append(_ key: ConnectionKey) { due.append(key) }
-
-    mutating func takeDue() -> ConnectionKey? { due.isEmpty ? nil : due.removeFirst() }
-
-    /// Notes that a handshake holds memory from now on.
-    mutating func began(_ key: ConnectionKey, isUnderWay: (ConnectionKey) -> Bool) {
-        begun.removeFirst(begun.prefix { !isUnderWay($0) }.count)
-        begun.append(key)
+    mutating func append(_ key: ConnectionKey, from peer: PeerAddress) {
+        _ = due.append(key, lanes: [peer.description])
+        dueCount += 1
     }
 
-    /// Removes and returns the handshake that has been under way for longest.
+    mutating func takeDue() -> ConnectionKey? {
+        guard let key = due.next() else { return nil }
+        dueCount -= 1
+        return key
+    }
+
+    /// Notes that a handshake holds memory from now on.
+    mutating func began(_ key: ConnectionKey, from peer: PeerAddress, isUnderWay: (ConnectionKey) -> Bool) {
+        begun.removeFirst(begun.prefix { !isUnderWay($0.key) }.count)
+        begun.append((key, peer))
+    }
+
+    /// Removes and returns the handshake that has been under way for longest, of the peer address that has the most.
     mutating func takeOldest(isUnderWay: (ConnectionKey) -> Bool) -> ConnectionKey? {
-        guard let index = begun.firstIndex(where: isUnderWay) else {
-            begun = []
-            return nil
-        }
-        defer { begun.removeFirst(index + 1) }
-        return begun[index]
+        begun.removeAll { !isUnderWay($0.key) }
+        var counts: [PeerAddress: Int] = [:]
+        for (_, peer) in begun { counts[peer, default: 0] += 1 }
+        guard let most = counts.values.max(), let index = begun.firstIndex(where: { counts[$0.peer] == most }) else { return nil }
+        return begun.remove(at: index).key
     }
 }
 
@@ -64,10 +72,10 @@ extension ConnectionTable {
     private func isUnderWay(_ key: ConnectionKey) -> Bool { connection(key)?.isShakingHands == true }
 
     /// Notes that a handshake holds memory from now on.
-    func beganHandshake(_ connection: Connection) { handshakes.began(connection.key, isUnderWay: isUnderWay) }
+    func beganHandshake(_ connection: Connection) { handshakes.began(connection.key, from: connection.peer, isUnderWay: isUnderWay) }
 
-    /// Closes the connection whose handshake has been under way for longest, if there is one; a well-behaved client would have
-    /// finished long ago.
+    /// Closes the connection whose handshake has been under way for longest, of the peer address that has the most: an honest
+    /// client has few, and finishes them quickly.
     func makeRoomForHandshake() {
         guard let key = handshakes.takeOldest(isUnderWay: isUnderWay), let connection = connection(key) else { return }
         connection.listener.counters.madeRoom.add()

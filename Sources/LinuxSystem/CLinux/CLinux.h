@@ -19,6 +19,7 @@ extern int mallopt(int, int);
 extern int memfd_create(const char *, unsigned int);
 extern int pthread_setname_np(pthread_t, const char *);
 #define CLINUX_SCHED_IDLE 5
+#define CLINUX_POLLRDHUP 0x2000
 extern int syncfs(int);
 
 #if defined(__x86_64__)
