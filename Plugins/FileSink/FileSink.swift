@@ -181,5 +181,7 @@ extension Array {
     fileprivate func partitioned(_ isTrue: (Element) -> Bool) -> ([Element], [Element]) { (filter(isTrue), filter { !isTrue($0) }) }
 }
 
+/// Returns the plugin's table of C functions; NULL when `hostSize`, the byte size of the gateway's `gw_host`, is that of a gateway
+/// older than v1.0.
 @c(gw_plugin_v1)
 public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: FileSink.self, hostSize) }

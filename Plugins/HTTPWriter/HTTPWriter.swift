@@ -108,5 +108,7 @@ final class HTTPWriter: Receiver {
     }
 }
 
+/// Returns the plugin's table of C functions; NULL when `hostSize`, the byte size of the gateway's `gw_host`, is that of a gateway
+/// older than v1.0.
 @c(gw_plugin_v1)
 public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: HTTPWriter.self, hostSize) }

@@ -31,5 +31,7 @@ final class StdoutSink: Receiver {
     func abort() { output.abort() }
 }
 
+/// Returns the plugin's table of C functions; NULL when `hostSize`, the byte size of the gateway's `gw_host`, is that of a gateway
+/// older than v1.0.
 @c(gw_plugin_v1)
 public func entry(hostSize: Int) -> UnsafePointer<gw_plugin>? { unsafe pluginTable(of: StdoutSink.self, hostSize) }

@@ -3,8 +3,11 @@
 /// A getter returns the default, or nil, when the member is absent or wrong; a wrong member is added to the problems. After the
 /// last getter, ``refuseUnknown()`` reports the members that no getter read. Used by one thread.
 public final class ConfigObject {
+    /// The object's path in the configuration: `receivers.staging`; empty for the whole text.
     public let path: String
+    /// The position of the object, or of the wrong value in its place, in the text.
     public let position: TextPosition
+    /// The list that takes every problem; the caller's own, shared with the readers of inner objects.
     public let problems: Problems
     /// Members that are allowed but probably a mistake.
     public let warnings: Problems
@@ -34,6 +37,7 @@ public final class ConfigObject {
         return members.first { $0.name == name }?.value
     }
 
+    /// Returns the path of a member: `receivers.staging.url`.
     public func path(_ name: String) -> String { Problems.path(path, name) }
 
     /// Reports a problem with a member, at its value if there is one; does nothing if this is not an object, which was already
@@ -64,10 +68,12 @@ public final class ConfigObject {
         return nil
     }
 
+    /// Reads a string; nil when the member is absent or wrong.
     public func string(_ name: String) -> String? {
         read(name, "a string") { if case .string(let text) = $0 { text } else { nil } }
     }
 
+    /// Reads true or false.
     public func bool(_ name: String, default fallback: Bool) -> Bool {
         read(name, "true or false") { if case .bool(let value) = $0 { value } else { nil } } ?? fallback
     }
@@ -79,6 +85,7 @@ public final class ConfigObject {
         return read(name, words) { if case .string(let text) = $0 { T(rawValue: text) } else { nil } } ?? fallback
     }
 
+    /// Reads a whole number within `range`; any other number is a problem.
     public func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) -> Int {
         let wanted =
             range.upperBound == .max ? "\(range.lowerBound) or more" : "\(range.lowerBound) to \(range.upperBound)"

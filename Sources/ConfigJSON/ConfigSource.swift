@@ -3,16 +3,20 @@ public import LinuxSystem
 
 /// A text in the config, or the file that the config names for it; with its place in the config, for error messages.
 public struct ConfigSource: Equatable, Sendable {
+    /// The text itself, or the path of the file that holds it.
     public enum Content: Equatable, Sendable {
         case file(String)
         case text(String)
     }
 
+    /// The text, or the file to read it from.
     public let content: Content
     /// The member's path: `receive_http.default.tls.cert_file`.
     public let path: String
+    /// The position of the member's value in the config, for error messages; nil when there is none.
     public let position: TextPosition?
 
+    /// Makes a source from a text or a file's path and the place of its member in the config; reads nothing.
     public init(content: Content, path: String, position: TextPosition?) {
         (self.content, self.path, self.position) = (content, path, position)
     }

@@ -2,6 +2,7 @@
 ///
 /// The relaxed dialect also accepts `//` and `/* */` comments and a comma after the last element.
 public struct JSONParser {
+    /// The syntax to accept: RFC 8259 only, or also comments and a comma after the last element.
     public enum Dialect: Sendable { case strict, relaxed }
 
     /// How deep arrays and objects may be nested.

@@ -1,8 +1,11 @@
 /// A position in a text: line and column, both from 1, columns in Unicode scalars.
 public struct TextPosition: Sendable, Equatable {
+    /// The number of the line, from 1.
     public let line: Int
+    /// The number of the Unicode scalar in the line, from 1.
     public let column: Int
 
+    /// Makes a position from a line and a column, both counted from 1.
     public init(line: Int, column: Int) {
         self.line = line
         self.column = column
@@ -11,6 +14,7 @@ public struct TextPosition: Sendable, Equatable {
 
 /// A JSON value (RFC 8259) with its position in the text.
 public struct JSONValue: Sendable {
+    /// A value without its position: a scalar, or an array or object with the values in it.
     public indirect enum Content: Sendable {
         case null
         case bool(Bool)
@@ -22,11 +26,14 @@ public struct JSONValue: Sendable {
         case object([JSONMember])
     }
 
+    /// The value itself, with references to the environment replaced where they could be resolved.
     public let content: Content
+    /// The position of the value's first character in the text.
     public let position: TextPosition
     /// How a string with references to the environment was written; nil for others.
     public let reference: EnvironmentReference?
 
+    /// Makes a value from its content, its position and, for a string with references to the environment, how it was written.
     public init(_ content: Content, at position: TextPosition, reference: EnvironmentReference? = nil) {
         self.content = content
         self.position = position
@@ -132,8 +139,10 @@ public struct JSONValue: Sendable {
 
 /// One member of a JSON object.
 public struct JSONMember: Sendable {
+    /// The member's name, with escapes decoded.
     public let name: String
     /// The position of the name.
     public let position: TextPosition
+    /// The member's value, with its own position.
     public let value: JSONValue
 }

@@ -7,21 +7,27 @@ public struct Problem: Error, Sendable, Equatable, CustomStringConvertible {
     /// The problem in words, with the value.
     public let message: String
 
+    /// Makes a problem from its position, the member's path and a message in words.
     public init(position: TextPosition?, path: String, message: String) {
         self.position = position
         self.path = path
         self.message = message
     }
 
+    /// The path and the message, such as `receivers.staging: must be an object, is null`, or the message alone when the path is
+    /// empty.
     public var description: String { path.isEmpty ? message : "\(path): \(message)" }
 }
 
 /// Collects all problems, so that a person can fix a file in one go; used by one thread.
 public final class Problems {
+    /// The problems so far, in the order in which they were found.
     public private(set) var list: [Problem] = []
 
+    /// Makes an empty list.
     public init() {}
 
+    /// Adds a problem with the member at `path`; an empty path means the whole text, a nil position means an unknown one.
     public func add(_ path: String, _ message: String, at position: TextPosition?) {
         list.append(Problem(position: position, path: path, message: message))
     }

@@ -7,6 +7,7 @@ public struct WriteAccess: Sendable, Equatable {
     public private(set) var users: [UInt32] = []
     /// The file's own group, and groups named in the list.
     public private(set) var groups: [UInt32] = []
+    /// True when the mode lets all other users write.
     public private(set) var everybody = false
 
     /// Reads the rights of the file at `path`; links are followed.

@@ -8,6 +8,7 @@ import Glibc
     /// How many bytes it holds.
     public private(set) var count = 0
 
+    /// Makes an empty buffer, which allocates nothing before the first append.
     public init() { unsafe storage = nil }
 
     deinit { unsafe free(storage) }

@@ -10,6 +10,7 @@ public struct CRC32C: Sendable {
     /// The checksum of the bytes added so far.
     public var value: UInt32 { ~state }
 
+    /// Adds bytes to the checksum, with the processor's own instruction where it has one.
     public mutating func add(_ bytes: RawSpan) {
         unsafe bytes.withUnsafeBytes { buffer in
             if Self.isInHardware {

@@ -1,7 +1,10 @@
 /// A date of the Gregorian calendar.
 public struct CivilDate: Sendable, Equatable {
+    /// The year, with 0 for 1 BC.
     public var year: Int
+    /// The month, 1 to 12.
     public var month: Int
+    /// The day of the month, from 1.
     public var day: Int
 
     /// Reads a number such as 20260131; nil when there is no such day.
@@ -25,6 +28,7 @@ public struct CivilDate: Sendable, Equatable {
         year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     }
 
+    /// The number of days from 1 January 1970 to this date; negative for an earlier date.
     public var daysSince1970: Int {
         let shiftedYear = month <= 2 ? year - 1 : year
         let era = (shiftedYear >= 0 ? shiftedYear : shiftedYear - 399) / 400
@@ -36,14 +40,20 @@ public struct CivilDate: Sendable, Equatable {
 
 /// A point in time as calendar date and clock time, UTC.
 public struct CivilTime: Sendable, Equatable {
+    /// The calendar date in UTC.
     public let date: CivilDate
+    /// The hour of the day, 0 to 23.
     public let hour: Int
+    /// The minute of the hour, 0 to 59.
     public let minute: Int
+    /// The second of the minute, 0 to 59; Unix time has no leap seconds.
     public let second: Int
+    /// The nanosecond of the second, 0 to 999,999,999.
     public let nanosecond: Int
     /// 0 is Sunday.
     public let weekday: Int
 
+    /// Converts nanoseconds since 1970, UTC; a negative number gives an earlier time.
     public init(unixNanoseconds: Int64) {
         let (seconds, nanosecond) = unixNanoseconds.floorDivided(by: 1_000_000_000)
         let (wholeDays, rest) = seconds.floorDivided(by: 86_400)

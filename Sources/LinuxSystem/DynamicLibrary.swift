@@ -6,7 +6,9 @@ import Glibc
 
     /// The loader's message about what was not found.
     public struct Missing: Error, CustomStringConvertible {
+        /// The loader's message, or another reason in words.
         public let description: String
+        /// Makes an error from a message in words.
         public init(description: String) { self.description = description }
     }
 

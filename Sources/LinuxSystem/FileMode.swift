@@ -7,6 +7,7 @@ public struct FileMode: Sendable, Equatable {
     /// True when the process's umask does not reduce the bits, as for a mode from the config.
     public let isExact: Bool
 
+    /// Makes a mode from permission bits, which the umask reduces unless `isExact` is true.
     public init(_ bits: UInt32, isExact: Bool = false) { (self.bits, self.isExact) = (bits, isExact) }
 }
 

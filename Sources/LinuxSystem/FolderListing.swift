@@ -43,12 +43,14 @@ public struct FolderListing: Sendable {
 
 /// The kind, size and time of a file; links are not followed.
 public struct FileStatus: Sendable, Equatable {
+    /// The kind of a file, with everything but regular files and folders taken together.
     public enum Kind: Sendable {
         case regular, folder
         /// A link, pipe, socket or device.
         case special
     }
 
+    /// The kind of the file itself; a link is special, whatever its target.
     public let kind: Kind
     /// True for a symbolic link.
     public let isLink: Bool

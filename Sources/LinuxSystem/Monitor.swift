@@ -8,6 +8,7 @@ import Glibc
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
     private let changed: UnsafeMutablePointer<pthread_cond_t>
 
+    /// Makes a monitor that owns `state` as its first value.
     public init(_ state: State) {
         self.state = state
         unsafe lock = .allocate(capacity: 1)

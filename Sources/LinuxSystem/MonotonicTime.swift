@@ -2,15 +2,19 @@ import Glibc
 
 /// A point on the monotonic clock, in nanoseconds; setting the wall clock does not change it.
 public struct MonotonicTime: Comparable, Sendable {
+    /// The nanoseconds since the clock's start, which is about the machine's boot.
     public var nanoseconds: Int64
 
+    /// Makes a point in time from nanoseconds on the monotonic clock.
     public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// Later than any deadline.
     public static let never = MonotonicTime(nanoseconds: .max)
 
+    /// The current time on `CLOCK_MONOTONIC`.
     public static var now: MonotonicTime { MonotonicTime(nanoseconds: read(CLOCK_MONOTONIC)) }
 
+    /// Tells whether `a` is earlier than `b`.
     public static func < (a: MonotonicTime, b: MonotonicTime) -> Bool { a.nanoseconds < b.nanoseconds }
 
     /// Adds a duration; an overflow gives ``never``.

@@ -46,6 +46,7 @@ public final class OpenFolder: Sendable {
         return parts
     }
 
+    /// Returns the path of an entry of this folder, for messages; an empty name gives the folder's own path.
     public func path(of name: String) -> String { name.isEmpty ? path : "\(path)/\(name)" }
 
     /// The folder's identity.

@@ -5,9 +5,13 @@ import Glibc
 @safe public struct Poller: ~Copyable {
     /// The events to wait for, or the events that occurred.
     public struct Interest: OptionSet, Sendable {
+        /// The event bits of epoll_ctl(2).
         public let rawValue: UInt32
+        /// Makes a set from the event bits of epoll_ctl(2).
         public init(rawValue: UInt32) { self.rawValue = rawValue }
+        /// The descriptor can be read, or the peer has ended its stream.
         public static let readable = Interest(rawValue: EPOLLIN.rawValue)
+        /// The descriptor can be written.
         public static let writable = Interest(rawValue: EPOLLOUT.rawValue)
         /// The peer has closed or the descriptor failed; always reported.
         public static let hangup = Interest(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
@@ -17,7 +21,9 @@ import Glibc
 
     /// A descriptor that became ready, identified by the key it was added with.
     public struct Event: Sendable {
+        /// The key that the descriptor was added or last modified with.
         public let key: UInt64
+        /// The events that occurred.
         public let ready: Interest
     }
 
@@ -32,10 +38,12 @@ import Glibc
         unsafe buffer = Array(repeating: epoll_event(), count: batch)
     }
 
+    /// Adds a descriptor, which the caller keeps open and closes; throws EEXIST when it was added before.
     public func add(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {
         try control(EPOLL_CTL_ADD, descriptor, interest, key)
     }
 
+    /// Replaces the events and the key of a descriptor; throws ENOENT when it was not added.
     public func modify(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {
         try control(EPOLL_CTL_MOD, descriptor, interest, key)
     }
@@ -74,6 +82,7 @@ import Glibc
 public final class Wakeup: Sendable {
     private let event: FileDescriptor
 
+    /// Makes an unsignalled descriptor, closed with this object; throws the error of eventfd(2).
     public init() throws(SystemError) {
         let number = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         guard number >= 0 else { throw SystemError("eventfd") }
@@ -83,6 +92,7 @@ public final class Wakeup: Sendable {
     /// The descriptor to poll for readability.
     public var descriptor: Int32 { event.number }
 
+    /// Makes the descriptor readable until the next ``clear()``; never blocks.
     public func signal() {
         var one: UInt64 = 1
         _ = unsafe write(event.number, &one, 8)

@@ -9,6 +9,7 @@ import Glibc
 @safe public final class Semaphore: @unchecked Sendable {
     private let semaphore: UnsafeMutablePointer<sem_t>
 
+    /// Makes a semaphore with no signal to take, so that the first thread that waits is blocked.
     public init() {
         unsafe semaphore = .allocate(capacity: 1)
         unsafe sem_init(semaphore, 0, 0)

@@ -19,6 +19,7 @@ public struct SystemError: Error, CustomStringConvertible, Sendable, Equatable {
     /// The error for a link where links are not followed.
     static func link(_ path: String) -> SystemError { SystemError("open \(path), which is a link and is not followed", code: ELOOP) }
 
+    /// The operation and the C library's message: `open ./archive: No such file or directory`.
     public var description: String { "\(operation): \(Self.text(of: code))" }
 
     /// The C library's message for an `errno` value.

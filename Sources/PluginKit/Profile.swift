@@ -12,20 +12,25 @@ public import PluginABI
 
     /// Unique and increasing; the same in every attempt.
     public var sequence: UInt64 { unsafe view.pointee.sequence }
+    /// The API that received it: `/ingest` or Push.
     public var api: gw_api { unsafe view.pointee.api }
     /// When the gateway received it, in Unix nanoseconds.
     public var receivedAt: Int64 { unsafe view.pointee.received_ns }
-    /// The time span that the sender stated, in Unix nanoseconds; 0 when it stated none.
+    /// The start of the time span that the sender stated, in Unix nanoseconds; 0 when it stated none.
     public var from: Int64 { unsafe view.pointee.from_ns }
+    /// The end of the time span that the sender stated, in Unix nanoseconds; 0 when it stated none.
     public var until: Int64 { unsafe view.pointee.until_ns }
     /// The sender's `X-Scope-OrgID`; empty when there was none.
     public var tenant: String { unsafe view.pointee.tenant.text }
-    /// The request's path and query, still percent-encoded.
+    /// The request's path, still percent-encoded.
     public var path: String { unsafe view.pointee.path.text }
+    /// The request's query string without the `?`, still percent-encoded.
     public var query: String { unsafe view.pointee.query.text }
     /// `pprof`, `jfr`, `folded`, `lines`, `trie`, `tree` or `speedscope`.
     public var format: String { unsafe view.pointee.format.text }
+    /// The request's own Content-Type; empty when there was none.
     public var contentType: String { unsafe view.pointee.content_type.text }
+    /// The request's own Content-Encoding; empty when there was none.
     public var contentEncoding: String { unsafe view.pointee.content_encoding.text }
     /// Sorted by name; names are unique.
     public var labels: [(name: String, value: String)] {
@@ -39,12 +44,14 @@ public import PluginABI
     /// The value of a label, or nil.
     public func label(_ name: String) -> String? { labels.first { $0.name == name }?.value }
 
+    /// The number of payloads: exactly one from `/ingest`, one for each raw sample of a series from Push.
     public var sampleCount: Int { unsafe view.pointee.sample_count }
 
     /// One payload; its bytes are borrowed and live as long as the profile.
     @safe public struct Sample: Sendable {
         /// The sample's id on Push, else empty.
         public let id: String
+        /// The bytes as received, borrowed from the profile.
         public nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
     }
 

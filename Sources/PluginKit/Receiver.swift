@@ -41,7 +41,10 @@ public protocol Receiver: AnyObject, Sendable {
 }
 
 extension Receiver {
+    /// Finishes `flush` as delivered at once, for a plugin whose finished deliveries are already durable.
     public func flush(_ flush: consuming Delivery) { flush.finish(.delivered) }
+    /// Does nothing, for a plugin that finishes each delivery before ``deliver(_:_:)`` returns.
     public func abort() {}
+    /// Does nothing, for a plugin that has no threads to end.
     public func close() {}
 }

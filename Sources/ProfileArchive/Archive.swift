@@ -113,6 +113,7 @@ public struct ArchiveWalk {
     public struct Step {
         /// The path relative to the archive; empty for the root.
         public let relative: String
+        /// The open folder, closed with the last reference to it.
         public let folder: OpenFolder
         /// The names of the files in it.
         public let files: [String]

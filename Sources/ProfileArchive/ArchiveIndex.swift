@@ -13,9 +13,12 @@ public import LinuxSystem
 public struct ArchiveIndex: Sendable, Equatable {
     /// The contents of all folders of one hour.
     public struct Hour: Sendable, Equatable {
+        /// The number of files.
         public var files: Int
+        /// The sum of the files' sizes in bytes.
         public var bytes: Int
 
+        /// Makes the contents of an hour from a number of files and their total size in bytes.
         public init(files: Int = 0, bytes: Int = 0) { (self.files, self.bytes) = (files, bytes) }
     }
 
@@ -37,6 +40,7 @@ public struct ArchiveIndex: Sendable, Equatable {
     /// Hours whose numbers may be wrong, because a run that was changing them did not end properly.
     public var changing: Set<String> = []
 
+    /// Makes an index without hours.
     public init() {}
 
     /// Sets the contents of an hour; nil removes the hour.

@@ -4,9 +4,12 @@ public import LinuxSystem
 
 /// The permissions of new files and folders in an archive; existing ones keep theirs.
 public struct ArchiveModes: Sendable, Equatable {
+    /// The permissions of new files.
     public var file = FileMode(0o640)
+    /// The permissions of new folders.
     public var directory = FileMode(0o750)
 
+    /// Makes the default permissions, 0640 for files and 0750 for folders, which the umask reduces.
     public init() {}
 
     /// Reads `file_mode` and `directory_mode`, which apply whatever the umask is.

@@ -2,10 +2,12 @@ import COpenSSL
 
 /// SHA-256 (FIPS 180-4) of bytes added in pieces, computed by OpenSSL; used by one thread.
 @safe public final class SHA256Stream {
+    /// The length of a digest in bytes.
     public static let size = 32
 
     private let context: OpaquePointer?
 
+    /// Makes a digest of no bytes yet.
     public init() {
         unsafe context = EVP_MD_CTX_new()
         unsafe EVP_DigestInit_ex(context, EVP_sha256(), nil)
@@ -13,6 +15,7 @@ import COpenSSL
 
     deinit { unsafe EVP_MD_CTX_free(context) }
 
+    /// Adds bytes to the digest.
     public func add(_ bytes: RawSpan) {
         unsafe bytes.withUnsafeBytes { buffer in _ = unsafe EVP_DigestUpdate(context, buffer.baseAddress, buffer.count) }
     }

@@ -4,6 +4,7 @@ public import LinuxSystem
 public struct AnswerBounds: Sendable {
     /// The most bytes of status lines, headers and trailers together, including those of interim and proxy responses.
     public static let head = 64 << 10
+    /// The most bytes of the body: 1 MiB.
     public static let body = 1 << 20
 
     /// How many reads or writes within a second may bring neither head nor body bytes.
@@ -18,6 +19,7 @@ public struct AnswerBounds: Sendable {
     private var idleSince = MonotonicTime.now
     private var lastCount = 0
 
+    /// Makes the bounds of one response, with nothing counted yet.
     public init() {}
 
     /// Counts one line of a head or of trailers, including its line end.

@@ -7,6 +7,7 @@ public struct AnswerMedia: Sendable {
     /// The beginning of the body.
     public var body: [UInt8]
 
+    /// Makes a judge of one response from its Content-Type, empty when there was none, and the beginning of its body.
     public init(contentType: String, body: [UInt8]) { (self.contentType, self.body) = (contentType, body) }
 
     /// Why a successful response does not come from a Pyroscope server or a gateway; nil when it may.

@@ -3,6 +3,7 @@ public import LinuxSystem
 
 /// gzip (RFC 1952), with zlib.
 public enum Gzip {
+    /// The reason why data could not be inflated: it is not valid gzip, too large, or more than memory can hold.
     public enum Failure: Error, Equatable {
         case malformed
         /// The content exceeds the limit; its size is unknown, because finding it out would require inflating it.

@@ -4,6 +4,7 @@
 public struct KnownSecrets: Sendable {
     /// The shortest secret in bytes: shorter ones would be found by chance in texts without a secret.
     public static let shortest = 6
+    /// The text that takes the place of each secret.
     public static let mark = "[secret]"
 
     /// The patterns to look for, the longest first, so that no pattern removes only a part of a longer one.

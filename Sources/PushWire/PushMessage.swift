@@ -18,6 +18,7 @@ public final class PushMessage: Sendable {
         }
     }
 
+    /// The encoded message, owned by this object.
     public let bytes: ByteBuffer
 
     /// Joins requests into one with all their series; for protobuf, concatenated messages are one message with joined lists.

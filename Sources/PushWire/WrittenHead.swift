@@ -7,6 +7,7 @@ public enum WrittenHead {
     /// Why a text cannot be in a head, which is permanent for the profile or config it comes from. The reason never contains a
     /// value, which may be a secret.
     public struct Refusal: Error, Equatable {
+        /// The reason in words, without the value that was refused.
         public let reason: String
     }
 
