@@ -1,5 +1,5 @@
 # make run    a running gateway with the example config
-# make test   what a contributor runs: lint, the release build, every test once; needs only the Swift toolchain
+# make test   what a contributor runs: lint, the release build, every test once; installs what it needs beside the Swift toolchain
 .PHONY: run build test sanitize durability-long fuzz fuzz-long lint format fixtures clean
 
 run: build
@@ -46,6 +46,7 @@ fuzz-long:
 
 lint:
 	scripts/lint-docs
+	scripts/lint-source
 	swift format lint --strict --parallel --recursive Package.swift Sources Plugins Tests
 
 format:

@@ -18,29 +18,23 @@ struct ReceiverQueue {
         let index: Int32
     }
 
-    private struct Delay {
-        let due: MonotonicTime
-        let index: Int32
-        let serial: UInt32
-    }
-
-    private var entries: [Entry?] = []
+    private(set) var entries: [Entry?] = []
     private var free: [Int32] = []
-    private var age = Ends()
+    private(set) var age = Ends()
     private var fresh = Ends()
     /// The fresh entries of each share, and the order in which shares take turns; an empty share is removed when its turn comes.
     private var lanes: [ShareKey: Ends] = [:]
     private var turns: [ShareKey] = []
     private var due = Ends()
     private var letters = Ends()
-    private var delays: [Delay] = []
+    private var delays = DelayHeap()
     private var nextSerial: UInt32 = 0
     /// Whether a due entry is next when both fresh and due entries are ready.
     private var isDueNext = true
     /// Whether the newest fresh entry is next while both ends of the fresh entries take turns.
     private var isNewestNext = true
 
-    private struct Ends {
+    struct Ends {
         var first: Int32 = -1
         var last: Int32 = -1
         var count = 0
@@ -158,13 +152,8 @@ struct ReceiverQueue {
     mutating func delay(_ handle: Handle, until due: MonotonicTime) {
         entries[Int(handle.index)]?.place = .delayed
         if self[handle].isTried { triedCount += 1 }
-        if delays.count > 2 * count + 64 { setDelays(delays.filter(isCurrent)) }
-        delays.append(Delay(due: due, index: handle.index, serial: self[handle].serial))
-        var child = delays.count - 1
-        while child > 0, delays[child].due < delays[(child - 1) / 2].due {
-            delays.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
+        if delays.count > 2 * count + 64 { delays = DelayHeap(delays.all.filter(isCurrent)) }
+        delays.push(DelayHeap.Delay(due: due, index: handle.index, serial: self[handle].serial))
     }
 
     /// Makes delayed entries ready that are due; the oldest goes first.
@@ -172,7 +161,7 @@ struct ReceiverQueue {
         guard let first = delays.first, first.due <= now else { return }
         var woken: [Int32] = []
         while let first = delays.first, first.due <= now {
-            popDelay()
+            delays.pop()
             if isCurrent(first) { woken.append(first.index) }
         }
         wake(woken)
@@ -180,10 +169,10 @@ struct ReceiverQueue {
 
     /// Makes all delayed entries ready, due or not, except those for which `isHeld` is true.
     mutating func wakeAll(except isHeld: (Entry) -> Bool = { _ in false }) {
-        let current = delays.filter(isCurrent)
+        let current = delays.all.filter(isCurrent)
         let held = current.filter { entries[Int($0.index)].map(isHeld) ?? false }
         let kept = Set(held.map(\.index))
-        setDelays(held)
+        delays = DelayHeap(held)
         wake(current.map(\.index).filter { !kept.contains($0) })
     }
 
@@ -193,22 +182,6 @@ struct ReceiverQueue {
             stopWaiting(index)
             makeReady(index, atEnd: false)
         }
-    }
-
-    /// The waiting entry with the fewest attempts, but at least one; the oldest of several. Entries that the destination has
-    /// answered come after those that it has not.
-    ///
-    /// Visits every entry, so it is only for probes.
-    var leastTried: Handle? {
-        var found: (index: Int32, rank: (Int, Int))?
-        var index = age.first
-        while index >= 0, let entry = entries[Int(index)] {
-            let waits = entry.place == .due || entry.place == .delayed
-            let rank = (entry.refusals.isKnown ? 1 : 0, entry.attempts)
-            if waits, entry.isTried, found.map({ rank < $0.rank }) ?? true { found = (index, rank) }
-            index = entry.age.next
-        }
-        return found.map { Handle(index: $0.index) }
     }
 
     private mutating func takeSerial() -> UInt32 {
@@ -252,63 +225,13 @@ struct ReceiverQueue {
     }
 
     /// Whether a record in the heap still applies; false if its entry was removed, opened or made ready meanwhile.
-    private func isCurrent(_ delay: Delay) -> Bool {
+    private func isCurrent(_ delay: DelayHeap.Delay) -> Bool {
         guard let entry = entries[Int(delay.index)] else { return false }
         return entry.serial == delay.serial && entry.place == .delayed
     }
 
-    /// Replaces the heap's records; a sorted array is a valid heap.
-    private mutating func setDelays(_ records: [Delay]) { delays = records.sorted { $0.due < $1.due } }
-
     /// The due time of the first delayed entry.
     var nextDue: MonotonicTime { delays.first?.due ?? .never }
-
-    private mutating func popDelay() {
-        delays.swapAt(0, delays.count - 1)
-        delays.removeLast()
-        var parent = 0
-        while true {
-            let left = 2 * parent + 1
-            guard left < delays.count else { return }
-            let right = left + 1
-            let child = right < delays.count && delays[right].due < delays[left].due ? right : left
-            guard delays[child].due < delays[parent].due else { return }
-            delays.swapAt(parent, child)
-            parent = child
-        }
-    }
-
-    /// The oldest entry that is not open, which is the next to be evicted.
-    var oldestWaiting: Handle? {
-        var index = age.first
-        while index >= 0, let entry = entries[Int(index)] {
-            if entry.place != .open { return Handle(index: index) }
-            index = entry.age.next
-        }
-        return nil
-    }
-
-    /// The handles of all entries, oldest first.
-    var handles: [Handle] {
-        var handles: [Handle] = []
-        var index = age.first
-        while index >= 0, let entry = entries[Int(index)] {
-            handles.append(Handle(index: index))
-            index = entry.age.next
-        }
-        return handles
-    }
-
-    /// Returns the newest `count` entries, oldest first.
-    func newest(_ count: Int) -> [Handle] {
-        var handles: [Handle] = []
-        var index = age.last
-        while handles.count < count, index >= 0, let entry = entries[Int(index)] {
-            handles.append(Handle(index: index))
-            index = entry.age.previous
-        }
-        return handles.reversed()
-    }
 
     /// True while the entry is at the plugin, or is being written as a dead letter.
     func isOpen(_ handle: Handle) -> Bool { self[handle].place == .open }
@@ -332,7 +255,7 @@ struct ReceiverQueue {
         shares.remove(entry.share, bytes: entry.byteCount)
         if count == 0 {
             // The arrays of a large backlog are freed when it ends; the remaining delays are all obsolete.
-            (entries, free, delays, lanes, turns) = ([], [], [], [:], [])
+            (entries, free, delays, lanes, turns) = ([], [], DelayHeap(), [:], [])
         } else {
             free.append(handle.index)
         }

@@ -62,9 +62,9 @@ final class Connection {
     var reception: Reception?
     var held = 0
     /// The senders whose memory its body takes, while it has a body.
-    private var senders: [BodyBudget.Sender] = []
+    var senders: [BodyBudget.Sender] = []
     /// The pace of its body, while it has one that is being read.
-    private var pace: BodyPace?
+    var pace: BodyPace?
     var isPaused = false
     var requestNumber: UInt32 = 0
     var output: [UInt8] = []
@@ -131,9 +131,9 @@ final class Connection {
     }
 
     /// Waits for the socket event that receiving needs next.
-    private func waitToReceive() { set(transport.readWantsWritable ? .writable : .readable) }
+    func waitToReceive() { set(transport.readWantsWritable ? .writable : .readable) }
 
-    private func continueReading() {
+    func continueReading() {
         set(.readable)
         readable(isHangup: false)
     }
@@ -155,7 +155,7 @@ final class Connection {
     }
 
     /// Whether more may be read now: a body needs room in `max_in_flight_bytes`.
-    private var mayReceive: Bool {
+    var mayReceive: Bool {
         switch phase {
         case .body: listener.bodies.allows(key, senders)
         case .handshake, .head, .verifying, .discarding, .waiting, .writing, .lingering: true
@@ -163,7 +163,7 @@ final class Connection {
     }
 
     /// Leaves the rest of a body in the kernel until there is room.
-    private func pause() {
+    func pause() {
         isPaused = true
         // The pause is not the sender's fault, so it does not count as a slow pace.
         pace = nil
@@ -218,105 +218,5 @@ final class Connection {
             refuse(.error(error.status, error.message))
             return nil
         }
-    }
-
-    // MARK: Body
-
-    func beginBody(_ reception: Reception) {
-        do throws(RequestBody.Refusal) {
-            body = try RequestBody(head.framing, limit: reception.limit)
-            phase = .body
-            senders = listener.bodies.join(reception.senders)
-            pace = BodyPace(since: table.now, bytes: 0)
-            if body?.isComplete == true { finishBody() }
-        } catch { refuse(response(to: error)) }
-    }
-
-    /// - Returns: the bytes after the body.
-    private func consumeBody(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-        do throws(RequestBody.Refusal) {
-            let before = body?.content.count ?? 0
-            guard let end = try body?.append(input) else { return [] }
-            guard hold((body?.content.count ?? 0) - before) else { return [] }
-            if body?.isComplete == true { finishBody() }
-            return input[end...]
-        } catch {
-            refuse(response(to: error))
-            return []
-        }
-    }
-
-    private func response(to refusal: RequestBody.Refusal) -> Response {
-        switch refusal {
-        case .tooLarge: reception?.tooLarge(head.framing.announced) ?? .error(413, "the request body is too large")
-        case .malformed(let what): .error(400, "\(what) in the request body")
-        case .noRoom: .error(503, "no memory for the request body")
-        }
-    }
-
-    /// Reads a body straight into its own storage.
-    private func receiveBody() {
-        guard mayReceive else { return pause() }
-        do throws(RequestBody.Refusal) {
-            guard let result = try body?.receive(from: transport) else { return }
-            switch result {
-            case .wouldBlock: waitToReceive()
-            case .failed, .done(0): close()
-            case .done(let count):
-                if hold(count), body?.isComplete == true { finishBody() }
-            }
-        } catch { refuse(response(to: error)) }
-    }
-
-    /// Resumes reading, beginning with the bytes that were kept meanwhile.
-    func resumeReading() {
-        guard !isClosed, !phase.isWriting else { return }
-        set(.readable)
-        if !pending.isEmpty { consumePending() }
-        readAgainIfUnread()
-    }
-
-    /// Tries again to read a body that had to wait for room.
-    func resume() {
-        guard isPaused else { return }
-        isPaused = false
-        pace = BodyPace(since: table.now, bytes: held)
-        continueReading()
-        readAgainIfUnread()
-    }
-
-    /// Whether its body arrives more slowly than `min_body_rate`.
-    func isBodyTooSlow(_ now: MonotonicTime) -> Bool {
-        pace?.isTooSlow(now, bytes: held, rate: service.http.minimumBodyRate) == true
-    }
-
-    /// Counts received bytes of the body.
-    ///
-    /// - Returns: false when they exceed the sender's rate; the request has been refused then.
-    private func hold(_ bytes: Int) -> Bool {
-        held += bytes
-        listener.bodies.add(bytes, senders)
-        if let refusal = reception?.charge?(bytes) {
-            refuse(refusal)
-            return false
-        }
-        if let arrived = reception?.arrived { body?.withLast(bytes, arrived) }
-        return true
-    }
-
-    func releaseHeld() {
-        listener.bodies.release(held, senders, key)
-        listener.bodies.leave(senders)
-        (held, senders, pace) = (0, [], nil)
-    }
-
-    private func finishBody() {
-        guard let content = body.take()?.take(), let reception else { return }
-        listener.counters.bytes.add(content.count)
-        phase = .waiting
-        deadline = table.now + min(service.http.writeTimeout, reception.timeLimit ?? service.http.writeTimeout)
-        table.expect(deadline)
-        let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
-        if let response = reception.answer(content, reply) { respond(response) }
     }
 }

@@ -5,7 +5,7 @@ import PluginABI
 extension Profile {
     /// Everything but the samples' bytes, which follow it in the record, one sample after another.
     var encodedHead: [UInt8] {
-        var writer = LittleEndianWriter()
+        var writer = LittleEndianWriter(capacity: 512)
         let view = unsafe view.pointee
         unsafe writer.add(view.api.rawValue)
         for time in unsafe [view.received_ns, view.from_ns, view.until_ns] { writer.add(time) }

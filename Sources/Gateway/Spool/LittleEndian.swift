@@ -4,6 +4,9 @@ import PluginABI
 struct LittleEndianWriter {
     private(set) var bytes: [UInt8] = []
 
+    /// - Parameter capacity: about how many bytes will be written.
+    init(capacity: Int = 96) { bytes.reserveCapacity(capacity) }
+
     mutating func add<T: FixedWidthInteger>(_ value: T) {
         unsafe withUnsafeBytes(of: value.littleEndian) { unsafe bytes.append(contentsOf: $0) }
     }

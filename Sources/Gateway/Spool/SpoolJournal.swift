@@ -5,10 +5,10 @@ import Synchronization
 /// The writing half of the spool; everything here runs on the spool's thread.
 final class SpoolJournal {
     let spool: Spool
-    private var segment: OpenSegment?
+    var segment: OpenSegment?
     /// The time of the next sync for profiles that were answered before they were durable; never when all are durable, or when
     /// syncing is left to the system.
-    private var nextSync = MonotonicTime.never
+    var nextSync = MonotonicTime.never
     var nextUpkeep = MonotonicTime.never
     /// Settled segments whose files could not be removed yet.
     var unremoved: [UInt64] = []
@@ -18,15 +18,18 @@ final class SpoolJournal {
     /// The data directory's generation in which the open segment was created.
     private var generation = 0
     var noteWarnings = LogThrottle()
+    /// The `.settled` file that was written to last, and the data directory's generation in which it was opened.
+    var settledFile: SettledFile?
+    var settledGeneration = 0
 
     /// The number of attempts at a write, each in a new segment, while room is made or a disk fails.
     private static let attempts = 4
     static let retryTime = Duration.seconds(1)
     private static let removalTime = Duration.seconds(30)
     /// The time since which no descriptor has been free for a new segment; nil while there is no shortage.
-    private var lacksDescriptorSince: MonotonicTime?
+    var lacksDescriptorSince: MonotonicTime?
     /// The longest wait of a write for a free descriptor, and the pause between two attempts in microseconds.
-    private static let descriptorWait = (longest: Duration.seconds(1), step: UInt32(20_000))
+    static let descriptorWait = (longest: Duration.seconds(1), step: UInt32(20_000))
 
     init(_ spool: Spool) {
         self.spool = spool
@@ -214,7 +217,7 @@ final class SpoolJournal {
     /// Syncs profiles that were already answered, as `spool.sync` allows.
     ///
     /// - Returns: false when the sync failed, so that the profiles may be lost in a power cut; this is logged.
-    private func syncLate(_ target: OpenSegment) -> Bool {
+    func syncLate(_ target: OpenSegment) -> Bool {
         nextSync = .never
         do throws(SystemError) {
             guard !target.isSuspect else { throw SystemError("fdatasync", code: EIO) }
@@ -256,74 +259,4 @@ final class SpoolJournal {
         if let text, before == nil { Log.error("the spool cannot store profiles", ["error": text]) }
         if text == nil, before != nil { Log.info("the spool stores profiles again") }
     }
-
-    // MARK: Segments
-
-    /// Returns the segment to write to; waits up to a second while no descriptor is free. Requests that arrive meanwhile do not
-    /// start a wait of their own.
-    private func openPatiently(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
-        while true {
-            do throws(SystemError) {
-                let opened = try open(for: receivers, size)
-                if lacksDescriptorSince != nil { Log.info("the spool has descriptors again") }
-                lacksDescriptorSince = nil
-                return opened
-            } catch {
-                guard error.isLackOfDescriptors else { throw error }
-                if lacksDescriptorSince == nil { Log.warning("the spool waits for a free descriptor", ["error": "\(error)"]) }
-                let since = lacksDescriptorSince ?? .now
-                lacksDescriptorSince = since
-                guard MonotonicTime.now.since(since) < Self.descriptorWait.longest else { throw error }
-                usleep(Self.descriptorWait.step)
-            }
-        }
-    }
-
-    /// Returns the segment to write to: the open one if it has room and knows all receivers, otherwise a new one.
-    private func open(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
-        if let segment, segment.isEmpty || segment.size + size <= config.segmentBytes, receivers.isSubset(of: segment.header.receivers) {
-            return segment
-        }
-        seal()
-        // The names of all attached receivers are added, so that later requests for them need no new segment.
-        let others = spool.state.withLock { $0.clients.keys.sorted() }
-        let names = receivers.sorted() + others.filter { !receivers.contains($0) }
-        let header = SpoolHeader(
-            segment: spool.nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue, salt: .random(in: 1 ... .max),
-            createdAt: spool.clock.now, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
-        let opened = try OpenSegment(header, spool.folder)
-        segment = opened
-        var known = SpoolSegment(header, indexStart: header.encoded(.index).count)
-        known.clockOffset = spool.clock.offset
-        spool.state.withLock { state in
-            state.segments[header.segment] = known
-            state.order.append(header.segment)
-            state.active = header.segment
-        }
-        return opened
-    }
-
-    /// Closes the open segment; nothing more is written to it.
-    ///
-    /// - Parameter isElsewhere: true when its files are open in a folder that the data directory no longer refers to.
-    func seal(isElsewhere: Bool = false) {
-        guard let ended = segment.take() else { return }
-        if nextSync != .never { _ = syncLate(ended) }
-        let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
-        let isOnDisk = (!isElsewhere && ended.finishIndex()) || spool.folder.rewriteIndex(ended.header, entries)
-        spool.state.withLock { state in
-            if isOnDisk { state.segments[ended.number]?.entries = nil }
-            state.active = nil
-        }
-    }
-
-    /// Cuts the open segment back to its published records and closes it.
-    func abandon() {
-        segment?.discardUnpublished()
-        seal()
-    }
-}
-
-extension SystemError {
-    var isLackOfRoom: Bool { code == ENOSPC || code == EDQUOT }
 }

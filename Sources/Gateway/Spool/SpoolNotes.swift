@@ -67,10 +67,24 @@ extension SpoolJournal {
             }
             guard let header else { continue }
             do throws(SystemError) {
-                let grown = try spool.folder.append(Spool.entries(group, header), header)
+                let grown = try append(Spool.entries(group, header), header)
                 spool.state.withLock { $0.segments[number]?.settledSize += grown }
-            } catch { keep(group, error) }
+            } catch {
+                settledFile = nil
+                keep(group, error)
+            }
         }
+    }
+
+    private func append(_ entries: [SettledEntry], _ header: SpoolHeader) throws(SystemError) -> Int {
+        let generation = spool.folder.directory.generation
+        if settledFile?.segment != header.segment || generation != settledGeneration {
+            // Closed first: no more than one is open at a time.
+            settledFile = nil
+            settledFile = try SettledFile(header, in: spool.folder)
+            settledGeneration = generation
+        }
+        return try settledFile?.append(entries) ?? 0
     }
 
     /// The most notes that are kept while they cannot be written; a profile whose note is lost is delivered again after a restart.

@@ -13,7 +13,7 @@
 // Lifetime  gw_host and its context are valid from the start of `create` until `destroy` returns; after a NULL `create` nothing is called.
 //           A profile is valid until `finish` is called for its token, after that only while retained; it is never modified.  After
 //           `finish` neither token nor unretained profile may be touched.  What a plugin returns a pointer to lives as long as the library.
-// Threads   [exclusive]   Comes from the instance's own delivery thread (`create`: before that has started), never inside `finish`; no two such calls
+// Threads   [exclusive]   Comes from the instance's own delivery thread, `create` and `destroy` too, never inside `finish`; no two such calls
 //                         into one instance overlap, different instances are called at once.  A call may block: this receiver alone waits,
 //                         and past `delivery_timeout` it is failed and named.  A plugin in Swift may block here, never inside a Task.
 //           [any-thread]  Callable from any thread at any time, also from inside an [exclusive] call and with a plugin's lock held.
