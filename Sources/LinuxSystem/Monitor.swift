@@ -1,12 +1,12 @@
-import Glibc
+public import Glibc
 
 /// A value with a lock, and a condition variable to wait for changes, on the monotonic clock.
 ///
 /// `@unchecked`: the lock makes it sendable; `Synchronization.Mutex` has no condition variable.
 @safe public final class Monitor<State>: @unchecked Sendable {
-    private var state: State
-    private let lock: UnsafeMutablePointer<pthread_mutex_t>
-    private let changed: UnsafeMutablePointer<pthread_cond_t>
+    @usableFromInline var state: State
+    @usableFromInline let lock: UnsafeMutablePointer<pthread_mutex_t>
+    @usableFromInline let changed: UnsafeMutablePointer<pthread_cond_t>
 
     /// Makes a monitor that owns `state` as its first value.
     public init(_ state: State) {
@@ -28,19 +28,19 @@ import Glibc
     }
 
     /// Runs `body` with the value locked. `body` must not block.
-    public func withLock<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
+    @inlinable public func withLock<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
         return try body(&state)
     }
 
     /// Wakes every thread that waits in ``wait(_:)``.
-    public func signal() { unsafe pthread_cond_broadcast(changed) }
+    @inlinable public func signal() { unsafe pthread_cond_broadcast(changed) }
 
     /// Calls `step` until it returns a result; between the calls, waits for a signal or until the time that `step` returned.
     ///
     /// `step` runs with the value locked.
-    public func wait<R>(_ step: (inout State) -> WaitStep<R>) -> R {
+    @inlinable public func wait<R>(_ step: (inout State) -> WaitStep<R>) -> R {
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
         while true {
