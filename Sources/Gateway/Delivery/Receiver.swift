@@ -47,8 +47,10 @@ final class Receiver: Sendable {
     /// The current config; a reload changes it.
     var config: ReceiverConfig { settings.withLock { $0 } }
     let latency = Histogram()
+    /// The first lock in the order: ``settings`` and ``Spool/state`` may be taken while it is held, never in the reverse order; see
+    /// docs/architecture.md.
     let state: Monitor<State>
-    /// Locked while the state's lock is held, never in the reverse order.
+    /// May be taken while ``state`` is held.
     let settings: Mutex<ReceiverConfig>
     /// The plugin instance that profiles go to, with its thread.
     let serving = Mutex<DeliveryThread?>(nil)

@@ -82,6 +82,8 @@ final class Spool: Sendable {
 
     let config: SpoolConfig
     let folder: SpoolFolder
+    /// The last lock in the order: it may be taken while ``Receiver/state`` is held, and no receiver is called while it is held; see
+    /// docs/architecture.md.
     let state = Monitor(State())
     let syncTime = Histogram()
     let writeErrors = Counter()
