@@ -43,7 +43,8 @@ extension Connection {
             // A client that waits for an acknowledgement before its request would wait 40 ms, for no ticket may go out with it.
             Socket.acknowledge(transport.number)
             guard watchAgain() else { return }
-            if listener.isClosing || table.isDraining { closeIfIdle() } else { readAgainIfUnread() }
+            if listener.isClosing || table.isDraining { closeIfIdle() }
+            readAgainIfUnread()
         case .wantsReadable: _ = watchAgain()
         case .wantsWritable: if watchAgain() { set(.writable) }
         case .gone: close()
@@ -84,6 +85,8 @@ extension Connection {
     }
 
     var isShakingHands: Bool { if case .handshake = phase { true } else { false } }
+    /// Whether the client has sent something of a handshake that has not ended.
+    var hasBegunHandshake: Bool { isShakingHands && (interest == [] || transport.isSecure) }
 
     // MARK: Memory for heads and handshakes
 

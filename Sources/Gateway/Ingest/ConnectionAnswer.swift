@@ -129,6 +129,7 @@ extension Connection {
     /// Answers 503 to a request that is still arriving, or that waits for its answer and can still be given up.
     func refuse(because why: String) {
         switch phase {
+        case .handshake: close()
         case .head, .verifying, .body, .discarding: refuse(.error(503, why))
         case .waiting where reception?.cancel() == true:
             if let reception { refuse(reception.failure(503, why)) }

@@ -60,8 +60,8 @@ final class ConnectionTable {
         accept(listener, atMost: .max)
         listener.descriptor.map { poller.remove($0) }
         listeners[index] = nil
-        // A client that is shaking hands may send its request with the last message of that.
-        for case let connection? in connections where connection.listener === listener && !connection.isShakingHands {
+        // A client in the middle of its handshake may send its request with the last message of that.
+        for case let connection? in connections where connection.listener === listener && !connection.hasBegunHandshake {
             connection.closeIfIdle()
         }
         idleConnections.removeAll { $0.first == nil }

@@ -7,8 +7,8 @@ import Synchronization
 /// senders that are already served do not wait for the arithmetic of new ones. Where the processors are so busy that it gets too
 /// little of them, the loop makes the steps, one a round.
 ///
-/// The thread may be interrupted for long at any point, so it holds no lock that the loop waits for: it tells of the end of a step
-/// by an atomic value and the loop's wakeup.
+/// The thread may be interrupted for long at any point, so the loop waits for no lock that it could hold: each step is claimed and
+/// ended by atomic values, and the thread is given a step only while it waits for one.
 final class HandshakeThread {
     private let loop: EventLoop
     private let name: String
@@ -29,7 +29,9 @@ final class HandshakeThread {
 
     private final class Shared: Sendable {
         let hasStep = Semaphore()
+        /// Written by the loop while the thread waits, and taken by the thread afterwards.
         let step = Mutex<HandshakeStep?>(nil)
+        let isWaiting = Atomic<Bool>(true)
         let isStopping = Atomic<Bool>(false)
         let hasEnded = Monitor(false)
     }
@@ -52,8 +54,9 @@ final class HandshakeThread {
     /// - Returns: false when the loop must make it.
     func take(_ step: HandshakeStep) -> Bool {
         let now = MonotonicTime.now
-        guard current == nil, now >= restsUntil, start() else { return false }
+        guard current == nil, now >= restsUntil, start(), shared.isWaiting.load(ordering: .acquiring) else { return false }
         (current, isBegun) = ((step, now), false)
+        shared.isWaiting.store(false, ordering: .relaxed)
         shared.step.withLock { $0 = step }
         shared.hasStep.signal()
         return true
@@ -72,8 +75,8 @@ final class HandshakeThread {
         while true {
             shared.hasStep.wait()
             if shared.isStopping.load(ordering: .acquiring) { break }
-            guard let step = shared.step.withLock({ $0.take() }) else { continue }
-            step.make()
+            if let step = shared.step.withLock({ $0.take() }), step.claim() { step.make() }
+            shared.isWaiting.store(true, ordering: .releasing)
             loop.wake()
         }
         shared.hasEnded.withLock { $0 = true }
@@ -82,7 +85,7 @@ final class HandshakeThread {
 
     /// Gives back the step that the thread has made, once.
     func takeMade() -> HandshakeStep? {
-        guard let (step, since) = current, step.isMade else { return nil }
+        guard let (step, since) = current, step.isMade, shared.isWaiting.load(ordering: .acquiring) else { return nil }
         if step.madeAt >= since + Self.limit { restsUntil = .now + Self.rest }
         current = nil
         return step
@@ -90,12 +93,12 @@ final class HandshakeThread {
 
     /// Gives back a step that the thread was given long ago and has not begun.
     func takeLate(now: MonotonicTime) -> HandshakeStep? {
-        guard let current, !isBegun, current.since + Self.limit <= now else { return nil }
-        guard let step = shared.step.withLock({ $0.take() }) else {
+        guard let (step, since) = current, !isBegun, since + Self.limit <= now else { return nil }
+        guard step.claim() else {
             isBegun = true
             return nil
         }
-        (self.current, restsUntil) = (nil, now + Self.rest)
+        (current, restsUntil) = (nil, now + Self.rest)
         return step
     }
 
@@ -117,6 +120,7 @@ final class HandshakeThread {
 final class HandshakeStep: Sendable {
     let key: ConnectionKey
     private let state: Mutex<State>
+    private let isClaimed = Atomic<Bool>(false)
     private let hasBeenMade = Atomic<Bool>(false)
 
     private struct State: ~Copyable {
@@ -129,6 +133,9 @@ final class HandshakeStep: Sendable {
         self.key = key
         state = Mutex(State(transport: transport))
     }
+
+    /// Whether the caller is the first that asks, and is to make the step.
+    func claim() -> Bool { isClaimed.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged }
 
     /// Computes, and reads and writes what the socket takes without waiting.
     func make() {

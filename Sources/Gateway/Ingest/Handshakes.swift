@@ -43,13 +43,17 @@ extension ConnectionTable {
     func beginNextHandshakeStep() {
         guard nextHandshakeTurn <= now else { return }
         if let late = handshakeThread.takeLate(now: now) { return make(late) }
-        while let key = handshakes.takeDue() {
-            // A connection that was closed meanwhile has no turn.
+        for _ in 0..<Self.mostRefusals {
+            guard let key = handshakes.takeDue() else { return }
+            // A connection that was closed, or only had to be closed or refused, does not use the turn up.
             guard let step = connection(key)?.beginHandshakeStep() else { continue }
             if !handshakeThread.take(step) { make(step) }
             return
         }
     }
+
+    /// The most connections without a handshake that are closed or refused in one round.
+    private static let mostRefusals = 64
 
     /// The next time at which something is to be done for handshakes.
     var nextHandshakeTurn: MonotonicTime { handshakeThread.nextTurn(handshakes.areDue, now: now) }

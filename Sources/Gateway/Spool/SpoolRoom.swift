@@ -120,6 +120,8 @@ extension SpoolJournal {
 
     /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.
     private func remove(_ number: UInt64) {
+        // An open file would keep its blocks.
+        if settledFile?.segment == number { settledFile = nil }
         if !spool.folder.remove(number) { unremoved.append(number) }
     }
 
