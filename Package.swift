@@ -84,7 +84,7 @@ let package = Package(
         plugin("FileSink", ["LinuxSystem", "ProfileArchive"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 
-        // What tests of every kind share; only they import it.
+        // Helpers that all test targets share; nothing else imports it.
         .target(
             name: "TestSupport", dependencies: ["PluginABI"], path: "Tests/TestSupport", exclude: ["Servers"],
             swiftSettings: testSettings),

@@ -40,7 +40,7 @@ enum UpstreamURL {
 
     private static let portZero = "has port 0, at which nothing listens"
 
-    /// What is wrong with the percent-encoding of a text (RFC 3986 §2.1); an encoded control character is refused too.
+    /// Describes the error in the percent-encoding of a text (RFC 3986 §2.1); an encoded control character is refused too.
     private static func objectionToEncoding(_ text: String) -> String? {
         var rest = text.utf8[...]
         while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {

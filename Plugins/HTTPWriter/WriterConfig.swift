@@ -12,7 +12,7 @@ struct WriterConfig: Sendable {
     /// The limits of a batch; nil sends each profile in its own request.
     var batch: Batch?
 
-    /// What happens to a profile from `/ingest` whose labels cannot be written in an `/ingest` query again.
+    /// The treatment of a profile from `/ingest` whose labels cannot be written in an `/ingest` query again.
     enum UnsafeLabels: String, CaseIterable { case reject, push }
 
     /// The most that one Push request may carry.
@@ -49,7 +49,7 @@ struct WriterConfig: Sendable {
     }
 }
 
-/// What `name=` of `/ingest` can carry; it has no quoting, so some names and values cannot be written.
+/// The label names and values that `name=` of `/ingest` can carry; it has no quoting, so not all can be written.
 enum LabelGrammar {
     /// Why a label name cannot be written; nil when it can.
     static func objection(toName name: String) -> String? {

@@ -206,6 +206,20 @@ struct TLSCostTests {
         }
     }
 
+    @Test("A request without TLS is told so, whatever its method, also when its client sends nothing more")
+    func plainMethods() throws {
+        try run { _, _, gateway in
+            for method in ["DELETE", "OPTIONS", "PATCH", "get"] {
+                let client = try RawConnection(gateway.port)
+                client.send("\(method) / HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.halfClose()
+                let answer = try client.readResponse()
+                #expect(answer.status == 400, "\(method)")
+                #expect(answer.text.contains("this listener speaks HTTPS"))
+            }
+        }
+    }
+
     @Test("A hello of a group that is not taken is answered with an alert")
     func refusedHello() throws {
         try run { _, _, gateway in

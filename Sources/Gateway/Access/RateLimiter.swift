@@ -42,7 +42,7 @@ final class RateLimiter: Sendable {
     /// How many tenants are forgotten at once when that is reached, because looking at all of them takes a while.
     static let forgottenTogether = maximumTenants / 8
 
-    /// What a tenant's buckets lack, and when. A full bucket lacks nothing, so a tenant that has not sent for a while needs no
+    /// The amounts that a tenant's buckets lack, and the time at which they lacked them. A full bucket lacks nothing, so a tenant that has not sent for a while needs no
     /// entry.
     private struct Debt {
         var profiles = 0.0
@@ -150,7 +150,7 @@ final class RateLimiter: Sendable {
     private func seconds(_ debt: Double, _ rate: RateLimitConfig.Rate?) -> Double { rate.map { debt / Double($0.perSecond) } ?? 0 }
 }
 
-/// What one request takes out of its tenant's buckets: its bytes while they arrive, and the rest once it is known.
+/// The charge of one request to its tenant's buckets: its bytes while they arrive, and the rest once it is known.
 final class RateCharge: Sendable {
     /// How many bytes of a body may have arrived before they are taken from the bucket.
     static let step = 1 << 20

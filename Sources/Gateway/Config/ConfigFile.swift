@@ -8,7 +8,7 @@ struct ConfigFile {
     var config: Config
     /// Errors that must be repaired before the gateway starts.
     var problems: [Problem]
-    /// What is allowed, but probably a mistake.
+    /// Problems that do not keep the gateway from starting, but are probably mistakes.
     var warnings: [Problem]
     /// The problems that lie in the environment: variables that are not set, and malformed references to variables.
     private(set) var unresolved: [Problem] = []

@@ -103,7 +103,7 @@ private struct Targets: Sendable {
         durable = all.filter(\.isDurable).map(\.config.name)
     }
 
-    /// What profiles take of a queue in memory and of one on disk; empty where no receiver reserves room.
+    /// The sizes of profiles in a queue in memory and in one on disk; empty where no receiver reserves room.
     struct Sizes: Sendable {
         var inMemory: [Int] = []
         var onDisk: [Int] = []

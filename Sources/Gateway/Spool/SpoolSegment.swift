@@ -36,16 +36,11 @@ struct SpoolSegment {
     private(set) var liveBytes: [Int]
     /// The shares that these records count against, by receiver.
     private(set) var shares: [ShareUsage]
-    private(set) var oldest: [Int64]
-    private(set) var lastSequence: UInt64 = 0
 
     var number: UInt64 { header.segment }
     var isSettled: Bool { live.allSatisfy { $0 == 0 } }
     /// The size of its files on disk.
     var byteCount: Int { recordsSize + indexStart + count * IndexEntry.size + settledSize }
-    /// The largest number of bytes that one receiver still needs; the bytes that all need together, unless they need different
-    /// records.
-    var mostLiveBytes: Int { liveBytes.max() ?? 0 }
 
     init(_ header: SpoolHeader, indexStart: Int) {
         self.header = header
@@ -55,7 +50,6 @@ struct SpoolSegment {
         live = header.receivers.map { _ in 0 }
         liveBytes = live
         shares = live.map { _ in ShareUsage() }
-        oldest = live.map { _ in .max }
     }
 
     /// The receiver's position in the header's list; nil when it is not in it.
@@ -68,13 +62,11 @@ struct SpoolSegment {
         entries?.append(entry)
         count += 1
         recordsSize = max(recordsSize, entry.end)
-        if !entry.isCopy { lastSequence = max(lastSequence, entry.sequence) }
         let mask = mask ?? entry.receivers
         for slot in live.indices where mask >> UInt64(slot) & 1 == 1 {
             live[slot] += 1
             liveBytes[slot] += Int(entry.length)
             shares[slot].add(entry.share, bytes: Int(entry.length))
-            oldest[slot] = min(oldest[slot], entry.time)
         }
     }
 
