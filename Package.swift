@@ -10,6 +10,9 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// The settings of the gateway's own modules, which only the program uses: the optimizer may look into all of them.
+let internalSettings: [SwiftSetting] = settings + [.unsafeFlags(["-cross-module-optimization"], .when(configuration: .release))]
+
 /// Makes relocation tables read-only after loading (full RELRO); executables are position-independent by default.
 let hardening: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now"])]
 
@@ -61,17 +64,44 @@ let package = Package(
         .target(
             name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
             path: "Sources/ProfileArchive", swiftSettings: settings),
+        .target(name: "Telemetry", dependencies: ["ConfigJSON", "LinuxSystem"], swiftSettings: internalSettings),
+        .target(
+            name: "Profiles", dependencies: ["COpenSSL", "LinuxSystem", "PluginABI", "Telemetry"], swiftSettings: internalSettings),
+        .target(
+            name: "HTTPServer", dependencies: ["CCrypt", "COpenSSL", "ConfigJSON", "LinuxSystem", "PEM", "Telemetry"],
+            swiftSettings: internalSettings, linkerSettings: [.linkedLibrary("ssl")]),
+        .target(
+            name: "SpoolStore",
+            dependencies: ["ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "Profiles", "Telemetry"],
+            swiftSettings: internalSettings),
+        .target(
+            name: "PluginHost",
+            dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem", "PluginABI", "PluginKit", "ProfileArchive", "Profiles", "Telemetry"],
+            swiftSettings: internalSettings),
+        .target(
+            name: "Receivers",
+            dependencies: [
+                "ConfigJSON", "LinuxSystem", "PluginABI", "PluginHost", "PluginKit", "ProfileArchive", "Profiles", "SpoolStore",
+                "Telemetry",
+            ],
+            swiftSettings: internalSettings),
+        .target(
+            name: "ProfileAPI",
+            dependencies: [
+                "COpenSSL", "ConfigJSON", "HTTPServer", "LinuxSystem", "PluginABI", "ProfileArchive", "Profiles", "PushWire", "Receivers",
+                "SpoolStore", "Telemetry",
+            ],
+            swiftSettings: internalSettings),
         // Linked into the program only: a plugin has no command line of its own.
         .target(name: "CProcessStart", path: "Sources/CProcessStart", cSettings: hardenedC),
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "PluginABI", "PluginKit", "ProfileArchive", "LinuxSystem", "ConfigJSON", "CCurl", "COpenSSL", "CCrypt", "CProcessStart",
-                "PEM",
-                "PushWire",
+                "CCrypt", "CCurl", "COpenSSL", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem", "PEM", "PluginABI", "PluginHost",
+                "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry",
             ],
             path: "Sources/Gateway",
-            swiftSettings: settings, linkerSettings: hardening + [.linkedLibrary("ssl")]),
+            swiftSettings: internalSettings, linkerSettings: hardening),
 
         // zlib, libcurl, OpenSSL and libxcrypt, as packaged by Debian.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -90,7 +120,9 @@ let package = Package(
             swiftSettings: testSettings),
         .testTarget(
             name: "GatewayTests",
-            dependencies: ["TestSupport", "Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "PushWire"],
+            dependencies: [
+                "TestSupport", "Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "Profiles", "PushWire", "Telemetry",
+            ],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),
         .testTarget(

@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import Synchronization
+import Telemetry
 
 /// The life of the serving process: the main thread only handles signals, so that a hanging operation does not delay them.
 final class GatewayProcess {
@@ -12,7 +13,7 @@ final class GatewayProcess {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
-    func run(_ config: Config, path: String) throws(Gateway.StartError) -> Int32 {
+    func run(_ config: Config, path: String) throws(RunningGateway.StartError) -> Int32 {
         let (gateway, signal) = try start(config, path)
         let stopped = signal ?? waitForStop(gateway)
         let timeout = gateway.setup.withLock { $0.config.shutdownTimeout }
@@ -28,20 +29,20 @@ final class GatewayProcess {
     /// Makes and starts the gateway on a thread of its own.
     ///
     /// - Returns: the gateway, and the name of the signal to stop that arrived meanwhile, if any.
-    private func start(_ config: Config, _ path: String) throws(Gateway.StartError) -> (gateway: Gateway, stopped: String?) {
-        let result = Monitor<Result<Gateway, Gateway.StartError>?>(nil)
+    private func start(_ config: Config, _ path: String) throws(RunningGateway.StartError) -> (gateway: RunningGateway, stopped: String?) {
+        let result = Monitor<Result<RunningGateway, RunningGateway.StartError>?>(nil)
         let thread: Thread
         do throws(SystemError) {
             thread = try Thread("start") {
-                let made = Result { () throws(Gateway.StartError) in
-                    let gateway = try Gateway(config, path: path)
+                let made = Result { () throws(RunningGateway.StartError) in
+                    let gateway = try RunningGateway(config, path: path)
                     try gateway.start(config)
                     return gateway
                 }
                 result.withLock { $0 = made }
                 result.signal()
             }
-        } catch { throw Gateway.StartError(messages: ["\(error)"]) }
+        } catch { throw RunningGateway.StartError(messages: ["\(error)"]) }
         var (stopped, mustReload): (String?, Bool) = (nil, false)
         while true {
             let wake = MonotonicTime.now + .milliseconds(20)
@@ -62,7 +63,7 @@ final class GatewayProcess {
         }
     }
 
-    private func waitForStop(_ gateway: Gateway) -> String {
+    private func waitForStop(_ gateway: RunningGateway) -> String {
         while true {
             switch signals.wait(until: .never) {
             case SIGHUP: gateway.requestReload()

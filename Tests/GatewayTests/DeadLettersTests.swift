@@ -43,7 +43,7 @@ struct DeadLettersTests: ~Copyable {
             api: .ingest, receivedAt: receivedAt, path: "/ingest", query: "name=checkout", format: .pprof,
             samples: [.init(range: 0..<bytes.count)])
         content.labels["service_name"] = service
-        return DeadLetter(profile: Profile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
+        return DeadLetter(profile: ReceivedProfile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
     }
 
     /// Buries letters one after the other's hand-over, and answers what came of each once all have an answer.
@@ -209,7 +209,7 @@ struct DeadLettersTests: ~Copyable {
             api: .push, receivedAt: someTime, path: "/push", format: .pprof,
             samples: (0..<samples).map { .init(id: "\($0)", range: $0..<($0 == 3 ? 3 : $0 + 1)) })
         content.labels["service_name"] = "checkout"
-        return DeadLetter(profile: Profile(content, body: bytes), receiver: "up", reason: "", status: 0, attempts: 1)
+        return DeadLetter(profile: ReceivedProfile(content, body: bytes), receiver: "up", reason: "", status: 0, attempts: 1)
     }
 
     @Test("One receiver's flood costs another one nothing")

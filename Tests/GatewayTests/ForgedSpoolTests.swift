@@ -25,7 +25,7 @@ struct ForgedSpoolTests: ~Copyable {
     private static func record(
         _ sequence: UInt64 = 41, origin: UInt64 = 0, claims length: Int? = nil, for receivers: [String] = ["two"]
     ) throws -> [UInt8] {
-        let profile = try Profile.sample(body: 100)
+        let profile = try ReceivedProfile.sample(body: 100)
         var body = profile.encodedHead
         for index in 0..<profile.sampleCount { profile.withSample(index) { bytes in body += bytes.withUnsafeBytes { Array($0) } } }
         let head = SpoolRecord(
@@ -242,7 +242,7 @@ struct ForgedSpoolTests: ~Copyable {
             let record = try Self.record(sequence)
             try write([record], [Self.entry(record, sequence: sequence)], segment: number)
         }
-        let profile = try Profile.sample(body: 10)
+        let profile = try ReceivedProfile.sample(body: 10)
         let place = try #require(try disk.store([profile], for: ["two"]).first)
         #expect(place.segment == limit + 2)
         let fixture = try SpoolFixture(SpoolFixture.receiver("two"), in: disk.dataDirectory)
@@ -253,15 +253,15 @@ struct ForgedSpoolTests: ~Copyable {
 
     @Test("Sequences do not go on behind one that no clock gives")
     func sequences() throws {
-        let before = Profile.sequenceToCome
+        let before = ReceivedProfile.sequenceToCome
         for sequence in [UInt64(Int64.max), UInt64(Int64.max) + 1, .max - 1, .max] {
-            Profile.continueSequence(after: sequence)
+            ReceivedProfile.continueSequence(after: sequence)
             let record = try Self.record(sequence)
             try write([record], [Self.entry(record, sequence: sequence)])
             #expect(try delivered() == [[], [sequence]])
         }
         // Other tests take some, and each start a piece of 2^40.
-        #expect(Profile.sequenceToCome - before < 1 << 60)
+        #expect(ReceivedProfile.sequenceToCome - before < 1 << 60)
     }
 
     // MARK: Profiles
@@ -275,12 +275,12 @@ struct ForgedSpoolTests: ~Copyable {
             samples: [.init(range: 0..<2), .init(id: "x", range: 2..<3)])
         content.headers = [Label(name: "traceparent", value: "00-1")]
         change(&content)
-        let profile = Profile(content, body: bytes)
+        let profile = ReceivedProfile(content, body: bytes)
         var encoded = ByteBuffer()
         try encoded.append(profile.encodedHead.span.bytes)
         for index in 0..<profile.sampleCount { try profile.withSample(index) { (bytes) throws(SystemError) in try encoded.append(bytes) } }
         try encoded.append(more.span.bytes)
-        return Profile.decode(encoded, at: 0, sequence: 7) != nil
+        return ReceivedProfile.decode(encoded, at: 0, sequence: 7) != nil
     }
 
     @Test("A profile with what no request can say is damage")

@@ -25,7 +25,7 @@ final class PoisonTests {
 
     @discardableResult
     private func accept(poison isPoison: Bool = false) throws -> UInt64 {
-        let profile = try Profile.sample()
+        let profile = try ReceivedProfile.sample()
         if isPoison { poison.insert(profile.sequence) }
         state.accept(profile, nil, config.queue, now)
         return profile.sequence

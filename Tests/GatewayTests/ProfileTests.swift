@@ -27,7 +27,7 @@ struct ProfileTests {
         let samples = [
             ProfileContent.Sample(id: "one", range: 0..<5), ProfileContent.Sample(range: 5..<5), ProfileContent.Sample(range: 5..<10),
         ]
-        let profile = Profile(Self.content(samples: samples), body: try Self.body("helloworld"))
+        let profile = ReceivedProfile(Self.content(samples: samples), body: try Self.body("helloworld"))
         let view = profile.view.pointee
         #expect((view.size, view.sequence, view.api) == (MemoryLayout<gw_profile>.size, profile.sequence, .push))
         #expect([view.received_ns, view.from_ns, view.until_ns] == [1, 2, 3])
@@ -45,35 +45,35 @@ struct ProfileTests {
 
     @Test("A body without a byte is a sample without a byte")
     func empty() throws {
-        let profile = try Profile.sample()
+        let profile = try ReceivedProfile.sample()
         #expect(profile.view.pointee.sample_count == 1)
         #expect(try #require(profile.view.pointee.samples).pointee.bytes.count == 0)
     }
 
     @Test("A byte of body costs a byte")
     func cost() throws {
-        #expect(try Profile.sample(body: 1000).byteCount == Profile.emptyCost + 1000)
+        #expect(try ReceivedProfile.sample(body: 1000).byteCount == ReceivedProfile.emptyCost + 1000)
     }
 
     @Test("Sequences rise")
     func sequence() throws {
-        let sequences = try (0..<10).map { _ in try Profile.sample().sequence }
+        let sequences = try (0..<10).map { _ in try ReceivedProfile.sample().sequence }
         #expect(zip(sequences, sequences.dropFirst()).allSatisfy(<))
     }
 
     @Test("The view leads back to its profile, which lives as long as somebody retains it")
     func owner() throws {
-        weak var watched: Profile?
+        weak var watched: ReceivedProfile?
         let view: UnsafePointer<gw_profile>
         do {
-            let profile = try Profile.sample(body: 3)
+            let profile = try ReceivedProfile.sample(body: 3)
             (watched, view) = (profile, profile.view)
-            #expect(Profile.owner(of: view).takeUnretainedValue() === profile)
-            _ = Profile.owner(of: view).retain()
+            #expect(ReceivedProfile.owner(of: view).takeUnretainedValue() === profile)
+            _ = ReceivedProfile.owner(of: view).retain()
         }
         #expect(watched != nil)
         #expect(view.pointee.samples?.pointee.bytes.text == "xxx")
-        Profile.owner(of: view).release()
+        ReceivedProfile.owner(of: view).release()
         #expect(watched == nil)
     }
 }

@@ -9,7 +9,7 @@ struct PushJSONTests {
     /// What a message says, or why it is refused.
     static func outcome(_ bytes: [UInt8]) -> String {
         var decoded = ByteBuffer()
-        do throws(PushRequest.Malformed) {
+        do throws(PushMessage.Malformed) {
             let request = try PushJSON.parse(bytes.span, samples: &decoded)
             return request.summary(decoded.withBytes { span in span.withUnsafeBytes { Array($0) } })
         } catch { return "refused: \(error.reason)" }
@@ -142,24 +142,24 @@ struct PushJSONTests {
 
     @Test("A series has a limited number of labels", arguments: [-1, 0, 1])
     func manyLabels(excess: Int) {
-        let labels = (0..<(PushRequest.maximumLabels + excess)).map { "{\"name\":\"l\($0)\"}" }.joined(separator: ",")
-        let refused = "refused: more than \(PushRequest.maximumLabels) labels in a series"
+        let labels = (0..<(PushMessage.maximumLabels + excess)).map { "{\"name\":\"l\($0)\"}" }.joined(separator: ",")
+        let refused = "refused: more than \(PushMessage.maximumLabels) labels in a series"
         #expect((Self.outcome(Self.labels(labels)) == refused) == (excess > 0))
     }
 
     @Test("A request has a limited number of series", arguments: [-1, 0, 1])
     func manySeries(excess: Int) {
-        let series = repeatElement("{}", count: PushRequest.maximumSeries + excess).joined(separator: ",")
-        let refused = "refused: more than \(PushRequest.maximumSeries) series"
+        let series = repeatElement("{}", count: PushMessage.maximumSeries + excess).joined(separator: ",")
+        let refused = "refused: more than \(PushMessage.maximumSeries) series"
         #expect((Self.outcome("{\"series\":[\(series)]}") == refused) == (excess > 0))
     }
 
     @Test("A request has a limited number of samples, in one series or in several", arguments: [-1, 0, 1], [1, 2])
     func manySamples(excess: Int, seriesCount: Int) {
-        let count = PushRequest.maximumSamples + excess
+        let count = PushMessage.maximumSamples + excess
         let parts = seriesCount == 1 ? [count] : [count / 2, count - count / 2]
         let series = parts.map { "{\"samples\":[\(repeatElement("{}", count: $0).joined(separator: ","))]}" }.joined(separator: ",")
-        let refused = "refused: more than \(PushRequest.maximumSamples) samples"
+        let refused = "refused: more than \(PushMessage.maximumSamples) samples"
         #expect((Self.outcome("{\"series\":[\(series)]}") == refused) == (excess > 0))
     }
 

@@ -5,8 +5,8 @@ import Testing
 @Suite("Labels of a Push")
 struct PushRequestTests {
     private func labels(_ pairs: [(String, String)]) throws -> [Label] {
-        var request = PushRequest()
-        var series = PushRequest.Series()
+        var request = PushMessage()
+        var series = PushMessage.Series()
         for (name, value) in pairs { try series.add(label: name, value) }
         try request.add(series)
         return request.series[0].labels.labels
@@ -20,7 +20,7 @@ struct PushRequestTests {
     @Test("Two spellings that look the same are two names, and the same bytes twice are refused")
     func spellings() throws {
         #expect(try labels([("e\u{301}", "1"), ("\u{e9}", "2")]).count == 2)
-        #expect(throws: PushRequest.Malformed.self) { try labels([("a", "1"), ("b", "2"), ("a", "3")]) }
+        #expect(throws: PushMessage.Malformed.self) { try labels([("a", "1"), ("b", "2"), ("a", "3")]) }
     }
 
     @Test("A name of 4096 bytes is taken, a longer one is not", arguments: [(4095, true), (4096, true), (4097, false)])

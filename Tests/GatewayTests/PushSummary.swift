@@ -1,6 +1,6 @@
 @testable import Gateway
 
-extension PushRequest {
+extension PushMessage {
     /// What was read, in a few words: `a=1,b=2 id:bytes id:bytes`, a line a series.
     func summary(_ bytes: [UInt8]) -> String {
         series.map { series in

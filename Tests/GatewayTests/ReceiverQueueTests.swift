@@ -12,7 +12,7 @@ final class ReceiverQueueTests {
     /// Adds profiles, which the tests call 0, 1, 2 …
     private func fill(_ count: Int) throws {
         for _ in 0..<count {
-            let profile = try Profile.sample(body: 10)
+            let profile = try ReceivedProfile.sample(body: 10)
             numbers[profile.sequence] = numbers.count
             queue.append(profile, now: .at(1))
         }
@@ -94,7 +94,7 @@ final class ReceiverQueueTests {
 
     @Test("Count and bytes follow every profile, open ones too, and end at nothing")
     func totals() throws {
-        let cost = try Profile.emptyCost + 10
+        let cost = try ReceivedProfile.emptyCost + 10
         try fill(3)
         #expect((queue.count, queue.byteCount) == (3, 3 * cost))
         let first = try openNext()
@@ -147,7 +147,7 @@ final class ReceiverQueueTests {
         var random = SeededRandom()
         var model = Model()
         var now = MonotonicTime.at(1)
-        let cost = try Profile.emptyCost
+        let cost = try ReceivedProfile.emptyCost
         for step in 0..<6000 {
             // Odd steps leave odd times to be due at, so no two are due together.
             now.nanoseconds += 1000
@@ -184,7 +184,7 @@ final class ReceiverQueueTests {
                 queue.remove(handle)
                 model.remove(sequence)
             default:
-                let profile = try Profile.sample()
+                let profile = try ReceivedProfile.sample()
                 queue.append(profile, now: now)
                 model.age.append(profile.sequence)
                 model.ready.append(profile.sequence)

@@ -12,7 +12,7 @@ final class ReceiverStateTests {
         name: "r", retry: RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0), maxInFlight: limit)
 
     private struct Delivery {
-        let profile: Profile
+        let profile: ReceivedProfile
         let token: UInt
         let attempt: Int
         let progress: UInt64
@@ -49,7 +49,7 @@ final class ReceiverStateTests {
 
     @Test("A profile above max_bytes is dropped and evicts nobody", arguments: [(-1, true), (0, true), (1, false)])
     func tooLarge(excess: Int, isKept: Bool) throws {
-        config.queue.maxBytes = try Profile.emptyCost + 100
+        config.queue.maxBytes = try ReceivedProfile.emptyCost + 100
         try accept()
         try accept(body: 100 + excess)
         #expect(state.account.dropped == (isKept ? [.queueFull: 1] : [.tooLarge: 1]))
@@ -60,7 +60,7 @@ final class ReceiverStateTests {
 
     @Test("Bytes above max_bytes evict the oldest until they fit", arguments: [(-1, 0), (0, 0), (1, 1)])
     func fullOfBytes(excess: Int, evicted: Int) throws {
-        config.queue.maxBytes = try 3 * (Profile.emptyCost + 10)
+        config.queue.maxBytes = try 3 * (ReceivedProfile.emptyCost + 10)
         try accept(2, body: 10)
         try accept(body: 10 + excess)
         #expect(state.account.dropped[.queueFull] ?? 0 == evicted)
@@ -70,9 +70,9 @@ final class ReceiverStateTests {
 
     @Test("One large profile evicts as many small ones as it takes")
     func manyEvicted() throws {
-        config.queue.maxBytes = try 4 * Profile.emptyCost
+        config.queue.maxBytes = try 4 * ReceivedProfile.emptyCost
         try accept(4)
-        try accept(body: 2 * Profile.emptyCost)
+        try accept(body: 2 * ReceivedProfile.emptyCost)
         #expect(state.account.dropped == [.queueFull: 3])
         #expect(state.queue.count == 2)
         #expect(isBalanced)
@@ -311,7 +311,7 @@ final class ReceiverStateTests {
         for round in 0..<20 {
             state = .working(limit: Self.limit)
             config.queue = QueueConfig(
-                maxBytes: try Profile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil)
+                maxBytes: try ReceivedProfile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil)
             config.retry.retries = random.below(4)
             try runRandomly(&random)
             _ = state.close()
@@ -325,7 +325,7 @@ final class ReceiverStateTests {
         for step in 0..<400 {
             seconds += Int64(random.below(3))
             switch random.below(4) {
-            case 0: try accept(body: random.below(4) * (try Profile.emptyCost) * random.below(6), at: .at(seconds))
+            case 0: try accept(body: random.below(4) * (try ReceivedProfile.emptyCost) * random.below(6), at: .at(seconds))
             case 1: if let token = next(at: .at(seconds))?.token { tokens.append(token) }
             default:
                 guard !tokens.isEmpty else { continue }

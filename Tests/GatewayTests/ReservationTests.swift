@@ -10,11 +10,11 @@ final class ReservationTests {
     private var state = Receiver.State.working(limit: 4)
     private var bounds = QueueConfig(onFull: .reject)
 
-    private func reserve(_ profiles: [Profile]) -> Bool { state.reserve(profiles.map(\.byteCount), bounds) }
+    private func reserve(_ profiles: [ReceivedProfile]) -> Bool { state.reserve(profiles.map(\.byteCount), bounds) }
 
-    private func release(_ profiles: [Profile]) { state.release(profiles.map(\.byteCount), bounds) }
+    private func release(_ profiles: [ReceivedProfile]) { state.release(profiles.map(\.byteCount), bounds) }
 
-    private static func profiles(_ bodies: Int...) throws -> [Profile] { try bodies.map { try .sample(body: $0) } }
+    private static func profiles(_ bodies: Int...) throws -> [ReceivedProfile] { try bodies.map { try .sample(body: $0) } }
 
     @Test("Profiles up to max_profiles have room, all of a request or none", arguments: [(2, true), (3, true), (4, false)])
     func profiles(count: Int, fits: Bool) throws {
@@ -25,7 +25,7 @@ final class ReservationTests {
 
     @Test("Bytes up to max_bytes have room", arguments: [(-1, true), (0, true), (1, false)])
     func bytes(excess: Int, fits: Bool) throws {
-        bounds.maxBytes = try 2 * (Profile.emptyCost + 10)
+        bounds.maxBytes = try 2 * (ReceivedProfile.emptyCost + 10)
         #expect(reserve(try Self.profiles(10, 10 + excess)) == fits)
     }
 
@@ -48,7 +48,7 @@ final class ReservationTests {
 
     @Test("A profile larger than max_bytes needs no room, for it is dropped when it comes")
     func tooLarge() throws {
-        bounds.maxBytes = try Profile.emptyCost
+        bounds.maxBytes = try ReceivedProfile.emptyCost
         let large = try Self.profiles(1)
         #expect(reserve(large))
         release(large)
@@ -59,7 +59,7 @@ final class ReservationTests {
 
     @Test("A promise for what is too large takes no room from others")
     func tooLargeTakesNoRoom() throws {
-        (bounds.maxBytes, bounds.maxProfiles) = (try Profile.emptyCost, 1)
+        (bounds.maxBytes, bounds.maxProfiles) = (try ReceivedProfile.emptyCost, 1)
         #expect(reserve(try Self.profiles(1)))
         #expect(reserve(try Self.profiles(0)))
     }
@@ -125,7 +125,7 @@ final class ReservationTests {
         content.samples = [.init(id: "first", range: 0..<7), .init(id: "", range: 7..<7), .init(id: "second", range: 7..<20)]
         var body = ByteBuffer()
         try body.append([UInt8](repeating: 1, count: 20).span.bytes)
-        let shared = Profile(content, body: body, sharing: Profile(head, body: ByteBuffer()))
+        let shared = ReceivedProfile(content, body: body, sharing: ReceivedProfile(head, body: ByteBuffer()))
         let profiles = try [.sample(), .sample(body: 1), .sample(body: 5000), shared]
         let positions = try SpoolOnDisk(folder).store(profiles, for: receivers)
         #expect(profiles.map { SpoolRecord.headLength(receivers) + $0.encodedByteCount } == positions.map { Int($0.length) })

@@ -2,15 +2,15 @@ import LinuxSystem
 
 @testable import Gateway
 
-extension Profile {
+extension ReceivedProfile {
     /// A profile that costs a queue ``emptyCost`` and its body.
-    static func sample(body count: Int = 0, share: ShareKey = .unknown) throws -> Profile {
+    static func sample(body count: Int = 0, share: ShareKey = .unknown) throws -> ReceivedProfile {
         var body = ByteBuffer()
         try body.append([UInt8](repeating: 0x78, count: count).span.bytes)
         var content = ProfileContent(
             api: .ingest, receivedAt: 1, path: "/ingest", format: .pprof, samples: [.init(range: 0..<count)])
         content.share = share
-        return Profile(content, body: body)
+        return ReceivedProfile(content, body: body)
     }
 
     /// What a sample profile without a body costs a queue.

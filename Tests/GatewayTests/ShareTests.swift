@@ -79,7 +79,7 @@ struct ShareTests {
     func mostBytes(more: Int, expected: [Int]) throws {
         var state = Receiver.State.working(limit: 1)
         var bounds = QueueConfig()
-        bounds.maxBytes = try 6 * (Profile.emptyCost + 100) + more
+        bounds.maxBytes = try 6 * (ReceivedProfile.emptyCost + 100) + more
         try fill(&state, Self.honest, 3, body: 100, bounds)
         try fill(&state, Self.flood, 9, body: 100, bounds)
         #expect(left(state) == expected)

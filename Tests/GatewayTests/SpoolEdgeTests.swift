@@ -84,7 +84,7 @@ struct SpoolEdgeTests {
         let fanOut = FanOut(receivers: spool.receivers, spool: spool.spool)
         let answers = Monitor<[Acknowledgement.Failure?]>([])
         for count in [Backlog.mostWaiting + beyond - 1, 1] {
-            let profiles = try (0..<count).map { _ in try Profile.sample(body: 1) }
+            let profiles = try (0..<count).map { _ in try ReceivedProfile.sample(body: 1) }
             #expect(fanOut.submit(profiles, answer: { answer in answers.withLock { $0.append(answer) } }) == .pending)
         }
         spool.spool?.flush()
@@ -120,12 +120,12 @@ struct SpoolEdgeTests {
     func repetitive(beyond: Int) throws {
         let spool = try SpoolFixture(Self.up)
         var content = ProfileContent(api: .push, receivedAt: 1, path: "/push", format: .pprof, samples: [])
-        let fixed = Profile(content, body: ByteBuffer()).byteCount
+        let fixed = ReceivedProfile(content, body: ByteBuffer()).byteCount
         content.query = String(repeating: "q", count: SpoolAppend.mostRepeated / 16 - fixed)
-        let head = Profile(content, body: ByteBuffer())
-        var profiles = (0..<16).map { _ in Profile(content, body: ByteBuffer(), sharing: head) }
+        let head = ReceivedProfile(content, body: ByteBuffer())
+        var profiles = (0..<16).map { _ in ReceivedProfile(content, body: ByteBuffer(), sharing: head) }
         if beyond < 0 { profiles.removeLast() }
-        if beyond > 0 { profiles.append(Profile(content, body: ByteBuffer(), sharing: head)) }
+        if beyond > 0 { profiles.append(ReceivedProfile(content, body: ByteBuffer(), sharing: head)) }
         let fanOut = FanOut(receivers: spool.receivers, spool: spool.spool)
         #expect(fanOut.submit(profiles) == (beyond > 0 ? .refused(.repetitive) : .pending))
         spool.spool?.flush()

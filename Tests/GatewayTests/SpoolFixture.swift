@@ -132,7 +132,7 @@ final class SpoolFixture {
     struct Opened {
         let sequence: UInt64
         let token: UInt
-        let profile: Profile
+        let profile: ReceivedProfile
         let entry: ReceiverQueue.Entry
     }
 

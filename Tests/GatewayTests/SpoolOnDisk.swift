@@ -13,7 +13,7 @@ struct SpoolOnDisk {
 
     /// Opens it and stores profiles, each for these receivers and in an append of its own; answers where they are.
     @discardableResult
-    func store(_ profiles: [Profile], for receivers: [String], _ config: SpoolConfig = SpoolConfig()) throws -> [SpoolPosition] {
+    func store(_ profiles: [ReceivedProfile], for receivers: [String], _ config: SpoolConfig = SpoolConfig()) throws -> [SpoolPosition] {
         try withSpool(config) { spool in
             let places = Watched<[SpoolPosition]>([])
             for profile in profiles {

@@ -38,7 +38,7 @@ struct SpoolReaderTests: ~Copyable {
 
     @Test("Each receiver's profiles, bytes and oldest, over several segments")
     func summary() throws {
-        let profiles = try (0..<8).map { _ in try Profile.sample(body: 20_000) }
+        let profiles = try (0..<8).map { _ in try ReceivedProfile.sample(body: 20_000) }
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
         #expect(Set(places.map(\.segment)).count > 2)
         try disk.note(Array(places.prefix(3)), "a")
@@ -65,7 +65,7 @@ struct SpoolReaderTests: ~Copyable {
 
     @Test("The oldest that wait come first, and no more than were asked for; settled ones can be found by their sequence")
     func waiting() throws {
-        let profiles = try (0..<8).map { _ in try Profile.sample(body: 20_000) }
+        let profiles = try (0..<8).map { _ in try ReceivedProfile.sample(body: 20_000) }
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
         try disk.note([places[0]], "a")
         let reader = try SpoolReader(disk.dataDirectory)
@@ -139,7 +139,7 @@ struct SpoolReaderTests: ~Copyable {
 
     @Test("What is dropped for one receiver stays for the others, and a segment goes with the last who needs it")
     func drop() throws {
-        let profiles = try (0..<3).map { try Profile.sample(body: $0) }
+        let profiles = try (0..<3).map { try ReceivedProfile.sample(body: $0) }
         try disk.store(profiles, for: ["a", "b"])
         do {
             var drop = try SpoolDrop(disk.dataDirectory, "a", .sequences([profiles[1].sequence]))
@@ -159,7 +159,7 @@ struct SpoolReaderTests: ~Copyable {
 
     @Test("By age, and of sequences that do not wait")
     func choices() throws {
-        let profiles = try (0..<3).map { try Profile.sample(body: $0) }
+        let profiles = try (0..<3).map { try ReceivedProfile.sample(body: $0) }
         try disk.store(profiles, for: ["a"])
         let now = MonotonicTime.unixNanoseconds
         #expect(try SpoolDrop(disk.dataDirectory, "a", .before(now)).profiles == 3)

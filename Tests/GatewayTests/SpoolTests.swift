@@ -177,7 +177,7 @@ struct SpoolTests {
         let future = UInt64(MonotonicTime.unixNanoseconds) + 1 << 50
         // A process each, for what one has counted to is not forgotten in it.
         await #expect(processExitsWith: .success) { [folder = folder as String, future = future as UInt64, lost] in
-            Profile.continueSequence(after: future)
+            ReceivedProfile.continueSequence(after: future)
             let spool = try SpoolFixture(SpoolFixture.receiver("up"), in: folder)
             try spool.submit(1)
             spool.close()
@@ -185,7 +185,7 @@ struct SpoolTests {
         }
         await #expect(processExitsWith: .success) { [folder = folder as String, future = future as UInt64] in
             let spool = try SpoolFixture(SpoolFixture.receiver("up"), in: folder)
-            try #require(Profile.sequenceToCome > future + 1)
+            try #require(ReceivedProfile.sequenceToCome > future + 1)
             spool.close()
         }
     }
@@ -218,19 +218,19 @@ struct SpoolTests {
             path: "/p", query: "q=1&x=%20", format: .jfr, contentType: "ct", contentEncoding: "gzip",
             headers: [Label(name: "h", value: ""), Label(name: "h", value: "2")],
             samples: [.init(id: "one", range: 0..<5), .init(id: "", range: 5..<5), .init(id: "three", range: 6..<12)])
-        let profile = Profile(content, body: body)
+        let profile = ReceivedProfile(content, body: body)
         var stored = ByteBuffer()
         try stored.append(profile.encodedHead.span.bytes)
         for index in 0..<3 { try profile.withSample(index) { try stored.append($0) } }
         let bytes = stored.withBytes { span in (0..<span.count).map { span[$0] } }
-        let decoded = Profile.decode(stored, at: 0, sequence: profile.sequence)
+        let decoded = ReceivedProfile.decode(stored, at: 0, sequence: profile.sequence)
         let read = try #require(decoded)
         #expect(read.encodedHead == profile.encodedHead)
         #expect(read.withSample(2) { $0.byteCount } == 6)
         for count in 0..<bytes.count {
             var cut = ByteBuffer()
             try cut.append(Array(bytes[..<count]).span.bytes)
-            let isProfile = Profile.decode(cut, at: 0, sequence: 1) != nil
+            let isProfile = ReceivedProfile.decode(cut, at: 0, sequence: 1) != nil
             #expect(!isProfile, "cut at \(count)")
         }
     }

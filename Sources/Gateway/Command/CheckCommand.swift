@@ -1,5 +1,9 @@
 import ConfigJSON
+import HTTPServer
 import LinuxSystem
+import PluginHost
+import Receivers
+import Telemetry
 
 /// `gateway check`: finds everything that would keep a config from running, without running it.
 enum CheckCommand {
@@ -10,7 +14,7 @@ enum CheckCommand {
         try arguments.refuseWords()
         var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
         PluginTrial.run(&file)
-        file.add(Listener.Guards.problems(file.config))
+        file.add(file.config.fileProblems)
         file.problems.sortByPlace()
         file.warnings.sortByPlace()
         for line in file.lines { print(line) }

@@ -1,5 +1,7 @@
 import Glibc
 import LinuxSystem
+import Receivers
+import Telemetry
 
 /// The command line; runs the command that the first word names.
 @main

@@ -1,5 +1,8 @@
+import HTTPServer
 import LinuxSystem
+import ProfileAPI
 import PushWire
+import Telemetry
 
 /// The server to which a command sends profiles (`--to`), and the headers of every request (`--header`, `--tenant`).
 struct Destination {

@@ -49,7 +49,7 @@ import PushWire
         guard let handle = unsafe start() else { throw DynamicLibrary.Missing(description: "libcurl has no memory") }
         unsafe self.handle = unsafe handle
         unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROTOCOLS_STR, "http,https")
-        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_USERAGENT, "profile-gateway/\(Gateway.version)")
+        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_USERAGENT, "profile-gateway/\(RunningGateway.version)")
         unsafe ccurl_call_set_long(setOption, handle, CURLOPT_CONNECTTIMEOUT_MS, 10_000)
         unsafe ccurl_call_set_long(setOption, handle, CURLOPT_TIMEOUT_MS, 60_000)
         if let exceptions = Self.withoutProxy { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_NOPROXY, exceptions) }

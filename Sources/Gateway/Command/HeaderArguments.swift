@@ -2,6 +2,7 @@ import ConfigJSON
 import Glibc
 import LinuxSystem
 import PushWire
+import Telemetry
 
 /// The headers that a command sends, from the command line or from files, which `ps` and a shell's history do not show.
 extension Arguments {

@@ -1,3 +1,5 @@
+import Telemetry
+
 /// `gateway help`: the commands and how to use them.
 enum HelpCommand {
     static let overview = """
@@ -114,7 +116,7 @@ enum HelpCommand {
 enum VersionCommand {
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         try Arguments(words).refuseWords()
-        print("gateway \(Gateway.version)")
+        print("gateway \(RunningGateway.version)")
         return 0
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Profiles
 
 /// Writes the payloads of one profile to files.
 enum PayloadFiles {
@@ -7,7 +8,7 @@ enum PayloadFiles {
     ///
     /// - Throws: EEXIST when a file exists already.
     /// - Returns: the paths of the files.
-    static func write(_ profile: Profile, to path: String) throws(SystemError) -> [String] {
+    static func write(_ profile: ReceivedProfile, to path: String) throws(SystemError) -> [String] {
         let count = profile.sampleCount
         let paths = count == 1 ? [path] : (0..<count).map { "\(path)-\($0)" }
         var made: [String] = []

@@ -1,7 +1,9 @@
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import PluginHost
 import ProfileArchive
+import Receivers
 
 /// `gateway plugins`: shows which plugins would be loaded, and from where.
 enum PluginsCommand {

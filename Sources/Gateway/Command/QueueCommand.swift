@@ -1,5 +1,8 @@
 import Glibc
 import LinuxSystem
+import Receivers
+import SpoolStore
+import Telemetry
 
 /// `gateway queue`: shows, verifies and drops profiles that wait on disk.
 enum QueueCommand {

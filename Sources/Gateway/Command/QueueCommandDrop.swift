@@ -1,6 +1,8 @@
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import SpoolStore
+import Telemetry
 
 /// `gateway queue drop`: removes profiles from one receiver's queue permanently.
 enum QueueCommandDrop {

@@ -1,5 +1,7 @@
 import ConfigJSON
 import LinuxSystem
+import SpoolStore
+import Telemetry
 
 /// `gateway queue list`: shows how many profiles wait for each receiver.
 enum QueueCommandList {

@@ -1,5 +1,8 @@
 import ConfigJSON
 import LinuxSystem
+import Profiles
+import SpoolStore
+import Telemetry
 
 /// `gateway queue show`: lists waiting profiles, or shows one of them in detail.
 enum QueueCommandShow {
@@ -79,7 +82,7 @@ enum QueueCommandShow {
         }
     }
 
-    private static func write(_ profile: Profile, to path: String) -> Int32 {
+    private static func write(_ profile: ReceivedProfile, to path: String) -> Int32 {
         do throws(SystemError) {
             for file in try PayloadFiles.write(profile, to: path) { printError("wrote \(printable(file))") }
             return 0

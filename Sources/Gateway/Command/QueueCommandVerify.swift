@@ -1,5 +1,7 @@
 import ConfigJSON
 import LinuxSystem
+import SpoolStore
+import Telemetry
 
 /// `gateway queue verify`: reads all records on disk and reports damage.
 enum QueueCommandVerify {

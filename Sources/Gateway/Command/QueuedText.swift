@@ -3,6 +3,9 @@ import LinuxSystem
 import PluginABI
 import PluginKit
 import ProfileArchive
+import Profiles
+import SpoolStore
+import Telemetry
 
 /// Formats a profile that waits on disk, as text or JSON.
 enum QueuedText {
@@ -10,7 +13,7 @@ enum QueuedText {
 
     /// One line in the format of StdoutSink: `2026-01-31T23:59:59.123Z checkout{env="prod"} pprof 9436 B 1 sample tenant="team-a"
     /// ingest 17…`.
-    static func line(of profile: Profile) -> String {
+    static func line(of profile: ReceivedProfile) -> String {
         let view = unsafe PluginKit.Profile(view: profile.view)
         let tenant = view.tenant.isEmpty ? "" : " tenant=\(JSONValue.quoted(view.tenant))"
         let size = sizes(view).reduce(0, +)
@@ -47,7 +50,7 @@ enum QueuedText {
 
     // MARK: All details
 
-    static func lines(_ record: QueuedRecord, _ profile: Profile, _ place: QueuePlace) -> [String] {
+    static func lines(_ record: QueuedRecord, _ profile: ReceivedProfile, _ place: QueuePlace) -> [String] {
         let view = unsafe PluginKit.Profile(view: profile.view)
         let told = [
             ("received", readableTime(view.receivedAt)), ("from", view.from == 0 ? "-" : readableTime(view.from)),
@@ -94,7 +97,7 @@ enum QueuedText {
     // MARK: JSON
 
     /// - Parameter all: whether to include query, headers and samples.
-    static func json(_ record: QueuedRecord, _ profile: Profile, all: Bool = false) -> String {
+    static func json(_ record: QueuedRecord, _ profile: ReceivedProfile, all: Bool = false) -> String {
         let view = unsafe PluginKit.Profile(view: profile.view)
         var members = [
             ("received", JSONValue.quoted(readableTime(view.receivedAt))), ("api", JSONValue.quoted(api(view))),

@@ -1,15 +1,5 @@
 import LinuxSystem
 
-/// A size in readable units: `512 B`, `12.3 MiB`.
-func readableSize(_ bytes: Int) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    var (scale, index) = (1, 0)
-    while bytes / scale >= 1024, index < units.count - 1 { (scale, index) = (scale * 1024, index + 1) }
-    if index == 0 { return "\(bytes) B" }
-    let tenths = bytes / scale * 10 + bytes % scale * 10 / scale
-    return "\(tenths / 10).\(tenths % 10) \(units[index])"
-}
-
 /// A duration in its two largest units: `42s`, `3m12s`, `2d4h`.
 func readableSpan(nanoseconds: Int64) -> String {
     let seconds = max(0, nanoseconds) / 1_000_000_000
@@ -20,9 +10,6 @@ func readableSpan(nanoseconds: Int64) -> String {
 
 /// A time in RFC 3339 form.
 func readableTime(_ unixNanoseconds: Int64) -> String { CivilTime(unixNanoseconds: unixNanoseconds).rfc3339 }
-
-/// `1 profile`, `2 profiles`.
-func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
 /// Rows with columns as wide as their widest cell.
 struct AlignedTable {

@@ -1,7 +1,9 @@
 import ConfigJSON
 import Glibc
+import HTTPServer
 import LinuxSystem
 import PushWire
+import Telemetry
 
 /// `gateway reload`: makes a running gateway read its config again, through its admin listener.
 enum ReloadCommand {

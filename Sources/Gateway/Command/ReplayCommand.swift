@@ -3,6 +3,7 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 import PushWire
+import Telemetry
 
 /// `gateway replay`: sends the profiles of an archive again, as they were received.
 enum ReplayCommand {

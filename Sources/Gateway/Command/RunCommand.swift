@@ -1,6 +1,7 @@
 import COpenSSL
 import Glibc
 import LinuxSystem
+import Telemetry
 
 /// `gateway run`: serves until it is told to stop.
 enum RunCommand {
@@ -28,7 +29,7 @@ enum RunCommand {
         }
         Log.configure(file.config.log)
         for warning in file.warnings { Log.warning("config", ["warning": warning.line(in: path)]) }
-        do throws(Gateway.StartError) {
+        do throws(RunningGateway.StartError) {
             return try process.run(file.config, path: path)
         } catch {
             for message in error.messages { Log.error("cannot start", ["error": message]) }

@@ -1,7 +1,9 @@
 import ConfigJSON
 import Glibc
 import LinuxSystem
+import Profiles
 import PushWire
+import Telemetry
 
 /// `gateway send`: posts files to a server as an SDK would.
 enum SendCommand {

@@ -1,5 +1,6 @@
 import ConfigJSON
 import Glibc
+import HTTPServer
 import LinuxSystem
 
 /// A config file as read: its values, its problems and its warnings.
@@ -76,5 +77,16 @@ extension [Problem] {
     /// Sorts by position in the text; problems without a position come last.
     mutating func sortByPlace() {
         sort { ($0.position?.line ?? .max, $0.position?.column ?? 0) < ($1.position?.line ?? .max, $1.position?.column ?? 0) }
+    }
+}
+
+extension Config {
+    /// The problems with the files that TLS and authentication need.
+    var fileProblems: [Problem] {
+        var problems = FileProblems()
+        for http in listeners.map(\.http) + [admin?.http].compactMap(\.self) {
+            _ = problems.collect(all: { () throws(FileProblems) in try Listener.Guards(http) })
+        }
+        return problems.list
     }
 }

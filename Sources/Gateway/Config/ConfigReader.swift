@@ -1,5 +1,10 @@
 import ConfigJSON
+import HTTPServer
+import ProfileAPI
 import ProfileArchive
+import Receivers
+import SpoolStore
+import Telemetry
 
 extension Config {
     init(_ object: ConfigObject) {
@@ -109,6 +114,7 @@ extension AdminConfig {
 
 extension Log.Settings {
     fileprivate init(_ object: ConfigObject) {
+        self.init()
         level = object.choice("level", default: level)
         format = object.choice("format", default: format)
         object.refuseUnknown()
@@ -120,6 +126,7 @@ extension Limits {
     private static let largestBody = 2 << 30
 
     fileprivate init(_ object: ConfigObject) {
+        self.init()
         maxBodySize = object.size("max_body_size", default: maxBodySize, atMost: Self.largestBody)
         maxDecompressedSize = object.size("max_decompressed_size", default: maxDecompressedSize, atMost: Self.largestBody)
         maxInFlightBytes = object.size("max_in_flight_bytes", default: maxInFlightBytes)
@@ -131,6 +138,7 @@ extension Limits {
 
 extension DeadLetterConfig {
     fileprivate init(_ object: ConfigObject) {
+        self.init()
         maxBytes = object.size("max_bytes", default: maxBytes)
         maxAge = object.duration("max_age", default: maxAge)
         modes = ArchiveModes(object)
@@ -190,6 +198,7 @@ extension ListenerConfig {
 
 extension HTTPConfig {
     fileprivate init(_ object: ConfigObject) {
+        self.init()
         address = object.listenAddress("listen_address", default: address)
         port = object.port("listen_port", default: port)
         connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
@@ -207,7 +216,7 @@ extension HTTPConfig {
 
 extension ReceiverConfig {
     fileprivate init(_ name: String, _ object: ConfigObject, hasSpool: Bool) {
-        self.name = name
+        self.init(name: name)
         pluginConfig = JSONValue(.object([]), at: object.position)
         pluginPosition = object.value("plugin")?.position ?? object.position
         plugin = object.string("plugin") ?? ""
@@ -233,6 +242,7 @@ extension ReceiverConfig {
 
 extension SpoolConfig {
     fileprivate init(_ object: ConfigObject) {
+        self.init()
         if object.value("max_bytes") != nil { maxBytes = object.size("max_bytes", default: 0) }
         if object.value("min_free_bytes") != nil { minFreeBytes = object.size("min_free_bytes", default: 0, zeroAllowed: true) }
         sync = object.choice("sync", default: sync)
@@ -251,6 +261,7 @@ extension QueueConfig {
     }
 
     fileprivate init(_ object: ConfigObject, hasSpool: Bool) {
+        self.init()
         setStorage(object.choice("storage", default: hasSpool ? .disk : .memory))
         if storage == .disk, !hasSpool { object.refuse("storage", "\"disk\" needs data_dir") }
         maxBytes = object.size("max_bytes", default: maxBytes)
@@ -263,6 +274,7 @@ extension QueueConfig {
 
 extension RetryPolicy {
     fileprivate init(_ object: ConfigObject, defaults: RetryPolicy) {
+        self = defaults
         minimum = object.duration("min_backoff_period", default: defaults.minimum)
         maximum = object.duration("max_backoff_period", default: defaults.maximum)
         retries = object.integer("max_backoff_retries", in: 0...Int.max, default: defaults.retries)

@@ -1,5 +1,8 @@
 import ConfigJSON
 import LinuxSystem
+import Receivers
+import SpoolStore
+import Telemetry
 
 extension Config {
     /// A warning when the queues on disk may grow beyond the disk.

@@ -1,4 +1,5 @@
 import ConfigJSON
+import HTTPServer
 import LinuxSystem
 
 /// Checks of `listen_address`.

@@ -1,3 +1,6 @@
+import HTTPServer
+import Receivers
+
 /// Divides the process's file descriptors among their uses, so that no use takes what another one needs.
 ///
 /// A plain calculation: the gateway's own reserve and the admin listener's share are subtracted from the limit; the connections

@@ -1,21 +1,25 @@
+import HTTPServer
 import LinuxSystem
+import PluginHost
 import Synchronization
+import Telemetry
 
 /// The shares of the process's file descriptors, as the running config divides them.
 ///
 /// The limit is the process's, so there is one instance. Until it divides by a config, it has the shares of an empty config.
 final class Descriptors: Sendable {
-    static let process = Descriptors(limit: descriptorLimit)
+    static let process = Descriptors(limit: descriptorLimit, plugins: .process)
 
     /// The connections of senders, to all listeners.
     let senders = ConnectionShare()
     /// The connections to the admin listener, which have a share of their own, whatever senders do.
     let admin = ConnectionShare()
+    private let plugins: PluginDescriptors
     private let current: Mutex<DescriptorBudget>
-    private let instances = Atomic<Int>(0)
     private let warned = Mutex<[DescriptorBudget.Shortcoming]>([])
 
-    init(limit: Int) {
+    init(limit: Int, plugins: PluginDescriptors = PluginDescriptors(limit: 0)) {
+        self.plugins = plugins
         current = Mutex(DescriptorBudget(limit: limit, DescriptorBudget.Demand()))
         apply(budget)
     }
@@ -46,18 +50,8 @@ final class Descriptors: Sendable {
     private func apply(_ budget: DescriptorBudget) {
         senders.change(limit: budget.listeners, refusals: budget.refusals)
         admin.change(limit: budget.admin, refusals: 1)
+        plugins.change(limit: budget.receivers)
     }
-
-    // MARK: Plugin instances
-
-    /// Counts a plugin instance, which may use its share from now on.
-    func instanceBegan() { instances.wrappingAdd(1, ordering: .relaxed) }
-    func instanceEnded() { instances.wrappingSubtract(1, ordering: .relaxed) }
-
-    /// How many descriptors one instance may hold: an equal part for each instance, including those that do not ask for it.
-    ///
-    /// During a reload the old instances count beside the new ones.
-    var instanceShare: Int { max(1, budget.receivers / max(1, instances.load(ordering: .relaxed))) }
 }
 
 extension Descriptors {
@@ -70,11 +64,11 @@ extension Descriptors {
         for (use, limit) in limits {
             page.add(
                 .gauge, "gateway_descriptors_limit", help: "The share of the process's descriptors that a use has.",
-                [Label(name: "use", value: use)], limit)
+                [MetricLabel(name: "use", value: use)], limit)
         }
         for (use, count) in [("listeners", senders.count), ("admin", admin.count)] {
             page.add(
-                .gauge, "gateway_descriptors", help: "Descriptors that a use has open now.", [Label(name: "use", value: use)], count)
+                .gauge, "gateway_descriptors", help: "Descriptors that a use has open now.", [MetricLabel(name: "use", value: use)], count)
         }
     }
 }

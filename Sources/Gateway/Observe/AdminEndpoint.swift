@@ -1,3 +1,6 @@
+import HTTPServer
+import Telemetry
+
 /// The routes of the admin listener.
 struct AdminEndpoint: Routes {
     /// Open without credentials, because the supervisor that restarts the process has none.
@@ -5,7 +8,7 @@ struct AdminEndpoint: Routes {
     static let readyPath = "/-/ready"
     static let metricsPath = "/metrics"
 
-    let gateway: Gateway
+    let gateway: RunningGateway
     let visitors: AdminVisitors
 
     func admit(_ head: RequestHead) -> Admission {

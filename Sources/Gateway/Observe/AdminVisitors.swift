@@ -1,5 +1,7 @@
 import ConfigJSON
+import HTTPServer
 import LinuxSystem
+import Telemetry
 
 /// Keeps web pages from using the admin listener through the browser of a person who can reach it.
 ///

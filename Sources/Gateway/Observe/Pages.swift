@@ -1,13 +1,20 @@
 import ConfigJSON
 import Glibc
+import HTTPServer
 import LinuxSystem
+import PluginHost
+import ProfileAPI
+import Receivers
+import SpoolStore
 import Synchronization
+import Telemetry
 
-extension Gateway {
+extension RunningGateway {
     /// The page of `/metrics`.
     var metricsPage: String {
         var page = Exposition()
-        page.add(.gauge, "gateway_build_info", help: "The version that runs; always 1.", [Label(name: "version", value: Self.version)], 1)
+        page.add(
+            .gauge, "gateway_build_info", help: "The version that runs; always 1.", [MetricLabel(name: "version", value: Self.version)], 1)
         let reload = reloadStatus.withLock { $0 }
         page.add(
             .gauge, "gateway_config_last_reload_successful", help: "1 when what runs is what the config said when it was last read.",
@@ -17,9 +24,10 @@ extension Gateway {
             Double(reload.successAt) / 1e9)
         for listener in listeners {
             listener.collect(into: &page)
+            collectProfiles(of: listener.name, into: &page)
             page.add(
                 .counter, "gateway_requests_deduplicated_total", help: "Requests that got the answer of an identical one.",
-                [Label(name: "listener", value: listener.name)], memories.deduplicated(of: listener.name))
+                [MetricLabel(name: "listener", value: listener.name)], memories.deduplicated(of: listener.name))
         }
         for receiver in shownReceivers { receiver.collect(into: &page) }
         if let deadLetters { for receiver in shownReceivers { deadLetters.collect(receiver.name, into: &page) } }
@@ -30,6 +38,15 @@ extension Gateway {
         Descriptors.process.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
+    }
+
+    private func collectProfiles(of listener: String, into page: inout Exposition) {
+        guard let counters = setup.withLock({ $0.entrance(listener) })?.profiles else { return }
+        for (api, counter) in [("ingest", counters.ingest), ("push", counters.push)] {
+            page.add(
+                .counter, "gateway_profiles_received_total", help: "Profiles received.",
+                [MetricLabel(name: "listener", value: listener), MetricLabel(name: "api", value: api)], counter.value)
+        }
     }
 
     /// The receivers, and those that were removed and still deliver; of several with one name only the first, because Prometheus
@@ -58,17 +75,12 @@ extension Gateway {
 
 extension Listener {
     fileprivate func collect(into page: inout Exposition) {
-        let labels = [Label(name: "listener", value: name)]
+        let labels = [MetricLabel(name: "listener", value: name)]
         page.add(.counter, "gateway_received_bytes_total", help: "Bytes of request bodies received.", labels, counters.bytes.value)
-        for (api, counter) in zip(["ingest", "push"], counters.profiles) {
-            page.add(
-                .counter, "gateway_profiles_received_total", help: "Profiles received.",
-                labels + [Label(name: "api", value: api)], counter.value)
-        }
         for (status, count) in counters.answers {
             page.add(
                 .counter, "gateway_requests_total", help: "Requests answered, by status.",
-                labels + [Label(name: "status", value: "\(status)")], count)
+                labels + [MetricLabel(name: "status", value: "\(status)")], count)
         }
         if service.guards.certificates != nil {
             page.add(
@@ -81,7 +93,7 @@ extension Listener {
         for limit in SenderLimit.allCases {
             page.add(
                 .counter, "gateway_connections_refused_total", help: "Connections that were too many, by the limit that they met.",
-                labels + [Label(name: "limit", value: limit.rawValue)], counters.refused[limit]?.value ?? 0)
+                labels + [MetricLabel(name: "limit", value: limit.rawValue)], counters.refused[limit]?.value ?? 0)
         }
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, service.http.connLimit)
@@ -98,7 +110,7 @@ extension ReloadStatus {
 
 extension DeadLetters {
     fileprivate func collect(_ receiver: String, into page: inout Exposition) {
-        let labels = [Label(name: "receiver", value: receiver)]
+        let labels = [MetricLabel(name: "receiver", value: receiver)]
         page.add(.gauge, "gateway_dead_letters", help: "Dead letters that are kept.", labels, count(of: receiver))
         page.add(.gauge, "gateway_dead_letter_bytes", help: "Bytes of the dead letters that are kept.", labels, bytes(of: receiver))
         page.add(
@@ -135,7 +147,7 @@ extension Spool {
 
 extension Receiver {
     fileprivate func collect(into page: inout Exposition) {
-        let labels = [Label(name: "receiver", value: name)]
+        let labels = [MetricLabel(name: "receiver", value: name)]
         let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0) }
         page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
         page.add(
@@ -144,7 +156,7 @@ extension Receiver {
         for reason in DropReason.allCases {
             page.add(
                 .counter, "gateway_profiles_dropped_total", help: "Profiles dropped, by the rule that did it.",
-                labels + [Label(name: "reason", value: reason.rawValue)], account.dropped[reason] ?? 0)
+                labels + [MetricLabel(name: "reason", value: reason.rawValue)], account.dropped[reason] ?? 0)
         }
         page.add(
             .counter, "gateway_profiles_dead_lettered_total", help: "Profiles put with the dead letters.", labels, account.deadLettered)

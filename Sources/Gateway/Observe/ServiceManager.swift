@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import Synchronization
+import Telemetry
 
 /// Reports the gateway's state to the service manager that started it, by sd_notify(3); does nothing when NOTIFY_SOCKET is not
 /// set.

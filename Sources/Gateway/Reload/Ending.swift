@@ -1,20 +1,20 @@
 import LinuxSystem
+import Receivers
 import Synchronization
+import Telemetry
 
 /// Ends something that was taken out of service, on a thread of its own, while the gateway continues.
 final class Ending: Sendable {
     private let name: String
-    private let deadline: Atomic<Int64>
+    private let deadline: MovableDeadline
     private let result = Monitor<Bool?>(nil)
     private let thread = Mutex<Thread?>(nil)
-    private let body: @Sendable (Ending) -> Bool
+    private let body: @Sendable (MovableDeadline) -> Bool
 
     /// - Parameters:
-    ///   - deadline: the time until which ``wait(_:_:)`` may wait.
-    ///   - body: does the work; returns whether it ended properly.
-    init(_ name: String, until deadline: MonotonicTime, _ body: @escaping @Sendable (Ending) -> Bool) {
-        (self.name, self.body) = (name, body)
-        self.deadline = Atomic(deadline.nanoseconds)
+    ///   - body: does the work within the deadline; returns whether it ended properly.
+    init(_ name: String, until deadline: MonotonicTime, _ body: @escaping @Sendable (MovableDeadline) -> Bool) {
+        (self.name, self.body, self.deadline) = (name, body, MovableDeadline(deadline))
     }
 
     /// Starts the thread; if that fails, the next call tries again.
@@ -23,7 +23,7 @@ final class Ending: Sendable {
             guard thread == nil, !isDone(until: .now) else { return }
             do throws(SystemError) {
                 thread = try Thread("end-\(name)") { [self] in
-                    let result = body(self)
+                    let result = body(deadline)
                     self.result.withLock { $0 = result }
                     self.result.signal()
                 }
@@ -31,34 +31,8 @@ final class Ending: Sendable {
         }
     }
 
-    /// Waits until something is done, at most for a part of the time to the deadline.
-    ///
-    /// - Parameters:
-    ///   - share: the divisor of the time that is left.
-    ///   - isDone: called repeatedly with the time until which it may wait itself.
-    func wait(_ share: Int = 1, _ isDone: (MonotonicTime) -> Bool) -> Bool {
-        let start = MonotonicTime.now.nanoseconds
-        while true {
-            let deadline = deadline.load(ordering: .relaxed)
-            let limit = MonotonicTime(nanoseconds: start + max(0, deadline - start) / Int64(share))
-            // Waits in short steps, because ``hurry()`` may move the deadline.
-            if isDone(min(limit, .now + .milliseconds(50))) { return true }
-            if MonotonicTime.now >= limit { return false }
-        }
-    }
-
-    /// Waits until a condition holds, which is checked every 50 ms.
-    func wait(_ share: Int = 1, until isSo: () -> Bool) -> Bool {
-        wait(share) { deadline in
-            if isSo() { return true }
-            // A pause: the result cannot come while its own thread waits here.
-            _ = isDone(until: deadline)
-            return isSo()
-        }
-    }
-
     /// Ends all waiting.
-    func hurry() { deadline.store(0, ordering: .relaxed) }
+    func hurry() { deadline.hurry() }
 
     func isDone(until deadline: MonotonicTime) -> Bool {
         result.wait { result in result != nil ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }

@@ -1,6 +1,11 @@
 import ConfigJSON
+import HTTPServer
 import LinuxSystem
+import PluginHost
+import ProfileAPI
+import Receivers
 import Synchronization
+import Telemetry
 
 /// The result of the last reload.
 struct ReloadStatus: Sendable {
@@ -14,7 +19,7 @@ struct ReloadStatus: Sendable {
     var problems: [String] = []
 }
 
-extension Gateway {
+extension RunningGateway {
     /// Requests a reload, which runs soon on a thread of its own.
     func requestReload() {
         do throws(SystemError) { try reloads.request { [self] in reload() } } catch {

@@ -1,5 +1,6 @@
 import ConfigJSON
 import Glibc
+import HTTPServer
 import LinuxSystem
 import Synchronization
 
@@ -18,22 +19,31 @@ final class ReloadRequests: Sendable {
             response.headers.append(("Allow", "POST"))
             return .refuse(response)
         }
-        return .receive(
-            Reception(
-                limit: Self.bodyLimit, tooLarge: { _ in .error(413, "a reload takes no body") },
-                failure: { status, _ in .error(status, "the reload takes long; /api/v1/status will tell what came of it") },
-                answer: { _, reply in self.add(reply) }))
+        return .receive(Request(self))
+    }
+
+    /// One request for a reload.
+    private final class Request: RequestHandler {
+        let bodyLimit = ReloadRequests.bodyLimit
+        private let requests: ReloadRequests
+
+        init(_ requests: ReloadRequests) { self.requests = requests }
+
+        func tooLarge(_ size: Int?) -> Response { .error(413, "a reload takes no body") }
+        func answer(_ body: consuming ByteBuffer, _ reply: Reply) { requests.add(reply) }
+
+        func giveUp(_ reason: GiveUpReason) -> Response? {
+            reason == .timeout ? .error(504, "the reload takes long; /api/v1/status will tell what came of it") : nil
+        }
     }
 
     /// Makes the main thread start a reload, by a signal, because it waits for signals only.
-    private func add(_ reply: Reply) -> Response? {
+    private func add(_ reply: Reply) {
         let isTaken = waiting.withLock { waiting in
             waiting?.append(reply)
             return waiting != nil
         }
-        guard isTaken else { return Self.shuttingDown }
-        kill(getpid(), SIGHUP)
-        return nil
+        if isTaken { kill(getpid(), SIGHUP) } else { reply.send(Self.shuttingDown) }
     }
 
     /// The response body after a successful reload.

@@ -1,8 +1,12 @@
+import HTTPServer
 import LinuxSystem
+import Receivers
+import SpoolStore
 import Synchronization
+import Telemetry
 
 /// Ends listeners and receivers that a new config no longer has, while the gateway continues.
-extension Gateway {
+extension RunningGateway {
     /// Ends listeners, access controls and receivers that ran before a change and do not run after it.
     func end(what change: SetupChange, without next: Setup, _ deadline: MonotonicTime) {
         let old = change.old
@@ -48,37 +52,37 @@ extension Gateway {
 
     /// Waits for the requests that removed listeners have begun, then until no password check of replaced access controls is waited
     /// for.
-    private func end(_ listeners: [Listener], _ controls: [AccessControl], _ ending: Ending) -> Bool {
-        if !waitForConnections(listeners, ending) {
+    private func end(_ listeners: [Listener], _ controls: [AccessControl], _ deadline: MovableDeadline) -> Bool {
+        if !waitForConnections(listeners, deadline) {
             onEveryLoop { $0.refuseRest(of: listeners, because: "this listener was removed from the config") }
         }
-        waitForLoops(ending)
+        waitForLoops(deadline)
         for control in controls {
-            _ = ending.wait { control.isIdle }
+            _ = deadline.wait { control.isIdle }
             control.stop()
         }
         return true
     }
 
-    private func waitForConnections(_ listeners: [Listener], _ ending: Ending) -> Bool {
-        ending.wait(2) { listeners.allSatisfy { $0.connectionCount == 0 } }
+    private func waitForConnections(_ listeners: [Listener], _ deadline: MovableDeadline) -> Bool {
+        deadline.wait(2) { listeners.allSatisfy { $0.connectionCount == 0 } }
     }
 
     /// Waits until every loop has finished its current work, so that no profile is offered to a removed receiver.
-    private func waitForLoops(_ ending: Ending) {
+    private func waitForLoops(_ deadline: MovableDeadline) {
         let passed = LoopCount(allLoops.count)
         for loop in allLoops { loop.post { _ in passed.countDown() } }
-        _ = ending.wait(2) { passed.isZero(until: $0) }
+        _ = deadline.wait(2) { passed.isZero(until: $0) }
     }
 
     /// Delivers the profiles of a removed receiver as far as the time allows, and ends its plugin instance.
-    private func end(_ receiver: Receiver, after listeners: [Listener], _ ending: Ending) -> Bool {
-        _ = waitForConnections(listeners, ending)
-        waitForLoops(ending)
+    private func end(_ receiver: Receiver, after listeners: [Listener], _ deadline: MovableDeadline) -> Bool {
+        _ = waitForConnections(listeners, deadline)
+        waitForLoops(deadline)
         // Profiles that were already handed to the spool are offered to the receiver after their sync.
         spool?.flush()
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
-        let hasEnded = receiver.end("profiles of a removed receiver lost", ending)
+        let hasEnded = receiver.end("profiles of a removed receiver lost", deadline)
         receiver.detach()
         guard hasEnded else { return false }
         Log.info("receiver removed", ["receiver": receiver.name])

@@ -1,3 +1,7 @@
+import HTTPServer
+import ProfileAPI
+import Receivers
+
 /// The receivers and listeners that run under one config.
 struct Setup: Sendable {
     /// One entry of `receive_http`, with the objects that a reload keeps.
@@ -6,6 +10,7 @@ struct Setup: Sendable {
         let listener: Listener
         let fanOut: FanOut
         let rates: RateLimiter?
+        let profiles: ProfileCounters
     }
 
     var config = Config()

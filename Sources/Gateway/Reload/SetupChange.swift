@@ -1,6 +1,12 @@
 import ConfigJSON
+import HTTPServer
 import LinuxSystem
+import PluginHost
+import ProfileAPI
+import Receivers
+import SpoolStore
 import Synchronization
+import Telemetry
 
 /// A change from the running setup to a new config: everything new is made first, so that a failure changes nothing.
 struct SetupChange {
@@ -29,7 +35,7 @@ struct SetupChange {
     private(set) var receivers: [ReceiverStep] = []
     private(set) var listeners: [ListenerStep] = []
     private(set) var admin: (listener: Listener, service: Listener.Service, isNew: Bool)?
-    private let gateway: Gateway
+    private let gateway: RunningGateway
     /// Whether this is the start of the gateway, with nothing running yet.
     private let isStart: Bool
 
@@ -42,7 +48,7 @@ struct SetupChange {
     private let presentControls: [AccessControl]
 
     /// Makes everything new; when there are problems, all of it is undone.
-    init(_ gateway: Gateway, from old: Setup, to config: Config, problems: [Problem] = []) {
+    init(_ gateway: RunningGateway, from old: Setup, to config: Config, problems: [Problem] = []) {
         (self.gateway, self.old, self.config, self.problems) = (gateway, old, config, problems)
         isStart = old.receivers.isEmpty
         presentControls = old.allListeners.compactMap(\.service.guards.access)
@@ -155,17 +161,18 @@ struct SetupChange {
         let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
         let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
         let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: gateway.spool)
-        let memory = gateway.memories.memory(of: entry, config)
+        let memory = config.window(of: entry).map(gateway.memories.memory)
         let counters = present?.listener.counters ?? ListenerCounters()
+        let profiles = present?.profiles ?? ProfileCounters()
         let intake = ProfileIntake(
             ack: entry.ack, tenant: entry.tenant, rates: rates ?? entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
-            fanOut: fanOut, counters: counters, memory: memory)
+            fanOut: fanOut, counters: profiles, memory: memory)
         let service = Listener.Service(
             entry.http, guards: present.map { guards.keeping($0.listener.service.guards, entry.http, as: $0.config.http) } ?? guards,
             routes: gateway.routes(config.limits, intake))
         do throws(SystemError) {
             let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
-            let entrance = Setup.Entrance(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates)
+            let entrance = Setup.Entrance(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
             listeners.append(ListenerStep(entrance: entrance, service: service, isNew: kept == nil))
         } catch { note(error, Problems.path("receive_http", entry.name)) }
     }
@@ -173,7 +180,9 @@ struct SetupChange {
     private func open(
         _ entry: ListenerConfig, _ service: Listener.Service, _ counters: ListenerCounters
     ) throws(SystemError) -> Listener {
-        try Listener(entry.name, service, bodies: gateway.bodies, counters: counters, sharing: leaving(entry.http))
+        try Listener(
+            entry.name, service, bodies: gateway.bodies, counters: counters, share: Descriptors.process.senders,
+            sharing: leaving(entry.http))
     }
 
     /// A listener at the same address that the new config has under another name, or no longer has.

@@ -17,7 +17,7 @@ func fuzzJSON(_ bytes: [UInt8]) {
     check(request, samples.withBytes { bytes in bytes.withUnsafeBytes { Array($0) } })
 }
 
-private func check(_ request: PushRequest, _ bytes: [UInt8]) {
+private func check(_ request: PushMessage, _ bytes: [UInt8]) {
     for series in request.series {
         checkOrder(series.labels)
         promise(series.samples.allSatisfy { 0 <= $0.range.lowerBound && $0.range.upperBound <= bytes.count }, "a sample out of bounds")
@@ -37,17 +37,17 @@ private func check(_ request: PushRequest, _ bytes: [UInt8]) {
     }
 }
 
-private func message(_ series: PushRequest.Series, _ bytes: [UInt8]) -> [UInt8] {
+private func message(_ series: PushMessage.Series, _ bytes: [UInt8]) -> [UInt8] {
     let labels = series.labels.labels.map { Wire.label($0.name, $0.value) }
     let samples = series.samples.map { Wire.bytes(2, Wire.bytes(1, Array(bytes[$0.range])) + Wire.text(2, $0.id)) }
     return Wire.bytes(1, Array((labels + samples).joined()))
 }
 
 /// What plugins would see of a series are its own texts and bytes.
-private func checkLayout(_ series: PushRequest.Series, _ bytes: [UInt8]) {
+private func checkLayout(_ series: PushMessage.Series, _ bytes: [UInt8]) {
     var content = ProfileContent(api: .push, receivedAt: 0, path: "/", format: .pprof, samples: series.samples)
     content.labels = series.labels
-    let profile = Profile(content, body: buffer(of: bytes))
+    let profile = ReceivedProfile(content, body: buffer(of: bytes))
     let view = profile.view.pointee
     let labels = UnsafeBufferPointer(start: view.labels, count: view.label_count)
     promise(

@@ -139,7 +139,7 @@ func fuzzRecord(_ bytes: [UInt8]) {
     let body = encoded(profile)
     var again = ByteBuffer()
     must { () throws(SystemError) in try again.append(body.span.bytes) }
-    let second = Profile.decode(again, at: 0, sequence: sequence)
+    let second = ReceivedProfile.decode(again, at: 0, sequence: sequence)
     promise(second.map(encoded) == body, "another profile when written and read again")
     let view = profile.view.pointee
     // One of a later version is not known here, and read as pprof.
@@ -153,7 +153,7 @@ func fuzzRecord(_ bytes: [UInt8]) {
     withExtendedLifetime(profile) {}
 }
 
-private func encoded(_ profile: Profile) -> [UInt8] {
+private func encoded(_ profile: ReceivedProfile) -> [UInt8] {
     var body = profile.encodedHead
     for index in 0..<profile.sampleCount { profile.withSample(index) { bytes in body += bytes.withUnsafeBytes { Array($0) } } }
     return body
@@ -192,9 +192,9 @@ func fuzzSequence(_ bytes: [UInt8]) {
     input.sum(0..<8, at: 8)
     let folder = FuzzFolder()
     folder.write(SequenceFile.name, input.bytes)
-    let before = Profile.sequenceToCome
+    let before = ReceivedProfile.sequenceToCome
     let taken = must { () throws(SystemError) in try SequenceFile(folder.folder).take() }
-    promise(Profile.sequenceToCome >= before && Profile.sequenceToCome <= 1 << 63, "sequences that do not rise, or come to an end")
+    promise(ReceivedProfile.sequenceToCome >= before && ReceivedProfile.sequenceToCome <= 1 << 63, "sequences that do not rise, or come to an end")
     promise(must { () throws(SystemError) in try SequenceFile(folder.folder).readFromDisk() } == taken, "another number than was taken")
 }
 

@@ -1,0 +1,265 @@
+import ConfigJSON
+import Glibc
+import HTTPServer
+import LinuxSystem
+import ProfileAPI
+import Receivers
+import SpoolStore
+import Synchronization
+import Telemetry
+
+/// A running gateway: the objects that the config describes, from start to drain.
+final class RunningGateway: Sendable {
+    static let version = "0.1.0"
+
+    let configPath: String
+    let setup = Mutex(Setup())
+    let bodies: BodyBudget
+    // The first use of the steady clock: from here on ages count by the monotonic clock.
+    let startedAt = SteadyTime.unixNanoseconds
+    let loops: [EventLoop]
+    let reloadStatus = Mutex(ReloadStatus())
+    let reloadRequests = ReloadRequests()
+    let reloads = Reloads()
+    /// The endings of objects that reloads have removed or replaced.
+    let endings = Endings()
+    /// Removed receivers that still deliver their profiles.
+    let leaving = Mutex<[Receiver]>([])
+    private let adminLoop = Mutex<EventLoop?>(nil)
+    private let largePushes: LargePushes
+    let spool: Spool?
+    let deadLetters: DeadLetters?
+    let memories: RequestMemories
+    private let ready = Atomic<Bool>(false)
+    private let isStopping = Flag()
+    private let hasUpkeepEnded = Flag()
+    private let upkeep = Mutex<Thread?>(nil)
+
+    var isReady: Bool { ready.load(ordering: .relaxed) }
+    var receivers: [Receiver] { setup.withLock { $0.receivers } }
+    var listeners: [Listener] { setup.withLock { $0.listeners } }
+
+    /// Why the gateway does not start, one sentence per message.
+    struct StartError: Error {
+        let messages: [String]
+    }
+
+    /// Opens the parts that reloads keep, such as the spool if the config has one.
+    ///
+    /// - Parameter path: the path of the config file, which reloads read again.
+    init(_ config: Config, path: String) throws(StartError) {
+        configPath = path
+        Descriptors.process.divide(DescriptorBudget.Demand(config, loops: Self.loopCount))
+        bodies = BodyBudget(limit: .max)
+        largePushes = LargePushes(bodies: bodies)
+        let directory = config.dataDirectory.map(DataDirectory.init)
+        spool = try Self.openSpool(config, directory)
+        deadLetters = directory.map { DeadLetters(in: $0, limits: config.deadLetters) { Descriptors.process.budget.deadLetterFiles } }
+        memories = RequestMemories(config.listeners.compactMap(config.window), in: directory, config.spool)
+        do throws(SystemError) {
+            loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
+        } catch { throw StartError(messages: ["\(error)"]) }
+    }
+
+    /// Half of the processors, at most 8; deliveries need the other half.
+    private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
+
+    private static func openSpool(_ config: Config, _ directory: DataDirectory?) throws(StartError) -> Spool? {
+        guard let directory else { return nil }
+        do throws(SpoolRecovery.Refusal) {
+            return try Spool(directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
+        } catch { throw StartError(messages: [error.description]) }
+    }
+
+    /// The routes of a `receive_http` listener.
+    func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
+        IngestRoutes(
+            ingest: IngestEndpoint(limits: limits, intake: intake),
+            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
+    }
+
+    /// Creates every receiver and opens every listener, then serves.
+    func start(_ config: Config) throws(StartError) {
+        let change = SetupChange(self, from: Setup(), to: config)
+        guard change.problems.isEmpty else {
+            _ = endings.areDone(until: .now + Self.endingTime)
+            throw StartError(messages: change.problems.map { $0.line(in: configPath) })
+        }
+        do throws(SystemError) {
+            try spool?.start()
+            try memories.start()
+            for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1) }
+        } catch { throw StartError(messages: ["\(error)"]) }
+        commit(change)
+        for stranger in spool?.strangers ?? [] {
+            Log.warning(
+                "the spool holds profiles of a receiver that the config does not have",
+                ["receiver": stranger.receiver, "count": "\(stranger.profiles)"])
+        }
+        // Logs at once which plugins have not made their instances yet.
+        for receiver in receivers { receiver.checkOverdue(.now) }
+        try startUpkeep()
+        ready.store(true, ordering: .relaxed)
+        Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
+        ServiceManager.isReady("Ready, receivers: \(receivers.count)")
+    }
+
+    /// Starts the thread that serves the admin listener, unless it runs already.
+    func startAdminLoop() throws(SystemError) {
+        try adminLoop.withLock { (loop) throws(SystemError) in
+            guard loop == nil else { return }
+            let new = try EventLoop()
+            try new.start("admin", number: 0)
+            loop = new
+        }
+    }
+
+    var allLoops: [EventLoop] { loops + [adminLoop.withLock { $0 }].compactMap(\.self) }
+
+    func postToAdmin(_ work: @escaping EventLoop.Work) { adminLoop.withLock { $0 }?.post(work) }
+
+    // MARK: Periodic checks, every 500 ms
+
+    private static let upkeepInterval = Duration.milliseconds(500)
+
+    /// Starts the thread for periodic checks. They read files, which may block, so they must not run on the thread that handles
+    /// signals.
+    private func startUpkeep() throws(StartError) {
+        do throws(SystemError) {
+            try upkeep.withLock { (upkeep) throws(SystemError) in
+                upkeep = try Thread("upkeep") { [self] in
+                    while !isStopping.isSet(until: .now + Self.upkeepInterval) { checkPeriodically() }
+                    hasUpkeepEnded.set()
+                }
+            }
+        } catch { throw StartError(messages: ["\(error)"]) }
+    }
+
+    /// Joins the thread, or detaches it when it is blocked by a file.
+    private func stopUpkeep() {
+        guard let thread = upkeep.withLock({ $0.take() }) else { return }
+        if hasUpkeepEnded.isSet(until: .now + .milliseconds(100)) { thread.join() } else { thread.detach() }
+    }
+
+    private func checkPeriodically() {
+        for receiver in receivers { receiver.checkOverdue(.now) }
+        for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
+        deadLetters?.tick(now: .now)
+        endings.tidy()
+        ServiceManager.sendAgain()
+    }
+
+    // MARK: End
+
+    /// Stops accepting profiles and delivers the queued ones, within `shutdown_timeout`.
+    ///
+    /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
+    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
+    func drain(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Int32 {
+        ready.store(false, ordering: .relaxed)
+        let (start, setup) = (MonotonicTime.now, drainableSetup())
+        stopListening()
+        let busy = LoopCount(loops.count)
+        for loop in loops { loop.drain { busy.countDown() } }
+        var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
+        onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
+        largePushes.stop(until: deadline)
+        spool?.flush(until: deadline)
+        for receiver in receivers {
+            endings.start(Ending(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
+        }
+        if !isHurried { isHurried = wait(until: deadline, hurry) { endings.areDone(until: $0) } }
+        if isHurried { endings.hurry() }
+        let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
+        endings.tidy()
+        // Dead letters that become durable are settled in the spool, so the spool is stopped after them.
+        deadLetters?.stop()
+        spool?.stop()
+        memories.stop()
+        // The loops are stopped last, because senders were still waiting for the settled profiles until now.
+        for loop in loops { loop.stop() }
+        adminLoop.withLock { $0.take() }?.stop()
+        for listener in setup.allListeners { listener.service.guards.access?.stop() }
+        stopUpkeep()
+        // Breaks a reference cycle: the admin listener's routes hold the gateway.
+        self.setup.withLock { $0 = Setup() }
+        return areDone && !endings.hasFailed ? 0 : 1
+    }
+
+    /// The time that plugins get to abort and to be destroyed, beyond the deadline.
+    private static let endingTime = Duration.milliseconds(1600)
+
+    /// The running setup, after which no reload changes it.
+    private func drainableSetup() -> Setup {
+        reloadRequests.stop()
+        reloads.close(until: .now + .seconds(1))
+        isStopping.set()
+        return setup.withLock { $0 }
+    }
+
+    /// Closes the listening sockets once every event loop has accepted the connections that the kernel had queued.
+    private func stopListening() {
+        onEveryLoop { $0.stopAccepting() }
+        for listener in listeners { listener.close() }
+        Log.info("no longer listening")
+    }
+
+    /// Runs work on every event loop's thread and waits until all have done it, at most a second.
+    func onEveryLoop(_ work: @escaping EventLoop.Work) {
+        let busy = LoopCount(loops.count)
+        for loop in loops {
+            loop.post { table in
+                work(table)
+                busy.countDown()
+            }
+        }
+        _ = busy.isZero(until: .now + .seconds(1))
+    }
+
+    /// Waits until `isDone`, `deadline`, or `hurry`.
+    ///
+    /// - Returns: true when `hurry` returned true.
+    private func wait(until deadline: MonotonicTime, _ hurry: () -> Bool, _ isDone: (MonotonicTime) -> Bool) -> Bool {
+        while !isDone(min(deadline, .now + .milliseconds(50))), MonotonicTime.now < deadline {
+            if hurry() { return true }
+        }
+        return false
+    }
+}
+
+/// Counts the event loops that still have work to do.
+final class LoopCount: Sendable {
+    private let count: Monitor<Int>
+
+    init(_ count: Int) { self.count = Monitor(count) }
+
+    /// - Returns: true for the last one.
+    @discardableResult
+    func countDown() -> Bool {
+        defer { count.signal() }
+        return count.withLock { count in
+            count -= 1
+            return count == 0
+        }
+    }
+
+    /// Waits until the count is zero, at most until `deadline`.
+    func isZero(until deadline: MonotonicTime) -> Bool {
+        count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+    }
+}
+
+/// A condition that is set once and that threads can wait for.
+final class Flag: Sendable {
+    private let state = Monitor(false)
+
+    func set() {
+        state.withLock { $0 = true }
+        state.signal()
+    }
+
+    /// Waits until it is set, at most until `deadline`.
+    func isSet(until deadline: MonotonicTime) -> Bool {
+        state.wait { $0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+    }
+}

@@ -1,0 +1,55 @@
+import HTTPServer
+import LinuxSystem
+import PluginABI
+import Profiles
+import Telemetry
+
+/// `POST /ingest`: one request is one profile, and its body is the payload.
+package struct IngestEndpoint: Sendable {
+    private let limits: Limits
+    private let intake: ProfileIntake
+
+    package init(limits: Limits, intake: ProfileIntake) { (self.limits, self.intake) = (limits, intake) }
+
+    func admit(_ head: RequestHead) -> Admission {
+        do throws(InvalidRequest) {
+            return .receive(IngestRequest(head, try content(of: head), .ingest, intake, bodyLimit: limits.maxBodySize))
+        } catch { return .refuse(AnswerForm.ingest.failure(error)) }
+    }
+
+    /// Everything about the profile except its bytes.
+    private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
+        let query = QueryString(head[head.query])
+        var content = try intake.content(.ingest, head)
+        content.labels = try labels(query)
+        content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
+        content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
+        content.format = ProfileFormat(format: query.text("format"), contentType: content.contentType)
+        return content
+    }
+
+    private func labels(_ query: QueryString) throws(InvalidRequest) -> LabelSet {
+        let bytes: ArraySlice<UInt8>?
+        do throws(QueryString.Malformed) {
+            bytes = try query.value("name")
+        } catch { throw InvalidRequest("name: \(quotedForPeople(error.text)) is no percent-encoding") }
+        guard let bytes else { throw InvalidRequest("name: is required") }
+        let text = try validText(bytes, of: "name")
+        do throws(LabelSet.ParseError) {
+            var labels = try LabelSet(parsing: text)
+            labels.addServiceName()
+            return labels
+        } catch { throw InvalidRequest("name: \(error)") }
+    }
+}
+
+/// One request to `/ingest`.
+private final class IngestRequest: ProfileRequest {
+    override func accept(_ body: consuming ByteBuffer, _ reply: Reply) {
+        let wait = charge?.settle(profiles: 1, bytes: body.count)
+        if let refusal = ProfileIntake.refusal(content.tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
+        var content = content
+        content.samples = [ProfileContent.Sample(range: 0..<body.count)]
+        intake.submit([ReceivedProfile(content, body: body)], form, reply)
+    }
+}

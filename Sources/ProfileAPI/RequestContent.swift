@@ -1,0 +1,44 @@
+import HTTPServer
+import LinuxSystem
+import PluginABI
+import Profiles
+
+/// A request that cannot become a profile: a sentence for its sender, and the status, which is 400 unless given.
+struct InvalidRequest: Error {
+    let message: String
+    let status: Int
+    let headers: [(name: String, value: String)]
+
+    init(_ message: String, status: Int = 400, headers: [(name: String, value: String)] = []) {
+        (self.message, self.status, self.headers) = (message, status, headers)
+    }
+}
+
+/// Validates a text for plugins, which are promised UTF-8 without NUL.
+func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidRequest) -> String {
+    guard let text = String(validating: bytes, as: UTF8.self) else { throw InvalidRequest("\(what): is not valid UTF-8") }
+    guard !bytes.contains(0) else { throw InvalidRequest("\(what): contains a NUL character") }
+    return text
+}
+
+extension ProfileContent {
+    /// Reads what both APIs take from a request's head: path, query, tenant, and the headers that are kept.
+    init(api: gw_api, _ head: RequestHead, tenant policy: TenantPolicy, keeping kept: [String]) throws(InvalidRequest) {
+        self.init(
+            api: api, receivedAt: MonotonicTime.unixNanoseconds, path: try validText(head[head.path], of: "path"),
+            format: .pprof, samples: [])
+        query = try validText(head[head.query], of: "query")
+        tenant = try policy.tenant(head)
+        share = policy.isChosenBySender ? ShareKey(peer: head.peer) : ShareKey(tenant: tenant)
+        var types = Array(head.values(of: "content-type"))
+        if !types.isEmpty { contentType = try validText(types.removeFirst(), of: "content-type") }
+        if let encoding = head.value(of: "content-encoding") {
+            contentEncoding = try validText(encoding, of: "content-encoding")
+        }
+        // A second Content-Type is unusual but may be forwarded, so it is kept among the headers.
+        for type in types { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
+        for name in kept where name != "content-type" {
+            for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+package import ConfigJSON
+package import LinuxSystem
+package import PluginHost
+import Synchronization
+import Telemetry
+
+/// One plugin instance of a receiver, and the thread that makes the calls into it, from `create` to `destroy`.
+///
+/// Each instance has its own thread, so that an instance whose call does not return blocks neither the next instance nor anything
+/// else.
+package final class DeliveryThread: Sendable {
+    /// The result of loading the plugin and of `create`.
+    package enum Creation: Sendable {
+        /// `create` has not returned.
+        case pending
+        case made(PluginInstance, PluginLibrary)
+        case refused([Problem])
+    }
+
+    /// Identifies the instance within its receiver; later ones have higher numbers.
+    package let number: Int
+    /// The plugin as the config names it.
+    let plugin: PluginName
+    /// The config the instance is made from.
+    let config: String
+    private let receiver: Receiver
+    private let creation = Monitor(Creation.pending)
+    private let thread = Mutex<Thread?>(nil)
+
+    package init(of receiver: Receiver, _ config: ReceiverConfig) {
+        number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
+        (self.receiver, plugin, self.config) = (receiver, config.pluginName, config.pluginConfig.text)
+    }
+
+    /// The instance; nil while it has not been created.
+    var instance: PluginInstance? { if case .made(let instance, _) = creation.withLock({ $0 }) { instance } else { nil } }
+    package var library: PluginLibrary? { if case .made(_, let library) = creation.withLock({ $0 }) { library } else { nil } }
+    var isRefused: Bool { if case .refused = creation.withLock({ $0 }) { true } else { false } }
+
+    /// Starts the thread, which loads the plugin and creates the instance; the instance then waits until it is made the current
+    /// one.
+    ///
+    /// - Parameter previous: the instance before, whose counters are continued if it is of the same plugin.
+    package func start(_ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil) throws(SystemError) {
+        receiver.state.withLock { $0.instances[number] = InstanceState(maxInFlight: config.maxInFlight, now: .now) }
+        do throws(SystemError) {
+            try thread.withLock { (thread) throws(SystemError) in
+                thread = try Thread("rx-\(receiver.name)") { [self] in run(config, folders, previous) }
+            }
+        } catch {
+            receiver.state.withLock { $0.instances[number] = nil }
+            throw error
+        }
+    }
+
+    /// Waits for `create`, at most until `deadline`.
+    package func creation(until deadline: MonotonicTime) -> Creation {
+        creation.wait { creation in
+            if case .pending = creation, MonotonicTime.now < deadline { .again(deadline) } else { .done(creation) }
+        }
+    }
+
+    /// Waits until the thread has ended; only called when its last call has returned.
+    func join() { thread.withLock { $0.take() }?.join() }
+
+    /// Detaches the thread, which may never end.
+    func detach() { thread.withLock { $0.take() }?.detach() }
+
+    // MARK: On the thread
+
+    private func run(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) {
+        let made = create(config, folders, previous)
+        creation.withLock { $0 = made }
+        let isAbandoned = receiver.noteCreation(made, of: self)
+        creation.signal()
+        if case .made(let instance, _) = made {
+            if isAbandoned { instance.destroy() } else { receiver.deliverUntilEnd(with: instance, number: number) }
+        }
+        receiver.noteEnd(of: number)
+    }
+
+    private func create(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) -> Creation {
+        do throws(PluginProblems) {
+            let library = try Self.load(config, from: folders)
+            let metrics = previous?.library?.name == library.name ? previous?.instance?.host.metrics : nil
+            let host = HostServices(
+                events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics),
+                references: config.pluginConfig.wholeReferences)
+            do throws(PluginInstance.Refusal) {
+                return .made(try PluginInstance(library, config: self.config, host: host), library)
+            } catch { throw PluginProblems(error, config) }
+        } catch { return .refused(error.list) }
+    }
+
+    private static func load(_ config: ReceiverConfig, from folders: [String]) throws(PluginProblems) -> PluginLibrary {
+        do throws(PluginLibrary.LoadError) { return try PluginLibrary.load(config.pluginName, from: folders) } catch {
+            throw PluginProblems(error, config)
+        }
+    }
+}
+
+extension Receiver {
+    /// Notes the result of `create`; called on the instance's thread, possibly long after others stopped waiting for it.
+    ///
+    /// - Returns: true when the instance has been abandoned meanwhile.
+    fileprivate func noteCreation(_ creation: DeliveryThread.Creation, of thread: DeliveryThread) -> Bool {
+        let now = MonotonicTime.now
+        var refusal: String?
+        if case .refused(let problems) = creation { refusal = problems.map(\.description).joined(separator: "; ") }
+        let before = state.withLock { state in
+            defer { state.instances[thread.number]?.created(refusal) }
+            return state.instances[thread.number]
+        }
+        state.signal()
+        let isAbandoned = before == nil || before?.phase == .abandoned
+        guard isAbandoned || before?.overdue != nil else { return false }
+        let what =
+            isAbandoned ? "create of the plugin has returned; nobody waits for it any more" : "create of the plugin has returned"
+        Log.write(
+            refusal == nil ? .info : .error, what,
+            [
+                "receiver": name, "plugin": thread.plugin.name, "after": now.since(before?.call?.since ?? now).inWords,
+                "error": refusal ?? "none",
+            ])
+        return isAbandoned
+    }
+}
+
+/// Forwards the events of one instance to its receiver.
+final class InstanceEvents: PluginEvents {
+    let receiver: Receiver
+    private let number: Int
+
+    init(_ receiver: Receiver, _ number: Int) { (self.receiver, self.number) = (receiver, number) }
+
+    func settle(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.settle(token, outcome) }
+    func pluginStated(_ health: Health, _ reason: String) { receiver.pluginStated(health, reason, by: number) }
+    func pluginLogged(_ level: Log.Level, _ message: String) { receiver.pluginLogged(level, message) }
+    func pluginMisbehaved(_ what: String) { receiver.pluginMisbehaved(what) }
+}
+
+extension Receiver {
+    /// Takes the health that an instance states; that of a former instance is not the receiver's any more.
+    func pluginStated(_ health: Health, _ reason: String, by number: Int) {
+        let changed = state.withLock { state in
+            defer { state.instances[number]?.stated = (health, reason) }
+            return number == state.current && state.instances[number]?.stated.health != health
+        }
+        if changed, trial == nil {
+            Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason])
+        }
+    }
+
+    func pluginLogged(_ level: Log.Level, _ message: String) {
+        if level >= .warning, let trial { return trial.withLock { $0.append(message) } }
+        Log.write(level, message, ["receiver": name])
+    }
+
+    func pluginMisbehaved(_ what: String) {
+        Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
+    }
+}
+
+/// The reasons why a receiver has no plugin instance, each with its position in the config.
+package struct PluginProblems: Error {
+    package let list: [Problem]
+
+    package init(list: [Problem]) {
+        self.list = list
+    }
+}
+
+extension PluginProblems {
+    /// The problem of a plugin that cannot be loaded.
+    package init(_ error: PluginLibrary.LoadError, _ config: ReceiverConfig) {
+        let path = "\(Problems.path("receivers", config.name)).plugin"
+        list = [Problem(position: config.pluginPosition, path: path, message: "\(error)")]
+    }
+
+    /// The problems that a plugin reports: it names a member of its own config, which is located in the gateway's config.
+    package init(_ refusal: PluginInstance.Refusal, _ config: ReceiverConfig) {
+        let path = Problems.path("receivers", config.name)
+        list = refusal.message.split(separator: "\n").map { line in
+            // A quoted name may contain any character.
+            var isQuoted = false
+            let member = line.prefix { character in
+                if character == "\"" { isQuoted.toggle() }
+                return isQuoted || character != ":"
+            }
+            let isPath = member.count < line.count && (!member.contains(" ") || member.hasSuffix("\"]"))
+            let isUnknown = line.dropFirst(member.count).hasPrefix(": unknown")
+            let place = config.pluginConfig.place(of: member, ofName: isUnknown)
+            let whole = isPath ? "\(path).config.\(member)" : "\(path).config"
+            let message = isPath ? line.dropFirst(member.count + 1).drop { $0 == " " } : line
+            return Problem(position: place, path: printable(whole), message: printable(String(message)))
+        }
+    }
+}

@@ -1,0 +1,64 @@
+import LinuxSystem
+import PluginHost
+import Profiles
+import SpoolStore
+
+extension ReceiverQueue {
+    struct Entry {
+        /// The profile; nil while it is only on disk.
+        var profile: ReceivedProfile?
+        let sequence: UInt64
+        /// The bytes that it counts against the queue's bounds.
+        let byteCount: Int
+        /// The share of the queue that it counts against.
+        let share: ShareKey
+        /// Its position in the spool; nil when it is only in memory.
+        var position: SpoolPosition?
+        /// The dead letter that it is to become; nil while it may be delivered.
+        var letter: Letter?
+        /// The answer that waits for this profile to be settled, with `ack: delivered`.
+        var acknowledgement: Acknowledgement?
+        /// The number of attempts that were begun.
+        var attempts = 0
+        /// The number of consecutive failures to read it from the spool.
+        var failedReads = 0
+        /// The plugin's progress value, which it gets back at the next attempt.
+        var progress: UInt64 = 0
+        /// The refusals by the destination.
+        var refusals = Refusals()
+        let acceptedAt: MonotonicTime
+        var place = Place.fresh
+        var age = Links()
+        var order = Links()
+        /// Its links in the list of its share's fresh entries.
+        var lane = Links()
+        /// Distinguishes the entry from later ones at the same index, and from its own earlier delays.
+        var serial: UInt32 = 0
+
+        init(
+            _ profile: ReceivedProfile?, sequence: UInt64, byteCount: Int, position: SpoolPosition? = nil,
+            _ acknowledgement: Acknowledgement?,
+            acceptedAt: MonotonicTime
+        ) {
+            (self.profile, self.sequence, self.byteCount) = (profile, sequence, byteCount)
+            share = position?.share ?? profile?.share ?? .unknown
+            (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
+        }
+
+        /// True when it has been attempted and is still to be delivered.
+        var isTried: Bool { attempts > 0 && letter == nil }
+    }
+
+    /// The contents of a dead letter, and the reason that is counted if it cannot be written.
+    struct Letter: Sendable {
+        let outcome: DeliveryOutcome
+        let reason: DropReason
+    }
+
+    enum Place { case fresh, due, letter, delayed, open }
+
+    struct Links {
+        var previous: Int32 = -1
+        var next: Int32 = -1
+    }
+}

@@ -1,0 +1,145 @@
+import LinuxSystem
+import PluginHost
+import SpoolStore
+
+/// The handling of outcomes; every method runs with the receiver's lock held.
+extension Receiver.State {
+    /// A consequence of an outcome, for the log.
+    enum Event: Equatable {
+        case dropped(DropReason, sequence: UInt64, why: String)
+        /// The profile becomes a dead letter.
+        case gaveUp(DropReason, ReceiverQueue.Handle, sequence: UInt64, why: String)
+        case failing
+        case recovered
+    }
+
+    /// Settles one operation of any instance; returns nil when the token stands for no open operation.
+    ///
+    /// An outcome of an instance that was replaced says nothing about the current destination, and its progress is useless to the
+    /// current instance: it affects only the state of the old instance.
+    mutating func settle(
+        _ token: UInt, _ given: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
+    ) -> (events: [Event], openedAt: MonotonicTime?)? {
+        guard let operation = closeOperation(token) else { return nil }
+        let number = operation.instance
+        guard case .delivery(let handle) = operation.operation else {
+            flushed(number)
+            return ([], nil)
+        }
+        var outcome = given
+        if number != current { outcome.progress = 0 }
+        let events: [Event]
+        switch outcome.status {
+        case .delivered:
+            settle(handle, .delivered)
+            account.delivered += 1
+            if number == current { passes += 1 }
+            events = sawLife(of: number)
+        case .rejected:
+            instances.change(number) { $0.lastError = outcome.reason }
+            // A rejection without an answer of the destination says nothing about the destination's health.
+            let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
+            events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
+        case .retry, .aborted: events = retry(handle, outcome, config, operation, now)
+        }
+        return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt)
+    }
+
+    /// Closes the operation that a token stands for; returns nil when there is none.
+    mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
+        guard let operation = open.close(token) else { return nil }
+        instances.change(operation.instance) { $0.closed(operation.operation) }
+        if operation.isProbe { instances.change(operation.instance) { $0.pace.probeEnded() } }
+        return operation
+    }
+
+    private mutating func flushed(_ number: Int) {
+        // The queue is empty; profiles that come later would not be delivered any more.
+        if number == current, isDraining { isClosed = true }
+        instances.change(number) { $0.stop() }
+    }
+
+    private mutating func sawLife(of number: Int) -> [Event] {
+        guard instances.change(number, { $0.pace.sawLife() }) == true else { return [] }
+        instances.change(number) { $0.failingReason = "" }
+        // Profiles that were refused although others passed keep their due time; otherwise they would get the first attempts after
+        // each failure.
+        if number == current { queue.wakeAll { $0.refusals.isSuspect || $0.letter != nil } }
+        return [.recovered]
+    }
+
+    private mutating func retry(
+        _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ operation: OpenDeliveries.Open,
+        _ now: MonotonicTime
+    ) -> [Event] {
+        account.retries += 1
+        instances.change(operation.instance) { $0.lastError = outcome.reason }
+        if isClosed {
+            leave(handle)
+            return []
+        }
+        let before = queue[handle]
+        let isFirstAnswer =
+            operation.instance == current && queue[handle].refusals.add(status: outcome.httpStatus, passes: passes, now: now)
+        // A destination that cannot be reached, or that refuses a profile which it had not refused before, may be away.
+        let isEvidence = outcome.status == .retry && (outcome.httpStatus == 0 || isFirstAnswer)
+        if config.retry.isExhausted(attempts: before.attempts) {
+            return giveUp(handle, .retriesExhausted, outcome)
+                + sawRetry(of: before, outcome, isEvidence: isEvidence, config.retry, operation, now)
+        }
+        if config.retry.isProven(queue[handle].refusals, now: now) {
+            var proven = outcome
+            proven.reason = queue[handle].refusals.text(outcome.reason, now: now)
+            return giveUp(handle, .rejected, proven)
+        }
+        queue[handle].progress = outcome.progress
+        let events: [Event]
+        if outcome.progress != before.progress {
+            // The delivery made progress since the last attempt, so the destination is not dead.
+            events = operation.instance == current ? sawLife(of: operation.instance) : []
+        } else if outcome.progress != 0, instances[operation.instance]?.pace.isFailing == false {
+            // The delivery reached some of several destinations before: one dead destination says nothing about the receiver.
+            events = []
+        } else {
+            events = sawRetry(of: before, outcome, isEvidence: isEvidence, config.retry, operation, now)
+        }
+        let wait = max(min(outcome.retryAfter, config.retry.longestRetryAfter), config.retry.delay(afterAttempt: before.attempts))
+        queue.delay(handle, until: now + wait)
+        unload(handle)
+        noteAttempt(handle, due: wait, isChanged: outcome.progress != before.progress)
+        return events
+    }
+
+    private mutating func noteAttempt(_ handle: ReceiverQueue.Handle, due wait: Duration, isChanged: Bool) {
+        let entry = queue[handle]
+        guard let position = entry.position, isChanged || Self.isNoted(entry.attempts) else { return }
+        let due = MonotonicTime.unixNanoseconds.addingSaturated(wait.inNanoseconds)
+        backlog?.reader.attempted(position, attempt(of: entry, due: due))
+    }
+
+    /// Whether an attempt is noted: the first eight, then each power of two, so that a profile that waits for months does not fill
+    /// the disk.
+    private static func isNoted(_ attempts: Int) -> Bool { attempts <= 8 || attempts & (attempts - 1) == 0 }
+
+    private mutating func sawRetry(
+        of entry: ReceiverQueue.Entry, _ outcome: DeliveryOutcome, isEvidence: Bool, _ policy: RetryPolicy,
+        _ operation: OpenDeliveries.Open,
+        _ now: MonotonicTime
+    ) -> [Event] {
+        let number = operation.instance
+        let began = instances.change(number) { instance in
+            defer { if instance.pace.isFailing { instance.failingReason = outcome.reason } }
+            return instance.pace.sawRetry(
+                of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
+        }
+        return began == true ? [.failing] : []
+    }
+}
+
+extension Refusals {
+    /// The reason for giving up a profile that the destination refuses while it accepts others.
+    fileprivate func text(_ reason: String, now: MonotonicTime) -> String {
+        let minutes = (now.nanoseconds - since.nanoseconds) / 60_000_000_000
+        return "refused \(count) times in \(minutes) minutes while other profiles were delivered: \(reason)"
+    }
+}

@@ -1,0 +1,263 @@
+import Glibc
+import LinuxSystem
+import Synchronization
+import Telemetry
+
+/// The writing half of the spool; everything here runs on the spool's thread.
+final class SpoolJournal {
+    let spool: Spool
+    var segment: OpenSegment?
+    /// The time of the next sync for profiles that were answered before they were durable; never when all are durable, or when
+    /// syncing is left to the system.
+    var nextSync = MonotonicTime.never
+    var nextUpkeep = MonotonicTime.never
+    /// Settled segments whose files could not be removed yet.
+    var unremoved: [UInt64] = []
+    private var nextRemoval = MonotonicTime(nanoseconds: 0)
+    /// The time of the next check of the data directory and of files that could not be read or removed.
+    private var nextLook = MonotonicTime(nanoseconds: 0)
+    /// The data directory's generation in which the open segment was created.
+    private var generation = 0
+    var noteWarnings = LogThrottle()
+    /// The `.settled` file that was written to last, and the data directory's generation in which it was opened.
+    var settledFile: SettledFile?
+    var settledGeneration = 0
+
+    /// The number of attempts at a write, each in a new segment, while room is made or a disk fails.
+    private static let attempts = 4
+    static let retryTime = Duration.seconds(1)
+    private static let removalTime = Duration.seconds(30)
+    /// The time since which no descriptor has been free for a new segment; nil while there is no shortage.
+    var lacksDescriptorSince: MonotonicTime?
+    /// The longest wait of a write for a free descriptor, and the pause between two attempts in microseconds.
+    static let descriptorWait = (longest: Duration.seconds(1), step: UInt32(20_000))
+
+    init(_ spool: Spool) {
+        self.spool = spool
+        generation = spool.folder.directory.generation
+    }
+
+    var config: SpoolConfig { spool.config }
+
+    // MARK: The thread
+
+    private struct Work {
+        var appends: [SpoolAppend]
+        var notes: [SpoolNote]
+        var flushes: Int
+        var isStopping: Bool
+    }
+
+    func run() {
+        while true {
+            let work = spool.state.wait { step(&$0) }
+            // Notes are written first, because a sync takes longer; a profile whose note is lost in a crash is delivered again.
+            write(work.notes)
+            if !work.appends.isEmpty { store(work.appends) }
+            syncIfDue(always: work.isStopping)
+            lookAround()
+            upkeep()
+            spool.state.withLock { $0.flushesDone = work.flushes }
+            spool.state.signal()
+            if work.isStopping { return seal() }
+        }
+    }
+
+    private func step(_ state: inout Spool.State) -> WaitStep<Work> {
+        let now = MonotonicTime.now
+        let isFlush = state.flushesDone < state.flushesWanted || state.isStopping
+        let next = min(state.notesDue, nextSync, nextUpkeep, nextLook)
+        guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
+        // Waiting notes are written together with the profiles, even before they are due.
+        defer { (state.appends, state.notes, state.pendingBytes, state.notesDue) = ([], [], 0, .never) }
+        return .done(
+            Work(appends: state.appends, notes: state.notes, flushes: state.flushesWanted, isStopping: state.isStopping))
+    }
+
+    /// Checks the data directory, and retries files that could not be read or removed; once a second.
+    private func lookAround() {
+        let now = MonotonicTime.now
+        guard nextLook <= now else { return }
+        nextLook = now + Self.retryTime
+        do throws(SystemError) { try find() } catch { return }
+        spool.lookAtLate(now: now)
+        guard !unremoved.isEmpty, nextRemoval <= now else { return }
+        nextRemoval = now + Self.removalTime
+        unremoved = unremoved.filter { !spool.folder.remove($0) }
+    }
+
+    /// Checks that the data directory is present; when it was opened again as another folder, closes the segment that is open in
+    /// the former one.
+    private func find() throws(SystemError) {
+        try spool.folder.directory.check()
+        try spool.listAll()
+        let found = spool.folder.directory.generation
+        guard found != generation else { return }
+        generation = found
+        segment?.discardUnpublished()
+        seal(isElsewhere: true)
+    }
+
+    // MARK: Profiles
+
+    private func store(_ appends: [SpoolAppend]) {
+        do throws(SystemError) { try find() } catch {
+            for append in appends { append.done(.failure(error.isLackOfDescriptors ? .noDescriptor(error) : .away(error))) }
+            return
+        }
+        // All records of a segment are dated with the same clock difference.
+        if spool.clock.hasStepped() { seal() }
+        let time = spool.clock.now
+        var encoded = appends.map { EncodedAppend($0, time: time) }[...]
+        while !encoded.isEmpty {
+            let (group, size) = nextGroup(encoded)
+            encoded = encoded.dropFirst(group.count)
+            finish(group, store(group, size))
+        }
+    }
+
+    /// Takes as many requests as fit into one segment, to be written and synced together; the profiles of one request are never
+    /// split between segments.
+    private func nextGroup(_ appends: ArraySlice<EncodedAppend>) -> (group: [EncodedAppend], size: Int) {
+        let fresh = config.segmentBytes - Self.largestHeader
+        let left = segment.map { config.segmentBytes - $0.size } ?? fresh
+        let room = appends.first.map { $0.byteCount <= left ? left : fresh } ?? 0
+        var group: [EncodedAppend] = []
+        var receivers: Set<String> = []
+        var size = 0
+        for append in appends {
+            if append.append.receivers != group.last?.append.receivers { receivers.formUnion(append.append.receivers) }
+            // A segment's header holds a limited number of receivers; around a reload, waiting requests can name more than that
+            // together.
+            let fits = size + append.byteCount <= room && receivers.count <= SpoolSegment.maximumReceivers
+            guard group.isEmpty || fits else { break }
+            size += append.byteCount
+            group.append(append)
+        }
+        return (group, size)
+    }
+
+    private static let largestHeader = 4096
+
+    private func finish(_ group: [EncodedAppend], _ result: Result<[SpoolPosition], SpoolFailure>) {
+        switch result {
+        case .success(let positions):
+            var rest = positions[...]
+            for item in group {
+                item.append.done(.success(Array(rest.prefix(item.profiles.count))))
+                rest = rest.dropFirst(item.profiles.count)
+            }
+        case .failure(let failure): for item in group { item.append.done(.failure(failure)) }
+        }
+    }
+
+    private func store(_ group: [EncodedAppend], _ size: Int) -> Result<[SpoolPosition], SpoolFailure> {
+        let records = group.flatMap(\.records)
+        let result = Result { () throws(SpoolFailure) in
+            try makeRoom(for: size)
+            return try write(records, size)
+        }
+        switch result {
+        case .success: tell(nil)
+        case .failure(.noDescriptor): break
+        case .failure(let failure): tell(failure)
+        }
+        return result
+    }
+
+    /// Writes records; after a failure retries in a new segment, and evicts the oldest segment when the disk is full.
+    private func write(_ records: [EncodedRecord], _ size: Int) throws(SpoolFailure) -> [SpoolPosition] {
+        var last = SystemError("write", code: ENOSPC)
+        for _ in 0..<Self.attempts {
+            do throws(SystemError) { return try write(records, size, synced: config.sync == .always) } catch { last = error }
+            if last.isLackOfDescriptors { throw .noDescriptor(last) }
+            // The same file is not used again: after a failed sync the kernel may consider the dirty pages written.
+            abandon()
+            if last.isPassing || (last.code == EIO && !spool.folder.directory.answers()) { throw .away(last) }
+            guard last.isLackOfRoom else { continue }
+            switch evictOldest() {
+            case .freed: continue
+            case .refused(let receiver): throw .full(receiver: receiver)
+            case .noDescriptor(let error): throw .noDescriptor(error)
+            case .nothing: throw .system(last)
+            }
+        }
+        throw .system(last)
+    }
+
+    /// Writes records into one segment, syncs them if `synced`, and publishes them.
+    func write(_ records: [EncodedRecord], _ size: Int, synced: Bool) throws(SystemError) -> [SpoolPosition] {
+        do throws(SystemError) {
+            let receivers = records.reduce(into: Set<String>()) { $0.formUnion($1.receivers) }
+            let target = try openPatiently(for: receivers, size)
+            let entries = try target.write(records)
+            if synced { try synchronize(target) } else { noteUnsynced() }
+            return publish(entries, in: target)
+        } catch {
+            if !error.isLackOfDescriptors { spool.writeErrors.add() }
+            throw error
+        }
+    }
+
+    private func synchronize(_ target: OpenSegment) throws(SystemError) {
+        let start = MonotonicTime.now
+        try target.synchronize()
+        spool.syncTime.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
+        nextSync = .never
+    }
+
+    private func noteUnsynced() {
+        if config.sync == .interval, nextSync == .never { nextSync = .now + config.syncInterval }
+    }
+
+    private func syncIfDue(always: Bool) {
+        guard nextSync != .never, nextSync <= .now || always, let segment else { return }
+        if !syncLate(segment) { abandon() }
+    }
+
+    /// Syncs profiles that were already answered, as `spool.sync` allows.
+    ///
+    /// - Returns: false when the sync failed, so that the profiles may be lost in a power cut; this is logged.
+    func syncLate(_ target: OpenSegment) -> Bool {
+        nextSync = .never
+        do throws(SystemError) {
+            guard !target.isSuspect else { throw SystemError("fdatasync", code: EIO) }
+            try synchronize(target)
+            return true
+        } catch {
+            spool.writeErrors.add()
+            tell(.system(error))
+            Log.error("profiles that were answered are not sure to outlive a power cut", ["error": "\(error)"])
+            return false
+        }
+    }
+
+    private func publish(_ entries: [IndexEntry], in target: OpenSegment) -> [SpoolPosition] {
+        target.writeIndex(entries)
+        return spool.state.withLock { state in
+            var ordinal = UInt32(clamping: state.segments[target.number]?.count ?? 0)
+            return entries.map { entry in
+                defer { ordinal += 1 }
+                state.segments[target.number]?.add(entry)
+                return SpoolPosition(
+                    segment: target.number, ordinal: ordinal, offset: entry.offset, length: entry.length, share: entry.share)
+            }
+        }
+    }
+
+    /// Records whether profiles can be stored, and logs a change.
+    private func tell(_ failure: SpoolFailure?) {
+        let text = failure.map { failure in
+            switch failure {
+            case .full(let receiver): "the spool is full, and receiver \(quotedForPeople(receiver)) does not drop"
+            case .system(let error), .away(let error), .noDescriptor(let error): "\(error)"
+            }
+        }
+        let before = spool.state.withLock { state in
+            defer { state.failure = text }
+            return state.failure
+        }
+        if let text, before == nil { Log.error("the spool cannot store profiles", ["error": text]) }
+        if text == nil, before != nil { Log.info("the spool stores profiles again") }
+    }
+}

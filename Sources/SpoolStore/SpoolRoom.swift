@@ -1,0 +1,262 @@
+import Glibc
+import LinuxSystem
+import Profiles
+import Telemetry
+
+/// Keeps the spool within its bounds, and removes segments that no receiver needs.
+extension SpoolJournal {
+    enum Eviction: Equatable {
+        case freed
+        /// This receiver needs the segment and does not drop its profiles.
+        case refused(String)
+        /// The open deliveries' records cannot be copied, because no descriptor is free.
+        case noDescriptor(SystemError)
+        /// No segment can be removed.
+        case nothing
+    }
+
+    /// Evicts segments until `size` more bytes may be written; evicts nothing if that could not free enough.
+    func makeRoom(for size: Int) throws(SpoolFailure) {
+        if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
+        let room = Room(spool)
+        guard let lack = room.lack(for: size, spool.size.bytes) else { return }
+        let (evictable, keeper) = spool.evictable
+        if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
+        // Records of open deliveries are copied to the end of the journal, so an eviction may free little; the loop ends after one
+        // pass over the segments.
+        for _ in 0...(spool.size.segments + 1) where room.lack(for: size, spool.size.bytes) != nil {
+            switch evictOldest() {
+            case .freed: continue
+            case .refused(let receiver): throw .full(receiver: receiver)
+            case .noDescriptor(let error): throw .noDescriptor(error)
+            case .nothing: throw .system(lack)
+            }
+        }
+        if let rest = room.lack(for: size, spool.size.bytes) { throw .system(rest) }
+    }
+
+    /// The free space, measured once, because some file systems return space only some time after a file is removed.
+    private struct Room {
+        let config: SpoolConfig
+        /// The bytes that were free, and the bytes that the spool took at that time.
+        let available: Int
+        let taken: Int
+
+        init(_ spool: Spool) {
+            (config, taken) = (spool.config, spool.size.bytes)
+            // If the free space cannot be read, nothing is evicted for it.
+            available = (try? spool.folder.directory.spool().space().available) ?? .max / 2
+        }
+
+        /// The error for a write of `size` more bytes when the spool takes `bytes`; nil when there is room.
+        func lack(for size: Int, _ bytes: Int) -> SystemError? {
+            if let limit = config.maxBytes, bytes + size > limit { return SystemError("spool.max_bytes \(limit)", code: ENOSPC) }
+            guard let reserve = config.minFreeBytes, available + taken - bytes - size < reserve else { return nil }
+            return SystemError("spool.min_free_bytes \(reserve)", code: ENOSPC)
+        }
+    }
+
+    /// Removes the oldest removable segment and drops the profiles that wait in it. Profiles of shares with less than an equal part
+    /// of a queue are copied forward instead, from the oldest segment of which they take at most half.
+    func evictOldest() -> Eviction {
+        if removeSettled() { return .freed }
+        if let result = evict(sparing: true) { return result }
+        return evict(sparing: false) ?? .nothing
+    }
+
+    /// Removes the oldest removable segment; `isSparing` says whether profiles of small shares are copied forward.
+    ///
+    /// - Returns: nil when there is no such segment.
+    private func evict(sparing isSparing: Bool) -> Eviction? {
+        var spared: [String: Set<ShareKey>] = [:]
+        for number in spool.state.withLock({ $0.order }) {
+            let (owners, strangers) = spool.owners(of: number)
+            if let (name, _) = owners.first(where: { $0.client.spoolRule == .reject }) { return isSparing ? nil : .refused(name) }
+            if isSparing {
+                for (name, client) in owners where spared[name] == nil { spared[name] = client.spoolSpared }
+                guard spool.isWorthSparing(number, spared) else { continue }
+            }
+            if spool.state.withLock({ $0.active == number }) { seal() }
+            for (name, client) in owners { client.spoolNeedsRoom(in: number, sparing: spared[name] ?? []) }
+            for stranger in strangers { dropAll(of: stranger, in: number) }
+            // Only records that must stay are left. If a full disk has no room for their copies, a younger segment has to be
+            // evicted.
+            if removeSettled() { return .freed }
+            switch copyForward(number) {
+            case .done: return .freed
+            // Without a descriptor the younger segments could not be copied either, and their profiles would be dropped in vain.
+            case .failed(let error?) where error.isLackOfDescriptors: return .noDescriptor(error)
+            // If there is no room for a copy, no share can be spared: the oldest segment is dropped as a whole.
+            case .failed(let error?) where isSparing && error.isLackOfRoom: return nil
+            case .failed: continue
+            }
+        }
+        return nil
+    }
+
+    /// Drops all profiles in a segment of a receiver that is no longer in the config.
+    private func dropAll(of receiver: String, in number: UInt64) {
+        let reader = SpoolReceiver(spool, receiver, knownAtStart: [number: .max])
+        var cursor = SpoolCursor(only: number)
+        var count = 0
+        // Records that cannot be read are not settled.
+        while let found = try? reader.next(1024, after: &cursor), !found.isEmpty {
+            for record in found { reader.settle(record.position) }
+            count += found.count
+        }
+        Log.warning("profiles dropped", ["receiver": receiver, "count": "\(count) spool_full"])
+    }
+
+    /// Removes the segments that all their receivers have settled.
+    ///
+    /// - Returns: whether there was such a segment.
+    func removeSettled() -> Bool {
+        let settled = spool.state.withLock { state in
+            let settled = state.order.filter { $0 != state.active && state.segments[$0]?.isSettled == true }
+            forget(settled, &state)
+            return settled
+        }
+        for number in settled { remove(number) }
+        return !settled.isEmpty
+    }
+
+    /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.
+    private func remove(_ number: UInt64) {
+        // An open file would keep its blocks.
+        if settledFile?.segment == number { settledFile = nil }
+        if !spool.folder.remove(number) { unremoved.append(number) }
+    }
+
+    private func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
+        guard !numbers.isEmpty else { return }
+        for number in numbers { state.segments[number] = nil }
+        state.order.removeAll { numbers.contains($0) }
+    }
+
+    // MARK: Copying forward
+
+    /// A segment is nearly settled when at most one part in this many is still needed.
+    private static let nearly = 8
+    private static let pause = Duration.seconds(30)
+
+    func upkeep() {
+        _ = removeSettled()
+        let now = MonotonicTime.now
+        guard nextUpkeep == .never || nextUpkeep <= now else { return }
+        nextUpkeep = .never
+        while let number = nearlySettledOldest() {
+            if case .done = copyForward(number) { continue }
+            // A record may be damaged, for example, which is reported when it is delivered.
+            nextUpkeep = now + Self.pause
+            return
+        }
+    }
+
+    private func nearlySettledOldest() -> UInt64? {
+        spool.state.withLock { state in
+            guard let number = state.order.first, state.order.count > 1, number != state.active, let segment = state.segments[number]
+            else { return nil }
+            return segment.liveBytes.reduce(0, +) * Self.nearly <= segment.recordsSize ? number : nil
+        }
+    }
+
+    private enum Copying {
+        case done
+        case failed(SystemError?)
+    }
+
+    /// Copies the records that are still needed to the end of the journal, and removes the segment.
+    private func copyForward(_ number: UInt64) -> Copying {
+        let (owners, strangers) = spool.owners(of: number)
+        guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return .failed(nil) }
+        var needed: [UInt32: (position: SpoolPosition, receivers: [String])] = [:]
+        for (name, client) in owners {
+            guard let positions = client.spoolPositions(in: number) else { return .failed(nil) }
+            for position in positions { needed[position.offset, default: (position, [])].receivers.append(name) }
+        }
+        let sorted = needed.values.sorted { $0.position.offset < $1.position.offset }
+        do {
+            let shift = spool.clock.offset.subtractingSaturated(segment.clockOffset)
+            let records = try sorted.map { try spool.folder.copy($0.position, segment.header, for: $0.receivers, shift: shift) }
+            // The copies are always synced, because the original is removed.
+            let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
+            move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
+            return .done
+        } catch {
+            let failure = error as? SystemError
+            if let failure, !failure.isLackOfDescriptors { abandon() }
+            Log.debug("cannot copy a segment of the spool forward", ["segment": "\(number)", "error": "\(error)"])
+            return .failed(failure)
+        }
+    }
+
+    private func move(
+        _ number: UInt64, _ moves: [(old: (position: SpoolPosition, receivers: [String]), new: SpoolPosition)],
+        _ owners: [(name: String, client: any SpoolClient)]
+    ) {
+        for (name, client) in owners {
+            let own = moves.filter { $0.old.receivers.contains(name) }
+            let places = Dictionary(uniqueKeysWithValues: own.map { ($0.old.position.offset, $0.new) })
+            for settled in client.spoolMoved(from: number, places) { spool.settle(settled, name) }
+        }
+        spool.state.withLock { forget([number], &$0) }
+        remove(number)
+    }
+}
+
+extension Spool {
+    /// The bytes that eviction could free, from the oldest segment up to the first that a receiver does not release; and the name
+    /// of that receiver.
+    ///
+    /// Records of open deliveries are not counted, because they are kept as copies.
+    fileprivate var evictable: (bytes: Int, keeper: String?) {
+        let (numbers, sizes, clients) = state.withLock { state in
+            (state.order, state.segments.mapValues(\.byteCount), Array(state.clients.values))
+        }
+        let open = clients.flatMap(\.spoolOpen).map { (RecordPlace(segment: $0.segment, offset: $0.offset), Int($0.length)) }
+        var bytes = -Dictionary(open, uniquingKeysWith: { $1 }).values.reduce(0, +)
+        for number in numbers {
+            if let keeper = owners(of: number).owners.first(where: { $0.client.spoolRule == .reject }) { return (bytes, keeper.name) }
+            bytes += sizes[number] ?? 0
+        }
+        return (bytes, nil)
+    }
+
+    /// Whether at least half of the bytes needed of a segment are freed when the given shares of each receiver are spared.
+    fileprivate func isWorthSparing(_ number: UInt64, _ spared: [String: Set<ShareKey>]) -> Bool {
+        state.withLock { state in
+            guard let segment = state.segments[number] else { return false }
+            let kept = spared.reduce(0) { sum, spared in
+                guard let slot = segment.slot(of: spared.key) else { return sum }
+                return sum + segment.shares[slot].amounts.filter { spared.value.contains($0.key) }.values.reduce(0) { $0 + $1.bytes }
+            }
+            return kept <= segment.liveBytes.reduce(0, +) / 2
+        }
+    }
+
+    /// The receivers that still need a segment: those with a queue, and those without one ("strangers").
+    func owners(of number: UInt64) -> (owners: [(name: String, client: any SpoolClient)], strangers: [String]) {
+        state.withLock { state in
+            guard let segment = state.segments[number] else { return ([], []) }
+            let names = zip(segment.header.receivers, segment.live).filter { $0.1 > 0 }.map(\.0)
+            return (
+                names.compactMap { name in state.clients[name].map { (name, $0) } }, names.filter { state.clients[$0] == nil }
+            )
+        }
+    }
+}
+
+extension SpoolFolder {
+    /// The error for a record that cannot be copied because it is damaged.
+    struct Damaged: Error {}
+
+    /// Reads a record to be copied; a damaged one stays in its place and is reported when it is delivered.
+    func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String], shift: Int64) throws -> EncodedRecord {
+        let bytes = try open(position.segment, .records).read(Int(position.length), at: Int(position.offset))
+        guard let record = unsafe SpoolRecord(bytes.span.bytes, at: 0), record.salt == header.salt, record.length == bytes.count,
+            CRC32C.of(bytes, record.headLength..<bytes.count) == record.bodySum
+        else { throw Damaged() }
+        return EncodedRecord(
+            copying: Array(bytes[record.headLength...]), of: record, from: position, receivers: receivers, shift: shift)
+    }
+}

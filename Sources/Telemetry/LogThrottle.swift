@@ -1,0 +1,21 @@
+package import LinuxSystem
+
+/// Limits a line that could come many times a second to one in ten seconds.
+package struct LogThrottle {
+    private static let interval = Duration.seconds(10)
+
+    private var nextLine = MonotonicTime(nanoseconds: 0)
+    private var count = 0
+
+    package init() {}
+
+    /// Counts one more event.
+    ///
+    /// - Returns: how many events the line that is due now stands for; nil when no line is due.
+    package mutating func take(_ now: MonotonicTime) -> Int? {
+        count += 1
+        guard nextLine <= now else { return nil }
+        defer { (count, nextLine) = (0, now + Self.interval) }
+        return count
+    }
+}
