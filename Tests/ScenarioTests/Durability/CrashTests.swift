@@ -4,12 +4,12 @@ import Testing
 
 @testable import TestSupport
 
-/// `GATEWAY_CRASH_ROUNDS` says how many processes are killed, `GATEWAY_SEED` repeats a run.
-@Suite("What got 200 outlives the process", .serialized)
+/// `GATEWAY_CRASH_ROUNDS` sets how many processes are killed, and `GATEWAY_SEED` repeats a run.
+@Suite("Repeated crashes under load", .serialized)
 struct CrashTests {
     private static let rounds = Extent.of("GATEWAY_CRASH_ROUNDS", usual: 25, sanitized: 6)
 
-    @Test("However often and whenever it is killed, what got 200 arrives everywhere, and twice only what was under way at a kill")
+    @Test("After many kills, every profile with a 200 arrives everywhere, and only deliveries open at a kill are repeated")
     func kills() throws {
         var seed = SeededRandom("CrashTests.kills")
         try Scenario.run { scenario in
@@ -32,6 +32,7 @@ struct CrashTests {
             ], more: SpoolMembers.members("\"sync\": \"always\", \(spool)"))
     }
 
+    /// Checks that all accepted profiles arrived, and that repeats are within the bounds.
     private static func check(_ load: Load, sent tally: Tally, archived: Tally) throws {
         let stored = load.ids(answered: 200)
         print(
@@ -47,13 +48,14 @@ struct CrashTests {
         }
         let halves = tally.ids.symmetricDifference(archived.ids)
         #expect(halves.count == 0, "a profile is at all receivers or, without an answer, at none: \(halves.sorted().prefix(20))")
-        // What comes twice was open, or settled while the disk synced; how much that is differs from kill to kill.
+        // A repeated profile was open at the kill, or settled but not yet synced; how many there are differs from kill to kill.
         #expect(tally.repeated.reduce(0, +) <= rounds * SpoolMembers.openDeliveries, "\(tally.repeated)")
     }
 }
 
-/// The life of one process, under load, until it is killed.
+/// The life of one process under load until it is killed.
 private struct Round {
+    /// What goes wrong at the destinations during the round.
     enum Trouble: CaseIterable { case none, refuses, holds, fails, archiveFails }
 
     private let scenario: Scenario
@@ -73,7 +75,7 @@ private struct Round {
         try wait(for: Int.random(in: 0...60, using: &seed))
         try begin(trouble)
         try wait(for: Int.random(in: 0...150, using: &seed))
-        // Sometimes its end is orderly, and what waits is on disk all the same.
+        // Sometimes the process ends in order, and the backlog is on disk all the same.
         if seed.chance(1, of: 8) {
             #expect(try gateway.stop() == 0)
         } else {
@@ -88,7 +90,7 @@ private struct Round {
 
     private func wait(for answers: Int) throws { try load.wait(forAnswers: load.answered + answers) }
 
-    /// A process that is killed while it looks at what the one before has left.
+    /// Starts a process and kills it while it reads the spool of the previous one.
     private func killAtStart(_ seed: inout SeededRandom) throws {
         let config = scenario.path("gateway.json")
         guard FileManager.default.fileExists(atPath: config) else { return }
@@ -119,7 +121,7 @@ private struct Round {
     }
 }
 
-/// A folder in whose place there is a file at times: a link that leads to one or the other.
+/// A link that leads to a folder, or to a file that obstructs it.
 final class Obstructed {
     let path: String
     private let scenario: Scenario
