@@ -3,8 +3,8 @@ import Testing
 
 @testable import TestSupport
 
-/// The programs that people send with, each over plain HTTP, over TLS, and over TLS with a certificate of its own.
-@Suite("Senders of all kinds", .serialized)
+/// Common client programs over plain HTTP, over TLS, and over TLS with a client certificate.
+@Suite("Client programs", .serialized)
 struct SenderTests {
     enum Channel: String, CaseIterable, Sendable {
         case plain, tls, mutualTLS
@@ -20,6 +20,7 @@ struct SenderTests {
         var scheme: String { self == .plain ? "http" : "https" }
     }
 
+    /// Runs a test against a gateway that archives, with the URL of its listener.
     private func run(_ channel: Channel, _ body: (Scenario, Certificates, GatewayProcess, String) throws -> Void) throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -30,7 +31,7 @@ struct SenderTests {
         }
     }
 
-    /// What curl and Python's clients are given beside the address.
+    /// Further arguments of curl and of Python's clients: the authority, and the client's certificate and key.
     private func options(_ channel: Channel, _ certificates: Certificates) -> [String] {
         let all = [certificates.authority, certificates.path("client.pem"), certificates.path("client.key")]
         return Array(all.prefix(channel == .plain ? 0 : channel == .tls ? 1 : 3))
@@ -60,10 +61,10 @@ struct SenderTests {
 
     @Test("wrk", arguments: [Channel.plain, .tls])
     func wrk(channel: Channel) throws {
-        // It has no way to show a certificate.
+        // wrk cannot use a client certificate.
         try run(channel) { scenario, _, gateway, url in
             let script = try scenario.write("wrk.method = 'POST'; wrk.body = 'main;work 1'", to: "post.lua")
-            // It takes no descriptors above 21 with so few connections, and other tests of this process may have left it some.
+            // With so few connections wrk cannot use descriptors above 21, so the shell closes those that other tests may have left.
             let alone = "for n in /proc/$$/fd/*; do n=${n##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done; exec \"$@\""
             let wrk = try scenario.start(
                 ["bash", "-c", alone, "bash", "wrk", "-t1", "-c4", "-d1s", "-s", script, "\(url)/ingest?name=app"])
@@ -89,7 +90,7 @@ struct SenderTests {
 
     @Test("pyroscope-io", arguments: [Channel.plain, .tls])
     func sdk(channel: Channel) throws {
-        // It has no way to show a certificate either.
+        // The SDK cannot use a client certificate either.
         try run(channel) { scenario, certificates, gateway, url in
             let program = try scenario.start(
                 [try Project.python(), "\(Project.servers)/profiled.py", url, "team-a"],
