@@ -37,7 +37,7 @@ struct SenderTests {
         return Array(all.prefix(channel == .plain ? 0 : channel == .tls ? 1 : 3))
     }
 
-    @Test("curl", arguments: Channel.allCases)
+    @Test("curl can send profiles", arguments: Channel.allCases)
     func curl(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, url in
             let trust = channel == .plain ? [] : certificates.curl(showing: channel == .mutualTLS ? "client" : nil)
@@ -48,7 +48,7 @@ struct SenderTests {
         }
     }
 
-    @Test("requests, http.client and httpx", arguments: Channel.allCases)
+    @Test("requests, http.client and httpx can send profiles", arguments: Channel.allCases)
     func python(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, url in
             let senders = try scenario.start(
@@ -59,7 +59,7 @@ struct SenderTests {
         }
     }
 
-    @Test("wrk", arguments: [Channel.plain, .tls])
+    @Test("wrk can send profiles", arguments: [Channel.plain, .tls])
     func wrk(channel: Channel) throws {
         // wrk cannot use a client certificate.
         try run(channel) { scenario, _, gateway, url in
@@ -74,7 +74,7 @@ struct SenderTests {
         }
     }
 
-    @Test("openssl s_client", arguments: [Channel.tls, .mutualTLS])
+    @Test("openssl s_client can send a profile", arguments: [Channel.tls, .mutualTLS])
     func sClient(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, _ in
             let shown = channel == .mutualTLS ? ["-cert", certificates.path("client.pem"), "-key", certificates.path("client.key")] : []
@@ -88,7 +88,7 @@ struct SenderTests {
         }
     }
 
-    @Test("pyroscope-io", arguments: [Channel.plain, .tls])
+    @Test("The pyroscope-io SDK can send profiles", arguments: [Channel.plain, .tls])
     func sdk(channel: Channel) throws {
         // The SDK cannot use a client certificate either.
         try run(channel) { scenario, certificates, gateway, url in
