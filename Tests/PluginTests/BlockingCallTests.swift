@@ -13,6 +13,7 @@ struct BlockingCallTests {
             Self.receivers(what, try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))), settings: settings, in: folder)
     }
 
+    /// The receivers `odd`, which does `what`, and `good`.
     private static func receivers(_ what: String, _ plugin: String, odd: String = "") -> [(name: String, json: String)] {
         [
             ("odd", #"{ "plugin": "\#(plugin)", \#(odd) "config": { "do": "\#(what)" } }"#),

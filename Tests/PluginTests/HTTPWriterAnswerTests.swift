@@ -10,11 +10,13 @@ struct HTTPWriterAnswerTests {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)
     }
 
+    /// The outcome of a delivery to a server with this answer.
     private static func outcome(_ answer: String, _ members: String = "", api: gw_api = .ingest) throws -> TestHost.Finish {
         let server = try UpstreamServer { _, _ in answer }
         return try writer(to: server.url, members).deliver(TestProfile(api: api))
     }
 
+    /// A response with this status, type and body.
     private static func answer(_ status: String = "200 OK", type: String? = nil, body: String = "") -> String {
         UpstreamServer.response(status, headers: type.map { "Content-Type: \($0)\r\n" } ?? "", body: body)
     }
@@ -161,6 +163,7 @@ struct HTTPWriterAnswerTests {
 
 @Suite("Messages of destinations for senders")
 struct HTTPWriterSenderMessageTests {
+    /// The message for the sender after an answer with this status and body.
     private static func message(
         _ status: Int = 400, type: String = "application/json", body: String, _ members: String = "", api: gw_api = .ingest
     ) throws -> String {
@@ -171,6 +174,7 @@ struct HTTPWriterSenderMessageTests {
         return try writer.deliver(TestProfile(api: api)).senderMessage
     }
 
+    /// A Connect error with this message.
     private static func json(_ message: String) throws -> String {
         String(decoding: try JSONEncoder().encode(["code": "invalid_argument", "message": message]), as: UTF8.self)
     }

@@ -11,6 +11,7 @@ struct HTTPWriterOAuth2Tests {
         return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)}]}"#, host)
     }
 
+    /// The response of a token server.
     private static func token(_ text: String, _ more: String = #","expires_in":3600"#) -> String {
         UpstreamServer.response(
             "200 OK", headers: "Content-Type: application/json\r\n", body: #"{"access_token":"\#(text)","token_type":"Bearer"\#(more)}"#)

@@ -10,6 +10,7 @@ import Testing
 struct HTTPWriterTests {
     static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
 
+    /// Creates an instance with this config.
     static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> LoadedInstance {
         try plugin.get().create(config, host)
     }

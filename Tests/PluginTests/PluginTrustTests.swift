@@ -14,6 +14,7 @@ struct PluginTrustTests {
         chmod(folder.path, 0o755)
     }
 
+    /// Runs a command of the gateway on a config with this receiver.
     private func run(_ command: String, _ receiver: String) throws -> (status: Int32?, out: String) {
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", receiver)]))
         let result = try ChildProcess.run([Project.built("gateway"), command, "--config", file])
@@ -28,6 +29,7 @@ struct PluginTrustTests {
         return result.status == 0 ? "" : result.out
     }
 
+    /// Builds a valid plugin.
     private func plugin(_ name: String = "libplugin.so", _ flags: [String] = []) throws -> String {
         try CPlugin.build("refused.c", as: folder.path(name), flags)
     }

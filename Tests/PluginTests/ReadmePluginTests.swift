@@ -8,6 +8,7 @@ import Testing
 struct ReadmePluginTests {
     static let source = "\(Project.pluginSources)/line_sink.c"
 
+    /// Compiles the plugin with the usual warnings.
     private func build(in folder: TestFolder) throws -> String {
         let path = folder.path("liblines.so")
         let result = try ChildProcess.run(CPlugin.compiler + [Self.source, "-o", path])

@@ -42,12 +42,14 @@ struct AccessTests {
         }
     }
 
+    /// The text of the status page.
     private static func status(_ gateway: GatewayProcess) throws -> String {
         let connection = try RawConnection(gateway.adminPort)
         connection.send("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return try connection.readResponse().text
     }
 
+    /// An Authorization header with Basic credentials.
     static func basic(_ user: String, _ password: String) -> String {
         "Authorization: Basic \(Data("\(user):\(password)".utf8).base64EncodedString())\r\n"
     }

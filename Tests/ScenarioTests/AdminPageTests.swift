@@ -117,6 +117,7 @@ struct AdminPageTests {
         }
     }
 
+    /// The members of the status page that the test checks.
     private struct Status: Decodable {
         struct Listener: Decodable {
             let name, address: String

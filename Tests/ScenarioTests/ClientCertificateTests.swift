@@ -7,6 +7,7 @@ import Testing
 struct ClientCertificateTests {
     private static let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
 
+    /// A config with these TLS members and one receiver.
     private static func config(_ tls: String, more: String = "") -> String {
         GatewayProcess.config(
             listeners: GatewayProcess.listener(["console"], more: Certificates.block(tls) + more),
@@ -42,11 +43,13 @@ struct ClientCertificateTests {
         return client
     }
 
+    /// Posts a profile by curl with a client certificate.
     private func post(_ scenario: Scenario, _ gateway: GatewayProcess, _ certificates: Certificates, showing name: String) throws -> Curl {
         let url = "https://localhost:\(gateway.port)/ingest?name=a"
         return try Curl(scenario, certificates.curl(showing: name) + ["--data-binary", "a 1", url])
     }
 
+    /// Replaces the text of a file atomically.
     private static func replace(_ scenario: Scenario, _ name: String, by text: String) throws {
         try scenario.write(text, to: "next")
         guard rename(scenario.path("next"), scenario.path(name)) == 0 else { throw NeverCame(what: "rename", seen: []) }

@@ -12,6 +12,7 @@ struct CommandTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()

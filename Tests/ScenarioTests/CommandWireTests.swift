@@ -19,6 +19,7 @@ struct CommandWireTests {
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ words: String..., environment: [String: String] = [:]) throws -> Outcome {
         try run(scenario, [try Project.builtGateway()] + words, environment)
     }

@@ -10,6 +10,7 @@ struct ConnectionLimitTests {
         metrics["gateway_connections_refused_total{listener=\"default\",limit=\"\(limit)\"}"]
     }
 
+    /// A config with this `conn_limit_per_address`.
     private static func config(_ limit: Int, tls: String = "") -> String {
         GatewayProcess.config(
             listeners: GatewayProcess.listener(["console"], http: "\"conn_limit_per_address\": \(limit),", more: tls),

@@ -6,6 +6,7 @@ import Testing
 struct DedupReloadTests {
     private static let minute = "\"dedup_window\": \"1m\","
 
+    /// A config with these listener members and one receiver.
     private static func config(_ upstream: Recorder, _ listener: String, receiver: String = ReceiverEntry.quickRetry, more: String = "")
         -> String
     {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-/// `dedup_window`: a sender's own retry of a request that was accepted is answered, and not delivered again.
+/// With `dedup_window`, a sender's retry of an accepted request is answered but not delivered again.
 @Suite("Repeated requests", .serialized)
 struct DedupTests {
     /// Sends a request without waiting for its answer.

@@ -34,7 +34,7 @@ struct DeliveredTests {
         }
     }
 
-    // One retry, which comes quickly.
+    /// A retry clock that allows one more attempt.
     private static let oneRetry =
         "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"5ms\", \"max_backoff_retries\": 1 },"
 

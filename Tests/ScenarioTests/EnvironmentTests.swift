@@ -12,11 +12,13 @@ struct EnvironmentTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ arguments: String..., environment: [String: String] = [:]) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments, environment: environment)
         return Outcome(status: try process.waitForExit(), output: process.output.lines, errors: process.errors.lines)
     }
 
+    /// A config with one listener and one receiver.
     private func config(_ receiver: String, listener: String = "", more: String = "") -> String {
         GatewayProcess.config(listeners: GatewayProcess.listener(["up"], more: listener), receivers: ["up": receiver], more: more)
     }

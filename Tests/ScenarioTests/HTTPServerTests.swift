@@ -13,6 +13,7 @@ struct HTTPServerTests {
         }
     }
 
+    /// Waits until the receiver has delivered this many profiles.
     private func delivered(_ gateway: GatewayProcess, _ count: Int) throws {
         try gateway.waitForMetrics("\(count) deliveries") { $0.delivered("console") == count }
     }

@@ -18,6 +18,7 @@ struct PushClientTests {
     static let codecs = [("connect", "proto"), ("connect", "json"), ("grpc_web", "proto"), ("grpc_web", "json"), ("grpc_web", "text")]
         .flatMap { client, name in [false, true].map { Codec(client: client, name: name, isCompressed: $0) } }
 
+    /// A call, as the client reads it.
     private struct Call: Encodable {
         let codec: String
         let gzip: Bool
@@ -25,6 +26,7 @@ struct PushClientTests {
         let series: [PushSeries]
     }
 
+    /// An outcome, as the client prints it.
     private struct Outcome: Decodable {
         let code: String
         let message: String?

@@ -26,6 +26,7 @@ struct RejectTests {
         }
     }
 
+    /// Checks that an answer is the 503 of a full queue.
     private static func checkRefused(_ answer: RawConnection.Response) {
         #expect(answer.status == 503)
         #expect(answer.code == "unavailable")

@@ -12,6 +12,7 @@ struct ReplayTests {
         let errors: [String]
     }
 
+    /// Runs `gateway replay`.
     private func replay(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway(), "replay"] + arguments)
         let status = try process.waitForExit()

@@ -12,6 +12,7 @@ struct SendTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func run(_ scenario: Scenario, _ arguments: [String]) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()
@@ -132,6 +133,7 @@ struct PluginsCommandTests {
         let error: String?
     }
 
+    /// Writes a config with the receivers `a` and `b`.
     private func config(_ scenario: Scenario, _ receivers: String) throws -> String {
         try scenario.write(
             "{ \"receive_http\": { \"l\": { \"forward_to\": [\"a\", \"b\"] } }, \"receivers\": { \(receivers) } }", to: "gateway.json")

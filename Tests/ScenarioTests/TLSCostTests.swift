@@ -5,6 +5,7 @@ import Testing
 
 /// A ClientHello that costs its sender no computation.
 struct ClientHello {
+    /// A group of the key exchange.
     enum Group {
         case x25519, p384, ffdhe8192
 
@@ -45,6 +46,7 @@ struct ClientHello {
         bytes = more.map { Self.records(Self.message(group, padding: $0)) } ?? plain
     }
 
+    /// Splits a message into TLS records.
     private static func records(_ message: [UInt8]) -> [UInt8] {
         stride(from: 0, to: message.count, by: 16_384).flatMap { start in
             let part = message[start..<min(message.count, start + 16_384)]
@@ -52,6 +54,7 @@ struct ClientHello {
         }
     }
 
+    /// The handshake message, with a padding extension of this size, if any.
     private static func message(_ group: Group, padding: Int?) -> [UInt8] {
         let share = big(Int(group.number), 2) + counted(group.share, 2)
         var extensions =
@@ -64,8 +67,11 @@ struct ClientHello {
         return [1] + counted(body, 3)
     }
 
+    /// An extension.
     private static func field(_ type: Int, _ content: [UInt8]) -> [UInt8] { big(type, 2) + counted(content, 2) }
+    /// Bytes after their count.
     private static func counted(_ bytes: [UInt8], _ width: Int) -> [UInt8] { big(bytes.count, width) + bytes }
+    /// A number in this many bytes, big-endian.
     private static func big(_ number: Int, _ width: Int) -> [UInt8] {
         (0..<width).reversed().map { UInt8(truncatingIfNeeded: number >> ($0 * 8)) }
     }
@@ -94,6 +100,7 @@ struct TLSCostTests {
         }
     }
 
+    /// Posts a profile by curl with these options.
     private func post(_ scenario: Scenario, _ certificates: Certificates, _ gateway: GatewayProcess, _ options: [String]) throws -> Curl {
         let url = "https://localhost:\(gateway.port)/ingest?name=a"
         return try Curl(scenario, certificates.curl() + options + ["--data-binary", "a 1", url])

@@ -22,6 +22,7 @@ struct TLSTests {
     private static let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"#
     private static let last = request + #"Connection: close\r\n\r\na 1"#
 
+    /// Posts a file by curl with these options.
     private func post(
         _ scenario: Scenario, _ gateway: GatewayProcess, _ options: [String], file: String = "/dev/null", expect: [String] = []
     ) throws -> Curl {
@@ -193,6 +194,7 @@ struct TLSTests {
         }
     }
 
+    /// Moves one file over another, as a certificate renewal does.
     private static func replace(_ scenario: Scenario, _ name: String, by other: String) throws {
         guard rename(scenario.path(other), scenario.path(name)) == 0 else { throw NeverCame(what: "rename \(other)", seen: []) }
     }

@@ -18,7 +18,7 @@ struct TenantTests {
 
     private static func tenant(_ name: String) -> String { name.isEmpty ? "" : "X-Scope-OrgID: \(name)\r\n" }
 
-    // A listener's members, tenants with the status that each gets, and the tenants in the archive.
+    /// A listener's members, tenants with the status that each gets, and the tenants in the archive.
     static let policies: [(String, [(String, Int)], Set<String>)] = [
         ("", [("", 200), ("a", 200), ("a b", 400)], ["anonymous", "a"]),
         ("\"tenant\": { \"force\": \"ours\" },", [("", 200), ("a", 200), ("a b", 200)], ["ours"]),

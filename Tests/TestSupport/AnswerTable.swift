@@ -2,6 +2,7 @@ import Foundation
 
 /// The table of destinations' answers in `docs/operations.md`.
 enum AnswerTable {
+    /// One row of the table.
     struct Row: Sendable {
         /// What the destination does.
         let what: String
@@ -14,6 +15,7 @@ enum AnswerTable {
         }
     }
 
+    /// Reads the rows from the document.
     static func rows() throws -> [Row] {
         let text = try String(contentsOfFile: "\(Project.root)/docs/operations.md", encoding: .utf8)
         let lines = text.components(separatedBy: "\n").drop { $0 != "## What a destination's answer means" }.dropFirst()

@@ -92,6 +92,7 @@ struct Certificates {
         return form.string(from: Date(timeIntervalSinceNow: seconds))
     }
 
+    /// Runs openssl, which must succeed.
     func openssl(_ arguments: [String]) throws {
         let process = try scenario.start(["openssl"] + arguments)
         guard try process.waitForExit() == 0 else { throw NeverCame(what: "openssl \(arguments)", seen: process.errors.lines) }

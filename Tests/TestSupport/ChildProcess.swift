@@ -76,6 +76,7 @@ final class ChildProcess: @unchecked Sendable {
         waitOnThread()
     }
 
+    /// A pipe whose ends are close-on-exec.
     private struct Pipe {
         let reader: Int32
         let writer: Int32

@@ -49,6 +49,7 @@ final class CountingUpstream {
     /// Counts the profiles in the files below a folder, without metadata.
     func scan(_ folder: String) throws -> Tally { try tally(by: "\"scan\", \"under\": \"\(folder)\"") }
 
+    /// Sends a command that writes a tally, and reads it.
     private func tally(by order: String) throws -> Tally {
         let event = try command("\(order), \"to\": \"\(scenario.path("tally"))\"")
         let counts = try scenario.bytes(of: "tally").withUnsafeBytes { bytes in
@@ -59,6 +60,7 @@ final class CountingUpstream {
             repeated: event.repeated ?? [])
     }
 
+    /// Sends a command and waits for its answer.
     @discardableResult
     private func command(_ order: String) throws -> Event {
         process.write("{\"do\": \(order)}")

@@ -75,6 +75,7 @@ struct PowerCut {
         for call in calls { take(call) }
     }
 
+    /// Updates the state after one operation.
     private mutating func take(_ call: FaultShim.Call) {
         if call.isWrite, call.result > 0 {
             unsynced[call.path, default: []].append(call.offset..<(call.offset + call.result))

@@ -94,6 +94,7 @@ final class GatewayProcess {
 
     // MARK: Metrics
 
+    /// Scrapes `/metrics`.
     func metrics() throws -> Metrics {
         // All scrapes share one connection, so that they do not affect the counts.
         let connection = try admin ?? RawConnection(adminPort)

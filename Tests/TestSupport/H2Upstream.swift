@@ -38,6 +38,7 @@ final class H2Upstream {
     /// Answers the held requests.
     func release() throws { try command("release") }
 
+    /// Sends a command and waits until it is done.
     private func command(_ name: String) throws {
         commands += 1
         process.write("{\"do\":\"\(name)\"}")

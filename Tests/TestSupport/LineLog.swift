@@ -47,6 +47,7 @@ final class LineLog: @unchecked Sendable {
     /// Stops reading after the current piece, until ``letGo()``.
     func hold() { condition.withLock { isHeld = true } }
 
+    /// Continues reading.
     func letGo() {
         condition.withLock {
             isHeld = false

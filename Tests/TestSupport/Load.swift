@@ -137,6 +137,7 @@ final class Load: @unchecked Sendable {
 
 /// A PushRequest in protobuf whose series have one sample each.
 enum PushMessage {
+    /// A series with one sample whose ID contains this number.
     static func series(_ id: Int, _ profile: [UInt8]) -> [UInt8] {
         let labels = label("__name__", "cpu") + label("service_name", "load")
         let sample = field(1, profile) + field(2, Array("sample-\(id).".utf8))

@@ -95,6 +95,7 @@ final class LoadedInstance: @unchecked Sendable {
 
     func abort() { plugin.pointee.abort(instance) }
 
+    /// Destroys the instance, at most once.
     func destroy() {
         let isFirst = isDestroyed.update { isDestroyed in
             defer { isDestroyed = true }

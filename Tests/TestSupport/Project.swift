@@ -3,6 +3,7 @@ import Testing
 
 /// Paths of the project and of its builds.
 enum Project {
+    /// A build of SwiftPM.
     enum Build: String, CaseIterable, CustomTestStringConvertible {
         case debug, release
         var testDescription: String { rawValue }

@@ -28,6 +28,7 @@ extension GatewayProcess {
 }
 
 extension RawConnection {
+    /// Sends one Push in JSON.
     func push(_ series: [PushSeries], headers: String = "") throws -> Response {
         try post(GatewayProcess.pushPath, try PushSeries.json(series), headers: "Content-Type: application/json\r\n\(headers)")
     }

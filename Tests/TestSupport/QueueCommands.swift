@@ -57,6 +57,7 @@ extension Scenario {
 
     func queues() throws -> [ListedQueue] { try ListedQueue.decode(try queue("list", "--json").output) }
 
+    /// The output of `queue show --json`.
     func shown(_ words: String...) throws -> [ShownProfile] {
         try JSONDecoder().decode([ShownProfile].self, from: Data(try queue(["show", "--json"] + words, config: true).output.joined().utf8))
     }

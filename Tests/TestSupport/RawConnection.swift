@@ -138,6 +138,7 @@ final class RawConnection {
         }
     }
 
+    /// Takes a complete response from the received bytes, if there is one.
     private func takeResponse(toHead: Bool) -> Response? {
         guard let end = received.indices.first(where: { received[$0...].starts(with: [13, 10, 13, 10]) }) else { return nil }
         let lines = String(decoding: received[..<end], as: UTF8.self).components(separatedBy: "\r\n")

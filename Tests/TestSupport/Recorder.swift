@@ -47,6 +47,7 @@ final class Recorder {
         return decoded
     }
 
+    /// Decodes the requests in the new lines.
     private func decode(_ lines: [String]) {
         for line in lines[read...] where line.contains("\"event\": \"request\"") {
             if let request = try? JSONDecoder().decode(Request.self, from: Data(line.utf8)) { decoded.append(request) }
@@ -92,6 +93,7 @@ final class Recorder {
         _ = try? process.output.waitForEnd()
     }
 
+    /// Sends a command and waits until it is done.
     private func command(_ json: String) throws {
         commands += 1
         process.write(json)

@@ -32,6 +32,7 @@ final class RunningGateway: Sendable {
 
     deinit { process.end() }
 
+    /// The config of a gateway with these receivers.
     static func config(_ receivers: [(name: String, json: String)], settings: String = "") -> String {
         """
         {
@@ -69,6 +70,7 @@ final class RunningGateway: Sendable {
         return result.out
     }
 
+    /// The body of a page of the admin listener.
     func admin(_ path: String) throws -> String {
         let result = try ChildProcess.run(["curl", "-sS", "--noproxy", "*", "http://127.0.0.1:\(adminPort)\(path)"])
         guard result.status == 0 else { throw Obstacle("curl: \(result.err)") }

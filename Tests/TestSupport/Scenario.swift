@@ -25,6 +25,7 @@ final class Scenario {
         for gateway in scenario.gateways where gateway.process.isRunning { try gateway.checkAccounts() }
     }
 
+    /// Kills all processes and removes the folder.
     private func end() {
         for process in processes.reversed() { process.end() }
         for cleanup in cleanups.reversed() { cleanup() }

@@ -91,6 +91,7 @@ final class TestHost: @unchecked Sendable {
 
     deinit { table.deallocate() }
 
+    /// The host of a context.
     private static func at(_ context: UnsafeMutableRawPointer?) -> TestHost? {
         context.map { Unmanaged<TestHost>.fromOpaque($0).takeUnretainedValue() }
     }
@@ -105,6 +106,7 @@ final class TestHost: @unchecked Sendable {
         }
     }
 
+    /// Registers a metric, and returns its ID.
     private func declare(_ metric: Metric) -> UInt32 {
         said.update { said in
             if let index = said.metrics.firstIndex(where: { $0.name == metric.name && $0.labels == metric.labels }) {

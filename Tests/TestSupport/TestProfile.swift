@@ -51,6 +51,7 @@ final class TestProfile: @unchecked Sendable {
     /// Makes every further access to the profile crash the process.
     func forbidUse() { mprotect(arena, capacity, PROT_NONE) }
 
+    /// Copies values into the profile's memory.
     private func copy<T>(_ values: [T]) -> UnsafePointer<T>? {
         if values.isEmpty { return nil }
         let start = (used + 15) / 16 * 16

@@ -28,6 +28,7 @@ final class TokenServer {
         try set(settings)
     }
 
+    /// Changes settings.
     func set(_ settings: String) throws {
         commands += 1
         process.write("{\(settings)}")

@@ -49,6 +49,7 @@ final class UpstreamServer: Sendable {
         for socket in open { socket.shutDown() }
     }
 
+    /// A response with this status and body.
     static func response(_ status: String, headers: String = "", body: String = "") -> String {
         "HTTP/1.1 \(status)\r\n\(headers)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
     }
@@ -69,6 +70,7 @@ final class UpstreamServer: Sendable {
         _ = try state.wait(for: "\(most) connections at most") { $0.sockets.count <= most ? true : nil }
     }
 
+    /// Accepts connections, each of which gets a thread, until the server stops.
     private static func acceptAll(
         _ listening: TestSocket, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {
@@ -87,6 +89,7 @@ final class UpstreamServer: Sendable {
         }
     }
 
+    /// Answers the requests of one connection.
     private static func serve(
         _ socket: TestSocket, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
     ) {
@@ -103,6 +106,7 @@ final class UpstreamServer: Sendable {
         state.update { state in state.sockets.removeAll { $0 === socket } }
     }
 
+    /// Reads one request, or returns nil at the end of the connection.
     private static func readRequest(_ socket: Int32, _ number: Int, _ buffer: inout [UInt8]) -> Request? {
         let blank = Array("\r\n\r\n".utf8)
         while true {

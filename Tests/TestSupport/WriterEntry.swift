@@ -90,6 +90,7 @@ extension Scenario {
         guard rename(path(other), path(name)) == 0 else { throw NeverCame(what: "rename \(other)", seen: []) }
     }
 
+    /// Replaces the text of a file atomically.
     func replace(_ name: String, text: String) throws {
         try write(text, to: "\(name).new")
         try replace(name, by: "\(name).new")

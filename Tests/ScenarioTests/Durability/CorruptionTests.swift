@@ -120,6 +120,7 @@ private final class SpoolCopy {
         #expect(backlog.subtracting(segments.values.reduce(into: []) { $0.formUnion($1) }).isEmpty)
     }
 
+    /// Restores the spool, and sets the counts of the upstream to 0.
     func restore() throws {
         try scenario.run("rm", "-rf", scenario.path("data"))
         try scenario.run("cp", "-a", scenario.path("master"), scenario.path("data"))

@@ -23,6 +23,7 @@ struct CrashTests {
         }
     }
 
+    /// Starts a gateway with an archive and an upstream.
     fileprivate static func start(_ scenario: Scenario, _ counter: CountingUpstream, _ spool: String) throws -> GatewayProcess {
         try GatewayProcess(
             scenario,
@@ -67,6 +68,7 @@ private struct Round {
         (self.scenario, self.counter, self.archive, self.load) = (scenario, counter, archive, load)
     }
 
+    /// Starts a process under load, sometimes with trouble, and ends it.
     func run(_ seed: inout SeededRandom) throws {
         if seed.chance(1, of: 6) { try killAtStart(&seed) }
         let gateway = try CrashTests.start(scenario, counter, Self.spools.randomElement(using: &seed) ?? "")
@@ -137,6 +139,7 @@ final class Obstructed {
     func obstruct() throws { try lead(to: "\(name)-obstacle") }
     func clear() throws { try lead(to: "\(name)-files") }
 
+    /// Points the link to this target atomically.
     private func lead(to target: String) throws {
         try FileManager.default.createSymbolicLink(atPath: scenario.path("\(name).new"), withDestinationPath: target)
         try scenario.replace(name, by: "\(name).new")

@@ -59,12 +59,14 @@ struct Damage: CustomStringConvertible {
         files = [file]
     }
 
+    /// Flips up to four bits.
     private static func flip(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         for _ in 0..<Int.random(in: 1...4, using: &seed) {
             bytes[Int.random(in: 0..<bytes.count, using: &seed)] ^= 1 << UInt8.random(in: 0...7, using: &seed)
         }
     }
 
+    /// Sets up to 8 KiB to zero.
     private static func zero(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         let start = Int.random(in: 0..<bytes.count, using: &seed)
         for index in start..<min(bytes.count, start + Int.random(in: 1...8192, using: &seed)) { bytes[index] = 0 }

@@ -28,6 +28,7 @@ struct DiskTests {
         }
     }
 
+    /// Checks that every profile with a 200 arrived once.
     private func checkAllArrived(_ load: Load, _ tally: Tally) {
         #expect(load.ids(answered: 200).allSatisfy { tally[$0] == 1 } && tally.foreign == [])
     }

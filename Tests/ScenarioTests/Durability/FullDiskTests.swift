@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Full disks", .serialized, .enabled(if: SmallDisk.isPossible, SmallDisk.reason))
 struct FullDiskTests {
-    /// Sizes of which a few hundred profiles fill more than one small disk.
+    /// Sizes with which a few hundred profiles fill a small disk.
     private static let some = Load.Mix(sizes: [20_000, 100_000])
 
     /// Starts a gateway with its spool in a folder, one reachable receiver and these others.

@@ -19,9 +19,10 @@ extension RequestRow {
         line + "Host: a\r\nContent-Length: 3\r\n" + times(count - 2, "X: y\r\n") + "\r\n" + profile
     }
 
-    /// A request whose body has this many bytes, with a length and in two chunks.
+    /// A request whose body has this many bytes.
     private static func sized(_ size: Int) -> String { with(body: times(size, "x")) }
 
+    /// A request whose chunked body has this many bytes.
     private static func chunkSized(_ size: Int) -> String {
         chunked("1F4\r\n\(times(500, "x"))\r\n\(String(size - 500, radix: 16))\r\n\(times(size - 500, "x"))\r\n0\r\n\r\n")
     }

@@ -16,6 +16,7 @@ struct AnswerTableTests {
         var status: Int?
     }
 
+    /// A complete answer with this status.
     private static func plain(_ status: Int, type: String = "", headers: String = "", body: String = "") -> AnswerServer.Answer {
         let type = type.isEmpty ? "" : "Content-Type: \(type)\r\n"
         let length = status == 204 || status == 304 ? "" : "Content-Length: \(body.utf8.count)\r\n"
@@ -27,14 +28,17 @@ struct AnswerTableTests {
         answers.flatMap { [Case(api: .ingest, answer: $0, status: status), Case(api: .push, answer: $0, status: status)] }
     }
 
+    /// Cases of these statuses for both APIs.
     private static func statuses(_ statuses: [Int], headers: String = "", body: String = "") -> [Case] {
         statuses.flatMap { both(plain($0, headers: headers, body: body), status: $0) }
     }
 
+    /// A case of a Connect error in answer to a Push.
     private static func push(_ status: Int, code: String) -> [Case] {
         [Case(api: .push, answer: plain(status, type: "application/json", body: "{\"code\":\"\(code)\"}"), status: status)]
     }
 
+    /// Cases of an answer with an endless body for both APIs.
     private static func endless(_ status: Int, chunked more: String = "10000\r\n\(String(repeating: "z", count: 0x10000))\r\n") -> [Case] {
         both(AnswerServer.Answer(raw: "HTTP/1.1 \(status) S\r\nTransfer-Encoding: chunked\r\n\r\n", more: more), status: status)
     }

@@ -17,11 +17,11 @@ struct BatchTests {
         #expect(try connection.push(numbers.map { .numbered($0) }).status == 200)
     }
 
+    /// The series of each request.
     private func series(_ upstream: Recorder) throws -> [[PushSeries]] {
         try upstream.requests.map { try $0.series }
     }
 
-    // How many series each request may hold.
     @Test(
         "Series share a request up to max_profiles, and each arrives once",
         arguments: [("", 1), ("\"max_profiles\": 4", 4), ("\"max_profiles\": 1", 1)])
