@@ -1,5 +1,5 @@
-# make run    a running gateway with the example config
-# make test   what a contributor runs: lint, the release build, every test once; installs what it needs beside the Swift toolchain
+# make run    builds and starts a gateway with the example config
+# make test   installs what the tests need besides the Swift toolchain, and runs the linters, the release build and every test once
 .PHONY: run build test sanitize durability-long fuzz fuzz-long lint format fixtures clean
 
 run: build
@@ -23,20 +23,20 @@ test:
 	swift build --build-tests
 	Tests/run .build/debug
 
-# The tests again, with AddressSanitizer and then with ThreadSanitizer in the gateway and its plugins.
+# Runs the tests with AddressSanitizer, and then with ThreadSanitizer, in the gateway and its plugins.
 sanitize:
 	@scripts/setup test
 	Tests/Sanitizers/run address
 	Tests/Sanitizers/run thread
 
-# What `make test` does of kills, damage, full and failing disks and long absences, many times over.
+# Runs the tests of kills, damage, full and failing disks and long outages with many more rounds.
 durability-long:
 	@scripts/setup test
 	swift build -c release
 	GATEWAY_CRASH_ROUNDS=200 GATEWAY_CORRUPTION_ROUNDS=500 GATEWAY_ABSENCE_PROFILES=720000 \
 		swift test --filter 'ScenarioTests\.(Crash|Corruption|FullDisk|Fault|Absence)Tests/'
 
-# Fuzzes whatever reads bytes from outside, for FUZZ_SECONDS a target (60 by default), TARGETS only where given.
+# Fuzzes all readers of bytes from outside, or only TARGETS, each for FUZZ_SECONDS (60 by default).
 fuzz:
 	@scripts/setup build
 	@Tests/Fuzz/run $(TARGETS)
@@ -52,7 +52,7 @@ lint:
 format:
 	swift format --in-place --parallel --recursive Package.swift Sources Plugins Tests
 
-# Makes the profiles in Tests/Fixtures again, with the tools that profile real programs.
+# Makes the profiles in Tests/Fixtures again, with real profilers.
 fixtures:
 	Tests/Fixtures/make-fixtures.sh
 

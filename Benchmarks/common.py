@@ -1,4 +1,4 @@
-"""What the benchmarks share: nginx as sink and peer, the gateway, wrk, and what /proc says of them."""
+"""Helpers of the benchmarks: nginx as sink and peer, the gateway, wrk, and their resources according to /proc."""
 import json, os, pathlib, re, socket, subprocess, sys, time, urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -60,7 +60,7 @@ def cpu_seconds(pid):
 
 
 def rss_mib(pid, field):
-    """VmRSS is what it has now, VmHWM its peak."""
+    """The resident memory of a process and its children: VmRSS is the current value, VmHWM the peak."""
     total = 0
     for each in processes(pid):
         match = re.search(rf"{field}:\s+(\d+)", pathlib.Path(f"/proc/{each}/status").read_text())
@@ -72,7 +72,7 @@ asked = {}
 
 
 def sink_count(port):
-    """Requests a sink has answered, without those that asked for this number."""
+    """The requests that a sink has answered, without those of this function."""
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=10).read().decode()
     asked[port] = asked.get(port, 0) + 1
     return int(page.split()[9]) - asked[port]
@@ -94,7 +94,7 @@ class Contender:
 
 
 def wrk(contender, body, folder, connections):
-    """The command that loads a contender, without its -d."""
+    """The command that puts load on a contender, without -d."""
     data, script = folder / "body", folder / "post.lua"
     data.write_bytes(body)
     script.write_text(LUA % data)

@@ -1,4 +1,4 @@
-// A receiver that delivers every profile at once and does nothing else, so that a measurement has only the gateway in it.
+// A receiver that delivers every profile at once and does nothing else, so that only the gateway is measured.
 #include "PluginABI.h"
 
 static void *create(const gw_host *host, gw_slice config, gw_error *error) {

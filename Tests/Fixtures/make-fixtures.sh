@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the profiles beside this script anew, each with the real profiler of its language.
+# Makes the profiles in this folder again, each with the real profiler of its language.
 # Needs Linux, bash, python3 with venv, a JDK (17 or later), and a package index that pip reaches.
 # The files must not name the machine they were made on; the comments below say what each tool needs for that.
 set -euo pipefail
@@ -13,7 +13,7 @@ programs=$fixtures/programs
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 venv=$temporary/venv
-made=$temporary/made # moved beside the script only when every file passed its check
+made=$temporary/made # copied to this folder only after every file has passed its check
 mkdir "$made"
 
 install_tools() {
@@ -44,7 +44,7 @@ make_go_profiles() {
     run_from_memory "$temporary/checkout" "$made/go-cpu.pprof" "$made/go-heap.pprof"
 }
 
-# Compiled first: `java Warehouse.java` would record mostly the compiler.
+# The program is compiled first, because `java Warehouse.java` would mostly record the compiler.
 make_java_profile() {
     java --module jdk.compiler/com.sun.tools.javac.Main -d "$temporary/classes" "$programs/Warehouse.java"
     java -XX:-UsePerfData -Xlog:jfr+startup=off -XX:FlightRecorderOptions=repository="$temporary/jfr" \
@@ -52,8 +52,8 @@ make_java_profile() {
         -cp "$temporary/classes" Warehouse
 }
 
-# Python makes the path of a script absolute, and py-spy writes it to speedscope as it is. A compiled file keeps the
-# name it was compiled under. -I -S: no start-up code of this machine's site-packages in the profile.
+# Python makes the path of a script absolute, and py-spy writes it to speedscope unchanged. A compiled file keeps the
+# name of its source. -I -S keeps start-up code of this machine's site-packages out of the profile.
 make_python_profiles() {
     local compiled=$temporary/recommend.pyc
     python3 - "$programs/recommend.py" "$compiled" <<'PYTHON'
@@ -66,11 +66,11 @@ PYTHON
             "$venv/bin/python" -I -S "$compiled"
     done
     mv "$temporary/python.speedscope" "$made/python.speedscope.json"
-    # A sample that hits the interpreter's own start or end has no frame of the program: a line " 1".
+    # A sample of the interpreter's own start or end has no frame of the program, and is a line " 1".
     grep '^<module> (recommend.py:' "$temporary/python.raw" >"$made/python.folded"
 }
 
-# No profiler here writes one stack per line, so it is unfolded from what py-spy counted.
+# No profiler here writes one stack per line, so the counts of py-spy are unfolded.
 make_python_lines() {
     awk -v limit="$lines_limit" '{
         count = $NF
@@ -79,14 +79,13 @@ make_python_lines() {
     }' "$made/python.folded" >"$made/python.lines"
 }
 
-# Formed as Go's json.Marshal, which pyroscope-go uses, forms a map: no spaces, no newline at the end.
+# The form is that of a map from Go's json.Marshal, which pyroscope-go uses: no spaces, no newline at the end.
 make_sample_type_config() {
     printf '%s' '{"samples":{"units":"samples","aggregation":"sum","display-name":"cpu_samples","sampled":true}}' \
         >"$made/sample_type_config.json"
 }
 
-# The pprof files are read back with Go's own reader; their first bytes tell little, since a pprof message may begin
-# with any of its fields.
+# Go's own reader checks the pprof files, because their first bytes say little: a pprof message may begin with any field.
 check_profiles() {
     local name
     for name in go-cpu go-heap; do

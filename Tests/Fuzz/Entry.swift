@@ -1,4 +1,4 @@
-// What libFuzzer calls: the target is named by FUZZ_TARGET.
+// The functions that libFuzzer calls; FUZZ_TARGET names the target.
 import Glibc
 
 nonisolated(unsafe) private var target = FuzzTarget.head

@@ -3,16 +3,17 @@ import Testing
 
 @testable import TestSupport
 
-/// Calls into a plugin that do not return must cost nobody but its own receiver, neither at the start nor at the end.
+/// Calls into a plugin that do not return may affect only its own receiver, at the start and at the end.
 @Suite("Plugins whose calls do not return")
 struct BlockingCallTests {
-    /// A gateway whose receiver `odd` does `what`, beside a well-behaved `good`.
+    /// Starts a gateway with a receiver `odd` that does `what`, and a well-behaved one, `good`.
     private func gateway(_ what: String, settings: String = #""shutdown_timeout": "1s","#) throws -> RunningGateway {
         let folder = try TestFolder()
         return try RunningGateway(
             Self.receivers(what, try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))), settings: settings, in: folder)
     }
 
+    /// The receivers `odd`, which does `what`, and `good`.
     private static func receivers(_ what: String, _ plugin: String, odd: String = "") -> [(name: String, json: String)] {
         [
             ("odd", #"{ "plugin": "\#(plugin)", \#(odd) "config": { "do": "\#(what)" } }"#),
@@ -20,7 +21,7 @@ struct BlockingCallTests {
         ]
     }
 
-    /// Runs `gateway run` or `gateway check` on receivers until it ends.
+    /// Runs `gateway run` or `gateway check` with these receivers until it ends.
     private func run(_ command: String, _ receivers: [(name: String, json: String)], in folder: TestFolder) throws
         -> ChildProcess.Ended
     {
@@ -28,7 +29,7 @@ struct BlockingCallTests {
         return try ChildProcess.run([try Project.built("gateway"), command, "--config", config])
     }
 
-    @Test("A create that does not return makes its receiver failed and named; the others start, and it keeps nobody from the end")
+    @Test("A create that does not return makes its receiver failed, and affects neither other receivers nor the end of the process")
     func create() throws {
         let gateway = try gateway("block in create")
         for _ in 0..<5 { #expect(try gateway.send() == "200") }
@@ -45,7 +46,7 @@ struct BlockingCallTests {
         #expect(log.split(separator: "\n").contains { $0.contains("did not end after abort") && $0.contains("call=create") })
     }
 
-    @Test("A receiver joins when its create returns after all, with what has waited for it")
+    @Test("A receiver whose create returns late gets the profiles that waited for it")
     func lateCreate() throws {
         let gateway = try gateway("create slowly")
         #expect(try gateway.send() == "200")
@@ -57,7 +58,7 @@ struct BlockingCallTests {
         #expect(try gateway.stop().status == 0)
     }
 
-    @Test("A reload is refused while a create does not return, and everything goes on as before")
+    @Test("A reload is refused while a create does not return, and the old config stays in use")
     func reload() throws {
         let gateway = try gateway("nothing odd")
         let plugin = gateway.folder.path("libodd.so")
@@ -76,7 +77,7 @@ struct BlockingCallTests {
         #expect(try gateway.stop().status == 1, "the call that does not return is still there")
     }
 
-    @Test("To check it is a problem, with its place")
+    @Test("check reports a create that does not return at its receiver")
     func check() throws {
         let folder = try TestFolder()
         let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
@@ -86,7 +87,7 @@ struct BlockingCallTests {
         #expect(out.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
     }
 
-    @Test("An abort or a destroy that does not return is named with its time, and the process ends", arguments: ["abort", "destroy"])
+    @Test("An abort or destroy that does not return is logged, and the process ends", arguments: ["abort", "destroy"])
     func end(call: String) throws {
         let gateway = try gateway("block in \(call)")
         try gateway.send()
@@ -99,7 +100,7 @@ struct BlockingCallTests {
         #expect(log.split(separator: "\n").contains { $0.contains("destroy called") && $0.contains("receiver=good") })
     }
 
-    @Test("A second signal waits for no plugin, however long shutdown_timeout is", arguments: ["block without end", "block in abort"])
+    @Test("A second signal ends the gateway without waiting for any plugin", arguments: ["block without end", "block in abort"])
     func secondSignal(what: String) throws {
         let gateway = try gateway(what, settings: #""shutdown_timeout": "1h","#)
         try gateway.send()
@@ -109,10 +110,10 @@ struct BlockingCallTests {
         #expect(try gateway.stop().status == 1)
     }
 
-    // MARK: Failed from the start
+    // MARK: Plugins that start as failed
 
     @Test(
-        "A plugin that is failed from the start keeps the gateway from starting only where it is required at the start",
+        "A plugin that starts as failed stops the gateway only with required_at_start",
         arguments: [false, true])
     func requiredAtStart(isRequired: Bool) throws {
         let folder = try TestFolder()
@@ -135,7 +136,7 @@ struct BlockingCallTests {
         }
     }
 
-    @Test("A create that does not return keeps the gateway from starting where its receiver is required at the start")
+    @Test("A create that does not return stops a gateway whose receiver has required_at_start")
     func requiredCreate() throws {
         let folder = try TestFolder()
         let plugin = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What the built plugins export")
+@Suite("Exports of the built plugins")
 struct ExportTests {
     struct Expected: CustomTestStringConvertible {
         let file: String
@@ -16,7 +16,7 @@ struct ExportTests {
         Expected(file: "libStdoutSink.so", name: "gateway.stdout"),
     ]
 
-    @Test("A plugin exports its entry and nothing else", arguments: plugins, Project.Build.allCases)
+    @Test("A plugin exports only its entry", arguments: plugins, Project.Build.allCases)
     func oneSymbol(plugin: Expected, build: Project.Build) throws {
         let result = try ChildProcess.run(["nm", "-D", "--extern-only", "--defined-only", Project.built(plugin.file, build)])
         #expect(result.status == 0, "\(result.err)")
@@ -33,22 +33,22 @@ struct ExportTests {
         #expect(table.flags == 0)
     }
 
-    @Test("A plugin answers the same table on every call", arguments: plugins, Project.Build.allCases)
+    @Test("A plugin returns the same table on every call", arguments: plugins, Project.Build.allCases)
     func sameTable(plugin: Expected, build: Project.Build) throws {
         let loaded = try LoadedPlugin(Project.built(plugin.file, build))
         #expect(loaded.entry(MemoryLayout<gw_host>.size) == loaded.table)
-        // A later gateway's host is longer, and still is one.
+        // The host of a later gateway is longer, and valid too.
         #expect(loaded.entry(MemoryLayout<gw_host>.size + 64) == loaded.table)
     }
 
-    @Test("A plugin declines a host that is shorter than version 1.0's", arguments: plugins, Project.Build.allCases)
+    @Test("A plugin declines a host that is shorter than that of version 1.0", arguments: plugins, Project.Build.allCases)
     func shortHost(plugin: Expected, build: Project.Build) throws {
         let loaded = try LoadedPlugin(Project.built(plugin.file, build))
         #expect(loaded.entry(MemoryLayout<gw_host>.size - 1) == nil)
         #expect(loaded.entry(0) == nil)
     }
 
-    @Test("A plugin needs nothing but the toolchain's runtime and system libraries", arguments: plugins)
+    @Test("A plugin needs no symbol of the gateway", arguments: plugins)
     func noUndefinedGateway(plugin: Expected) throws {
         let result = try ChildProcess.run(["nm", "-D", "--undefined-only", Project.built(plugin.file)])
         #expect(!result.out.contains("gw_"))

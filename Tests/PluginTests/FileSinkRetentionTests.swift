@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("FileSink's bounds, through its shared object")
+@Suite("FileSink limits and retention")
 struct FileSinkRetentionTests {
     private static let hour: Int64 = 3_600_000_000_000
     private let folder: TestFolder
@@ -15,19 +15,20 @@ struct FileSinkRetentionTests {
 
     init() throws { folder = try TestFolder() }
 
+    /// Creates an instance with these limits on the archive.
     private func sink(_ bounds: String = "", _ host: TestHost? = nil) throws -> LoadedInstance {
         let config = "{\"directory\":\"\(archive)\"\(bounds.isEmpty ? "" : ",\(bounds)")}"
         return try LoadedPlugin.release("FileSink").create(config, host ?? self.host)
     }
 
-    /// A profile of so many minutes after ``TestProfile/someTime``.
+    /// A profile received this many minutes after ``TestProfile/someTime``.
     private static func profile(_ minutes: Int, tenant: String = "", service: String = "checkout", samples: Int = 1) -> TestProfile {
         TestProfile(
             sequence: UInt64(100 + minutes), receivedAt: TestProfile.someTime + Int64(minutes) * 60_000_000_000, tenant: tenant,
             labels: [("service_name", service)], samples: (0..<samples).map { ("\($0)", Array("profile".utf8)) })
     }
 
-    /// The profiles that are there, by the minutes they were made with.
+    /// The profiles in the archive, by the minutes of ``profile(_:tenant:service:samples:)``.
     private func minutes(in path: String? = nil) -> [Int] {
         let files = TestFolder.files(below: path ?? archive).filter { $0.hasSuffix("Z-\($0.split(separator: "-").last ?? "")") }
         return files.filter { $0.hasSuffix(".json") }.compactMap { file in
@@ -35,13 +36,14 @@ struct FileSinkRetentionTests {
         }.sorted()
     }
 
+    /// Waits until this many profiles have been removed for this reason.
     private func removed(_ reason: String, _ count: Int64, _ host: TestHost? = nil) throws {
         try (host ?? self.host).wait(for: "gateway_file_removed_profiles_total", ["reason": reason], toBe: count)
     }
 
-    // MARK: Bounds
+    // MARK: Limits
 
-    @Test("At max_files everything stays, and beyond it the oldest go, whoever's they are")
+    @Test("Beyond max_files the oldest profiles are removed, of whatever tenant")
     func maxFiles() throws {
         let sink = try sink(#""max_files":6"#)
         for (minute, tenant) in [(3, "b"), (1, "a"), (70, "b")] {
@@ -55,7 +57,7 @@ struct FileSinkRetentionTests {
         #expect(try sink.deliver(Self.profile(71, tenant: "c", samples: 2)).status == .delivered)
         try removed("max_files", 3)
         #expect(minutes() == [70, 71])
-        // Neither are there folders of what is gone.
+        // The folders of removed profiles are gone too.
         #expect(try FileManager.default.contentsOfDirectory(atPath: archive).sorted() == [".gateway-archive-index", "b", "c"])
         #expect(try sink.deliver(Self.profile(72, samples: 6)).status == .rejected)
         #expect(try sink.deliver(Self.profile(72, samples: 5)).status == .delivered)
@@ -63,7 +65,7 @@ struct FileSinkRetentionTests {
         #expect(minutes() == [72])
     }
 
-    @Test("At max_bytes everything stays, and a byte beyond it the oldest goes; what is larger alone is rejected")
+    @Test("A byte beyond max_bytes removes the oldest profile, and a larger profile is rejected")
     func maxBytes() throws {
         let unbounded = try sink("", TestHost())
         #expect(try unbounded.deliver(Self.profile(1)).status == .delivered)
@@ -90,7 +92,7 @@ struct FileSinkRetentionTests {
         #expect(try sink.deliver(Self.profile(5)).status == .delivered)
     }
 
-    @Test("What is older than max_age goes, also while nothing comes, and what is younger stays")
+    @Test("Profiles older than max_age are removed, also while none arrive, and younger ones stay")
     func maxAge() throws {
         let sink = try sink(#""max_age":"1h""#)
         let now = Int64(Date().timeIntervalSince1970 * 1e9)
@@ -109,7 +111,7 @@ struct FileSinkRetentionTests {
         try removed("max_age", 1, other)
     }
 
-    @Test("Many profiles of one time go in the order in which they came")
+    @Test("Profiles received at the same time are removed in the order of their sequence")
     func sameTime() throws {
         let sink = try sink(#""max_files":8"#)
         for sequence in 95...105 { #expect(try sink.deliver(TestProfile(sequence: UInt64(sequence))).status == .delivered) }
@@ -118,7 +120,7 @@ struct FileSinkRetentionTests {
         #expect(left.sorted() == ["102.json", "103.json", "104.json", "105.json"])
     }
 
-    @Test("Without bounds nothing is removed, nothing noted, and a note of former bounds goes")
+    @Test("Without limits nothing is removed, and the index of former limits is deleted")
     func unbounded() throws {
         let bounded = try sink(#""max_files":100"#)
         #expect(try bounded.deliver(Self.profile(1)).status == .delivered)
@@ -133,7 +135,7 @@ struct FileSinkRetentionTests {
         #expect(other.said.current.metrics == [])
     }
 
-    @Test("What is no file of the archive's is neither counted nor removed, and no link is followed")
+    @Test("Foreign files are neither counted nor removed, and no link is followed")
     func foreign() throws {
         let hour = "anonymous/checkout/2026/01/31/23"
         let outside = try folder.folder("outside/2026/01/31/23")
@@ -161,7 +163,7 @@ struct FileSinkRetentionTests {
 
     // MARK: Restarts
 
-    @Test("A start believes the index and counts only the hours that were changing")
+    @Test("After a restart the index is used, and only hours that were changing are counted again")
     func restart() throws {
         let first = try sink(#""max_files":100"#)
         for minute in [1, 2, 61] { #expect(try first.deliver(Self.profile(minute)).status == .delivered) }
@@ -171,7 +173,7 @@ struct FileSinkRetentionTests {
         let ended = try Project.text(of: index)
         #expect(ended.split(separator: "\n").count == 4 && !ended.contains("changing"))
         #expect(ended.contains("20260201T00 4 ") && ended.contains("20260201T01 2 "))
-        // As an index that is wrong about an hour which nobody reads again, and one that was being changed.
+        // One entry is wrong about an hour that nobody reads again, and the other was being changed.
         let changed = ended.replacing("20260201T00 4 ", with: "20260201T00 40 ").split(separator: "\n").map { line in
             line.hasPrefix("20260201T01") ? "20260201T01 0 0 changing" : String(line)
         }
@@ -184,7 +186,7 @@ struct FileSinkRetentionTests {
     }
 
     @Test(
-        "Without a whole index everything is counted before anything is removed", arguments: ["", "gateway-archive-index 1\nend 7\n", nil])
+        "Without a complete index all files are counted before any is removed", arguments: ["", "gateway-archive-index 1\nend 7\n", nil])
     func uncounted(text: String?) throws {
         let first = try sink("", TestHost())
         for minute in 1...200 {
@@ -200,7 +202,7 @@ struct FileSinkRetentionTests {
         #expect(try Project.text(of: index).hasSuffix("end \(Set((192...201).map { ($0 - 1) / 60 }).count)\n"))
     }
 
-    @Test("One instance at a time keeps the bounds of an archive, and the next one goes on from it")
+    @Test("Only one instance enforces the limits of an archive, and the next one takes over")
     func lock() throws {
         let first = try sink(#""max_files":100"#)
         #expect(try first.deliver(Self.profile(1)).status == .delivered)
@@ -215,9 +217,9 @@ struct FileSinkRetentionTests {
         #expect(minutes() == [4, 5])
     }
 
-    // MARK: Room, modes, links
+    // MARK: Free space, modes and links
 
-    @Test("Below min_free_bytes nothing is written or removed: the receiver is failed until there is room")
+    @Test("Below min_free_bytes nothing is written or removed, and the receiver is failed")
     func minFreeBytes() throws {
         let full = try sink(#""min_free_bytes":"8000000TiB","max_files":2"#)
         #expect(try host.health("failed") { $0 == .failed }.contains("min_free_bytes"))
@@ -233,7 +235,7 @@ struct FileSinkRetentionTests {
     }
 
     @Test(
-        "Files and folders are made for their owner and group; modes of the config hold whatever the umask is",
+        "Files and folders are not accessible to others by default, and modes of the config override the umask",
         arguments: [
             ("", 0o640, 0o750), (#""file_mode":"0666","directory_mode":"0777""#, 0o666, 0o777), (#""file_mode":"600""#, 0o600, 0o750),
         ])
@@ -249,7 +251,7 @@ struct FileSinkRetentionTests {
     }
 
     @Test(
-        "A link that stands where a folder or a file would be is not followed, and holds up no other profile",
+        "A link in place of a folder or file is not followed, and affects no other profile",
         arguments: [
             "stuck", "stuck/app", "stuck/app/2026", "stuck/app/2026/02/01/00",
         ])
@@ -268,7 +270,7 @@ struct FileSinkRetentionTests {
         #expect(host.said.current.healths.isEmpty)
     }
 
-    @Test("A link in the place of a payload is not followed")
+    @Test("A link in place of a payload is not followed")
     func plantedFile() throws {
         let target = try folder.write("target", "profile")
         let path = "\(archive)/anonymous/checkout/2026/02/01/00/20260201T000059.123456789Z-101.pprof"
@@ -280,7 +282,7 @@ struct FileSinkRetentionTests {
         #expect(try Project.text(of: target) == "profile")
     }
 
-    @Test("A tenant's profile does not wait for all that another one has handed over")
+    @Test("A tenant's profile is written before the whole backlog of another tenant")
     func turns() throws {
         let large = [UInt8](repeating: 7, count: 8 << 20)
         let flood = (0..<16).map { TestProfile(sequence: UInt64($0), tenant: "flood", samples: [("", large)]) }
@@ -295,7 +297,7 @@ struct FileSinkRetentionTests {
     }
 
     @Test(
-        "A bound that means nothing is refused with its name",
+        "An invalid limit is refused by name",
         arguments: [
             (#""max_age":"0s""#, "max_age: must be a duration"), (#""max_age":7"#, "max_age: must be a duration"),
             (#""max_bytes":0"#, "max_bytes: must be a size"), (#""max_bytes":"7 days""#, "max_bytes: must be a size"),

@@ -4,14 +4,14 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("FileSink, through its shared object")
+@Suite("FileSink through its shared object")
 struct FileSinkTests {
     private let folder: TestFolder
     private let host = TestHost()
     private let sink: LoadedInstance
 
     private var archive: String { folder.path("archive") }
-    /// Where the profile that ``TestProfile`` makes by default goes.
+    /// The path of the profile that ``TestProfile`` makes by default, without its extension.
     private let place = "anonymous/checkout/2026/01/31/23/20260131T235959.123456789Z-7"
 
     init() throws {
@@ -32,7 +32,7 @@ struct FileSinkTests {
 
     // MARK: What is archived
 
-    @Test("Delivered means that the bytes lie in a folder of tenant, service and hour, their metadata beside them")
+    @Test("A delivered profile is in the folder of its tenant, service and hour, with its metadata next to it")
     func layout() throws {
         let bytes = (0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
         #expect(try sink.deliver(TestProfile(samples: [("", bytes)])).status == .delivered)
@@ -40,7 +40,7 @@ struct FileSinkTests {
         #expect(try TestFolder.bytes(of: file("\(place).pprof")) == bytes)
     }
 
-    @Test("The metadata says all that was said about the profile")
+    @Test("The metadata contains all members of the profile")
     func metadata() throws {
         let profile = TestProfile(
             sequence: 18_446_744_073_709_551_615, from: 1_769_900_000_000_000_000, until: 1_769_900_010_000_000_000, tenant: "team-a",
@@ -60,7 +60,7 @@ struct FileSinkTests {
                 "format", "content_type", "content_encoding", "headers", "samples",
             ])
         #expect(metadata["version"] as? Int == 1)
-        // Numbers of 64 bits are written out; a reader that knows only doubles would lose their end.
+        // Numbers of 64 bits are written in full, although readers that use doubles would round them.
         #expect(text.contains("\"sequence\": 18446744073709551615"))
         #expect(text.contains("\"received_ns\": 1769903999123456789"))
         #expect(
@@ -89,7 +89,7 @@ struct FileSinkTests {
         #expect(samples.first.flatMap { $0["file"] as? String }.map { stem.hasSuffix($0.replacing(".jfr", with: "")) } == true)
     }
 
-    @Test("A profile of several samples has a file for each, numbered, and one metadata file")
+    @Test("A profile of several samples has a numbered file for each, and one metadata file")
     func severalSamples() throws {
         let samples = [("0001", Array("first".utf8)), ("0002", []), ("0003", Array("third".utf8))] as [(id: String, bytes: [UInt8])]
         #expect(try sink.deliver(TestProfile(api: .push, samples: samples)).status == .delivered)
@@ -109,7 +109,7 @@ struct FileSinkTests {
     }
 
     @Test(
-        "A file ends in its format's name",
+        "The file extension follows the format",
         arguments: [("folded", "folded"), ("jfr", "jfr"), ("lines", "lines"), ("speedscope", "speedscope.json"), ("trie", "trie")])
     func endings(format: String, ending: String) throws {
         #expect(try sink.deliver(TestProfile(format: format)).status == .delivered)
@@ -123,7 +123,7 @@ struct FileSinkTests {
     }
 
     @Test(
-        "The folder is the hour in UTC, on leap days and before 1970 too",
+        "The folder is the hour in UTC, also on leap days and before 1970",
         arguments: [
             (Int64(1_709_164_800_000_000_001), "2024/02/29/00/20240229T000000.000000001Z-7"),
             (Int64(0), "1970/01/01/00/19700101T000000.000000000Z-7"),
@@ -138,7 +138,7 @@ struct FileSinkTests {
     // MARK: Names from the network
 
     @Test(
-        "What a sender names cannot leave the directory",
+        "Names from senders cannot leave the directory",
         arguments: [
             ("../../etc", "%2E.%2F..%2Fetc"), ("..", "%2E."), (".", "%2E"), (".hidden", "%2Ehidden"), ("a/b", "a%2Fb"),
             ("/abs", "%2Fabs"), ("a b", "a%20b"), ("caf\u{e9}", "caf%C3%A9"), ("100%", "100%25"), ("x\n\u{7f}", "x%0A%7F"),
@@ -153,7 +153,7 @@ struct FileSinkTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["archive"])
     }
 
-    @Test("A name over 200 bytes is cut and ends in its hash, so that two of them stay apart")
+    @Test("A name over 200 bytes is cut and ends in its hash, so that names stay distinct")
     func longNames() throws {
         let long = String(repeating: "n", count: 5000)
         for (index, name) in [long + "a", long + "b", String(repeating: "m", count: 200), String(repeating: "é", count: 34)].enumerated() {
@@ -167,15 +167,15 @@ struct FileSinkTests {
         #expect(services.filter { $0.hasPrefix(String(repeating: "n", count: 100)) }.count == 2)
     }
 
-    @Test("A profile without a service name still has a folder")
+    @Test("A profile without a service name has a folder too")
     func noServiceName() throws {
         #expect(try sink.deliver(TestProfile(labels: [])).status == .delivered)
         #expect(TestFolder.files(below: archive).allSatisfy { $0.split(separator: "/").count == 7 })
     }
 
-    // MARK: Again
+    // MARK: Repeated deliveries
 
-    @Test("The same profile once more is a success and changes nothing")
+    @Test("Repeating a delivery succeeds and changes nothing")
     func sameAgain() throws {
         let profile = TestProfile()
         #expect(try sink.deliver(profile).status == .delivered)
@@ -185,7 +185,7 @@ struct FileSinkTests {
         #expect(try TestFolder.bytes(of: file("\(place).json")) == before)
     }
 
-    @Test("Other bytes under the same name are rejected, and the archive keeps what it has")
+    @Test("Other bytes for the same name are rejected, and the archive keeps the old ones")
     func conflict() throws {
         #expect(try sink.deliver(TestProfile()).status == .delivered)
         let metadata = try TestFolder.bytes(of: file("\(place).json"))
@@ -197,7 +197,7 @@ struct FileSinkTests {
         #expect(TestFolder.files(below: archive).count == 2)
     }
 
-    @Test("A delivery that was cut off halfway is completed by the next attempt")
+    @Test("A delivery that was interrupted is completed by the next attempt")
     func resumed() throws {
         #expect(try sink.deliver(TestProfile()).status == .delivered)
         try FileManager.default.removeItem(atPath: file("\(place).json"))
@@ -205,7 +205,7 @@ struct FileSinkTests {
         #expect(TestFolder.files(below: archive) == ["\(place).json", "\(place).pprof"])
     }
 
-    @Test("Two receivers that share a directory never say delivered before the whole file is there", .timeLimit(.minutes(1)))
+    @Test("Two receivers that share a directory report delivered only once the file is complete", .timeLimit(.minutes(1)))
     func sharedDirectory() throws {
         let other = try LoadedPlugin.release("FileSink").create(#"{"directory":"\#(archive)"}"#, TestHost())
         let body = [UInt8](repeating: 0x5A, count: 4 << 20)
@@ -219,11 +219,11 @@ struct FileSinkTests {
         }
     }
 
-    // MARK: Trouble
+    // MARK: Errors
 
-    @Test("A folder that cannot be written is a retry and bad health, until it can be written again")
+    @Test("An unwritable folder causes a retry and failed health until it is writable")
     func unwritable() throws {
-        // Root may write where the mode forbids it, but nobody can make a folder inside a file.
+        // Root ignores file modes, but cannot create a folder below a file either.
         try Data().write(to: URL(fileURLWithPath: file("anonymous")))
         let outcome = try sink.deliver(TestProfile())
         #expect(outcome.status == .retry)
@@ -235,7 +235,7 @@ struct FileSinkTests {
         _ = try host.health("ok", after: 1) { $0 == .ok }
     }
 
-    @Test("A profile of which one file cannot be named is a retry, and leaves no temporary file")
+    @Test("A profile whose file cannot be renamed is retried, and leaves no temporary file")
     func halfWritten() throws {
         try FileManager.default.createDirectory(atPath: "\(file(place)).json", withIntermediateDirectories: true)
         #expect(try sink.deliver(TestProfile()).status == .retry)
@@ -257,7 +257,7 @@ struct FileSinkTests {
         #expect(host.said.current.finishes.count == 200)
     }
 
-    @Test("A flush is not finished before what was handed over before it")
+    @Test("A flush finishes after all earlier deliveries")
     func flush() throws {
         let profiles = (0..<8).map { TestProfile(sequence: UInt64($0), samples: [("", [UInt8](repeating: 1, count: 4 << 20))]) }
         let tokens = profiles.map { sink.begin($0) }
@@ -268,7 +268,7 @@ struct FileSinkTests {
         for token in tokens { _ = try host.outcome(of: token) }
     }
 
-    @Test("Abort ends every open delivery, once")
+    @Test("Abort ends every open delivery once")
     func abort() throws {
         let profiles = (0..<50).map { TestProfile(sequence: UInt64($0), samples: [("", [UInt8](repeating: 1, count: 1 << 20))]) }
         let tokens = profiles.map { sink.begin($0) }
@@ -282,7 +282,7 @@ struct FileSinkTests {
         #expect(TestFolder.files(below: archive).filter { $0.hasSuffix(".tmp") } == [])
     }
 
-    @Test("A profile is not touched after its delivery is finished")
+    @Test("A profile is not accessed after its delivery is finished")
     func untouchedAfterFinish() async throws {
         await #expect(processExitsWith: .success) {
             let folder = try TestFolder()
@@ -298,12 +298,12 @@ struct FileSinkTests {
         }
     }
 
-    @Test("What a killed process was writing is removed after the first delivery; what may be written still, or is no such file, stays")
+    @Test("Temporary files of dead processes are removed after the first delivery, and all other files stay")
     func leftovers() throws {
         let hour = "anonymous/other/2026/01/31/22"
         try FileManager.default.createDirectory(atPath: file(hour), withIntermediateDirectories: true)
         let name = ".20260131T225959.123456789Z-7.pprof"
-        // No process has the first number; the third one says when a process started, which this one did not then.
+        // No process has the first ID, and the third name has a start time that is not that of this process.
         let gone = ["\(name).\(Int32.max)-0.tmp", "\(name).\(Int32.max)-12-34.tmp", "\(name).\(getpid())-0-1.tmp"]
         let kept = [
             "\(name).\(getpid())-0.tmp", ".notes.\(Int32.max)-0.tmp", ".notes.tmp", "\(name).tmp", "\(name).\(Int32.max)-x.tmp",
@@ -317,7 +317,7 @@ struct FileSinkTests {
 
     // MARK: Config
 
-    @Test("A new instance makes its directory and nothing else")
+    @Test("A new instance creates only its directory")
     func makesDirectory() throws {
         let path = folder.path("a/b/c")
         let made = try LoadedPlugin.release("FileSink").create(#"{"directory":"\#(path)"}"#, TestHost())
@@ -339,7 +339,7 @@ struct FileSinkTests {
         #expect(lines.contains { $0.contains(problem) })
     }
 
-    @Test("All problems of a config are listed at once, a line each")
+    @Test("All problems of a config are listed, one on each line")
     func allAtOnce() throws {
         let lines = try LoadedPlugin.release("FileSink").refusal(of: #"{"directroy":"x","compress":true,"level":9}"#)
         #expect(lines.count == 4)

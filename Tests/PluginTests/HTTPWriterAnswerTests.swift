@@ -4,23 +4,26 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What HTTPWriter takes an answer for")
+@Suite("HTTPWriter and upstream answers")
 struct HTTPWriterAnswerTests {
     private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)
     }
 
+    /// The outcome of a delivery to a server with this answer.
     private static func outcome(_ answer: String, _ members: String = "", api: gw_api = .ingest) throws -> TestHost.Finish {
         let server = try UpstreamServer { _, _ in answer }
         return try writer(to: server.url, members).deliver(TestProfile(api: api))
     }
 
+    /// A response with this status, type and body.
     private static func answer(_ status: String = "200 OK", type: String? = nil, body: String = "") -> String {
         UpstreamServer.response(status, headers: type.map { "Content-Type: \($0)\r\n" } ?? "", body: body)
     }
 
     // MARK: Successes
 
+    /// Content types and bodies of a success, and the outcome for each API.
     static let successes: [(type: String?, body: String, ingest: gw_status, push: gw_status)] = [
         (nil, "", .delivered, .delivered), ("application/json", "", .delivered, .delivered),
         ("application/proto", "", .delivered, .delivered), ("application/proto", "\u{8}\u{1}", .delivered, .delivered),
@@ -32,7 +35,7 @@ struct HTTPWriterAnswerTests {
         (nil, "<htm", .delivered, .retry),
     ]
 
-    @Test("A success counts when a Pyroscope may have answered it", arguments: successes, [200, 201, 206])
+    @Test("A 2xx counts as success only if its type and body can come from a Pyroscope", arguments: successes, [200, 201, 206])
     func success(row: (type: String?, body: String, ingest: gw_status, push: gw_status), status: Int) throws {
         let answer = Self.answer("\(status) OK", type: row.type, body: row.body)
         for (api, expected) in [(gw_api.ingest, row.ingest), (.push, row.push)] {
@@ -42,7 +45,7 @@ struct HTTPWriterAnswerTests {
         }
     }
 
-    @Test("A page in an answer's place makes the receiver degraded with its content type, until a profile is taken", arguments: [1, 7])
+    @Test("A web page as the answer makes the receiver degraded, until a profile is accepted", arguments: [1, 7])
     func degraded(pages: Int) throws {
         let server = try UpstreamServer { index, _ in
             index < pages ? Self.answer(type: "text/html; charset=ascii", body: "<html>") : Self.answer()
@@ -57,7 +60,7 @@ struct HTTPWriterAnswerTests {
         #expect(!host.said.current.healths.contains { $0.health == .failed })
     }
 
-    @Test("A login page behind a redirect has no profile, and the reason says that there was a redirect")
+    @Test("A login page behind a redirect is a retry whose reason mentions the redirect")
     func login() throws {
         let server = try UpstreamServer { _, request in
             request.target.hasPrefix("/login")
@@ -69,11 +72,11 @@ struct HTTPWriterAnswerTests {
         #expect(outcome.reason.contains("behind a redirect") && outcome.reason.contains("text/html"))
     }
 
-    // MARK: Bounds
+    // MARK: Limits
 
     private static let kibibyte = String(repeating: "x", count: 1024)
 
-    @Test("A body is read up to 1 MiB", arguments: [-1, 0, 1], ["200 OK", "400 No", "500 No"])
+    @Test("A body of up to 1 MiB is accepted", arguments: [-1, 0, 1], ["200 OK", "400 No", "500 No"])
     func body(beyond: Int, status: String) throws {
         let outcome = try Self.outcome(Self.answer(status, body: String(repeating: "x", count: 1 << 20 + beyond)))
         let known: gw_status = status.hasPrefix("4") ? .rejected : status.hasPrefix("5") ? .retry : beyond > 0 ? .retry : .delivered
@@ -81,13 +84,13 @@ struct HTTPWriterAnswerTests {
         if beyond > 0, known == .retry, status.hasPrefix("2") { #expect(outcome.reason.contains("a body of more than 1 MiB")) }
     }
 
-    @Test("Head and trailers are read up to 64 KiB together", arguments: [-1, 0, 1], ["head", "trailers", "both", "interim"])
+    @Test("Head and trailers of up to 64 KiB together are accepted", arguments: [-1, 0, 1], ["head", "trailers", "both", "interim"])
     func head(beyond: Int, place: String) throws {
         let start = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
         let interim = place == "interim" ? "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" : ""
         let fields = (0..<60).map { "X-\($0): \(Self.kibibyte)\r\n" }
         let split = ["head": 60, "trailers": 0, "both": 30, "interim": 60][place] ?? 0
-        // The blank line of the head counts; that of the trailers libcurl keeps to itself.
+        // The blank line of the head counts, and libcurl does not pass on that of the trailers.
         let known = (interim + start + fields.joined()).utf8.count + 2 + "X-Rest: \r\n".utf8.count
         let rest = "X-Rest: \(String(repeating: "r", count: 64 << 10 + beyond - known))\r\n"
         let answer = interim + start + fields[..<split].joined() + "\r\n0\r\n" + fields[split...].joined() + rest + "\r\n"
@@ -96,7 +99,7 @@ struct HTTPWriterAnswerTests {
         if beyond > 0 { #expect(outcome.reason.contains("more than 64 KiB of head and trailers")) }
     }
 
-    @Test("An answer without end is left, and the receiver goes on", arguments: ["head", "body", "trailers"])
+    @Test("An endless answer is abandoned, and the receiver continues", arguments: ["head", "body", "trailers"])
     func endless(place: String) throws {
         let chunk = String(repeating: "y", count: 65_536)
         let endless =
@@ -113,7 +116,7 @@ struct HTTPWriterAnswerTests {
         #expect(server.requests.map(\.connection) == [0, 1], "the connection ended with the answer")
     }
 
-    @Test("A token server's answer is read to the same bounds")
+    @Test("Answers of a token server have the same limits")
     func tokens() throws {
         let tokens = try UpstreamServer { _, _ in Self.answer(type: "application/json", body: String(repeating: " ", count: 1 << 20 + 1)) }
         let oauth2 = #","oauth2":{"client_id":"a","client_secret":"b","token_url":"\#(tokens.url)"}"#
@@ -123,7 +126,7 @@ struct HTTPWriterAnswerTests {
 
     // MARK: retry_on
 
-    @Test("Statuses of retry_on are retried with their Retry-After, and no others", arguments: [404, 421, 423, 425, 400, 499, 501])
+    @Test("Statuses in retry_on are retried with their Retry-After, and no others", arguments: [404, 421, 423, 425, 400, 499, 501])
     func retryOn(status: Int) throws {
         let answer = UpstreamServer.response("\(status) No", headers: "Retry-After: 7\r\n")
         let outcome = try Self.outcome(answer, #","retry_on":[\#(status)]"#)
@@ -132,12 +135,13 @@ struct HTTPWriterAnswerTests {
         #expect(other.status == (status == 501 ? .retry : .rejected))
     }
 
-    @Test("A 429 that means too large stays one, whatever retry_on says")
+    @Test("A 429 for a message that is too large is rejected despite retry_on")
     func tooLarge() throws {
         let body = #"{"code":"resource_exhausted","message":"message size 9 is larger than configured max 8"}"#
         #expect(try Self.outcome(Self.answer("429 No", body: body), #","retry_on":[429]"#).status == .rejected)
     }
 
+    /// Values of retry_on, and the beginning of the error.
     static let problems: [(String, String)] = [
         ("[399]", "endpoint[0].retry_on[0]: must be a status, 400 to 599, is 399"),
         ("[400,600]", "endpoint[0].retry_on[1]: must be a status"),
@@ -147,18 +151,19 @@ struct HTTPWriterAnswerTests {
         (#"[429],"retry_on_http_429":false"#, "endpoint[0].retry_on: holds 429, which retry_on_http_429 says is not retried"),
     ]
 
-    @Test("What is no status that says no is refused by its place", arguments: problems)
+    @Test("An invalid status in retry_on is refused at its place", arguments: problems)
     func problem(value: String, message: String) throws {
         let lines = try HTTPWriterTests.plugin.get().refusal(of: #"{"endpoint":[{"url":"http://127.0.0.1:1","retry_on":\#(value)}]}"#)
         #expect(lines.count == 1 && lines[0].hasPrefix(message), "\(lines)")
     }
 
-    @Test("The first and the last status are taken, and none as well", arguments: ["[400,599]", "[]"])
+    @Test("retry_on accepts 400, 599 and an empty list", arguments: ["[400,599]", "[]"])
     func edges(value: String) throws { _ = try Self.writer(to: "http://127.0.0.1:1", #","retry_on":\#(value)"#) }
 }
 
-@Suite("What HTTPWriter has a destination tell the sender")
+@Suite("Messages of destinations for senders")
 struct HTTPWriterSenderMessageTests {
+    /// The message for the sender after an answer with this status and body.
     private static func message(
         _ status: Int = 400, type: String = "application/json", body: String, _ members: String = "", api: gw_api = .ingest
     ) throws -> String {
@@ -169,12 +174,13 @@ struct HTTPWriterSenderMessageTests {
         return try writer.deliver(TestProfile(api: api)).senderMessage
     }
 
+    /// A Connect error with this message.
     private static func json(_ message: String) throws -> String {
         String(decoding: try JSONEncoder().encode(["code": "invalid_argument", "message": message]), as: UTF8.self)
     }
 
     @Test(
-        "400, 413 and 422 carry the message, and no other status does",
+        "Only 400, 413 and 422 carry the message",
         arguments: [400, 401, 403, 404, 405, 409, 413, 415, 422, 431, 500, 503])
     func statuses(status: Int) throws {
         for api in [gw_api.ingest, .push] {
@@ -183,7 +189,7 @@ struct HTTPWriterSenderMessageTests {
         }
     }
 
-    @Test("Only a JSON body's own text is passed on, never a page")
+    @Test("Only the message of a JSON body is passed on, and never HTML")
     func others() throws {
         #expect(try Self.message(body: "profile too old") == "")
         #expect(try Self.message(body: #"{"code":"a"}"#) == "")
@@ -194,13 +200,14 @@ struct HTTPWriterSenderMessageTests {
         #expect(try Self.message(type: "text/plain", body: try Self.json("<nil> labels")) == "<nil> labels")
     }
 
-    @Test("It is cut after 256 bytes, in whole characters, and printable", arguments: [255, 256, 257])
+    @Test("The message is cut to 256 bytes, in whole characters, and printable", arguments: [255, 256, 257])
     func length(count: Int) throws {
         #expect(try Self.message(body: try Self.json(String(repeating: "a", count: count))).utf8.count == min(count, 256))
         #expect(try Self.message(body: try Self.json(String(repeating: "ü", count: count))).utf8.count == 256)
         #expect(try Self.message(body: try Self.json("a\u{0}b\r\nc\u{1b}[31m\u{202e}d")) == "a b  c [31m d")
     }
 
+    /// Members with a secret, and a form in which a destination may repeat it.
     static let secrets: [(members: String, said: String)] = [
         (#""bearer_token":"hunter2""#, "hunter2"), (#""bearer_token":"hunter2""#, "Bearer hunter2"),
         (#""bearer_token":"hunter2""#, "aHVudGVyMg=="), (#""bearer_token":"hunter2""#, "aHVudGVyMg"),
@@ -217,7 +224,7 @@ struct HTTPWriterSenderMessageTests {
         (#""proxy_url":"http://u:pr%21xypw@127.0.0.1:9","no_proxy":"127.0.0.1""#, "pr!xypw"),
     ]
 
-    @Test("A secret that a destination repeats is cut out in every form", arguments: secrets)
+    @Test("A secret that a destination repeats is removed in every form", arguments: secrets)
     func secret(members: String, said: String) throws {
         let members = "," + members.replacing("PORT", with: "9")
         for text in [
@@ -229,13 +236,13 @@ struct HTTPWriterSenderMessageTests {
         }
     }
 
-    @Test("Texts of five bytes are words, and of six are secrets")
+    @Test("Texts of up to five bytes are not treated as secrets")
     func short() throws {
         #expect(try Self.message(body: try Self.json("label is wrong"), #","bearer_token":"label""#) == "label is wrong")
         #expect(try Self.message(body: try Self.json("labels are wrong"), #","bearer_token":"labels""#) == "[secret] are wrong")
     }
 
-    @Test("An OAuth2 token and its client's secret are cut out too")
+    @Test("OAuth2 tokens and client secrets are removed too")
     func oauth2() throws {
         let tokens = try UpstreamServer { _, _ in UpstreamServer.response("200 OK", body: #"{"access_token":"t0ken-t0ken"}"#) }
         let members = #","oauth2":{"client_id":"a","client_secret":"s3cr3t","token_url":"\#(tokens.url)"}"#
@@ -243,7 +250,7 @@ struct HTTPWriterSenderMessageTests {
         #expect(try Self.message(body: said, members) == "[secret] of [secret] is over")
     }
 
-    @Test("Of several endpoints the first that refused is heard, and a retry says nothing yet")
+    @Test("With several endpoints the message of the first that rejects is used, and a retry has none")
     func several() throws {
         let refusing = try (0..<2).map { number in
             try UpstreamServer { _, _ in UpstreamServer.response("400 No", body: #"{"message":"reason \#(number)"}"#) }

@@ -5,19 +5,20 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter's arguments")
+@Suite("Options of HTTPWriter endpoints")
 struct HTTPWriterArgumentTests {
     private static func writer(to url: String, _ members: String, host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)",\#(members)}]}"#, host)
     }
 
-    /// What an upstream is sent by a writer with these members.
+    /// The headers that an upstream gets from a writer with these members.
     private static func headers(_ members: String, _ profile: TestProfile = TestProfile(tenant: "theirs")) throws -> [String] {
         let server = try UpstreamServer(always: "200 OK")
         #expect(try writer(to: server.url, members).deliver(profile).status == .delivered)
         return try #require(server.requests.first).headers
     }
 
+    /// Members of an endpoint, and a header that results.
     static let ways: [(String, String)] = [
         (#""basic_auth":{"username":"alice","password":"s:\u00fc"}"#, "Authorization: Basic YWxpY2U6czrDvA=="),
         (#""basic_auth":{"username":"alice"}"#, "Authorization: Basic YWxpY2U6"),
@@ -30,7 +31,7 @@ struct HTTPWriterArgumentTests {
         (#""name":"plain""#, "X-Scope-OrgID: theirs"),
     ]
 
-    @Test("Who writes is shown as the config says, with the first request already", arguments: ways)
+    @Test("Credentials and tenant are sent as configured, with the first request", arguments: ways)
     func shown(members: String, header: String) throws {
         let headers = try Self.headers(members)
         #expect(headers.contains(header), "\(headers)")
@@ -38,7 +39,7 @@ struct HTTPWriterArgumentTests {
         #expect(headers.count { $0.hasPrefix("X-Scope-OrgID:") } == 1)
     }
 
-    @Test("A tenant can be dropped, and the headers of a trace pass")
+    @Test("A tenant can be dropped, and trace headers are passed on")
     func dropped() throws {
         let traced = [("traceparent", "00-1"), ("tracestate", "a=b"), ("uber-trace-id", "1:2"), ("connection", "x"), ("te", "trailers")]
         let headers = try Self.headers(#""tenant":{"drop":true}"#, TestProfile(tenant: "theirs", headers: traced))
@@ -47,7 +48,7 @@ struct HTTPWriterArgumentTests {
     }
 
     @Test(
-        "A secret in a file is read without the line feed at its end, and again when it changes",
+        "A secret file is read without its trailing line feed, and again when it changes",
         arguments: ["basic_auth", "authorization", "bearer_token_file"])
     func file(kind: String) throws {
         let folder = try TestFolder()
@@ -76,7 +77,7 @@ struct HTTPWriterArgumentTests {
         #expect(lost.reason.contains("cannot be read") && !lost.reason.contains("second"))
     }
 
-    @Test("A Push is compressed where that is asked for, and not for its siblings; a body of /ingest never is")
+    @Test("Compression applies to Pushes of its endpoint only, and never to bodies of /ingest")
     func compression() throws {
         let servers = try (0..<2).map { _ in try UpstreamServer(always: "200 OK") }
         let config = #"{"endpoint":[{"url":"\#(servers[0].url)","compression":"gzip"},{"url":"\#(servers[1].url)"}]}"#
@@ -90,6 +91,7 @@ struct HTTPWriterArgumentTests {
         #expect(servers.allSatisfy { $0.requests.last?.body == bytes })
     }
 
+    /// Contradictory or invalid members, and a part of the error.
     static let problems: [(String, String)] = [
         (#""basic_auth":{}"#, "endpoint[0].basic_auth.username: is required"),
         (#""basic_auth":{"username":"a:b"}"#, "endpoint[0].basic_auth.username: must not hold a colon"),
@@ -120,14 +122,14 @@ struct HTTPWriterArgumentTests {
         (#""follow_redirect":true"#, "endpoint[0].follow_redirect: unknown; did you mean follow_redirects?"),
     ]
 
-    @Test("A config that means two things, or nothing, is refused by name", arguments: problems)
+    @Test("A contradictory or invalid config is refused with the member's name", arguments: problems)
     func problem(members: String, message: String) throws {
         let config = #"{"endpoint":[{"url":"http://127.0.0.1:1",\#(members)}]}"#
         let lines = try HTTPWriterTests.plugin.get().refusal(of: config)
         #expect(lines.contains { $0.contains(message) }, "\(lines)")
     }
 
-    @Test("429 and 422 are retried or not, as the config says")
+    @Test("retry_on_http_429 and retry_on_422 decide about retries")
     func retries() throws {
         for (members, status, outcome) in [
             (#""retry_on_http_429":false"#, "429 Too Many Requests", gw_status.rejected),
@@ -140,7 +142,7 @@ struct HTTPWriterArgumentTests {
         }
     }
 
-    @Test("Who is not let in rejects the profile and says so, until a profile is taken", arguments: ["401 Unauthorized", "403 Forbidden"])
+    @Test("401 and 403 reject the profile, and make the receiver failed until a success", arguments: ["401 Unauthorized", "403 Forbidden"])
     func unauthorized(status: String) throws {
         let server = try UpstreamServer { index, _ in UpstreamServer.response(index == 0 ? status : "200 OK", body: "no entry") }
         let host = TestHost()
@@ -154,7 +156,7 @@ struct HTTPWriterArgumentTests {
 
     // MARK: Redirects
 
-    @Test("A redirect is followed with method and body, and with secrets to the same port only", arguments: [301, 302, 307, 308])
+    @Test("A redirect keeps method and body, and secrets are sent only to the same port", arguments: [301, 302, 307, 308])
     func redirect(status: Int) throws {
         let other = try UpstreamServer(always: "200 OK")
         let server = try UpstreamServer { _, request in
@@ -170,7 +172,7 @@ struct HTTPWriterArgumentTests {
         #expect(last.head.hasPrefix("POST /there?x=y HTTP/1.1\r\n"))
         #expect(last.body == server.requests.first?.body)
         #expect(!last.headers.contains { $0.contains("secret") || $0.hasPrefix("X-Key") })
-        // The next one begins where the config says.
+        // The next request starts at the configured URL.
         #expect(try writer.deliver(TestProfile(query: "name=b")).status == .delivered)
         #expect(server.requests.map(\.target).suffix(2) == ["/ingest?name=b", "/moved?a=%2f"])
     }
@@ -179,7 +181,7 @@ struct HTTPWriterArgumentTests {
         (#""follow_redirects":false"#, "307 No"), (#""name":"a""#, "303 No"), (#""name":"a""#, "300 No"),
     ]
 
-    @Test("A redirect that is not to be followed, or leads in a circle, rejects the profile", arguments: notFollowed)
+    @Test("A redirect that is not followed, or loops, rejects the profile", arguments: notFollowed)
     func redirectRefused(members: String, status: String) throws {
         let other = try UpstreamServer(always: "200 OK")
         let server = try UpstreamServer(always: status, headers: "Location: \(other.url)/\r\n")

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter's batches, and labels that /ingest cannot carry")
+@Suite("Batches of HTTPWriter, and labels that /ingest cannot carry")
 struct HTTPWriterBatchTests {
-    /// Delivers Pushes that were all handed over while the first request was held, and answers their outcomes.
+    /// Delivers Pushes that all wait while the first request is held, and returns their outcomes.
     private func deliver(
         _ count: Int, _ members: String, tenant: (Int) -> String = { _ in "" }, samples: Int = 10,
         answer: @escaping @Sendable (Int, UpstreamServer.Request) -> String?
@@ -36,14 +36,14 @@ struct HTTPWriterBatchTests {
         }
     }
 
-    @Test("Off, each profile is a request")
+    @Test("Without batches each profile is its own request")
     func off() throws {
         let (outcomes, requests) = try deliver(5, #""external_labels":{}"#) { _, _ in UpstreamServer.response("200 OK") }
         #expect(outcomes.allSatisfy { $0.status == .delivered })
         #expect(numbers(requests).sorted { $0[0] < $1[0] } == (1...5).map { [$0] })
     }
 
-    @Test("On, what comes together goes together, each profile once, within its limits")
+    @Test("Waiting profiles share requests within the limits, and each is sent once")
     func limits() throws {
         let (outcomes, requests) = try deliver(50, #""batch":{"max_profiles":10,"max_bytes":"1MiB"}"#) { _, _ in
             UpstreamServer.response("200 OK")
@@ -56,7 +56,7 @@ struct HTTPWriterBatchTests {
         #expect(numbers(small).allSatisfy { $0.count == 1 }, "one always fits, two do not")
     }
 
-    @Test("Tenants do not share a request")
+    @Test("Profiles of different tenants do not share a request")
     func tenants() throws {
         let (outcomes, requests) = try deliver(20, #""batch":{}"#, tenant: { $0 % 2 == 0 ? "even" : "odd" }) { _, _ in
             UpstreamServer.response("200 OK")
@@ -68,7 +68,7 @@ struct HTTPWriterBatchTests {
         }
     }
 
-    @Test("Of a batch that is rejected, only those are that are so by themselves")
+    @Test("In a rejected batch, only profiles that are rejected alone are rejected")
     func rejected() throws {
         let (outcomes, requests) = try deliver(20, #""batch":{}"#) { _, request in
             String(decoding: request.body, as: UTF8.self).contains("id-7;")
@@ -78,7 +78,7 @@ struct HTTPWriterBatchTests {
         #expect(numbers(requests).filter { $0.contains(7) }.last == [7])
     }
 
-    @Test("A batch that fails is retried by each of its profiles")
+    @Test("The profiles of a failed batch are retried one by one")
     func retried() throws {
         let (outcomes, _) = try deliver(6, #""batch":{}"#) { index, _ in UpstreamServer.response(index == 0 ? "200 OK" : "503 Later") }
         #expect(outcomes.allSatisfy { $0.status == .retry })
@@ -86,7 +86,7 @@ struct HTTPWriterBatchTests {
 
     static let refusals = ["500 No", "502 No", "503 No", "429 No"]
 
-    @Test("Of a batch that is refused for now, only those are retried that are refused by themselves", arguments: refusals)
+    @Test("In a batch that fails temporarily, only profiles that fail alone are retried", arguments: refusals)
     func refused(status: String) throws {
         let (outcomes, requests) = try deliver(40, #""batch":{}"#) { _, request in
             UpstreamServer.response(String(decoding: request.body, as: UTF8.self).contains("id-7;") ? status : "200 OK")
@@ -95,26 +95,26 @@ struct HTTPWriterBatchTests {
         #expect(numbers(requests).count { $0.contains(7) } == 2, "once with the others and once by itself")
     }
 
-    @Test("A destination that is away is not sent all parts of a batch", arguments: [2, 64])
+    @Test("A destination that is down does not get all parts of a batch", arguments: [2, 64])
     func away(count: Int) throws {
         let (outcomes, requests) = try deliver(count, #""batch":{}"#) { index, _ in
             UpstreamServer.response(index == 0 ? "200 OK" : "503 Later")
         }
         #expect(outcomes.allSatisfy { $0.status == .retry && [0, 503].contains($0.httpStatus) })
-        // The status is that of the profiles that were sent by themselves.
+        // Only profiles that were sent alone have a status.
         #expect((1...requests.count).contains(outcomes.count { $0.httpStatus == 503 }))
-        // Five that say the same, and those that were under way with the fifth.
+        // Five equal failures end it, and three more requests may be open by then.
         #expect(requests.count <= 1 + min(count, 5 + 3))
     }
 
-    @Test("A batch that gets no answer is not sent in parts")
+    @Test("A batch without an answer is not split")
     func unanswered() throws {
         let (outcomes, requests) = try deliver(20, #""batch":{}"#) { index, _ in index == 0 ? UpstreamServer.response("200 OK") : nil }
         #expect(outcomes.allSatisfy { $0.status == .retry && $0.httpStatus == 0 })
         #expect(numbers(requests).allSatisfy { $0.count == 20 })
     }
 
-    @Test("What was refused by itself goes by itself the next time, and does not hold up a batch")
+    @Test("A profile that failed alone is sent alone again, and blocks no batch")
     func alone() throws {
         let gate = Gate()
         let server = try UpstreamServer { index, request in
@@ -139,7 +139,7 @@ struct HTTPWriterBatchTests {
 
     private static let unsafe: [(name: String, value: String)] = [("__name__", "app"), ("path", "a,b}"), ("service_name", "app")]
 
-    @Test("With unsafe_labels push, labels that name= cannot carry go out by Push when the body is one pprof", arguments: [true, false])
+    @Test("With unsafe_labels push, a single pprof whose labels name= cannot carry is sent as a Push", arguments: [true, false])
     func unsafeLabels(isPush: Bool) throws {
         let server = try UpstreamServer(always: "200 OK")
         let members = isPush ? #","unsafe_labels":"push""# : ""

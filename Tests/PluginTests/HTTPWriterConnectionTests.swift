@@ -4,14 +4,14 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter's connections: how old they become, and how many there are")
+@Suite("Age and number of HTTPWriter connections")
 struct HTTPWriterConnectionTests {
     private static func writer(_ servers: [UpstreamServer], _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         let endpoints = servers.map { #"{"url":"\#($0.url)"\#(members)}"# }.joined(separator: ",")
         return try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints)]}"#, host)
     }
 
-    /// Delivers one profile after another until a test is satisfied.
+    /// Delivers one profile after another until the condition holds.
     private static func deliver(_ writer: LoadedInstance, until isEnough: () -> Bool) throws {
         let limit = ContinuousClock.now + .seconds(Project.patience)
         while !isEnough() {
@@ -22,7 +22,7 @@ struct HTTPWriterConnectionTests {
 
     // MARK: Age
 
-    @Test("Connections that are always busy are left for new ones after their age, and what is under way on them ends well")
+    @Test("Busy connections are replaced after max_connection_age, and their open transfers complete")
     func age() throws {
         let gate = Gate()
         let server = try UpstreamServer { index, _ in
@@ -40,7 +40,7 @@ struct HTTPWriterConnectionTests {
         #expect(used == used.sorted(), "nothing goes back to an old one")
     }
 
-    @Test("Connections close at the end of their age though nobody uses them, and those of the old generation with its last transfer")
+    @Test("Idle connections close after max_connection_age, and older ones after their last transfer")
     func closed() throws {
         let server = try UpstreamServer(always: "200 OK")
         let writer = try Self.writer([server], #","max_connection_age":"100ms""#)
@@ -50,7 +50,7 @@ struct HTTPWriterConnectionTests {
         #expect(server.requests.map(\.connection) == [0, 1])
     }
 
-    @Test("An age of zero is none", arguments: [#","max_connection_age":"0s""#, #","max_connection_age":"1h""#, ""])
+    @Test("Without an age, connections stay open", arguments: [#","max_connection_age":"0s""#, #","max_connection_age":"1h""#, ""])
     func noAge(members: String) throws {
         let server = try UpstreamServer(always: "200 OK")
         let writer = try Self.writer([server], members)
@@ -58,16 +58,16 @@ struct HTTPWriterConnectionTests {
         #expect(Set(server.requests.map(\.connection)) == [0])
     }
 
-    @Test("An age that is none is refused", arguments: ["-1s", "5", "soon"])
+    @Test("An invalid max_connection_age is refused", arguments: ["-1s", "5", "soon"])
     func problem(value: String) throws {
         let lines = try HTTPWriterTests.plugin.get().refusal(
             of: #"{"endpoint":[{"url":"http://127.0.0.1:1","max_connection_age":"\#(value)"}]}"#)
         #expect(lines.count == 1 && lines[0].hasPrefix("endpoint[0].max_connection_age: must be a duration"), "\(lines)")
     }
 
-    @Test("A token server's connections are left as well")
+    @Test("Connections to a token server are replaced too")
     func tokens() throws {
-        // A token that is over at once, so that each request needs another one.
+        // This token expires at once, so each request needs a new one.
         let tokens = try UpstreamServer(always: "200 OK", body: #"{"access_token":"t","expires_in":1}"#)
         let server = try UpstreamServer { index, _ in UpstreamServer.response(index % 2 == 0 ? "200 OK" : "401 Gone") }
         let oauth2 = #","max_connection_age":"100ms","oauth2":{"client_id":"a","client_secret":"b","token_url":"\#(tokens.url)"}"#
@@ -79,10 +79,10 @@ struct HTTPWriterConnectionTests {
 
     // MARK: Number
 
-    /// What an instance with so many endpoints needs beside its connections.
+    /// The descriptors that an instance with this many endpoints needs besides its connections.
     private static func overhead(endpoints: Int) -> UInt32 { 6 + 2 * UInt32(endpoints) }
 
-    /// Hands over many profiles at once, and has them answered when so many requests have come.
+    /// Starts many deliveries at once, and answers them once this many requests have arrived.
     private static func burst(_ writer: LoadedInstance, _ server: UpstreamServer, _ gate: Gate, atOnce: Int) throws {
         let before = server.requests.count
         let profiles = (0..<40).map { TestProfile(sequence: UInt64($0)) }
@@ -94,7 +94,7 @@ struct HTTPWriterConnectionTests {
     }
 
     @Test(
-        "There are no more connections than the share of descriptors has room for, and one at least",
+        "There are no more connections than the share of descriptors allows, but at least one",
         arguments: [(0, 1), (1, 1), (2, 2), (5, 5)])
     func share(beyond: UInt32, most: Int) throws {
         let gate = Gate()
@@ -107,7 +107,7 @@ struct HTTPWriterConnectionTests {
         #expect(Set(server.requests.map(\.connection)).count == most)
     }
 
-    @Test("Endpoints have equal parts of the share")
+    @Test("Endpoints get equal parts of the share")
     func parts() throws {
         let gate = Gate()
         let servers = try (0..<2).map { _ in
@@ -121,7 +121,7 @@ struct HTTPWriterConnectionTests {
         for server in servers { #expect(Set(server.requests.map(\.connection)).count == 3) }
     }
 
-    @Test("A share with room for one connection serves three endpoints, whose idle connections make way")
+    @Test("With a share for one connection, three endpoints take turns by closing idle connections")
     func turns() throws {
         let servers = try (0..<3).map { _ in try UpstreamServer(always: "200 OK") }
         let writer = try Self.writer(servers, host: TestHost(descriptorShare: 1))
@@ -138,7 +138,7 @@ struct HTTPWriterConnectionTests {
         #expect(!writer.host.said.current.healths.contains { $0.health != .ok }, "it is no endpoint's fault")
     }
 
-    @Test("A share that shrinks is obeyed by connections that are idle, too")
+    @Test("A smaller share also closes idle connections")
     func shrinks() throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in

@@ -11,14 +11,14 @@ struct HTTPWriterEndpointTests {
         return try HTTPWriterTests.writer(#"{"endpoint":[\#(endpoints.joined(separator: ","))]}"#, host)
     }
 
-    @Test("Delivered means that every endpoint has it")
+    @Test("Delivered means that every endpoint has the profile")
     func all() throws {
         let servers = try (0..<3).map { _ in try UpstreamServer(always: "200 OK") }
         #expect(try writer(servers).deliver(TestProfile()).status == .delivered)
         for server in servers { #expect(server.requests.map(\.body) == [Array("profile".utf8)]) }
     }
 
-    @Test("Thirty-two endpoints are served, each with two bits of the progress")
+    @Test("Thirty-two endpoints are served, each with two bits of progress")
     func thirtyTwo() throws {
         let server = try UpstreamServer { _, request in
             UpstreamServer.response(request.target.hasPrefix("/31/") ? "500 No" : request.target.hasPrefix("/30/") ? "400 No" : "200 OK")
@@ -31,7 +31,7 @@ struct HTTPWriterEndpointTests {
         #expect(server.requests.count == 32)
     }
 
-    @Test("An endpoint that has the profile already is not sent it again")
+    @Test("An endpoint that already has the profile does not get it again")
     func progress() throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let shaky = try UpstreamServer { index, _ in UpstreamServer.response(index == 0 ? "503 No" : "200 OK", body: "busy") }
@@ -47,7 +47,7 @@ struct HTTPWriterEndpointTests {
         #expect(shaky.requests.count == 2)
     }
 
-    @Test("A retry keeps the bits that it was handed")
+    @Test("A retry keeps the progress bits that it was given")
     func progressAdds() throws {
         let servers = [
             try UpstreamServer(always: "500 No"), try UpstreamServer(always: "500 No"), try UpstreamServer(always: "200 OK"),
@@ -58,14 +58,14 @@ struct HTTPWriterEndpointTests {
         #expect(servers[0].requests.isEmpty)
     }
 
-    @Test("A profile that all endpoints have already is delivered without a request")
+    @Test("A profile that all endpoints already have is delivered without a request")
     func nothingLeft() throws {
         let servers = try (0..<2).map { _ in try UpstreamServer(always: "500 No") }
         #expect(try writer(servers).deliver(TestProfile(), attempt: 2, progress: 0b11).status == .delivered)
         for server in servers { #expect(server.requests.isEmpty) }
     }
 
-    @Test("A profile that one endpoint refuses is rejected once the others have it, and says who refused")
+    @Test("A profile that one endpoint rejects is rejected once the others have it, with that endpoint's name")
     func oneRejects() throws {
         let servers = [try UpstreamServer(always: "200 OK"), try UpstreamServer(always: "422 No", body: "too old")]
         let outcome = try writer(servers).deliver(TestProfile())
@@ -76,7 +76,7 @@ struct HTTPWriterEndpointTests {
         #expect(servers[0].requests.count == 1)
     }
 
-    @Test("An endpoint that refused is not asked again while another one is retried, and its refusal is not forgotten")
+    @Test("An endpoint that rejected a profile does not get it again, and the profile ends as rejected")
     func rejectionThenRetry() throws {
         let refusing = try UpstreamServer(always: "422 No", body: "too old")
         let shaky = try UpstreamServer { index, _ in UpstreamServer.response(index == 0 ? "503 No" : "200 OK") }
@@ -88,7 +88,7 @@ struct HTTPWriterEndpointTests {
         #expect(second.status == .rejected)
     }
 
-    @Test("After a restart it is known from the progress alone who refused", arguments: [0b01, 0b11])
+    @Test("After a restart the progress shows which endpoint rejected the profile", arguments: [0b01, 0b11])
     func refusalAfterRestart(settled: UInt64) throws {
         let servers = try (0..<2).map { _ in try UpstreamServer(always: "200 OK") }
         let outcome = try writer(servers).deliver(TestProfile(), attempt: 2, progress: 1 << 32 | settled)
@@ -98,7 +98,7 @@ struct HTTPWriterEndpointTests {
         #expect(servers.map(\.requests.count) == [0, settled == 0b01 ? 1 : 0])
     }
 
-    @Test("The words of a fresh refusal tell more than a bit of an earlier one, and a retry keeps both")
+    @Test("The reason of a new rejection is preferred to the bit of an earlier one, and a retry keeps both")
     func refusals() throws {
         let servers = [
             try UpstreamServer(always: "200 OK"), try UpstreamServer(always: "422 No", body: "too old"),
@@ -114,7 +114,7 @@ struct HTTPWriterEndpointTests {
         #expect(servers.map(\.requests.count) == [0, 1, 2])
     }
 
-    @Test("An endpoint that is down answers at once, and its sibling goes on")
+    @Test("An endpoint that is down fails at once, and the other endpoint continues")
     func down() throws {
         let dead = try UpstreamServer(always: "503 No", headers: "Retry-After: 3600\r\n", body: "asleep")
         let alive = try UpstreamServer(always: "200 OK")
@@ -135,7 +135,7 @@ struct HTTPWriterEndpointTests {
         #expect(!reason.contains("server1"))
     }
 
-    @Test("Abort ends a delivery that one endpoint has and another one does not answer")
+    @Test("Abort ends a delivery that one endpoint has and another has not answered")
     func abort() throws {
         let gate = Gate()
         let silent = try UpstreamServer { _, _ in
@@ -156,7 +156,7 @@ struct HTTPWriterEndpointTests {
     }
 }
 
-@Suite("What HTTPWriter refuses in its config")
+@Suite("Config errors of HTTPWriter")
 struct HTTPWriterConfigTests {
     private func refusal(of config: String) throws -> [String] { try LoadedPlugin.release("HTTPWriter").refusal(of: config) }
 
@@ -196,7 +196,7 @@ struct HTTPWriterConfigTests {
     }
 
     @Test(
-        "One mistake is one line",
+        "One mistake causes one line",
         arguments: [
             "{}", #"{"endpoint":{}}"#, #"{"endpoint":[7]}"#, #"{"endpoint":[{"url":7}]}"#, #"{"endpoint":[{"url":"ftp://a b?c"}]}"#,
             #"{"endpoint":[{"url":"http://a","retries":3}]}"#, #"{"endpoint":[{"url":"http://a"}],"external_labels":{"a-b":"c,d"}}"#,
@@ -205,13 +205,13 @@ struct HTTPWriterConfigTests {
         #expect(try refusal(of: config).count == 1)
     }
 
-    @Test("Alloy's backoff members say where they belong", arguments: ["min_backoff_period", "max_backoff_period", "max_backoff_retries"])
+    @Test("Alloy's backoff members get a specific error", arguments: ["min_backoff_period", "max_backoff_period", "max_backoff_retries"])
     func backoff(member: String) throws {
         let lines = try refusal(of: #"{"endpoint":[{"url":"http://a","\#(member)":"5m"}]}"#)
         #expect(lines == ["endpoint[0].\(member): belongs to the receiver's retry block, not to an endpoint"])
     }
 
-    @Test("Thirty-two endpoints are the most")
+    @Test("At most 32 endpoints are accepted")
     func endpointCount() throws {
         let endpoints = (0..<33).map { #"{"url":"http://host\#($0)"}"# }
         let lines = try refusal(of: #"{"endpoint":[\#(endpoints.joined(separator: ","))]}"#)
@@ -220,7 +220,7 @@ struct HTTPWriterConfigTests {
     }
 
     @Test(
-        "A password or token in a URL is refused and not repeated",
+        "A password or token in a URL is refused and not repeated in the error",
         arguments: [
             "http://user:hunter2@host", "https://hunter2@host/x", "ftp://user:hunter2@host", "http://host/?token=hunter2",
             "user:hunter2@host",
@@ -231,13 +231,13 @@ struct HTTPWriterConfigTests {
         #expect(!lines.joined().contains("hunter2"))
     }
 
-    @Test("A header's value is not repeated")
+    @Test("A header's value is not repeated in the error")
     func headerSecrets() throws {
         let lines = try refusal(of: #"{"endpoint":[{"url":"http://a","headers":{"Authorization":"Bearer hunter2\n"}}]}"#)
         #expect(!lines.joined().contains("hunter2"))
     }
 
-    @Test("All problems of a config are listed at once, a line each")
+    @Test("All problems of a config are listed, one on each line")
     func allAtOnce() throws {
         let lines = try refusal(
             of: #"""

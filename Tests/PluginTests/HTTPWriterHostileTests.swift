@@ -4,16 +4,17 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter before what a forged record or a hostile destination says")
+@Suite("HTTPWriter with forged records and hostile destinations")
 struct HTTPWriterHostileTests {
     private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)
     }
 
-    // MARK: Heads
+    // MARK: Request heads
 
     private static let smuggled = "x\r\nContent-Length: 0\r\n\r\nPOST /other HTTP/1.1\r\nHost: b\r\nX-Smuggled: yes"
 
+    /// Members of a profile that go into a request head, and how the error names them.
     static let forged: [(what: String, profile: @Sendable (String) -> TestProfile)] = [
         ("the header X-Scope-OrgID", { TestProfile(tenant: $0) }), ("the header Content-Type", { TestProfile(contentType: $0) }),
         ("the header Content-Type", { TestProfile(headers: [("content-type", $0)]) }),
@@ -23,7 +24,7 @@ struct HTTPWriterHostileTests {
         ("the header X-Scope-OrgID", { TestProfile(api: .push, tenant: $0) }),
     ]
 
-    @Test("A profile whose head would hold more than it should is rejected with the place, and nothing is sent", arguments: forged.indices)
+    @Test("A profile that would forge a request head is rejected, and nothing is sent", arguments: forged.indices)
     func head(index: Int) throws {
         let (what, profile) = Self.forged[index]
         let server = try UpstreamServer(always: "200 OK")
@@ -39,7 +40,7 @@ struct HTTPWriterHostileTests {
         #expect(server.requests.count == 1)
     }
 
-    @Test("Nothing of a head that is refused says anything against a destination")
+    @Test("A rejected request head does not affect the health of the endpoint")
     func notItsFault() throws {
         let server = try UpstreamServer(always: "200 OK")
         let host = TestHost()
@@ -53,6 +54,7 @@ struct HTTPWriterHostileTests {
 
     // MARK: Secrets
 
+    /// Members with a secret, an answer that repeats it, and a part that must not be shown.
     static let echoed: [(members: String, said: String, hidden: String)] = [
         (#","bearer_token":"tok-AB/12+x""#, "you are tok-AB/12+x", "tok-AB"),
         (#","bearer_token":"tok-AB/12+x""#, "tok-AB%2F12%2bx", "tok-AB"),
@@ -66,7 +68,7 @@ struct HTTPWriterHostileTests {
     ]
 
     @Test(
-        "What a destination repeats of our secrets reaches no reason and no health", arguments: echoed,
+        "Secrets that a destination repeats are removed from reasons and health", arguments: echoed,
         ["400 No", "401 No", "404 No", "500 No", "503 No"])
     func echo(row: (members: String, said: String, hidden: String), status: String) throws {
         let server = try UpstreamServer(always: status, body: "sorry: \(row.said) is wrong")
@@ -82,7 +84,7 @@ struct HTTPWriterHostileTests {
     }
 
     @Test(
-        "A secret at the end of what is shown, or of what is read, is not shown in part",
+        "A secret at the end of the text shown or read is not shown in part",
         arguments: [480, 500, 505, 511, 512, 16_370, 16_379])
     func atTheEnd(before: Int) throws {
         let secret = "k3y-abcdefghijklmnopqrstuvwxyz"
@@ -93,7 +95,7 @@ struct HTTPWriterHostileTests {
         #expect(!outcome.reason.contains("k3y"), "\(outcome.reason)")
     }
 
-    @Test("So it is with a content type, with where a redirect leads, and with a token server's words")
+    @Test("Secrets are also removed from content types, redirects and answers of a token server")
     func elsewhere() throws {
         let members = #","bearer_token":"Secret-1234""#
         for answer in [
@@ -111,7 +113,7 @@ struct HTTPWriterHostileTests {
         #expect(outcome.reason.hasSuffix("HTTP 400: no client [secret]"), "\(outcome.reason)")
     }
 
-    @Test("A token that has been replaced is still cut out of an answer to it")
+    @Test("A replaced token is still removed from the answer to its request")
     func replaced() throws {
         let folder = try TestFolder()
         let file = "\(folder.path)/token"
@@ -126,7 +128,7 @@ struct HTTPWriterHostileTests {
     }
 
     @Test(
-        "What no secret is stays readable",
+        "Words that are no secrets stay readable",
         arguments: [#","headers":{"X-Scope-OrgID":"team-ab","User-Agent":"agent-1"}"#, #","bearer_token":"short""#])
     func words(members: String) throws {
         let server = try UpstreamServer(always: "500 No", body: "team-ab by agent-1 is short")

@@ -4,13 +4,14 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter's OAuth2")
+@Suite("OAuth2 in HTTPWriter")
 struct HTTPWriterOAuth2Tests {
     private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         let oauth2 = #"{"client_id":"id:1","client_secret":"s&cret","token_url":"\#(tokens)/token"\#(more)}"#
         return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)}]}"#, host)
     }
 
+    /// The response of a token server.
     private static func token(_ text: String, _ more: String = #","expires_in":3600"#) -> String {
         UpstreamServer.response(
             "200 OK", headers: "Content-Type: application/json\r\n", body: #"{"access_token":"\#(text)","token_type":"Bearer"\#(more)}"#)
@@ -18,7 +19,7 @@ struct HTTPWriterOAuth2Tests {
 
     private static let basic = "Authorization: Basic \(Data("id%3A1:s%26cret".utf8).base64EncodedString())"
 
-    @Test("A token is asked for once for all who wait, and used while it lasts")
+    @Test("Waiting deliveries share one token request, and the token is reused while it is valid")
     func once() throws {
         let upstream = try UpstreamServer(always: "200 OK")
         let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
@@ -36,7 +37,7 @@ struct HTTPWriterOAuth2Tests {
         #expect(String(decoding: request.body, as: UTF8.self) == "grant_type=client_credentials&audience=x%26y&scope=a%20b%20c")
     }
 
-    @Test("A server that wants id and secret in the body gets them there, and from then on at once")
+    @Test("A server that wants ID and secret in the body gets them there, from then on at once")
     func inBody() throws {
         let tokens = try UpstreamServer { index, request in
             request.headers.contains(Self.basic)
@@ -50,14 +51,14 @@ struct HTTPWriterOAuth2Tests {
         #expect(
             String(decoding: tokens.requests[1].body, as: UTF8.self)
                 == "grant_type=client_credentials&client_id=id%3A1&client_secret=s%26cret")
-        // A token that was good and is not any more is replaced, and the profile is not lost for it.
+        // A token that is no longer valid is replaced, and its profile is retried.
         #expect(try writer.deliver(TestProfile()).status == .retry)
         #expect(try writer.deliver(TestProfile()).status == .delivered)
         #expect(tokens.requests.count == 3)
         #expect(upstream.requests.last?.headers.contains("Authorization: Bearer t-2") == true)
     }
 
-    @Test("An endpoint that takes no token at all rejects the profile")
+    @Test("A 401 for every token rejects the profile")
     func unwanted() throws {
         let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
         let upstream = try UpstreamServer(always: "401 No")
@@ -69,7 +70,7 @@ struct HTTPWriterOAuth2Tests {
         ("403 No", "oauth2: the token server answers HTTP 403: access_denied"),
     ]
 
-    @Test("Without a token the profile waits, and the reason tells no secret", arguments: failures)
+    @Test("Without a token the profile is retried, and the reason contains no secret", arguments: failures)
     func failure(status: String, reason: String) throws {
         let tokens = try UpstreamServer(always: status, body: status == "403 No" ? #"{"error":"access_denied"}"# : "")
         let upstream = try UpstreamServer(always: "200 OK")
@@ -79,7 +80,7 @@ struct HTTPWriterOAuth2Tests {
         #expect(!outcome.reason.contains("s&cret") && upstream.requests.isEmpty)
     }
 
-    @Test("Who waits for a token is let go by abort")
+    @Test("Abort ends deliveries that wait for a token")
     func abort() throws {
         let gate = Gate()
         let tokens = try UpstreamServer { _, _ in
@@ -97,7 +98,7 @@ struct HTTPWriterOAuth2Tests {
     }
 
     @Test(
-        "A config that says too little is refused by name",
+        "An incomplete or invalid oauth2 config is refused by name",
         arguments: [
             ("{}", "oauth2.client_id: is required"), ("{}", "oauth2.client_secret: is required, or client_secret_file"),
             ("{}", "oauth2.token_url: is required"),

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter beside profiles that an endpoint refuses for ever")
+@Suite("HTTPWriter with profiles that an endpoint always refuses")
 struct HTTPWriterPoisonTests {
     private static let poison = Array("poison".utf8)
 
@@ -11,7 +11,7 @@ struct HTTPWriterPoisonTests {
         String(decoding: request.body, as: UTF8.self).contains("poison")
     }
 
-    /// An endpoint that answers poison with this, and its healthy sibling.
+    /// Starts a writer with an endpoint that gives this answer to poison, and a healthy one.
     private static func pair(
         _ healthy: UpstreamServer, _ answer: String
     ) throws -> (writer: LoadedInstance, choosy: UpstreamServer, host: TestHost) {
@@ -21,7 +21,7 @@ struct HTTPWriterPoisonTests {
         return (writer, choosy, host)
     }
 
-    /// Hands a profile over until it is through, as the gateway would.
+    /// Repeats a delivery until it succeeds, as the gateway would.
     private static func insist(_ writer: LoadedInstance, _ profile: TestProfile) throws -> UInt32 {
         var (attempt, outcome) = (UInt32(1), try writer.deliver(profile))
         let limit = ContinuousClock.now + .seconds(Project.patience)
@@ -33,6 +33,7 @@ struct HTTPWriterPoisonTests {
         return attempt
     }
 
+    /// The answers to poison.
     static let answers = [
         UpstreamServer.response("500 No", body: #"{"code":"unknown","message":"gzip reset: EOF"}"#), UpstreamServer.response("502 No"),
         UpstreamServer.response("503 No", headers: "Retry-After: 3600\r\n"),
@@ -40,13 +41,13 @@ struct HTTPWriterPoisonTests {
         UpstreamServer.response("200 OK", headers: "Content-Type: text/html\r\n", body: "no"),
     ]
 
-    @Test("However often they come, others pass at once", arguments: [1, 4, 20], answers)
+    @Test("Refused profiles do not delay others, however many there are", arguments: [1, 4, 20], answers)
     func others(count: Int, answer: String) throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let (writer, choosy, host) = try Self.pair(healthy, answer)
         defer { withExtendedLifetime(healthy) {} }
         let profiles = (1...count).map { TestProfile(sequence: UInt64($0), samples: [("", Self.poison)]) }
-        // All at first: that many refusals in a row may be the endpoint's fault, so it may be probed once.
+        // All come once at first; so many failures in a row look like an outage, so the endpoint may be probed once.
         for profile in profiles { #expect(try writer.deliver(profile).progress == 0b10) }
         _ = try Self.insist(writer, TestProfile(sequence: 1000))
         for round in 2...6 {
@@ -59,7 +60,7 @@ struct HTTPWriterPoisonTests {
         if count < 5 { #expect(!host.said.current.healths.contains { $0.reason.contains("is down") || $0.health == .failed }) }
     }
 
-    @Test("One whose server hangs up on it holds nobody up either")
+    @Test("A profile whose server closes the connection delays no other")
     func hangsUp() throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let choosy = try UpstreamServer { _, request in Self.isPoison(request) ? nil : UpstreamServer.response("200 OK") }
@@ -71,7 +72,7 @@ struct HTTPWriterPoisonTests {
         #expect(try writer.deliver(TestProfile(sequence: 2)).status == .delivered)
     }
 
-    @Test("An endpoint that refuses everything is probed by one profile at a time, no oftener than each half second")
+    @Test("An endpoint that refuses everything is probed with one profile at a time, at most every half second")
     func away() throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let (writer, choosy, _) = try Self.pair(healthy, UpstreamServer.response("503 No"))
@@ -85,7 +86,7 @@ struct HTTPWriterPoisonTests {
         #expect(choosy.requests.count >= 5 && Double(choosy.requests.count) <= 5 + probes.rounded(.up))
     }
 
-    @Test("A Retry-After of an hour keeps no other profile away")
+    @Test("A Retry-After of an hour delays no other profile")
     func retryAfter() throws {
         let asleep = try UpstreamServer { index, _ in
             index < 5 ? UpstreamServer.response("503 No", headers: "Retry-After: 3600\r\n") : UpstreamServer.response("200 OK")
@@ -99,7 +100,7 @@ struct HTTPWriterPoisonTests {
         #expect(healthy.requests.count >= 6)
     }
 
-    @Test("What was refused before probes only as often as the growing pause says, and still finds out that all is well")
+    @Test("Profiles refused before are used as probes only after growing pauses, and still detect the recovery")
     func refusedProbes() throws {
         let server = try UpstreamServer { index, _ in UpstreamServer.response(index < 6 ? "503 No" : "200 OK") }
         let healthy = try UpstreamServer(always: "200 OK")
@@ -110,7 +111,7 @@ struct HTTPWriterPoisonTests {
         #expect(told.status == .retry && told.retryAfter <= .seconds(1) && told.reason.contains("is down"))
         let began = ContinuousClock.now
         _ = try Self.insist(writer, profiles[1])
-        // One probe was refused a second after the fifth failure, so the next one came a second after that.
+        // One probe fails a second after the fifth failure, so the next one comes a second after that.
         #expect(server.requests.count == 7 && ContinuousClock.now - began >= .milliseconds(1000))
     }
 }

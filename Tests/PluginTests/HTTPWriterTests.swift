@@ -5,16 +5,17 @@ import Testing
 
 @testable import TestSupport
 
-/// HTTPWriter with one endpoint, and what that endpoint is sent.
-@Suite("HTTPWriter, through its shared object")
+/// HTTPWriter with one endpoint, and the requests that it sends.
+@Suite("HTTPWriter through its shared object")
 struct HTTPWriterTests {
     static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
 
+    /// Creates an instance with this config.
     static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> LoadedInstance {
         try plugin.get().create(config, host)
     }
 
-    /// A writer with one endpoint.
+    /// Creates a writer with one endpoint.
     ///
     /// - Parameter members: further members of the endpoint, each after a comma.
     private func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
@@ -23,7 +24,7 @@ struct HTTPWriterTests {
 
     // MARK: The request
 
-    @Test("The request is what the sender sent, and nothing that nobody asked for")
+    @Test("The request contains what the sender sent, plus the writer's own headers")
     func request() throws {
         let server = try UpstreamServer(always: "200 OK")
         let query = "name=checkout%7Benv%3Dprod%7D&format=jfr&from=now-10s&x=%2f%2F&&y=a+b"
@@ -42,7 +43,7 @@ struct HTTPWriterTests {
             ])
     }
 
-    @Test("What the sender did not send is not made up")
+    @Test("Nothing is added for what the sender left out")
     func bareRequest() throws {
         let server = try UpstreamServer(always: "200 OK")
         #expect(try writer(to: server.url).deliver(TestProfile(query: "", samples: [("", [])])).status == .delivered)
@@ -55,7 +56,7 @@ struct HTTPWriterTests {
             ])
     }
 
-    @Test("A large body arrives byte for byte, without waiting for a 100")
+    @Test("A large body arrives byte for byte, without Expect: 100-continue")
     func largeBody() throws {
         let server = try UpstreamServer(always: "200 OK")
         let bytes = (0..<(2 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
@@ -67,7 +68,7 @@ struct HTTPWriterTests {
     }
 
     @Test(
-        "The path of the URL comes before the path of the request",
+        "The path of the URL precedes the path of the request",
         arguments: [
             ("", "/ingest"), ("/", "/ingest"), ("/base", "/base/ingest"), ("/base/", "/base/ingest"), ("/a/b%20c", "/a/b%20c/ingest"),
             ("/a/../b", "/a/../b/ingest"),
@@ -78,7 +79,7 @@ struct HTTPWriterTests {
         #expect(server.requests.first?.target == "\(expected)?name=a")
     }
 
-    @Test("A scheme in capitals is the same scheme, and the URL's path counts as ever")
+    @Test("A scheme in capitals is accepted, and the URL's path is kept")
     func capitalScheme() throws {
         let server = try UpstreamServer(always: "200 OK")
         let url = "HTTP://127.0.0.1:\(server.port)/base"
@@ -93,7 +94,7 @@ struct HTTPWriterTests {
         #expect(server.requests.first?.target == "/pyroscope/ingest?name=a")
     }
 
-    @Test("Configured headers are added, and win over what would be passed on")
+    @Test("Configured headers are added, and override those passed on")
     func headers() throws {
         let server = try UpstreamServer(always: "200 OK")
         let members = #","headers":{"Authorization":"Bearer t0ken","x-scope-orgid":"fixed","User-Agent":"mine/2"}"#
@@ -107,7 +108,7 @@ struct HTTPWriterTests {
         #expect(headers.contains("Content-Type: text/plain"))
     }
 
-    @Test("Proxies of the environment are not used")
+    @Test("Proxies of the environment are ignored")
     func noProxy() async throws {
         await #expect(processExitsWith: .success) {
             let proxy = try UpstreamServer(always: "502 Bad Gateway")
@@ -125,7 +126,7 @@ struct HTTPWriterTests {
 
     // MARK: External labels
 
-    @Test("An external label that changes something rewrites name, sorted, and nothing else of the query")
+    @Test("An external label that changes a value rewrites name, sorted, and nothing else of the query")
     func externalLabels() throws {
         let server = try UpstreamServer(always: "200 OK")
         let writer = try Self.writer(
@@ -141,7 +142,7 @@ struct HTTPWriterTests {
         #expect(name == "checkout{env=staging,region=eu west,service_name=checkout}")
     }
 
-    @Test("External labels that a profile has already leave its query as it is")
+    @Test("External labels that a profile already has leave its query unchanged")
     func sameExternalLabels() throws {
         let server = try UpstreamServer(always: "200 OK")
         let writer = try Self.writer(#"{"endpoint":[{"url":"\#(server.url)"}],"external_labels":{"env":"prod"}}"#)
@@ -149,7 +150,7 @@ struct HTTPWriterTests {
         #expect(server.requests.first?.target == "/ingest?name=checkout%7benv=prod}&format=pprof")
     }
 
-    @Test("Labels that name= cannot carry are an error, never other labels", arguments: ["a,b", "a}b", "a\nb", " a", "a\u{7f}"])
+    @Test("Labels that name= cannot carry are rejected", arguments: ["a,b", "a}b", "a\nb", " a", "a\u{7f}"])
     func unwritableLabels(value: String) throws {
         let server = try UpstreamServer(always: "200 OK")
         let writer = try Self.writer(#"{"endpoint":[{"url":"\#(server.url)"}],"external_labels":{"region":"eu"}}"#)
@@ -160,9 +161,9 @@ struct HTTPWriterTests {
         #expect(server.requests.isEmpty)
     }
 
-    // MARK: The answer
+    // MARK: Answers
 
-    @Test("Every 2xx is delivered", arguments: ["200 OK", "201 Created", "204 No Content", "299 Odd"])
+    @Test("Every 2xx without a body counts as delivered", arguments: ["200 OK", "201 Created", "204 No Content", "299 Odd"])
     func delivered(status: String) throws {
         let server = try UpstreamServer(always: status)
         let outcome = try writer(to: server.url).deliver(TestProfile())
@@ -171,7 +172,7 @@ struct HTTPWriterTests {
     }
 
     @Test(
-        "What is wrong with the profile is rejected, with the upstream's own words",
+        "Permanent failures are rejected with the upstream's message",
         arguments: [400, 401, 403, 404, 405, 411, 413, 415, 422, 451, 499])
     func rejected(status: Int) throws {
         let server = try UpstreamServer(always: "\(status) No", body: #"{"code":"invalid_argument","message":"profile too old"}"#)
@@ -182,7 +183,7 @@ struct HTTPWriterTests {
         #expect(outcome.reason.contains("profile too old"))
     }
 
-    @Test("What may pass later is a retry", arguments: [408, 429, 500, 502, 503, 504, 529])
+    @Test("Transient failures are retried", arguments: [408, 429, 500, 502, 503, 504, 529])
     func retry(status: Int) throws {
         let server = try UpstreamServer(always: "\(status) No", body: "try later")
         let outcome = try writer(to: server.url).deliver(TestProfile())
@@ -193,7 +194,7 @@ struct HTTPWriterTests {
         #expect(outcome.progress == 0)
     }
 
-    @Test("429 and 503 say when to come back", arguments: [429, 503])
+    @Test("Retry-After of 429 and 503 is returned", arguments: [429, 503])
     func retryAfter(status: Int) throws {
         let server = try UpstreamServer(always: "\(status) No", headers: "Retry-After: 7\r\n")
         let outcome = try writer(to: server.url).deliver(TestProfile())
@@ -201,7 +202,7 @@ struct HTTPWriterTests {
         #expect(outcome.retryAfter == .seconds(7))
     }
 
-    @Test("A Retry-After that is a date counts from now")
+    @Test("A Retry-After with a date is converted to a duration")
     func retryAfterDate() throws {
         let format = DateFormatter()
         format.locale = Locale(identifier: "en_US_POSIX")
@@ -214,7 +215,7 @@ struct HTTPWriterTests {
         #expect(outcome.retryAfter > .seconds(500) && outcome.retryAfter <= .seconds(600))
     }
 
-    @Test("A Retry-After that is no time is no time", arguments: ["soon", "-5", ""])
+    @Test("An invalid Retry-After is ignored", arguments: ["soon", "-5", ""])
     func badRetryAfter(value: String) throws {
         let server = try UpstreamServer(always: "503 No", headers: "Retry-After: \(value)\r\n")
         let outcome = try writer(to: server.url).deliver(TestProfile())
@@ -222,14 +223,14 @@ struct HTTPWriterTests {
         #expect(outcome.retryAfter == .zero)
     }
 
-    @Test("A 429 that means too large is rejected, for it will not shrink")
+    @Test("A 429 for a message that is too large is rejected")
     func tooLarge() throws {
         let body = #"{"code":"resource_exhausted","message":"message size 9 is larger than configured max 8"}"#
         let server = try UpstreamServer(always: "429 Too Many Requests", body: body)
         #expect(try writer(to: server.url).deliver(TestProfile()).status == .rejected)
     }
 
-    @Test("An upstream's words are cut and escaped before people read them")
+    @Test("An upstream's message is cut and escaped")
     func longReason() throws {
         let server = try UpstreamServer(always: "400 No", body: "\u{1b}[31mred\r\n" + String(repeating: "x", count: 300_000))
         let outcome = try writer(to: server.url).deliver(TestProfile())
@@ -238,9 +239,9 @@ struct HTTPWriterTests {
         #expect(!outcome.reason.utf8.contains { $0 < 0x20 })
     }
 
-    @Test("A server that is not there is a retry")
+    @Test("An unreachable server causes a retry")
     func refused() throws {
-        // Bound and not listening: nobody else can take the port meanwhile.
+        // The port is bound but not listening, so nobody else can take it.
         let (bound, port) = try TestSocket.bound()
         let outcome = try withExtendedLifetime(bound) { try writer(to: "http://127.0.0.1:\(port)").deliver(TestProfile()) }
         #expect(outcome.status == .retry)
@@ -248,16 +249,16 @@ struct HTTPWriterTests {
         #expect(outcome.reason != "")
     }
 
-    @Test("A server that hangs up, or speaks no HTTP, is a retry", arguments: [nil, "SSH-2.0-OpenSSH_9.2\r\n\r\n"])
+    @Test("A server that closes the connection or speaks no HTTP causes a retry", arguments: [nil, "SSH-2.0-OpenSSH_9.2\r\n\r\n"])
     func noAnswer(text: String?) throws {
         let server = try UpstreamServer { _, _ in text }
-        // Until the test ends the second kind would wait for more of the same.
+        // In the second case libcurl would wait for more of the answer until the timeout.
         let outcome = try writer(to: server.url, #","remote_timeout":"2s""#).deliver(TestProfile())
         #expect(outcome.status == .retry)
         #expect(outcome.reason != "")
     }
 
-    @Test("A server that does not answer within remote_timeout is a retry")
+    @Test("No answer within remote_timeout causes a retry")
     func timeout() throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in
@@ -270,7 +271,7 @@ struct HTTPWriterTests {
         #expect(outcome.reason.lowercased().contains("time"))
     }
 
-    @Test("A reason never holds a header's secret")
+    @Test("A reason never contains a header's secret")
     func noSecrets() throws {
         let host = TestHost()
         let server = try UpstreamServer(always: "401 Unauthorized")
@@ -282,11 +283,11 @@ struct HTTPWriterTests {
 
     // MARK: Connections
 
-    @Test("Deliveries one after another share a connection, whatever the answers are")
+    @Test("Sequential deliveries share a connection, whatever the answers are")
     func connectionReuse() throws {
         let statuses = ["200 OK", "500 No", "429 No", "400 No", "204 No Content", "200 OK"]
         let server = try UpstreamServer { index, _ in
-            // An answer that is longer than what is kept for people is still read to its end.
+            // An answer that exceeds the length of a reason is still read to its end.
             UpstreamServer.response(statuses[index], body: index == 4 ? "" : String(repeating: "b", count: 100_000))
         }
         let writer = try writer(to: server.url)
@@ -307,7 +308,7 @@ struct HTTPWriterTests {
         #expect(server.requests.map(\.connection) == [0, 0])
     }
 
-    @Test("A connection that the server has closed meanwhile is opened anew")
+    @Test("A connection that the server has closed is replaced")
     func closedMeanwhile() throws {
         let server = try UpstreamServer { _, request in
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -316,7 +317,7 @@ struct HTTPWriterTests {
         for _ in 0..<3 { #expect(try writer.deliver(TestProfile()).status == .delivered) }
     }
 
-    @Test("As many deliveries as the gateway opens are under way at once, and each ends once")
+    @Test("All open deliveries run at once, and each ends once")
     func manyAtOnce() throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in
@@ -335,9 +336,9 @@ struct HTTPWriterTests {
         #expect(host.said.current.finishes.count == 64)
     }
 
-    // MARK: The end
+    // MARK: Abort, flush and destroy
 
-    @Test("Abort ends every open delivery as aborted, once")
+    @Test("Abort ends every open delivery once, as aborted")
     func abort() throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in
@@ -356,11 +357,11 @@ struct HTTPWriterTests {
         #expect(host.said.current.finishes.count == 8)
     }
 
-    @Test("A profile is not touched after its delivery is finished, aborted in the middle of its body too")
+    @Test("A profile is not accessed after its delivery is finished, also when it is aborted within its body")
     func untouchedAfterFinish() async throws {
         await #expect(processExitsWith: .success) {
             let server = try UpstreamServer { index, _ in UpstreamServer.response(index % 3 == 0 ? "500 No" : "200 OK") }
-            // Accepts and reads nothing, so that large bodies stay half sent.
+            // This socket accepts but reads nothing, so that large bodies stay half sent.
             let (deaf, port) = try TestSocket.bound()
             try #require(listen(deaf.number, 64) == 0)
             let host = TestHost()
@@ -378,7 +379,7 @@ struct HTTPWriterTests {
                 stuck.begin(
                     TestProfile(sequence: UInt64(number), samples: [("", [UInt8](repeating: 1, count: 8 << 20))]), isForbiddenAfter: true)
             }
-            // The other endpoint has all of them, so the first one's bodies are under way.
+            // The other endpoint has all of them, so the bodies to the first one are being sent.
             _ = try server.requests(68)
             stuck.abort()
             for token in open { #expect(try aborted.outcome(of: token).status == .aborted) }
@@ -388,7 +389,7 @@ struct HTTPWriterTests {
         }
     }
 
-    @Test("A flush is not finished before what was handed over before it")
+    @Test("A flush finishes after all earlier deliveries")
     func flush() throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in
@@ -408,7 +409,7 @@ struct HTTPWriterTests {
         #expect(host.said.current.finishes.map(\.token) == [token, flush])
     }
 
-    @Test("An instance that never delivered opens no connection and ends")
+    @Test("An instance without deliveries opens no connection and ends")
     func unused() throws {
         let server = try UpstreamServer(always: "200 OK")
         try writer(to: server.url).destroy()
@@ -417,7 +418,7 @@ struct HTTPWriterTests {
 
     // MARK: Health and metrics
 
-    @Test("An endpoint that keeps failing makes the receiver failed, and ok again after a success")
+    @Test("An endpoint that keeps failing makes the receiver failed, and a success makes it ok again")
     func health() throws {
         let server = try UpstreamServer { index, _ in UpstreamServer.response(index < 5 ? "503 No" : "200 OK", body: "maintenance") }
         let host = TestHost()
@@ -430,14 +431,14 @@ struct HTTPWriterTests {
         _ = try host.health("ok", after: 1) { $0 == .ok }
     }
 
-    @Test("Alloy's counters tell what each endpoint took")
+    @Test("Alloy's counters show the results of each endpoint")
     func metrics() throws {
         let statuses = ["200 OK", "400 No", "500 No", "200 OK"]
         let server = try UpstreamServer { index, _ in UpstreamServer.response(statuses[index]) }
         let host = TestHost()
         let writer = try writer(to: server.url, #","name":"production""#, host: host)
         for attempt in [1, 1, 1, 2] as [UInt32] { _ = try writer.deliver(TestProfile(), attempt: attempt) }
-        // The counters are observed after the outcome is sent, so the end is what makes them final.
+        // Counters may be updated after the outcome is sent, and are final after destroy.
         writer.destroy()
         let labels = ["endpoint": "production"]
         #expect(host.value("pyroscope_write_sent_profiles_total", labels) == 2)

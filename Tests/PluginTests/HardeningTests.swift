@@ -2,7 +2,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("How the program and its plugins are built")
+@Suite("Hardening of the program and its plugins")
 struct HardeningTests {
     static let files = ["gateway", "libHTTPWriter.so", "libFileSink.so", "libStdoutSink.so"]
 
@@ -12,7 +12,7 @@ struct HardeningTests {
         return result.out.split(separator: "\n")
     }
 
-    @Test("Tables of pointers are read-only once it is loaded (full RELRO)", arguments: files, Project.Build.allCases)
+    @Test("Relocations are read-only after loading (full RELRO)", arguments: files, Project.Build.allCases)
     func relro(file: String, build: Project.Build) throws {
         #expect(try readelf("--program-headers", file, build).contains { $0.contains("GNU_RELRO") })
         let dynamic = try readelf("--dynamic", file, build)
@@ -21,7 +21,7 @@ struct HardeningTests {
     }
 
     @Test(
-        "It runs at any address (PIE), and neither its stack nor a writable segment is executable", arguments: files, Project.Build.allCases
+        "Code is position-independent (PIE), and neither stack nor writable data is executable", arguments: files, Project.Build.allCases
     )
     func layout(file: String, build: Project.Build) throws {
         #expect(try readelf("--file-header", file, build).contains { $0.contains("Type:") && $0.contains("DYN") })
@@ -29,11 +29,11 @@ struct HardeningTests {
         let segments = try readelf("--program-headers", file, build).map { $0.split(separator: " ") }
         let stack = try #require(segments.first { $0.first == "GNU_STACK" })
         #expect(stack.dropLast().last == "RW")
-        // Flags stand before the alignment, each letter by itself.
+        // The flags precede the alignment, and each letter may stand alone.
         #expect(!segments.contains { $0.first == "LOAD" && $0.contains { $0.hasPrefix("RWE") || $0 == "WE" } })
     }
 
-    @Test("Its stack is protected", arguments: files, Project.Build.allCases)
+    @Test("The stack is protected", arguments: files, Project.Build.allCases)
     func stackProtector(file: String, build: Project.Build) throws {
         #expect(try readelf("--dyn-syms", file, build).contains { $0.contains("__stack_chk_fail") })
     }

@@ -10,10 +10,10 @@ struct HeaderTests {
         ["clang++", "-std=c++17", "-x", "c++"],
     ]
 
-    @Test("The header compiles alone without a warning", arguments: compilers)
+    @Test("The header compiles alone without warnings", arguments: compilers)
     func compilesAlone(compiler: [String]) throws {
         let folder = try TestFolder()
-        // All of the header's macros are used, so that what they expand to is compiled too.
+        // All macros of the header are used, so that their expansions are compiled too.
         let source = try folder.write(
             "alone.txt",
             """
@@ -29,7 +29,7 @@ struct HeaderTests {
         #expect(result.status == 0, "\(result.err)")
     }
 
-    @Test("The header is short enough to be read in one sitting")
+    @Test("The header is short")
     func length() throws {
         let lines = try Project.text(of: Project.header).split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines.count <= 170)
@@ -60,7 +60,7 @@ struct HeaderTests {
         #expect(MemoryLayout<gw_plugin>.size >= 88)
     }
 
-    @Test("The functions of version 1.0 stand where they stood")
+    @Test("The offsets of the functions of version 1.0 are fixed")
     func functions() {
         let host: [(PartialKeyPath<gw_host>, Int)] = [
             (\.finish, 16), (\.retain, 24), (\.release, 32), (\.log, 40), (\.set_health, 48), (\.metric, 56), (\.observe, 64),

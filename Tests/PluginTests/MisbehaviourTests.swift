@@ -3,10 +3,10 @@ import Testing
 
 @testable import TestSupport
 
-/// Plugins that break the contract, or use its corners, in the real gateway.
+/// Plugins that break the contract, or use rare parts of it, in a real gateway.
 @Suite("Plugins that misbehave")
 struct MisbehaviourTests {
-    /// A gateway whose receiver `odd` does `what`, beside a well-behaved `good`.
+    /// Starts a gateway with a receiver `odd` that does `what`, and a well-behaved one, `good`.
     private func gateway(_ what: String, receiver: String = "", settings: String = "") throws -> RunningGateway {
         let folder = try TestFolder()
         let odd = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
@@ -18,14 +18,14 @@ struct MisbehaviourTests {
             settings: settings, in: folder)
     }
 
-    /// How many profiles a receiver has delivered, on `/metrics`.
+    /// How many profiles a receiver has delivered, according to `/metrics`.
     private func delivered(_ gateway: RunningGateway, _ receiver: String) throws -> String? {
         try gateway.metric("gateway_profiles_delivered_total{receiver=\"\(receiver)\"}")
     }
 
     private let complaint = "plugin broke its contract"
 
-    @Test("The lines of a well-behaved plugin's life come in order")
+    @Test("A well-behaved plugin gets its calls in order")
     func life() throws {
         let gateway = try gateway("nothing odd")
         try gateway.send()
@@ -39,7 +39,7 @@ struct MisbehaviourTests {
         #expect(!log.contains(complaint))
     }
 
-    @Test("SIGPIPE and SIGXFSZ stay ignored when a plugin sets them up otherwise")
+    @Test("SIGPIPE and SIGXFSZ stay ignored although a plugin changes them")
     func signals() throws {
         let gateway = try gateway("take signals")
         try gateway.send()
@@ -72,7 +72,7 @@ struct MisbehaviourTests {
         #expect(log.contains(complaint))
     }
 
-    @Test("Tokens that a plugin made up end nothing")
+    @Test("Tokens that a plugin made up are ignored")
     func madeUpTokens() throws {
         let gateway = try gateway("finish made-up tokens")
         try gateway.send()
@@ -95,7 +95,7 @@ struct MisbehaviourTests {
         #expect(!log.contains(complaint))
     }
 
-    @Test("An outcome shorter than version 1.0's is misbehaviour, and the profile is tried again")
+    @Test("An outcome shorter than that of version 1.0 is reported, and the profile is retried")
     func shortOutcome() throws {
         let gateway = try gateway("short outcome", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
         try gateway.send()
@@ -108,7 +108,7 @@ struct MisbehaviourTests {
         #expect(log.split(separator: "\n").filter { $0.contains(complaint) }.count == 1)
     }
 
-    @Test("An outcome of a later header, which is longer, is read")
+    @Test("A longer outcome of a later version is accepted")
     func longOutcome() throws {
         let gateway = try gateway("long outcome")
         try gateway.send()
@@ -119,7 +119,7 @@ struct MisbehaviourTests {
         #expect(!log.contains("lost"))
     }
 
-    @Test("A status that is forgotten or unknown counts as rejected", arguments: ["status 0", "status 99"])
+    @Test("A missing or unknown status counts as rejected", arguments: ["status 0", "status 99"])
     func unknownStatus(what: String) throws {
         let gateway = try gateway(what)
         try gateway.send()
@@ -129,7 +129,7 @@ struct MisbehaviourTests {
         #expect(try gateway.stop().status == 0)
     }
 
-    @Test("A retry comes back with its attempt number and the progress that was left")
+    @Test("A retry has its attempt number and the progress of the previous attempt")
     func progress() throws {
         let gateway = try gateway("count attempts", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
         try gateway.send()
@@ -143,9 +143,9 @@ struct MisbehaviourTests {
         }
     }
 
-    // MARK: Saying
+    // MARK: Health, log and metrics
 
-    @Test("A health that this gateway does not know counts as failed")
+    @Test("An unknown health counts as failed")
     func unknownHealth() throws {
         let gateway = try gateway("health 99")
         try gateway.send()
@@ -156,14 +156,14 @@ struct MisbehaviourTests {
         #expect(try gateway.metric(#"gateway_receiver_health{receiver="odd"}"#) == "2")
     }
 
-    @Test("A level that this gateway does not know counts as error")
+    @Test("An unknown log level counts as error")
     func unknownLevel() throws {
         let gateway = try gateway("level 99")
         try gateway.send()
         #expect(try gateway.logLine("a later level").contains("level=error"))
     }
 
-    @Test("Every function of the host does what the header says")
+    @Test("Every function of the host does what the header documents")
     func everything() throws {
         let gateway = try gateway("use everything")
         try gateway.send()
@@ -189,7 +189,7 @@ struct MisbehaviourTests {
         #expect(page.filter { $0 == "# TYPE test_seen_total counter" }.count == 1)
     }
 
-    @Test("A metric with a name, label or kind that cannot be is refused with id 0, and said in the log")
+    @Test("A metric with an invalid name, label or kind gets ID 0 and is logged")
     func badMetrics() throws {
         let gateway = try gateway("bad metrics")
         try gateway.send()
@@ -199,9 +199,9 @@ struct MisbehaviourTests {
         for name in ["bad name", "test_bad_label", "test_bad_kind"] { #expect(!page.contains(name)) }
     }
 
-    // MARK: Keeping
+    // MARK: Retained profiles
 
-    @Test("A retained profile stays as it was after its delivery has ended")
+    @Test("A retained profile stays unchanged after its delivery has ended")
     func retains() throws {
         let gateway = try gateway("retain")
         for number in 0..<20 {
@@ -214,9 +214,9 @@ struct MisbehaviourTests {
         #expect(log.contains("kept body number 19 of service19"))
     }
 
-    // MARK: Not coming back
+    // MARK: Calls that do not return
 
-    @Test("A plugin that never finishes is aborted, named, and makes the exit status tell")
+    @Test("A plugin that never finishes is aborted and logged, and the exit status is 1")
     func neverFinishes() throws {
         let gateway = try gateway("never finish", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
@@ -229,12 +229,12 @@ struct MisbehaviourTests {
             lines.contains {
                 $0.contains("level=error") && $0.contains("after abort") && $0.contains("receiver=odd") && $0.contains("libodd.so")
             })
-        // Its memory is kept, for the plugin may still use it; the other receiver ends as ever.
+        // Its memory is kept, because the plugin may still use it, and the other receiver ends normally.
         #expect(!lines.contains { $0.contains("destroy called") && $0.contains("receiver=odd") })
         #expect(lines.contains { $0.contains("destroy called") && $0.contains("receiver=good") })
     }
 
-    @Test("A plugin that never finishes its flush is aborted, named, and makes the exit status tell")
+    @Test("A plugin that never finishes its flush is aborted and logged, and the exit status is 1")
     func neverFinishesFlush() throws {
         let gateway = try gateway("never finish flush", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
@@ -245,7 +245,7 @@ struct MisbehaviourTests {
         #expect(log.contains("libodd.so"))
     }
 
-    @Test("A plugin that ends its deliveries in abort lets the gateway end well")
+    @Test("A plugin that finishes its deliveries in abort lets the gateway exit with 0")
     func finishesInAbort() throws {
         let gateway = try gateway("finish in abort", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
@@ -258,7 +258,7 @@ struct MisbehaviourTests {
         #expect(log.contains("profiles lost at shutdown"))
     }
 
-    @Test("A plugin is not destroyed while its abort has not returned")
+    @Test("A plugin is destroyed only after its abort has returned")
     func lingersInAbort() throws {
         let gateway = try gateway("linger in abort", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
@@ -270,7 +270,7 @@ struct MisbehaviourTests {
         #expect(calls == ["abort called", "abort returns", "destroy called"])
     }
 
-    @Test("A plugin that blocks in deliver holds nobody but its own receiver, which is failed and named")
+    @Test("A plugin that blocks in deliver affects only its own receiver, which is failed and logged")
     func blocks() throws {
         let gateway = try gateway(
             "block until abort", receiver: #""delivery_timeout": "200ms","#, settings: #""shutdown_timeout": "1s","#)
@@ -289,7 +289,7 @@ struct MisbehaviourTests {
         #expect(log.contains("abort called"))
     }
 
-    @Test("A plugin that never comes back from deliver does not keep the gateway from ending")
+    @Test("A plugin that never returns from deliver does not keep the gateway from ending")
     func blocksWithoutEnd() throws {
         let gateway = try gateway("block without end", settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
@@ -299,13 +299,13 @@ struct MisbehaviourTests {
         #expect(log.split(separator: "\n").contains { $0.contains("after abort") && $0.contains("libodd.so") })
     }
 
-    @Test("A flush that returns a moment after its finish does not hold up the end")
+    @Test("A flush that returns shortly after its finish does not delay the end")
     func lingers() throws {
         let gateway = try gateway("linger in flush")
         try gateway.send()
         let start = ContinuousClock.now
         #expect(try gateway.stop().status == 0)
-        // The plugin takes 50 ms; a second is what the gateway waits for a plugin that does not come back.
+        // The plugin takes 50 ms, and the gateway would wait a second for a call that does not return.
         #expect(ContinuousClock.now - start < .milliseconds(900))
     }
 }

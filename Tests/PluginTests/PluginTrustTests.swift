@@ -4,8 +4,8 @@ import Testing
 
 @testable import TestSupport
 
-/// Whose code the gateway loads: `gateway check` on plugins that others may have a hand in.
-@Suite("Whose plugins the gateway loads")
+/// Runs `gateway check` on plugins that other users could have changed.
+@Suite("Trust in plugin files")
 struct PluginTrustTests {
     private let folder: TestFolder
 
@@ -14,13 +14,14 @@ struct PluginTrustTests {
         chmod(folder.path, 0o755)
     }
 
+    /// Runs a command of the gateway on a config with this receiver.
     private func run(_ command: String, _ receiver: String) throws -> (status: Int32?, out: String) {
         let file = try folder.write("gateway.json", RunningGateway.config([("sink", receiver)]))
         let result = try ChildProcess.run([Project.built("gateway"), command, "--config", file])
         return (result.status, result.out + result.err)
     }
 
-    /// What `gateway check` says of a plugin; empty when it takes it.
+    /// The problem that `gateway check` reports for a plugin, or an empty text.
     private func complaint(_ plugin: String, sha256: String? = nil) throws -> String {
         let pin = sha256.map { ", \"sha256\": \"\($0)\"" } ?? ""
         let result = try run("check", "{ \"plugin\": \"\(plugin)\"\(pin) }")
@@ -28,6 +29,7 @@ struct PluginTrustTests {
         return result.status == 0 ? "" : result.out
     }
 
+    /// Builds a valid plugin.
     private func plugin(_ name: String = "libplugin.so", _ flags: [String] = []) throws -> String {
         try CPlugin.build("refused.c", as: folder.path(name), flags)
     }
@@ -37,7 +39,7 @@ struct PluginTrustTests {
         return String(result.out.prefix(64))
     }
 
-    /// A library that says so when it is loaded, and a plugin that needs it.
+    /// Builds a library, and a plugin that needs it.
     private func pluginWithHelper(in place: String, search: [String], name: String = "libplugin.so") throws -> String {
         let source = try folder.write("helper.c", "int help(void) { return 7; }\n")
         let helper = try ChildProcess.run(["gcc", "-shared", "-fPIC", source, "-o", "\(place)/libhelper.so"])
@@ -45,15 +47,15 @@ struct PluginTrustTests {
         return try plugin(name, ["-L\(place)", "-Wl,--no-as-needed", "-lhelper"] + search)
     }
 
-    // MARK: Libraries that a plugin brings in
+    // MARK: Libraries of a plugin
 
-    @Test("A library beside the plugin comes in by $ORIGIN", arguments: ["--enable-new-dtags", "--disable-new-dtags"])
+    @Test("A library next to the plugin is found by $ORIGIN", arguments: ["--enable-new-dtags", "--disable-new-dtags"])
     func origin(tags: String) throws {
         let path = try pluginWithHelper(in: folder.path, search: ["-Wl,\(tags),-rpath,$ORIGIN"])
         #expect(try complaint(path) == "")
     }
 
-    @Test("A library that others may write is refused, and so is its folder", arguments: ["--enable-new-dtags", "--disable-new-dtags"])
+    @Test("A library that others can write, or one in such a folder, is refused", arguments: ["--enable-new-dtags", "--disable-new-dtags"])
     func writable(tags: String) throws {
         let place = try folder.folder("libraries")
         let path = try pluginWithHelper(in: place, search: ["-Wl,\(tags),-rpath,\(place)"])
@@ -66,7 +68,7 @@ struct PluginTrustTests {
         #expect(try complaint(path).contains("\(place) is writable by everybody"))
     }
 
-    @Test("A folder that is searched first and that others could put a library into is refused, also when it is not there yet")
+    @Test("A folder that is searched earlier and that others can write is refused, also if it is missing")
     func plantable() throws {
         let open = try folder.folder("open", mode: 0o777)
         let place = try folder.folder("libraries")
@@ -78,7 +80,7 @@ struct PluginTrustTests {
         #expect(try complaint(path) == "")
     }
 
-    @Test("What a library brings in itself is held to the same")
+    @Test("The libraries of libraries are checked too")
     func nested() throws {
         let (near, far) = (try folder.folder("near"), try folder.folder("far", mode: 0o777))
         let source = try folder.write("far.c", "int far(void) { return 7; }\n")
@@ -91,7 +93,7 @@ struct PluginTrustTests {
 
     // MARK: sha256
 
-    @Test("A plugin whose content is pinned is loaded, whoever may write its file and folder")
+    @Test("A plugin with a pinned SHA-256 is loaded although others can write its file and folder")
     func pinned() throws {
         let open = try folder.folder("open", mode: 0o777)
         let path = try plugin("open/libplugin.so")
@@ -104,7 +106,7 @@ struct PluginTrustTests {
         #expect(try complaint("\(open)/liblink.so", sha256: sum) == "")
     }
 
-    @Test("Another content than the pinned one is refused, and its own is told")
+    @Test("Content with another SHA-256 is refused, and the error shows the actual one")
     func otherContent() throws {
         let path = try plugin()
         let sum = try hash(path)
@@ -113,20 +115,20 @@ struct PluginTrustTests {
     }
 
     @Test(
-        "What is no SHA-256 is refused at its place",
+        "An invalid SHA-256 is refused at its place",
         arguments: ["", "abc", String(repeating: "g", count: 64), String(repeating: "0", count: 65)])
     func noHash(text: String) throws {
         #expect(try complaint(plugin(), sha256: text).contains("receivers.sink.sha256: must be 64 hexadecimal digits"))
     }
 
-    @Test("A pinned plugin brings nothing in from beside itself, and says so")
+    @Test("A pinned plugin cannot load libraries next to it, and the error says so")
     func besideCopy() throws {
         let path = try pluginWithHelper(in: folder.path, search: ["-Wl,--enable-new-dtags,-rpath,$ORIGIN"])
         let said = try complaint(path, sha256: hash(path))
         #expect(said.contains("\(folder.path)/libhelper.so lies beside the plugin") && said.contains("loaded from a copy"))
     }
 
-    @Test("A pinned plugin's other libraries are held to the rules")
+    @Test("Other libraries of a pinned plugin are checked as usual")
     func pinnedDependency() throws {
         let place = try folder.folder("libraries")
         let path = try pluginWithHelper(in: place, search: ["-Wl,--enable-new-dtags,-rpath,$ORIGIN:\(place)"])
@@ -135,7 +137,7 @@ struct PluginTrustTests {
         #expect(try complaint(path, sha256: hash(path)).contains("\(place) is writable by everybody"))
     }
 
-    @Test("gateway plugins says which plugins are pinned, and why one is not loaded")
+    @Test("gateway plugins shows which plugins are pinned, and why one is not loaded")
     func list() throws {
         let path = try plugin()
         let sum = try hash(path)
@@ -147,7 +149,7 @@ struct PluginTrustTests {
         #expect(wrong.status == 1 && wrong.out.contains("has sha256 \(sum)"))
     }
 
-    @Test("A pinned plugin of the gateway's own works from its copy, which nobody can write", arguments: ["StdoutSink", "HTTPWriter"])
+    @Test("A pinned plugin of the gateway runs from a copy that nobody can write", arguments: ["StdoutSink", "HTTPWriter"])
     func shipped(name: String) throws {
         let file = try Project.built("lib\(name).so")
         let place = try folder.folder("group", mode: 0o777)

@@ -4,10 +4,11 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("The plugin that docs/writing-plugins.md shows")
+@Suite("The example plugin of docs/writing-plugins.md")
 struct ReadmePluginTests {
     static let source = "\(Project.pluginSources)/line_sink.c"
 
+    /// Compiles the plugin with the usual warnings.
     private func build(in folder: TestFolder) throws -> String {
         let path = folder.path("liblines.so")
         let result = try ChildProcess.run(CPlugin.compiler + [Self.source, "-o", path])
@@ -15,14 +16,14 @@ struct ReadmePluginTests {
         return path
     }
 
-    @Test("It is at most 25 lines that fit a page")
+    @Test("The plugin has at most 25 lines of at most 130 characters")
     func length() throws {
         let lines = try Project.text(of: Self.source).split(separator: "\n")
         #expect(lines.count <= 25)
         #expect(lines.allSatisfy { $0.count <= 130 })
     }
 
-    @Test("It stands in the document byte for byte")
+    @Test("The document contains the plugin byte for byte")
     func document() throws {
         let document = try Project.text(of: "\(Project.root)/docs/writing-plugins.md")
         let start = try #require(document.range(of: "```c\n"), "docs/writing-plugins.md has no ```c block")
@@ -31,7 +32,7 @@ struct ReadmePluginTests {
         #expect(shown == (try Project.text(of: Self.source)))
     }
 
-    @Test("The gateway loads it and hands it what curl sends")
+    @Test("The gateway loads the plugin and delivers what curl sends")
     func receives() throws {
         let folder = try TestFolder()
         let gateway = try RunningGateway([("lines", #"{ "plugin": "\#(try build(in: folder))" }"#)], in: folder)
@@ -46,7 +47,7 @@ struct ReadmePluginTests {
                 """)
     }
 
-    @Test("It refuses a config, for it has none")
+    @Test("The plugin refuses a config")
     func refusesConfig() throws {
         let folder = try TestFolder()
         let plugin = try LoadedPlugin(build(in: folder))

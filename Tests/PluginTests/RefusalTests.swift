@@ -4,10 +4,10 @@ import Testing
 
 @testable import TestSupport
 
-/// Plugins that the gateway does not load: each refusal names its place in the config and says what to do.
-@Suite("What the gateway refuses to load")
+/// Plugins that the gateway refuses with an error that names the place in the config and the remedy.
+@Suite("Plugins that the gateway refuses")
 struct RefusalTests {
-    /// What `gateway check` printed about a config whose only receiver's `plugin` is `plugin`.
+    /// Runs `gateway check` on a config whose only receiver has this `plugin`, and returns its lines.
     private func check(_ plugin: String, config: String = "{}", in folder: TestFolder) throws -> [String] {
         let text = RunningGateway.config([("sink", "{ \"plugin\": \"\(plugin)\",\n      \"config\": \(config) }")])
         let file = try folder.write("gateway.json", text)
@@ -17,7 +17,7 @@ struct RefusalTests {
         return result.out.split(separator: "\n").map(String.init)
     }
 
-    /// Line and column of `text` in the config that ``check(_:config:in:)`` wrote.
+    /// The line and column of `text` in the config that ``check(_:config:in:)`` wrote.
     private func place(of text: String, in folder: TestFolder) throws -> String {
         let config = try Project.text(of: folder.path("gateway.json"))
         let range = try #require(config.range(of: text))
@@ -25,7 +25,7 @@ struct RefusalTests {
         return "\(folder.path("gateway.json")):\(before.count):\((before.last?.count ?? 0) + 1)"
     }
 
-    /// Expects one line about `plugin`: its place, its path and a sentence that has all of `words`.
+    /// Expects one line about `plugin`, with its place, its path and all of `words`.
     private func expectRefusal(
         of plugin: String, in folder: TestFolder, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
     )
@@ -38,11 +38,12 @@ struct RefusalTests {
         for word in words { #expect(line.contains(word), sourceLocation: sourceLocation) }
     }
 
+    /// Compiles `refused.c` with these flags.
     private func refused(_ folder: TestFolder, _ flags: String..., at name: String = "librefused.so") throws -> String {
         try CPlugin.build("refused.c", as: folder.path(name), flags)
     }
 
-    @Test("A plugin in good order is accepted")
+    @Test("A valid plugin is accepted")
     func accepted() throws {
         let folder = try TestFolder()
         let path = try refused(folder)
@@ -52,38 +53,38 @@ struct RefusalTests {
         #expect(result.out == "\(file): ok\n")
     }
 
-    @Test("A file that is not there")
+    @Test("A missing file is refused")
     func noFile() throws {
         let folder = try TestFolder()
         try expectRefusal(of: folder.path("libnone.so"), in: folder, "no plugin", "libnone.so")
     }
 
-    @Test("A name that no folder has, with the folders that were searched")
+    @Test("An unknown name is refused, with the folders that were searched")
     func noName() throws {
         let folder = try TestFolder()
         try expectRefusal(of: "NoSuchSink", in: folder, "libNoSuchSink.so", "plugin_dirs")
     }
 
-    @Test("A text file")
+    @Test("A text file is refused")
     func textFile() throws {
         let folder = try TestFolder()
         let path = try folder.write("libtext.so", "This is not a shared object, however long it is.\n")
         try expectRefusal(of: path, in: folder, "not a shared object", "-shared")
     }
 
-    @Test("An empty file")
+    @Test("An empty file is refused")
     func emptyFile() throws {
         let folder = try TestFolder()
         try expectRefusal(of: try folder.write("libempty.so", ""), in: folder, "not a shared object")
     }
 
-    @Test("A folder")
+    @Test("A folder is refused")
     func aFolder() throws {
         let folder = try TestFolder()
         try expectRefusal(of: try folder.folder("libfolder.so"), in: folder, "libfolder.so")
     }
 
-    @Test("A pipe, without waiting for somebody to write into it", .timeLimit(.minutes(1)))
+    @Test("A named pipe is refused without waiting for a writer", .timeLimit(.minutes(1)))
     func namedPipe() throws {
         let folder = try TestFolder()
         try #require(mkfifo(folder.path("libpipe.so"), 0o600) == 0)
@@ -93,7 +94,7 @@ struct RefusalTests {
         #expect(result.out.contains("libpipe.so"))
     }
 
-    @Test("A shared object that was cut short")
+    @Test("A truncated shared object is refused")
     func truncated() throws {
         let folder = try TestFolder()
         let whole = try TestFolder.bytes(of: refused(folder))
@@ -101,7 +102,7 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "libcut.so")
     }
 
-    @Test("An object file that was not linked")
+    @Test("An object file that was not linked is refused")
     func relocatable() throws {
         let folder = try TestFolder()
         let path = folder.path("libobject.so")
@@ -112,7 +113,7 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "not a shared object", "-shared")
     }
 
-    @Test("A program", arguments: ["-no-pie", "-pie"])
+    @Test("A program is refused", arguments: ["-no-pie", "-pie"])
     func executable(kind: String) throws {
         let folder = try TestFolder()
         let source = try folder.write("program.c", "int main(void) { return 0; }\n")
@@ -121,7 +122,7 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "libprogram.so")
     }
 
-    @Test("A shared object for another machine")
+    @Test("A shared object for another machine is refused")
     func otherMachine() throws {
         let folder = try TestFolder()
         var bytes = try TestFolder.bytes(of: refused(folder))
@@ -130,7 +131,7 @@ struct RefusalTests {
         try expectRefusal(of: try folder.write("libother.so", bytes), in: folder, "another machine")
     }
 
-    @Test("A shared object of 32 bits")
+    @Test("A shared object of 32 bits is refused")
     func thirtyTwoBits() throws {
         let folder = try TestFolder()
         var bytes = try TestFolder.bytes(of: refused(folder))
@@ -138,7 +139,7 @@ struct RefusalTests {
         try expectRefusal(of: try folder.write("libother.so", bytes), in: folder, "another machine")
     }
 
-    @Test("A shared object that misses a symbol, with the loader's own words")
+    @Test("A shared object with an undefined symbol is refused, with the loader's message")
     func undefinedSymbol() throws {
         let folder = try TestFolder()
         let source = try folder.write("missing.c", "int nowhere(void); int gw_plugin_v1(void) { return nowhere(); }\n")
@@ -147,31 +148,31 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "cannot be loaded", "nowhere")
     }
 
-    @Test("A library without the entry")
+    @Test("A library without the entry symbol is refused")
     func noEntry() throws {
         let folder = try TestFolder()
         try expectRefusal(of: try refused(folder, "-DNO_ENTRY"), in: folder, "no symbol gw_plugin_v1", "GW_EXPORT")
     }
 
-    @Test("A plugin whose entry answers NULL")
+    @Test("A plugin whose entry returns NULL is refused")
     func entryAnswersNull() throws {
         let folder = try TestFolder()
         try expectRefusal(of: try refused(folder, "-DENTRY_ANSWERS_NULL"), in: folder, "declines", "NULL")
     }
 
-    @Test("A plugin whose table is shorter than version 1.0's", arguments: ["sizeof(gw_plugin)-1", "0"])
+    @Test("A plugin whose table is shorter than that of version 1.0 is refused", arguments: ["sizeof(gw_plugin)-1", "0"])
     func shortTable(size: String) throws {
         let folder = try TestFolder()
         try expectRefusal(of: try refused(folder, "-DTABLE_SIZE=\(size)"), in: folder, "smaller than version 1.0's", "sizeof(gw_plugin)")
     }
 
-    @Test("A plugin with a flag that this gateway does not know", arguments: ["1u", "0x80000000u"])
+    @Test("A plugin with an unknown flag is refused", arguments: ["1u", "0x80000000u"])
     func unknownFlag(flag: String) throws {
         let folder = try TestFolder()
         try expectRefusal(of: try refused(folder, "-DFLAGS=\(flag)"), in: folder, "flags 0x", "newer gateway")
     }
 
-    @Test("A plugin of a later header, with a longer table, is accepted")
+    @Test("A plugin of a later version with a longer table is accepted")
     func longerTable() throws {
         let folder = try TestFolder()
         let path = try refused(folder, "-DTABLE_SIZE=sizeof(gw_plugin)+64")
@@ -181,7 +182,7 @@ struct RefusalTests {
 
     // MARK: create
 
-    @Test("A plugin that refuses its config is quoted, each line at the member that it names")
+    @Test("Each line with which a plugin refuses its config is reported at the member that it names")
     func createRefuses() throws {
         let folder = try TestFolder()
         let text = #"-DCREATE_REFUSES="depth: must be 1 to 9, is 0\nlist[1].colour: unknown\nno disk""#
@@ -208,7 +209,7 @@ struct RefusalTests {
         #expect(lines.contains { $0.hasPrefix("\(retries): receivers.sink.config") && $0.contains("endpoint[1].retries: unknown") })
     }
 
-    @Test("A plugin that refuses without a word still gives a sentence")
+    @Test("A plugin that refuses without a reason gets a standard error")
     func createRefusesSilently() throws {
         let folder = try TestFolder()
         let lines = try check(refused(folder, "-DCREATE_REFUSES_SILENTLY"), in: folder)
@@ -217,7 +218,7 @@ struct RefusalTests {
         #expect(lines.first?.contains("without a reason") == true)
     }
 
-    @Test("A plugin that claims to have written more than it had room for is read within the room")
+    @Test("An error length beyond the buffer is cut to the buffer")
     func createOverstates() throws {
         let folder = try TestFolder()
         let lines = try check(refused(folder, "-DCREATE_OVERSTATES"), in: folder)
@@ -226,7 +227,7 @@ struct RefusalTests {
         #expect((lines.first?.count ?? 0) < 70_000)
     }
 
-    @Test("What a plugin says about its config cannot forge a line or drive the terminal")
+    @Test("Control characters in a plugin's error are escaped")
     func createEscapes() throws {
         let folder = try TestFolder()
         let lines = try check(refused(folder, #"-DCREATE_REFUSES="name: is \033[31mred\rhidden""#), in: folder)
@@ -234,7 +235,7 @@ struct RefusalTests {
         #expect(lines.first?.utf8.contains { $0 < 0x20 } == false)
     }
 
-    @Test("Every receiver's refusal is reported at once")
+    @Test("The refusals of all receivers are reported at once")
     func several() throws {
         let folder = try TestFolder()
         let text = RunningGateway.config([
@@ -249,9 +250,9 @@ struct RefusalTests {
         for path in paths { #expect(lines.contains { $0.contains(path) }) }
     }
 
-    // MARK: Who may write the file
+    // MARK: Owner and mode of the file
 
-    @Test("A file that everybody may write")
+    @Test("A file that everybody can write is refused")
     func fileWritableByOthers() throws {
         let folder = try TestFolder()
         let path = try refused(folder)
@@ -259,14 +260,14 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "\(path) is writable by everybody", "chmod go-w")
     }
 
-    @Test("A folder that everybody may write, sticky or not", arguments: [mode_t(0o777), 0o1777])
+    @Test("A folder that everybody can write is refused, sticky or not", arguments: [mode_t(0o777), 0o1777])
     func folderWritableByOthers(mode: mode_t) throws {
         let folder = try TestFolder()
         let inner = try folder.folder("open", mode: mode)
         try expectRefusal(of: try refused(folder, at: "open/librefused.so"), in: folder, "\(inner) is writable by everybody", "chmod go-w")
     }
 
-    @Test("A parent folder that everybody may write")
+    @Test("A parent folder that everybody can write is refused")
     func parentWritableByOthers() throws {
         let folder = try TestFolder()
         let outer = try folder.folder("open", mode: 0o777)
@@ -275,7 +276,7 @@ struct RefusalTests {
             of: try refused(folder, at: "open/inner/librefused.so"), in: folder, "\(outer) is writable by everybody", "chmod go-w")
     }
 
-    @Test("A sticky parent folder, such as /tmp, passes")
+    @Test("A sticky parent folder, such as /tmp, is accepted")
     func stickyParent() throws {
         let folder = try TestFolder()
         _ = try folder.folder("open", mode: 0o1777)
@@ -285,7 +286,7 @@ struct RefusalTests {
         #expect(try ChildProcess.run([Project.built("gateway"), "check", "--config", file]).status == 0)
     }
 
-    @Test("A link in a folder that everybody may write, though what it leads to is safe")
+    @Test("A link in a folder that everybody can write is refused, although its target is safe")
     func linkInOpenFolder() throws {
         let folder = try TestFolder()
         let path = try refused(folder)
@@ -294,7 +295,7 @@ struct RefusalTests {
         try expectRefusal(of: folder.path("open/librefused.so"), in: folder, "\(open) is writable by everybody")
     }
 
-    @Test("A file behind a safe link is judged where it lies")
+    @Test("The target of a safe link is checked")
     func linkToOpenFolder() throws {
         let folder = try TestFolder()
         let open = try folder.folder("open", mode: 0o777)
@@ -303,7 +304,7 @@ struct RefusalTests {
         try expectRefusal(of: folder.path("liblink.so"), in: folder, "\(open) is writable by everybody")
     }
 
-    @Test("A file of another user", .enabled(if: geteuid() == 0, "only root can give files away"))
+    @Test("A file of another user is refused", .enabled(if: geteuid() == 0, "only root can give files away"))
     func fileOfAnother() throws {
         let folder = try TestFolder()
         let path = try refused(folder)
@@ -311,7 +312,7 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "\(path) belongs to user 65534")
     }
 
-    @Test("A folder of another user", .enabled(if: geteuid() == 0, "only root can give files away"))
+    @Test("A folder of another user is refused", .enabled(if: geteuid() == 0, "only root can give files away"))
     func folderOfAnother() throws {
         let folder = try TestFolder()
         let inner = try folder.folder("theirs")
@@ -320,7 +321,7 @@ struct RefusalTests {
         try expectRefusal(of: path, in: folder, "\(inner) belongs to user 65534")
     }
 
-    @Test("A file that another group may write", .enabled(if: geteuid() == 0, "only root can give files away"))
+    @Test("A file that another group can write is refused", .enabled(if: geteuid() == 0, "only root can give files away"))
     func fileOfAnotherGroup() throws {
         let folder = try TestFolder()
         let path = try refused(folder)
@@ -331,7 +332,7 @@ struct RefusalTests {
 
     // MARK: run
 
-    @Test("run stops with status 1 and says the same")
+    @Test("run reports the same and exits with 1")
     func runRefuses() throws {
         let folder = try TestFolder()
         let path = try refused(folder, "-DENTRY_ANSWERS_NULL")

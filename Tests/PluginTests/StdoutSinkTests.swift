@@ -5,8 +5,8 @@ import Testing
 
 @testable import TestSupport
 
-/// Each test that writes runs in a process of its own, whose standard output is a pipe.
-@Suite("StdoutSink, through its shared object")
+/// Each test that writes runs in its own process, whose standard output is a pipe.
+@Suite("StdoutSink through its shared object")
 struct StdoutSinkTests {
     /// The lines that a child process wrote.
     private func lines(_ result: ExitTest.Result?) throws -> [String] {
@@ -60,7 +60,7 @@ struct StdoutSinkTests {
         #expect((object["time"] as? String)?.hasPrefix("2026-01-31T23:59:59.123") == true)
     }
 
-    @Test("Control characters of a sender are escaped, so a profile is one line and the terminal stays as it is")
+    @Test("Control characters of a sender are escaped")
     func escapes() async throws {
         let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             let odd = "red \u{1b}[31m\nnext\r\u{7f}\u{85}\u{9b}\u{2028}end"
@@ -79,7 +79,7 @@ struct StdoutSinkTests {
         }
     }
 
-    @Test("Lines of two instances that write at once do not mix")
+    @Test("Lines of two instances that write at the same time do not mix")
     func twoInstances() async throws {
         let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             let plugin = try LoadedPlugin.release("StdoutSink")
@@ -87,7 +87,7 @@ struct StdoutSinkTests {
             for name in ["aaaa", "bbbb"] {
                 let sink = try plugin.create("{}", TestHost())
                 Thread.detachNewThread {
-                    // Longer than what a pipe takes in one piece.
+                    // This is longer than a pipe accepts in one piece.
                     let value = String(repeating: name, count: 4096)
                     for sequence in 0..<50 {
                         let profile = TestProfile(sequence: UInt64(sequence), labels: [("__name__", "x"), ("note", value)])
@@ -97,7 +97,7 @@ struct StdoutSinkTests {
                     done.update { $0 += 1 }
                 }
             }
-            // They wait for who reads here, which on a busy machine takes its turn.
+            // They wait for the reader of this process, which may be slow on a busy machine.
             try done.wait(for: "both writers", timeout: 600) { $0 == 2 ? true : nil }
         }
         let lines = try lines(result)
@@ -113,7 +113,7 @@ struct StdoutSinkTests {
             try #require(pipe(&ends) == 0)
             let original = dup(1)
             try #require(dup2(ends[1], 1) == 1)
-            // The testing library says goodbye on standard output, which must not be the full pipe then.
+            // The testing library writes to standard output at the end, which must not be the full pipe then.
             defer { dup2(original, 1) }
             let host = TestHost()
             let sink = try LoadedPlugin.release("StdoutSink").create("{}", host)
@@ -124,7 +124,7 @@ struct StdoutSinkTests {
                 _ = sink.begin(profile)
                 hasReturned.update { $0 = true }
             }
-            // One line is more than the 64 KiB that a pipe holds, so a beginning of it is all that ever comes.
+            // One line exceeds the 64 KiB of a pipe, so only its beginning is written.
             var polled = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
             try #require(poll(&polled, 1, 30_000) == 1)
             #expect(host.said.current.finishes.isEmpty)
@@ -135,7 +135,7 @@ struct StdoutSinkTests {
         }
     }
 
-    @Test("An instance that waits behind another one's line is aborted alone; a line that was cut is finished before the next one")
+    @Test("An instance that waits behind another one's line is aborted alone, and an aborted line is completed before the next")
     func abortWhileWaiting() async throws {
         await #expect(processExitsWith: .success) {
             var ends: [Int32] = [-1, -1]
@@ -174,7 +174,7 @@ struct StdoutSinkTests {
         }
     }
 
-    @Test("A reader that has gone is a retry with a reason, not the end of the process")
+    @Test("A closed reader causes a retry with a reason")
     func closedPipe() async throws {
         await #expect(processExitsWith: .success) {
             signal(SIGPIPE, SIG_IGN)
@@ -192,7 +192,7 @@ struct StdoutSinkTests {
         }
     }
 
-    @Test("Output that nobody reads holds up neither the other receivers nor the end")
+    @Test("Unread output delays neither other receivers nor the end")
     func unreadGateway() throws {
         var ends: [Int32] = [-1, -1]
         try #require(pipe(&ends) == 0)
@@ -205,7 +205,7 @@ struct StdoutSinkTests {
                 ("archive", #"{ "plugin": "FileSink", "config": { "directory": "\#(folder.path("archive"))" } }"#),
             ],
             settings: #""shutdown_timeout": "1s","#, in: folder, stdout: .descriptor(ends[1]))
-        // Twenty such lines are more than the 64 KiB that a pipe holds.
+        // Twenty of these lines exceed the 64 KiB of a pipe.
         let note = String(repeating: "n", count: 6000)
         for number in 0..<20 { #expect(try gateway.send(name: "checkout{note=\(note)}", headers: ["X-Number: \(number)"]) == "200") }
         try gateway.logLine("overdue", "receiver=console")
@@ -227,7 +227,7 @@ struct StdoutSinkTests {
         #expect(lines.allSatisfy { $0.hasPrefix(problem) })
     }
 
-    @Test("All problems of a config are listed at once, a line each")
+    @Test("All problems of a config are listed, one on each line")
     func allAtOnce() throws {
         let lines = try LoadedPlugin.release("StdoutSink").refusal(of: #"{"format":"xml","colour":true,"width":80}"#)
         #expect(lines.map { $0.prefix { $0 != ":" } } == ["format", "colour", "width"])

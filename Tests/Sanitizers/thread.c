@@ -1,15 +1,15 @@
-// Linked with --wrap into what runs under ThreadSanitizer; a real race is reported as without it.
+// Wrappers that are linked with --wrap into programs under ThreadSanitizer; real races are still reported.
 #include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
-// On a machine of two processors the gateway has one event loop, and nothing to race with; here it has four.
+// With two processors the gateway has only one event loop; with eight it has four, which can race.
 long real_sysconf(int name) __asm__("__real_sysconf");
 long wrapped_sysconf(int name) __asm__("__wrap_sysconf");
 long wrapped_sysconf(int name) { return name == _SC_NPROCESSORS_ONLN ? 8 : real_sysconf(name); }
 
-// What a Swift Mutex does when two threads meet at it lies in libswiftSynchronization, which is not instrumented, so that
-// what it guards would look like a race.  What it does otherwise is inlined into instrumented code.
+// The slow path of a Swift Mutex is in libswiftSynchronization, which is not instrumented, so that guarded accesses would look
+// like races. The fast path is inlined into instrumented code.
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
 

@@ -4,14 +4,15 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Who may send", .serialized)
+@Suite("Authentication of senders", .serialized)
 struct AccessTests {
+    // No log line, output or status page may contain these two.
     static let token = "token-that-nobody-sees"
     static let password = "password-that-nobody-sees"
-    /// The cheapest kind, so that tests do not wait: crypt's work is not what they are about.
+    /// A cheap password hash, so that tests do not wait for crypt.
     static let hash = "$6$rounds=1000$saltsaltsalt$"
 
-    /// The line of a user, hashed by Perl's crypt, which is the C library's.
+    /// A line of the users file, hashed by Perl's crypt, which calls the C library.
     static func user(_ scenario: Scenario, _ name: String, _ password: String, _ setting: String = hash) throws -> String {
         let process = try scenario.start(["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, setting])
         try process.waitForExit()
@@ -20,7 +21,7 @@ struct AccessTests {
 
     static let auth = "\"auth\": { \"basic\": { \"users_file\": \"users\" }, \"bearer_tokens_file\": \"tokens\" },"
 
-    /// A gateway at the debug level whose listener and admin listener ask who is there.
+    /// Runs a test against a gateway whose listener requires authentication, and checks that no log or page shows a secret.
     private func run(
         _ auth: String = auth, users: [(String, String, String)] = [("alice", password, hash)], more: String = "",
         _ body: (Scenario, GatewayProcess) throws -> Void
@@ -41,18 +42,21 @@ struct AccessTests {
         }
     }
 
+    /// The text of the status page.
     private static func status(_ gateway: GatewayProcess) throws -> String {
         let connection = try RawConnection(gateway.adminPort)
         connection.send("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return try connection.readResponse().text
     }
 
+    /// An Authorization header with Basic credentials.
     static func basic(_ user: String, _ password: String) -> String {
         "Authorization: Basic \(Data("\(user):\(password)".utf8).base64EncodedString())\r\n"
     }
 
     static let challenges = ["Basic realm=\"profile-gateway\", charset=\"UTF-8\"", "Bearer realm=\"profile-gateway\""]
 
+    /// Headers of a request, and the status that it must get.
     static let requests: [(String, Int)] = [
         ("", 401), (basic("alice", password), 200), (basic("alice", password + "x"), 401), (basic("alice", ""), 401),
         (basic("bob", password), 401),
@@ -63,11 +67,11 @@ struct AccessTests {
         ("Authorization: Bearer x\r\nAuthorization: Bearer \(token)\r\n", 401),
     ]
 
-    @Test("Passwords and tokens are right or wrong, on both APIs, and the connection goes on")
+    @Test("Passwords and tokens are accepted or refused on both APIs, and the connection stays open")
     func credentials() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
-            // Twice, for what is remembered must not differ from what is found out.
+            // Each request is sent twice, because a remembered result must equal a computed one.
             for (headers, status) in Self.requests + Self.requests {
                 let answer = try connection.post("/ingest?name=a", "a 1", headers: headers)
                 #expect(answer.status == status, "\(headers)")
@@ -81,7 +85,7 @@ struct AccessTests {
         }
     }
 
-    @Test("curl sends a large body behind credentials that are looked at first, pipelined requests wait for their turn")
+    @Test("Large bodies and pipelined requests wait until their credentials are checked")
     func bodies() throws {
         try run { scenario, gateway in
             let file = try scenario.write(String(repeating: "main;work 1\n", count: 200_000), to: "body")
@@ -99,9 +103,9 @@ struct AccessTests {
         }
     }
 
-    @Test("While a password is looked at, others are served, and who leaves costs nothing")
+    @Test("Checking a password delays no other sender, also when its sender leaves")
     func offTheLoop() throws {
-        // So costly that the answer to a token overtakes it by far.
+        // This hash is so slow that answers to a token overtake it by far.
         let slow = "$6$rounds=3000000$saltsaltsalt$"
         try run(users: [("alice", Self.password, Self.hash), ("slow", "slow", slow)]) { _, gateway in
             let slow = try RawConnection(gateway.port)
@@ -119,7 +123,7 @@ struct AccessTests {
         }
     }
 
-    @Test("Who guesses at passwords is told to wait, and keeps nobody else waiting")
+    @Test("Password guesses get 401 or 503 with Retry-After and do not delay other senders")
     func guesses() throws {
         try run(users: [("alice", Self.password, "$6$rounds=100000$saltsaltsalt$")]) { _, gateway in
             let guessers = try (0..<60).map { number in
@@ -136,7 +140,7 @@ struct AccessTests {
         }
     }
 
-    @Test("A user who was taken away is out at once, though remembered; a file that cannot be used changes nothing")
+    @Test("A removed user is refused at once, and an invalid users file changes nothing")
     func changedFiles() throws {
         try run { scenario, gateway in
             let connection = try RawConnection(gateway.port)
@@ -154,7 +158,7 @@ struct AccessTests {
         }
     }
 
-    @Test("A client certificate is enough where it is taken, and else the sender is asked for what is")
+    @Test("A client certificate suffices where client_certificate is set, and without one the sender gets 401 or 403")
     func certificate() throws {
         for (auth, refusal) in [
             (Self.auth.replacingOccurrences(of: "\"tokens\"", with: "\"tokens\", \"client_certificate\": true"), 401),
@@ -180,7 +184,7 @@ struct AccessTests {
         }
     }
 
-    @Test("The admin pages can ask too, but for /-/healthy, and speak TLS")
+    @Test("The admin listener can require authentication, except for /-/healthy, and can use TLS")
     func admin() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -205,14 +209,14 @@ struct AccessTests {
         }
     }
 
-    @Test("check names what is wrong with the files, and where the config names them")
+    @Test("check reports problems of the users and tokens files at the members that name them")
     func check() throws {
         try Scenario.run { scenario in
             let listener = GatewayProcess.listener(["console"], more: "\n" + Self.auth)
             let config = "{ \(GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()])) }"
             let file = try scenario.write(config, to: "gateway.json")
             try scenario.write("alice:\(Self.password)\n", to: "users")
-            // A file that others can read would be warned of too.
+            // A file that others can read would get one more warning.
             chmod(scenario.path("users"), 0o600)
             let messages = [
                 "users_file: line 1: the hash of \"alice\" is none that is taken: yescrypt $y$, bcrypt $2b$, sha512crypt $6$",

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What operators see", .serialized)
+@Suite("Metrics and status pages", .serialized)
 struct AdminPageTests {
     private func page(_ gateway: GatewayProcess, _ path: String) throws -> RawConnection.Response {
         let connection = try RawConnection(gateway.adminPort)
@@ -11,7 +11,7 @@ struct AdminPageTests {
         return try connection.readResponse()
     }
 
-    /// A gateway that has delivered, dropped, retried, refused and kept; its names need escapes.
+    /// Runs a test on a gateway that has delivered, dropped, retried, refused and queued profiles; its endpoint's name needs escapes.
     private func run(_ body: (Scenario, GatewayProcess, Recorder) throws -> Void) throws {
         try Scenario.run { scenario in
             let (up, dead) = (try Recorder(scenario), try Recorder(scenario))
@@ -35,7 +35,7 @@ struct AdminPageTests {
         }
     }
 
-    @Test("promtool finds nothing wrong with the metrics, before the first profile and after many")
+    @Test("promtool accepts the metrics, before the first profile and after many")
     func promtool() throws {
         func check(_ scenario: Scenario, _ gateway: GatewayProcess) throws {
             let answer = try page(gateway, "/metrics")
@@ -61,7 +61,7 @@ struct AdminPageTests {
         "pyroscope_write_dropped_bytes_total", "pyroscope_write_dropped_profiles_total", "pyroscope_write_retries_total",
     ]
 
-    @Test("Every metric of the design that applies is there, each family once")
+    @Test("Every expected metric is there, and each family occurs once")
     func metricNames() throws {
         try run { _, gateway, _ in
             let families = try page(gateway, "/metrics").text.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }
@@ -71,7 +71,7 @@ struct AdminPageTests {
         }
     }
 
-    @Test("The status page is JSON with version, config, listeners and receivers, their health and last error")
+    @Test("The status page is JSON with version, config, listeners, and receivers with their health and last error")
     func status() throws {
         try run { scenario, gateway, _ in
             let answer = try page(gateway, "/api/v1/status")
@@ -93,7 +93,7 @@ struct AdminPageTests {
         }
     }
 
-    @Test("A foreign Host and a page of another site are refused; names of admin.hosts, and of a reload, are not")
+    @Test("The admin listener refuses foreign Host and Origin headers, and accepts the names of admin.hosts after a reload")
     func visitors() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
@@ -117,6 +117,7 @@ struct AdminPageTests {
         }
     }
 
+    /// The members of the status page that the test checks.
     private struct Status: Decodable {
         struct Listener: Decodable {
             let name, address: String

@@ -4,9 +4,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("The archive on disk", .serialized)
+@Suite("FileSink archives", .serialized)
 struct ArchiveTests {
-    /// Sends profiles of the given services, and answers the folders that they got.
+    /// Sends profiles of the given services, and returns the names of their folders.
     private func folders(of services: [String]) throws -> [String] {
         try Scenario.run(returning: []) { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["archive": ReceiverEntry.archive("archive")])
@@ -25,7 +25,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test("Names that would leave the directory, hide or confuse stay inside it, as themselves")
+    @Test("Services with hostile names get escaped folders inside the archive")
     func hostileNames() throws {
         let sent = [
             "..%2F..%2Fetc", "..", ".", "%2Fabs", ".hidden", "a%2Fb", "tab%09newline%0A", "caf%C3%A9", "per%25cent", "back%5Cslash",
@@ -33,11 +33,11 @@ struct ArchiveTests {
         let expected = [
             "%2E.%2F..%2Fetc", "%2E.", "%2E", "%2Fabs", "%2Ehidden", "a%2Fb", "tab%09newline%0A", "caf%C3%A9", "per%25cent", "back%5Cslash",
         ]
-        // White space at an end of a value is trimmed when it is read.
+        // The gateway trims white space at the ends of a value.
         #expect(try folders(of: sent) == expected.map { $0 == "tab%09newline%0A" ? "tab%09newline" : $0 }.sorted())
     }
 
-    @Test("Names over 200 bytes are cut and end in a hash, so that two of them stay two")
+    @Test("Names over 200 bytes are cut and end in a hash, so that different names stay different")
     func longNames() throws {
         let at = String(repeating: "n", count: 200)
         let over = String(repeating: "n", count: 201)
@@ -50,7 +50,7 @@ struct ArchiveTests {
         #expect(found.count { $0.hasPrefix("nnn") && $0.contains("-") } == 2)
     }
 
-    @Test("Profiles of tenants and hours have folders of their own, and no temporary file is left")
+    @Test("Each tenant has its own folder, and no temporary file is left")
     func tenants() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["archive": ReceiverEntry.archive("deep/er/archive")])
@@ -69,7 +69,7 @@ struct ArchiveTests {
         getuid() == 0 && system("d=$(mktemp -d) && mount -t tmpfs -o size=64k t $d 2>/dev/null && umount $d && rmdir $d") == 0
 
     @Test(
-        "A full disk fails the receiver and nobody else; its profiles are archived once there is room",
+        "A full disk fails only the archive, which stores its profiles once there is room",
         .enabled(if: canMount, "only root can mount a small file system"))
     func fullDisk() throws {
         try Scenario.run { scenario in
@@ -99,7 +99,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test("A file in the way of a folder is a retry that says so, and not the end of the archive")
+    @Test("A file in place of a folder causes retries of its profiles only, until it is removed")
     func fileInTheWay() throws {
         try Scenario.run { scenario in
             try FileManager.default.createDirectory(atPath: scenario.path("archive/anonymous"), withIntermediateDirectories: true)
@@ -118,7 +118,7 @@ struct ArchiveTests {
 }
 
 extension Scenario {
-    /// Runs a scenario that finds something out.
+    /// Runs a scenario that returns a value.
     static func run<T>(returning start: T, _ body: (Scenario) throws -> T) throws -> T {
         var result = start
         try run { scenario in result = try body(scenario) }

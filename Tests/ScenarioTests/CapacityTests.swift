@@ -19,7 +19,7 @@ struct CapacityTests {
             let connections = try (0..<count).map { _ in try RawConnection(gateway.port) }
             for connection in connections { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
             #expect(try gateway.metrics().connections() == count)
-            // A sanitizer's share of each is not the gateway's.
+            // A sanitizer's memory per connection does not count.
             if !Project.isSanitized { #expect(try resident() - before < 20 << 20) }
         }
     }
@@ -34,7 +34,7 @@ struct CapacityTests {
     }
 
     @Test(
-        "A body of 256 MiB passes byte for byte where the limits allow it",
+        "A body of 256 MiB arrives byte for byte where the limits allow it",
         arguments: ["Expect: 100-continue", "Transfer-Encoding: chunked"])
     func largeBody(header: String) throws {
         try Scenario.run { scenario in
@@ -48,7 +48,7 @@ struct CapacityTests {
                     listeners: GatewayProcess.listener(["archive"], http: http, more: "\"ack\": \"delivered\","),
                     receivers: ["archive": archive], more: limits))
             let file = scenario.path("body")
-            // Mostly a hole: what matters is that its marks are where they were.
+            // The file is mostly a hole, and the marks must keep their offsets.
             try Data().write(to: URL(fileURLWithPath: file))
             let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: file))
             try handle.truncate(atOffset: UInt64(size))

@@ -3,19 +3,22 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A connection ends with what let its client in", .serialized)
+@Suite("Connections end when their client certificate is no longer accepted", .serialized)
 struct ClientCertificateTests {
     private static let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
 
+    /// A config with these TLS members and one receiver.
     private static func config(_ tls: String, more: String = "") -> String {
         GatewayProcess.config(
             listeners: GatewayProcess.listener(["console"], more: Certificates.block(tls) + more),
             receivers: ["console": ReceiverEntry.console()])
     }
 
+    /// TLS members that require a client certificate, without and with a revocation list.
     private static let verify = "\"client_ca_file\": \"clients.pem\", \"client_auth_type\": \"RequireAndVerifyClientCert\","
     private static let withList = verify + "\"client_crl_file\": \"revoked.crl\","
 
+    /// Runs a test against a gateway with TLS whose client authorities are in `clients.pem`.
     private func run(
         _ tls: String = verify, prepare: (Certificates) throws -> Void = { _ in },
         _ body: (Scenario, Certificates, GatewayProcess) throws -> Void
@@ -28,7 +31,7 @@ struct ClientCertificateTests {
         }
     }
 
-    /// A client that has sent one profile with a certificate, and sends another one when told to.
+    /// Starts a client that has sent one profile with a certificate, and sends another one when it reads a line.
     private func client(_ scenario: Scenario, _ gateway: GatewayProcess, _ certificates: Certificates, showing name: String) throws
         -> ChildProcess
     {
@@ -40,16 +43,19 @@ struct ClientCertificateTests {
         return client
     }
 
+    /// Posts a profile by curl with a client certificate.
     private func post(_ scenario: Scenario, _ gateway: GatewayProcess, _ certificates: Certificates, showing name: String) throws -> Curl {
         let url = "https://localhost:\(gateway.port)/ingest?name=a"
         return try Curl(scenario, certificates.curl(showing: name) + ["--data-binary", "a 1", url])
     }
 
+    /// Replaces the text of a file atomically.
     private static func replace(_ scenario: Scenario, _ name: String, by text: String) throws {
         try scenario.write(text, to: "next")
         guard rename(scenario.path("next"), scenario.path(name)) == 0 else { throw NeverCame(what: "rename", seen: []) }
     }
 
+    /// Waits until the gateway has read its TLS files again this often.
     private func waitForReading(_ gateway: GatewayProcess, _ count: Int = 1) throws {
         try gateway.log.wait(for: "TLS files read again") { lines in
             lines.count { $0.contains("TLS certificates read again") } >= count ? () : nil
@@ -71,7 +77,7 @@ struct ClientCertificateTests {
         }
     }
 
-    @Test("A connection ends when its authority leaves, idle or at its next request, and stays when others come and go")
+    @Test("A connection ends when its authority is removed, idle or at its next request, and stays when another one is added")
     func authority() throws {
         try run { scenario, certificates, gateway in
             let idle = try client(scenario, gateway, certificates, showing: "client")
@@ -84,7 +90,7 @@ struct ClientCertificateTests {
             #expect(try gateway.metrics().connections() == 2)
             try Self.replace(scenario, "clients.pem", by: other)
             try waitForReading(gateway, 2)
-            // Whichever comes first, the request or the look at idle connections: it is not served.
+            // Either the request or the check of idle connections comes first, and the request is not served.
             busy.write("\n")
             try gateway.waitForMetrics("nobody") { $0.connections() == 0 }
             #expect(try gateway.metrics().delivered("console") == 2)
@@ -94,7 +100,7 @@ struct ClientCertificateTests {
     }
 
     @Test(
-        "A reload to other authorities, or to client certificates where none were asked for, ends connections too",
+        "A reload to other authorities, or to newly required client certificates, ends connections too",
         arguments: [true, false])
     func reload(hadCertificate: Bool) throws {
         try run(hadCertificate ? Self.verify : "") { scenario, certificates, gateway in
@@ -107,7 +113,7 @@ struct ClientCertificateTests {
         }
     }
 
-    @Test("A certificate that client_crl_file names is refused, also on the connection that it has; others are served")
+    @Test("A revoked certificate is refused, also on its open connection, and others are served")
     func revoked() throws {
         try run(
             Self.withList,
@@ -133,7 +139,7 @@ struct ClientCertificateTests {
         }
     }
 
-    @Test("An authority below another one needs a list of its own alone, and a client of an authority without a list is refused")
+    @Test("An intermediate authority needs only its own revocation list, and clients of an authority without a list are refused")
     func lists() throws {
         try run(
             Self.withList,
@@ -151,7 +157,7 @@ struct ClientCertificateTests {
         }
     }
 
-    @Test("check names a list that cannot be used")
+    @Test("check reports unusable revocation lists")
     func brokenLists() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)

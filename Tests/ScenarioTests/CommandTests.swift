@@ -12,13 +12,14 @@ struct CommandTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
 
-    /// A config that is right but for what `members` and `receiver` add.
+    /// A valid config, apart from what the arguments add.
     private func config(_ members: String = "", receiver: String = "\"plugin\": \"StdoutSink\"", listener: String = "") -> String {
         """
         {
@@ -30,7 +31,7 @@ struct CommandTests {
         """
     }
 
-    @Test("check finds every problem at once, each with its place, and exits with 1")
+    @Test("check finds every problem at once with its position, and exits with 1")
     func brokenConfig() throws {
         try Scenario.run { scenario in
             let file = try scenario.write(
@@ -85,7 +86,7 @@ struct CommandTests {
         }
     }
 
-    @Test("What a plugin finds wrong in its own config has the place and the path of the member")
+    @Test("A problem that a plugin finds in its config has the position and path of the member")
     func pluginConfig() throws {
         try Scenario.run { scenario in
             let file = try scenario.write(
@@ -103,7 +104,7 @@ struct CommandTests {
         }
     }
 
-    @Test("A member that a plugin misses in an absent config is reported at the receiver, not at the file's first line")
+    @Test("A required plugin member that is missing without a config is reported at the receiver")
     func absentPluginConfig() throws {
         try Scenario.run { scenario in
             let file = try scenario.write(config(receiver: "\n\"plugin\": \"FileSink\""), to: "gateway.json")
@@ -115,7 +116,7 @@ struct CommandTests {
         }
     }
 
-    @Test("check of a config that would run says ok, exits with 0 and makes nothing on disk")
+    @Test("check of a valid config prints ok, exits with 0 and creates no file")
     func goodConfig() throws {
         try Scenario.run { scenario in
             let file = try scenario.write(
@@ -127,7 +128,7 @@ struct CommandTests {
         }
     }
 
-    @Test("A config that is missing or no JSON is a problem, not a crash")
+    @Test("A config that is missing or invalid JSON is reported and exits with 1")
     func unreadableConfig() throws {
         try Scenario.run { scenario in
             let missing = try gateway(scenario, "check", "--config", "none.json")
@@ -142,7 +143,7 @@ struct CommandTests {
         }
     }
 
-    @Test("Wrong usage exits with 2 and says what is wrong on standard error")
+    @Test("Wrong usage exits with 2 and is explained on standard error")
     func usage() throws {
         try Scenario.run { scenario in
             for arguments in [
@@ -176,7 +177,7 @@ struct CommandTests {
 
     // MARK: Plugins that are not loaded
 
-    /// Builds a plugin from C and answers the file.
+    /// Builds a plugin from C and returns its path.
     private func build(_ scenario: Scenario, _ source: String, name: String = "libodd.so") throws -> String {
         let file = try scenario.write(source, to: "\(name).c")
         let include = "\(Project.root)/Sources/PluginABI/include"
@@ -186,7 +187,7 @@ struct CommandTests {
     }
 
     @Test(
-        "A receiver whose plugin cannot be loaded stops the start with 1, and check says why",
+        "A plugin that cannot be loaded stops the start with 1, and check says why",
         arguments: ["missing", "text", "no entry", "declines", "refuses", "writable"])
     func brokenPlugin(_ kind: String) throws {
         try Scenario.run { scenario in
@@ -213,7 +214,7 @@ struct CommandTests {
         }
     }
 
-    @Test("A port that is taken stops the start with 1 and names the address")
+    @Test("A port in use stops the start with 1, and the error names the address")
     func portTaken() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

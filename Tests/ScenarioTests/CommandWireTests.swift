@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What send, replay and reload put on the wire, and take from it", .serialized)
+@Suite("Requests and responses of send, replay and reload", .serialized)
 struct CommandWireTests {
     private struct Outcome {
         let status: Int32
@@ -19,11 +19,12 @@ struct CommandWireTests {
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ words: String..., environment: [String: String] = [:]) throws -> Outcome {
         try run(scenario, [try Project.builtGateway()] + words, environment)
     }
 
-    /// An archive of one profile, `abc`, whose metadata has other members.
+    /// Writes an archive of one profile, `abc`, with these members in its metadata.
     private func archive(_ scenario: Scenario, _ members: [String: Any] = [:]) throws {
         let stem = "20260131T235959.123456789Z-5"
         let sample: [String: Any] = [
@@ -40,7 +41,7 @@ struct CommandWireTests {
         try scenario.write("abc", to: "archive/\(stem).pprof")
     }
 
-    /// A config whose admin listener is somebody else's port.
+    /// Writes a config whose admin listener has this port, which belongs to a test server.
     private func config(_ scenario: Scenario, admin port: UInt16) throws -> String {
         try scenario.write("{ \"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": \(port) } }", to: "admin.json")
     }
@@ -49,6 +50,7 @@ struct CommandWireTests {
 
     private static let smuggled = "x\r\nContent-Length: 0\r\n\r\nPOST /-/reload HTTP/1.1\r\nX-Smuggled: yes"
 
+    /// Metadata members with values that would forge a request head, and the error that each one gets.
     static let forged: [(name: String, text: String, said: String)] = [
         ("tenant", smuggled, "the header X-Scope-OrgID holds"), ("content_type", "a\rb", "the header Content-Type holds"),
         ("content_encoding", "a\nb", "the header Content-Encoding holds"),
@@ -59,7 +61,7 @@ struct CommandWireTests {
         ("name", "Transfer-Encoding ", "is no name of a header"),
     ]
 
-    @Test("replay sends nothing of a profile whose metadata would write other headers or requests", arguments: forged)
+    @Test("replay sends nothing of a profile whose metadata would forge headers or requests", arguments: forged)
     func forgedMetadata(row: (name: String, text: String, said: String)) throws {
         try Scenario.run { scenario in
             let recorder = try Recorder(scenario)
@@ -72,7 +74,7 @@ struct CommandWireTests {
         }
     }
 
-    @Test("A header of the command line that would be more than one, or a URL with a blank, is wrong usage")
+    @Test("Header options with more than one header, and URLs with a space, are wrong usage")
     func forgedArguments() throws {
         try Scenario.run { scenario in
             let file = try scenario.write("x", to: "profile")
@@ -93,14 +95,16 @@ struct CommandWireTests {
     private static let field = "X-Field: \(String(repeating: "f", count: 1000))\r\n"
     private static let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
+    /// A 200 with a body of this many bytes.
     private static func whole(_ body: Int) -> AnswerServer.Answer {
         AnswerServer.Answer(raw: "HTTP/1.1 200 OK\r\nContent-Length: \(body)\r\n\r\n\(String(repeating: "b", count: body))", then: "close")
     }
 
+    /// A 200 whose head has this many bytes in all.
     private static func head(_ size: Int) -> AnswerServer.Answer {
         let start = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
         let rest = size - start.utf8.count - "\r\n".utf8.count
-        // Lines of a head are no longer than libcurl takes.
+        // libcurl limits the length of a header line.
         let fields = String(repeating: "X: \(String(repeating: "f", count: 995))\r\n", count: rest / 1000 - 1)
         let last = "X: \(String(repeating: "l", count: rest - fields.utf8.count - 5))\r\n"
         return AnswerServer.Answer(raw: "\(start)\(fields)\(last)\r\n", then: "close")
@@ -120,7 +124,7 @@ struct CommandWireTests {
         "created": AnswerServer.Answer(raw: "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", then: "close"),
     ]
 
-    @Test("send takes an answer of up to 64 KiB of head and 1 MiB of body, and only a gateway's 200 for one")
+    @Test("send accepts answers of up to 64 KiB of head and 1 MiB of body, and only a 200 of a gateway as success")
     func bounds() throws {
         try Scenario.run { scenario in
             let server = try AnswerServer(scenario, Self.answers)
@@ -137,14 +141,14 @@ struct CommandWireTests {
                 }
                 if name == "page" { #expect(said.contains("a page"), "\(said)") }
             }
-            // A Push is answered in its own codec.
+            // The answer to a Push must have the codec of the request.
             let push = try gateway(scenario, "send", file, "--push", "--to", "http://127.0.0.1:\(server.port)/body-at", "--name", "a")
             #expect(push.status == 1 && push.output.first?.contains("not application/proto") == true, "\(push.all.prefix(200))")
         }
     }
 
     @Test(
-        "replay --remove keeps what only a login page, or half an answer, has answered 200",
+        "replay --remove keeps a profile after a 200 that is a login page or incomplete",
         arguments: ["page", "cut", "short", "trailers-endless"])
     func kept(name: String) throws {
         try Scenario.run { scenario in
@@ -156,7 +160,7 @@ struct CommandWireTests {
         }
     }
 
-    @Test("reload has reloaded only when a gateway says so, and reads no answer without end")
+    @Test("reload succeeds only on a gateway's answer, and reads no endless answer")
     func reload() throws {
         for (name, words) in [
             ("page", "nothing that a gateway answers"), ("cut", "head"), ("body-endless", "more than 1 MiB"),
@@ -172,7 +176,7 @@ struct CommandWireTests {
         }
     }
 
-    @Test("What a server repeats of the credentials is not printed")
+    @Test("Credentials that a server repeats are not printed")
     func echo() throws {
         try Scenario.run { scenario in
             let file = try scenario.write("x", to: "profile")
@@ -193,7 +197,7 @@ struct CommandWireTests {
 
     // MARK: Credentials
 
-    @Test("Headers and a token come from files too, also from a pipe")
+    @Test("Headers and a token are read from files, also from a pipe")
     func files() throws {
         try Scenario.run { scenario in
             let recorder = try Recorder(scenario)
@@ -215,7 +219,7 @@ struct CommandWireTests {
         }
     }
 
-    @Test("A file that cannot be used is wrong usage, with the line and nothing of what is in it")
+    @Test("An invalid header or token file is wrong usage, and the error shows the line number but no content")
     func badFiles() throws {
         try Scenario.run { scenario in
             let file = try scenario.write("x", to: "profile")
@@ -249,7 +253,7 @@ struct CommandWireTests {
 
     // MARK: Proxies
 
-    @Test("Proxies of the environment are not asked for servers of this machine, by whatever name, and are for others")
+    @Test("send uses the proxies of the environment, except for servers on this machine")
     func proxies() throws {
         try Scenario.run { scenario in
             let (proxy, server) = (try Recorder(scenario), try Recorder(scenario))
@@ -274,7 +278,7 @@ struct CommandWireTests {
         }
     }
 
-    @Test("reload asks the gateway itself, whatever the environment says of proxies")
+    @Test("reload ignores the proxies of the environment")
     func reloadBesideProxy() throws {
         try Scenario.run { scenario in
             let proxy = try Recorder(scenario)

@@ -3,8 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Senders who stop sending, or hardly send", .serialized)
+@Suite("Connections that are half-closed, reset or slow", .serialized)
 struct ConnectionEndTests {
+    /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(http: String = "", more: String = "", _ body: (GatewayProcess) throws -> Void) throws {
         try Scenario.run { scenario in
             try body(try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], http: http, more: more))
@@ -15,7 +16,7 @@ struct ConnectionEndTests {
 
     // MARK: Half-closed connections
 
-    @Test("Who closes its sending side hears what the destination says, however long that takes", arguments: DeliveredTests.API.allCases)
+    @Test("A sender that half-closes still gets the delivery result, however long that takes", arguments: DeliveredTests.API.allCases)
     func halfCloseDelivered(api: DeliveredTests.API) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -33,14 +34,14 @@ struct ConnectionEndTests {
         }
     }
 
-    @Test("Who sends thousands of requests and closes its sending side gets every answer")
+    @Test("A sender that pipelines thousands of requests and half-closes gets every answer")
     func halfClosePipelined() throws {
         try run { gateway in
             let count = 5000
             nonisolated(unsafe) let connection = try RawConnection(gateway.port, receiveBuffer: 4096)
             let requests = Array(repeating: "POST /\(String(repeating: "x", count: 120)) HTTP/1.1\r\nHost: a\r\n\r\n", count: count)
                 .joined()
-            // From a thread: a gateway whose answers nobody reads takes no more requests.
+            // Another thread sends, because the gateway reads no more requests while nobody reads its answers.
             Thread.detachNewThread {
                 connection.send(requests)
                 connection.halfClose()
@@ -51,7 +52,7 @@ struct ConnectionEndTests {
         }
     }
 
-    @Test("A page larger than a socket holds reaches who closed its sending side")
+    @Test("A client that half-closes gets the whole of a page that is larger than a socket buffer")
     func halfClosePage() throws {
         try Scenario.run { scenario in
             let receivers = (0..<40).map { ("console-\($0)", ReceiverEntry.console()) }
@@ -66,7 +67,7 @@ struct ConnectionEndTests {
     }
 
     @Test(
-        "Who closes its sending side in the middle of a request is not waited for",
+        "A connection that is half-closed within a request is closed at once",
         arguments: [
             "POST /ingest?na", line + "Host: a\r\nContent-Le", head + "Content-Length: 10\r\n\r\nhalf", head + "Content-Length: 10\r\n\r\n",
             head + "Transfer-Encoding: chunked\r\n\r\n", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
@@ -86,9 +87,9 @@ struct ConnectionEndTests {
 
     private static let line = RequestRow.line
 
-    // MARK: Senders who leave
+    // MARK: Senders that leave
 
-    @Test("Bodies whose senders leave in the middle hold nothing of max_in_flight_bytes", arguments: [true, false])
+    @Test("Bodies of senders that leave midway are released from max_in_flight_bytes", arguments: [true, false])
     func leftBodies(isReset: Bool) throws {
         try run(more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { gateway in
             for framing in ["Content-Length: 100000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nfff0\r\n"] {
@@ -100,7 +101,7 @@ struct ConnectionEndTests {
                     try gateway.waitForMetrics("no connection") { $0.connections() == 0 }
                 }
             }
-            // Both have room together: nobody's turn is needed.
+            // Both bodies fit at once, so neither has to wait.
             let waiting = try RawConnection(gateway.port)
             waiting.send(Self.head + "Content-Length: 50000\r\nExpect: 100-continue\r\n\r\n")
             #expect(try waiting.readResponse().status == 100)
@@ -115,7 +116,7 @@ struct ConnectionEndTests {
     // MARK: Slow senders
 
     @Test(
-        "A sender that never stops, and never finishes its request, gets 408 all the same",
+        "A sender that keeps sending without ever finishing its request gets 408",
         arguments: [
             ("POST /ingest?name=", "a"), (head + "X: ", "y"), (head + "Content-Length: 1000000\r\n\r\n", "x"),
             (head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), (head + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", "y"),

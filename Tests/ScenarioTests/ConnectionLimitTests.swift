@@ -3,19 +3,21 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What one sender may hold", .serialized)
+@Suite("Limits on the connections and unfinished heads of senders", .serialized)
 struct ConnectionLimitTests {
+    /// How many connections this limit has refused.
     private static func refused(_ metrics: Metrics, _ limit: String) -> Int {
         metrics["gateway_connections_refused_total{listener=\"default\",limit=\"\(limit)\"}"]
     }
 
+    /// A config with this `conn_limit_per_address`.
     private static func config(_ limit: Int, tls: String = "") -> String {
         GatewayProcess.config(
             listeners: GatewayProcess.listener(["console"], http: "\"conn_limit_per_address\": \(limit),", more: tls),
             receivers: ["console": ReceiverEntry.console()])
     }
 
-    @Test("An address has conn_limit_per_address connections, whatever others have, and a reload changes how many")
+    @Test("Each address has its own conn_limit_per_address, and a reload changes it")
     func perAddress() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, Self.config(3))
@@ -34,7 +36,7 @@ struct ConnectionLimitTests {
             own.append(try RawConnection(gateway.port, from: 2))
             #expect(try post(own[2]) == 200)
 
-            // Those that are there are counted, however they came.
+            // Connections that were opened without a limit count too.
             try gateway.reload(Self.config(0), scenario)
             own += try (0..<3).map { _ in try RawConnection(gateway.port, from: 2) }
             for connection in own { #expect(try post(connection) == 200) }
@@ -46,7 +48,7 @@ struct ConnectionLimitTests {
         }
     }
 
-    @Test("With TLS, one more connection of an address is closed before it shakes hands")
+    @Test("With TLS, a connection over conn_limit_per_address is closed before the handshake")
     func perAddressTLS() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -62,13 +64,13 @@ struct ConnectionLimitTests {
         }
     }
 
-    @Test("Unfinished heads have an eighth of max_in_flight_bytes; beyond it they are answered 503, and whole requests are served")
+    @Test("Unfinished heads get an eighth of max_in_flight_bytes, those beyond it get 503, and whole requests are served")
     func unfinishedHeads() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
                 scenario, receivers: ["console": ReceiverEntry.console()], http: "\"server_read_timeout\": \"1h\",",
                 more: "\"limits\": { \"max_in_flight_bytes\": \"16MiB\" },")
-            // 2 MiB are 68 of these.
+            // 68 of these heads need 2 MiB.
             let line = "X-Long: \(String(repeating: "x", count: 7980))\r\n"
             let head = "POST /ingest?name=a HTTP/1.1\r\nHost: a\r\n" + String(repeating: line, count: 4).dropLast(1568)
             let held = try (0..<80).map { _ in
@@ -81,7 +83,7 @@ struct ConnectionLimitTests {
             #expect(refused.count == 12)
             for connection in refused { #expect(try connection.readResponse().text.contains("max_in_flight_bytes is in use")) }
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
-            // Room that is given back is there again.
+            // The room of closed connections is free again.
             for connection in held { connection.close() }
             try gateway.waitForMetrics("nobody") { $0.connections() == 0 }
             let late = try RawConnection(gateway.port)

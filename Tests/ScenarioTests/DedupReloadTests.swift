@@ -2,11 +2,11 @@ import Testing
 
 @testable import TestSupport
 
-/// What is known of accepted requests when the config changes.
-@Suite("A request that comes twice, with a reload between", .serialized)
+@Suite("Repeated requests with a reload in between", .serialized)
 struct DedupReloadTests {
     private static let minute = "\"dedup_window\": \"1m\","
 
+    /// A config with these listener members and one receiver.
     private static func config(_ upstream: Recorder, _ listener: String, receiver: String = ReceiverEntry.quickRetry, more: String = "")
         -> String
     {
@@ -15,7 +15,7 @@ struct DedupReloadTests {
             receivers: ["up": ReceiverEntry.writer(upstream.url, more: receiver)], more: more)
     }
 
-    @Test("It stays known, whatever the window is then", arguments: [Dedup.long, minute, Dedup.delivered])
+    @Test("An accepted request is recognized after a reload, whatever the new window is", arguments: [Dedup.long, minute, Dedup.delivered])
     func known(next: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -29,7 +29,7 @@ struct DedupReloadTests {
     }
 
     @Test(
-        "One that is open is waited for, also when the window is another one then",
+        "A repeat waits for the first request while that is open, also after a change of the window",
         arguments: [Dedup.delivered, minute + "\"ack\": \"delivered\","])
     func open(next: String) throws {
         try Scenario.run { scenario in
@@ -53,7 +53,7 @@ struct DedupReloadTests {
         }
     }
 
-    @Test("With data_dir it is known after the next start too", arguments: ["", minute, Dedup.long])
+    @Test("With data_dir, a request accepted after a reload is recognized after the next start", arguments: ["", minute, Dedup.long])
     func noted(before: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -66,7 +66,7 @@ struct DedupReloadTests {
             #expect(try RawConnection(next.port).post("/ingest?name=app", "same").status == 200)
             let metrics = try Dedup.settle(next)
             #expect(metrics.deduplicated() == 1 && metrics.accepted("up") == 0)
-            // What was delivered just before a kill may not be noted as such.
+            // A delivery just before the kill may not be on record, and then happens again.
             #expect(upstream.texts == ["same": 1 + metrics.recovered("up")])
         }
     }

@@ -3,10 +3,10 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A request that comes again after a restart", .serialized)
+@Suite("Repeated requests after a restart", .serialized)
 struct DedupRestartTests {
     @Test(
-        "After kill -9 or SIGTERM a retry is known, by both APIs",
+        "After kill -9 or SIGTERM, a repeat is recognized by both APIs",
         arguments: [Dedup.long, Dedup.delivered], ["kill", "stop"])
     func restart(listener: String, end: String) throws {
         try Dedup.run(listener, top: SpoolMembers.members()) { first, upstream in
@@ -23,12 +23,12 @@ struct DedupRestartTests {
             try send(to: second, profiles: 21)
             let metrics = try Dedup.settle(second)
             #expect((metrics.deduplicated(), metrics.accepted("up")) == (21, 1))
-            // What was delivered just before a kill may not be noted as such.
+            // A delivery just before the kill may not be on record, and then happens again.
             #expect(upstream.requests.count == 22 + metrics.recovered("up"))
         }
     }
 
-    @Test("What was accepted and not delivered before kill -9 comes once, whatever its sender sends again")
+    @Test("A profile that waits at kill -9 is delivered once, also when its sender repeats it")
     func recovered() throws {
         try Dedup.run(top: SpoolMembers.members()) { first, upstream in
             try upstream.refuse()
@@ -43,7 +43,7 @@ struct DedupRestartTests {
         }
     }
 
-    @Test("A request that failed before kill -9 is like new")
+    @Test("A request that failed before kill -9 is treated as new")
     func failedBefore() throws {
         try Dedup.run(Dedup.delivered, top: SpoolMembers.members()) { first, upstream in
             try upstream.answer(400)
@@ -57,7 +57,7 @@ struct DedupRestartTests {
         }
     }
 
-    @Test("A queue in memory is lost with its process, so its requests are not known after it")
+    @Test("Requests of a memory queue are not recognized after a restart")
     func memoryQueue() throws {
         try Dedup.run(receiver: "\"queue\": { \"storage\": \"memory\" }," + ReceiverEntry.quickRetry, top: SpoolMembers.members()) {
             first, upstream in
@@ -72,7 +72,7 @@ struct DedupRestartTests {
         }
     }
 
-    @Test("Damage to what is noted costs repeats that are delivered again, and nothing else")
+    @Test("A damaged record of a request costs only that its repeat is delivered again")
     func damaged() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -92,7 +92,7 @@ struct DedupRestartTests {
         }
     }
 
-    @Test("Where the keys cannot be written, requests are accepted all the same, and known until the next start")
+    @Test("When the keys cannot be written, requests are still accepted, and recognized until the next start")
     func unwritable() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

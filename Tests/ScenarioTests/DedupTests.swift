@@ -3,18 +3,18 @@ import Testing
 
 @testable import TestSupport
 
-/// `dedup_window`: a sender's own retry of a request that was accepted is answered, and not delivered again.
-@Suite("A request that comes twice", .serialized)
+/// With `dedup_window`, a sender's retry of an accepted request is answered but not delivered again.
+@Suite("Repeated requests", .serialized)
 struct DedupTests {
-    /// Sends without waiting for the answer.
+    /// Sends a request without waiting for its answer.
     private static func begin(_ connection: RawConnection, _ body: String) {
         connection.send("POST /ingest?name=app HTTP/1.1\r\nHost: a\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
     }
 
-    // MARK: Accepted
+    // MARK: Accepted requests
 
     @Test(
-        "The same request twice is 200 twice and delivered once, with ack queued or delivered, in memory or on disk",
+        "A request sent twice gets 200 twice and is delivered once, with either ack, in memory or on disk",
         arguments: [Dedup.long, Dedup.delivered],
         [
             "", SpoolMembers.members("\"sync\": \"always\""), SpoolMembers.members("\"sync\": \"interval\""),
@@ -34,7 +34,7 @@ struct DedupTests {
         }
     }
 
-    @Test("Off by default, and where it is false", arguments: ["", "\"dedup_window\": false,"])
+    @Test("Deduplication is off by default and with false", arguments: ["", "\"dedup_window\": false,"])
     func off(listener: String) throws {
         try Dedup.run(listener) { gateway, upstream in
             let connection = try RawConnection(gateway.port)
@@ -44,7 +44,7 @@ struct DedupTests {
         }
     }
 
-    @Test("Once its window is over a request is delivered again")
+    @Test("A request is delivered again once its window is over")
     func expiry() throws {
         try Dedup.run("\"dedup_window\": \"400ms\",") { gateway, upstream in
             let connection = try RawConnection(gateway.port)
@@ -63,7 +63,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A request of another tenant, path, query, type, body or listener is another one")
+    @Test("Requests with another tenant, path, query, type, body or listener are different")
     func different() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -87,7 +87,7 @@ struct DedupTests {
         }
     }
 
-    @Test("The tenant is the one that the listener makes of it; other headers do not count")
+    @Test("The tenant that the listener sets is compared, and other headers are not")
     func forcedTenant() throws {
         try Dedup.run(Dedup.long + "\"tenant\": { \"force\": \"team\" },") { gateway, upstream in
             let connection = try RawConnection(gateway.port)
@@ -99,7 +99,7 @@ struct DedupTests {
         }
     }
 
-    @Test("However its bytes came, in pieces or chunks, a large body is the same")
+    @Test("A large body is the same request with Content-Length and in chunks")
     func pieces() throws {
         try Dedup.run { gateway, upstream in
             let body = String(repeating: "main;work 1\n", count: 100_000)
@@ -119,7 +119,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A repeat counts neither against the rate nor as received")
+    @Test("A repeat counts neither against the rate limit nor as received")
     func rate() throws {
         try Dedup.run(Dedup.long + "\"rate_limit\": { \"bytes_per_second\": 1, \"bytes_burst\": 11 },") { gateway, _ in
             let connection = try RawConnection(gateway.port)
@@ -133,7 +133,7 @@ struct DedupTests {
 
     // MARK: Push
 
-    @Test("A Push is told from others like any request: Connect in JSON and protobuf, plain and gzip, and gRPC-Web")
+    @Test("Repeated Push requests are recognized in Connect JSON and protobuf, plain and gzip, and in gRPC-Web")
     func push() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -160,7 +160,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A large Push that comes again before it is decoded waits for the first, and is decoded once")
+    @Test("A large Push that is repeated before it is decoded waits for the first, and is decoded once")
     func largePush() throws {
         try Dedup.run { gateway, upstream in
             let series = (0..<400).map { PushSeries(samples: ["": "\($0) " + String(repeating: "x", count: 4000)]) }
@@ -178,7 +178,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A malformed Push is refused each time, and so is its repeat")
+    @Test("A malformed Push is refused each time")
     func malformed() throws {
         try Dedup.run { gateway, _ in
             let connection = try RawConnection(gateway.port)
@@ -190,9 +190,9 @@ struct DedupTests {
         }
     }
 
-    // MARK: Open
+    // MARK: Open requests
 
-    @Test("While the first waits for its destination the others wait with it, and all hear the same", arguments: [200, 400])
+    @Test("Repeats wait while the first request waits for its destination, and all get the same answer", arguments: [200, 400])
     func concurrent(status: Int) throws {
         try Dedup.run(Dedup.delivered) { gateway, upstream in
             try upstream.hold()
@@ -215,7 +215,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A sender that had 504, or left, finds its request still open: the retry hears the outcome", arguments: [true, false])
+    @Test("A request stays open after its sender got 504 or left, and the retry gets the outcome", arguments: [true, false])
     func outlivesItsSender(leaves: Bool) throws {
         try Dedup.run(Dedup.delivered, http: leaves ? "" : "\"server_write_timeout\": \"300ms\",") { gateway, upstream in
             try upstream.hold()
@@ -239,7 +239,7 @@ struct DedupTests {
         }
     }
 
-    @Test("Those that leave while they wait change nothing")
+    @Test("Repeats whose senders leave while they wait change nothing")
     func waitersLeave() throws {
         try Dedup.run(Dedup.delivered) { gateway, upstream in
             try upstream.hold()
@@ -260,7 +260,7 @@ struct DedupTests {
         }
     }
 
-    @Test("A full queue that rejects is no outcome to remember")
+    @Test("A rejection by a full queue is not remembered")
     func rejected() throws {
         let full = "\"max_in_flight\": 1, \"queue\": { \"max_profiles\": 1, \"on_full\": \"reject\" },"
         try Dedup.run(receiver: full) { gateway, upstream in

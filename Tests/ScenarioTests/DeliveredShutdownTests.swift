@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A gateway that stops while senders wait", .serialized)
+@Suite("Shutdown while senders wait for a delivery", .serialized)
 struct DeliveredShutdownTests {
-    /// A sender who waits for an upstream that is silent, and a gateway that has been told to stop.
+    /// Runs a test with a sender that waits for a silent upstream, and a gateway that has been told to stop.
     private func run(
         _ api: DeliveredTests.API, shutdownTimeout: String, _ body: (GatewayProcess, Recorder, RawConnection) throws -> Void
     ) throws {
@@ -28,7 +28,7 @@ struct DeliveredShutdownTests {
         }
     }
 
-    @Test("What the upstream says while the gateway drains still reaches the sender", arguments: DeliveredTests.API.allCases)
+    @Test("An answer of the upstream during the drain still reaches the sender", arguments: DeliveredTests.API.allCases)
     func answered(api: DeliveredTests.API) throws {
         try run(api, shutdownTimeout: "60s") { _, upstream, sender in
             try upstream.answer()
@@ -39,7 +39,7 @@ struct DeliveredShutdownTests {
     }
 
     @Test(
-        "When the upstream says nothing, the sender hears that, and not just a connection that ends", arguments: DeliveredTests.API.allCases
+        "A sender gets 503 when the upstream stays silent until the end of the drain", arguments: DeliveredTests.API.allCases
     )
     func silent(api: DeliveredTests.API) throws {
         try run(api, shutdownTimeout: "1s") { _, _, sender in

@@ -3,14 +3,14 @@ import Testing
 
 @testable import TestSupport
 
-/// `ack: delivered`: the answer says what became of the profile, by both APIs.
-@Suite("A sender who waits hears what the destination said", .serialized)
+/// With `ack: delivered`, the answer of both APIs says what became of the profile.
+@Suite("Answers with ack delivered", .serialized)
 struct DeliveredTests {
-    /// How a profile is sent, and what the answer must be when the destination's own status is this.
+    /// The API by which a profile is sent.
     enum API: String, CaseIterable, Sendable {
         case ingest, push
 
-        /// What is sent, with a text that tells it from others.
+        /// A request whose body contains this text.
         private func request(_ text: String) throws -> (target: String, body: String) {
             switch self {
             case .ingest: ("/ingest?name=app", text)
@@ -18,24 +18,27 @@ struct DeliveredTests {
             }
         }
 
-        /// Both APIs take this type; Push needs it.
+        /// Push needs this type, and ingest accepts it.
         private static let type = "Content-Type: application/json\r\n"
 
+        /// Sends a profile and waits for the answer.
         func send(_ connection: RawConnection, _ number: Int = 1, padding: String = "") throws -> RawConnection.Response {
             let (target, body) = try request("profile \(number)" + padding)
             return try connection.post(target, body, headers: Self.type)
         }
 
-        /// Sends without waiting for the answer.
+        /// Sends a profile without waiting for the answer.
         func begin(_ connection: RawConnection, _ number: Int, padding: String = "") throws {
             let (target, body) = try request("profile \(number)" + padding)
             connection.send("POST \(target) HTTP/1.1\r\nHost: a\r\n\(Self.type)Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
         }
     }
 
+    /// A retry clock that allows one more attempt.
     private static let oneRetry =
         "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"5ms\", \"max_backoff_retries\": 1 },"
 
+    /// Runs a test against a gateway with one upstream.
     private func run(_ more: String = ReceiverEntry.quickRetry, http: String = "", _ body: (GatewayProcess, Recorder) throws -> Void) throws
     {
         try Scenario.run { scenario in
@@ -45,6 +48,7 @@ struct DeliveredTests {
         }
     }
 
+    /// Checks an error's status, code and headers, and that its text names neither the destination nor its secret.
     private static func check(_ answer: RawConnection.Response, _ status: Int, _ code: String, secret upstream: Recorder) {
         #expect(answer.status == status, "\(answer.text)")
         #expect(answer.code == code, "\(answer.text)")
@@ -56,7 +60,7 @@ struct DeliveredTests {
 
     // MARK: One destination
 
-    @Test("200 comes when the profile is there, and not before", arguments: API.allCases)
+    @Test("200 comes only after the delivery", arguments: API.allCases)
     func delivered(api: API) throws {
         try run { gateway, upstream in
             try upstream.hold()
@@ -70,7 +74,7 @@ struct DeliveredTests {
         }
     }
 
-    /// A destination's status, and what a sender gets for it by each API.
+    /// A destination's status, and the status and code that a sender gets for it by each API.
     typealias Translation = (upstream: Int, ingest: (Int, String), push: (Int, String))
 
     static let permanent: [Translation] = [
@@ -98,7 +102,7 @@ struct DeliveredTests {
         #expect(try api.send(connection).status == 200)
     }
 
-    @Test("What a destination refuses for good is refused with its status, or the code that says so on Push", arguments: API.allCases)
+    @Test("A permanent refusal is answered with the destination's status, or its equivalent code on Push", arguments: API.allCases)
     func rejected(api: API) throws {
         try run { gateway, upstream in
             try check(Self.permanent, api, gateway, upstream)
@@ -108,7 +112,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("Out of retries, a transient failure is answered with the destination's status", arguments: API.allCases)
+    @Test("After the last retry, a transient failure is answered with the destination's status", arguments: API.allCases)
     func exhausted(api: API) throws {
         try run(Self.oneRetry) { gateway, upstream in
             try check(Self.transient, api, gateway, upstream)
@@ -118,7 +122,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A destination that refuses connections has no status: 500", arguments: API.allCases)
+    @Test("A destination that refuses connections is answered with 500", arguments: API.allCases)
     func refused(api: API) throws {
         try run(Self.oneRetry) { gateway, upstream in
             try upstream.refuse()
@@ -126,7 +130,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A destination that passes at the second attempt is 200", arguments: API.allCases)
+    @Test("A delivery that succeeds at the second attempt is answered with 200", arguments: API.allCases)
     func secondAttempt(api: API) throws {
         try run { gateway, upstream in
             try upstream.refuse()
@@ -138,12 +142,12 @@ struct DeliveredTests {
         }
     }
 
-    // MARK: The destination's own words
+    // MARK: Messages of destinations
 
     private static let words = #"{"code":"invalid_argument","message":"profile of \u001b[31m7 h ago is too old, t0ken-t0ken"}"#
 
     @Test(
-        "400, 413 and 422 tell the sender the destination's own message, without secrets, and no other status does", arguments: API.allCases
+        "The destination's message is passed on with 400, 413 and 422 only, and without secrets", arguments: API.allCases
     )
     func message(api: API) throws {
         try Scenario.run { scenario in
@@ -162,7 +166,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A gRPC-Web sender is told it in grpc-message")
+    @Test("A gRPC-Web sender gets the destination's message in grpc-message")
     func messageInGRPCWeb() throws {
         try run { gateway, upstream in
             try upstream.answer(400, body: #"{"message":"profile is 100% too old"}"#)
@@ -176,7 +180,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("With a dead letter the sender is told it too, and a page is not passed on")
+    @Test("The message is passed on with dead letters too, but an HTML page is not")
     func messageAndLetter() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -195,7 +199,7 @@ struct DeliveredTests {
 
     // MARK: Time
 
-    @Test("No answer within server_write_timeout is 504 that says the profile stays; it arrives later, once", arguments: API.allCases)
+    @Test("After server_write_timeout the sender gets 504, and the profile is delivered later, once", arguments: API.allCases)
     func silent(api: API) throws {
         try run(http: "\"server_write_timeout\": \"200ms\",") { gateway, upstream in
             try upstream.hold()
@@ -212,7 +216,7 @@ struct DeliveredTests {
     }
 
     @Test(
-        "Connect-Timeout-Ms ends the wait sooner, and later than server_write_timeout it counts for nothing",
+        "Connect-Timeout-Ms shortens the wait, but cannot extend server_write_timeout",
         arguments: [("100", "60s"), ("60000", "100ms")])
     func timeoutHeader(header: String, writeTimeout: String) throws {
         try run(http: "\"server_write_timeout\": \"\(writeTimeout)\",") { gateway, upstream in
@@ -224,7 +228,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A sender who leaves takes nothing with it", arguments: API.allCases)
+    @Test("A profile is delivered also when its sender leaves", arguments: API.allCases)
     func senderLeaves(api: API) throws {
         try run { gateway, upstream in
             try upstream.hold()
@@ -239,7 +243,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("Requests sent one behind the other are answered in their order", arguments: API.allCases)
+    @Test("Pipelined requests are answered in order", arguments: API.allCases)
     func pipelined(api: API) throws {
         try run { gateway, upstream in
             let connection = try RawConnection(gateway.port)
@@ -249,7 +253,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A waiting sender's body counts against max_in_flight_bytes until it is answered", arguments: API.allCases)
+    @Test("The body of a waiting sender counts against max_in_flight_bytes until it is answered", arguments: API.allCases)
     func inFlightBytes(api: API) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -271,7 +275,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("Every answer is counted by its status, a destination's unusual one too", arguments: [409, 410, 418, 451, 507, 520])
+    @Test("Every answer is counted by its status, also an unusual one of a destination", arguments: [409, 410, 418, 451, 507, 520])
     func unusualStatus(status: Int) throws {
         try run(Self.oneRetry) { gateway, upstream in
             try upstream.answer(status)
@@ -283,9 +287,9 @@ struct DeliveredTests {
         }
     }
 
-    // MARK: Dropped by a rule
+    // MARK: Dropped profiles
 
-    @Test("A profile that is evicted, or too old, or too large is no success: 500", arguments: API.allCases)
+    @Test("A profile that is evicted, too old or too large is answered with 500", arguments: API.allCases)
     func dropped(api: API) throws {
         let bounds = "\"max_in_flight\": 1, \"queue\": { \"max_profiles\": 2, \"max_age\": \"2s\", \"max_bytes\": \"4KiB\" },"
         try run(bounds) { gateway, upstream in
@@ -309,6 +313,7 @@ struct DeliveredTests {
 
     // MARK: Several destinations
 
+    /// Runs a test against a gateway with the receivers `a` and `b`.
     private func run(
         _ first: String, _ second: String, http: String = "", _ body: (GatewayProcess, Recorder, Recorder) throws -> Void
     ) throws {
@@ -319,7 +324,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A dead receiver that is not required is not waited for, and gets its profile when it comes back", arguments: API.allCases)
+    @Test("A dead receiver that is not required delays no answer, and gets its profile when it is back", arguments: API.allCases)
     func notRequired(api: API) throws {
         try run("\"required\": false, \(ReceiverEntry.quickRetry)", "") { gateway, dead, healthy in
             try dead.refuse()
@@ -330,7 +335,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("A receiver that is not required may refuse too", arguments: API.allCases)
+    @Test("A refusal by a receiver that is not required does not change the 200", arguments: API.allCases)
     func notRequiredRefuses(api: API) throws {
         try run("\"required\": false,", "") { gateway, refusing, _ in
             try refusing.answer(400)
@@ -339,7 +344,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("One rejects and one is out of retries: the transient failure is the answer", arguments: API.allCases)
+    @Test("One rejection and one transient failure are answered with the transient failure", arguments: API.allCases)
     func transientWins(api: API) throws {
         try run("", Self.oneRetry) { gateway, a, b in
             try a.answer(400)
@@ -350,7 +355,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("Two reject: the first of the config is the answer, whichever came first", arguments: API.allCases)
+    @Test("Of two rejections, the one of the first receiver in the config is the answer", arguments: API.allCases)
     func configOrder(api: API) throws {
         try run("", "") { gateway, a, b in
             try a.hold()
@@ -366,7 +371,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("One rejects and one tries for ever: 504, and the one gets it at last", arguments: API.allCases)
+    @Test("One rejection and one endless retry are answered with 504, and the retry succeeds later", arguments: API.allCases)
     func rejectedAndRetried(api: API) throws {
         try run("", ReceiverEntry.quickRetry, http: "\"server_write_timeout\": \"300ms\",") { gateway, a, b in
             try a.answer(400)
@@ -377,7 +382,7 @@ struct DeliveredTests {
         }
     }
 
-    @Test("All series of a Push must be there for a 200; one that is refused decides")
+    @Test("A Push gets 200 only if all its series are delivered, and a refused series decides the answer")
     func severalSeries() throws {
         try run { gateway, upstream in
             #expect(try gateway.push(.numbered(1), .numbered(2), .numbered(3)).status == 200)

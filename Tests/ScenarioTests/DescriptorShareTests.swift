@@ -3,13 +3,14 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Descriptors are divided, and each use keeps to its share", .serialized)
+@Suite("Shares of file descriptors", .serialized)
 struct DescriptorShareTests {
-    /// Segments that hold a few profiles, so that the spool has to open files all the time.
+    /// Small segments that hold a few profiles, so that the spool opens files all the time.
     private static func spool(_ scenario: Scenario) -> String {
         "\"data_dir\": \"\(scenario.path("data"))\", \"spool\": { \"segment_bytes\": \"64KiB\" },"
     }
 
+    /// Builds a plugin that takes every free descriptor on request, and returns a receiver of it with a memory queue.
     private static func hoarder(_ scenario: Scenario, more: String = "") throws -> String {
         let path = scenario.path("libhoarder.so")
         let made = try scenario.run(
@@ -21,7 +22,7 @@ struct DescriptorShareTests {
 
     private static let body = String(repeating: "main;work 1\n", count: 2500)
 
-    @Test("More silent connections than descriptors close neither a sender's connection, nor the spool's files, nor the admin listener")
+    @Test("More silent connections than descriptors close no sender, no file of the spool and not the admin listener")
     func silentConnections() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
@@ -29,7 +30,7 @@ struct DescriptorShareTests {
                 more: Self.spool(scenario), descriptors: 200)
             try gateway.log.wait(for: "level=warn", "conn_limit cannot be held", "asked=16384", "descriptors=200")
             let sender = try RawConnection(gateway.port)
-            // Who has sent is known not to be silent.
+            // A connection that has sent a request does not count as silent.
             #expect(try sender.post("/ingest?name=a", "a 1").status == 200)
             var sent = 1
             for _ in 0..<3 {
@@ -53,7 +54,7 @@ struct DescriptorShareTests {
         }
     }
 
-    @Test("Silent connections to the admin listener keep nobody out of it, nor out of the others")
+    @Test("Silent connections to the admin listener block neither it nor the other listeners")
     func silentAdmin() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], descriptors: 128)
@@ -65,7 +66,7 @@ struct DescriptorShareTests {
         }
     }
 
-    @Test("Beyond the share connections with an open request are answered 503, and those beyond that are closed")
+    @Test("Beyond the share, open requests get 503, and further connections are closed")
     func openRequests() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
@@ -76,7 +77,7 @@ struct DescriptorShareTests {
             let open = try (0..<(share - told)).map { _ in
                 let connection = try RawConnection(gateway.port)
                 connection.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
-                // Its request is open from here on.
+                // The request is open from here on.
                 #expect(try connection.readResponse(toHead: true).status == 100)
                 return connection
             }
@@ -85,21 +86,21 @@ struct DescriptorShareTests {
             let answer = try refused.readResponse()
             #expect(answer.status == 503 && answer.text.contains("descriptors"))
             #expect(answer.header("Retry-After") != nil)
-            // They linger, as each of them does whose answer was just sent.
+            // These connections linger after their 503.
             let more = try (0..<told).map { _ in try RawConnection(gateway.port) }
-            // Which one is closed depends on the order in which the loops accept them; where all is slow, more than one may be.
+            // The order in which the loops accept decides which one is closed; on a slow machine several may be.
             let answers = more.map { (try? $0.readResponse().status) ?? 0 }
             #expect(answers.contains(503) && Set(answers).isSubset(of: [0, 503]))
             #expect(Project.isSanitized || answers.count { $0 == 0 } == 1)
             open[0].send("x")
             #expect(try open[0].readResponse().status == 200)
-            // Its connection is idle now.
+            // This connection is idle now.
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1").status == 200)
             #expect(try open[0].readToEnd() == "")
         }
     }
 
-    @Test("With several loops a new connection finds the one that makes room, in whatever loop that is", arguments: [4, 9])
+    @Test("A new connection closes the oldest idle one, also in another event loop", arguments: [4, 9])
     func severalLoops(limit: Int) throws {
         try Scenario.run { scenario in
             let made = try scenario.run(
@@ -110,13 +111,13 @@ struct DescriptorShareTests {
             let gateway = try GatewayProcess(
                 scenario, GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()]),
                 environment: ["LD_PRELOAD": scenario.path("processors.so")])
-            // Connected at once, so that all loops get some.
+            // These connect at once, so that every loop gets some.
             var kept = try (0..<limit).map { _ in try RawConnection(gateway.port) }
             for connection in kept { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }
             for _ in 0..<50 {
                 let next = try RawConnection(gateway.port)
                 #expect(try next.post("/ingest?name=a", "a 1").status == 200)
-                // Which is the oldest is as exact as the loops' own clocks: one that had to wait for a processor is late.
+                // Each loop has its own clock, so the oldest connection is not known exactly.
                 let ended = kept.indices.filter { kept[$0].hasInput }
                 try #require(ended.count == 1, "one for one")
                 #expect(try kept.remove(at: ended[0]).readToEnd() == "")
@@ -124,7 +125,7 @@ struct DescriptorShareTests {
             }
             #expect(try gateway.metrics().connections() == limit)
             for connection in kept { connection.send("POST /ingest?na") }
-            // What has come and was not read yet counts too.
+            // Bytes that arrived but were not read yet make a request open too.
             for _ in 0..<10 { #expect(try RawConnection(gateway.port).readResponse().status == 503) }
             withExtendedLifetime(kept) {}
             try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == limit + 50 }
@@ -132,7 +133,7 @@ struct DescriptorShareTests {
         }
     }
 
-    @Test("A plugin that takes every descriptor makes senders wait or come again, and the spool neither drops nor fails")
+    @Test("When a plugin takes every descriptor, senders wait or get 503, and the spool neither drops nor fails")
     func hoard() throws {
         try Scenario.run { scenario in
             let receivers = ["console": ReceiverEntry.console(), "hoarder": try Self.hoarder(scenario)]
@@ -140,7 +141,7 @@ struct DescriptorShareTests {
             let gateway = try GatewayProcess(
                 scenario, GatewayProcess.config(listeners: listeners, receivers: receivers, more: Self.spool(scenario)), descriptors: 200)
             let (sender, master) = (try RawConnection(gateway.port), try RawConnection(gateway.ports["hoard"] ?? 0))
-            // Both are accepted, and the spool has no segment open yet.
+            // Both connections are accepted, and the spool has no segment open yet.
             #expect(try sender.post("/nowhere").status == 404)
             _ = try gateway.metrics()
             #expect(try master.post("/ingest?name=hoard", "x").status == 200)
@@ -169,7 +170,7 @@ struct DescriptorShareTests {
         }
     }
 
-    @Test("Each plugin instance is told its part, and another one after a reload")
+    @Test("Each plugin instance is told its share of descriptors, and a new share after a reload")
     func shares() throws {
         try Scenario.run { scenario in
             let hoarder = try Self.hoarder(scenario)

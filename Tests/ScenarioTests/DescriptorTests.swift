@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Descriptors are not a sender's to use up")
+@Suite("Descriptors and large Pushes")
 struct DescriptorTests {
-    @Test("A Push of more samples than the process has descriptors is archived, and senders go on", arguments: [64, 256])
+    @Test("A Push with more samples than the process has descriptors is archived, and senders are still served", arguments: [64, 256])
     func manySamples(descriptors: Int) throws {
         try Scenario.run { scenario in
             let config = """
@@ -18,7 +18,7 @@ struct DescriptorTests {
             ])
             let line = try gateway.errors.wait(for: "msg=listening")
             let port = try #require(GatewayProcess.field("address", of: line)?.split(separator: ":").last.flatMap { UInt16($0) })
-            // A series of 1000 samples without content: field 2, no bytes.
+            // A series of 1000 samples without content, each of which is field 2 with no bytes.
             let series = [UInt8](repeating: 0, count: 2000).enumerated().map { $0.offset % 2 == 0 ? UInt8(0x12) : 0 }
             let message = [0x0A, 0xD0, 0x0F] + series
             let sender = try RawConnection(port)

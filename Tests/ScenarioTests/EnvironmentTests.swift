@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Values of the environment, and what check warns of")
+@Suite("Environment variables in the config, and warnings of check")
 struct EnvironmentTests {
     private struct Outcome {
         let status: Int32
@@ -12,16 +12,18 @@ struct EnvironmentTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func gateway(_ scenario: Scenario, _ arguments: String..., environment: [String: String] = [:]) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments, environment: environment)
         return Outcome(status: try process.waitForExit(), output: process.output.lines, errors: process.errors.lines)
     }
 
+    /// A config with one listener and one receiver.
     private func config(_ receiver: String, listener: String = "", more: String = "") -> String {
         GatewayProcess.config(listeners: GatewayProcess.listener(["up"], more: listener), receivers: ["up": receiver], more: more)
     }
 
-    @Test("A secret, a number and a boolean of a plugin's config come from the environment; a dollar alone does not")
+    @Test("Secrets, numbers and booleans of a plugin's config come from the environment, and a lone dollar stays")
     func substituted() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -37,14 +39,14 @@ struct EnvironmentTests {
             let request = try #require(try upstream.wait(count: 1).first)
             #expect(request.header("Authorization") == ["Basic \(Data("me:p\"a${WHO}s".utf8).base64EncodedString())"])
             #expect(request.header("X-Scope-OrgID") == ["$WHO"])
-            // The environment is read again, and is what it was.
+            // A reload reads the environment again, which has not changed.
             gateway.process.signal(SIGHUP)
             try gateway.waitForReloads(1)
             #expect(try gateway.stop() == 0)
         }
     }
 
-    @Test("check and run say which variable is not set, and where; a plugin's complaint does not show what one holds")
+    @Test("check and run report unset variables with their position, and errors of a plugin do not show values")
     func refused() throws {
         try Scenario.run { scenario in
             let entry = ReceiverEntry.endpoint(
@@ -69,7 +71,7 @@ struct EnvironmentTests {
         }
     }
 
-    @Test("Commands on a config of another process need of its environment only what they ask for")
+    @Test("Other commands need only the environment variables that they use")
     func otherCommands() throws {
         try Scenario.run { scenario in
             let entry = ReceiverEntry.endpoint("http://host", "\"bearer_token\": \"${TOKEN}\"", more: "")
@@ -96,7 +98,7 @@ struct EnvironmentTests {
         }
     }
 
-    @Test("Warnings have their place, check exits with 0, and run logs them and starts")
+    @Test("check prints warnings with their position and exits with 0, and run logs them and starts")
     func warnings() throws {
         try Scenario.run { scenario in
             try scenario.write("hunter2\n", to: "word")

@@ -4,6 +4,7 @@ import Testing
 
 @Suite("External labels", .serialized)
 struct ExternalLabelTests {
+    /// A request target, and the one that an upstream gets once external labels are added.
     struct Rewriting: CustomTestStringConvertible, Sendable {
         let sent: String
         let forwarded: String
@@ -11,7 +12,7 @@ struct ExternalLabelTests {
     }
 
     @Test(
-        "The name is written anew only when an external label changes a value",
+        "The name is rewritten only when an external label changes a value",
         arguments: [
             Rewriting(sent: "/ingest?name=app", forwarded: "/ingest?name=app%7Benv%3Dstaging%2Cservice_name%3Dapp%2Czone%3Deu%7D"),
             Rewriting(
@@ -50,7 +51,7 @@ struct ExternalLabelTests {
         }
     }
 
-    @Test("A value that cannot be written again is rejected with the reason, and never becomes other labels")
+    @Test("A label value that cannot be rewritten is rejected with the reason")
     func unwritable() throws {
         try Scenario.run { scenario in
             let (upstream, plain) = (try Recorder(scenario), try Recorder(scenario))

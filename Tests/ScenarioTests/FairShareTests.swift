@@ -3,8 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("No sender takes what others need", .serialized)
+@Suite("Fair shares between senders", .serialized)
 struct FairShareTests {
+    /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(
         _ more: String, http: String = "", limits: String = "", _ body: (Scenario, GatewayProcess) throws -> Void
     ) throws {
@@ -17,7 +18,7 @@ struct FairShareTests {
 
     private static func tenant(_ name: String) -> String { "X-Scope-OrgID: \(name)\r\n" }
 
-    /// Begins a request of which all but the last byte is sent, as far as the gateway reads it.
+    /// Begins a request and sends as much of all but its last byte as the gateway reads.
     private func unfinished(_ gateway: GatewayProcess, _ tenant: String, _ count: Int) throws -> RawConnection {
         let connection = try RawConnection(gateway.port)
         connection.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\n\(Self.tenant(tenant))Content-Length: \(count)\r\n\r\n")
@@ -26,7 +27,7 @@ struct FairShareTests {
     }
 
     @Test(
-        "Bodies that a tenant does not end keep no other tenant out",
+        "Unfinished bodies of one tenant do not block other tenants",
         arguments: ["\"tenant\": { \"allow\": [\"hog\", \"good\"] },", "\"tenant\": { \"require\": true },"])
     func unfinishedBodies(policy: String) throws {
         let limits = "\"limits\": { \"max_in_flight_bytes\": \"4MiB\" },"
@@ -36,14 +37,14 @@ struct FairShareTests {
             let body = String(repeating: "g", count: 900_000)
             for _ in 0..<5 { #expect(try good.post("/ingest?name=b", body, headers: Self.tenant("good")).status == 200) }
             #expect(hogs.allSatisfy { !$0.hasInput }, "they are still at it")
-            // Who ends a body is served, also the hog.
+            // A tenant that finishes its body is served, also the hog.
             for hog in hogs { hog.close() }
             #expect(try good.post("/ingest?name=b", body, headers: Self.tenant("hog")).status == 200)
             try gateway.waitForMetrics("what came") { $0.delivered("console") == 6 }
         }
     }
 
-    @Test("A body that comes more slowly than min_body_rate is 408, however much came at first; a quick one and a paused one are not")
+    @Test("A body that becomes slower than min_body_rate gets 408, and other senders are served")
     func bodyRate() throws {
         try run("", http: "\"server_read_timeout\": \"10m\", \"min_body_rate\": \"1KiB\",") { _, gateway in
             let slow = try unfinished(gateway, "", 200_000)
@@ -57,14 +58,14 @@ struct FairShareTests {
         }
     }
 
-    @Test("Bytes count against the rate as they come, and a refusal gives them back")
+    @Test("Bytes count against the rate limit as they arrive, and a refusal returns them")
     func bytesAsTheyCome() throws {
         let rate = "\"rate_limit\": { \"bytes_per_second\": 1, \"bytes_burst\": \"8MiB\" },"
         try run(rate, http: "\"server_read_timeout\": \"10m\", \"min_body_rate\": 0,") { _, gateway in
             let open = try RawConnection(gateway.port)
             open.send("POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n600000\r\n")
             #expect(open.send([UInt8](repeating: 0x78, count: 5 << 20)))
-            // Once that is read, of the bucket 3 MiB are left.
+            // After that, 3 MiB of the bucket are left.
             let refusal = try gateway.log.poll(for: "a refusal") { () -> RawConnection.Response? in
                 let second = try RawConnection(gateway.port)
                 second.send("POST /ingest?name=b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: \(4 << 20)\r\n\r\n")
@@ -86,7 +87,7 @@ struct FairShareTests {
         }
     }
 
-    @Test("An inflated Push costs its tenant what is kept of it")
+    @Test("A compressed Push is charged to its tenant's rate limit by its inflated size")
     func inflated() throws {
         try run("\"rate_limit\": { \"bytes_per_second\": 1000, \"bytes_burst\": \"1MiB\" },") { scenario, gateway in
             let bomb = try LargePushTests.bomb(scenario, 8 << 20)
@@ -101,7 +102,7 @@ struct FairShareTests {
         }
     }
 
-    @Test("Made-up names, each from the same guesser, make no user wait for more than one guess")
+    @Test("Guesses with many user names make no user wait for more than one guess")
     func madeUpNames() throws {
         try Scenario.run { scenario in
             let users = try ["alice", "bob"].map { try AccessTests.user(scenario, $0, "secret", "$6$rounds=200000$saltsaltsalt$") }

@@ -3,13 +3,14 @@ import Testing
 
 @testable import TestSupport
 
-/// Real profiles, sent by curl, through a gateway with all its plugins to real destinations.
-@Suite("Profiles arrive everywhere as they were sent", .serialized)
+/// Real profiles, sent by curl through a gateway with all its plugins to real destinations.
+@Suite("Profiles arrive unchanged at every destination", .serialized)
 struct ForwardingTests {
+    /// How one fixture is sent, and what is expected of it.
     struct Sending: CustomTestStringConvertible, Sendable {
         let fixture: String
         let target: String
-        /// The end of the archived file's name.
+        /// The extension of the archived file.
         let ending: String
         let format: String
         var contentType: String? = nil
@@ -40,7 +41,7 @@ struct ForwardingTests {
             contentType: "application/json; charset=utf-8", tenant: "team-b"),
     ]
 
-    /// Two upstreams, one behind nginx, an archive and two terminals.
+    /// A gateway with two upstreams, one of them behind nginx, an archive and two consoles.
     private struct Setup {
         let gateway: GatewayProcess
         let direct: Recorder
@@ -68,7 +69,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("curl sends a profile of each format; both upstreams and the archive get its bytes, query, types and tenant", arguments: sendings)
+    @Test("Profiles of each format reach both upstreams and the archive with their bytes, query, types and tenant", arguments: sendings)
     func everyFormat(_ sending: Sending) throws {
         try Scenario.run { scenario in
             let setup = try Setup(scenario)
@@ -99,7 +100,7 @@ struct ForwardingTests {
         }
     }
 
-    /// `<tenant>/<service>/<YYYY>/<MM>/<DD>/<HH>/<YYYYMMDDTHHMMSS.nnnnnnnnnZ>-<sequence>.<ext>` and its `.json`.
+    /// Checks `<tenant>/<service>/<YYYY>/<MM>/<DD>/<HH>/<YYYYMMDDTHHMMSS.nnnnnnnnnZ>-<sequence>.<ext>` and its `.json`.
     private func checkArchive(_ scenario: Scenario, _ sending: Sending, _ fixture: Fixture, _ hash: String) throws {
         let files = scenario.files(under: "archive")
         let profile = try #require(files.first { !$0.hasSuffix(".json") || $0.hasSuffix(".speedscope.json") })
@@ -137,6 +138,7 @@ struct ForwardingTests {
         #expect((samples.first?["file"] as? String).map { profile.hasSuffix("/\($0)") } == true)
     }
 
+    /// Checks what the text console and the JSON console printed.
     private func checkOutput(_ gateway: GatewayProcess, _ sending: Sending, _ size: Int) throws {
         let lines = try gateway.process.output.wait(for: "two lines") { $0.count >= 2 ? $0 : nil }
         let json = try #require(lines.first { $0.hasPrefix("{") })
@@ -190,7 +192,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A body of many megabytes, sent in chunks by a Python client, arrives whole")
+    @Test("A chunked body of many megabytes from a Python client arrives complete")
     func largeChunked() throws {
         try Scenario.run { scenario in
             let setup = try Setup(scenario)

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("The ingest server, as clients and strangers meet it", .serialized)
+@Suite("HTTP server of the listeners", .serialized)
 struct HTTPServerTests {
-    /// A gateway with one receiver, which delivers at once.
+    /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(http: String = "", more: String = "", _ body: (Scenario, GatewayProcess) throws -> Void) throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], http: http, more: more)
@@ -13,6 +13,7 @@ struct HTTPServerTests {
         }
     }
 
+    /// Waits until the receiver has delivered this many profiles.
     private func delivered(_ gateway: GatewayProcess, _ count: Int) throws {
         try gateway.waitForMetrics("\(count) deliveries") { $0.delivered("console") == count }
     }
@@ -21,7 +22,7 @@ struct HTTPServerTests {
 
     // MARK: Connections
 
-    @Test("A connection carries one request after another")
+    @Test("A connection serves several requests")
     func keepAlive() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -36,7 +37,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Pipelined requests are all answered, in order, refusals between them too")
+    @Test("Pipelined requests are answered in order, also with refusals between them")
     func pipelining() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -51,7 +52,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A request that comes byte by byte is understood like any other")
+    @Test("A request that arrives byte by byte is parsed")
     func byteByByte() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -63,11 +64,11 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("curl gets its 100 Continue before it sends a large body")
+    @Test("curl gets 100 Continue before it sends a large body")
     func expectContinue() throws {
         try run { scenario, gateway in
             let file = try scenario.write(String(repeating: "main;work 1\n", count: 1000), to: "body")
-            // So long would curl wait for the interim answer, were none to come.
+            // Without an interim answer, curl would wait this long.
             let options = ["-H", "Expect: 100-continue", "--expect100-timeout", "600", "-m", "50"]
             let answer = try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file, options)
             #expect(answer.status == 200)
@@ -76,7 +77,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Who expects 100 Continue for a request that is refused gets the refusal instead")
+    @Test("A refused request with Expect gets the refusal instead of 100 Continue")
     func expectContinueRefused() throws {
         try run(more: "\"limits\": { \"max_body_size\": 1000 },") { _, gateway in
             for (target, length, status) in [("/ingest", 10, 400), ("/nowhere", 10, 404), ("/ingest?name=a", 1001, 413)] {
@@ -93,7 +94,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Connection: close is answered and obeyed; HTTP/1.0 closes unless it asks to stay")
+    @Test("Connection: close is obeyed, and HTTP/1.0 closes unless it asks for keep-alive")
     func closing() throws {
         try run { _, gateway in
             let closing = try RawConnection(gateway.port)
@@ -118,7 +119,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("curl's HTTP/1.0 and an absolute target are understood")
+    @Test("HTTP/1.0 of curl and absolute targets are accepted")
     func absoluteForm() throws {
         try run { scenario, gateway in
             let file = try scenario.write("a 1", to: "body")
@@ -130,7 +131,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Who closes its sending side after the request still gets the answer")
+    @Test("A sender that half-closes after its request gets the answer")
     func halfClose() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -142,7 +143,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A sender that is gone in the middle of a body leaves nothing behind, whether it ends or resets")
+    @Test("A sender that leaves within a body, by FIN or reset, leaves nothing behind")
     func goneMidBody() throws {
         try run { _, gateway in
             for isReset in [false, true] {
@@ -158,6 +159,7 @@ struct HTTPServerTests {
 
     // MARK: Refusals
 
+    /// A malformed request and the status that it gets.
     struct Refusal: CustomTestStringConvertible, Sendable {
         let what: String
         let request: String
@@ -215,7 +217,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Requests that are no profiles are refused with the reason, and the connection stays")
+    @Test("Requests with an invalid path, name, tenant or method are refused with the reason, and the connection stays open")
     func refusedRequests() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -252,7 +254,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("max_body_size: below and at it a body is taken, above it 413, announced or chunked")
+    @Test("A body of at most max_body_size is accepted and a larger one gets 413, with a length or chunked")
     func bodyLimit() throws {
         try run(more: "\"limits\": { \"max_body_size\": 1000 },") { _, gateway in
             for (size, status) in [(999, 200), (1000, 200), (1001, 413)] {
@@ -274,7 +276,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A sender of a body that is far too large reads its 413, not a reset")
+    @Test("A sender of a much too large body can read its 413")
     func farTooLarge() throws {
         try run(more: "\"limits\": { \"max_body_size\": \"1MiB\" },") { scenario, gateway in
             let file = scenario.path("big")
@@ -303,7 +305,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A connection without a next request is closed after server_idle_timeout, without a word")
+    @Test("An idle connection is closed after server_idle_timeout without an answer")
     func idleTimeout() throws {
         try run(http: "\"server_idle_timeout\": \"200ms\",") { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -313,7 +315,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("After max_connection_age the next answer is a connection's last, and says so")
+    @Test("After max_connection_age the next answer closes the connection and says so")
     func connectionAge() throws {
         try run(http: "\"max_connection_age\": \"50ms\",") { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -331,7 +333,7 @@ struct HTTPServerTests {
     }
 
     @Test(
-        "Within max_connection_age, and without one, a connection goes on",
+        "A connection younger than max_connection_age, or without one, stays open",
         arguments: ["\"max_connection_age\": \"1h\",", "\"max_connection_age\": \"0s\",", ""])
     func youngConnection(http: String) throws {
         try run(http: http) { _, gateway in
@@ -341,14 +343,14 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A client that sends and never reads is let go after server_write_timeout")
+    @Test("A client that never reads is disconnected after server_write_timeout")
     func writeTimeout() throws {
         try run(http: "\"server_write_timeout\": \"300ms\",") { _, gateway in
             let connection = try RawConnection(gateway.port, receiveBuffer: 4096)
             let path = String(repeating: "x", count: 120)
             let request = Array("POST /\(path) HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
             let batch = Array(repeating: request, count: 100).flatMap { $0 }
-            // Filled again and again, for the gateway takes requests as long as its answers find room.
+            // It is filled repeatedly, because the gateway reads requests as long as its answers find room.
             try gateway.waitForMetrics("the end of the connection") { metrics in
                 connection.fill(batch)
                 return metrics.answered(404) > 0 && metrics.connections() == 0
@@ -360,7 +362,7 @@ struct HTTPServerTests {
 
     // MARK: Limits
 
-    @Test("conn_limit: above it the connection that has been without a request for longest makes room")
+    @Test("Above conn_limit, the connection that has been idle longest is closed")
     func connectionLimitIdle() throws {
         try run(http: "\"conn_limit\": 3,") { _, gateway in
             var served = try (0..<3).map { _ in try RawConnection(gateway.port) }
@@ -376,13 +378,13 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Silent connections close each other, and not those of senders, beyond half of conn_limit")
+    @Test("Beyond half of conn_limit, silent connections replace each other and not those of senders")
     func connectionLimitSilent() throws {
         try run(http: "\"conn_limit\": 4, \"server_read_timeout\": \"10m\",") { _, gateway in
             let sender = try RawConnection(gateway.port)
             #expect(try sender.post("/ingest?name=a", "a 1").status == 200)
             var silent: [RawConnection] = []
-            // One after the other: two that come at once may both find that no silent one is there yet.
+            // They connect one after the other, because two at once could both find no silent connection to close.
             for number in 1...20 {
                 silent.append(try RawConnection(gateway.port))
                 _ = try gateway.log.poll(for: "\(number) connections") {
@@ -399,7 +401,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("conn_limit: where all have a request open, one more is answered 503 with Retry-After, and a place that is left is free")
+    @Test("When all conn_limit connections have an open request, another gets 503 with Retry-After until one closes")
     func connectionLimit() throws {
         try run(http: "\"conn_limit\": 3,") { _, gateway in
             var served = try (0..<3).map { _ in try RawConnection(gateway.port) }
@@ -425,7 +427,7 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("Over max_in_flight_bytes one body is read on and the others wait; those that wait too long get 503")
+    @Test("Over max_in_flight_bytes one body is read and the others wait, and those that wait too long get 503")
     func bodiesInFlight() throws {
         try run(http: "\"server_read_timeout\": \"1s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
             let size = 200_000
@@ -435,7 +437,7 @@ struct HTTPServerTests {
                 sender.send(head)
                 #expect(try sender.readResponse().status == 100)
             }
-            // All but the last byte of each: nobody can finish, and together they are over the limit.
+            // Together these bodies exceed the limit, and none can finish without its last byte.
             for sender in senders { sender.send([UInt8](repeating: 120, count: size - 1)) }
             let answers = try senders.map { try $0.readResponse() }
             let refused = answers.filter { $0.status == 503 }
@@ -447,14 +449,14 @@ struct HTTPServerTests {
         }
     }
 
-    @Test("A sender that leaves while the gateway is over max_in_flight_bytes does not take the others' turn with it")
+    @Test("A sender that leaves over max_in_flight_bytes does not block the next body in line")
     func turnIsGivenBack() throws {
         try run(http: "\"server_read_timeout\": \"5s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
             let size = 200_000
             let patient = try RawConnection(gateway.port)
             patient.send(Self.head + "Content-Length: \(size)\r\nExpect: 100-continue\r\n\r\n")
             #expect(try patient.readResponse().status == 100)
-            // The limit is reached, and nothing of it is left to read.
+            // The limit is reached, and everything sent so far has been read.
             patient.send([UInt8](repeating: 120, count: 64 * 1024))
             let barrier = try RawConnection(gateway.port)
             #expect(try barrier.post("/ingest", "").status == 400)
@@ -472,7 +474,7 @@ struct HTTPServerTests {
 
     // MARK: Several listeners
 
-    @Test("Listeners forward to their own receivers, and count apart")
+    @Test("Each listener forwards to its own receivers and has its own counters")
     func severalListeners() throws {
         try Scenario.run { scenario in
             let (one, two) = (try Recorder(scenario), try Recorder(scenario))

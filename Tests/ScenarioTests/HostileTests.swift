@@ -3,8 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What a hostile sender does costs nobody else", .serialized)
+@Suite("Hostile senders and other senders", .serialized)
 struct HostileTests {
+    /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(
         http: String = "", more: String = "", top: String = "", _ body: (Scenario, GatewayProcess) throws -> Void
     ) throws {
@@ -17,7 +18,7 @@ struct HostileTests {
         }
     }
 
-    @Test("TLS records that hold nothing do not keep the loop from others")
+    @Test("Empty TLS records do not keep the event loop from other connections")
     func keyUpdates() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -43,7 +44,7 @@ struct HostileTests {
         }
     }
 
-    @Test("Bodies that nobody wants are not kept, and take no room from those that are wanted")
+    @Test("Bodies of refused requests are discarded and use no max_in_flight_bytes")
     func refusedBodies() throws {
         try run(http: "\"server_read_timeout\": \"1h\",", top: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { scenario, gateway in
             let strangers = try (0..<8).map { _ in
@@ -61,10 +62,10 @@ struct HostileTests {
         }
     }
 
-    @Test("Passwords that wait to be looked at do not hold up the end")
+    @Test("Passwords that wait to be checked do not delay the shutdown")
     func shutdown() throws {
         try Scenario.run { scenario in
-            // So costly that all of them would take longer than this test waits.
+            // The hash is so slow that checking all of them would take longer than this test waits.
             try scenario.write(try AccessTests.user(scenario, "alice", "a", "$2b$15$abcdefghijklmnopqrstuu"), to: "users")
             let listener = GatewayProcess.listener(["console"], more: "\"auth\": { \"basic\": { \"users_file\": \"users\" } },")
             let gateway = try GatewayProcess(
@@ -82,7 +83,7 @@ struct HostileTests {
         }
     }
 
-    @Test("At the end a large Push is delivered or its sender is told that it was not")
+    @Test("At shutdown, a large Push is delivered or its sender gets 503")
     func largeAtShutdown() throws {
         let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
         try run(top: limits + "\"shutdown_timeout\": \"200ms\",") { scenario, gateway in

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What programs would inherit")
+@Suite("Descriptors and child processes")
 struct InheritanceTests {
-    @Test("A program that a plugin starts inherits no descriptor of the gateway, nor of libcurl")
+    @Test("A program that a plugin starts inherits no descriptor of the gateway or libcurl")
     func closeOnExec() throws {
         try Scenario.run { scenario in
             let recorder = try Recorder(scenario)
@@ -20,7 +20,7 @@ struct InheritanceTests {
             let folder = "/proc/\(gateway.process.id)/fdinfo"
             var inherited: [String] = []
             for name in try FileManager.default.contentsOfDirectory(atPath: folder) where (Int(name) ?? 0) > 2 {
-                // One that has meanwhile closed is no matter.
+                // A descriptor that was closed meanwhile does not matter.
                 guard let info = try? String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8),
                     let flags = info.split(separator: "\n").first(where: { $0.hasPrefix("flags:") })?.split(separator: "\t").last
                 else { continue }

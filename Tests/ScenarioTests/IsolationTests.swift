@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("One dead receiver hurts nobody else", .serialized)
+@Suite("Isolation between receivers", .serialized)
 struct IsolationTests {
-    @Test("One upstream refuses, one never answers: all senders get 200, the others each profile once, the dead ones all of it later")
+    @Test("A refusing and a silent upstream affect no sender and no other receiver, and get everything later")
     func deadUpstreams() throws {
         try Scenario.run { scenario in
             let (refusing, silent, healthy) = (try Recorder(scenario), try Recorder(scenario), try Recorder(scenario))
@@ -45,7 +45,7 @@ struct IsolationTests {
         }
     }
 
-    @Test("A receiver that comes back says so, and one that fails says why")
+    @Test("The log says why a receiver fails, and that it has recovered")
     func failingAndRecovered() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -64,7 +64,7 @@ struct IsolationTests {
 
     // MARK: Several endpoints in one receiver
 
-    @Test("A dead endpoint's sibling gets each profile once, and the dead one everything when it comes back")
+    @Test("With a dead endpoint, the other gets each profile once, and the dead one gets all when it is back")
     func deadEndpoint() throws {
         try Scenario.run { scenario in
             let (dead, healthy) = (try Recorder(scenario), try Recorder(scenario))
@@ -81,12 +81,12 @@ struct IsolationTests {
         }
     }
 
-    @Test("An endpoint that stays dead does not hold new profiles back from its sibling")
+    @Test("An endpoint that stays dead does not block new profiles for the other endpoint")
     func deadEndpointDoesNotHoldSlots() throws {
         try Scenario.run { scenario in
             let (dead, healthy) = (try Recorder(scenario), try Recorder(scenario))
             try dead.refuse()
-            // The retry clock is the default: slow enough that a sibling which waits for it is not served.
+            // The default retry clock is so slow that an endpoint waiting for it would not be served.
             let gateway = try GatewayProcess(scenario, receivers: ["both": ReceiverEntry.writer(dead.url, healthy.url)])
             try gateway.send(40)
             try healthy.wait(count: 40)

@@ -7,6 +7,7 @@ import Testing
 struct LargePushTests {
     private static let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
 
+    /// Runs a test against a gateway that accepts large Pushes.
     private func run(
         limits: String = limits, http: String = "",
         receiver: String = ReceiverEntry.console("json", more: "\"queue\": { \"max_bytes\": \"2GiB\" },"),
@@ -17,7 +18,7 @@ struct LargePushTests {
         }
     }
 
-    /// Writes a gzip'd PushRequest of one series whose one sample holds `size` times the same byte, by Python's own zlib.
+    /// Makes, with Python's zlib, a gzipped PushRequest of one series whose only sample repeats one byte `size` times.
     static func bomb(_ scenario: Scenario, _ size: Int) throws -> [UInt8] {
         let script = """
             import gzip, sys
@@ -33,16 +34,18 @@ struct LargePushTests {
 
     private static let headers = "Content-Type: application/proto\r\nContent-Encoding: gzip\r\n"
 
+    /// Sends a gzipped Push without waiting for the answer.
     static func begin(_ connection: RawConnection, _ bytes: [UInt8]) {
         connection.send("POST \(GatewayProcess.pushPath) HTTP/1.1\r\nHost: a\r\n\(headers)Content-Length: \(bytes.count)\r\n\r\n")
         connection.send(bytes)
     }
 
+    /// Waits until the listener has read this many bytes.
     private static func waitForBytes(_ count: Int, _ gateway: GatewayProcess) throws {
         try gateway.waitForMetrics("\(count) bytes") { $0["gateway_received_bytes_total{listener=\"default\"}"] == count }
     }
 
-    @Test("While one is inflated, others are served; then it is delivered whole")
+    @Test("Other senders are served while a large Push is inflated, which is then delivered whole")
     func others() throws {
         try run { scenario, gateway in
             let size = 600_000_000
@@ -59,7 +62,7 @@ struct LargePushTests {
         }
     }
 
-    @Test("One is the same as a small one to its sender: uncompressed, in JSON, with errors", arguments: [900_000, 1_100_000])
+    @Test("Answers to large Pushes equal those to small ones: uncompressed, in JSON and with errors", arguments: [900_000, 1_100_000])
     func sizes(size: Int) throws {
         try run { scenario, gateway in
             let connection = try RawConnection(gateway.port)
@@ -80,7 +83,7 @@ struct LargePushTests {
         }
     }
 
-    @Test("It may inflate to exactly max_decompressed_size, and not to a byte more", arguments: [-1, 0, 1])
+    @Test("A Push may inflate to exactly max_decompressed_size", arguments: [-1, 0, 1])
     func limit(excess: Int) throws {
         try Scenario.run { scenario in
             let bytes = try Self.bomb(scenario, 5_000_000)
@@ -93,13 +96,14 @@ struct LargePushTests {
         }
     }
 
+    /// The size of the inflated `bomb`.
     private static func inflatedSize(_ scenario: Scenario) throws -> Int {
         let process = try scenario.start(["sh", "-c", "gzip -dc bomb | wc -c"])
         try process.waitForExit()
         return Int(process.output.lines.joined().trimmingCharacters(in: .whitespaces)) ?? 0
     }
 
-    @Test("What it inflates to counts against max_in_flight_bytes: others wait for room, and all are answered")
+    @Test("Inflated sizes count against max_in_flight_bytes, so that others wait, and all are answered")
     func budget() throws {
         let limits = "\"limits\": { \"max_in_flight_bytes\": \"16MiB\", \"max_decompressed_size\": \"64MiB\" },"
         try run(limits: limits) { scenario, gateway in
@@ -110,17 +114,17 @@ struct LargePushTests {
             let other = try RawConnection(gateway.port)
             #expect(try other.post("/ingest?name=app", String(repeating: "main;work 1\n", count: 10_000)).status == 200)
             for sender in senders { #expect(try sender.readResponse().status == 429) }
-            // What a sanitizer keeps of freed memory is not the gateway's.
+            // A sanitizer keeps freed memory, which does not count.
             if !Project.isSanitized { #expect(try gateway.peakMemory() - before < 100 << 20, "one is inflated at a time") }
         }
     }
 
-    @Test("One that is not decoded in time is not queued, and its sender is told to try again")
+    @Test("A Push that is not decoded in time is not queued, and its sender gets 503 with Retry-After")
     func turn() throws {
         try run(http: "\"server_write_timeout\": \"20ms\",") { scenario, gateway in
             let (large, small) = (try Self.bomb(scenario, 800_000_000), try Self.bomb(scenario, 2_000_000))
             var (bytes, quick) = (0, 0)
-            // A second one that came only when the first was decoded, which can happen on a busy machine, says nothing.
+            // On a busy machine the second Push may come after the first was decoded, and then the attempt is repeated.
             let late = try gateway.log.poll(for: "one behind another") { () -> RawConnection.Response? in
                 let (first, second) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
                 Self.begin(first, large)
@@ -139,7 +143,7 @@ struct LargePushTests {
         }
     }
 
-    @Test("One whose sender has gone before its turn is not decoded")
+    @Test("A Push whose sender leaves before its turn is not decoded")
     func abandoned() throws {
         try run { scenario, gateway in
             let (large, small) = (try Self.bomb(scenario, 800_000_000), try Self.bomb(scenario, 2_000_000))

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Nothing is left behind", .serialized)
+@Suite("Leaks of descriptors, threads and memory", .serialized)
 struct LeakTests {
-    /// Sends on several connections at once, each from a thread of its own; answers how many got 200.
+    /// Sends on several connections at once, each from its own thread, and returns how many requests got 200.
     private func send(_ gateway: GatewayProcess, connections: Int, each: Int, body: String) throws -> Int {
         let port = gateway.port
         let (lock, done) = (NSLock(), DispatchGroup())
@@ -23,14 +23,14 @@ struct LeakTests {
         return accepted
     }
 
-    @Test("10,000 sequential requests and 64 parallel connections leave no descriptor, thread or memory")
+    @Test("10,000 sequential requests and 64 parallel connections leak no descriptor, thread or memory")
     func footprint() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
             let gateway = try GatewayProcess(
                 scenario,
                 receivers: [
-                    // One at a time is one upstream connection: else the recorder's speed decides how many there are.
+                    // With one delivery at a time there is one upstream connection; otherwise the recorder's speed decides the number.
                     "up": ReceiverEntry.writer(upstream.url, more: "\"max_in_flight\": 1,"), "console": ReceiverEntry.console(),
                 ])
             let body = String(repeating: "x", count: 2000)
@@ -47,9 +47,9 @@ struct LeakTests {
             let warm = try round(64, 16)
             let sequential = try round(1, 10_000)
             let parallel = try round(64, 32)
-            // A sanitizer keeps what is freed, to see whether somebody still uses it.
+            // A sanitizer keeps freed memory, to detect its use.
             if !Project.isSanitized {
-                // The memory of a backlog goes back a moment after the last delivery.
+                // The memory of a backlog is returned shortly after the last delivery.
                 try gateway.waitForMetrics("the memory of the backlog to come back") {
                     $0["process_resident_memory_bytes"] < (warm.residentKilobytes + 8 * 1024) * 1024
                 }
@@ -61,7 +61,7 @@ struct LeakTests {
         }
     }
 
-    @Test("A thousand connections that come, fail and go leave no descriptor")
+    @Test("A thousand broken connections leak no descriptor")
     func brokenConnections() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
@@ -72,7 +72,7 @@ struct LeakTests {
                         number % 2 == 0 ? "POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx" : "garbage\r\n\r\n")
                     if number % 3 == 0 { connection.reset() } else { connection.close() }
                 }
-                // Accepted after all of them, so that no one of them is still to come.
+                // This connection is accepted after all others, so none of them is still to come.
                 #expect(try RawConnection(gateway.port).post("/ingest?name=a", "a 1", headers: "Connection: close\r\n").status == 200)
                 try gateway.waitForMetrics("no connection") { $0.connections() == 0 && $0.queued("console") == 0 }
                 return try Footprint(gateway)

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Standard output as a receiver", .serialized)
 struct OutputTests {
-    @Test("Control characters of senders are escaped, so that a line is a line and a terminal is safe", arguments: ["text", "json"])
+    @Test("Control characters of senders are escaped", arguments: ["text", "json"])
     func controlCharacters(_ format: String) throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console(format)])
@@ -26,7 +26,7 @@ struct OutputTests {
         }
     }
 
-    @Test("A reader that stops reading holds up its own queue and nobody else's, and gets everything when it reads on")
+    @Test("A reader that stops reading blocks only its own queue, and gets everything when it continues")
     func stalledReader() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -45,7 +45,7 @@ struct OutputTests {
         }
     }
 
-    @Test("A reader that is gone fails its receiver and nobody else")
+    @Test("A closed reader fails only its own receiver")
     func readerGone() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -66,7 +66,7 @@ struct OutputTests {
         }
     }
 
-    @Test("Without a standard output nothing of what it would carry goes anywhere else")
+    @Test("Without a standard output, its lines go nowhere else")
     func closedOutput() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -79,7 +79,7 @@ struct OutputTests {
             try gateway.send(20)
             try gateway.waitForMetrics("20 deliveries") { $0.delivered("up") == 20 && $0.delivered("archive") == 20 }
             #expect(upstream.texts == GatewayProcess.bodies(0..<20))
-            // Descriptor 1 must not have become something else that lines are written to.
+            // Descriptor 1 must not be another file that receives the lines.
             let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(gateway.process.id)/fd/1")
             #expect(target == nil || target == "/dev/null", "descriptor 1 is \(target ?? "")")
             #expect(try gateway.stop() == 0)

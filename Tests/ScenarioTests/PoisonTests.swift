@@ -3,14 +3,14 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Profiles that an upstream refuses for ever hold up nobody", .serialized)
+@Suite("Profiles that an upstream always refuses", .serialized)
 struct PoisonTests {
-    /// How a receiver is set up.
+    /// A configuration of the receiver.
     struct Way: Sendable, CustomTestStringConvertible {
         let isOnDisk: Bool
         let endpoints: Int
         let batches: Bool
-        /// What refuses.
+        /// The status of the refusals.
         var status: Int { isOnDisk ? batches ? 502 : 500 : 503 }
         var testDescription: String { "\(isOnDisk ? "disk" : "memory"), \(endpoints) endpoints\(batches ? ", batches" : "")" }
 
@@ -19,7 +19,7 @@ struct PoisonTests {
         }
     }
 
-    /// A gateway whose upstreams refuse what holds `poison`.
+    /// Runs a test against a gateway whose upstreams refuse bodies that contain `poison`.
     private func run(
         _ way: Way, ack: String = "queued", _ body: (GatewayProcess, [Recorder]) throws -> Void
     ) throws {
@@ -37,16 +37,17 @@ struct PoisonTests {
         }
     }
 
+    /// Sends a Push of one series with this text, and returns the status.
     private func push(_ text: String, to gateway: GatewayProcess) throws -> Int {
         try gateway.push(PushSeries(["service_name": text], samples: ["": text])).status
     }
 
-    @Test("Good ones pass beside many bad ones", arguments: Way.all)
+    @Test("Good profiles pass many refused ones", arguments: Way.all)
     func others(_ way: Way) throws {
         try run(way) { gateway, upstreams in
             for _ in 0..<30 { #expect(try push("poison", to: gateway) == 200) }
             try upstreams[0].wait(for: "a refusal") { $0.count > 0 }
-            // From a steady sender; without a bound on them none would pass for minutes.
+            // A steady sender sends these; without a bound on the refused ones, none would pass for minutes.
             var sent = 0
             let metrics = try gateway.waitForMetrics("every good one of a steady sender") { metrics in
                 if sent >= 12, metrics.delivered("up") == sent { return true }
@@ -57,7 +58,7 @@ struct PoisonTests {
         }
     }
 
-    @Test("A sender who waits for its good profile gets its 200")
+    @Test("A sender that waits for a good profile gets 200")
     func delivered() throws {
         try run(Way(isOnDisk: true, endpoints: 1, batches: false), ack: "delivered") { gateway, upstreams in
             let waiting = try (0..<8).map { number in
@@ -71,7 +72,7 @@ struct PoisonTests {
         }
     }
 
-    @Test("A profile that is refused again and again while others pass becomes a dead letter, with the upstream's words")
+    @Test("A profile that is refused repeatedly while others pass becomes a dead letter with the upstream's message")
     func rejected() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -94,7 +95,7 @@ struct PoisonTests {
         }
     }
 
-    @Test("A reload makes due at once what waits for a Retry-After, of which no more than max_retry_after is obeyed")
+    @Test("A reload retries at once what waits for a Retry-After, which max_retry_after limits")
     func retryAfter() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

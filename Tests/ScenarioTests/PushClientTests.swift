@@ -3,21 +3,22 @@ import Testing
 
 @testable import TestSupport
 
-/// connectrpc and sonora of PyPI with protobuf's own classes, over all codecs, compressed or not.
-@Suite("A Connect or gRPC-Web client", .serialized)
+/// Tests with connectrpc and sonora of PyPI and Google's protobuf classes, over all codecs, compressed or not.
+@Suite("Connect and gRPC-Web clients", .serialized)
 struct PushClientTests {
     struct Codec: CustomTestStringConvertible, Sendable {
         let client: String
         let name: String
         let isCompressed: Bool
         var testDescription: String { "\(client) \(name)" + (isCompressed ? "+gzip" : "") }
-        /// The header by which a call says that it has 100 milliseconds.
+        /// The header by which a call sets a timeout of 100 milliseconds.
         var timeout: [String: String] { client == "connect" ? ["connect-timeout-ms": "100"] : ["grpc-timeout": "100m"] }
     }
 
     static let codecs = [("connect", "proto"), ("connect", "json"), ("grpc_web", "proto"), ("grpc_web", "json"), ("grpc_web", "text")]
         .flatMap { client, name in [false, true].map { Codec(client: client, name: name, isCompressed: $0) } }
 
+    /// A call, as the client reads it.
     private struct Call: Encodable {
         let codec: String
         let gzip: Bool
@@ -25,12 +26,13 @@ struct PushClientTests {
         let series: [PushSeries]
     }
 
+    /// An outcome, as the client prints it.
     private struct Outcome: Decodable {
         let code: String
         let message: String?
     }
 
-    /// The client as a process, which makes one call after the other.
+    /// A client process that makes one call after the other.
     private final class Client {
         private let process: ChildProcess
         private let codec: Codec
@@ -53,7 +55,7 @@ struct PushClientTests {
         }
     }
 
-    /// A client, and a gateway that answers when its upstream has.
+    /// Runs a test with a client and a gateway that answers once its upstream has.
     private func run(
         _ codec: Codec, limits: String = "", more: String = ReceiverEntry.quickRetry, http: String = "", ack: String = "delivered",
         _ body: (Client, GatewayProcess, Recorder) throws -> Void
@@ -68,7 +70,7 @@ struct PushClientTests {
         }
     }
 
-    @Test("A call succeeds, with several series and with none", arguments: codecs)
+    @Test("A call succeeds with several series and with none", arguments: codecs)
     func success(codec: Codec) throws {
         try run(codec) { client, gateway, upstream in
             #expect(try client.push(.numbered(1)).code == "ok")
@@ -80,7 +82,7 @@ struct PushClientTests {
         }
     }
 
-    @Test("A duplicate label is invalid_argument, and a good call goes through after it", arguments: codecs)
+    @Test("A duplicate label is invalid_argument, and the next call succeeds", arguments: codecs)
     func badLabel(codec: Codec) throws {
         try run(codec) { client, _, upstream in
             let outcome = try client.push(PushSeries(["a": "1", "a": "2"], samples: ["": "x"]))
@@ -117,7 +119,7 @@ struct PushClientTests {
         }
     }
 
-    @Test("What an upstream refuses with 400 is invalid_argument", arguments: codecs)
+    @Test("A 400 of the upstream is invalid_argument", arguments: codecs)
     func rejected(codec: Codec) throws {
         try run(codec) { client, _, upstream in
             try upstream.answer(400)
@@ -136,11 +138,11 @@ struct PushClientTests {
         }
     }
 
-    @Test("Its own timeout is deadline_exceeded by the server's word, and the profile arrives", arguments: codecs)
+    @Test("A call that times out at the gateway is deadline_exceeded, and the profile arrives", arguments: codecs)
     func deadline(codec: Codec) throws {
         try run(codec) { client, gateway, upstream in
             try upstream.hold()
-            // As a header alone, so that it is not the client that gives up first.
+            // Only the header is set, so that the client itself does not give up first.
             let outcome = try client.push(.numbered(1), headers: codec.timeout)
             #expect(outcome.code == "deadline_exceeded")
             #expect(outcome.message.contains("stays queued"))

@@ -3,8 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A Push arrives everywhere as it was sent", .serialized)
+@Suite("Forwarding of Pushes", .serialized)
 struct PushForwardingTests {
+    /// Runs a test against a gateway with one upstream.
     private func run(_ entry: (Recorder) -> String = { ReceiverEntry.writer($0.url) }, _ body: (GatewayProcess, Recorder) throws -> Void)
         throws
     {
@@ -14,7 +15,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("An upstream gets a Connect call in proto, uncompressed, with the tenant and nothing of the sender's codec")
+    @Test("An upstream gets an uncompressed Connect call in proto with the tenant, whatever the sender's codec")
     func head() throws {
         try run { gateway, upstream in
             let headers =
@@ -33,7 +34,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("Each series is one profile; its samples keep their order, IDs and bytes")
+    @Test("Each series becomes one profile, and its samples keep their order, IDs and bytes")
     func series() throws {
         try run { gateway, upstream in
             let series = [
@@ -50,7 +51,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("Reserved labels are dropped but the name and the delta; others pass as they are, sorted")
+    @Test("Reserved labels except __name__ and __delta__ are dropped, and others are kept and sorted")
     func reservedLabels() throws {
         try run { gateway, upstream in
             let labels: KeyValuePairs = [
@@ -66,7 +67,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("External labels win over the sender's, and are added to every series")
+    @Test("External labels override the sender's, and are added to every series")
     func externalLabels() throws {
         let entry = { (upstream: Recorder) in
             ReceiverEntry.writer(upstream.url, config: "\"external_labels\": { \"env\": \"prod\", \"zone\": \"eu\" }")
@@ -79,7 +80,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("A sample of many megabytes passes byte for byte, and is archived so")
+    @Test("A sample of many megabytes is delivered and archived byte for byte")
     func largeSample() throws {
         try Scenario.run { scenario in
             let tap = try Tap(scenario, "upstream")
@@ -99,7 +100,7 @@ struct PushForwardingTests {
         }
     }
 
-    @Test("One upstream refuses, one never answers: every Push gets 200, the others each series once, the dead ones all of it later")
+    @Test("With a refusing and a silent upstream every Push gets 200, and no other receiver is affected")
     func isolation() throws {
         try Scenario.run { scenario in
             let (refusing, silent, healthy) = (try Recorder(scenario), try Recorder(scenario), try Recorder(scenario))

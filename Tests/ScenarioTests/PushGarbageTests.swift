@@ -3,10 +3,10 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Broken Pushes", .serialized)
+@Suite("Malformed Pushes", .serialized)
 struct PushGarbageTests {
     @Test(
-        "Whatever is broken in a Push, the answer is 200 or 400, the gateway goes on, and its accounts close",
+        "Randomly damaged Pushes get 200 or 400, and the gateway's counters stay consistent",
         arguments: ["queued", "delivered"])
     func broken(ack: String) throws {
         try Scenario.run { scenario in
@@ -22,7 +22,7 @@ struct PushGarbageTests {
             let metrics = try gateway.waitForMetrics("quiet") { metrics in metrics.receivers.allSatisfy { metrics.queued($0) == 0 } }
             #expect(metrics.answered(200) == statuses["200"])
             #expect(metrics.delivered("up") == metrics.delivered("archive"))
-            // What the gateway wrote is protobuf that another reader reads.
+            // Another protobuf library can read what the gateway wrote.
             for request in try upstream.wait(count: metrics.delivered("up")) { #expect(try request.series.count == 1) }
         }
     }

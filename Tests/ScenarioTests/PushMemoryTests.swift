@@ -2,11 +2,11 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("No Push makes the gateway take memory without bound", .serialized)
+@Suite("Memory used by Pushes", .serialized)
 struct PushMemoryTests {
     private static let mebibyte = 1 << 20
 
-    /// Sends a file as a Push, answers its status, and checks how much the peak of resident memory grew.
+    /// Sends a file as a Push, checks its status and how much the peak of resident memory grew.
     private func push(
         _ file: String, _ type: String, isCompressed: Bool = true, query: String = "", limits: String = "", grows limit: Int,
         expect status: Int?,
@@ -15,7 +15,7 @@ struct PushMemoryTests {
         try Scenario.run { scenario in
             try make(scenario)
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], more: limits)
-            // What is allocated once, with the first profile, is not what a later one costs.
+            // The first profile causes allocations that happen only once.
             #expect(try gateway.push(.numbered(1)).status == 200)
             let before = try gateway.peakMemory()
             let encoding = isCompressed ? ["-H", "Content-Encoding: gzip"] : []
@@ -23,32 +23,33 @@ struct PushMemoryTests {
                 scenario, gateway.port, GatewayProcess.pushPath + query, file: scenario.path(file),
                 ["-H", "Content-Type: application/\(type)"] + encoding)
             #expect(status == nil || answer.status == status, "\(answer.status) \(answer.body.prefix(200))")
-            // What a sanitizer adds to each allocation, and keeps of it when it is freed, is not the gateway's.
+            // A sanitizer adds to each allocation and keeps freed memory, which does not count.
             if !Project.isSanitized { #expect(try gateway.peakMemory() - before <= limit) }
             #expect(try gateway.push(.numbered(2)).status == 200, "it goes on")
             try gateway.waitForMetrics("quiet") { $0.queued("console") == 0 }
         }
     }
 
+    /// Runs a shell command in the scenario's folder.
     private static func shell(_ scenario: Scenario, _ command: String) throws {
         try #require(try scenario.start(["sh", "-c", command]).waitForExit() == 0)
     }
 
-    @Test("64 MiB of zeros, compressed, cost what max_decompressed_size allows and no more", arguments: ["proto", "json"])
+    @Test("64 MiB of compressed zeros cost no more than max_decompressed_size allows", arguments: ["proto", "json"])
     func bomb(type: String) throws {
         try push(
             "zeros.gz", type, limits: "\"limits\": { \"max_decompressed_size\": \"1MiB\" },", grows: 16 * Self.mebibyte, expect: 429
         ) { try Self.shell($0, "head -c 67108864 /dev/zero | gzip > zeros.gz") }
     }
 
-    @Test("A bomb of many members is stopped where one of a single member is")
+    @Test("A gzip bomb of many members is stopped like one of a single member")
     func bombOfMembers() throws {
         try push(
             "zeros.gz", "proto", limits: "\"limits\": { \"max_decompressed_size\": \"1MiB\" },", grows: 16 * Self.mebibyte, expect: 429
         ) { try Self.shell($0, "head -c 65536 /dev/zero | gzip > one.gz; for i in $(seq 1024); do cat one.gz; done > zeros.gz") }
     }
 
-    @Test("Empty series at their limit, with a long query and User-Agent, cost no copy of those for each")
+    @Test("The largest number of empty series does not copy the query and User-Agent for each")
     func manySeries() throws {
         let query = "?" + String(repeating: "q", count: 8000)
         try push("series", "proto", isCompressed: false, query: query, grows: 64 * Self.mebibyte, expect: 200) {
@@ -56,7 +57,7 @@ struct PushMemoryTests {
         }
     }
 
-    @Test("On disk each has what they share, up to 16 MiB of it", arguments: [(400, 200), (8000, 400)])
+    @Test("On disk each series has its own copy of the query, up to 16 MiB in all", arguments: [(400, 200), (8000, 400)])
     func manySeriesOnDisk(length: Int, status: Int) throws {
         let query = "?" + String(repeating: "q", count: length)
         try push(
@@ -72,14 +73,14 @@ struct PushMemoryTests {
         }
     }
 
-    @Test("Samples and labels above their limits are refused however well they compress")
+    @Test("Samples and labels over their limits are refused however well they compress")
     func manySamples() throws {
         try push("samples.gz", "proto", grows: 64 * Self.mebibyte, expect: 400) {
             try Self.shell($0, "python3 -c 'open(\"samples\", \"wb\").write(b\"\\n\\x04\\x12\\0\\x12\\0\" * 40000)'; gzip samples")
         }
     }
 
-    @Test("Four million short labels, each allowed in its series, cost what their bytes do and not ten times that")
+    @Test("Four million short labels, within the limits, cost memory in proportion to their bytes")
     func manyLabels() throws {
         try push("labels.gz", "proto", grows: 128 * Self.mebibyte, expect: nil) {
             let label = "b\"\\n\\x04\\n\\x02%02x\" % i"

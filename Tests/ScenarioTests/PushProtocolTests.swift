@@ -4,10 +4,11 @@ import Testing
 @testable import TestSupport
 
 /// Push as curl sees it: heads, encodings and sizes, with the codes of the Connect protocol.
-@Suite("Push answers as a Connect server does", .serialized)
+@Suite("Push and the Connect protocol", .serialized)
 struct PushProtocolTests {
     private static let path = GatewayProcess.pushPath
 
+    /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(more: String = "", _ body: (Scenario, GatewayProcess) throws -> Void) throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], more: more)
@@ -19,7 +20,7 @@ struct PushProtocolTests {
 
     // MARK: Heads
 
-    @Test("Another method is 405 with Allow and no body", arguments: ["GET", "PUT", "DELETE", "OPTIONS"])
+    @Test("Another method gets 405 with Allow and no body", arguments: ["GET", "PUT", "DELETE", "OPTIONS"])
     func method(_ method: String) throws {
         try run { scenario, gateway in
             let answer = try Curl(
@@ -30,7 +31,7 @@ struct PushProtocolTests {
         }
     }
 
-    @Test("Another content type is 415 with Accept-Post and no body")
+    @Test("Another content type gets 415 with Accept-Post and no body")
     func contentType() throws {
         try run { scenario, gateway in
             let types = [
@@ -48,7 +49,7 @@ struct PushProtocolTests {
         }
     }
 
-    @Test("An encoding that is not known is 501 unimplemented and says which are", arguments: ["br", "zstd", "gzip, gzip", "deflate"])
+    @Test("An unknown encoding gets 501 unimplemented with the known ones", arguments: ["br", "zstd", "gzip, gzip", "deflate"])
     func encoding(_ encoding: String) throws {
         try run { _, gateway in
             let answer = try gateway.push(.numbered(1), headers: "Content-Encoding: \(encoding)\r\n")
@@ -60,6 +61,7 @@ struct PushProtocolTests {
         }
     }
 
+    /// Invalid header lines, and a part of the error's message.
     static let badHeads: [(String, String)] = [
         ("Connect-Protocol-Version: 2", "Connect-Protocol-Version must be \"1\": got \"2\""),
         ("Connect-Protocol-Version: 1.0", "Connect-Protocol-Version must be \"1\": got \"1.0\""),
@@ -70,7 +72,7 @@ struct PushProtocolTests {
         ("X-Scope-OrgID: a|b", "X-Scope-OrgID"),
     ]
 
-    @Test("A header that breaks the protocol is 400 invalid_argument and says which", arguments: badHeads)
+    @Test("An invalid protocol header gets 400 invalid_argument with its name", arguments: badHeads)
     func badHead(line: String, message: String) throws {
         try run { _, gateway in
             let answer = try gateway.push(.numbered(1), headers: "\(line)\r\n")
@@ -82,6 +84,7 @@ struct PushProtocolTests {
         }
     }
 
+    /// Content types and further header lines that are accepted.
     static let goodHeads: [(String, [String])] = [
         ("application/json", []), ("application/json; charset=utf-8", []), ("application/json;charset=UTF-8", []),
         ("APPLICATION/JSON", []), ("application/json", ["Connect-Protocol-Version: 1"]),
@@ -89,7 +92,7 @@ struct PushProtocolTests {
         ("application/json", ["Content-Encoding: identity"]), ("application/json", ["Accept-Encoding: br"]),
     ]
 
-    @Test("Both codecs are served with or without the protocol's headers", arguments: goodHeads)
+    @Test("Requests are accepted with and without the protocol's headers", arguments: goodHeads)
     func goodHead(type: String, more: [String]) throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -105,7 +108,7 @@ struct PushProtocolTests {
 
     // MARK: Messages
 
-    @Test("An empty message is 200 and no profile, in both codecs, compressed or not")
+    @Test("An empty message gets 200 and is no profile, in both codecs, compressed or not")
     func empty() throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -126,7 +129,7 @@ struct PushProtocolTests {
         }
     }
 
-    @Test("The JSON answer is compressed for who takes that, or has compressed; the empty one of proto never")
+    @Test("A JSON answer is compressed for clients that accept it or compress, and an empty proto answer never is")
     func compressedAnswer() throws {
         try run { scenario, gateway in
             let file = try scenario.write("{}", to: "empty.json")
@@ -147,6 +150,7 @@ struct PushProtocolTests {
         }
     }
 
+    /// Malformed bodies with their type, and the beginning of the error's message.
     static let malformed: [(String, [UInt8], String)] = [
         ("application/proto", [0x0A, 5, 0x0A], "unmarshal message: a field is longer than its message"),
         (
@@ -168,7 +172,7 @@ struct PushProtocolTests {
         ),
     ]
 
-    @Test("A message that cannot be read is 400 invalid_argument and says why; the connection goes on", arguments: malformed)
+    @Test("A malformed message gets 400 invalid_argument with the reason, and the connection stays open", arguments: malformed)
     func unreadable(type: String, body: [UInt8], message: String) throws {
         try run { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -186,11 +190,11 @@ struct PushProtocolTests {
 
     // MARK: Sizes
 
-    /// A JSON message of exactly so many bytes.
+    /// A JSON message of exactly this many bytes.
     private static func message(of count: Int) -> String { "{\"x\":\"" + String(repeating: "x", count: count - 8) + "\"}" }
 
     @Test(
-        "A body over max_body_size is 429 resource_exhausted and says both sizes", arguments: [(1023, true), (1024, true), (1025, false)])
+        "A body over max_body_size gets 429 resource_exhausted with both sizes", arguments: [(1023, true), (1024, true), (1025, false)])
     func bodySize(count: Int, isTaken: Bool) throws {
         try run(more: "\"limits\": { \"max_body_size\": \"1KiB\" },") { _, gateway in
             let headers = "Content-Type: application/json\r\n"
@@ -208,7 +212,7 @@ struct PushProtocolTests {
     }
 
     @Test(
-        "A message that inflates past max_decompressed_size is 429 resource_exhausted",
+        "A message that inflates beyond max_decompressed_size gets 429 resource_exhausted",
         arguments: [(4095, true), (4096, true), (4097, false)])
     func decompressedSize(count: Int, isTaken: Bool) throws {
         try run(more: "\"limits\": { \"max_decompressed_size\": \"4KiB\" },") { scenario, gateway in

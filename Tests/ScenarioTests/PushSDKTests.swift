@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("pyroscope-io", .serialized)
+@Suite("The pyroscope-io SDK", .serialized)
 struct PushSDKTests {
-    /// What of a series an upstream may be sent.
+    /// The series with the labels that an upstream gets, sorted.
     private static func filtered(_ series: PushSeries) -> PushSeries {
         var series = series
         series.labels = series.labels.filter { !$0.name.hasPrefix("__") || ["__name__", "__delta__"].contains($0.name) }
@@ -13,7 +13,7 @@ struct PushSDKTests {
         return series
     }
 
-    @Test("It profiles a program; two upstreams and an archive get its series, labels, IDs, pprof bytes and tenant")
+    @Test("Two upstreams and an archive get the SDK's series, labels, IDs, pprof bytes and tenant")
     func sdk() throws {
         try Scenario.run { scenario in
             let upstreams = [try Tap(scenario, "first"), try Tap(scenario, "second")]
@@ -46,7 +46,7 @@ struct PushSDKTests {
         }
     }
 
-    /// The SDK's own profiles are what this test thinks they are.
+    /// Checks that the SDK's profiles are what this test expects.
     private static func check(_ series: [PushSeries]) throws {
         for series in series {
             let labels = Dictionary(series.labels.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })

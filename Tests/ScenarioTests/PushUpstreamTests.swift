@@ -2,8 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What an upstream answers to a Push is read by its status first, and by its Connect code second", .serialized)
+@Suite("Upstream answers to a Push are judged by status first and Connect code second", .serialized)
 struct PushUpstreamTests {
+    /// The body of a Connect error.
     private static func error(_ code: String, _ message: String = "no") -> String { "{\"code\":\"\(code)\",\"message\":\"\(message)\"}" }
 
     static let rejected: [(Int, String)] = [
@@ -20,6 +21,7 @@ struct PushUpstreamTests {
         (503, error("unavailable")), (503, error("invalid_argument")), (504, ""), (500, "{\"code\":"), (520, ""),
     ]
 
+    /// Runs a test against a gateway with one upstream.
     private func run(_ body: (GatewayProcess, Recorder) throws -> Void) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -28,7 +30,7 @@ struct PushUpstreamTests {
         }
     }
 
-    @Test("What will never pass is dropped after one attempt")
+    @Test("A permanent failure is dropped after one attempt")
     func rejected() throws {
         try run { gateway, upstream in
             for (number, (status, body)) in Self.rejected.enumerated() {
@@ -41,7 +43,7 @@ struct PushUpstreamTests {
         }
     }
 
-    @Test("What may pass later is tried again until it does")
+    @Test("A transient failure is retried until the delivery succeeds")
     func retried() throws {
         try run { gateway, upstream in
             for (number, (status, body)) in Self.retried.enumerated() {

@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A queue's bounds", .serialized)
+@Suite("Queue limits", .serialized)
 struct QueueTests {
-    /// An upstream that holds the first two profiles open, and a queue with bounds behind it.
+    /// Runs a test with an upstream that holds the first two deliveries open, and a queue with limits.
     private func run(queue: String, _ body: (GatewayProcess, Recorder) throws -> Void) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -17,7 +17,7 @@ struct QueueTests {
         }
     }
 
-    @Test("Over max_profiles the oldest that wait are dropped; those under way and the newest stay")
+    @Test("Over max_profiles the oldest waiting profiles are dropped, not the newest and not open deliveries")
     func maxProfiles() throws {
         try run(queue: "\"max_profiles\": 10") { gateway, upstream in
             try gateway.send(8, from: 2)
@@ -33,7 +33,7 @@ struct QueueTests {
         }
     }
 
-    @Test("Over max_bytes the oldest that wait are dropped, and what is queued stays below it")
+    @Test("Over max_bytes the oldest waiting profiles are dropped, and the queue stays below the limit")
     func maxBytes() throws {
         try run(queue: "\"max_bytes\": \"64KiB\"") { gateway, upstream in
             let connection = try RawConnection(gateway.port)
@@ -50,7 +50,7 @@ struct QueueTests {
         }
     }
 
-    @Test("A profile larger than max_bytes is dropped as too_large and evicts nobody")
+    @Test("A profile larger than max_bytes is dropped as too_large and evicts no other")
     func tooLarge() throws {
         try run(queue: "\"max_bytes\": \"64KiB\"") { gateway, upstream in
             try gateway.send(3, from: 2)
@@ -65,7 +65,7 @@ struct QueueTests {
         }
     }
 
-    @Test("What waits longer than max_age is dropped, and not sent when the upstream comes back")
+    @Test("A profile that waits longer than max_age is dropped and not sent later")
     func maxAge() throws {
         try run(queue: "\"max_age\": \"200ms\"") { gateway, upstream in
             try gateway.send(5, from: 2)
@@ -77,7 +77,7 @@ struct QueueTests {
         }
     }
 
-    @Test("A dead upstream's queue overflows into counted drops, and the log says so once, not a line a profile")
+    @Test("A dead upstream's queue overflows into counted drops, and the log does not have a line for each")
     func deadUpstream() throws {
         try Scenario.run { scenario in
             let (dead, healthy) = (try Recorder(scenario), try Recorder(scenario))

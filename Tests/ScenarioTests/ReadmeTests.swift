@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What the documents and the examples show works")
+@Suite("Configs of the documents and examples")
 struct ReadmeTests {
     /// The code blocks of a language in a document.
     private func blocks(_ language: String, in document: String) throws -> [String] {
@@ -11,6 +11,7 @@ struct ReadmeTests {
         return text.components(separatedBy: "```\(language)\n").dropFirst().compactMap { $0.components(separatedBy: "```").first }
     }
 
+    /// Checks a config with the command, next to the files that the documents name.
     private func check(_ scenario: Scenario, _ config: String) throws {
         let certificates = try Certificates(scenario)
         try FileManager.default.createDirectory(atPath: scenario.path("tls"), withIntermediateDirectories: true)
@@ -22,22 +23,22 @@ struct ReadmeTests {
         for name in ["tokens", "users"] { chmod(scenario.path(name), 0o600) }
         try FileManager.default.copyItem(atPath: certificates.authority, toPath: scenario.path("clients.pem"))
         try certificates.makeList("revoked", revoking: [])
-        // Its folders are relative, and a test writes nowhere but into its own.
+        // The folders of the config are relative, and a test writes only into its own folder.
         let file = try scenario.write(config.replacingOccurrences(of: "\"./", with: "\"\(scenario.path(""))"), to: "gateway.json")
         let process = try scenario.start([try Project.builtGateway(), "check", "--config", file])
         #expect(try process.waitForExit() == 0)
-        // Whether the disk here is large enough for its queues is no matter of the documents'.
+        // A warning that the disk is too small for the queues depends on this machine.
         #expect(process.output.lines.filter { !$0.contains("warning: data_dir: ") } == ["\(file): ok"])
     }
 
-    @Test("The README's config is one that check finds nothing wrong with")
+    @Test("check accepts the README's config")
     func readmeConfig() throws {
         let blocks = try blocks("jsonc", in: "README.md")
         #expect(blocks.count == 1)
         for block in blocks { try Scenario.run { try check($0, block) } }
     }
 
-    @Test("So are the whole config that docs/configuration.md begins with, and the members that docs/security.md adds")
+    @Test("check accepts the config of docs/configuration.md and the members of docs/security.md")
     func documentedConfig() throws {
         let whole = try #require(try blocks("jsonc", in: "docs/configuration.md").first)
         try Scenario.run { try check($0, whole) }
@@ -46,7 +47,7 @@ struct ReadmeTests {
         try Scenario.run { try check($0, "{ \(members) \(receivers) }") }
     }
 
-    @Test("So is every example")
+    @Test("check accepts every example")
     func examples() throws {
         let folder = "\(Project.root)/examples"
         for name in try FileManager.default.contentsOfDirectory(atPath: folder) {

@@ -2,16 +2,16 @@ import Testing
 
 @testable import TestSupport
 
-/// `on_full: reject`: a full required receiver turns the request away before anybody has it.
-@Suite("A full queue that rejects turns senders away", .serialized)
+/// With `on_full: reject`, a full required receiver refuses the request before any receiver has it.
+@Suite("Full queues that reject", .serialized)
 struct RejectTests {
-    /// A receiver whose destination never answers, with room for so many profiles.
+    /// A receiver with room for this many profiles, one delivery at a time.
     private static func entry(_ upstream: Recorder, _ count: Int, onFull: String = "reject", more: String = "") -> String {
         let queue = "\"queue\": { \"max_profiles\": \(count), \"on_full\": \"\(onFull)\" },"
         return ReceiverEntry.writer(upstream.url, more: "\"max_in_flight\": 1, \(queue) \(more)")
     }
 
-    /// A gateway with these receivers, the first of which never answers; `others` get what they are sent.
+    /// Runs a test against a gateway whose receiver `a` has a silent destination, and whose `others` deliver.
     private func run(
         _ makeEntry: (Recorder) -> String, others: [String: (Recorder) -> String] = ["b": { ReceiverEntry.writer($0.url) }],
         _ body: (GatewayProcess, Recorder, [String: Recorder]) throws -> Void
@@ -26,6 +26,7 @@ struct RejectTests {
         }
     }
 
+    /// Checks that an answer is the 503 of a full queue.
     private static func checkRefused(_ answer: RawConnection.Response) {
         #expect(answer.status == 503)
         #expect(answer.code == "unavailable")
@@ -33,7 +34,7 @@ struct RejectTests {
         #expect(answer.message == "the queue of receiver \"a\" is full")
     }
 
-    @Test("503 when it is full, and nobody has the profile; 200 again when there is room", arguments: DeliveredTests.API.allCases)
+    @Test("A full queue answers 503 and no receiver has the profile, until there is room", arguments: DeliveredTests.API.allCases)
     func full(api: DeliveredTests.API) throws {
         try run({ Self.entry($0, 2) }) { gateway, silent, others in
             let healthy = try #require(others["b"])
@@ -52,7 +53,7 @@ struct RejectTests {
         }
     }
 
-    @Test("Bytes count as well as profiles")
+    @Test("max_bytes is enforced like max_profiles")
     func fullOfBytes() throws {
         let queue = "\"queue\": { \"max_bytes\": \"64KiB\", \"on_full\": \"reject\" },"
         try run({ ReceiverEntry.writer($0.url, more: queue) }) { gateway, _, others in
@@ -65,7 +66,7 @@ struct RejectTests {
         }
     }
 
-    @Test("All series of a Push have room or none is taken", arguments: [(1, true), (2, true), (3, false)])
+    @Test("A Push is accepted only if there is room for all its series", arguments: [(1, true), (2, true), (3, false)])
     func allOrNothing(seriesCount: Int, fits: Bool) throws {
         try run({ Self.entry($0, 4) }) { gateway, _, others in
             let healthy = try #require(others["b"])
@@ -79,7 +80,7 @@ struct RejectTests {
         }
     }
 
-    @Test("Who drops the oldest drops nothing for a request that another turned away")
+    @Test("A queue with drop_oldest drops nothing for a request that another queue refuses")
     func mixed() throws {
         try run({ Self.entry($0, 4) }, others: ["b": { Self.entry($0, 2, onFull: "drop_oldest") }]) { gateway, _, others in
             try #require(others["b"]).hold()
@@ -92,7 +93,7 @@ struct RejectTests {
         }
     }
 
-    @Test("A full one that is not required drops, counts, and turns nobody away", arguments: DeliveredTests.API.allCases)
+    @Test("A full queue of a receiver that is not required drops and counts, and refuses no sender", arguments: DeliveredTests.API.allCases)
     func notRequired(api: DeliveredTests.API) throws {
         try run({ Self.entry($0, 2, more: "\"required\": false,") }) { gateway, _, _ in
             let connection = try RawConnection(gateway.port)
@@ -103,7 +104,7 @@ struct RejectTests {
         }
     }
 
-    @Test("Many senders at once never get more in than fits, and each 200 is one profile")
+    @Test("Concurrent senders fill the queue exactly, and each 200 is one profile")
     func race() throws {
         try run({ Self.entry($0, 50) }) { gateway, _, others in
             let connections = try (0..<8).map { _ in try RawConnection(gateway.port) }

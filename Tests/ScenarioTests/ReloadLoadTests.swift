@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Reloading under load", .serialized)
 struct ReloadLoadTests {
-    /// Senders that go on until told to stop, each on a thread of its own; what is not answered 200 is kept.
+    /// Senders that run until told to stop, each on its own thread, and collect answers other than 200.
     private final class Senders: @unchecked Sendable {
         private let lock = NSLock()
         private let done = DispatchGroup()
@@ -14,7 +14,7 @@ struct ReloadLoadTests {
         private var sent = 0
         private var failures: [String] = []
 
-        /// - Parameter keepsAlive: one connection for all of a sender's requests, or one for each.
+        /// - Parameter keepsAlive: whether a sender uses one connection for all its requests, or one for each.
         func start(_ port: UInt16, _ target: String, keepsAlive: Bool) {
             done.enter()
             Thread.detachNewThread { [self] in
@@ -40,7 +40,7 @@ struct ReloadLoadTests {
             }
         }
 
-        /// - Returns: how many requests were sent, and what went wrong.
+        /// - Returns: how many requests were answered, and what went wrong.
         func stop() -> (sent: Int, failures: [String]) {
             lock.withLock { isStopped = true }
             done.wait()
@@ -52,13 +52,13 @@ struct ReloadLoadTests {
 
     private static let rounds = Project.isSanitized ? 40 : 1000
 
-    @Test("1,000 reloads under load fail no request and leave no descriptor, thread or memory")
+    @Test("1,000 reloads under load fail no request and leak no descriptor, thread or memory")
     func thousandReloads() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
             func config(_ round: Int) -> String {
                 let label = "\"external_labels\": { \"round\": \"\(round % 2)\" },"
-                // No backlog, for its memory and the time it takes would be what is measured.
+                // A short queue, because the memory and time of a backlog would distort the result.
                 let short = "\"queue\": { \"max_profiles\": 100 },"
                 var receivers = [
                     "changes": ReceiverEntry.writer(upstream.url, more: "\"max_in_flight\": 1, \(short)", config: label),
@@ -71,7 +71,7 @@ struct ReloadLoadTests {
             }
             let gateway = try GatewayProcess(scenario, config(0))
             let socket = try gateway.socket(gateway.port)
-            /// Reloads and waits until what was replaced has ended.
+            /// Reloads and waits until the replaced receivers and listeners have ended.
             func reload(_ rounds: Range<Int>) throws -> Footprint {
                 let senders = Senders()
                 for number in 0..<4 { senders.start(gateway.port, "/ingest?name=load", keepsAlive: number < 3) }
@@ -91,14 +91,14 @@ struct ReloadLoadTests {
             let after = try reload((Self.rounds / 5 + 1)..<(Self.rounds + 1))
             #expect(try gateway.socket(gateway.port) == socket)
             #expect((after.descriptors, after.threads) == (warm.descriptors, warm.threads))
-            // It differs by a few hundred; a page for each of 800 reloads would be 3,200.
+            // The memory differs by a few hundred KiB; a leaked page for each of 800 reloads would be 3,200.
             if !Project.isSanitized { #expect(after.residentKilobytes < warm.residentKilobytes + 3000) }
             #expect(gateway.log.lines.allSatisfy { !$0.contains("level=error") })
             #expect(try gateway.stop() == 0)
         }
     }
 
-    /// Waits until nothing moves, with the same receivers and threads.
+    /// Waits until the queues are empty and no connection or ending thread is left.
     private func quiet(_ gateway: GatewayProcess) throws -> Footprint {
         try gateway.waitForMetrics("a quiet gateway") { metrics in
             metrics.receivers.allSatisfy { metrics.queued($0) == 0 } && metrics.connections() == 0
@@ -107,7 +107,7 @@ struct ReloadLoadTests {
         return try Footprint(gateway)
     }
 
-    /// How many threads end something that was replaced, by their names, or have nothing more to do.
+    /// The number of threads, by their names, that end replaced receivers or listeners.
     private func ending(_ gateway: GatewayProcess) throws -> Int {
         let tasks = "/proc/\(gateway.process.id)/task"
         return try FileManager.default.contentsOfDirectory(atPath: tasks).count { task in

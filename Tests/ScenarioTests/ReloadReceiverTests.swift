@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Reloading receivers", .serialized)
 struct ReloadReceiverTests {
-    @Test("A changed endpoint gets what comes later, the old one finishes what it has, and nothing is lost or doubled")
+    @Test("After an endpoint changes, the new one gets all but open deliveries, and no profile is lost or doubled")
     func changedEndpoint() throws {
         try Scenario.run { scenario in
             let (old, new) = (try Recorder(scenario), try Recorder(scenario))
@@ -27,7 +27,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("A destination that was down is tried at its new address at once, and what it knew of progress is forgotten")
+    @Test("A failing endpoint that changes is tried at once, and the delivery state of its profiles is reset")
     func repaired() throws {
         try Scenario.run { scenario in
             let (dead, other, new) = (try Recorder(scenario), try Recorder(scenario), try Recorder(scenario))
@@ -44,7 +44,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("Rules change without another plugin instance: its connection stays, and a smaller queue makes room at once")
+    @Test("Queue settings change without a new plugin instance, and a smaller queue evicts at once")
     func rules() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -66,7 +66,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("An added receiver gets what comes from then on; a removed one delivers what it has, and goes")
+    @Test("An added receiver gets profiles from then on, and a removed one delivers its queue before it ends")
     func addedAndRemoved() throws {
         try Scenario.run { scenario in
             let (up, added) = (try Recorder(scenario), try Recorder(scenario))
@@ -89,7 +89,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("A receiver that is removed and added again while it drains is two, and both deliver")
+    @Test("A receiver that is added again while its predecessor drains is separate, and both deliver")
     func addedAgain() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -110,7 +110,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("What a removed receiver cannot deliver in time is named and counted, and a sender who waits for it is told")
+    @Test("Profiles that a removed receiver cannot deliver in time are logged as lost, and a waiting sender gets 503")
     func removedAndDead() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -128,7 +128,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("Counters of the same plugin go on, also of endpoints that come back; those of another one go")
+    @Test("Counters of the same plugin continue, also for an endpoint that returns, and those of another plugin vanish")
     func counters() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -148,7 +148,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("A plugin's file that was replaced is named, and not loaded beside the one that runs")
+    @Test("A replaced plugin file is logged, and not loaded beside the running one")
     func replacedFile() throws {
         try Scenario.run { scenario in
             let library = scenario.path("libmine.so")
@@ -168,6 +168,7 @@ struct ReloadReceiverTests {
 
     // MARK: Plugins that do not end
 
+    /// Builds the misbehaving plugin and returns its path.
     private func odd(_ scenario: Scenario) throws -> String {
         let library = scenario.path("libodd.so")
         let compiler = try scenario.start([
@@ -179,7 +180,7 @@ struct ReloadReceiverTests {
     }
 
     @Test(
-        "An old instance that takes too long is told to abort, and the new one delivers what it had",
+        "An old instance that takes too long is aborted, and the new one delivers its profiles",
         arguments: [("finish in abort", true), ("block until abort", true), ("never finish", false), ("block without end", false)])
     func stuck(_ what: String, ends: Bool) throws {
         try Scenario.run { scenario in
@@ -202,7 +203,7 @@ struct ReloadReceiverTests {
         }
     }
 
-    @Test("SIGTERM while an old instance is ending ends that too")
+    @Test("SIGTERM also ends an old instance that is still draining")
     func shutdownMeanwhile() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

@@ -4,12 +4,12 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Configs that are not reloaded", .serialized)
+@Suite("Configs that cannot be reloaded", .serialized)
 struct ReloadRefusalTests {
     private static let console = ["console": ReceiverEntry.console()]
     private static let good = GatewayProcess.config(listeners: GatewayProcess.listener(["console"]), receivers: console)
 
-    /// A config with one mistake, and what is said of it.
+    /// A config with one mistake, and a part of the error message.
     private func bad(_ kind: String, _ scenario: Scenario, taken: UInt16) throws -> (config: String, admin: String, said: String) {
         let other = GatewayProcess.listener(["console"], name: "other")
         let listener = GatewayProcess.listener(["console"])
@@ -42,7 +42,7 @@ struct ReloadRefusalTests {
     }
 
     @Test(
-        "A bad file changes nothing, and shows in the answer, the log, the status page and the metric",
+        "An invalid config changes nothing, and is reported in the answer, the log, the status page and the metric",
         arguments: [
             "syntax", "unknown member", "missing plugin", "added and broken", "changed and broken", "port in use", "admin port in use",
             "bad certificate",
@@ -77,7 +77,7 @@ struct ReloadRefusalTests {
         }
     }
 
-    @Test("/-/reload takes POST alone")
+    @Test("/-/reload accepts only POST")
     func method() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, Self.good)
@@ -87,7 +87,7 @@ struct ReloadRefusalTests {
         }
     }
 
-    @Test("Whoever asks while others do is answered too")
+    @Test("Concurrent reload requests are all answered")
     func manyAsk() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, Self.good)
@@ -99,18 +99,19 @@ struct ReloadRefusalTests {
 
     // MARK: The command
 
+    /// Runs `gateway reload` and returns its exit status and lines.
     private func command(_ scenario: Scenario, _ arguments: String...) throws -> (status: Int32, said: [String]) {
         let process = try scenario.start([try Project.builtGateway(), "reload"] + arguments)
         let status = try process.waitForExit()
         return (status, process.output.lines + process.errors.lines)
     }
 
-    /// A file that names the admin address of a gateway that found its port itself.
+    /// Writes a config with the admin address of a running gateway, which chose its port itself.
     private func file(_ scenario: Scenario, port: UInt16, more: String = "") throws -> String {
         try scenario.write("{ \"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": \(port), \(more) } }", to: "admin.json")
     }
 
-    @Test("gateway reload says what came of it: 0 reloaded, 1 with the problems, 1 when nobody is there, 2 wrong usage")
+    @Test("gateway reload exits with 0 after a reload, 1 with problems or without a gateway, and 2 after wrong usage")
     func reloadCommand() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, Self.good)
@@ -133,7 +134,7 @@ struct ReloadRefusalTests {
         }
     }
 
-    @Test("gateway reload trusts the certificate that the config names, and brings the credentials it is given")
+    @Test("gateway reload trusts the certificate of the config, and sends the given credentials")
     func secureAdmin() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Reloading the config", .serialized)
 struct ReloadTests {
-    @Test("An unchanged config keeps the socket, the connections and the counts", arguments: ["POST", "SIGHUP"])
+    @Test("An unchanged config keeps the socket, the connections and the counters", arguments: ["POST", "SIGHUP"])
     func unchanged(_ way: String) throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
@@ -18,7 +18,7 @@ struct ReloadTests {
                 if way == "POST" { #expect(try gateway.postReload().status == 200) } else { gateway.process.signal(SIGHUP) }
                 try gateway.waitForReloads(round)
                 #expect(try connection.post("/ingest?name=a", "a 1").status == 200)
-                // The first reload starts the thread for all of them.
+                // The first reload starts the thread that does all reloads.
                 if round == 1 { threads = try Footprint(gateway).threads }
             }
             #expect(try gateway.socket(gateway.port) == socket)
@@ -30,7 +30,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("A connection that stays is served by another forward_to with its next request, and so is a request under way")
+    @Test("A new forward_to applies to open requests and to the next requests of open connections")
     func forwardTo() throws {
         try Scenario.run { scenario in
             let receivers = ["first": ReceiverEntry.console(), "second": ReceiverEntry.console("json")]
@@ -50,7 +50,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("conn_limit, sizes, timeouts and the log's level apply at once")
+    @Test("conn_limit, sizes, timeouts and the log level apply at once")
     func limits() throws {
         try Scenario.run { scenario in
             let receivers = ["console": ReceiverEntry.console()]
@@ -76,7 +76,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("Another certificate is shown to the next connection; TLS and plain HTTP can take turns on one socket")
+    @Test("New connections get the new certificate, and a socket can change between TLS and plain HTTP")
     func certificate() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -106,7 +106,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("A listener that is added serves, one that is removed finishes its requests, and the rest does not notice")
+    @Test("An added listener serves, a removed one finishes its requests, and other listeners are not affected")
     func listeners() throws {
         try Scenario.run { scenario in
             let receivers = ["console": ReceiverEntry.console()]
@@ -135,7 +135,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("A request that never ends does not keep a removed listener for ever")
+    @Test("An unfinished request does not keep a removed listener beyond shutdown_timeout")
     func endlessRequest() throws {
         try Scenario.run { scenario in
             let receivers = ["console": ReceiverEntry.console()]
@@ -151,14 +151,14 @@ struct ReloadTests {
         }
     }
 
-    /// A port that nobody listens on.
+    /// A port on which nobody listens.
     private func freePort(_ scenario: Scenario) throws -> UInt16 {
         let recorder = try Recorder(scenario)
         recorder.kill()
         return recorder.port
     }
 
-    @Test("A listener that gets another name keeps its socket, and nobody is refused meanwhile")
+    @Test("A renamed listener keeps its socket and accepts connections throughout")
     func renamed() throws {
         try Scenario.run { scenario in
             let port = try freePort(scenario)
@@ -178,7 +178,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("A listener on another port is there when the old one is gone, and its counts go on")
+    @Test("A listener that moves to another port closes the old one and keeps its counters")
     func moved() throws {
         try Scenario.run { scenario in
             let port = try freePort(scenario)
@@ -195,7 +195,7 @@ struct ReloadTests {
         }
     }
 
-    @Test("The admin listener moves, and whoever asked for that is answered; without it a SIGHUP brings it back")
+    @Test("The admin listener moves and still answers the reload request, and SIGHUP restores a removed one")
     func adminMoves() throws {
         try Scenario.run { scenario in
             let port = try freePort(scenario)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("gateway replay sends an archive again, as it came")
+@Suite("gateway replay")
 struct ReplayTests {
     private struct Outcome {
         let status: Int32
@@ -12,32 +12,34 @@ struct ReplayTests {
         let errors: [String]
     }
 
+    /// Runs `gateway replay`.
     private func replay(_ scenario: Scenario, _ arguments: String...) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway(), "replay"] + arguments)
         let status = try process.waitForExit()
         return Outcome(status: status, output: process.output.lines, errors: process.errors.lines)
     }
 
-    /// A gateway that archives what it gets in a folder of that name.
+    /// Starts a gateway that archives in this folder.
     private func archiver(_ scenario: Scenario, _ folder: String = "archive") throws -> GatewayProcess {
         let listener = GatewayProcess.listener(["archive"], more: "\"keep_headers\": [\"user-agent\", \"x-a\", \"content-length\"],")
         return try GatewayProcess(
             scenario, GatewayProcess.config(listeners: listener, receivers: ["archive": ReceiverEntry.archive(folder)]))
     }
 
-    /// Sends one profile after the other, so that their times rise, and waits until they are archived.
+    /// Sends profiles one after the other, so that their times rise, and waits until they are archived.
     private func archive(_ scenario: Scenario, _ bodies: [String]) throws {
         let gateway = try archiver(scenario)
         for body in bodies { #expect(try RawConnection(gateway.port).post("/ingest?name=app", body).status == 200) }
         try gateway.waitForMetrics("all archived") { $0.delivered("archive") == bodies.count }
     }
 
+    /// The metadata files of an archive, oldest first.
     private func metadata(_ scenario: Scenario, _ folder: String = "archive") -> [String] {
         scenario.files(under: folder).filter { $0.hasSuffix(".json") && !$0.hasSuffix(".speedscope.json") }
             .sorted { ($0.split(separator: "/").last ?? "") < ($1.split(separator: "/").last ?? "") }
     }
 
-    /// What an archive says of its profiles, oldest first, but for when and as which one they came.
+    /// The metadata of an archive, oldest first, without times, sequences and file names.
     private func contents(_ scenario: Scenario, _ folder: String) throws -> [[String: String]] {
         try metadata(scenario, folder).map { file in
             let object = try JSONSerialization.jsonObject(with: scenario.bytes(of: "\(folder)/\(file)"))
@@ -53,10 +55,10 @@ struct ReplayTests {
         }
     }
 
-    // MARK: As it came
+    // MARK: The same request again
 
     @Test(
-        "A profile of /ingest is the same request again",
+        "A profile of /ingest is replayed as the same request",
         arguments: [("go-cpu.pprof", "pprof"), ("java.jfr", "jfr"), ("python.folded", "folded"), ("python.speedscope.json", "speedscope")])
     func ingest(file: String, format: String) throws {
         try Scenario.run { scenario in
@@ -73,7 +75,7 @@ struct ReplayTests {
             #expect(outcome.output == ["archive/\(try #require(metadata(scenario).first)): 200 OK", "1 sent, 0 failed"])
             #expect((outcome.status, outcome.errors) == (0, []))
             let request = try #require(try recorder.wait(count: 1).first)
-            // The recorder has a character for each byte.
+            // The recorder stores each byte as one character.
             let target = request.target.unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) }
             #expect(target == Array("/base/ingest?\(query)".utf8))
             #expect(try request.sha256 == Fixture.sha256(ofFile: fixture.path, scenario))
@@ -86,7 +88,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("What was sent without a type is sent without one, and an empty body is one")
+    @Test("A request without a type is replayed without one, and an empty body is kept")
     func bare() throws {
         try Scenario.run { scenario in
             try archive(scenario, [""])
@@ -98,7 +100,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("A second gateway's archive holds what the first one's does, of both APIs and all tenants")
+    @Test("Replaying an archive into a second gateway makes an equal archive, for both APIs and all tenants")
     func twice() throws {
         try Scenario.run { scenario in
             let first = try archiver(scenario, "first")
@@ -125,7 +127,7 @@ struct ReplayTests {
                 wanted[index]["content_encoding"] = "\"gzip\""
             }
             let got = try contents(scenario, "second")
-            // The user agent of a client that named none is libcurl's.
+            // libcurl adds its own User-Agent if the original had none.
             let without = { (members: [String: String]) in members.filter { $0.key != "headers" } }
             #expect(got.map(without) == wanted.map(without))
             #expect(got.count == 5)
@@ -134,7 +136,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("Oldest first, whatever folder they lie in; a folder inside the archive is one too")
+    @Test("Profiles are replayed oldest first across folders, and a folder inside the archive can be replayed alone")
     func order() throws {
         try Scenario.run { scenario in
             let gateway = try archiver(scenario)
@@ -152,7 +154,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("--tenant and --header are instead of the profile's own")
+    @Test("--tenant and --header replace the profile's own headers")
     func overrides() throws {
         try Scenario.run { scenario in
             let gateway = try archiver(scenario)
@@ -168,9 +170,9 @@ struct ReplayTests {
         }
     }
 
-    // MARK: Trouble
+    // MARK: Problems
 
-    @Test("A damaged, missing or foreign file is named, and the rest goes on")
+    @Test("Damaged, missing and foreign files are reported, and the rest is replayed")
     func damage() throws {
         try Scenario.run { scenario in
             try archive(scenario, (0..<6).map { "body \($0)" })
@@ -207,7 +209,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("--remove takes away what was answered 200 and its folders, and nothing else")
+    @Test("--remove deletes only profiles answered with 200, and their empty folders")
     func remove() throws {
         try Scenario.run { scenario in
             try archive(scenario, ["good 1", "bad 1", "good 2"])
@@ -230,7 +232,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("--remove takes away what was read and nothing else, though a link stands in its folder's place by then")
+    @Test("--remove deletes only the files it read, also when their folder was replaced by a link")
     func swappedFolder() throws {
         try Scenario.run { scenario in
             try archive(scenario, ["body"])
@@ -251,7 +253,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("A link in an archive is not followed, neither to send nor to remove")
+    @Test("replay follows no link in an archive, neither to send nor to remove")
     func plantedLink() throws {
         try Scenario.run { scenario in
             try archive(scenario, ["body"])
@@ -266,7 +268,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("The index of an archive is no stray file, but one of that name elsewhere is")
+    @Test("The archive's index is not reported as foreign, unless it is in another folder")
     func index() throws {
         try Scenario.run { scenario in
             try archive(scenario, ["body"])
@@ -278,7 +280,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("The gateway that writes an archive goes on writing into it after --remove")
+    @Test("A gateway can continue to write into its archive after --remove")
     func removeBesideGateway() throws {
         try Scenario.run { scenario in
             let gateway = try archiver(scenario)
@@ -293,7 +295,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("--json is an object a line, for profiles and for the end")
+    @Test("--json prints one object a line, for each profile and for the totals")
     func json() throws {
         struct Line: Decodable {
             let path: String?
@@ -316,7 +318,7 @@ struct ReplayTests {
         }
     }
 
-    @Test("A server that is not there, and a folder that is not, exit with 1")
+    @Test("An unreachable server and a missing folder exit with 1")
     func unreachable() throws {
         try Scenario.run { scenario in
             try archive(scenario, ["a"])
@@ -332,7 +334,7 @@ struct ReplayTests {
     }
 
     @Test(
-        "What is not said right is wrong usage and exits with 2",
+        "Wrong usage exits with 2",
         arguments: [
             [], ["a"], ["--to", "x"], ["a", "b", "--to", "x"], ["a", "--to", "x", "--header", "none"], ["a", "--to", "x", "--name", "n"],
         ])

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Stopping for somebody in a hurry")
+@Suite("A second signal to stop")
 struct SecondSignalTests {
-    @Test("A second signal does not wait for a destination that says nothing, and nobody can connect meanwhile")
+    @Test("A second SIGTERM ends the drain at once, and no connection is accepted meanwhile")
     func secondSignal() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

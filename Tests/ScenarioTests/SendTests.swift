@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("gateway send posts what an SDK would")
+@Suite("gateway send")
 struct SendTests {
     private struct Outcome {
         let status: Int32
@@ -12,6 +12,7 @@ struct SendTests {
         let errors: [String]
     }
 
+    /// Runs a command of the gateway.
     private func run(_ scenario: Scenario, _ arguments: [String]) throws -> Outcome {
         let process = try scenario.start([try Project.builtGateway()] + arguments)
         let status = try process.waitForExit()
@@ -19,7 +20,7 @@ struct SendTests {
     }
 
     @Test(
-        "A file goes to /ingest with name, times and the format it has",
+        "A file is sent to /ingest with name, times and its detected format",
         arguments: [
             ("go-cpu.pprof", "pprof"), ("java.jfr", "jfr"), ("python.folded", "folded"), ("python.lines", "lines"),
             ("python.speedscope.json", "speedscope"),
@@ -45,7 +46,7 @@ struct SendTests {
         }
     }
 
-    @Test("--push sends a series with the name's labels, and a given format wins over a guess")
+    @Test("--push sends a series with the labels of the name, and --format overrides the detected format")
     func push() throws {
         try Scenario.run { scenario in
             let server = try Recorder(scenario)
@@ -66,7 +67,7 @@ struct SendTests {
         }
     }
 
-    @Test("Any answer but 200 is printed and exits with 1, also when other files went well")
+    @Test("Any answer except 200 is printed and exits with 1, also when other files succeed")
     func failures() throws {
         try Scenario.run { scenario in
             let server = try Recorder(scenario)
@@ -87,7 +88,7 @@ struct SendTests {
     }
 
     @Test(
-        "What is not said right is wrong usage and exits with 2",
+        "Wrong usage exits with 2",
         arguments: [
             ["send"], ["send", "f"], ["send", "f", "--to", "http://127.0.0.1:1"], ["send", "f", "--to", "x", "--name", "a b"],
             ["send", "f", "--to", "x", "--name", "a", "--header", "no colon"], ["send", "f", "--to"], ["send", "f", "--bogus"],
@@ -102,7 +103,7 @@ struct SendTests {
         }
     }
 
-    @Test("Many files show how far they are on a terminal, and nothing of that in a pipe")
+    @Test("Progress of several files is shown on a terminal, but not in a pipe")
     func progress() throws {
         try Scenario.run { scenario in
             let server = try Recorder(scenario)
@@ -120,7 +121,7 @@ struct SendTests {
     }
 }
 
-@Suite("gateway plugins shows what would be loaded")
+@Suite("gateway plugins")
 struct PluginsCommandTests {
     private struct Listed: Decodable {
         let plugin: String
@@ -132,12 +133,13 @@ struct PluginsCommandTests {
         let error: String?
     }
 
+    /// Writes a config with the receivers `a` and `b`.
     private func config(_ scenario: Scenario, _ receivers: String) throws -> String {
         try scenario.write(
             "{ \"receive_http\": { \"l\": { \"forward_to\": [\"a\", \"b\"] } }, \"receivers\": { \(receivers) } }", to: "gateway.json")
     }
 
-    @Test("Each plugin once, with name, version, file, SHA-256 and receivers, as text and as JSON")
+    @Test("Each plugin is listed once with name, version, file, SHA-256 and receivers, as text and as JSON")
     func listing() throws {
         try Scenario.run { scenario in
             let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \"b\": { \"plugin\": \"StdoutSink\" }")
@@ -157,7 +159,7 @@ struct PluginsCommandTests {
         }
     }
 
-    @Test("A plugin that cannot be loaded is listed with the reason, and exits with 1")
+    @Test("A plugin that cannot be loaded is listed with the reason, and the command exits with 1")
     func missing() throws {
         try Scenario.run { scenario in
             let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \"b\": { \"plugin\": \"Nowhere\" }")

@@ -3,8 +3,8 @@ import Testing
 
 @testable import TestSupport
 
-/// The programs that people send with, each over plain HTTP, over TLS, and over TLS with a certificate of its own.
-@Suite("Senders of all kinds", .serialized)
+/// Common client programs over plain HTTP, over TLS, and over TLS with a client certificate.
+@Suite("Client programs", .serialized)
 struct SenderTests {
     enum Channel: String, CaseIterable, Sendable {
         case plain, tls, mutualTLS
@@ -20,6 +20,7 @@ struct SenderTests {
         var scheme: String { self == .plain ? "http" : "https" }
     }
 
+    /// Runs a test against a gateway that archives, with the URL of its listener.
     private func run(_ channel: Channel, _ body: (Scenario, Certificates, GatewayProcess, String) throws -> Void) throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -30,13 +31,13 @@ struct SenderTests {
         }
     }
 
-    /// What curl and Python's clients are given beside the address.
+    /// Further arguments of curl and of Python's clients: the authority, and the client's certificate and key.
     private func options(_ channel: Channel, _ certificates: Certificates) -> [String] {
         let all = [certificates.authority, certificates.path("client.pem"), certificates.path("client.key")]
         return Array(all.prefix(channel == .plain ? 0 : channel == .tls ? 1 : 3))
     }
 
-    @Test("curl", arguments: Channel.allCases)
+    @Test("curl can send profiles", arguments: Channel.allCases)
     func curl(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, url in
             let trust = channel == .plain ? [] : certificates.curl(showing: channel == .mutualTLS ? "client" : nil)
@@ -47,7 +48,7 @@ struct SenderTests {
         }
     }
 
-    @Test("requests, http.client and httpx", arguments: Channel.allCases)
+    @Test("requests, http.client and httpx can send profiles", arguments: Channel.allCases)
     func python(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, url in
             let senders = try scenario.start(
@@ -58,12 +59,12 @@ struct SenderTests {
         }
     }
 
-    @Test("wrk", arguments: [Channel.plain, .tls])
+    @Test("wrk can send profiles", arguments: [Channel.plain, .tls])
     func wrk(channel: Channel) throws {
-        // It has no way to show a certificate.
+        // wrk cannot use a client certificate.
         try run(channel) { scenario, _, gateway, url in
             let script = try scenario.write("wrk.method = 'POST'; wrk.body = 'main;work 1'", to: "post.lua")
-            // It takes no descriptors above 21 with so few connections, and other tests of this process may have left it some.
+            // With so few connections wrk cannot use descriptors above 21, so the shell closes those that other tests may have left.
             let alone = "for n in /proc/$$/fd/*; do n=${n##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done; exec \"$@\""
             let wrk = try scenario.start(
                 ["bash", "-c", alone, "bash", "wrk", "-t1", "-c4", "-d1s", "-s", script, "\(url)/ingest?name=app"])
@@ -73,7 +74,7 @@ struct SenderTests {
         }
     }
 
-    @Test("openssl s_client", arguments: [Channel.tls, .mutualTLS])
+    @Test("openssl s_client can send a profile", arguments: [Channel.tls, .mutualTLS])
     func sClient(channel: Channel) throws {
         try run(channel) { scenario, certificates, gateway, _ in
             let shown = channel == .mutualTLS ? ["-cert", certificates.path("client.pem"), "-key", certificates.path("client.key")] : []
@@ -87,9 +88,9 @@ struct SenderTests {
         }
     }
 
-    @Test("pyroscope-io", arguments: [Channel.plain, .tls])
+    @Test("The pyroscope-io SDK can send profiles", arguments: [Channel.plain, .tls])
     func sdk(channel: Channel) throws {
-        // It has no way to show a certificate either.
+        // The SDK cannot use a client certificate either.
         try run(channel) { scenario, certificates, gateway, url in
             let program = try scenario.start(
                 [try Project.python(), "\(Project.servers)/profiled.py", url, "team-a"],

@@ -4,21 +4,22 @@ import Testing
 
 @testable import TestSupport
 
-/// The end of NOTIFY_SOCKET that a service manager has.
+/// The service manager's end of NOTIFY_SOCKET.
 private final class NotifySocket {
     let number: Int32
 
-    /// - Parameter name: a path, or a name in the abstract namespace after `@`.
+    /// - Parameter name: a path, or `@` and a name in the abstract namespace.
     init(_ name: String) throws {
         number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         try #require(Self.with(name) { Glibc.bind(number, $0, $1) } == 0)
-        // Bounds a wait that would never end.
+        // The timeout ends a wait for a message that never comes.
         var patience = timeval(tv_sec: Int(Project.patience), tv_usec: 0)
         setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
 
     deinit { Glibc.close(number) }
 
+    /// Calls the body with the socket address of this name.
     private static func with<T>(_ name: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> T) -> T {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
@@ -31,14 +32,14 @@ private final class NotifySocket {
         }
     }
 
-    /// Sends messages of nobody until there is no room for more.
+    /// Sends messages until the socket is full.
     func fill(_ name: String) {
         let other = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { Glibc.close(other) }
         while Self.with(name, { sendto(other, "FILLED=1", 8, Int32(MSG_DONTWAIT), $0, $1) }) == 8 {}
     }
 
-    /// The next message's lines.
+    /// The lines of the next message.
     func next() throws -> [String] {
         var bytes = [UInt8](repeating: 0, count: 4096)
         let count = recv(number, &bytes, bytes.count, 0)
@@ -47,15 +48,16 @@ private final class NotifySocket {
     }
 }
 
-@Suite("What a service manager is told")
+@Suite("Notifications to the service manager")
 struct ServiceManagerTests {
+    /// A config with this many archives as receivers.
     private func config(_ receivers: Int) -> String {
         let entries = (0..<receivers).map { ("a\($0)", ReceiverEntry.archive("archive\($0)")) }
         return GatewayProcess.config(
             listeners: GatewayProcess.listener(entries.map(\.0)), receivers: Dictionary(uniqueKeysWithValues: entries))
     }
 
-    @Test("READY, RELOADING with its time, READY again whatever came of it, STOPPING; each with a status", arguments: ["path", "abstract"])
+    @Test("The manager gets READY, RELOADING with its time, READY after any outcome, and STOPPING", arguments: ["path", "abstract"])
     func messages(kind: String) throws {
         try Scenario.run { scenario in
             let name = kind == "path" ? scenario.path("notify") : "@\(scenario.folder)"
@@ -86,7 +88,7 @@ struct ServiceManagerTests {
         return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
     }
 
-    @Test("A manager that takes nothing holds nobody, and is told when it does")
+    @Test("A manager that reads nothing does not block the gateway, and gets READY once it reads")
     func busyManager() throws {
         try Scenario.run { scenario in
             let name = scenario.path("notify")
@@ -102,7 +104,7 @@ struct ServiceManagerTests {
     }
 
     @Test(
-        "A socket that is not there, and a name that is none, are no reason not to start",
+        "The gateway starts although the socket is missing or its name is invalid",
         arguments: ["/nonexistent/notify", "@", String(repeating: "n", count: 200)])
     func noManager(name: String) throws {
         try Scenario.run { scenario in

@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Starting and stopping", .serialized)
+@Suite("Shutdown", .serialized)
 struct ShutdownTests {
     private func status(_ gateway: GatewayProcess, _ path: String) throws -> Int {
         let connection = try RawConnection(gateway.adminPort)
@@ -13,7 +13,7 @@ struct ShutdownTests {
     }
 
     @Test(
-        "SIGTERM delivers what is queued before the process ends with 0; meanwhile it is healthy and not ready",
+        "SIGTERM and SIGINT deliver the queue before the exit with 0, and meanwhile the gateway is healthy but not ready",
         arguments: [SIGTERM, SIGINT])
     func drains(_ signal: Int32) throws {
         try Scenario.run { scenario in
@@ -38,7 +38,7 @@ struct ShutdownTests {
         }
     }
 
-    @Test("A request that is under way at SIGTERM gets its 200, and its profile is delivered")
+    @Test("A request that is open at SIGTERM gets its 200, and its profile is delivered")
     func requestInFlight() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console("json")])
@@ -61,7 +61,7 @@ struct ShutdownTests {
         }
     }
 
-    @Test("A sender that never finishes its request is told 503 at shutdown, and does not keep the process")
+    @Test("A sender that never finishes its request gets 503 at shutdown, and the process ends")
     func endlessRequest() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(
@@ -77,7 +77,7 @@ struct ShutdownTests {
         }
     }
 
-    @Test("What a dead upstream did not take within shutdown_timeout is logged as lost, and the process ends with 0")
+    @Test("Profiles that a dead upstream did not accept within shutdown_timeout are logged as lost, and the exit status is 0")
     func deadAtShutdown() throws {
         try Scenario.run { scenario in
             let (refusing, silent) = (try Recorder(scenario), try Recorder(scenario))
@@ -101,7 +101,7 @@ struct ShutdownTests {
         }
     }
 
-    @Test("A terminal that does not read keeps the process no longer than shutdown_timeout, also when two receivers write to it")
+    @Test("A terminal that does not read delays the exit no longer than shutdown_timeout, also with two receivers")
     func blockedOutput() throws {
         try Scenario.run { scenario in
             let listeners = GatewayProcess.listener(["second"], name: "default") + GatewayProcess.listener(["first"], name: "other")
@@ -110,7 +110,7 @@ struct ShutdownTests {
                 GatewayProcess.config(
                     listeners: listeners, receivers: ["first": ReceiverEntry.console(), "second": ReceiverEntry.console("json")],
                     more: "\"shutdown_timeout\": \"1s\","), stdout: .unread)
-            // The second receiver fills the pipe and waits for its reader; then the first one has a line to write.
+            // The second receiver fills the pipe and waits for its reader, and then the first one has a line to write.
             try gateway.send(1000, to: "/ingest?name=\(String(repeating: "long", count: 100))")
             try gateway.waitForMetrics("a full pipe") { $0.queued("second") > 0 && $0.delivered("second") > 20 }
             let other = try RawConnection(gateway.ports["other"] ?? 0)
@@ -121,7 +121,7 @@ struct ShutdownTests {
         }
     }
 
-    @Test("SIGHUP reads the config again, and everything goes on")
+    @Test("SIGHUP reloads the config, and the gateway continues")
     func hangup() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])

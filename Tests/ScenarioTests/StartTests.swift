@@ -3,15 +3,15 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What the gateway is started with")
+@Suite("Signals, arguments and environment at the start")
 struct StartTests {
     private static let config = GatewayProcess.config(
         listeners: GatewayProcess.listener(["a"]), receivers: ["a": ReceiverEntry.archive()], more: GatewayProcess.admin)
 
-    /// Runs a program in the gateway's place that ends in it, with signals that wait for it.
+    /// Starts the gateway with signals that are already pending.
     private func start(_ scenario: Scenario, waiting signals: Int32...) throws -> ChildProcess {
         let file = try scenario.write("{ \(Self.config) }", to: "gateway.json")
-        // What waits outlives the change of program.
+        // Pending signals survive exec.
         let script = """
             import os, signal, sys
             signals = [int(number) for number in sys.argv[1].split(",")]
@@ -23,7 +23,7 @@ struct StartTests {
         return try scenario.start(["python3", "-c", script, list, try Project.builtGateway(), "run", "--config", file])
     }
 
-    @Test("A SIGHUP that comes before the gateway is ready reloads it then")
+    @Test("A SIGHUP before the gateway is ready reloads it once it is")
     func earlyReload() throws {
         try Scenario.run { scenario in
             let process = try start(scenario, waiting: SIGHUP)
@@ -35,7 +35,7 @@ struct StartTests {
         }
     }
 
-    @Test("A signal to stop that comes before the gateway is ready ends it as one after does", arguments: [SIGTERM, SIGINT])
+    @Test("A signal to stop before the gateway is ready ends it in order", arguments: [SIGTERM, SIGINT])
     func earlyStop(signal: Int32) throws {
         try Scenario.run { scenario in
             let process = try start(scenario, waiting: SIGHUP, signal)
@@ -44,7 +44,7 @@ struct StartTests {
         }
     }
 
-    @Test("Signals are held from before the first line of the program on, but for commands that end by them")
+    @Test("run blocks signals from its first instruction on, and other commands end by them")
     func heldSignals() throws {
         try Scenario.run { scenario in
             let gateway = try Project.builtGateway()
@@ -54,7 +54,7 @@ struct StartTests {
                 let fifo = scenario.path("\(command)-\(signal)")
                 try #require(mkfifo(fifo, 0o600) == 0)
                 let process = try scenario.start([gateway, command, "--config", fifo])
-                // Its config is what it reads first, and this makes it wait for that.
+                // The command blocks while it reads its config from this FIFO.
                 let writer = try process.errors.poll(for: "a reader of \(fifo)") {
                     let writer = open(fifo, O_WRONLY | O_NONBLOCK)
                     return writer >= 0 ? writer : nil
@@ -66,12 +66,13 @@ struct StartTests {
         }
     }
 
+    /// A library whose constructor sets many environment variables.
     private static let setsVariable = """
         #include <stdlib.h>
         __attribute__((constructor)) static void set(void) { for (char name[] = "A_"; name[0] <= 'Z'; name[0]++) setenv(name, "value", 1); }
         """
 
-    @Test("The arguments are those it was given, whatever a preloaded library does to the environment")
+    @Test("The arguments are correct although a preloaded library changes the environment")
     func preloaded() throws {
         try Scenario.run { scenario in
             let source = try scenario.write(Self.setsVariable, to: "set.c")
@@ -84,8 +85,8 @@ struct StartTests {
         }
     }
 
-    // A sanitizer's own runtime cannot do without /proc.
-    @Test("Without /proc it knows its arguments and finds its plugins", .enabled(if: getuid() == 0 && !Project.isSanitized))
+    // A sanitizer's runtime needs /proc.
+    @Test("Without /proc the gateway knows its arguments and finds its plugins", .enabled(if: getuid() == 0 && !Project.isSanitized))
     func withoutProc() throws {
         try Scenario.run { scenario in
             let file = try scenario.write("{ \(Self.config) }", to: "gateway.json")
@@ -100,9 +101,9 @@ struct StartTests {
         }
     }
 
-    // ThreadSanitizer makes a file of its own, which grows with the program.
+    // ThreadSanitizer writes a file of its own, which grows with the program.
     @Test(
-        "A limit of file sizes is an error of the disk: what is larger is not taken, and the rest goes on",
+        "A file size limit acts like a disk error: a larger profile is dropped, and others are stored",
         arguments: Project.isSanitized ? [8192] : [100, 300])
     func fileSizeLimit(kibibytes: Int) throws {
         try Scenario.run { scenario in

@@ -7,7 +7,7 @@ import Testing
 struct StuckLogTests {
     private static let pathOfManyBytes = "/" + String(repeating: "p", count: 100)
 
-    /// Makes the gateway say more than the pipe and its buffer hold, a line a request.
+    /// Makes the gateway log more than the pipe and its buffer hold, one line a request.
     private func fill(_ gateway: GatewayProcess) throws {
         let connection = try RawConnection(gateway.port)
         defer { connection.close() }
@@ -18,7 +18,7 @@ struct StuckLogTests {
         }
     }
 
-    @Test("Holds no sender and no receiver; what it did not take is counted, and said once it is read again")
+    @Test("An unread log blocks no sender or receiver, and dropped lines are counted and reported")
     func nothingStops() throws {
         try Scenario.run { scenario in
             let (upstream, refusing) = (try Recorder(scenario), try Recorder(scenario))
@@ -28,7 +28,7 @@ struct StuckLogTests {
                 more: "\"log\": { \"level\": \"debug\" },")
             gateway.log.hold()
             try fill(gateway)
-            // Each is a warning of the receiver that rejects it.
+            // Each profile causes a warning of the receiver that rejects it.
             try gateway.send(50)
             try gateway.waitForMetrics("50 outcomes of both") { $0.delivered("up") == 50 && $0.dropped("bad", "rejected") == 50 }
             let metrics = try gateway.metrics()
@@ -44,7 +44,7 @@ struct StuckLogTests {
         }
     }
 
-    @Test("Does not keep the gateway from ending")
+    @Test("An unread log does not keep the gateway from ending")
     func ends() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -59,7 +59,7 @@ struct StuckLogTests {
         }
     }
 
-    @Test("A failed start says why before it ends")
+    @Test("A failed start is logged before the process ends")
     func failedStart() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

@@ -3,8 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-/// The first message of a client that computes nothing.
+/// A ClientHello that costs its sender no computation.
 struct ClientHello {
+    /// A group of the key exchange.
     enum Group {
         case x25519, p384, ffdhe8192
 
@@ -16,7 +17,7 @@ struct ClientHello {
             }
         }
 
-        /// A share that any server takes: any number, or the point that everybody knows.
+        /// A key share that any server accepts: an arbitrary number, or the generator of the curve.
         fileprivate var share: [UInt8] {
             switch self {
             case .x25519: [UInt8](repeating: 9, count: 32)
@@ -25,19 +26,19 @@ struct ClientHello {
             }
         }
 
-        /// SEC 2 section 2.5.1.
+        /// The generator of P-384 (SEC 2, section 2.5.1).
         private static let generator =
             "AA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A385502F25DBF55296C3A545E3872760AB7"
             + "3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F"
     }
 
-    /// Its records, as they are sent.
+    /// The message in TLS records, as it is sent.
     let bytes: [UInt8]
 
-    /// - Parameter total: how many bytes it has with its records, where that is to be more than is needed.
+    /// - Parameter total: the length of all records, if padding shall extend them.
     init(_ group: Group, total: Int? = nil) {
         let plain = Self.records(Self.message(group, padding: nil))
-        // A padding of none has four bytes; each record five.
+        // An empty padding extension has four bytes, and a record's header five.
         let more = total.map { total in
             let records = (total + 16_388) / 16_389
             return total - records * 5 - (plain.count - 5) - 4
@@ -45,6 +46,7 @@ struct ClientHello {
         bytes = more.map { Self.records(Self.message(group, padding: $0)) } ?? plain
     }
 
+    /// Splits a message into TLS records.
     private static func records(_ message: [UInt8]) -> [UInt8] {
         stride(from: 0, to: message.count, by: 16_384).flatMap { start in
             let part = message[start..<min(message.count, start + 16_384)]
@@ -52,6 +54,7 @@ struct ClientHello {
         }
     }
 
+    /// The handshake message, with a padding extension of this size, if any.
     private static func message(_ group: Group, padding: Int?) -> [UInt8] {
         let share = big(Int(group.number), 2) + counted(group.share, 2)
         var extensions =
@@ -64,8 +67,11 @@ struct ClientHello {
         return [1] + counted(body, 3)
     }
 
+    /// An extension.
     private static func field(_ type: Int, _ content: [UInt8]) -> [UInt8] { big(type, 2) + counted(content, 2) }
+    /// Bytes after their count.
     private static func counted(_ bytes: [UInt8], _ width: Int) -> [UInt8] { big(bytes.count, width) + bytes }
+    /// A number in this many bytes, big-endian.
     private static func big(_ number: Int, _ width: Int) -> [UInt8] {
         (0..<width).reversed().map { UInt8(truncatingIfNeeded: number >> ($0 * 8)) }
     }
@@ -77,8 +83,9 @@ extension String {
     }
 }
 
-@Suite("TLS costs who asks for it, not the gateway", .serialized)
+@Suite("CPU and memory cost of TLS", .serialized)
 struct TLSCostTests {
+    /// Runs a test against a gateway with TLS.
     private func run(
         http: String = "", more: String = "", key: [String] = Certificates.newKey,
         _ body: (Scenario, Certificates, GatewayProcess) throws -> Void
@@ -93,14 +100,15 @@ struct TLSCostTests {
         }
     }
 
+    /// Posts a profile by curl with these options.
     private func post(_ scenario: Scenario, _ certificates: Certificates, _ gateway: GatewayProcess, _ options: [String]) throws -> Curl {
         let url = "https://localhost:\(gateway.port)/ingest?name=a"
         return try Curl(scenario, certificates.curl() + options + ["--data-binary", "a 1", url])
     }
 
-    @Test("Keys are agreed on over X25519, P-256 and P-384 alone")
+    @Test("Only X25519, P-256 and P-384 are accepted for the key exchange")
     func groups() throws {
-        // TLS 1.2 counts the certificate's own curve among the groups, which an RSA key has none of.
+        // In TLS 1.2 the certificate's curve must be among the client's groups, and an RSA key has no curve.
         try run(key: Certificates.newRSAKey) { (scenario, certificates, gateway) throws in
             for version in [["--tlsv1.3"], ["--tls-max", "1.2"]] {
                 for group in ["X25519", "P-256", "P-384"] {
@@ -113,9 +121,10 @@ struct TLSCostTests {
         }
     }
 
-    @Test("TLS 1.2 is spoken with suites that have ECDHE and AEAD alone", arguments: ["ECDSA", "RSA"])
+    @Test("TLS 1.2 accepts only suites with ECDHE and AEAD", arguments: ["ECDSA", "RSA"])
     func suites(kind: String) throws {
         try run(key: kind == "RSA" ? Certificates.newRSAKey : Certificates.newKey) { (scenario, certificates, gateway) throws in
+            /// Sends a request that offers only this suite.
             func take(_ suite: String) throws -> Curl {
                 try post(scenario, certificates, gateway, ["--tls-max", "1.2", "--ciphers", "\(suite)@SECLEVEL=0"])
             }
@@ -133,7 +142,7 @@ struct TLSCostTests {
         }
     }
 
-    @Test("Who is served already does not wait behind hellos that came before its request")
+    @Test("A request on an established connection does not wait for ClientHellos that came before it")
     func establishedFirst() throws {
         try run { (scenario, certificates, gateway) throws in
             let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
@@ -148,17 +157,17 @@ struct TLSCostTests {
             sender.write("\n")
             try gateway.waitForMetrics("the second profile") { $0.delivered("console") == 2 }
             #expect(strangers.contains { !$0.hasInput }, "it was not behind all of them")
-            // They are answered all the same.
+            // The ClientHellos are answered too.
             for stranger in strangers { #expect(try stranger.firstByte() == 22) }
             sender.end()
         }
     }
 
-    /// The scheduling policies of the threads that make handshakes (proc_pid_stat(5), field 41).
+    /// The scheduling policies of the threads that do handshakes (proc_pid_stat(5), field 41).
     private func handshakePolicies(_ gateway: GatewayProcess) throws -> [String] {
         let tasks = "/proc/\(gateway.process.id)/task"
         return try FileManager.default.contentsOfDirectory(atPath: tasks).compactMap { task in
-            // A thread that has ended meanwhile is none of them.
+            // A thread that has ended meanwhile does not count.
             guard let stat = try? String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8), stat.contains("(handshakes ") else {
                 return nil
             }
@@ -166,17 +175,17 @@ struct TLSCostTests {
         }
     }
 
-    @Test("The threads that make handshakes run when no other wants to")
+    @Test("Handshake threads run only when no other thread needs the processor")
     func standsBack() throws {
         try run { (scenario, certificates, gateway) throws in
             #expect(try handshakePolicies(gateway) == [])
             #expect(try post(scenario, certificates, gateway, []).status == 200)
-            // SCHED_IDLE.
+            // 5 is SCHED_IDLE.
             #expect(try handshakePolicies(gateway) == ["5"])
         }
     }
 
-    @Test("Handshakes come to their end where others want every processor")
+    @Test("Handshakes complete although other processes use every processor")
     func busyProcessors() throws {
         try run { (scenario, certificates, gateway) throws in
             let others = try (0..<2 * ProcessInfo.processInfo.activeProcessorCount).map { _ in
@@ -187,7 +196,7 @@ struct TLSCostTests {
         }
     }
 
-    @Test("Clients that go in the middle of a handshake leave nothing behind")
+    @Test("Clients that leave within a handshake leak no descriptor")
     func goneClients() throws {
         try run { (scenario, certificates, gateway) throws in
             #expect(try post(scenario, certificates, gateway, []).status == 200)
@@ -200,13 +209,13 @@ struct TLSCostTests {
             }
             #expect(try post(scenario, certificates, gateway, []).status == 200)
             try gateway.waitForMetrics("their ends") { metrics in
-                // The connection that these came over may not have gone yet.
+                // The connection of this request may still be open.
                 metrics.connections() == 0 && (try? Footprint(gateway).descriptors <= before + 1) == true
             }
         }
     }
 
-    @Test("A request without TLS is told so, whatever its method, also when its client sends nothing more")
+    @Test("A plain HTTP request of any method gets 400, also when its client half-closes")
     func plainMethods() throws {
         try run { _, _, gateway in
             for method in ["DELETE", "OPTIONS", "PATCH", "get"] {
@@ -220,7 +229,7 @@ struct TLSCostTests {
         }
     }
 
-    @Test("A hello of a group that is not taken is answered with an alert")
+    @Test("A ClientHello with an unsupported group gets an alert")
     func refusedHello() throws {
         try run { _, _, gateway in
             let stranger = try RawConnection(gateway.port)
@@ -230,7 +239,7 @@ struct TLSCostTests {
         }
     }
 
-    @Test("A handshake has 32 KiB", arguments: [(32_000, true), (32_768, true), (32_769, false), (100_000, false)])
+    @Test("A ClientHello may have up to 32 KiB", arguments: [(32_000, true), (32_768, true), (32_769, false), (100_000, false)])
     func handshakeSize(total: Int, isAnswered: Bool) throws {
         try run { _, _, gateway in
             let stranger = try RawConnection(gateway.port)
@@ -246,11 +255,11 @@ struct TLSCostTests {
         }
     }
 
-    @Test("Unfinished handshakes have an eighth of max_in_flight_bytes, and the oldest make room for those that come")
+    @Test("Unfinished handshakes get an eighth of max_in_flight_bytes, and new ones close the oldest")
     func unfinishedHandshakes() throws {
         let more = "\"limits\": { \"max_in_flight_bytes\": \"16MiB\" },"
         try run(http: "\"server_read_timeout\": \"1h\",", more: more) { scenario, certificates, gateway in
-            // 2 MiB are ten of 192 KiB; each loop may have one more.
+            // 2 MiB hold ten handshakes of 192 KiB, and each loop may have one more.
             let half = Array(ClientHello(.x25519).bytes.dropLast(10))
             var strangers: [RawConnection] = []
             for count in 1...40 {

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("TLS on a listener", .serialized)
 struct TLSTests {
-    /// A gateway with TLS whose one receiver is the console.
+    /// Runs a test against a gateway with TLS and one receiver, which delivers at once.
     private func run(
         tls: String = "", http: String = "", more: String = "", log: String = "",
         _ body: (Scenario, Certificates, GatewayProcess) throws -> Void
@@ -22,13 +22,14 @@ struct TLSTests {
     private static let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"#
     private static let last = request + #"Connection: close\r\n\r\na 1"#
 
+    /// Posts a file by curl with these options.
     private func post(
         _ scenario: Scenario, _ gateway: GatewayProcess, _ options: [String], file: String = "/dev/null", expect: [String] = []
     ) throws -> Curl {
         try Curl(scenario, ["--data-binary", "@\(file)"] + options + ["https://localhost:\(gateway.port)/ingest?name=a"])
     }
 
-    /// What `tls_client.py` saw.
+    /// The output of `tls_client.py`.
     private struct Seen: Decodable {
         let version: String?
         let alpn: String?
@@ -38,16 +39,18 @@ struct TLSTests {
         let closed: Bool?
     }
 
+    /// Starts `tls_client.py` with an action.
     private func look(_ scenario: Scenario, _ gateway: GatewayProcess, _ action: String...) throws -> ChildProcess {
         try scenario.start(["python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", scenario.path("ca.pem")] + action)
     }
 
+    /// Waits for a line of its output.
     private func seen(_ process: ChildProcess, line: Int = 0) throws -> Seen {
         let text = try process.output.wait(for: "what the client saw") { $0.count > line ? $0[line] : nil }
         return try JSONDecoder().decode(Seen.self, from: Data(text.utf8))
     }
 
-    @Test("TLS 1.2 and 1.3 are spoken, and none before min_version", arguments: [("TLS12", true), ("TLS13", false)])
+    @Test("TLS 1.2 and 1.3 are accepted, but none below min_version", arguments: [("TLS12", true), ("TLS13", false)])
     func versions(minimum: String, takes12: Bool) throws {
         try run(tls: "\"min_version\": \"\(minimum)\"") { scenario, certificates, gateway in
             let trust = certificates.curl()
@@ -60,7 +63,7 @@ struct TLSTests {
         }
     }
 
-    @Test("HTTP/1.1 is agreed on by ALPN, every end is a close_notify, and who wants HTTP/2 alone is told so")
+    @Test("ALPN selects HTTP/1.1, connections end with close_notify, and clients that offer only h2 get an alert")
     func alpn() throws {
         try run { scenario, certificates, gateway in
             let seen = try seen(try look(scenario, gateway, "request", Self.last))
@@ -73,7 +76,7 @@ struct TLSTests {
         }
     }
 
-    @Test("An idle connection that the gateway closes ends in close_notify too")
+    @Test("An idle connection that the gateway closes ends with close_notify")
     func idleClose() throws {
         try run(http: "\"server_idle_timeout\": \"50ms\",") { scenario, _, gateway in
             let seen = try seen(try look(scenario, gateway, "request", Self.request + #"\r\na 1"#))
@@ -82,10 +85,10 @@ struct TLSTests {
         }
     }
 
-    @Test("Requests are read whole, however the records cut them", arguments: [1, 7, 4096, 16384])
+    @Test("Requests are read correctly, however they are split into records", arguments: [1, 7, 4096, 16384])
     func records(size: Int) throws {
         try run { scenario, _, gateway in
-            // Two in one record, a chunked one, and the last one: what OpenSSL has decrypted is not seen by the poller.
+            // Several requests share a record, because the poller does not see bytes that OpenSSL has already decrypted.
             let chunked = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na \r\n1\r\n1\r\n0\r\n\r\n"#
             let all = Self.request + #"\r\na 1"# + Self.request + #"\r\na 1"# + chunked + Self.last
             let seen = try seen(try look(scenario, gateway, "dribble", all, "\(size)"))
@@ -95,7 +98,7 @@ struct TLSTests {
         }
     }
 
-    @Test("Large bodies pass, announced and chunked, also while there is hardly room for them")
+    @Test("Large bodies pass, with a length and chunked, also with little max_in_flight_bytes")
     func largeBodies() throws {
         for limit in ["512MiB", "100KiB"] {
             try run(log: "\"limits\": { \"max_in_flight_bytes\": \"\(limit)\" },") { scenario, certificates, gateway in
@@ -108,7 +111,7 @@ struct TLSTests {
         }
     }
 
-    @Test("Plain HTTP on the port of TLS is told so in plain HTTP")
+    @Test("Plain HTTP on a TLS port gets 400 in plain HTTP")
     func plain() throws {
         try run { scenario, _, gateway in
             let answer = try seen(try look(scenario, gateway, "plain", Self.last)).answer
@@ -117,7 +120,7 @@ struct TLSTests {
         }
     }
 
-    @Test("A handshake that does not come is given up after server_read_timeout, and held by no drain")
+    @Test("A missing handshake is abandoned after server_read_timeout, and delays no drain")
     func silence() throws {
         try run(http: "\"server_read_timeout\": \"100ms\",") { scenario, _, gateway in
             let silent = try look(scenario, gateway, "silent")
@@ -131,10 +134,10 @@ struct TLSTests {
         }
     }
 
-    @Test("One connection more than conn_limit is closed before it shakes hands while all have a request open")
+    @Test("A connection over conn_limit is closed before the handshake while all others have open requests")
     func connectionLimit() throws {
         try run(http: "\"conn_limit\": 1, \"server_read_timeout\": \"1h\",") { scenario, certificates, gateway in
-            // It is answered 100 Continue, and so its request has begun.
+            // The 100 Continue shows that its request is open.
             let first = try look(scenario, gateway, "two", Self.request + #"Expect: 100-continue\r\n\r\n"#)
             _ = try seen(first)
             #expect(try post(scenario, gateway, certificates.curl()).status == 0)
@@ -150,7 +153,7 @@ struct TLSTests {
         }
     }
 
-    @Test("A connection that has not shaken hands, or has no request, makes room at conn_limit; the end of the latter is not cut off")
+    @Test("At conn_limit, connections without a handshake or an open request are closed for new ones")
     func connectionLimitIdle() throws {
         try run(http: "\"conn_limit\": 1, \"server_read_timeout\": \"1h\",") { scenario, certificates, gateway in
             let silent = try RawConnection(gateway.port)
@@ -164,7 +167,7 @@ struct TLSTests {
         }
     }
 
-    @Test("Certificates that were replaced are shown to new connections, open ones go on, and spoilt ones change nothing")
+    @Test("A replaced certificate is used for new connections, open ones stay, and an invalid one changes nothing")
     func replaced() throws {
         try run { scenario, certificates, gateway in
             let open = try look(scenario, gateway, "two", Self.request + #"\r\na 1"#)
@@ -191,15 +194,17 @@ struct TLSTests {
         }
     }
 
+    /// Moves one file over another, as a certificate renewal does.
     private static func replace(_ scenario: Scenario, _ name: String, by other: String) throws {
         guard rename(scenario.path(other), scenario.path(name)) == 0 else { throw NeverCame(what: "rename \(other)", seen: []) }
     }
 
-    // MARK: Clients' certificates
+    // MARK: Client certificates
 
+    /// A `client_auth_type`.
     struct Kind: CustomTestStringConvertible, Sendable {
         let name: String
-        /// Whether a handshake succeeds without a certificate, with a good one, and with a stranger's.
+        /// Whether a handshake succeeds without a certificate, with a valid one, and with one of another authority.
         let outcomes: [Bool]
         var testDescription: String { name }
         var needsAuthority: Bool { name.contains("Verify") }
@@ -212,7 +217,7 @@ struct TLSTests {
         Kind(name: "RequireAndVerifyClientCert", outcomes: [false, true, false]),
     ]
 
-    @Test("client_auth_type asks of clients what it does in Go", arguments: kinds)
+    @Test("client_auth_type behaves as in Go", arguments: kinds)
     func clientCertificates(kind: Kind) throws {
         let authority = kind.needsAuthority ? "\"client_ca_file\": \"ca.pem\", " : ""
         try run(tls: "\(authority)\"client_auth_type\": \"\(kind.name)\"") { scenario, certificates, gateway in
@@ -246,7 +251,7 @@ struct TLSTests {
         ),
     ]
 
-    @Test("check and run name the file that cannot be used, where the config names it, and why")
+    @Test("check and run name the unusable file, its member in the config and the reason")
     func brokenFiles() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -265,7 +270,7 @@ struct TLSTests {
                 let file = try scenario.write(config, to: "gateway.json")
                 let check = try scenario.start([try Project.builtGateway(), "check", "--config", file])
                 #expect(try check.waitForExit() == 1)
-                // A certificate in the place of a key is open to others, as it should be.
+                // A certificate used as a key causes a warning, because others may read it.
                 #expect(check.output.lines.filter { !$0.contains("warning: ") }.count == 1)
                 #expect(check.output.lines.first?.contains(": receive_http.default.tls.\(message)") == true, "\(check.output.lines)")
                 #expect(check.output.lines.first?.hasPrefix("\(file):") == true)

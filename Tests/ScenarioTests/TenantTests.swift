@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Tenants and their rates", .serialized)
+@Suite("Tenants and rate limits", .serialized)
 struct TenantTests {
-    /// A gateway that archives, for an archive shows whose a profile is.
+    /// Runs a test against a gateway that archives, because an archive shows the tenant of each profile.
     private func run(_ more: String, _ body: (Scenario, GatewayProcess) throws -> Void) throws {
         try Scenario.run { scenario in
             let listener = GatewayProcess.listener(["archive"], more: more)
@@ -18,6 +18,7 @@ struct TenantTests {
 
     private static func tenant(_ name: String) -> String { name.isEmpty ? "" : "X-Scope-OrgID: \(name)\r\n" }
 
+    /// A listener's members, tenants with the status that each gets, and the tenants in the archive.
     static let policies: [(String, [(String, Int)], Set<String>)] = [
         ("", [("", 200), ("a", 200), ("a b", 400)], ["anonymous", "a"]),
         ("\"tenant\": { \"force\": \"ours\" },", [("", 200), ("a", 200), ("a b", 200)], ["ours"]),
@@ -25,7 +26,7 @@ struct TenantTests {
         ("\"tenant\": { \"allow\": [\"a\", \"c\"] },", [("", 401), ("a", 200), ("b", 403)], ["a"]),
     ]
 
-    @Test("A tenant is passed on, forced, required or one of a list, on both APIs", arguments: policies)
+    @Test("A tenant is passed on, forced, required or restricted to a list, on both APIs", arguments: policies)
     func policy(config: String, requests: [(String, Int)], owners: Set<String>) throws {
         try run(config) { scenario, gateway in
             let connection = try RawConnection(gateway.port)
@@ -46,7 +47,7 @@ struct TenantTests {
         }
     }
 
-    @Test("Over the rate of profiles a tenant gets 429 with the time to wait, and no other tenant does")
+    @Test("A tenant over its rate of profiles gets 429 with Retry-After, and other tenants do not")
     func profiles() throws {
         try run("\"rate_limit\": { \"profiles_per_second\": 1, \"profiles_burst\": 1000 },") { _, gateway in
             let connection = try RawConnection(gateway.port)
@@ -62,7 +63,7 @@ struct TenantTests {
             #expect(refusal?.header("Retry-After") == "1")
             #expect(refusal?.text == #"{"code":"resource_exhausted","message":"tenant \"a\" is over rate_limit"}"#)
             for tenant in ["b", ""] { #expect(try connection.post("/ingest?name=app", "a 1", headers: Self.tenant(tenant)).status == 200) }
-            // 2000 series at once are more than a burst: they pass while it is whole, and are paid for later.
+            // 2000 series exceed a burst, so they pass only while the bucket is full, and leave a debt.
             let many = (0..<2000).map { PushSeries.numbered($0) }
             #expect(try connection.push(many, headers: Self.tenant("c")).status == 200)
             let push = try gateway.push(.numbered(1), headers: Self.tenant("c"))
@@ -71,7 +72,7 @@ struct TenantTests {
         }
     }
 
-    @Test("Over the rate of bytes a large body is refused by its announcement already")
+    @Test("A body over the rate of bytes is refused when its Content-Length is known")
     func bytes() throws {
         try run("\"rate_limit\": { \"bytes_per_second\": 1000, \"bytes_burst\": \"1MiB\" },") { scenario, gateway in
             let file = try scenario.write(String(repeating: "x", count: 1 << 20), to: "body")

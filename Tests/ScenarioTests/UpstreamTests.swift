@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What an upstream answers decides what becomes of a profile", .serialized)
+@Suite("Upstream answers and delivery", .serialized)
 struct UpstreamTests {
-    /// One gateway with one upstream, which answers what the query asks for.
+    /// Runs a test against a gateway with one upstream, which answers what the query of a profile says.
     private func run(more: String = ReceiverEntry.quickRetry, _ body: (GatewayProcess, Recorder) throws -> Void) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -14,7 +14,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("2xx is delivered, with one request")
+    @Test("A 2xx counts as delivered, after one request")
     func delivered() throws {
         try run { gateway, upstream in
             for status in [200, 201, 204] { try gateway.send(1, to: "/ingest?name=a&answer=\(status)") }
@@ -24,7 +24,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("400, 401, 403, 404, 413 and 422 are rejected at once, with the upstream's own words in the log")
+    @Test("400, 401, 403, 404, 413 and 422 are rejected at once, with the upstream's message in the log")
     func rejected() throws {
         try run { gateway, upstream in
             let statuses = [400, 401, 403, 404, 413, 422]
@@ -39,7 +39,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("408, 429, 500, 502, 503 and 504 are tried again until they pass")
+    @Test("408, 429, 500, 502, 503 and 504 are retried until they succeed")
     func retried() throws {
         try run { gateway, upstream in
             let statuses = [408, 429, 500, 502, 503, 504]
@@ -49,7 +49,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("A 429 that means too large is rejected")
+    @Test("A 429 for a message that is too large is rejected")
     func tooLargeForConnect() throws {
         try run { gateway, upstream in
             try upstream.answer(
@@ -60,7 +60,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("Control characters in an upstream's words are escaped in the log")
+    @Test("Control characters in an upstream's message are escaped in the log")
     func controlCharacters() throws {
         try run { gateway, upstream in
             try upstream.answer(400, body: "bad\r\nmsg=\"forged\" \u{1B}[31mred")
@@ -70,7 +70,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("Retry-After of 429 and 503 is waited for, while another profile is tried again many times", arguments: [429, 503])
+    @Test("Retry-After of 429 and 503 delays only its own profile", arguments: [429, 503])
     func retryAfter(_ status: Int) throws {
         try run(more: "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"10ms\" },") { gateway, upstream in
             try gateway.send(1, to: "/ingest?name=patient&answer=\(status),200&retry_after=3")
@@ -86,7 +86,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("max_backoff_retries of 2 is three attempts, and then the profile is dropped and counted")
+    @Test("With max_backoff_retries 2 a profile gets three attempts, and is then dropped and counted")
     func retriesExhausted() throws {
         let retry = "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"5ms\", \"max_backoff_retries\": 2 },"
         try run(more: retry) { gateway, upstream in
@@ -100,7 +100,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("An attempt that gets no answer within remote_timeout is made again")
+    @Test("An attempt without an answer within remote_timeout is repeated")
     func remoteTimeout() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -117,7 +117,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("Headers of an endpoint are sent and win over the sender's; one after another, profiles share a connection")
+    @Test("Headers of an endpoint override the sender's, and sequential profiles share a connection")
     func headersAndReuse() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -142,7 +142,7 @@ struct UpstreamTests {
         }
     }
 
-    @Test("Proxy variables of the environment are not obeyed")
+    @Test("Proxy variables of the environment are ignored")
     func proxyVariables() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

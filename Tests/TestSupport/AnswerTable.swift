@@ -1,19 +1,21 @@
 import Foundation
 
-/// The table of `docs/operations.md` that says what a destination's answer means.
+/// The table of destinations' answers in `docs/operations.md`.
 enum AnswerTable {
+    /// One row of the table.
     struct Row: Sendable {
         /// What the destination does.
         let what: String
-        /// delivered, retried or rejected.
+        /// The outcome: delivered, retried or rejected.
         let fate: String
 
-        /// The statuses that it names.
+        /// The statuses that the row names.
         var statuses: Set<Int> {
             Set(what.split(whereSeparator: { !$0.isNumber }).compactMap { Int($0) }.filter { 200...999 ~= $0 })
         }
     }
 
+    /// Reads the rows from the document.
     static func rows() throws -> [Row] {
         let text = try String(contentsOfFile: "\(Project.root)/docs/operations.md", encoding: .utf8)
         let lines = text.components(separatedBy: "\n").drop { $0 != "## What a destination's answer means" }.dropFirst()
@@ -25,8 +27,9 @@ enum AnswerTable {
     }
 }
 
-/// An upstream that answers as it is told, by the first segment of the path; see `Servers/answers.py`.
+/// An upstream that gives the answer of the path's first segment; see `Servers/answers.py`.
 struct AnswerServer {
+    /// Bytes to send first, bytes to repeat without end, and how the connection ends.
     struct Answer: Encodable {
         let raw: String
         var more = ""

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Certificates and keys for one scenario, by the openssl command: `NAME.pem` and `NAME.key` in its folder.
+/// Certificates and keys of one scenario, made by openssl: `NAME.pem` and `NAME.key` in its folder.
 struct Certificates {
     private let scenario: Scenario
     var authority: String { path("ca.pem") }
@@ -14,7 +14,9 @@ struct Certificates {
 
     func path(_ name: String) -> String { scenario.path(name) }
 
-    /// - Parameter authority: who signs it; nil is itself.
+    /// Makes an authority.
+    ///
+    /// - Parameter authority: the authority that signs it; nil makes a self-signed one.
     func makeAuthority(_ name: String, below authority: String? = nil) throws {
         let signed = authority.map { ["-CA", path("\($0).pem"), "-CAkey", path("\($0).key")] } ?? []
         try openssl(
@@ -23,10 +25,12 @@ struct Certificates {
             ])
     }
 
+    /// Makes a certificate for servers and clients.
+    ///
     /// - Parameters:
-    ///   - days: how long it is valid; a negative number makes one that has expired.
-    ///   - hosts: whom it is for.
-    ///   - key: of which kind its key is.
+    ///   - days: how long it is valid; a negative number makes an expired one.
+    ///   - hosts: the names it is valid for.
+    ///   - key: arguments that select the kind of key.
     func make(
         _ name: String, by authority: String = "ca", days: Int = 2, hosts: String = "DNS:localhost,IP:127.0.0.1", key: [String] = newKey
     ) throws {
@@ -42,22 +46,23 @@ struct Certificates {
     static let newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     static let newRSAKey = ["-newkey", "rsa:2048", "-nodes"]
 
-    // MARK: What an authority keeps a list of
+    // MARK: Expiry and revocation
 
-    /// Makes a client's certificate that ends so many seconds from now.
+    /// Makes a client certificate that expires this many seconds from now.
     func make(_ name: String, endingIn seconds: TimeInterval) throws {
         try openssl(["req"] + Self.newKey + ["-keyout", path("\(name).key"), "-out", path("request"), "-subj", "/CN=\(name)"])
         try sign(["-in", path("request"), "-out", path("\(name).pem"), "-notext", "-enddate", Self.stamp(seconds)])
     }
 
-    /// Writes the list of what an authority has revoked so far, and of some more, as `NAME.crl`.
+    /// Revokes these certificates, and writes the authority's list of all revoked ones as `NAME.crl`.
     ///
-    /// - Parameter seconds: how long from now it is good.
+    /// - Parameter seconds: how long the list is valid.
     func makeList(_ name: String, revoking revoked: [String], by authority: String = "ca", endingIn seconds: TimeInterval = 86_400) throws {
         for other in revoked { try sign(["-revoke", path("\(other).pem")], by: authority) }
         try sign(["-gencrl", "-crl_nextupdate", Self.stamp(seconds), "-out", path("\(name).crl")], by: authority)
     }
 
+    /// Runs `openssl ca` with the authority's own database.
     private func sign(_ arguments: [String], by authority: String = "ca") throws {
         let index = path("\(authority).index")
         if !FileManager.default.fileExists(atPath: index) { try scenario.write("", to: "\(authority).index") }
@@ -78,7 +83,7 @@ struct Certificates {
             ["ca", "-batch", "-config", config, "-cert", path("\(authority).pem"), "-keyfile", path("\(authority).key")] + arguments)
     }
 
-    /// A time as `openssl ca` takes it.
+    /// A time in the format of `openssl ca`.
     private static func stamp(_ seconds: TimeInterval) -> String {
         let form = DateFormatter()
         form.dateFormat = "yyyyMMddHHmmss'Z'"
@@ -87,22 +92,23 @@ struct Certificates {
         return form.string(from: Date(timeIntervalSinceNow: seconds))
     }
 
+    /// Runs openssl, which must succeed.
     func openssl(_ arguments: [String]) throws {
         let process = try scenario.start(["openssl"] + arguments)
         guard try process.waitForExit() == 0 else { throw NeverCame(what: "openssl \(arguments)", seen: process.errors.lines) }
     }
 
-    /// The text of a file, as a JSON string has it.
+    /// The text of a file, escaped for a JSON string.
     func pem(_ name: String) throws -> String {
         try String(contentsOfFile: path(name), encoding: .utf8).replacing("\n", with: "\\n")
     }
 
-    /// The members of a `tls` block with the server's certificate.
+    /// A `tls` block with the server's certificate and these further members.
     static func block(_ more: String = "") -> String {
         "\"tls\": { \"cert_file\": \"server.pem\", \"key_file\": \"server.key\", \(more) },"
     }
 
-    /// What makes curl trust the authority, and show a certificate where one is named.
+    /// Arguments that make curl trust the authority, and use the named client certificate.
     func curl(showing name: String? = nil) -> [String] {
         let shown = name.map { ["--cert", path("\($0).pem"), "--key", path("\($0).key")] } ?? []
         return ["--cacert", authority] + shown

@@ -1,23 +1,23 @@
 import Foundation
 import Glibc
 
-/// A process that a test started, with its streams.
+/// A process started by a test, with its streams.
 final class ChildProcess: @unchecked Sendable {
-    /// Where a stream of the child goes.
+    /// The destination of a stream of the child.
     enum Stream {
         case lines
-        /// A pipe that nobody reads, until the test does.
+        /// A pipe that is unread until the test reads it.
         case unread
         case closed
-        /// A descriptor of the test's own.
+        /// A descriptor of the test.
         case descriptor(Int32)
 
         var isUnread: Bool { if case .unread = self { true } else { false } }
     }
 
-    /// How a process ended, and all that it wrote.
+    /// The exit status and all output of a process that has ended.
     struct Ended {
-        /// As a shell has it: the exit status, or 128 and the signal's number.
+        /// The exit status, or 128 plus the signal number, as in a shell.
         let status: Int32
         let out: String
         let err: String
@@ -28,18 +28,18 @@ final class ChildProcess: @unchecked Sendable {
     let id: pid_t
     let output = LineLog()
     let errors = LineLog()
-    /// The end of a pipe that is not read by a log; the test's to close.
+    /// The reading end of an unread pipe, which the test must close.
     private(set) var unreadOutput: Int32 = -1
     private var input: Int32
     private let condition = NSCondition()
     private var status: Int32?
 
-    /// Starts a program, which is searched for in PATH.
+    /// Starts a program that is found in PATH.
     init(_ arguments: [String], folder: String? = nil, environment: [String: String] = [:], stdout: Stream = .lines) throws {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        // No other child may be born between a pipe and its mark, or it would keep the pipe open.
+        // No other child may start before the pipes are close-on-exec, or it would keep them open.
         Self.birth.lock()
         defer { Self.birth.unlock() }
         let (stdin, out, err) = (try Pipe(), try Pipe(), try Pipe())
@@ -50,7 +50,7 @@ final class ChildProcess: @unchecked Sendable {
         case .lines, .unread: posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
         }
         posix_spawn_file_actions_adddup2(&actions, err.writer, 2)
-        // The threads of a test block signals, which a child would inherit.
+        // Threads of tests may block signals, and a child would inherit that.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -76,6 +76,7 @@ final class ChildProcess: @unchecked Sendable {
         waitOnThread()
     }
 
+    /// A pipe whose ends are close-on-exec.
     private struct Pipe {
         let reader: Int32
         let writer: Int32
@@ -88,12 +89,13 @@ final class ChildProcess: @unchecked Sendable {
         }
     }
 
+    /// Waits for the process on a thread, so that its status is known as soon as it ends.
     private func waitOnThread() {
         Thread.detachNewThread { [self] in
             var raw: Int32 = 0
             while waitpid(id, &raw, 0) < 0, errno == EINTR {}
             condition.withLock {
-                // What a shell would show: the code, or 128 and the signal.
+                // A shell shows the same number.
                 status = raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F)
                 condition.broadcast()
             }
@@ -110,7 +112,7 @@ final class ChildProcess: @unchecked Sendable {
 
     func signal(_ number: Int32) { condition.withLock { if status == nil { Glibc.kill(id, number) } } }
 
-    /// Waits for the end and for the last lines: the exit code, or 128 and the number of the signal.
+    /// Waits for the end and the last lines, and returns the exit status, or 128 plus the signal number.
     @discardableResult
     func waitForExit() throws -> Int32 {
         let status = try waitForStatus()
@@ -119,7 +121,7 @@ final class ChildProcess: @unchecked Sendable {
         return status
     }
 
-    /// Waits for the end, whoever still has the streams.
+    /// Waits for the end, even if another process still has the streams open.
     func waitForStatus() throws -> Int32 {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
@@ -130,7 +132,7 @@ final class ChildProcess: @unchecked Sendable {
         }
     }
 
-    /// Waits for the end, whatever it has written by then; a process that does not end in time is killed.
+    /// Closes the input and waits for the end, and kills the process if that does not come in time.
     func wait() throws -> Ended {
         closeInput()
         do {
@@ -142,7 +144,7 @@ final class ChildProcess: @unchecked Sendable {
         }
     }
 
-    /// Runs a program to its end, without input.
+    /// Runs a program to its end without input.
     static func run(_ arguments: [String], in folder: String? = nil) throws -> Ended {
         try ChildProcess(arguments, folder: folder).wait()
     }
@@ -152,7 +154,7 @@ final class ChildProcess: @unchecked Sendable {
         input = -1
     }
 
-    /// Ends the process, whatever it does.
+    /// Kills the process and waits for its end.
     func end() {
         signal(SIGKILL)
         _ = try? waitForStatus()

@@ -1,8 +1,8 @@
 import Foundation
 
-/// An upstream that counts what it answered 200, quick enough for a long load; see `Servers/counter.py`.
+/// An upstream that counts what it answered with 200, fast enough for long loads; see `Servers/counter.py`.
 ///
-/// It outlives the gateways that send to it, and keeps its port.
+/// It keeps running, on the same port, while gateways end.
 final class CountingUpstream {
     private struct Event: Decodable {
         let event: String
@@ -27,28 +27,29 @@ final class CountingUpstream {
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }
 
-    /// A receiver's entry that sends here, with an attempt that is given up by nobody.
+    /// A receiver that sends here, with timeouts so long that no attempt ends early.
     func entry(_ more: String = "") -> String {
         "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \"url\": \"\(url)\", \"remote_timeout\": \"10m\" }] }, "
             + "\"delivery_timeout\": \"10m\", \(ReceiverEntry.quickRetry) \(more)"
     }
 
-    /// What is held is answered so, too; only 200 counts.
+    /// Answers with this status from now on, also held requests; only a 200 counts.
     func answer(_ status: Int = 200) throws { try command("\"answer\", \"status\": \(status)") }
-    /// From now on requests are read, and neither answered nor counted.
+    /// Reads requests from now on, but neither answers nor counts them.
     func hold() throws { try command("\"hold\"") }
-    /// From now on connections are refused.
+    /// Refuses connections from now on.
     func refuse() throws { try command("\"refuse\"") }
     func listen() throws { try command("\"listen\"") }
-    /// The gateway that has sent is dead; what comes from now on is another one's.
+    /// Says that the gateway that sent until now is dead, and that later requests come from another one.
     func startNextLife() throws { try command("\"life\"") }
     func forget() throws { try command("\"forget\"") }
 
-    /// Everything that has been answered 200.
+    /// Counts everything that was answered with 200.
     func tally() throws -> Tally { try tally(by: "\"tally\"") }
-    /// The profiles in the files below a folder, metadata aside.
+    /// Counts the profiles in the files below a folder, without metadata.
     func scan(_ folder: String) throws -> Tally { try tally(by: "\"scan\", \"under\": \"\(folder)\"") }
 
+    /// Sends a command that writes a tally, and reads it.
     private func tally(by order: String) throws -> Tally {
         let event = try command("\(order), \"to\": \"\(scenario.path("tally"))\"")
         let counts = try scenario.bytes(of: "tally").withUnsafeBytes { bytes in
@@ -59,6 +60,7 @@ final class CountingUpstream {
             repeated: event.repeated ?? [])
     }
 
+    /// Sends a command and waits for its answer.
     @discardableResult
     private func command(_ order: String) throws -> Event {
         process.write("{\"do\": \(order)}")
@@ -70,21 +72,21 @@ final class CountingUpstream {
     }
 }
 
-/// How often each profile is somewhere.
+/// How often each profile has arrived at a place.
 struct Tally {
-    /// By the ids of the profiles.
+    /// The counts by the IDs of the profiles.
     let counts: [UInt32]
     let requests: Int
-    /// The beginnings of what nobody sent, or not with these bytes.
+    /// The beginnings of bodies that nobody sent, or that were changed.
     let foreign: [String]
-    /// How often a profile came again from the same process.
+    /// How often a profile was repeated by the same process.
     let twice: Int
-    /// How many came again from a later process, for each process that had delivered them.
+    /// For each process, how many of its profiles were repeated by a later one.
     let repeated: [Int]
 
     subscript(id: Int) -> Int { id < counts.count ? Int(counts[id]) : 0 }
 
-    /// Those that are there.
+    /// The profiles that have arrived.
     var ids: Set<Int> { Set(counts.indices.filter { counts[$0] > 0 }) }
     var distinct: Int { counts.count { $0 > 0 } }
 }

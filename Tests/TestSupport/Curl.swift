@@ -1,12 +1,12 @@
 import Foundation
 
-/// The client that most people try first.
+/// A request made by curl, and its answer.
 struct Curl {
     let status: Int
-    /// The head of the last answer, and of a 100 Continue before it.
+    /// The head of the last answer, after that of a 100 Continue.
     let head: String
     let body: String
-    /// What `-v` tells, when it was asked for.
+    /// The lines of `-v`, if that was given.
     let trace: [String]
 
     init(_ scenario: Scenario, _ arguments: [String]) throws {
@@ -25,7 +25,7 @@ struct Curl {
         body = (try? String(contentsOfFile: scenario.path(name + ".body"), encoding: .utf8)) ?? ""
     }
 
-    /// Sends a file's bytes as they are.
+    /// Posts the bytes of a file unchanged.
     static func post(_ scenario: Scenario, _ port: UInt16, _ target: String, file: String, _ more: [String] = []) throws -> Curl {
         try Curl(scenario, ["--data-binary", "@\(file)"] + more + ["http://127.0.0.1:\(port)\(target)"])
     }

@@ -1,9 +1,11 @@
-/// What the tests of `dedup_window` share.
+/// Helpers of the tests of `dedup_window`.
 enum Dedup {
     static let long = "\"dedup_window\": \"10m\","
     static let delivered = long + "\"ack\": \"delivered\","
 
-    /// - Parameter listeners: members of each listener.
+    /// Starts a gateway with one receiver.
+    ///
+    /// - Parameter listeners: further members of each listener.
     static func gateway(
         _ scenario: Scenario, _ upstream: Recorder, _ listeners: [String: String] = ["default": long], http: String = "",
         receiver: String = ReceiverEntry.quickRetry, more: String = ""
@@ -15,6 +17,7 @@ enum Dedup {
         return try GatewayProcess(scenario, GatewayProcess.config(listeners: entries.joined(), receivers: receivers, more: more))
     }
 
+    /// Runs a test against a gateway with one listener and one upstream.
     static func run(
         _ more: String = long, http: String = "", receiver: String = ReceiverEntry.quickRetry, top: String = "",
         _ body: (GatewayProcess, Recorder) throws -> Void
@@ -25,7 +28,7 @@ enum Dedup {
         }
     }
 
-    /// Waits until nothing is on its way.
+    /// Waits until the queue is empty.
     @discardableResult
     static func settle(_ gateway: GatewayProcess) throws -> Metrics {
         try gateway.waitForMetrics("empty queues") { $0.queued("up") == 0 }

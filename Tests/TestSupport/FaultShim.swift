@@ -1,8 +1,8 @@
 import Foundation
 
-/// Makes the file operations of a process below a folder fail as it is told, and tells all of them; see `Servers/faults.c`.
+/// Makes file operations of a process below a folder fail as told, and records all of them; see `Servers/faults.c`.
 final class FaultShim {
-    /// One operation, in the order in which they were done.
+    /// One file operation.
     struct Call {
         let name: String
         let path: String
@@ -16,11 +16,11 @@ final class FaultShim {
         var isSync: Bool { name == "fsync" || name == "fdatasync" }
     }
 
-    /// What a gateway is started with.
+    /// The environment to start a gateway with.
     let environment: [String: String]
     private let scenario: Scenario
 
-    /// - Parameter folder: is below the scenario's, and need not be there yet.
+    /// - Parameter folder: a folder below that of the scenario, which may be missing yet.
     init(_ scenario: Scenario, below folder: String) throws {
         self.scenario = scenario
         let made = try scenario.run(
@@ -34,13 +34,14 @@ final class FaultShim {
         try scenario.write("", to: "faults.log")
     }
 
-    /// From now on these rules, and no others; they count from now.
+    /// Replaces the rules; their counts start anew.
     func set(_ rules: String...) throws { try scenario.replace("faults", text: rules.map { $0 + "\n" }.joined()) }
 
+    /// The operations so far, in order.
     var calls: [Call] {
         get throws {
             let text = try String(contentsOfFile: scenario.path("faults.log"), encoding: .utf8)
-            // The last line may be half written.
+            // The last line may be incomplete.
             return text.prefix(upTo: text.lastIndex(of: "\n") ?? text.startIndex).split(separator: "\n").map { line in
                 let words = line.split(separator: " ")
                 let numbers = words[2...].prefix(4).map { Int($0) ?? 0 }
@@ -51,7 +52,7 @@ final class FaultShim {
         }
     }
 
-    /// Waits until the rules have struck so often.
+    /// Waits until this many operations have failed.
     func waitForFault(_ gateway: GatewayProcess, count: Int = 1) throws {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         while try calls.count(where: \.isInjected) < count {
@@ -61,12 +62,12 @@ final class FaultShim {
     }
 }
 
-/// What a disk may have forgotten when the power fails: whatever was not synced before, file by file.
+/// The files that a disk may lose in a power cut: all that was not synced.
 struct PowerCut {
-    /// What has been written and not synced, by path.
+    /// The ranges written but not synced, by path.
     private var unsynced: [String: [Range<Int>]] = [:]
     private var unsyncedAtBegin: [String: Int] = [:]
-    /// Files whose folder has not been synced since they were made or got this name.
+    /// Files whose folder was not synced since they were created or renamed.
     private var unnamed: Set<String> = []
     private var renamed: String?
 
@@ -74,13 +75,14 @@ struct PowerCut {
         for call in calls { take(call) }
     }
 
+    /// Updates the state after one operation.
     private mutating func take(_ call: FaultShim.Call) {
         if call.isWrite, call.result > 0 {
             unsynced[call.path, default: []].append(call.offset..<(call.offset + call.result))
         } else if call.name.hasPrefix("begin-") {
             unsyncedAtBegin[call.path] = unsynced[call.path]?.count ?? 0
         } else if call.isSync, call.hasSucceeded {
-            // What was written while it ran may or may not be in it.
+            // A sync may or may not include what was written while it ran.
             unsynced[call.path] = unsynced[call.path].map { Array($0.dropFirst(unsyncedAtBegin[call.path] ?? 0)) }
             unsyncedAtBegin[call.path] = 0
             unnamed = unnamed.filter { URL(fileURLWithPath: $0).deletingLastPathComponent().path != call.path }
@@ -97,9 +99,9 @@ struct PowerCut {
         }
     }
 
-    /// Does to the files what the power has done: the worst of what it may.
+    /// Changes the files to the worst state that is possible after the power cut.
     ///
-    /// - Returns: how many bytes and files are gone.
+    /// - Returns: how many bytes and files are lost.
     func strike() throws -> (bytes: Int, files: Int) {
         var (bytes, files) = (0, 0)
         for path in unnamed where FileManager.default.fileExists(atPath: path) {

@@ -1,9 +1,9 @@
-/// A body that says which one it is, and of which every byte is known: `pf|ID|LENGTH|` and that many bytes of a pattern.
+/// A body with an ID and known bytes: `pf|ID|LENGTH|` and that many bytes of a pattern.
 ///
 /// `Servers/frames.py` reads them.
 enum Frame {
     private static let period = 4096
-    /// Enough to begin anywhere in the period.
+    /// The repeated pattern is long enough to start at any place of the period.
     private static let pattern: [UInt8] = {
         var state: UInt32 = 1
         let bytes = (0..<period).map { _ in
@@ -13,7 +13,7 @@ enum Frame {
         return Array(repeatElement(bytes, count: 2 + (1 << 20) / period).joined())
     }()
 
-    /// - Parameter size: of the whole body, at least what the beginning takes; 1 MiB at most.
+    /// - Parameter size: the size of the whole body, up to 1 MiB.
     static func body(_ id: Int, size: Int) -> [UInt8] {
         var length = max(0, size - "pf|\(id)|\(size)|".utf8.count)
         if length > 1 << 20 { length = 1 << 20 }
@@ -21,7 +21,7 @@ enum Frame {
         return Array("pf|\(id)|\(length)|".utf8) + pattern[start..<(start + length)]
     }
 
-    /// The ids that bodies in these bytes begin with, wherever they stand.
+    /// The IDs of all bodies that begin somewhere in these bytes.
     static func ids(in bytes: [UInt8]) -> Set<Int> {
         var found: Set<Int> = []
         var position = 0

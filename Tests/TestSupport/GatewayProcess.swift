@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// A running gateway: started with a config, talked to by its ports, watched by its log and its metrics.
+/// A running gateway with its ports, log and metrics.
 final class GatewayProcess {
     let process: ChildProcess
     private(set) var ports: [String: UInt16] = [:]
@@ -12,15 +12,15 @@ final class GatewayProcess {
     private let environment: [String: String]
 
     var log: LineLog { process.errors }
-    /// The port of the listener that the scenario calls "default".
+    /// The port of the listener with the name "default".
     var port: UInt16 { ports["default"] ?? 0 }
 
-    /// Starts a gateway and waits until it says that it is ready.
+    /// Starts a gateway and waits until it is ready.
     ///
     /// - Parameters:
-    ///   - config: members of the config without the outer braces; ports of 0 are found in the log.
-    ///   - descriptors: how many descriptors the process may have, where that is to be few.
-    ///   - fileSize: how large its files may become.
+    ///   - config: members of the config without the outer braces; ports of 0 are read from the log.
+    ///   - descriptors: the limit of open descriptors, if any.
+    ///   - fileSize: the limit of file sizes, if any.
     init(
         _ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines,
         descriptors: Int? = nil, fileSize: Int? = nil
@@ -37,7 +37,7 @@ final class GatewayProcess {
         scenario.keep(self)
     }
 
-    /// Takes the ports that the log names; those of a reload too.
+    /// Reads the ports from the log, also after a reload.
     func readPorts() {
         admin = nil
         for line in log.lines where line.contains("listening") {
@@ -46,7 +46,7 @@ final class GatewayProcess {
         }
     }
 
-    /// A listener's members, for the usual case of one.
+    /// The entry of one listener with these members.
     static func listener(_ receivers: [String], http: String = "", more: String = "", name: String = "default") -> String {
         let to = receivers.map { "\"\($0)\"" }.joined(separator: ", ")
         return """
@@ -54,12 +54,13 @@ final class GatewayProcess {
             """
     }
 
+    /// The members of a config with these listeners and receivers.
     static func config(listeners: String, receivers: [String: String], more: String = "") -> String {
         let entries = receivers.sorted { $0.key < $1.key }.map { "\"\($0)\": { \($1) }," }.joined(separator: "\n")
         return "\(more)\n\"receive_http\": { \(listeners) },\n\"receivers\": { \(entries) }"
     }
 
-    /// A gateway with one listener that forwards to all receivers, in the order of their names.
+    /// Starts a gateway with one listener that forwards to all receivers, in the order of their names.
     convenience init(
         _ scenario: Scenario, receivers: [String: String], http: String = "", more: String = "", stdout: ChildProcess.Stream = .lines,
         descriptors: Int? = nil
@@ -69,39 +70,40 @@ final class GatewayProcess {
         try self.init(scenario, config, stdout: stdout, descriptors: descriptors)
     }
 
-    /// The value of a logfmt field that needs no quotes.
+    /// The value of a logfmt field that has no quotes.
     static func field(_ name: String, of line: String) -> String? {
         line.split(separator: " ").first { $0.hasPrefix("\(name)=") }.map { String($0.dropFirst(name.count + 1)) }
     }
 
-    /// SIGTERM, and the exit status that comes of it.
+    /// Sends SIGTERM and returns the exit status.
     func stop() throws -> Int32 {
         process.signal(SIGTERM)
         return try process.waitForExit()
     }
 
-    /// SIGKILL, and the end that comes of it.
+    /// Sends SIGKILL and waits for the end.
     func kill() throws {
         process.signal(SIGKILL)
         try process.waitForExit()
     }
 
-    /// Another process with the same config, once this one is gone; ports that were 0 are others.
+    /// Starts another process with the same config after this one has ended; ports of 0 change.
     func again(environment: [String: String]? = nil) throws -> GatewayProcess {
         try GatewayProcess(scenario, config, environment: environment ?? self.environment)
     }
 
     // MARK: Metrics
 
+    /// Scrapes `/metrics`.
     func metrics() throws -> Metrics {
-        // One connection for all scrapes, so that none of them shows among what is counted.
+        // All scrapes share one connection, so that they do not affect the counts.
         let connection = try admin ?? RawConnection(adminPort)
         admin = connection
         connection.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         return Metrics(try connection.readResponse().text)
     }
 
-    /// Waits until the metrics satisfy a test.
+    /// Waits until the metrics satisfy a condition.
     @discardableResult
     func waitForMetrics(_ what: String, _ test: (Metrics) -> Bool) throws -> Metrics {
         let limit = Date(timeIntervalSinceNow: Project.patience)
@@ -113,7 +115,7 @@ final class GatewayProcess {
         }
     }
 
-    /// Every profile that a receiver accepted or found on disk is delivered, queued, dropped for a reason, or a dead letter.
+    /// Checks that every profile that a receiver accepted or recovered is delivered, queued, dropped or a dead letter.
     func checkAccounts(_ location: SourceLocation = #_sourceLocation) throws {
         let metrics = try metrics()
         #expect(!metrics.receivers.isEmpty, sourceLocation: location)
@@ -125,7 +127,7 @@ final class GatewayProcess {
     }
 }
 
-/// One scrape of `/metrics`, by sample name with its labels as they stand.
+/// One scrape of `/metrics`, by sample name with its labels.
 struct Metrics {
     let lines: [String]
     private var samples: [String: Double] = [:]
@@ -139,7 +141,7 @@ struct Metrics {
     }
 
     subscript(sample: String) -> Int { samples[sample].map { Int($0) } ?? 0 }
-    /// For what is no whole number.
+    /// The value of a sample that need not be an integer.
     func value(_ sample: String) -> Double { samples[sample] ?? 0 }
 
     var receivers: [String] {
@@ -150,7 +152,7 @@ struct Metrics {
 
     func accepted(_ receiver: String) -> Int { self["gateway_profiles_accepted_total{receiver=\"\(receiver)\"}"] }
     func delivered(_ receiver: String) -> Int { self["gateway_profiles_delivered_total{receiver=\"\(receiver)\"}"] }
-    /// Found on disk by this process.
+    /// The profiles that this process found on disk.
     func recovered(_ receiver: String) -> Int { self["gateway_profiles_recovered_total{receiver=\"\(receiver)\"}"] }
     func deadLettered(_ receiver: String) -> Int { self["gateway_profiles_dead_lettered_total{receiver=\"\(receiver)\"}"] }
     func queued(_ receiver: String) -> Int { self["gateway_queue_profiles{receiver=\"\(receiver)\"}"] }
@@ -159,7 +161,7 @@ struct Metrics {
     func answered(_ status: Int, _ listener: String = "default") -> Int {
         self["gateway_requests_total{listener=\"\(listener)\",status=\"\(status)\"}"]
     }
-    /// Profiles received by the listener of that name, by both APIs.
+    /// The profiles received by the listener "default", by both APIs.
     var received: Int {
         ["ingest", "push"].map { self["gateway_profiles_received_total{listener=\"default\",api=\"\($0)\"}"] }.reduce(0, +)
     }
@@ -171,7 +173,7 @@ struct Metrics {
         self["gateway_profiles_dropped_total{receiver=\"\(receiver)\",reason=\"\(reason)\"}"]
     }
 
-    /// Dropped for whatever reason.
+    /// The profiles dropped for any reason.
     func dropped(_ receiver: String) -> Int {
         let prefix = "gateway_profiles_dropped_total{receiver=\"\(receiver)\","
         return Int(samples.filter { $0.key.hasPrefix(prefix) }.values.reduce(0, +))
@@ -179,7 +181,7 @@ struct Metrics {
 }
 
 extension GatewayProcess {
-    /// Sends profiles `first ..< first + count`, each with a body of its own, on one connection; all must get 200.
+    /// Sends profiles `first ..< first + count`, each with its own body, on one connection, and expects 200 for all.
     func send(_ count: Int, from first: Int = 0, to target: String = "/ingest?name=app", _ location: SourceLocation = #_sourceLocation)
         throws
     {
@@ -195,11 +197,11 @@ extension GatewayProcess {
 
     static func body(_ number: Int) -> String { "main;work 1\nnumber \(number)" }
 
-    /// The bodies of profiles, each as often as it should have come.
+    /// The bodies of these profiles, each with the count 1.
     static func bodies(_ numbers: Range<Int>) -> [String: Int] { Dictionary(uniqueKeysWithValues: numbers.map { (body($0), 1) }) }
 }
 
-/// Entries of `receivers`, without their outer braces.
+/// Entries of `receivers` without their outer braces.
 enum ReceiverEntry {
     static func writer(_ urls: String..., more: String = "", config: String = "") -> String {
         let endpoints = urls.map { "{ \"url\": \"\($0)\" }" }.joined(separator: ", ")
@@ -214,6 +216,6 @@ enum ReceiverEntry {
         "\"plugin\": \"StdoutSink\", \"config\": { \"format\": \"\(format)\" }, \(more)"
     }
 
-    /// A retry clock that does not keep a test waiting.
+    /// A retry clock so fast that no test waits long.
     static let quickRetry = "\"retry\": { \"min_backoff_period\": \"10ms\", \"max_backoff_period\": \"100ms\" },"
 }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// An HTTP/2 upstream that can go silent; see `Servers/h2_upstream.py`.
+/// An HTTP/2 upstream that can become silent; see `Servers/h2_upstream.py`.
 final class H2Upstream {
     struct Event: Decodable {
         let event: String
@@ -14,7 +14,7 @@ final class H2Upstream {
     private let process: ChildProcess
     private var commands = 0
 
-    /// Needs ``Certificates``.
+    /// Starts the upstream with the server certificate of ``Certificates``.
     init(_ scenario: Scenario) throws {
         process = try scenario.start(
             [try Project.python(), "-u", "\(Project.servers)/h2_upstream.py", scenario.path("server.pem"), scenario.path("server.key")])
@@ -28,16 +28,17 @@ final class H2Upstream {
 
     var requests: [Event] { Self.decode(process.output.lines).filter { $0.event == "request" } }
 
-    /// Waits until what has happened satisfies a test.
+    /// Waits until the events satisfy a condition.
     func wait(for what: String, _ test: ([Event]) -> Bool) throws {
         _ = try process.output.wait(for: what) { test(Self.decode($0)) ? true : nil }
     }
 
-    /// From now on the connections that are open are silent.
+    /// Makes all open connections silent from now on.
     func freeze() throws { try command("freeze") }
-    /// Answers what is held.
+    /// Answers the held requests.
     func release() throws { try command("release") }
 
+    /// Sends a command and waits until it is done.
     private func command(_ name: String) throws {
         commands += 1
         process.write("{\"do\":\"\(name)\"}")

@@ -1,16 +1,16 @@
 import Foundation
 import Glibc
 
-/// The lines of a stream as they come, kept from the first one on.
+/// The lines of a stream, kept from the first one on.
 final class LineLog: @unchecked Sendable {
     private let condition = NSCondition()
     private var kept: [String] = []
     private var hasEnded = false
-    /// Whether the last line has no end.
+    /// Whether the last line has no line feed.
     private var isCut = false
     private var isHeld = false
 
-    /// Reads a descriptor to its end on a thread of its own, and closes it then.
+    /// Reads a descriptor to its end on a thread, and then closes it.
     func read(_ descriptor: Int32) {
         Thread.detachNewThread { [self] in
             var rest = Data()
@@ -33,6 +33,7 @@ final class LineLog: @unchecked Sendable {
         }
     }
 
+    /// Keeps the complete lines, and returns the rest.
     private func take(_ data: Data) -> Data {
         guard let end = data.lastIndex(of: 10) else { return data }
         let lines = data[...end].split(separator: 10, omittingEmptySubsequences: false).dropLast()
@@ -43,9 +44,10 @@ final class LineLog: @unchecked Sendable {
         return Data(data[(end + 1)...])
     }
 
-    /// From now on nothing is read, but for what is at hand, until ``letGo()``.
+    /// Stops reading after the current piece, until ``letGo()``.
     func hold() { condition.withLock { isHeld = true } }
 
+    /// Continues reading.
     func letGo() {
         condition.withLock {
             isHeld = false
@@ -61,10 +63,10 @@ final class LineLog: @unchecked Sendable {
 
     var lines: [String] { condition.withLock { kept } }
 
-    /// All that has come, as it came.
+    /// The whole text so far.
     var text: String { condition.withLock { kept.joined(separator: "\n") + (kept.isEmpty || isCut ? "" : "\n") } }
 
-    /// Waits until the lines so far satisfy a test, and answers what it found in them.
+    /// Waits until the search finds something in the lines so far, and returns it.
     func wait<T>(for what: String, in search: ([String]) throws -> T?) throws -> T {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
@@ -85,7 +87,7 @@ final class LineLog: @unchecked Sendable {
         }
     }
 
-    /// Waits until the stream has ended, and answers all its lines.
+    /// Waits until the stream has ended, and returns all its lines.
     @discardableResult
     func waitForEnd() throws -> [String] {
         let limit = Date(timeIntervalSinceNow: Project.patience)
@@ -97,7 +99,7 @@ final class LineLog: @unchecked Sendable {
         return kept
     }
 
-    /// Asks again and again for what no line tells of, until there is an answer.
+    /// Repeats a question that no line answers, until it has an answer.
     func poll<T>(for what: String, _ question: () throws -> T?) throws -> T {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {
@@ -107,7 +109,7 @@ final class LineLog: @unchecked Sendable {
         }
     }
 
-    /// Gives the writer a moment, ended early by its next line.
+    /// Waits a moment, or until the next line comes.
     func pause() {
         condition.lock()
         _ = condition.wait(until: Date(timeIntervalSinceNow: 0.01))

@@ -1,13 +1,13 @@
 import Foundation
 import Testing
 
-/// Senders on several connections, of profiles that are told apart by their ids; remembers what was answered to each.
+/// Sends numbered profiles on several connections, and remembers the answer to each.
 final class Load: @unchecked Sendable {
-    /// What is sent: by which API and how large depends on the id and the seed alone.
+    /// What is sent; API and size depend only on the ID and the seed.
     struct Mix: Sendable {
         var sizes = [100, 1000, 1000, 10_000, 50_000, 300_000]
         var pushes = true
-        /// How many requests are sent on a connection before the first answer is read.
+        /// How many requests are sent on a connection before their answers are read.
         var ahead = 1
 
         static let small = Mix(sizes: [100, 200, 300], pushes: false, ahead: 16)
@@ -25,7 +25,7 @@ final class Load: @unchecked Sendable {
     private let senders = DispatchGroup()
     private let seed: UInt64
     private let mix: Mix
-    /// By id: the status, and 0 where none came.
+    /// The status by ID, or 0 without an answer.
     private var statuses: [UInt16] = []
     private var answers = 0
     private var end = 0
@@ -35,7 +35,7 @@ final class Load: @unchecked Sendable {
 
     // MARK: Sending
 
-    /// Sends until so many profiles more have been sent, the gateway is gone, or ``stop()``; does not wait.
+    /// Starts sending this many profiles, until that is done, the gateway is gone or ``stop()``.
     func start(_ gateway: GatewayProcess, connections: Int, count: Int = .max / 2) {
         let port = gateway.port
         condition.withLock { (end, lost) = (statuses.count + count, 0) }
@@ -55,23 +55,23 @@ final class Load: @unchecked Sendable {
         }
     }
 
-    /// Sends so many profiles, and waits for all the answers.
+    /// Sends this many profiles, and waits for all answers.
     func send(_ count: Int, to gateway: GatewayProcess, connections: Int = 4, _ location: SourceLocation = #_sourceLocation) throws {
         start(gateway, connections: connections, count: count)
         finish()
         #expect(condition.withLock { lost } == 0, "every request is answered", sourceLocation: location)
     }
 
-    /// No more requests are begun; answers the number of profiles sent so far once all senders are done.
+    /// Begins no more requests, and waits until all senders are done.
     func stop() {
         condition.withLock { end = 0 }
         finish()
     }
 
-    /// Waits until all senders are done, as when the gateway is gone.
+    /// Waits until all senders are done, for example because the gateway is gone.
     func finish() { senders.wait() }
 
-    /// - Returns: false when there is nothing more to send.
+    /// Sends a few requests and reads their answers, and returns false when nothing is left to send.
     private func send(on connection: RawConnection) throws -> Bool {
         let requests = (0..<mix.ahead).compactMap { _ in take() }
         for request in requests {
@@ -90,6 +90,7 @@ final class Load: @unchecked Sendable {
         return !requests.isEmpty
     }
 
+    /// The next request, or nil at the end.
     private func take() -> Request? {
         condition.withLock {
             let id = statuses.count
@@ -111,19 +112,19 @@ final class Load: @unchecked Sendable {
         }
     }
 
-    // MARK: What came of it
+    // MARK: Results
 
     /// How many requests have been answered.
     var answered: Int { condition.withLock { answers } }
-    /// How many profiles have been sent: their ids are below it.
+    /// How many profiles have been sent; their IDs are below this number.
     var sent: Int { condition.withLock { statuses.count } }
 
-    /// The profiles that were answered so; 0 is no answer.
+    /// The profiles with this status; 0 is no answer.
     func ids(answered status: Int) -> [Int] {
         condition.withLock { statuses.indices.filter { statuses[$0] == UInt16(status) } }
     }
 
-    /// Waits until so many requests have been answered; in vain when the senders lose the gateway before.
+    /// Waits until this many requests have been answered, or the senders have lost the gateway.
     func wait(forAnswers count: Int) throws {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         condition.lock()
@@ -134,8 +135,9 @@ final class Load: @unchecked Sendable {
     }
 }
 
-/// A PushRequest in protobuf, of series with one sample each.
+/// A PushRequest in protobuf whose series have one sample each.
 enum PushMessage {
+    /// A series with one sample whose ID contains this number.
     static func series(_ id: Int, _ profile: [UInt8]) -> [UInt8] {
         let labels = label("__name__", "cpu") + label("service_name", "load")
         let sample = field(1, profile) + field(2, Array("sample-\(id).".utf8))
@@ -157,7 +159,7 @@ enum PushMessage {
 }
 
 extension GatewayProcess {
-    /// Waits until these receivers have nothing left, for as long as their queues become shorter.
+    /// Waits until these receivers have empty queues, as long as the queues become shorter.
     func drain(_ receivers: String...) throws {
         var left = Int.max
         while left > 0 {

@@ -19,15 +19,16 @@ final class LoadedPlugin: @unchecked Sendable {
         self.table = table
     }
 
-    /// One of the project's own, from the release build.
+    /// Loads a plugin of the project from the release build.
     static func release(_ name: String) throws -> LoadedPlugin { try LoadedPlugin(Project.built("lib\(name).so")) }
 
-    /// What a plugin said when it refused a config.
+    /// The text with which a plugin refused a config.
     struct Refusal: Error {
         let text: String
         var lines: [String] { text.split(separator: "\n").map(String.init) }
     }
 
+    /// Creates an instance, or throws a ``Refusal``.
     func create(_ config: String, _ host: TestHost) throws -> LoadedInstance {
         var room = [CChar](repeating: 0, count: 8192)
         var used = 0
@@ -44,7 +45,7 @@ final class LoadedPlugin: @unchecked Sendable {
         return LoadedInstance(table, made, host)
     }
 
-    /// The lines with which a config is refused.
+    /// The lines of the refusal of a config.
     func refusal(of config: String) throws -> [String] {
         do {
             _ = try create(config, TestHost())
@@ -53,7 +54,7 @@ final class LoadedPlugin: @unchecked Sendable {
     }
 }
 
-/// One instance of a plugin, destroyed with its last reference. Calls come from one thread at a time.
+/// One instance of a plugin, destroyed with its last reference; only one thread may call it at a time.
 final class LoadedInstance: @unchecked Sendable {
     let host: TestHost
     private let plugin: UnsafePointer<gw_plugin>
@@ -66,10 +67,10 @@ final class LoadedInstance: @unchecked Sendable {
 
     deinit { destroy() }
 
-    /// Hands a profile over.
+    /// Begins a delivery.
     ///
-    /// - Parameter isForbiddenAfter: whether a use of the profile after its finish ends the process.
-    /// - Returns: the operation's token.
+    /// - Parameter isForbiddenAfter: whether an access to the profile after its finish ends the process.
+    /// - Returns: the token of the delivery.
     func begin(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0, isForbiddenAfter: Bool = false) -> UInt {
         let token = host.newToken()
         if isForbiddenAfter { host.said.update { $0.forbidden[token] = profile } }
@@ -79,12 +80,13 @@ final class LoadedInstance: @unchecked Sendable {
         return token
     }
 
-    /// Hands a profile over and waits for the outcome.
+    /// Delivers a profile and waits for the outcome.
     func deliver(_ profile: TestProfile, attempt: UInt32 = 1, progress: UInt64 = 0) throws -> TestHost.Finish {
         let token = begin(profile, attempt: attempt, progress: progress)
         return try withExtendedLifetime(profile) { try host.outcome(of: token) }
     }
 
+    /// Begins a flush and returns its token.
     func flush() -> UInt {
         let token = host.newToken()
         plugin.pointee.flush(instance, UnsafeMutableRawPointer(bitPattern: token))
@@ -93,6 +95,7 @@ final class LoadedInstance: @unchecked Sendable {
 
     func abort() { plugin.pointee.abort(instance) }
 
+    /// Destroys the instance, at most once.
     func destroy() {
         let isFirst = isDestroyed.update { isDestroyed in
             defer { isDestroyed = true }

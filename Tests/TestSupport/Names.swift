@@ -1,8 +1,8 @@
 import Foundation
 
-/// Where names are, for one process; see `Servers/names.c`.
+/// The name resolution of one process; see `Servers/names.c`.
 final class Names {
-    /// What a gateway is started with.
+    /// The environment to start a gateway with.
     let environment: [String: String]
     private let scenario: Scenario
 
@@ -19,7 +19,7 @@ final class Names {
         try scenario.write("", to: "names.log")
     }
 
-    /// From now on the name is there, or its lookups `hang`.
+    /// Resolves the name to this address from now on, or lets its lookups `hang`.
     func set(_ name: String, _ address: String) throws { try scenario.replace("names", text: "\(name) \(address)\n") }
 
     /// How many lookups have begun.

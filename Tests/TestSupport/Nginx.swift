@@ -1,9 +1,9 @@
 import Foundation
 import Glibc
 
-/// Debian's nginx, as a proxy before an upstream or as the upstream itself; everything of it is in the scenario's folder.
+/// Debian's nginx as a proxy in front of an upstream or as the upstream itself, with all files in the scenario's folder.
 struct Nginx {
-    /// What it saw of a request.
+    /// A request that nginx has logged.
     struct Request: Decodable {
         let target: String
         let status: Int
@@ -11,9 +11,9 @@ struct Nginx {
         let host: String
         let connection: Int
         let tls: String
-        /// The name that the client asked for in its handshake.
+        /// The SNI of the client.
         let name: String
-        /// SUCCESS, NONE or why not; then whose certificate it was.
+        /// SUCCESS, NONE or the error, and the subject of the client certificate.
         let verified: String
         let subject: String
         let authorization: String
@@ -28,15 +28,15 @@ struct Nginx {
 
     let port: UInt16
     var url: String { "http://127.0.0.1:\(port)" }
-    /// For where it speaks TLS: the name that is in the server's certificate.
+    /// The URL for TLS, with the name in the server certificate.
     var secureURL: String { "https://localhost:\(port)" }
     private let scenario: Scenario
     private let prefix: String
     private let process: ChildProcess
 
     /// - Parameters:
-    ///   - upstream: where requests are passed on to; without one, `location` or `server` must say what is answered.
-    ///   - listen: what follows the address, such as `ssl http2`.
+    ///   - upstream: the port that requests are passed on to; without one, `location` or `server` must answer.
+    ///   - listen: further parameters of `listen`, such as `ssl http2`.
     init(_ scenario: Scenario, before upstream: UInt16? = nil, listen: String = "", location: String = "", server: String = "") throws {
         self.scenario = scenario
         port = try Self.freePort()
@@ -66,16 +66,16 @@ struct Nginx {
             }
             """, to: "nginx-\(port).conf")
         process = try scenario.start([Self.program, "-p", prefix, "-c", file])
-        // It has its socket before it chooses how to wait on it.
+        // nginx creates its socket before it writes this line.
         try process.errors.wait(for: "using the \"epoll\" event method")
     }
 
-    /// A server's directives for TLS with a certificate of ``Certificates``.
+    /// Directives for TLS with a certificate of ``Certificates``.
     static func tls(_ name: String = "server", _ more: String = "") -> String {
         "ssl_certificate \(name).pem; ssl_certificate_key \(name).key; \(more)"
     }
 
-    /// Waits until there are so many requests; over HTTP/2 their lines can come some time after their answers.
+    /// Waits for this many requests; over HTTP/2 a line may come after the answer.
     func wait(count: Int) throws -> [Request] {
         _ = try process.output.wait(for: "\(count) requests") { lines in
             lines.count { !$0.contains("\"/sync/") } >= count ? true : nil
@@ -86,7 +86,7 @@ struct Nginx {
     /// Every request that has been answered so far, in order.
     var requests: [Request] {
         get throws {
-            // It writes its lines in order, so behind the line of this request are those of all before it.
+            // nginx logs in order, so the line of this request comes after those of all earlier ones.
             let mark = "/sync/\(UUID().uuidString)"
             try scenario.start(["curl", "-q", "-sS", "--unix-socket", "\(prefix)/sync", "http://nginx\(mark)"]).waitForExit()
             try process.output.wait(for: mark)
@@ -95,10 +95,10 @@ struct Nginx {
         }
     }
 
-    /// Debian keeps it where only root looks.
+    /// Debian installs nginx in a folder that only root has in PATH.
     private static var program: String { access("/usr/sbin/nginx", X_OK) == 0 ? "/usr/sbin/nginx" : "nginx" }
 
-    /// A port that nobody has at the moment.
+    /// A port that is free at the moment.
     static func freePort() throws -> UInt16 {
         let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { Glibc.close(socket) }

@@ -1,8 +1,9 @@
 import Foundation
 import Testing
 
-/// Where the project and what it built are.
+/// Paths of the project and of its builds.
 enum Project {
+    /// A build of SwiftPM.
     enum Build: String, CaseIterable, CustomTestStringConvertible {
         case debug, release
         var testDescription: String { rawValue }
@@ -15,27 +16,27 @@ enum Project {
     static var pluginSources: String { "\(root)/Tests/PluginTests/Plugins" }
     static var servers: String { "\(root)/Tests/TestSupport/Servers" }
 
-    /// The one build that is tested instead of both, when a sanitizer is in it.
+    /// The build with a sanitizer, which is tested instead of both others.
     private static let sanitized = ProcessInfo.processInfo.environment["GATEWAY_BUILD"]
-    /// True when a sanitizer is in what is tested: it is slower then, and its memory is the sanitizer's.
+    /// Whether a sanitizer is in the tested build, which is slower and uses more memory then.
     static let isSanitized = sanitized != nil
-    /// Bounds a wait that would never end; nothing is asserted about time.
+    /// The limit of each wait; no test asserts anything about time with it.
     static let patience: TimeInterval = isSanitized ? 180 : 60
 
-    /// Where the build is that users run, or the same with a sanitizer in it.
+    /// The folder of the release build, or of that with a sanitizer.
     static let build = folder(.release)
     static let gateway = "\(build)/gateway"
 
     private static func folder(_ build: Build) -> String { sanitized ?? "\(root)/.build/\(build.rawValue)" }
 
-    /// A file that the build made; the release build is not made by `swift test` itself.
+    /// A file of the build; `swift test` does not make the release build.
     static func built(_ file: String, _ build: Build = .release) throws -> String {
         let path = "\(folder(build))/\(file)"
         guard access(path, F_OK) == 0 else { throw Obstacle("\(path) is missing: run \"make test\"") }
         return path
     }
 
-    /// The built program, with its plugins beside it.
+    /// The built program, with its plugins next to it.
     static func builtGateway() throws -> String {
         for plugin in ["HTTPWriter", "FileSink", "StdoutSink"] { _ = try built("lib\(plugin).so") }
         return try built("gateway")

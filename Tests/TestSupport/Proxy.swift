@@ -6,7 +6,7 @@ struct Proxy {
     var address: String { "127.0.0.1:\(port)" }
     private let process: ChildProcess
 
-    /// - Parameter credentials: the user and the password that it asks for, with a space between them.
+    /// - Parameter credentials: the required user and password, separated by a space.
     init(_ scenario: Scenario, credentials: String? = nil) throws {
         port = try Nginx.freePort()
         let file = try scenario.write(
@@ -23,10 +23,10 @@ struct Proxy {
         try process.output.wait(for: "Accepting connections")
     }
 
-    /// What it was asked for so far, as `CONNECT localhost:443` or `POST http://…`.
+    /// The requests so far, as `CONNECT localhost:443` or `POST http://…`.
     var requests: [String] {
         get throws {
-            // Behind the line of a later request are those of all that have been answered.
+            // The line of a later request comes after those of all answered ones.
             let mark = "/sync/\(UUID().uuidString)"
             let connection = try RawConnection(port)
             defer { connection.close() }

@@ -3,20 +3,20 @@ import Foundation
 extension GatewayProcess {
     static let pushPath = "/push.v1.PusherService/Push"
 
-    /// A gateway that answers senders when every required receiver has settled.
+    /// Starts a gateway that answers senders when every required receiver has settled.
     convenience init(_ scenario: Scenario, delivering receivers: [String: String], http: String = "") throws {
         let listener = Self.listener(receivers.keys.sorted(), http: http, more: "\"ack\": \"delivered\",")
         try self.init(scenario, Self.config(listeners: listener, receivers: receivers))
     }
 
-    /// Sends one Push in JSON, on a connection of its own.
+    /// Sends one Push in JSON on its own connection.
     func push(_ series: PushSeries..., headers: String = "") throws -> RawConnection.Response {
         let connection = try RawConnection(port)
         defer { connection.close() }
         return try connection.push(series, headers: headers)
     }
 
-    /// The most memory that the process has had resident, in bytes.
+    /// The peak of the process's resident memory, in bytes.
     func peakMemory() throws -> Int {
         let status = try String(contentsOfFile: "/proc/\(process.id)/status", encoding: .utf8)
         let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
@@ -28,6 +28,7 @@ extension GatewayProcess {
 }
 
 extension RawConnection {
+    /// Sends one Push in JSON.
     func push(_ series: [PushSeries], headers: String = "") throws -> Response {
         try post(GatewayProcess.pushPath, try PushSeries.json(series), headers: "Content-Type: application/json\r\n\(headers)")
     }
@@ -52,20 +53,20 @@ extension RawConnection.Response {
 }
 
 extension Recorder.Request {
-    /// What a short Push says.
+    /// The series of a short Push.
     var series: [PushSeries] {
         get throws { try PushSeries.decode(Data((text ?? "").unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) })) }
     }
 }
 
 extension Recorder {
-    /// Waits until these samples have come in short Pushes, and answers how often each one that came did.
+    /// Waits until these samples have come in short Pushes, and returns how often each sample came.
     func wait(forSamples wanted: Set<String>) throws -> [String: Int] {
         func samples(_ requests: [Request]) throws -> [String: Int] {
             try requests.flatMap { try $0.series }.flatMap(\.texts).reduce(into: [:]) { $0[$1, default: 0] += 1 }
         }
         let requests = try wait(for: "\(wanted.count) samples") { requests in
-            // Looked at only when it can be true, for looking takes time.
+            // The samples are decoded only when there are enough requests, because that takes time.
             requests.count >= wanted.count && (try? samples(requests))?.keys.count { wanted.contains($0) } == wanted.count
         }
         return try samples(requests)
@@ -73,10 +74,11 @@ extension Recorder {
 }
 
 extension Project {
-    /// The Python with the clients of `Tests/requirements.txt`.
+    /// The Python with the packages of `Tests/requirements.txt`.
     static func python() throws -> String { try madeByTest(".build/venv/bin/python") }
     static func promtool() throws -> String { try madeByTest(".build/tools/promtool") }
 
+    /// The path of a tool that `make test` installs.
     private static func madeByTest(_ path: String) throws -> String {
         guard FileManager.default.isExecutableFile(atPath: "\(root)/\(path)") else {
             throw NeverCame(what: "\(path): run make test", seen: [])

@@ -1,6 +1,6 @@
 import Foundation
 
-/// One series of a Push: as senders write it in JSON, and as upstreams get it in protobuf.
+/// One series of a Push, which senders write in JSON and upstreams get in protobuf.
 struct PushSeries: Codable, Hashable {
     struct Label: Codable, Hashable {
         var name = ""
@@ -17,18 +17,18 @@ struct PushSeries: Codable, Hashable {
 
     init() {}
 
-    /// - Parameter samples: the text of each sample's bytes, by its ID.
+    /// - Parameter samples: the text of each sample by its ID.
     init(_ labels: KeyValuePairs<String, String> = ["__name__": "cpu", "service_name": "app"], samples: KeyValuePairs<String, String>) {
         self.labels = labels.map { Label(name: $0.key, value: $0.value) }
         self.samples = samples.map { Sample(rawProfile: Data($0.value.utf8), ID: $0.key) }
     }
 
-    /// A series that is told from others by its number.
+    /// A series that is identified by a number.
     static func numbered(_ number: Int) -> PushSeries { PushSeries(samples: ["id-\(number)": "profile \(number)"]) }
 
     var texts: [String] { samples.map { String(decoding: $0.rawProfile, as: UTF8.self) } }
 
-    /// A whole PushRequest in JSON.
+    /// A PushRequest in JSON.
     static func json(_ series: [PushSeries]) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .withoutEscapingSlashes
@@ -37,7 +37,7 @@ struct PushSeries: Codable, Hashable {
 
     // MARK: Protobuf
 
-    /// Reads a PushRequest, written apart from the gateway's own reader.
+    /// Decodes a PushRequest without the gateway's own reader.
     static func decode(_ message: Data) throws -> [PushSeries] {
         try fields(message).map { _, content in
             var series = PushSeries()
@@ -52,7 +52,7 @@ struct PushSeries: Codable, Hashable {
 
     private static func text(_ bytes: Data?) -> String { String(decoding: bytes ?? Data(), as: UTF8.self) }
 
-    /// The fields of a message that has nothing but length-delimited ones, as all of push.v1 are.
+    /// The fields of a message that has only length-delimited ones, as all messages of push.v1 do.
     private static func fields(_ message: Data) throws -> [(Int, Data)] {
         var rest = message[...]
         var fields: [(Int, Data)] = []

@@ -17,7 +17,7 @@ struct ListedQueue: Decodable {
     }
 }
 
-/// What `queue verify --json` says.
+/// The output of `queue verify --json`.
 struct VerifiedSpool: Decodable {
     struct Damage: Decodable {
         let file: String
@@ -44,6 +44,7 @@ extension [ListedQueue] {
 }
 
 extension Scenario {
+    /// Runs `gateway queue` with these arguments.
     func queue(_ words: String..., config: Bool = true) throws -> (status: Int32, output: [String], errors: [String]) {
         try queue(words, config: config)
     }
@@ -56,10 +57,12 @@ extension Scenario {
 
     func queues() throws -> [ListedQueue] { try ListedQueue.decode(try queue("list", "--json").output) }
 
+    /// The output of `queue show --json`.
     func shown(_ words: String...) throws -> [ShownProfile] {
         try JSONDecoder().decode([ShownProfile].self, from: Data(try queue(["show", "--json"] + words, config: true).output.joined().utf8))
     }
 
+    /// Waits until the listed queues satisfy a condition.
     func waitForQueues(_ what: String, _ test: ([ListedQueue]) -> Bool) throws {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {
@@ -69,7 +72,7 @@ extension Scenario {
         }
     }
 
-    /// Answers the question that a command asks on its terminal; the command's exit status.
+    /// Runs a command on a terminal, answers its question, and returns its exit status.
     func answer(_ word: String, to command: String) throws -> Int32 {
         let words = "\(try Project.builtGateway()) \(command) --config \(path("gateway.json"))"
         let process = try start(["script", "-qec", words, "/dev/null"])
@@ -77,13 +80,14 @@ extension Scenario {
         return try process.waitForExit()
     }
 
-    /// Writes a config that has this receiver and no other; no gateway uses it just now.
+    /// Writes a config with this receiver only; no gateway may be using it.
     func keepOnly(_ receiver: String) throws {
         let listener = "\"receive_http\": { \"d\": { \"forward_to\": [\"\(receiver)\"] } }"
         let entry = "\"receivers\": { \"\(receiver)\": { \(ReceiverEntry.archive()) } }"
         try write("{ \"data_dir\": \"data\", \(listener), \(entry) }", to: "gateway.json")
     }
 
+    /// Edits the first spool file with this ending, and returns its name and what the edit returned.
     func damage(_ ending: String, _ edit: (inout Data) -> Int) throws -> (file: String, place: Int) {
         let file = try #require(files(under: "data/spool").first { $0.hasSuffix(ending) })
         var data = try bytes(of: "data/spool/\(file)")
@@ -92,6 +96,7 @@ extension Scenario {
         return (file, place)
     }
 
+    /// The contents of all spool files, by name.
     func spoolBytes() throws -> [String: Data] {
         try Dictionary(uniqueKeysWithValues: files(under: "data/spool").map { ($0, try bytes(of: "data/spool/\($0)")) })
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// A TCP connection to a local port, byte by byte: for what no proper client sends.
+/// A TCP connection to a local port that sends and reads raw bytes.
 final class RawConnection {
     private(set) var socket: Int32
     private var received: [UInt8] = []
@@ -16,8 +16,8 @@ final class RawConnection {
     }
 
     /// - Parameters:
-    ///   - receiveBuffer: how many bytes the kernel may keep for us, for a client that does not read.
-    ///   - number: the last number of the address in 127.0.0.0/24 to come from; 0 is the usual one.
+    ///   - receiveBuffer: the size of the kernel's receive buffer, for a client that does not read.
+    ///   - number: the last number of the source address in 127.0.0.0/24; 0 is the usual address.
     init(_ port: UInt16, receiveBuffer: Int32? = nil, from number: UInt32 = 0) throws {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         if var size = receiveBuffer {
@@ -39,7 +39,7 @@ final class RawConnection {
 
     deinit { close() }
 
-    /// Lends the address 127.0.0.`number`.
+    /// Calls the body with the address 127.0.0.`number`.
     private static func with(_ port: UInt16, at number: UInt32, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -55,7 +55,7 @@ final class RawConnection {
     @discardableResult
     func send(_ text: String) -> Bool { send(Array(text.utf8)) }
 
-    /// - Returns: false when the peer takes no more.
+    /// - Returns: false when the peer accepts no more.
     @discardableResult
     func send(_ bytes: [UInt8]) -> Bool {
         var sent = 0
@@ -67,7 +67,7 @@ final class RawConnection {
         return true
     }
 
-    /// Sends as much as fits at once.
+    /// Sends as much as the socket accepts at once.
     func sendWhatFits(_ bytes: [UInt8]) {
         let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
         var sent = 0
@@ -78,13 +78,13 @@ final class RawConnection {
         }
     }
 
-    /// Sends the same bytes again and again until nothing more fits, or the peer takes no more.
+    /// Repeats the same bytes until the socket accepts no more.
     func fill(_ bytes: [UInt8]) {
         let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
         while bytes.withUnsafeBytes({ Glibc.send(socket, $0.baseAddress, $0.count, flags) }) == bytes.count {}
     }
 
-    /// One profile on a connection that stays.
+    /// Posts a profile and reads the answer; the connection stays open.
     func post(_ target: String, _ body: String = "", headers: String = "") throws -> Response {
         send("POST \(target) HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.utf8.count)\r\n\(headers)\r\n\(body)")
         return try readResponse()
@@ -97,7 +97,7 @@ final class RawConnection {
         socket = -1
     }
 
-    /// Closes with a reset instead of an orderly end.
+    /// Closes with a reset.
     func reset() {
         var option = linger(l_onoff: 1, l_linger: 0)
         setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
@@ -106,13 +106,13 @@ final class RawConnection {
 
     // MARK: Receiving
 
-    /// Whether something has come, or the end.
+    /// Whether bytes or the end of the stream have arrived.
     var hasInput: Bool {
         var poll = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
         return !received.isEmpty || Glibc.poll(&poll, 1, 0) > 0
     }
 
-    /// The first byte that comes; nil at the end of the stream.
+    /// The first byte that arrives, or nil at the end of the stream.
     func firstByte() throws -> UInt8? {
         while received.isEmpty { guard try receive() else { return nil } }
         return received.first
@@ -128,7 +128,7 @@ final class RawConnection {
         return true
     }
 
-    /// Reads one response, 100 Continue included.
+    /// Reads one response, which may be a 100 Continue.
     func readResponse(toHead: Bool = false) throws -> Response {
         while true {
             if let response = takeResponse(toHead: toHead) { return response }
@@ -138,6 +138,7 @@ final class RawConnection {
         }
     }
 
+    /// Takes a complete response from the received bytes, if there is one.
     private func takeResponse(toHead: Bool) -> Response? {
         guard let end = received.indices.first(where: { received[$0...].starts(with: [13, 10, 13, 10]) }) else { return nil }
         let lines = String(decoding: received[..<end], as: UTF8.self).components(separatedBy: "\r\n")
@@ -153,7 +154,7 @@ final class RawConnection {
         return Response(status: status, headers: headers, body: body)
     }
 
-    /// Reads responses until the peer closes; bytes at the end that are none count as one with status 0.
+    /// Reads responses until the peer closes; remaining bytes count as one response with status 0.
     func readResponses(firstToHead: Bool = false) throws -> [Response] {
         var responses: [Response] = []
         while true {
@@ -168,7 +169,7 @@ final class RawConnection {
         return responses + [Response(status: 0, headers: [], body: received)]
     }
 
-    /// Reads whatever comes until the peer closes: empty when it said nothing more.
+    /// Reads until the peer closes, and returns what it sent.
     func readToEnd() throws -> String {
         while try receive() {}
         defer { received = [] }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// An upstream that records what it gets; see `Servers/recorder.py`.
+/// An upstream that records its requests; see `Servers/recorder.py`.
 final class Recorder {
     struct Request: Decodable {
         let number: Int
@@ -11,7 +11,7 @@ final class Recorder {
         let sha256: String
         let length: Int
         let held: Bool
-        /// The body, when it is short.
+        /// The body, if it is short.
         let text: String?
 
         func header(_ name: String) -> [String] { headers.filter { $0[0].lowercased() == name.lowercased() }.map { $0[1] } }
@@ -29,7 +29,7 @@ final class Recorder {
     private var read = 0
 
     /// - Parameters:
-    ///   - port: where one stood that is gone; 0 is any.
+    ///   - port: the port of a recorder that has ended; 0 is any port.
     ///   - host: another address of this machine.
     init(_ scenario: Scenario, port wanted: UInt16 = 0, host: String = "127.0.0.1") throws {
         process = try scenario.start(["python3", "-u", "\(Project.servers)/recorder.py", "\(wanted)", host])
@@ -39,14 +39,15 @@ final class Recorder {
 
     var url: String { "http://127.0.0.1:\(port)" }
 
-    /// Everything received so far, in order: whatever has been answered is in it.
+    /// Every request that has been answered so far, in order.
     var requests: [Request] {
-        // Each request is told before it is answered, so behind the answer to a command all that came before it can be read.
+        // Each request is written before its answer, so the answer to a command comes after all earlier requests.
         if process.isRunning { try? command("{\"do\":\"sync\"}") }
         decode(process.output.lines)
         return decoded
     }
 
+    /// Decodes the requests in the new lines.
     private func decode(_ lines: [String]) {
         for line in lines[read...] where line.contains("\"event\": \"request\"") {
             if let request = try? JSONDecoder().decode(Request.self, from: Data(line.utf8)) { decoded.append(request) }
@@ -54,7 +55,7 @@ final class Recorder {
         read = lines.count
     }
 
-    /// Waits until the requests so far satisfy a test.
+    /// Waits until the requests so far satisfy a condition.
     @discardableResult
     func wait(for what: String, _ test: ([Request]) -> Bool) throws -> [Request] {
         try process.output.wait(for: what) { lines in
@@ -66,31 +67,33 @@ final class Recorder {
     @discardableResult
     func wait(count: Int) throws -> [Request] { try wait(for: "\(count) requests") { $0.count >= count } }
 
-    /// The short bodies so far, each with how often it came.
+    /// How often each short body has come so far.
     var texts: [String: Int] { requests.reduce(into: [:]) { $0[$1.text ?? "", default: 0] += 1 } }
 
     // MARK: Commands
 
+    /// Answers with this status from now on, also held requests.
     func answer(_ status: Int = 200, body: String = "", headers: [[String]] = []) throws {
         let members: [String: Any] = ["do": "answer", "status": status, "body": body, "headers": headers]
         try command(String(decoding: JSONSerialization.data(withJSONObject: members), as: UTF8.self))
     }
 
-    /// From now on a request that contains a text, in its head or body, is answered so.
+    /// Answers requests with this text in head or body with this status from now on.
     func reject(_ text: String, _ status: Int) throws {
         try command("{\"do\":\"reject\",\"text\":\"\(text)\",\"status\":\(status)}")
     }
-    /// From now on requests are read and not answered.
+    /// Reads requests from now on without answering them.
     func hold() throws { try command("{\"do\":\"hold\"}") }
-    /// From now on connections are refused.
+    /// Refuses connections from now on.
     func refuse() throws { try command("{\"do\":\"refuse\"}") }
     func listen() throws { try command("{\"do\":\"listen\"}") }
-    /// Ends it without a word; what it got before can still be asked for.
+    /// Kills the recorder; earlier requests can still be read.
     func kill() {
         process.end()
         _ = try? process.output.waitForEnd()
     }
 
+    /// Sends a command and waits until it is done.
     private func command(_ json: String) throws {
         commands += 1
         process.write(json)

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import Testing
 
-/// What the status page says of the last reload.
+/// The result of the last reload on the status page.
 struct ReloadState: Decodable {
     let successful: Bool
     let at: String
@@ -12,12 +12,13 @@ struct ReloadState: Decodable {
 extension GatewayProcess {
     static let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
 
-    /// Writes another config in the place of the one that runs, without asking for a reload.
+    /// Replaces the config file of the running gateway without a reload.
     func write(_ config: String, admin: String = GatewayProcess.admin, _ scenario: Scenario) throws {
         try scenario.write("{ \(admin)\n\(config)\n}\n", to: "next.json")
         guard rename(scenario.path("next.json"), scenario.path("gateway.json")) == 0 else { throw NeverCame(what: "rename", seen: []) }
     }
 
+    /// Requests a page of the admin listener.
     func page(_ path: String, method: String = "GET") throws -> RawConnection.Response {
         let connection = try RawConnection(adminPort)
         defer { connection.close() }
@@ -27,7 +28,7 @@ extension GatewayProcess {
 
     func postReload() throws -> RawConnection.Response { try page("/-/reload", method: "POST") }
 
-    /// Runs another config from here on.
+    /// Reloads with another config, and waits until that is done.
     func reload(
         _ config: String, admin: String = GatewayProcess.admin, _ scenario: Scenario, _ location: SourceLocation = #_sourceLocation
     ) throws {
@@ -38,7 +39,7 @@ extension GatewayProcess {
         try waitForReloads(before + 1)
     }
 
-    /// With one listener that forwards to all receivers, as the gateway was started.
+    /// Reloads with one listener that forwards to all receivers.
     func reload(
         receivers: [String: String], http: String = "", more: String = "", _ scenario: Scenario,
         _ location: SourceLocation = #_sourceLocation
@@ -47,7 +48,7 @@ extension GatewayProcess {
         try reload(Self.config(listeners: listeners, receivers: receivers, more: more), scenario, location)
     }
 
-    /// Waits until the log tells of so many, and takes the ports that it names.
+    /// Waits until the log has this many reloads, and reads the ports again.
     func waitForReloads(_ count: Int) throws {
         _ = try log.wait(for: "\(count) reloads") { lines in
             lines.count { $0.contains("config reloaded") } >= count ? true : nil
@@ -55,12 +56,13 @@ extension GatewayProcess {
         readPorts()
     }
 
+    /// The result of the last reload.
     func reloadState() throws -> ReloadState {
         struct Page: Decodable { let reload: ReloadState }
         return try JSONDecoder().decode(Page.self, from: Data(try page("/api/v1/status").body)).reload
     }
 
-    /// The socket that a listener's port is: its inode, by the kernel's table.
+    /// The inode of the socket that listens on this port, from the kernel's table.
     func socket(_ port: UInt16) throws -> String {
         let hex = String(port, radix: 16, uppercase: true)
         let place = ":" + String(repeating: "0", count: 4 - hex.count) + hex
@@ -70,13 +72,13 @@ extension GatewayProcess {
     }
 }
 
-/// What a process holds, by /proc.
+/// The resources of a process according to /proc.
 struct Footprint {
     let descriptors: Int
     let threads: Int
     let residentKilobytes: Int
 
-    /// Whether there are no more descriptors and threads than before; connections of the admin listener may have gone since.
+    /// Whether there are no more descriptors and threads than before; connections of the admin listener may have ended.
     func holds(_ before: Footprint) -> Bool { descriptors <= before.descriptors && threads <= before.threads }
 
     init(_ gateway: GatewayProcess) throws {

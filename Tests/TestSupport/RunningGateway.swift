@@ -1,17 +1,17 @@
 import Foundation
 import Glibc
 
-/// The built gateway, running on a config of the test's own.
+/// The built gateway, running with a config of the test.
 final class RunningGateway: Sendable {
     let folder: TestFolder
     let process: ChildProcess
     let port: Int
     let adminPort: Int
 
-    /// Starts it and waits until it is ready.
+    /// Starts the gateway and waits until it is ready.
     ///
     /// - Parameters:
-    ///   - receivers: what stands in `receivers`, one member each; the listener forwards to all, in that order.
+    ///   - receivers: the entries of `receivers`; the listener forwards to all of them in this order.
     ///   - settings: further members of the config's top level.
     init(
         _ receivers: [(name: String, json: String)], settings: String = "", in folder: TestFolder, stdout: ChildProcess.Stream = .lines,
@@ -32,6 +32,7 @@ final class RunningGateway: Sendable {
 
     deinit { process.end() }
 
+    /// The config of a gateway with these receivers.
     static func config(_ receivers: [(name: String, json: String)], settings: String = "") -> String {
         """
         {
@@ -54,7 +55,7 @@ final class RunningGateway: Sendable {
 
     private static func port(_ line: String) -> Int? { line.split(separator: ":").last.flatMap { Int($0) } }
 
-    // MARK: Talking to it
+    // MARK: Requests
 
     /// Sends one profile with curl.
     ///
@@ -69,13 +70,14 @@ final class RunningGateway: Sendable {
         return result.out
     }
 
+    /// The body of a page of the admin listener.
     func admin(_ path: String) throws -> String {
         let result = try ChildProcess.run(["curl", "-sS", "--noproxy", "*", "http://127.0.0.1:\(adminPort)\(path)"])
         guard result.status == 0 else { throw Obstacle("curl: \(result.err)") }
         return result.out
     }
 
-    /// A receiver as the status page has it.
+    /// A receiver on the status page.
     func status(of receiver: String) throws -> ReceiverStatus {
         let page = try JSONDecoder().decode(StatusPage.self, from: Data(admin("/api/v1/status").utf8))
         guard let status = page.receivers.first(where: { $0.name == receiver }) else { throw Obstacle("no receiver \(receiver)") }
@@ -91,29 +93,29 @@ final class RunningGateway: Sendable {
         let queue_profiles, open_deliveries: Int
     }
 
-    /// The value of one sample on `/metrics`.
+    /// The value of one sample of `/metrics`.
     func metric(_ sample: String) throws -> String? {
         try admin("/metrics").split(separator: "\n").first { $0.hasPrefix(sample + " ") }.map { String($0.dropFirst(sample.count + 1)) }
     }
 
-    // MARK: Its log
+    // MARK: Log
 
     var log: [String] { process.errors.lines }
 
-    /// Waits for a line of the log that has all of these texts.
+    /// Waits for a log line that contains all of these texts.
     @discardableResult
     func logLine(_ texts: String...) throws -> String {
         try process.errors.wait(for: "a log line with \(texts)") { lines in lines.first { line in texts.allSatisfy(line.contains) } }
     }
 
-    /// Waits for so many lines of the log that contain a text.
+    /// Waits for this many log lines that contain a text.
     func logLines(_ count: Int, _ text: String) throws {
         _ = try process.errors.wait(for: "\(count) log lines with \(text)") { lines in
             lines.count { $0.contains(text) } >= count ? true : nil
         }
     }
 
-    /// Stops it as an operator would.
+    /// Sends SIGTERM and waits for the end.
     @discardableResult
     func stop() throws -> ChildProcess.Ended {
         process.signal(SIGTERM)

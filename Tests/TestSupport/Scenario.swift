@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import Testing
 
-/// One test's own folder and processes; all are gone when it ends, also when it fails.
+/// The folder and processes of one test, which are removed when it ends or fails.
 final class Scenario {
     let folder: String
     private var processes: [ChildProcess] = []
@@ -16,7 +16,7 @@ final class Scenario {
         chmod(folder, 0o755)
     }
 
-    /// Runs a scenario; at its end, what every receiver has accepted must be accounted for.
+    /// Runs a scenario, and checks the counters of all gateways that are still running at its end.
     static func run(_ body: (Scenario) throws -> Void) throws {
         signal(SIGPIPE, SIG_IGN)
         let scenario = try Scenario()
@@ -25,14 +25,17 @@ final class Scenario {
         for gateway in scenario.gateways where gateway.process.isRunning { try gateway.checkAccounts() }
     }
 
+    /// Kills all processes and removes the folder.
     private func end() {
         for process in processes.reversed() { process.end() }
         for cleanup in cleanups.reversed() { cleanup() }
         try? FileManager.default.removeItem(atPath: folder)
     }
 
+    /// Does this at the end of the scenario.
     func atEnd(_ cleanup: @escaping () -> Void) { cleanups.append(cleanup) }
 
+    /// Starts a process, which is killed at the end of the scenario.
     @discardableResult
     func start(_ arguments: [String], environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines) throws -> ChildProcess {
         let process = try ChildProcess(arguments, folder: folder, environment: environment, stdout: stdout)
@@ -40,6 +43,7 @@ final class Scenario {
         return process
     }
 
+    /// Has the counters of this gateway checked at the end.
     func keep(_ gateway: GatewayProcess) { gateways.append(gateway) }
 
     func path(_ name: String) -> String { "\(folder)/\(name)" }
@@ -64,7 +68,7 @@ struct Fixture: CustomTestStringConvertible {
 
     func bytes() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
 
-    /// Hex, by the system's own tool.
+    /// The hash of a file in hex, by the command `sha256sum`.
     static func sha256(ofFile path: String, _ scenario: Scenario) throws -> String {
         let process = try scenario.start(["sha256sum", path])
         return String(try process.output.wait(for: path).prefix(64))

@@ -1,16 +1,16 @@
 import Foundation
 
-/// Random numbers that can be repeated: the seed is printed, and `GATEWAY_SEED` sets it.
+/// Repeatable random numbers: the seed is printed, and `GATEWAY_SEED` sets it.
 struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
 
     init(seed: UInt64) { state = seed }
 
-    /// Takes the seed that is asked for, or a new one, and prints it with the name of the test.
+    /// Takes the seed of the environment or a new one, and prints it with the name of the test.
     init(_ test: String = #function) {
         let asked = ProcessInfo.processInfo.environment["GATEWAY_SEED"].flatMap { UInt64($0) }
         state = asked ?? UInt64.random(in: 0...UInt64(UInt32.max))
-        // Standard error is not buffered, so the seed is there when the test brings the process down.
+        // Standard error is not buffered, so the seed is printed even if the test crashes the process.
         FileHandle.standardError.write(Data("\(test): GATEWAY_SEED=\(state)\n".utf8))
     }
 
@@ -27,14 +27,14 @@ struct SeededRandom: RandomNumberGenerator {
 
     mutating func chance(_ part: Int, of whole: Int) -> Bool { below(whole) < part }
 
-    /// Up to `count` bytes, half the time all from `alphabet`.
+    /// Up to `count` bytes, which all come from `alphabet` half the time.
     mutating func bytes(upTo count: Int, of alphabet: String) -> [UInt8] {
         let letters = Array(alphabet.utf8)
         let isPlain = Bool.random(using: &self)
         return (0..<below(count + 1)).map { _ in isPlain ? letters[below(letters.count)] : UInt8(truncatingIfNeeded: next()) }
     }
 
-    /// `bytes` with a few of them changed, taken out or put in.
+    /// `bytes` with a few of them changed, removed or inserted.
     mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
         var bytes = bytes
         for _ in 0...below(4) where !bytes.isEmpty {
@@ -49,7 +49,7 @@ struct SeededRandom: RandomNumberGenerator {
     }
 }
 
-/// How much of something a test does: what the environment says, else what `make test` has time for.
+/// The size of a test: the value of an environment variable, or what `make test` has time for.
 enum Extent {
     static func of(_ variable: String, usual: Int, sanitized: Int) -> Int {
         ProcessInfo.processInfo.environment[variable].flatMap { Int($0) } ?? (Project.isSanitized ? sanitized : usual)

@@ -2,9 +2,9 @@ import Foundation
 import Glibc
 import Testing
 
-/// A file system with little room, at a name in the scenario's folder.
+/// A small file system at a path in the scenario's folder.
 ///
-/// Who may not mount has one in a mount namespace of another process, and reaches it by that process's root in /proc.
+/// Users who may not mount get one in the mount namespace of another process, and reach it by that process's root in /proc.
 final class SmallDisk {
     private enum Way: Sendable { case mount, namespace }
 
@@ -16,15 +16,15 @@ final class SmallDisk {
     }()
 
     static let isPossible = way != nil
-    /// Whether it can stand at a given place, rather than behind a link.
+    /// Whether it can be mounted at a given path, and not only be the target of a link.
     static let canMount = way == .mount
     static let reason: Comment = "no file system can be mounted here: neither as this user nor in a user namespace"
 
-    /// The name that leads to it.
+    /// The path that leads to the file system.
     let path: String
     private let scenario: Scenario
 
-    /// - Parameter isLinked: whether its name is a link to it, which it has to be where ``canMount`` is false.
+    /// - Parameter isLinked: whether the path is a link to it, which is necessary if ``canMount`` is false.
     init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32, isLinked: Bool = true) throws {
         (self.scenario, path) = (scenario, scenario.path(name))
         let point = isLinked ? scenario.path("\(name)-mount") : path
@@ -42,14 +42,14 @@ final class SmallDisk {
         if isLinked { try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: target) }
     }
 
-    /// Takes room away, or gives it back with 0.
+    /// Fills this much of the file system, or frees it again with 0.
     func setBallast(mebibytes: Int) throws {
         let file = "\(path)/ballast"
         try? FileManager.default.removeItem(atPath: file)
         if mebibytes > 0 { try Data(count: mebibytes << 20).write(to: URL(fileURLWithPath: file)) }
     }
 
-    /// How many bytes there is room for.
+    /// The number of free bytes.
     var free: Int {
         var disk = statvfs()
         return statvfs(path, &disk) == 0 ? Int(disk.f_bavail) * Int(disk.f_frsize) : 0

@@ -1,8 +1,8 @@
 import Foundation
 
-/// The parts of a config with a spool, and what it leaves in the scenario's folder.
+/// Config members for a spool.
 enum SpoolMembers {
-    /// How many deliveries a receiver may have open in these tests.
+    /// How many deliveries of a receiver may be open in these tests.
     static let openDeliveries = 16
     static let inFlight = "\"max_in_flight\": \(openDeliveries),"
 
@@ -11,7 +11,7 @@ enum SpoolMembers {
         "\"data_dir\": \"\(folder)\", \"spool\": { \(spool) }, \"shutdown_timeout\": \"1s\", \(more)"
     }
 
-    /// A queue that nothing but the disk bounds.
+    /// A queue that only the disk limits.
     static func queue(_ onFull: String = "drop_oldest") -> String {
         "\"queue\": { \"max_bytes\": \"16GiB\", \"max_profiles\": 100000000, \"on_full\": \"\(onFull)\" },"
     }
@@ -24,7 +24,7 @@ extension Metrics {
     var writeErrors: Int { self["gateway_spool_write_errors_total"] }
     var resident: Int { self["process_resident_memory_bytes"] }
 
-    /// Why profiles of a receiver have been dropped.
+    /// The reasons for which profiles of a receiver were dropped.
     func reasons(_ receiver: String) -> Set<String> {
         let prefix = "gateway_profiles_dropped_total{receiver=\"\(receiver)\",reason=\""
         let found = lines.filter { $0.hasPrefix(prefix) && !$0.hasSuffix(" 0") }
@@ -33,13 +33,14 @@ extension Metrics {
 }
 
 extension Scenario {
+    /// Runs a program to its end.
     @discardableResult
     func run(_ arguments: String...) throws -> (status: Int32, output: [String]) {
         let process = try start(arguments)
         return (try process.waitForExit(), process.output.lines)
     }
 
-    /// A subcommand of the gateway on the config of this scenario's gateway.
+    /// Runs a subcommand of the gateway with the config of this scenario.
     func gateway(_ arguments: String...) throws -> (status: Int32, output: [String]) {
         let process = try start([try Project.builtGateway()] + arguments + ["--config", path("gateway.json")])
         return (try process.waitForExit(), process.output.lines + process.errors.lines)

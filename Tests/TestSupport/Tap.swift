@@ -1,11 +1,11 @@
 import Foundation
 
-/// A listener on a line: keeps every request's decoded body, and passes the request on or says 200; see `Servers/tap.py`.
+/// A listener that stores the decoded body of each request, and passes the request on or answers 200; see `Servers/tap.py`.
 final class Tap {
     struct Request: Decodable {
         let target: String
         let headers: [[String]]
-        /// Where the decoded body is.
+        /// The path of the decoded body.
         let file: String
 
         func header(_ name: String) -> [String] { headers.filter { $0[0].lowercased() == name.lowercased() }.map { $0[1] } }
@@ -20,7 +20,7 @@ final class Tap {
 
     var url: String { "http://127.0.0.1:\(port)" }
 
-    /// - Parameter name: the beginning of the names of the bodies' files.
+    /// - Parameter name: the beginning of the names of the body files.
     init(_ scenario: Scenario, _ name: String, to upstream: UInt16? = nil) throws {
         let more = upstream.map { ["\($0)"] } ?? []
         process = try scenario.start(["python3", "-u", "\(Project.servers)/tap.py", scenario.path(name)] + more)

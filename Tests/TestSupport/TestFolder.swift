@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// A folder of one test's own, removed with its last reference.
+/// The folder of one test, removed with its last reference.
 final class TestFolder: Sendable {
     let path: String
 
@@ -15,7 +15,7 @@ final class TestFolder: Sendable {
 
     func path(_ name: String) -> String { "\(path)/\(name)" }
 
-    /// Makes a file, and answers its path.
+    /// Writes a file and returns its path.
     @discardableResult
     func write(_ name: String, _ text: String) throws -> String { try write(name, Array(text.utf8)) }
 
@@ -25,7 +25,7 @@ final class TestFolder: Sendable {
         return path(name)
     }
 
-    /// Makes a file of these permissions, whatever the umask, and answers its path.
+    /// Writes a file with this mode, whatever the umask is, and returns its path.
     @discardableResult
     func file(_ name: String, _ text: String = "", mode: mode_t = 0o644) throws -> String {
         try write(name, text)
@@ -33,20 +33,20 @@ final class TestFolder: Sendable {
         return path(name)
     }
 
-    /// Makes a folder, and those above it, and answers its path.
+    /// Creates a folder and its parents, and returns its path.
     func folder(_ name: String, mode: mode_t = 0o755) throws -> String {
         try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
         try #require(chmod(path(name), mode) == 0)
         return path(name)
     }
 
-    /// Makes a symbolic link, and answers its path.
+    /// Creates a symbolic link and returns its path.
     func link(_ name: String, to target: String) throws -> String {
         try #require(symlink(target, path(name)) == 0)
         return path(name)
     }
 
-    /// Every file below a folder, relative to it, sorted.
+    /// The files below a folder, as relative paths, sorted.
     static func files(below path: String) -> [String] {
         let names = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
         return names.filter { name in

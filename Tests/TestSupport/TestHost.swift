@@ -1,7 +1,7 @@
 import Foundation
 import PluginABI
 
-/// A host of the tests' own: the `gw_host` of one instance, and all that the instance said through it.
+/// A host for tests: the `gw_host` of one instance, and all calls that the instance made.
 ///
 /// `@unchecked`: the table is written once.
 final class TestHost: @unchecked Sendable {
@@ -22,25 +22,26 @@ final class TestHost: @unchecked Sendable {
         var value: Int64 = 0
     }
 
+    /// All that the instance has reported.
     struct Said: Sendable {
         var finishes: [Finish] = []
         var logs: [String] = []
         var healths: [(health: gw_health, reason: String)] = []
         var metrics: [Metric] = []
         var lastToken: UInt = 0
-        /// What `gw.descriptors/1` answers.
+        /// The answer of `gw.descriptors/1`.
         var descriptorShare: UInt32 = 0
-        /// What must not be used any more once its token is finished.
+        /// Profiles that may not be accessed once their token is finished.
         var forbidden: [UInt: TestProfile] = [:]
     }
 
-    /// How often each profile was retained and not released; these two calls carry no context.
+    /// How often each profile is retained; `retain` and `release` have no context.
     static let retained = Watched<[UInt: Int]>([:])
 
     let said = Watched(Said())
     let table: UnsafeMutablePointer<gw_host>
 
-    /// Constant, and never freed.
+    /// This table is constant and never freed.
     private static let descriptors: UInt = {
         let table = UnsafeMutablePointer<gw_descriptors>.allocate(capacity: 1)
         table.initialize(
@@ -50,7 +51,7 @@ final class TestHost: @unchecked Sendable {
         return UInt(bitPattern: table)
     }()
 
-    /// - Parameter descriptorShare: how many descriptors the instance may hold; nil is a gateway that does not divide them.
+    /// - Parameter descriptorShare: how many descriptors the instance may hold; nil means that the host has no such extension.
     init(descriptorShare: UInt32? = nil) {
         table = .allocate(capacity: 1)
         let context = Unmanaged.passUnretained(self).toOpaque()
@@ -90,6 +91,7 @@ final class TestHost: @unchecked Sendable {
 
     deinit { table.deallocate() }
 
+    /// The host of a context.
     private static func at(_ context: UnsafeMutableRawPointer?) -> TestHost? {
         context.map { Unmanaged<TestHost>.fromOpaque($0).takeUnretainedValue() }
     }
@@ -104,6 +106,7 @@ final class TestHost: @unchecked Sendable {
         }
     }
 
+    /// Registers a metric, and returns its ID.
     private func declare(_ metric: Metric) -> UInt32 {
         said.update { said in
             if let index = said.metrics.firstIndex(where: { $0.name == metric.name && $0.labels == metric.labels }) {
@@ -114,7 +117,7 @@ final class TestHost: @unchecked Sendable {
         }
     }
 
-    // MARK: Asking
+    // MARK: Results
 
     func newToken() -> UInt {
         said.update { said in
@@ -123,12 +126,12 @@ final class TestHost: @unchecked Sendable {
         }
     }
 
-    /// Waits until the operation is finished, which is once.
+    /// Waits until the operation is finished.
     func outcome(of token: UInt) throws -> Finish {
         try said.wait(for: "the finish of operation \(token)") { said in said.finishes.first { $0.token == token } }
     }
 
-    /// Waits for a statement of health that `matches`.
+    /// Waits until the instance reports a health that `matches`, and returns the reason.
     func health(_ what: String, after count: Int = 0, _ matches: (gw_health) -> Bool) throws -> String {
         try said.wait(for: "health \(what)") { said in said.healths.dropFirst(count).first { matches($0.health) }?.reason }
     }

@@ -1,9 +1,9 @@
 import Glibc
 import PluginABI
 
-/// A profile as the gateway would lend it, in pages of its own.
+/// A profile as the gateway passes it, in its own memory pages.
 ///
-/// `@unchecked`: nothing changes after it is made.
+/// `@unchecked`: nothing changes after the initializer.
 final class TestProfile: @unchecked Sendable {
     typealias Pair = (name: String, value: String)
 
@@ -12,7 +12,7 @@ final class TestProfile: @unchecked Sendable {
     private let capacity: Int
     private var used = 0
 
-    /// 2026-01-31T23:59:59.123456789Z.
+    /// The time 2026-01-31T23:59:59.123456789Z.
     static let someTime: Int64 = 1_769_903_999_123_456_789
     static let checkout: [Pair] = [("__name__", "checkout"), ("env", "prod"), ("service_name", "checkout")]
 
@@ -48,9 +48,10 @@ final class TestProfile: @unchecked Sendable {
 
     deinit { munmap(arena, capacity) }
 
-    /// Makes every further use of the profile end the process.
+    /// Makes every further access to the profile crash the process.
     func forbidUse() { mprotect(arena, capacity, PROT_NONE) }
 
+    /// Copies values into the profile's memory.
     private func copy<T>(_ values: [T]) -> UnsafePointer<T>? {
         if values.isEmpty { return nil }
         let start = (used + 15) / 16 * 16

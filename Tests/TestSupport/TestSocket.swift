@@ -3,8 +3,7 @@ import Glibc
 
 /// A TCP socket that closes with its last reference.
 ///
-/// Whoever uses the number holds a reference, so it never means the socket of another test, which gets a number as soon as it is
-/// free.
+/// Users of the number hold a reference, because another test may get the number once it is closed.
 final class TestSocket: Sendable {
     let number: Int32
 
@@ -16,7 +15,7 @@ final class TestSocket: Sendable {
 
     deinit { close(number) }
 
-    /// A socket that has a port of the loopback interface and does not listen yet: who connects to it is refused.
+    /// A socket with a port of the loopback interface that does not listen yet, so that connections are refused.
     static func bound() throws -> (socket: TestSocket, port: UInt16) {
         let bound = TestSocket(owning: Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
         var address = sockaddr_in()
@@ -32,6 +31,6 @@ final class TestSocket: Sendable {
         return (bound, UInt16(bigEndian: address.sin_port))
     }
 
-    /// Ends every call on it, also one that waits for a connection, and tells the peer.
+    /// Ends every call on the socket, also a waiting accept, and notifies the peer.
     func shutDown() { shutdown(number, Int32(SHUT_RDWR)) }
 }

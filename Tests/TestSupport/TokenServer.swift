@@ -4,7 +4,7 @@ import Foundation
 final class TokenServer {
     struct Request: Decodable {
         let path: String
-        /// Where the client's credentials stood: `basic`, `body` or `none`.
+        /// The place of the client's credentials: `basic`, `body` or `none`.
         let place: String
         let form: [String: [String]]
         let headers: [[String]]
@@ -20,7 +20,7 @@ final class TokenServer {
 
     var url: String { "http://127.0.0.1:\(port)/token" }
 
-    /// - Parameter settings: members of the settings that are to be other than the default.
+    /// - Parameter settings: members of the settings that differ from the default.
     init(_ scenario: Scenario, _ settings: String = "") throws {
         process = try scenario.start(["python3", "-u", "\(Project.servers)/tokens.py"])
         let line = try process.output.wait(for: "\"listening\"")
@@ -28,6 +28,7 @@ final class TokenServer {
         try set(settings)
     }
 
+    /// Changes settings.
     func set(_ settings: String) throws {
         commands += 1
         process.write("{\(settings)}")
@@ -36,7 +37,7 @@ final class TokenServer {
         }
     }
 
-    /// Everything received so far, in order.
+    /// Every request so far, in order.
     var requests: [Request] {
         get throws {
             let lines = process.output.lines.filter { $0.contains("\"event\": \"request\"") }
@@ -44,7 +45,7 @@ final class TokenServer {
         }
     }
 
-    /// Waits until there are so many requests.
+    /// Waits for this many requests.
     @discardableResult
     func wait(count: Int) throws -> [Request] {
         _ = try process.output.wait(for: "\(count) token requests") { lines in

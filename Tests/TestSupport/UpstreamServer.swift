@@ -1,16 +1,16 @@
 import Foundation
 import Glibc
 
-/// A destination over HTTP that keeps every byte it was sent and answers what the test says.
+/// An HTTP upstream that keeps all requests and gives the answers of the test.
 final class UpstreamServer: Sendable {
     struct Request: Sendable {
-        /// Which connection it came by, counted from 0.
+        /// The connection's number, counted from 0.
         let connection: Int
         let head: String
         let body: [UInt8]
 
         var target: String { String(head.split(separator: " ").dropFirst().first ?? "") }
-        /// The header lines as they came, sorted.
+        /// The header lines, sorted.
         var headers: [String] { head.split(separator: "\r\n").dropFirst().map(String.init).sorted() }
     }
 
@@ -26,15 +26,15 @@ final class UpstreamServer: Sendable {
     private let listening: TestSocket
     private let state = Watched(State())
 
-    /// - Parameter answer: the response's bytes for request number `index`, or nil to close the connection. It runs on the
-    ///   connection's own thread and may wait.
+    /// - Parameter answer: the bytes of the response to request number `index`, or nil to close the connection. It runs on the
+    ///   thread of the connection and may wait.
     init(_ answer: @escaping @Sendable (_ index: Int, Request) -> String?) throws {
         (listening, port) = try TestSocket.bound()
         guard listen(listening.number, 64) == 0 else { throw Obstacle("cannot listen: errno \(errno)") }
         Thread.detachNewThread { [state, listening] in Self.acceptAll(listening, state, answer) }
     }
 
-    /// A server that always answers the same.
+    /// A server that always gives the same answer.
     convenience init(always status: String, headers: String = "", body: String = "") throws {
         let text = Self.response(status, headers: headers, body: body)
         try self.init { _, _ in text }
@@ -49,6 +49,7 @@ final class UpstreamServer: Sendable {
         for socket in open { socket.shutDown() }
     }
 
+    /// A response with this status and body.
     static func response(_ status: String, headers: String = "", body: String = "") -> String {
         "HTTP/1.1 \(status)\r\n\(headers)Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
     }
@@ -56,7 +57,7 @@ final class UpstreamServer: Sendable {
     /// Every request so far, in order.
     var requests: [Request] { state.current.requests }
 
-    /// Waits until so many requests have come.
+    /// Waits for this many requests.
     func requests(_ count: Int) throws -> [Request] {
         try state.wait(for: "\(count) requests") { $0.requests.count >= count ? $0.requests : nil }
     }
@@ -64,11 +65,12 @@ final class UpstreamServer: Sendable {
     /// How many connections are open.
     var connections: Int { state.current.sockets.count }
 
-    /// Waits until no more than so many connections are open.
+    /// Waits until at most this many connections are open.
     func waitForConnections(_ most: Int) throws {
         _ = try state.wait(for: "\(most) connections at most") { $0.sockets.count <= most ? true : nil }
     }
 
+    /// Accepts connections, each of which gets a thread, until the server stops.
     private static func acceptAll(
         _ listening: TestSocket, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {
@@ -87,6 +89,7 @@ final class UpstreamServer: Sendable {
         }
     }
 
+    /// Answers the requests of one connection.
     private static func serve(
         _ socket: TestSocket, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
     ) {
@@ -103,6 +106,7 @@ final class UpstreamServer: Sendable {
         state.update { state in state.sockets.removeAll { $0 === socket } }
     }
 
+    /// Reads one request, or returns nil at the end of the connection.
     private static func readRequest(_ socket: Int32, _ number: Int, _ buffer: inout [UInt8]) -> Request? {
         let blank = Array("\r\n\r\n".utf8)
         while true {

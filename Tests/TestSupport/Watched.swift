@@ -1,6 +1,6 @@
 import Foundation
 
-/// A value that some threads change and others wait for.
+/// A value that threads change and wait for.
 ///
 /// `@unchecked`: every access holds the condition's lock.
 final class Watched<Value>: @unchecked Sendable {
@@ -9,7 +9,7 @@ final class Watched<Value>: @unchecked Sendable {
 
     init(_ value: Value) { self.value = value }
 
-    /// Reads or changes the value, and wakes every thread that waits.
+    /// Reads or changes the value, and wakes all waiting threads.
     @discardableResult
     func update<R>(_ body: (inout Value) throws -> R) rethrows -> R {
         condition.lock()
@@ -22,9 +22,9 @@ final class Watched<Value>: @unchecked Sendable {
 
     var current: Value { condition.withLock { value } }
 
-    /// Waits until `step` answers something.
+    /// Waits until `step` returns a value.
     ///
-    /// - Parameter what: names what is waited for in the error that is thrown when it does not come.
+    /// - Parameter what: what is awaited, for the error that is thrown after the timeout.
     @discardableResult
     func wait<R>(
         for what: String = "a change", timeout: TimeInterval = Project.patience, _ step: (inout Value) throws -> R?
@@ -39,7 +39,7 @@ final class Watched<Value>: @unchecked Sendable {
     }
 }
 
-/// Holds other threads back until a test opens it; they go on by themselves when the test never does.
+/// Blocks other threads until a test opens it, or until the timeout.
 final class Gate: Sendable {
     private let isOpen = Watched(false)
 
@@ -48,14 +48,14 @@ final class Gate: Sendable {
     func wait() { _ = try? isOpen.wait(for: "the gate") { $0 ? true : nil } }
 }
 
-/// Says that an event did not come in time, with what was seen instead.
+/// An error that says which event did not come in time, and what came instead.
 struct NeverCame: Error, CustomStringConvertible {
     let what: String
     let seen: [String]
     var description: String { "never came: \(what)\nseen:\n" + seen.suffix(40).joined(separator: "\n").prefix(16_000) }
 }
 
-/// A sentence that says why a test cannot go on.
+/// An error that says why a test cannot continue.
 struct Obstacle: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }

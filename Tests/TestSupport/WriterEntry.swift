@@ -2,34 +2,34 @@ import Foundation
 import Testing
 
 extension ReceiverEntry {
-    /// A writer with one endpoint that is named "up" and has more members than its URL.
+    /// A writer with one endpoint, which is named "up" and has further members.
     static func endpoint(_ url: String, _ members: String = "", more: String = quickRetry, config: String = "") -> String {
         "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \"url\": \"\(url)\", \"name\": \"up\", \(members) }], \(config) }, \(more)"
     }
 
-    /// A retry clock that gives a profile one more attempt.
+    /// A retry clock that allows one more attempt.
     static let oneRetry =
         "\"retry\": { \"min_backoff_period\": \"1ms\", \"max_backoff_period\": \"2ms\", \"max_backoff_retries\": 1 },"
 }
 
-/// A receiver with one endpoint, and whether its profiles are to arrive.
+/// A receiver with one endpoint, and whether its profiles should arrive.
 struct Way: Sendable {
     let name: String
     let path: String
     let members: String
     let arrives: Bool
 
-    /// - Parameter path: goes behind the upstream's URL, to tell the requests of one way from another's.
+    /// - Parameter name: the name of the receiver, which is also the path after the upstream's URL.
     init(_ name: String, _ members: String, arrives: Bool = true) {
         (self.name, path, self.members, self.arrives) = (name, "/\(name)", members, arrives)
     }
 }
 
 extension GatewayProcess {
-    /// A gateway whose one receiver is called "up".
+    /// Starts a gateway with one receiver, which is named "up".
     convenience init(_ scenario: Scenario, up entry: String) throws { try self.init(scenario, receivers: ["up": entry]) }
 
-    /// A gateway with a receiver for each way to an upstream; none of them tries more than twice.
+    /// Starts a gateway with a receiver for each way; each profile gets at most two attempts.
     convenience init(
         _ scenario: Scenario, _ ways: [Way], to url: (Way) -> String, environment: [String: String] = [:], listener: String = ""
     ) throws {
@@ -39,7 +39,7 @@ extension GatewayProcess {
         try self.init(scenario, config, environment: environment)
     }
 
-    /// Waits until every receiver has done with so many profiles.
+    /// Waits until every receiver has settled this many profiles.
     @discardableResult
     func waitForOutcomes(_ count: Int = 1) throws -> Metrics {
         try waitForMetrics("the end of \(count) profiles everywhere") { metrics in
@@ -47,21 +47,21 @@ extension GatewayProcess {
         }
     }
 
-    /// The names of the receivers that have delivered everything, once all have done with so many profiles.
+    /// The names of the receivers that have delivered everything, once all have settled this many profiles.
     func arrivals(_ count: Int = 1) throws -> [String] {
         let metrics = try waitForOutcomes(count)
         return metrics.receivers.filter { metrics.delivered($0) == count }
     }
 
-    /// Waits until the receiver "up" has delivered so many.
+    /// Waits until the receiver "up" has delivered this many.
     func waitForDeliveries(_ count: Int) throws { try waitForMetrics("\(count) deliveries") { $0.delivered("up") == count } }
 
-    /// Waits until the receiver "up" has rejected so many.
+    /// Waits until the receiver "up" has rejected this many.
     func waitForRejections(_ count: Int) throws {
         try waitForMetrics("\(count) rejections") { $0.dropped("up", "rejected") == count }
     }
 
-    /// Sends one profile after another, each when the one before is done with, until a test is satisfied.
+    /// Sends one profile after another, each once the previous one is settled, until a condition holds.
     func send(until what: String, _ test: () throws -> Bool) throws {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         var count = try metrics().accepted("up")
@@ -76,7 +76,7 @@ extension GatewayProcess {
 }
 
 extension Array where Element == Way {
-    /// The names of those that are to arrive, as ``GatewayProcess/arrivals(_:)`` has them.
+    /// The names of the ways whose profiles should arrive, sorted like ``GatewayProcess/arrivals(_:)``.
     var arriving: [String] { filter(\.arrives).map(\.name).sorted() }
 }
 
@@ -85,11 +85,12 @@ extension Metrics {
 }
 
 extension Scenario {
-    /// Puts one file in another one's place, as a renewal does.
+    /// Moves one file over another, as a certificate renewal does.
     func replace(_ name: String, by other: String) throws {
         guard rename(path(other), path(name)) == 0 else { throw NeverCame(what: "rename \(other)", seen: []) }
     }
 
+    /// Replaces the text of a file atomically.
     func replace(_ name: String, text: String) throws {
         try write(text, to: "\(name).new")
         try replace(name, by: "\(name).new")

@@ -1,4 +1,4 @@
-// A plugin that breaks one rule of the contract, or uses one corner of it; its config names which: {"do":"finish twice"}.
+// A plugin that breaks one rule of the contract, or uses a rare part of it, as its config says: {"do":"finish twice"}.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +22,7 @@ typedef struct instance {
 
 static gw_slice slice(const char *text) { return (gw_slice){(const uint8_t *)text, strlen(text)}; }
 
+/// Whether the config says this.
 static int does(const instance *self, const char *what) {
     char member[128];
     snprintf(member, sizeof member, "\"do\":\"%s\"", what);
@@ -110,7 +111,7 @@ static void use_bad_metrics(instance *self) {
     log_line(self, line);
 }
 
-/// Reads the profile that an earlier delivery kept.
+/// Logs the profile that an earlier delivery retained, and releases it.
 static void read_kept(instance *self) {
     char line[256];
     gw_slice body = self->kept->samples[0].bytes, service = self->kept->labels[self->kept->label_count - 1].value;
@@ -218,7 +219,7 @@ static void destroy(void *object) {
     instance *self = object;
     log_line(self, "destroy called");
     if (does(self, "block in destroy")) for (;;) pause();
-    if (does(self, "linger in abort")) return; // Left alone, so that a call after this one is seen and does not crash.
+    if (does(self, "linger in abort")) return; // The memory is kept, so that a later call is logged and does not crash.
     free(self);
 }
 

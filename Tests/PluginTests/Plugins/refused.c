@@ -1,4 +1,4 @@
-// A plugin that the gateway must refuse, for a reason that is chosen when it is compiled.
+// A plugin that the gateway must refuse, for a reason that is chosen by a macro at compile time.
 #include <string.h>
 #include "PluginABI.h"
 

@@ -3,14 +3,15 @@ import Testing
 
 @testable import TestSupport
 
-/// `GATEWAY_ABSENCE_PROFILES` says how many profiles wait: 720,000 are an hour of 200 a second.
-@Suite("A destination that is away for long", .serialized)
+/// `GATEWAY_ABSENCE_PROFILES` sets how many profiles wait; 720,000 are an hour at 200 a second.
+@Suite("Long outage of one destination", .serialized)
 struct AbsenceTests {
     private static let profiles = Extent.of("GATEWAY_ABSENCE_PROFILES", usual: 20_000, sanitized: 1_000)
-    /// What memory may grow by while three quarters of them are added, however many that is.
+    /// How much memory may grow while the last three quarters are added, however many those are.
     private static let memory = 16 << 20
     private static let chunk = max(100, profiles / 200)
 
+    /// Starts a gateway with one reachable receiver and one whose upstream is away.
     private static func start(_ scenario: Scenario, _ here: CountingUpstream, _ away: CountingUpstream) throws -> GatewayProcess {
         try GatewayProcess(
             scenario,
@@ -20,7 +21,7 @@ struct AbsenceTests {
             ], more: SpoolMembers.members("\"max_bytes\": \"16GiB\", \"sync\": \"always\""))
     }
 
-    @Test("Its backlog costs no memory and nobody's time, and all of it arrives when it is back, with what comes meanwhile")
+    @Test("A backlog costs no memory and slows no other receiver, and all of it is delivered when the destination is back")
     func absence() throws {
         var seed = SeededRandom("AbsenceTests.absence")
         try Scenario.run { scenario in
@@ -42,7 +43,7 @@ struct AbsenceTests {
             print(
                 "AbsenceTests: \(load.sent) waiting, resident \(early.resident >> 10) KiB after a quarter, \(late.resident >> 10) KiB at the end"
             )
-            // Compared with itself: what a delivery takes does not depend on how many wait elsewhere.
+            // The first quarter is the measure, because a large backlog must not slow other deliveries.
             let lateTime = Self.deliveryTime(late, since: before)
             print("AbsenceTests: mean delivery beside it \(earlyTime) s in the first quarter, \(lateTime) s in the last")
             if !Project.isSanitized {
@@ -63,7 +64,7 @@ struct AbsenceTests {
         }
     }
 
-    @Test("A process that starts on a large backlog finds every profile of it, and goes on at once for who is there")
+    @Test("A gateway that starts on a large backlog recovers all of it, and serves the reachable receiver at once")
     func start() throws {
         var seed = SeededRandom("AbsenceTests.start")
         try Scenario.run { scenario in
@@ -84,7 +85,7 @@ struct AbsenceTests {
             let metrics = try next.metrics()
             print("AbsenceTests: \(Self.profiles) found, resident \(metrics.resident >> 10) KiB")
             #expect(metrics.queued("away") == Self.profiles + 100)
-            // An orderly end leaves the same.
+            // After an orderly stop, the next start finds the same.
             #expect(try next.stop() == 0)
             try here.startNextLife()
 
@@ -100,7 +101,7 @@ struct AbsenceTests {
         }
     }
 
-    /// Sends piece by piece, each when the one before has arrived where somebody is there: the other one's backlog is in nobody's way.
+    /// Sends in chunks, each after the previous one has arrived at the reachable receiver.
     private static func send(_ count: Int, _ load: Load, _ gateway: GatewayProcess) throws {
         let end = load.sent + count
         while load.sent < end {
@@ -109,7 +110,7 @@ struct AbsenceTests {
         }
     }
 
-    /// Everything arrived, and once.
+    /// Checks that every profile arrived once.
     private static func check(_ counter: CountingUpstream, _ load: Load) throws {
         let tally = try counter.tally()
         #expect(tally.foreign == [])
@@ -117,7 +118,7 @@ struct AbsenceTests {
         #expect(tally.counts.count { $0 != 1 } == 0)
     }
 
-    /// The mean time of a delivery to who is there, in seconds.
+    /// The mean time of a delivery to the reachable receiver, in seconds.
     private static func deliveryTime(_ metrics: Metrics, since before: Metrics?) -> Double {
         func sample(_ metrics: Metrics?, _ name: String) -> Double {
             metrics?.value("gateway_delivery_seconds_\(name){receiver=\"here\"}") ?? 0

@@ -4,14 +4,14 @@ import Testing
 
 @testable import TestSupport
 
-/// `GATEWAY_CORRUPTION_ROUNDS` says how often a spool is damaged, `GATEWAY_SEED` repeats a run.
-@Suite("A damaged spool loses what is damaged and nothing else", .serialized)
+/// `GATEWAY_CORRUPTION_ROUNDS` sets how often a spool is damaged, and `GATEWAY_SEED` repeats a run.
+@Suite("Damaged spools", .serialized)
 struct CorruptionTests {
     private static let rounds = Extent.of("GATEWAY_CORRUPTION_ROUNDS", usual: 40, sanitized: 8)
     private static let kills = [SIGKILL, SIGTERM]
 
     @Test(
-        "It always starts, sends nothing but what was sent, and counts what it had to give up", arguments: kills)
+        "A gateway starts on a damaged spool, sends only what was sent to it, and counts what it lost", arguments: kills)
     func damage(signal: Int32) throws {
         var seed = SeededRandom("CorruptionTests.damage")
         try Scenario.run { scenario in
@@ -22,7 +22,7 @@ struct CorruptionTests {
                 var damages = try (0..<Int.random(in: 1...3, using: &seed)).map { _ in
                     try Damage(Damage.Kind.allCases.randomElement(using: &seed) ?? .flip, in: spool.folder, &seed)
                 }
-                // Sometimes a process has seen the damage, and there is more before the next one looks.
+                // Sometimes a process sees the damage, and more is added before the next start.
                 if seed.chance(1, of: 4) {
                     try spool.startAndKill()
                     damages.append(try Damage(.flip, in: spool.folder, &seed))
@@ -32,7 +32,7 @@ struct CorruptionTests {
         }
     }
 
-    @Test("A damaged index or list of what is settled loses nothing", arguments: [".index", ".settled"])
+    @Test("A damaged index or list of settled entries loses no profile", arguments: [".index", ".settled"])
     func besides(suffix: String) throws {
         var seed = SeededRandom("CorruptionTests.besides")
         try Scenario.run { scenario in
@@ -45,7 +45,7 @@ struct CorruptionTests {
     }
 
     @Test(
-        "Changed bytes in the records are found by verify and by the start, which keeps them aside", arguments: [Damage.Kind.flip, .zero])
+        "verify and the next start find changed bytes in records, which are kept in quarantine", arguments: [Damage.Kind.flip, .zero])
     func found(kind: Damage.Kind) throws {
         var seed = SeededRandom("CorruptionTests.found")
         try Scenario.run { scenario in
@@ -58,7 +58,7 @@ struct CorruptionTests {
                 let verified = try scenario.gateway("queue", "verify")
                 #expect(verified.status == 1, "\(damage)\n\(verified.output)")
                 #expect(try scenario.gateway("queue", "verify", "--json").status == 1)
-                // None where only what was delivered before is damaged: nobody reads it again.
+                // Nothing is lost if only delivered records are damaged, because nobody reads them again.
                 let lost = try spool.check([damage])
                 #expect(lost == 0 || !scenario.files(under: "data/quarantine").isEmpty, "\(damage): \(lost) lost")
                 total += lost
@@ -67,7 +67,7 @@ struct CorruptionTests {
         }
     }
 
-    @Test("Two processes do not share a spool: the second one says so and ends, and the first goes on")
+    @Test("A second process on the same spool reports the lock and ends, and the first one continues")
     func locked() throws {
         try Scenario.run { scenario in
             let counter = try CountingUpstream(scenario)
@@ -84,17 +84,17 @@ struct CorruptionTests {
     }
 }
 
-/// A spool with a backlog, as a process has left it, that can be had again after each damage.
+/// A spool with a backlog, as a process left it, which can be restored after each damage.
 private final class SpoolCopy {
     let folder: String
     private let scenario: Scenario
     private let counter: CountingUpstream
     private let gateway: GatewayProcess
-    /// All that got 200.
+    /// The profiles that got 200.
     private let stored: Set<Int>
-    /// What had been delivered when the copy was made.
+    /// The profiles that were delivered before the copy was made.
     private let delivered: Set<Int>
-    /// By segment, the profiles in it: bodies are in the records as they came.
+    /// The profiles in each segment, found by their bodies, which records hold unchanged.
     private var segments: [String: Set<Int>] = [:]
 
     init(_ scenario: Scenario, _ seed: inout SeededRandom, endedBy signal: Int32, profiles: Int = 400) throws {
@@ -104,7 +104,7 @@ private final class SpoolCopy {
         gateway = try GatewayProcess(
             scenario, receivers: ["up": counter.entry(SpoolMembers.queue() + SpoolMembers.inFlight)],
             more: SpoolMembers.members("\"segment_bytes\": \"64KiB\""))
-        // Some are settled, so that there is something to say of that, too.
+        // Some are delivered, so that there are settled entries too.
         try load.send(profiles / 4, to: gateway)
         try gateway.drain("up")
         delivered = try counter.tally().ids
@@ -120,19 +120,21 @@ private final class SpoolCopy {
         #expect(backlog.subtracting(segments.values.reduce(into: []) { $0.formUnion($1) }).isEmpty)
     }
 
+    /// Restores the spool, and sets the counts of the upstream to 0.
     func restore() throws {
         try scenario.run("rm", "-rf", scenario.path("data"))
         try scenario.run("cp", "-a", scenario.path("master"), scenario.path("data"))
         try counter.forget()
     }
 
-    /// A process that looks at it while there is nobody to send to.
+    /// Starts and kills a gateway on the damaged spool while the upstream is away.
     func startAndKill() throws {
         try counter.refuse()
         try gateway.again().kill()
         try readSegments()
     }
 
+    /// Adds the profiles in the current record files to `segments`.
     private func readSegments() throws {
         for file in scenario.files(under: "data/spool") where file.hasSuffix(".records") {
             let ids = Frame.ids(in: [UInt8](try scenario.bytes(of: "data/spool/\(file)")))
@@ -140,12 +142,12 @@ private final class SpoolCopy {
         }
     }
 
-    /// Starts on what is left of it, with an upstream that takes everything.
+    /// Starts on the damaged spool, with an upstream that accepts everything.
     ///
-    /// What does not arrive was in a segment whose records are damaged. It is counted as damaged, but for segments whose
-    /// index is damaged too: nobody can know how many records these had, so any of theirs may be missing uncounted.
+    /// A missing profile was in a segment with damaged records. It is counted as damaged, unless the segment's index is
+    /// damaged too; then nobody knows how many records it had, so any of them may be missing without being counted.
     ///
-    /// - Returns: how many are counted as damaged.
+    /// - Returns: how many profiles are counted as damaged.
     @discardableResult
     func check(_ damages: [Damage]) throws -> Int {
         try counter.listen()
@@ -162,7 +164,7 @@ private final class SpoolCopy {
         let missing = stored.subtracting(delivered).subtracting(tally.ids)
         let records = damages.reduce(into: Set<String>()) { $0.formUnion($1.segments(".records")) }
         let indices = damages.reduce(into: Set<String>()) { $0.formUnion($1.segments(".index")) }
-        // A swap leaves records beside an index that is not theirs.
+        // A swap leaves records next to an index of another segment.
         let swapped = damages.filter { $0.kind == .swap }.reduce(into: Set<String>()) { $0.formUnion($1.segments(".records")) }
         #expect(missing.subtracting(profiles(in: records)).isEmpty, "only what was in damaged records is missing: \(damages)")
         let unknown = missing.intersection(profiles(in: records.intersection(indices.union(swapped))))
@@ -170,7 +172,7 @@ private final class SpoolCopy {
         #expect(missing.count - unknown.count <= damaged, what)
         #expect(metrics.dropped("up") == damaged, what)
         if damaged > 0 { _ = try life.log.wait(for: "msg=\"spool damage\"") }
-        // Else what is settled is known, but for what was under way when the process was killed.
+        // Without such damage, only deliveries that were open at the kill may happen twice.
         if !damages.contains(where: { $0.hits(".settled") || $0.kind == .swap }) {
             #expect(tally.ids.intersection(delivered).count <= SpoolMembers.openDeliveries, what)
         }
@@ -179,6 +181,7 @@ private final class SpoolCopy {
         return damaged
     }
 
+    /// The profiles in the segments with these names.
     private func profiles(in names: Set<String>) -> Set<Int> {
         names.reduce(into: []) { $0.formUnion(segments[$1] ?? []) }
     }

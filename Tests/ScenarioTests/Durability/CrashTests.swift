@@ -4,12 +4,12 @@ import Testing
 
 @testable import TestSupport
 
-/// `GATEWAY_CRASH_ROUNDS` says how many processes are killed, `GATEWAY_SEED` repeats a run.
-@Suite("What got 200 outlives the process", .serialized)
+/// `GATEWAY_CRASH_ROUNDS` sets how many processes are killed, and `GATEWAY_SEED` repeats a run.
+@Suite("Repeated crashes under load", .serialized)
 struct CrashTests {
     private static let rounds = Extent.of("GATEWAY_CRASH_ROUNDS", usual: 25, sanitized: 6)
 
-    @Test("However often and whenever it is killed, what got 200 arrives everywhere, and twice only what was under way at a kill")
+    @Test("After many kills, every profile with a 200 arrives everywhere, and only deliveries open at a kill are repeated")
     func kills() throws {
         var seed = SeededRandom("CrashTests.kills")
         try Scenario.run { scenario in
@@ -23,6 +23,7 @@ struct CrashTests {
         }
     }
 
+    /// Starts a gateway with an archive and an upstream.
     fileprivate static func start(_ scenario: Scenario, _ counter: CountingUpstream, _ spool: String) throws -> GatewayProcess {
         try GatewayProcess(
             scenario,
@@ -32,6 +33,7 @@ struct CrashTests {
             ], more: SpoolMembers.members("\"sync\": \"always\", \(spool)"))
     }
 
+    /// Checks that all accepted profiles arrived, and that repeats are within the bounds.
     private static func check(_ load: Load, sent tally: Tally, archived: Tally) throws {
         let stored = load.ids(answered: 200)
         print(
@@ -47,13 +49,14 @@ struct CrashTests {
         }
         let halves = tally.ids.symmetricDifference(archived.ids)
         #expect(halves.count == 0, "a profile is at all receivers or, without an answer, at none: \(halves.sorted().prefix(20))")
-        // What comes twice was open, or settled while the disk synced; how much that is differs from kill to kill.
+        // A repeated profile was open at the kill, or settled but not yet synced; how many there are differs from kill to kill.
         #expect(tally.repeated.reduce(0, +) <= rounds * SpoolMembers.openDeliveries, "\(tally.repeated)")
     }
 }
 
-/// The life of one process, under load, until it is killed.
+/// The life of one process under load until it is killed.
 private struct Round {
+    /// What goes wrong at the destinations during the round.
     enum Trouble: CaseIterable { case none, refuses, holds, fails, archiveFails }
 
     private let scenario: Scenario
@@ -65,6 +68,7 @@ private struct Round {
         (self.scenario, self.counter, self.archive, self.load) = (scenario, counter, archive, load)
     }
 
+    /// Starts a process under load, sometimes with trouble, and ends it.
     func run(_ seed: inout SeededRandom) throws {
         if seed.chance(1, of: 6) { try killAtStart(&seed) }
         let gateway = try CrashTests.start(scenario, counter, Self.spools.randomElement(using: &seed) ?? "")
@@ -73,7 +77,7 @@ private struct Round {
         try wait(for: Int.random(in: 0...60, using: &seed))
         try begin(trouble)
         try wait(for: Int.random(in: 0...150, using: &seed))
-        // Sometimes its end is orderly, and what waits is on disk all the same.
+        // Sometimes the process ends in order, and the backlog is on disk all the same.
         if seed.chance(1, of: 8) {
             #expect(try gateway.stop() == 0)
         } else {
@@ -88,7 +92,7 @@ private struct Round {
 
     private func wait(for answers: Int) throws { try load.wait(forAnswers: load.answered + answers) }
 
-    /// A process that is killed while it looks at what the one before has left.
+    /// Starts a process and kills it while it reads the spool of the previous one.
     private func killAtStart(_ seed: inout SeededRandom) throws {
         let config = scenario.path("gateway.json")
         guard FileManager.default.fileExists(atPath: config) else { return }
@@ -119,7 +123,7 @@ private struct Round {
     }
 }
 
-/// A folder in whose place there is a file at times: a link that leads to one or the other.
+/// A link that leads to a folder, or to a file that obstructs it.
 final class Obstructed {
     let path: String
     private let scenario: Scenario
@@ -135,6 +139,7 @@ final class Obstructed {
     func obstruct() throws { try lead(to: "\(name)-obstacle") }
     func clear() throws { try lead(to: "\(name)-files") }
 
+    /// Points the link to this target atomically.
     private func lead(to target: String) throws {
         try FileManager.default.createSymbolicLink(atPath: scenario.path("\(name).new"), withDestinationPath: target)
         try scenario.replace(name, by: "\(name).new")

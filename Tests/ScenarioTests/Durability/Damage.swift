@@ -3,18 +3,18 @@ import Glibc
 
 @testable import TestSupport
 
-/// What befalls a spool's files on disks that fail and by hands that slip.
+/// Damage to a file of a spool, as failing disks and operators cause it.
 struct Damage: CustomStringConvertible {
     enum Kind: CaseIterable { case flip, truncate, zero, append, delete, foreign, empty, swap }
 
     let kind: Kind
-    /// The files that are no longer what they were, without their folder.
+    /// The names of the changed files.
     private(set) var files: [String] = []
     private let folder: String
 
     var description: String { "\(kind) \(files.joined(separator: " "))" }
 
-    /// Does it; without `files` it found nothing to do it to.
+    /// Does the damage; `files` is empty if there was nothing to damage.
     init(_ kind: Kind, in folder: String, _ seed: inout SeededRandom, only suffix: String = "") throws {
         (self.kind, self.folder) = (kind, folder)
         let all = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(suffix) }.sorted()
@@ -35,19 +35,20 @@ struct Damage: CustomStringConvertible {
         }
     }
 
-    // MARK: Whom it hits
+    // MARK: What is damaged
 
     func hits(_ suffix: String) -> Bool { files.contains { $0.hasSuffix(suffix) } }
 
-    /// The segments of which a kind of file is no longer what it was.
+    /// The segments whose file with this suffix is damaged.
     func segments(_ suffix: String) -> Set<String> {
-        // What is added has a name of its own, and nothing behind what was there is lost.
+        // Added bytes and added files leave what was there readable.
         guard ![.append, .foreign, .empty].contains(kind) else { return [] }
         return Set(files.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) })
     }
 
-    // MARK: Doing it
+    // MARK: Doing the damage
 
+    /// Writes a file again with changed bytes.
     private mutating func change(_ file: String, _ seed: inout SeededRandom, _ edit: (inout [UInt8], inout SeededRandom) -> Void) throws {
         let url = URL(fileURLWithPath: "\(folder)/\(file)")
         let before = [UInt8](try Data(contentsOf: url))
@@ -58,12 +59,14 @@ struct Damage: CustomStringConvertible {
         files = [file]
     }
 
+    /// Flips up to four bits.
     private static func flip(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         for _ in 0..<Int.random(in: 1...4, using: &seed) {
             bytes[Int.random(in: 0..<bytes.count, using: &seed)] ^= 1 << UInt8.random(in: 0...7, using: &seed)
         }
     }
 
+    /// Sets up to 8 KiB to zero.
     private static func zero(_ bytes: inout [UInt8], _ seed: inout SeededRandom) {
         let start = Int.random(in: 0..<bytes.count, using: &seed)
         for index in start..<min(bytes.count, start + Int.random(in: 1...8192, using: &seed)) { bytes[index] = 0 }
@@ -73,7 +76,7 @@ struct Damage: CustomStringConvertible {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &seed) }
     }
 
-    /// A file that is none of the spool's, with a name as one of its.
+    /// Adds a foreign file with these bytes, named like a file of the spool.
     private mutating func add(_ bytes: [UInt8], _ suffix: String, _ seed: inout SeededRandom) throws {
         let hex = String(UInt64.random(in: 0...(1 << 40), using: &seed), radix: 16)
         let number = String(repeating: "0", count: 16 - hex.count) + hex
@@ -82,7 +85,7 @@ struct Damage: CustomStringConvertible {
         files = [name]
     }
 
-    /// Two segments' files of one kind, each under the other's name.
+    /// Exchanges two files of the same kind between segments.
     private mutating func swap(_ file: String, _ all: [String], _ seed: inout SeededRandom) throws {
         let suffix = String(file.drop { $0 != "." })
         guard let other = all.filter({ $0.hasSuffix(suffix) && $0 != file }).randomElement(using: &seed) else { return }

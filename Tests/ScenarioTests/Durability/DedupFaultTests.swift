@@ -3,12 +3,12 @@ import Testing
 
 @testable import TestSupport
 
-/// What is noted of accepted requests, on disks that fail and after power cuts.
+/// The list of accepted requests on failing disks and after power cuts.
 @Suite(
-    "A request that comes twice, on a disk that fails", .serialized,
+    "Repeated requests on a failing disk", .serialized,
     .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct DedupFaultTests {
-    /// A gateway whose upstream refuses until the test lets it listen.
+    /// Runs a test against a gateway whose upstream refuses connections until the test lets it listen.
     private func run(_ body: (GatewayProcess, Recorder, FaultShim) throws -> Void) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -22,14 +22,16 @@ struct DedupFaultTests {
         }
     }
 
+    /// Lets the upstream listen, and waits until the queue is empty.
     private func drain(_ gateway: GatewayProcess, _ upstream: Recorder) throws -> Metrics {
         try upstream.listen()
         return try gateway.waitForMetrics("an empty queue") { $0.queued("up") == 0 }
     }
 
+    /// How many repeated requests were recognized.
     private static func repeats(_ metrics: Metrics) -> Int { metrics["gateway_requests_deduplicated_total{listener=\"default\"}"] }
 
-    @Test("200 comes when the profile is durable and then the request, in this order")
+    @Test("Before a 200, the profile is synced first and the request second")
     func order() throws {
         try run { gateway, upstream, shim in
             try gateway.send(1)
@@ -42,7 +44,7 @@ struct DedupFaultTests {
         }
     }
 
-    @Test("Many at a time share a write and a sync")
+    @Test("Concurrent requests share a write and a sync")
     func groups() throws {
         try run { gateway, upstream, shim in
             try shim.set("call=syncs path=.requests skip=100000 error=EIO")
@@ -60,7 +62,7 @@ struct DedupFaultTests {
         }
     }
 
-    @Test("After a power cut what got 200 is known, and comes once")
+    @Test("After a power cut, requests that got 200 are recognized, and their profiles arrive once")
     func powerCut() throws {
         try run { gateway, upstream, shim in
             try gateway.send(40)
@@ -74,7 +76,7 @@ struct DedupFaultTests {
     }
 
     @Test(
-        "Where a request cannot be noted it is accepted all the same, and only its repeat after a restart is delivered again",
+        "A request that cannot be recorded is still accepted, and only its repeat after a restart is delivered again",
         arguments: [
             "call=writes path=.requests error=ENOSPC", "call=syncs path=.requests error=EIO lose=1",
             "call=create path=.requests error=EMFILE",

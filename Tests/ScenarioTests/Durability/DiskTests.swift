@@ -4,12 +4,12 @@ import Testing
 
 @testable import TestSupport
 
-/// Files that cannot be read for a while, and a data directory that is away.
+/// Files that cannot be read for a while, and a data directory that disappears.
 @Suite(
-    "A disk that cannot be read for a while costs nothing", .serialized,
+    "Disks that cannot be read for a while", .serialized,
     .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct DiskTests {
-    /// A gateway whose upstream refuses until the test lets it listen.
+    /// Runs a test against a gateway whose upstream refuses connections until the test lets it listen.
     private func run(
         below folder: String = "data", data: String = "data", onFull: String = "drop_oldest",
         _ body: (Scenario, GatewayProcess, CountingUpstream, FaultShim, Load) throws -> Void
@@ -28,12 +28,13 @@ struct DiskTests {
         }
     }
 
+    /// Checks that every profile with a 200 arrived once.
     private func checkAllArrived(_ load: Load, _ tally: Tally) {
         #expect(load.ids(answered: 200).allSatisfy { tally[$0] == 1 } && tally.foreign == [])
     }
 
     @Test(
-        "A segment that cannot be opened at the start stays, is shown, and is delivered once it can be",
+        "A segment that cannot be opened at the start is kept and reported, and delivered once it opens",
         arguments: [
             "call=open path=01.records error=EMFILE", "call=open path=01.index error=ENOMEM", "call=open path=01.settled error=EACCES",
             "call=open path=02.index error=ENFILE", "call=pread path=01.settled error=ESTALE", "call=pread path=01.records error=ENOTCONN",
@@ -66,7 +67,7 @@ struct DiskTests {
         }
     }
 
-    @Test("An index that the disk does not give back is damage after five failures, and the records say what it said")
+    @Test("An index that fails five reads counts as damaged, and is rebuilt from the records")
     func failingIndex() throws {
         try run { scenario, gateway, counter, shim, load in
             try load.send(40, to: gateway)
@@ -74,7 +75,7 @@ struct DiskTests {
             try shim.set("call=reads path=01.index error=EIO")
             let next = try gateway.again()
             try next.waitForMetrics("the segment") { $0["gateway_spool_unreadable_segments"] == 0 }
-            // The index that was made instead is elsewhere on a disk.
+            // The rebuilt index is a new file elsewhere on the disk.
             try shim.set()
             try counter.listen()
             try next.drain("up")
@@ -85,7 +86,7 @@ struct DiskTests {
         }
     }
 
-    @Test("A listing that breaks off at the start is none: nothing is stored or removed before it is whole", arguments: [0, 3])
+    @Test("After an incomplete listing at the start, nothing is stored or removed until a listing is complete", arguments: [0, 3])
     func listing(skip: Int) throws {
         try run { scenario, gateway, counter, shim, load in
             try load.send(60, to: gateway)
@@ -106,7 +107,7 @@ struct DiskTests {
         }
     }
 
-    @Test("While records cannot be read their receiver is failed and loses none", arguments: ["ESTALE", "ENOTCONN", "EACCES", "ENOMEM"])
+    @Test("A receiver whose records cannot be read is failed and loses none", arguments: ["ESTALE", "ENOTCONN", "EACCES", "ENOMEM"])
     func records(error: String) throws {
         try run { _, gateway, counter, shim, load in
             try load.send(200, to: gateway)
@@ -125,7 +126,7 @@ struct DiskTests {
         }
     }
 
-    @Test("While data_dir is away senders get 503 whatever is full, and all goes on when it is back", arguments: ["drop_oldest", "reject"])
+    @Test("While data_dir is missing senders get 503, and all works once it is back", arguments: ["drop_oldest", "reject"])
     func away(onFull: String) throws {
         try run(onFull: onFull) { scenario, gateway, counter, _, load in
             try load.send(100, to: gateway)
@@ -148,7 +149,7 @@ struct DiskTests {
         }
     }
 
-    @Test("Every folder that is made is synced into its parent")
+    @Test("The parent of each new folder is synced")
     func folders() throws {
         try run(below: "top", data: "top/deep/er/data") { scenario, gateway, counter, shim, load in
             try counter.answer(400)
@@ -157,12 +158,12 @@ struct DiskTests {
             try gateway.waitForMetrics("dead letters") { $0.deadLettered("up") == 3 }
             let synced = Set(try shim.calls.filter { $0.name == "fsync" && $0.hasSucceeded }.map(\.path))
             let parents = ["", "/deep", "/deep/er", "/deep/er/data", "/deep/er/data/dead-letter", "/deep/er/data/dead-letter/up"]
-            // Nothing is told of what is above the first one.
+            // The shim does not report folders above the first one.
             #expect(Set(parents.map { scenario.path("top") + $0 }).isSubset(of: synced))
         }
     }
 
-    @Test("queue list and verify say which file cannot be read, rather than that nothing waits", arguments: ["list", "verify", "show"])
+    @Test("queue list, verify and show name the file that cannot be read, and exit with 1", arguments: ["list", "verify", "show"])
     func commands(command: String) throws {
         try run { scenario, gateway, _, shim, load in
             try load.send(5, to: gateway)
@@ -177,7 +178,7 @@ struct DiskTests {
         }
     }
 
-    @Test("A data_dir that comes back as another folder is taken by its lock and sequence once the former one does not answer")
+    @Test("A data_dir that returns as another folder is accepted by its lock and sequence once the old folder no longer answers")
     func takenAgain() throws {
         try run(below: "top", data: "top/data") { scenario, gateway, counter, shim, load in
             try load.send(50, to: gateway)
@@ -201,7 +202,7 @@ struct DiskTests {
         }
     }
 
-    @Test("A record that the disk fails at is damage only while the folder answers", arguments: [false, true])
+    @Test("A record that the disk fails to read counts as damaged only while the data folder is readable", arguments: [false, true])
     func failingRecords(isFolderFailing: Bool) throws {
         try run { _, gateway, counter, shim, load in
             try load.send(30, to: gateway)

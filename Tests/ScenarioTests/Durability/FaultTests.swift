@@ -4,12 +4,12 @@ import Testing
 
 @testable import TestSupport
 
-/// A disk that fails, through a shim between the gateway and the kernel; a sanitizer wants to be there first.
+/// A failing disk, imitated by a shim that is preloaded; a sanitizer must be preloaded first, so both exclude each other.
 @Suite(
-    "A disk that fails costs no profile that got 200", .serialized,
+    "Failing disks", .serialized,
     .enabled(if: !Project.isSanitized, "a sanitizer and LD_PRELOAD exclude each other"))
 struct FaultTests {
-    /// A gateway on a disk with faults, whose upstream refuses until the test lets it listen.
+    /// Runs a test against a gateway on a disk with faults, whose upstream refuses connections until the test lets it listen.
     private func run(
         below folder: String = "data", onFull: String = "reject", sync: String = "\"sync\": \"always\"",
         _ body: (Scenario, GatewayProcess, CountingUpstream, FaultShim, inout SeededRandom) throws -> Void
@@ -27,7 +27,7 @@ struct FaultTests {
         }
     }
 
-    /// Kills the process, starts another one on a disk without faults, and sees that everything that got 200 arrives.
+    /// Kills the process, starts another one on a disk without faults, and checks that every profile with a 200 arrives.
     private func checkAfterKill(_ gateway: GatewayProcess, _ counter: CountingUpstream, _ load: Load) throws {
         try gateway.kill()
         try counter.startNextLife()
@@ -38,6 +38,7 @@ struct FaultTests {
         try Self.check(load, try counter.tally())
     }
 
+    /// Checks that profiles with a 200 arrived, those with a 503 did not, and none came twice.
     private static func check(_ load: Load, _ tally: Tally) throws {
         let missing = load.ids(answered: 200).filter { tally[$0] == 0 }
         #expect(missing.count == 0, "got 200 and never came: \(missing.prefix(20))")
@@ -49,7 +50,7 @@ struct FaultTests {
 
     // MARK: Writing
 
-    @Test("Writes that do only half of what they should are written to the end")
+    @Test("A short write is continued until everything is written")
     func shortWrites() throws {
         try run { _, gateway, counter, shim, seed in
             let load = Load(&seed)
@@ -63,7 +64,7 @@ struct FaultTests {
     }
 
     @Test(
-        "A write that fails is a 503 or is done again elsewhere, and once the disk is well the gateway is",
+        "A failed write is answered with 503 or repeated in another file, and later requests succeed once the disk works",
         arguments: ["EIO", "ENOSPC", "EDQUOT"], [1, 20])
     func failingWrites(error: String, count: Int) throws {
         try run { _, gateway, counter, shim, seed in
@@ -81,7 +82,7 @@ struct FaultTests {
         }
     }
 
-    @Test("A write that fails in the midst of a record leaves no half of one in the way of those behind it")
+    @Test("A write that fails within a record does not damage the records after it")
     func halfARecord() throws {
         try run { _, gateway, counter, shim, seed in
             let load = Load(&seed, Load.Mix(sizes: [100_000]))
@@ -94,7 +95,7 @@ struct FaultTests {
         }
     }
 
-    @Test("With an interval between syncs, a write that fails leaves nothing that was answered without one")
+    @Test("With a sync interval, a failed write makes the gateway sync what it has already answered")
     func lateSync() throws {
         try run(sync: "\"sync\": \"interval\", \"sync_interval\": \"1h\"") { _, gateway, counter, shim, seed in
             let load = Load(&seed, Load.Mix(sizes: [1000]))
@@ -110,12 +111,12 @@ struct FaultTests {
         }
     }
 
-    @Test("Where no file can be made, senders are told 503, and 200 once it can be")
+    @Test("While no file can be created senders get 503, and 200 once it is possible")
     func failingCreates() throws {
         try run { _, gateway, counter, shim, seed in
             let load = Load(&seed, Load.Mix(sizes: [50_000]))
             try shim.set("call=create error=ENOSPC")
-            // More than fits what is open.
+            // This is more than fits into the open files.
             try load.send(100, to: gateway)
             try shim.waitForFault(gateway)
             #expect(!load.ids(answered: 503).isEmpty)
@@ -125,7 +126,7 @@ struct FaultTests {
         }
     }
 
-    @Test("Where the oldest are to go when there is no room, senders get 200 from a failing disk, and the drops are counted")
+    @Test("With drop_oldest, senders get 200 from a failing disk, and drops are counted")
     func failingWritesDrop() throws {
         try run(onFull: "drop_oldest") { _, gateway, counter, shim, seed in
             let load = Load(&seed)
@@ -147,7 +148,7 @@ struct FaultTests {
         }
     }
 
-    /// Sends one at a time until one gets 200: 503 may be answered for a while after a fault.
+    /// Sends one profile at a time until one gets 200, because 503 is possible for a while after a fault.
     private func sendUntilStored(_ load: Load, _ gateway: GatewayProcess) throws {
         let (limit, before) = (Date(timeIntervalSinceNow: Project.patience), load.ids(answered: 200).count)
         while load.ids(answered: 200).count == before {
@@ -160,7 +161,7 @@ struct FaultTests {
     // MARK: Syncing
 
     @Test(
-        "After a sync that fails, what it was for is written to another file: nobody asks the same file again",
+        "After a failed sync, its records are written to another file, and the failed file is not used again",
         arguments: ["", "lose=1"])
     func failingSync(more: String) throws {
         try run { _, gateway, counter, shim, seed in
@@ -184,7 +185,7 @@ struct FaultTests {
         }
     }
 
-    @Test("While every sync fails nobody gets 200, and all is well when syncs are", arguments: ["", "lose=1"])
+    @Test("While every sync fails nobody gets 200, and requests succeed once syncs do", arguments: ["", "lose=1"])
     func failingSyncs(more: String) throws {
         try run { _, gateway, counter, shim, seed in
             let load = Load(&seed)
@@ -199,7 +200,7 @@ struct FaultTests {
         }
     }
 
-    @Test("A power cut takes what was not synced, and what got 200 was", arguments: 0..<5)
+    @Test("A power cut loses only data that was not synced, and no profile with a 200", arguments: 0..<5)
     func powerCut(turn: Int) throws {
         try run { scenario, gateway, counter, shim, seed in
             let load = Load(&seed)
@@ -216,7 +217,7 @@ struct FaultTests {
 
     // MARK: Other folders
 
-    @Test("A dead letter that cannot be named is not lost: it is one later, or dropped and counted")
+    @Test("A dead letter that cannot be renamed is kept later, or dropped and counted")
     func deadLetters() throws {
         try run(below: "data/dead-letter") { scenario, gateway, counter, shim, seed in
             let load = Load(&seed, .ingest)
@@ -236,7 +237,7 @@ struct FaultTests {
         }
     }
 
-    @Test("An archive whose disk fails keeps its profiles waiting, and gets each of them whole", arguments: ["renames", "writes", "syncs"])
+    @Test("An archive on a failing disk keeps its profiles queued and stores all of them", arguments: ["renames", "writes", "syncs"])
     func archive(call: String) throws {
         var seed = SeededRandom("FaultTests.archive")
         try Scenario.run { scenario in
@@ -256,7 +257,7 @@ struct FaultTests {
         }
     }
 
-    @Test("What an archive has delivered is there after a power cut")
+    @Test("An archived profile is still there after a power cut")
     func archivePowerCut() throws {
         var seed = SeededRandom("FaultTests.archivePowerCut")
         try Scenario.run { scenario in

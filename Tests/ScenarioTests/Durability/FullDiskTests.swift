@@ -3,12 +3,12 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A disk that is full", .serialized, .enabled(if: SmallDisk.isPossible, SmallDisk.reason))
+@Suite("Full disks", .serialized, .enabled(if: SmallDisk.isPossible, SmallDisk.reason))
 struct FullDiskTests {
-    /// Half a disk's worth, and more than a disk's.
+    /// Sizes with which a few hundred profiles fill a small disk.
     private static let some = Load.Mix(sizes: [20_000, 100_000])
 
-    /// A gateway with its spool in a folder, before one upstream that is there and others.
+    /// Starts a gateway with its spool in a folder, one reachable receiver and these others.
     private static func start(
         _ scenario: Scenario, _ here: CountingUpstream, _ others: [String: String], folder: String = "data", onFull: String = "drop_oldest"
     ) throws -> GatewayProcess {
@@ -18,6 +18,7 @@ struct FullDiskTests {
             more: SpoolMembers.members("\"max_bytes\": \"16GiB\", \"segment_bytes\": \"1MiB\"", folder: folder))
     }
 
+    /// Checks that a destination got these profiles, none twice, and nothing foreign.
     private static func check(_ tally: Tally, _ load: Load, has ids: [Int], _ place: Comment) {
         #expect(tally.foreign == [], place)
         #expect(tally.counts.count <= load.sent, place)
@@ -28,7 +29,7 @@ struct FullDiskTests {
 
     // MARK: The spool
 
-    @Test("Where the oldest are to go, senders get 200 on a full disk, the drops are counted, and who is there loses nothing")
+    @Test("With drop_oldest, senders get 200 on a full disk, drops are counted, and the reachable receiver loses nothing")
     func dropOldest() throws {
         var seed = SeededRandom("FullDiskTests.dropOldest")
         try Scenario.run { scenario in
@@ -38,7 +39,7 @@ struct FullDiskTests {
             let gateway = try Self.start(
                 scenario, here, ["away": away.entry(SpoolMembers.queue() + SpoolMembers.inFlight)], folder: "disk/data")
             let load = Load(&seed, Self.some)
-            // Until there has been no room for a while.
+            // Goes on until the disk has been full for a while.
             for _ in 0..<20 {
                 try load.send(100, to: gateway)
                 if try gateway.metrics().dropped("away") > 500 { break }
@@ -64,7 +65,7 @@ struct FullDiskTests {
         }
     }
 
-    @Test("Where senders are to be turned away, they get 503 on a full disk and 200 once there is room, and what got 200 arrives")
+    @Test("With reject, senders get 503 on a full disk and 200 once there is room, and every profile with a 200 arrives")
     func reject() throws {
         var seed = SeededRandom("FullDiskTests.reject")
         try Scenario.run { scenario in
@@ -81,7 +82,7 @@ struct FullDiskTests {
             #expect(refused.status == 503)
             #expect(refused.header("Retry-After") != nil)
 
-            // Room comes back before the upstream does.
+            // The disk gets room before the upstream comes back.
             try disk.setBallast(mebibytes: 0)
             let stored = load.ids(answered: 200).count
             try Self.send(load, gateway, until: 200)
@@ -89,7 +90,7 @@ struct FullDiskTests {
             try Self.send(load, gateway, until: 503)
             #expect(try gateway.metrics().dropped("away") == 0)
 
-            // What it had is there after a kill, too, on a disk that is full at the start.
+            // The backlog survives a kill, and a start on a full disk.
             try gateway.kill()
             try here.startNextLife()
             let next = try gateway.again()
@@ -106,7 +107,7 @@ struct FullDiskTests {
         }
     }
 
-    /// Sends until somebody gets this answer; all answers are 200 or 503.
+    /// Sends until a request gets this answer, and checks that all answers are 200 or 503.
     private static func send(_ load: Load, _ gateway: GatewayProcess, until status: Int) throws {
         let (limit, before) = (Date(timeIntervalSinceNow: Project.patience), load.ids(answered: status).count)
         while load.ids(answered: status).count == before {
@@ -118,7 +119,7 @@ struct FullDiskTests {
 
     // MARK: What receivers write
 
-    @Test("An archive on a full disk waits with its profiles on another, and has all of them once there is room")
+    @Test("An archive on a full disk keeps its profiles in a spool on another disk, and stores all once there is room")
     func archive() throws {
         var seed = SeededRandom("FullDiskTests.archive")
         try Scenario.run { scenario in
@@ -131,7 +132,7 @@ struct FullDiskTests {
                     "archive": ReceiverEntry.archive(
                         "disk/archive", more: SpoolMembers.queue() + SpoolMembers.inFlight + ReceiverEntry.quickRetry)
                 ])
-            // Less than a disk's worth, and more than there is room for.
+            // This is less than a whole disk, but more than the free room.
             let load = Load(&seed, Load.Mix(sizes: [100_000], pushes: false))
             try load.send(200, to: gateway)
             try gateway.waitForMetrics("a failed archive") { $0.health("archive") == 2 && $0.delivered("here") == 200 }
@@ -153,12 +154,12 @@ struct FullDiskTests {
     }
 
     @Test(
-        "Dead letters that find no room are counted and hurt nobody, and are kept again once there is room",
+        "Dead letters without room are counted as dropped and affect no other receiver, and are kept again once there is room",
         .enabled(if: SmallDisk.canMount, SmallDisk.reason))
     func deadLetters() throws {
         var seed = SeededRandom("FullDiskTests.deadLetters")
         try Scenario.run { scenario in
-            // No link below data_dir is followed.
+            // The gateway follows no link below data_dir.
             let disk = try SmallDisk(scenario, "data/dead-letter", isLinked: false)
             try disk.setBallast(mebibytes: 28)
             let (here, rejecting) = (try CountingUpstream(scenario), try CountingUpstream(scenario))

@@ -6,10 +6,10 @@ import Testing
 
 @Suite("gateway queue", .serialized)
 struct QueueCommandTests {
-    /// A retry clock that a test does not see the second attempt of.
+    /// A retry clock so slow that no test sees the second attempt.
     private static let slowRetry = "\"retry\": { \"min_backoff_period\": \"10m\", \"max_backoff_period\": \"10m\" },"
 
-    /// A gateway whose "up" takes nothing, and whose archive takes everything.
+    /// Starts a gateway whose "up" accepts nothing, and whose archive accepts everything.
     private static func backlog(_ scenario: Scenario, spool: String = "") throws -> GatewayProcess {
         let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: slowRetry + SpoolMembers.queue())
         return try GatewayProcess(
@@ -17,7 +17,7 @@ struct QueueCommandTests {
             more: SpoolMembers.members(spool))
     }
 
-    /// Sends profiles and waits until what is to be known of them is on disk.
+    /// Sends profiles, and waits until their attempts and the settled archive are on disk.
     private static func fill(_ gateway: GatewayProcess, _ scenario: Scenario, _ count: Int = 20) throws {
         try gateway.send(count)
         try gateway.drain("archive")
@@ -28,7 +28,7 @@ struct QueueCommandTests {
 
     // MARK: list
 
-    @Test("list says what the metrics say, while the gateway runs and after it was killed", arguments: [SIGKILL, SIGTERM])
+    @Test("list agrees with the metrics, while the gateway runs and after it ended", arguments: [SIGKILL, SIGTERM])
     func list(signal: Int32) throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -49,7 +49,7 @@ struct QueueCommandTests {
         }
     }
 
-    @Test("A receiver that the config does not have any more is shown and marked; without a config nobody is marked")
+    @Test("list marks a receiver that is no longer in the config, and marks none without a config")
     func stranger() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -64,7 +64,7 @@ struct QueueCommandTests {
         }
     }
 
-    @Test("While segments come and go beneath it, nothing is damaged and nothing fails")
+    @Test("Commands find no damage and do not fail while segments come and go")
     func busy() throws {
         var seed = SeededRandom("QueueCommandTests.busy")
         try Scenario.run { scenario in
@@ -89,7 +89,7 @@ struct QueueCommandTests {
 
     // MARK: verify
 
-    @Test("verify finds nothing in a sound spool, and each damage by its file and offset")
+    @Test("verify finds nothing in an intact spool, and reports each damage with its file and offset")
     func verify() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -136,6 +136,7 @@ struct QueueCommandTests {
         }
     }
 
+    /// Changes one bit and returns its offset.
     private static func flip(_ data: inout Data, _ offset: Int) -> Int {
         data[offset] ^= 1
         return offset
@@ -143,7 +144,7 @@ struct QueueCommandTests {
 
     // MARK: show
 
-    @Test("show lists what waits and writes payloads byte for byte, over no file")
+    @Test("show lists waiting profiles, and writes payloads byte for byte without overwriting a file")
     func show() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -189,7 +190,7 @@ struct QueueCommandTests {
         }
     }
 
-    @Test("show takes the oldest, as many as it is told, of the receiver it is told")
+    @Test("show lists the oldest profiles, as many as --limit says, of the chosen receiver")
     func limits() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -204,7 +205,7 @@ struct QueueCommandTests {
         }
     }
 
-    @Test("A damaged record is shown as far as it is known")
+    @Test("show prints what is known of a damaged record")
     func showDamaged() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -222,7 +223,7 @@ struct QueueCommandTests {
 
     // MARK: drop
 
-    @Test("drop asks, wants the gateway stopped, and takes exactly what it is told; the rest is found by the next start")
+    @Test("drop asks first, refuses while the gateway runs, and removes only the chosen profiles")
     func drop() throws {
         try Scenario.run { scenario in
             let gateway = try Self.backlog(scenario)
@@ -259,7 +260,7 @@ struct QueueCommandTests {
     }
 
     @Test(
-        "What root's drop writes belongs to the gateway's user, who has to write there again",
+        "Files that root's drop writes belong to the gateway's user",
         .enabled(if: geteuid() == 0, "only root can give files away"))
     func dropAsRoot() throws {
         try Scenario.run { scenario in
@@ -272,7 +273,7 @@ struct QueueCommandTests {
             for file in files where file.hasSuffix(".settled") { try FileManager.default.removeItem(atPath: scenario.path("data/\(file)")) }
             let waiting = try scenario.shown("--receiver", "up").map { "\($0.sequence)" }
             let dropped = try scenario.queue("drop", "--receiver", "up", waiting[0], "--yes")
-            // LeakSanitizer may not look into a process that has changed its user, and then it fails.
+            // LeakSanitizer cannot inspect a process that has changed its user, and then fails.
             #expect(dropped.status == 0 || Project.isSanitized, "\(dropped.errors)")
             #expect(files.contains { $0.hasSuffix(".settled") })
             for file in files {
@@ -282,7 +283,7 @@ struct QueueCommandTests {
         }
     }
 
-    @Test("drop takes what waits for a receiver that the config does not have any more, and leaves the others'")
+    @Test("drop removes the profiles of a receiver that is no longer in the config, and keeps those of others")
     func dropStranger() throws {
         try Scenario.run { scenario in
             let nobody = ReceiverEntry.writer("http://127.0.0.1:9", more: Self.slowRetry + SpoolMembers.queue())

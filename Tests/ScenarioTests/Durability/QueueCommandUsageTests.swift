@@ -2,10 +2,10 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("gateway queue, when it is called wrongly")
+@Suite("Wrong usage of gateway queue")
 struct QueueCommandUsageTests {
     @Test(
-        "Wrong usage is 2 and says why",
+        "Wrong usage exits with 2 and is explained",
         arguments: [
             [], ["lost"], ["list", "x"], ["verify", "--what"], ["show", "x"], ["show", "1", "2"], ["show", "--limit", "-1"],
             ["show", "--output", "f"], ["show", "1", "--limit", "3"], ["drop", "--all", "--yes"], ["drop", "--receiver", "up", "--yes"],
@@ -20,7 +20,7 @@ struct QueueCommandUsageTests {
         }
     }
 
-    @Test("What cannot be looked at is 1: no config, no data_dir in it, no such folder")
+    @Test("A missing config, data_dir or folder exits with 1")
     func nothingThere() throws {
         try Scenario.run { scenario in
             #expect(try scenario.queue("list").status == 1)

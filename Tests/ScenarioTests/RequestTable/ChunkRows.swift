@@ -1,6 +1,6 @@
 @testable import TestSupport
 
-/// How a chunked body is written: RFC 9112 §7.1.
+/// Chunked bodies (RFC 9112 §7.1).
 extension RequestRow {
     static let chunkSizes: [RequestRow] = [
         .init("no chunk but the last", chunked("0\r\n\r\n"), "200 keeps"),
@@ -90,12 +90,12 @@ extension RequestRow {
             "stricter: trailers are bounded like a head, RFC 9110 §5.4"),
     ]
 
-    /// Trailers of 32 KiB and some bytes more, in lines of one.
+    /// Trailers of 32 KiB plus `excess` bytes, in lines of about 1 KiB.
     private static func largeTrailers(_ excess: Int) -> String {
         times(31, "X: \(times(1019, "y"))\r\n") + "X: \(times(1017 + excess, "y"))\r\n\r\n"
     }
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let manyDigits = "stricter: 15 digits hold any size, RFC 9112 §7.1"
     private static let onlyExtension = "stricter: only an extension follows a size, RFC 9112 §7.1.1"
     private static let chunkLineFeed = "stricter: the lines of chunks end in CRLF, RFC 9112 §7.1"

@@ -1,6 +1,6 @@
 @testable import TestSupport
 
-/// Where a body ends: RFC 9112 §6.
+/// The end of a body (RFC 9112 §6).
 extension RequestRow {
     static let lengths: [RequestRow] = [
         .init("a length", post("Content-Length: 3"), "200 keeps"),
@@ -57,6 +57,7 @@ extension RequestRow {
         .init("a length of zero before a whole request", post("Content-Length: 0", then: another), "200 200 keeps"),
     ]
 
+    /// A POST with these fields and a body of one chunk.
     private static func coding(_ fields: String...) -> String {
         line + (["Host: a"] + fields).joined(separator: "\r\n") + "\r\n\r\n3\r\na 1\r\n0\r\n\r\n"
     }
@@ -112,7 +113,7 @@ extension RequestRow {
             raw("POST /ingest?name=a HTTP/1.0", "Connection: keep-alive", "Transfer-Encoding: chunked", then: "0\r\n\r\n"), "400 closes"),
     ]
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let manyCodings = "another status: RFC 9112 §6.3 has 400 where chunked is not last, §6.1 has 501"
     static let bareLineFeed = "stricter: RFC 9112 §2.2 lets a bare LF pass, but not everybody does"
 }

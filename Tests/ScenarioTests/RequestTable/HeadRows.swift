@@ -1,6 +1,6 @@
 @testable import TestSupport
 
-/// Lines, fields and hosts: RFC 9112 §2.2, §3.2 and §5.
+/// Lines, fields and hosts (RFC 9112 §2.2, §3.2 and §5).
 extension RequestRow {
     static let lineEnds: [RequestRow] = [
         .init("an empty line before the request", "\r\n" + with(), "200 keeps"),
@@ -104,7 +104,7 @@ extension RequestRow {
         .init("a host whose percent-encoding is none", host("Host: a%4"), "400 closes"),
     ]
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let bareReturn = "stricter: a bare CR is invalid, RFC 9112 §2.2"
     private static let dropped = "stricter: nginx drops what is no field, RFC 9112 §5"
 }

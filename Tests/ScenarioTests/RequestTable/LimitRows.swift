@@ -1,25 +1,28 @@
 @testable import TestSupport
 
-/// Sizes at their limits and beside them, and expectations: RFC 9110 §10.1.1.
+/// Sizes at and near their limits, and expectations (RFC 9110 §10.1.1).
 extension RequestRow {
-    /// A request line of 8 KiB and some bytes more.
+    /// A request line of 8 KiB plus `excess` bytes.
     private static func longLine(_ excess: Int) -> String {
         target("/ingest?name=a&x=" + times(8 * 1024 + excess - "POST /ingest?name=a&x= HTTP/1.1".utf8.count, "x"))
     }
 
-    /// A head of 32 KiB and some bytes more, in lines of about one.
+    /// A head of 32 KiB plus `excess` bytes, in lines of about 1 KiB.
     private static func largeHead(_ excess: Int) -> String {
         let lines = times(31, "X: \(times(1019, "y"))\r\n")
         let rest = 32 * 1024 + excess - (line + "Host: a\r\nContent-Length: 3\r\n" + lines + "X: \r\n\r\n").utf8.count
         return line + "Host: a\r\nContent-Length: 3\r\n" + lines + "X: \(times(rest, "y"))\r\n\r\n" + profile
     }
 
+    /// A request with this many fields.
     private static func manyFields(_ count: Int) -> String {
         line + "Host: a\r\nContent-Length: 3\r\n" + times(count - 2, "X: y\r\n") + "\r\n" + profile
     }
 
+    /// A request whose body has this many bytes.
     private static func sized(_ size: Int) -> String { with(body: times(size, "x")) }
 
+    /// A request whose chunked body has this many bytes.
     private static func chunkSized(_ size: Int) -> String {
         chunked("1F4\r\n\(times(500, "x"))\r\n\(String(size - 500, radix: 16))\r\n\(times(size - 500, "x"))\r\n0\r\n\r\n")
     }
@@ -66,6 +69,6 @@ extension RequestRow {
         .init("100-continue and another expectation", with("Expect: 100-continue, tea"), "417 closes", nginx: "200", notMet),
     ]
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let notMet = "stricter: an expectation that cannot be met, RFC 9110 §10.1.1"
 }

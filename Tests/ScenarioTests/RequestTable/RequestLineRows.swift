@@ -1,6 +1,6 @@
 @testable import TestSupport
 
-/// Method, target and version: RFC 9112 §2.3 and §3.
+/// Method, target and version (RFC 9112 §2.3 and §3).
 extension RequestRow {
     static let targets: [RequestRow] = [
         .init("absolute-form with the same host", target("http://a/ingest?name=a"), "200 keeps"),
@@ -110,7 +110,7 @@ extension RequestRow {
             notSpoken),
     ]
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let oneDigit = "stricter: a version has one digit on either side, RFC 9112 §2.3"
     private static let notSpoken = "another status: it is the version that is not spoken, RFC 9110 §15.6.6"
     private static let oneSpace = "stricter: one space is between the parts, and RFC 9112 §3 permits to insist"

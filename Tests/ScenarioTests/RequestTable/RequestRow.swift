@@ -1,21 +1,21 @@
 @testable import TestSupport
 
-/// One request of the table, hand-made to the byte, with what must become of it.
+/// One request of the table, given byte by byte, with its expected answers.
 struct RequestRow: Sendable {
-    /// What it is; tells it from all others.
+    /// A unique description of the request.
     let what: String
     let request: [UInt8]
-    /// Every status in order, and whether the connection goes on: `200 keeps`, `400 closes`, `200 400 closes`.
+    /// All statuses in order, and whether the connection stays open: `200 keeps`, `400 closes`, `200 400 closes`.
     let answer: String
-    /// The statuses that a sender gets who comes through nginx, where they differ.
+    /// The statuses of a sender behind nginx, if they differ.
     let nginx: String?
-    /// Why they differ.
+    /// The reason for that difference.
     let reason: String
 
     var isHead: Bool { request.starts(with: "HEAD ".utf8) }
     var statuses: String { answer.split(separator: " ").dropLast().joined(separator: " ") }
 
-    /// - Parameter request: each character is one byte.
+    /// - Parameter request: a text in which each character stands for one byte.
     init(_ what: String, _ request: String, _ answer: String, nginx: String? = nil, _ reason: String = "") {
         self.what = what
         self.request = request.unicodeScalars.map { UInt8($0.value) }
@@ -28,7 +28,7 @@ struct RequestRow: Sendable {
         lengths + codings + chunkSizes + chunkLines + trailers + lineEnds + fields + hosts + targets + versions + limits + expectations
         + routes + names + connections + strangers
 
-    /// A good request behind each row, which tells whether the connection goes on; only its answer has this body.
+    /// A valid request sent after each row, whose unique answer shows whether the connection stays open.
     static let next: [UInt8] = {
         let body = "{\"series\":[{\"samples\":[{\"rawProfile\":\"YQ==\"}]}]}"
         let head = "POST /push.v1.PusherService/Push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -36,43 +36,43 @@ struct RequestRow: Sendable {
     }()
     static let nextAnswer = "{}"
 
-    /// What `max_body_size` must be.
+    /// The `max_body_size` that the table assumes.
     static let maximumBody = 1000
 }
 
-/// What rows are made of.
+/// Parts that the rows consist of.
 extension RequestRow {
     static let line = "POST /ingest?name=a HTTP/1.1\r\n"
     static let profile = "a 1"
-    /// A whole request, and another profile.
+    /// A complete request with another profile.
     static let another = line + "Host: a\r\nContent-Length: 3\r\n\r\nb 2"
 
     static func times(_ count: Int, _ text: String) -> String { String(repeating: text, count: count) }
 
-    /// A head of these lines, and what follows it.
+    /// A head of these lines, followed by `rest`.
     static func raw(_ lines: String..., then rest: String = "") -> String { lines.joined(separator: "\r\n") + "\r\n\r\n" + rest }
 
-    /// A POST whose head ends in these fields, and what follows it.
+    /// A POST whose head ends with these fields, followed by `rest`.
     static func post(_ fields: String..., then rest: String = profile) -> String {
         line + (["Host: a"] + fields).joined(separator: "\r\n") + "\r\n\r\n" + rest
     }
 
-    /// A good POST but for these fields.
+    /// A valid POST apart from these fields.
     static func with(_ fields: String..., body: String = profile) -> String {
         line + (["Host: a", "Content-Length: \(body.utf8.count)"] + fields).joined(separator: "\r\n") + "\r\n\r\n" + body
     }
 
-    /// A good request but for its first line.
+    /// A valid request apart from its first line.
     static func first(_ line: String, _ fields: String..., host: String = "Host: a", body: String = profile) -> String {
         ([line, host] + fields + ["Content-Length: \(body.utf8.count)"]).joined(separator: "\r\n") + "\r\n\r\n" + body
     }
 
-    /// A good POST but for its target.
+    /// A valid POST apart from its target.
     static func target(_ target: String, _ fields: String...) -> String {
         (["POST \(target) HTTP/1.1", "Host: a"] + fields + ["Content-Length: 3"]).joined(separator: "\r\n") + "\r\n\r\n" + profile
     }
 
-    /// A good POST but for its host.
+    /// A valid POST apart from its host.
     static func host(_ fields: String...) -> String {
         line + (fields + ["Content-Length: 3"]).joined(separator: "\r\n") + "\r\n\r\n" + profile
     }

@@ -2,21 +2,21 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A table of requests, good, at the border and malformed", .serialized)
+@Suite("Table of valid, borderline and malformed requests", .serialized)
 struct RequestTableTests {
-    /// The whole answer to a row: its statuses, and whether a good request behind it was answered.
+    /// All answers to a row: their statuses, and whether the valid request after it was answered.
     private struct Outcome {
-        /// Without interim ones; 0 is an answer that has no status, as in HTTP/0.9.
+        /// The statuses without interim ones; 0 is an answer without a status, as in HTTP/0.9.
         let statuses: String
         private let end: String
-        /// How many profiles were answered 200, the good one among them.
+        /// How many requests got 200, including the valid one.
         let accepted: Int
 
         /// - Parameter piece: how many bytes are sent at a time.
         init(_ row: RequestRow, _ port: UInt16, piece: Int = .max) throws {
             let connection = try RawConnection(port)
             defer { connection.close() }
-            // The good request asks to close, so that there is an end in any case.
+            // The valid request asks to close, so that the connection ends in any case.
             let all = row.request + RequestRow.next
             for start in stride(from: 0, to: all.count, by: min(piece, all.count)) { connection.send(Array(all[start...].prefix(piece))) }
             var answers = (try? connection.readResponses(firstToHead: row.isHead)) ?? []
@@ -30,7 +30,7 @@ struct RequestTableTests {
         var text: String { "\(statuses) \(end)" }
     }
 
-    /// A gateway with the limits of the table.
+    /// Runs a test against a gateway with the limits of the table.
     private func run(_ body: (Scenario, GatewayProcess) throws -> Void) throws {
         try Scenario.run { scenario in
             let limits = "\"limits\": { \"max_body_size\": \(RequestRow.maximumBody) },"
@@ -38,7 +38,7 @@ struct RequestTableTests {
         }
     }
 
-    @Test("No two rows have the same name, and every difference is one and has its reason")
+    @Test("Rows have unique names, and each difference of nginx is real and has a reason")
     func names() {
         #expect(Set(RequestRow.all.map(\.what)).count == RequestRow.all.count)
         for row in RequestRow.all where row.nginx != nil {
@@ -47,7 +47,7 @@ struct RequestTableTests {
     }
 
     @Test(
-        "Every request gets its status, the connection stays or closes, and what got 200 is what was received",
+        "Each request gets its status, the connection stays or closes, and each 200 is one received profile",
         arguments: [.max, 1])
     func direct(piece: Int) throws {
         try run { _, gateway in
@@ -64,7 +64,7 @@ struct RequestTableTests {
     }
 
     @Test(
-        "nginx before the gateway answers as the gateway does, but for the differences listed, and smuggles nothing in",
+        "nginx in front of the gateway answers as listed, and no request is smuggled in",
         arguments: ["on", "off"])
     func behindNginx(buffering: String) throws {
         try run { scenario, gateway in

@@ -1,8 +1,8 @@
 @testable import TestSupport
 
-/// Methods, paths, names and tenants, and how connections go on: RFC 9110 §9, RFC 3986 §2.1, RFC 9112 §9.
+/// Methods, paths, names, tenants and connections (RFC 9110 §9, RFC 3986 §2.1, RFC 9112 §9).
 extension RequestRow {
-    /// A Push, in proto unless its fields say something else.
+    /// A Push, in proto unless its fields say otherwise.
     private static func push(_ method: String = "POST", _ fields: String..., type: String = "application/proto", body: String = series)
         -> String
     {
@@ -102,7 +102,7 @@ extension RequestRow {
         .init("a hundred requests in one piece", times(100, with()), times(100, "200 ") + "keeps"),
     ]
 
-    /// What is no HTTP at all.
+    /// Bytes that are not HTTP.
     static let strangers: [RequestRow] = [
         .init("a TLS ClientHello", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}" + times(506, "\u{e7}"), "400 closes"),
         .init("a TLS ClientHello of SSL 2", "\u{80}\u{2e}\u{1}\0\u{2}" + times(41, "\u{e7}"), "400 closes"),
@@ -119,6 +119,6 @@ extension RequestRow {
         .init("words", "hello world\r\n\r\n", "400 closes"),
     ]
 
-    // Why nginx differs.
+    // The reasons why nginx differs.
     private static let asItStands = "another status: a path is compared as it stands, RFC 3986 §6.2.1"
 }

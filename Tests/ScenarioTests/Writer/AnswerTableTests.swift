@@ -3,38 +3,42 @@ import Testing
 
 @testable import TestSupport
 
-/// Walks the table of `docs/operations.md`: each row with answers that it is about, and what becomes of a profile then.
-@Suite("The table of what an answer means is what happens", .serialized)
+/// Tests each row of the table in `docs/operations.md` with matching answers of a server.
+@Suite("Table of answers and their outcomes", .serialized)
 struct AnswerTableTests {
-    /// One answer, to a profile of one API.
+    /// One answer to a profile of one API.
     struct Case: Sendable {
         enum API { case ingest, push }
         let api: API
         let answer: AnswerServer.Answer
-        /// In the place of the server's own.
+        /// A URL to use instead of the server's.
         var url: String?
         var status: Int?
     }
 
+    /// A complete answer with this status.
     private static func plain(_ status: Int, type: String = "", headers: String = "", body: String = "") -> AnswerServer.Answer {
         let type = type.isEmpty ? "" : "Content-Type: \(type)\r\n"
         let length = status == 204 || status == 304 ? "" : "Content-Length: \(body.utf8.count)\r\n"
         return AnswerServer.Answer(raw: "HTTP/1.1 \(status) Status\r\n\(type)\(headers)\(length)\r\n\(body)")
     }
 
-    /// The same answers to both APIs.
+    /// Cases of these answers for both APIs.
     private static func both(_ answers: AnswerServer.Answer..., status: Int? = nil) -> [Case] {
         answers.flatMap { [Case(api: .ingest, answer: $0, status: status), Case(api: .push, answer: $0, status: status)] }
     }
 
+    /// Cases of these statuses for both APIs.
     private static func statuses(_ statuses: [Int], headers: String = "", body: String = "") -> [Case] {
         statuses.flatMap { both(plain($0, headers: headers, body: body), status: $0) }
     }
 
+    /// A case of a Connect error in answer to a Push.
     private static func push(_ status: Int, code: String) -> [Case] {
         [Case(api: .push, answer: plain(status, type: "application/json", body: "{\"code\":\"\(code)\"}"), status: status)]
     }
 
+    /// Cases of an answer with an endless body for both APIs.
     private static func endless(_ status: Int, chunked more: String = "10000\r\n\(String(repeating: "z", count: 0x10000))\r\n") -> [Case] {
         both(AnswerServer.Answer(raw: "HTTP/1.1 \(status) S\r\nTransfer-Encoding: chunked\r\n\r\n", more: more), status: status)
     }
@@ -42,7 +46,7 @@ struct AnswerTableTests {
     private static let field = "X-Field: \(String(repeating: "f", count: 1000))\r\n"
     private static let tooLarge = #"{"code":"resource_exhausted","message":"message size 9 is larger than configured max 8"}"#
 
-    /// By what the table says that the destination does.
+    /// The cases of each row, by its description of the destination.
     static let cases: [String: [Case]] = [
         "answers 200, 201, 202, 204 or 206 as a Pyroscope does": statuses([200, 201, 202, 204, 206])
             + [
@@ -96,12 +100,12 @@ struct AnswerTableTests {
         "speaks no HTTP": both(AnswerServer.Answer(raw: "SSH-2.0-OpenSSH_9.2\r\n", then: "close")),
     ]
 
-    @Test("An answer that is framing without end is left before its time is over, and one of small chunks is not")
+    @Test("An answer of endless framing is abandoned before its timeout, and one of small chunks is accepted")
     func framing() throws {
         try Scenario.run { scenario in
             let extensions = AnswerServer.Answer(
                 raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", more: String(repeating: "e", count: 0x10000))
-            // Many chunks of one byte, with an extension each.
+            // This answer has many chunks of one byte, each with an extension.
             let small = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\(String(repeating: "1;e=f\r\nx\r\n", count: 500))0\r\n\r\n"
             let server = try AnswerServer(scenario, ["bad": extensions, "good": AnswerServer.Answer(raw: small)])
             let receivers = ["bad", "good"].map { name in
@@ -116,14 +120,14 @@ struct AnswerTableTests {
         }
     }
 
-    /// A case as a receiver, whose place at the server is its name.
+    /// A case with the name of its receiver, which is also its path on the server.
     private struct Cell {
         let name: String
         let row: AnswerTable.Row
         let test: Case
     }
 
-    @Test("Every row, and every status that it names, is driven, and only what the table has")
+    @Test("The cases cover exactly the rows of the table and their statuses")
     func complete() throws {
         let rows = try AnswerTable.rows()
         #expect(Set(rows.map(\.what)) == Set(Self.cases.keys))
@@ -133,7 +137,7 @@ struct AnswerTableTests {
         }
     }
 
-    @Test("What the table says becomes of a profile")
+    @Test("Each answer has the outcome that the table says")
     func walk() throws {
         let cells = try AnswerTable.rows().enumerated().flatMap { index, row in
             (Self.cases[row.what] ?? []).enumerated().map { Cell(name: "r\(index)-\($0)", row: row, test: $1) }
@@ -146,7 +150,7 @@ struct AnswerTableTests {
             let server = try AnswerServer(scenario, answers)
             let receivers = cells.map { cell in
                 let url = cell.test.url ?? "http://127.0.0.1:\(server.port)/\(cell.name)"
-                // Long enough for all but those who say nothing.
+                // Only silent servers need to run into this timeout.
                 let timeout = cell.test.answer.then == "silent" ? "500ms" : "30s"
                 return (cell.name, ReceiverEntry.endpoint(url, "\"remote_timeout\": \"\(timeout)\"", more: ReceiverEntry.oneRetry))
             }
@@ -167,7 +171,7 @@ struct AnswerTableTests {
                 ]
                 #expect(fates[cell.row.fate] == 1, comment)
                 guard cell.test.url == nil else { continue }
-                // A request that a server cannot have begun with may be sent once more by libcurl itself.
+                // libcurl itself may repeat a request that the server cannot have begun.
                 let attempts = targets.count { $0.hasPrefix("/\(cell.name)/") }
                 #expect(cell.row.fate == "retried" ? attempts >= 2 : attempts == 1, comment)
             }

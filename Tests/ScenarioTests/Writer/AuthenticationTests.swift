@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What an endpoint's requests say of who sends", .serialized)
+@Suite("Authentication at endpoints", .serialized)
 struct AuthenticationTests {
-    /// A way of authentication, and what its Authorization header is to be.
+    /// Members that configure authentication, and the Authorization header that results.
     private static let ways: [(Way, String)] = [
         (Way("basic", #""basic_auth": { "username": "user", "password": "pass" }"#), "Basic dXNlcjpwYXNz"),
         (Way("basic-file", #""basic_auth": { "username": "user", "password_file": "password" }"#), "Basic dXNlcjpwYXNz"),
@@ -18,10 +18,10 @@ struct AuthenticationTests {
         (Way("header", #""headers": { "authorization": "Custom t0ken" }"#), "Custom t0ken"),
     ]
 
-    @Test("Each way of authentication is its header, with the first request, and no secret is shown")
+    @Test("Each kind of authentication sends its header with the first request, and no secret is shown")
     func ways() throws {
         try Scenario.run { scenario in
-            // As an editor leaves them.
+            // Editors end files with a line feed.
             try scenario.write("pass\n", to: "password")
             try scenario.write("t0ken\n", to: "token")
             let upstream = try Recorder(scenario)
@@ -42,7 +42,7 @@ struct AuthenticationTests {
         }
     }
 
-    @Test("http_headers can have several values, which are lines of their own")
+    @Test("http_headers can have several values, each of which is sent as its own line")
     func severalValues() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -63,7 +63,7 @@ struct AuthenticationTests {
         (#""bearer_token_file": "secret""#, "Bearer new"),
     ]
 
-    @Test("A secret in a file is taken up when it changes, without a restart and without a profile lost", arguments: files)
+    @Test("A changed secret file is used without a restart, and no profile is lost", arguments: files)
     func rotation(members: String, expected: String) throws {
         try Scenario.run { scenario in
             try scenario.write("old", to: "secret")
@@ -79,7 +79,7 @@ struct AuthenticationTests {
         }
     }
 
-    @Test("A secret's file that is away for a while holds profiles back, at worst, and loses none")
+    @Test("A secret file that is missing for a while may delay profiles, but loses none")
     func away() throws {
         try Scenario.run { scenario in
             try scenario.write("old", to: "secret")
@@ -99,7 +99,7 @@ struct AuthenticationTests {
         }
     }
 
-    @Test("401 and 403 reject the profile and make the receiver failed until something passes", arguments: [401, 403])
+    @Test("401 and 403 reject the profile, and the receiver is failed until a delivery succeeds", arguments: [401, 403])
     func refused(status: Int) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

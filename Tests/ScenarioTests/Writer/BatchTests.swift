@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Several profiles in one Push", .serialized)
+@Suite("Batches of profiles in one Push", .serialized)
 struct BatchTests {
     private func entry(_ upstream: Recorder, _ batch: String) -> String {
         ReceiverEntry.endpoint(upstream.url, config: batch.isEmpty ? "" : "\"batch\": { \(batch) }")
@@ -11,12 +11,13 @@ struct BatchTests {
 
     private func push(_ gateway: GatewayProcess, _ count: Int) throws { try push(gateway, 0..<count) }
 
-    /// All in one Push, whose series the gateway takes apart.
+    /// Sends all profiles in one Push, which the gateway splits into series.
     private func push(_ gateway: GatewayProcess, _ numbers: Range<Int>) throws {
         let connection = try RawConnection(gateway.port)
         #expect(try connection.push(numbers.map { .numbered($0) }).status == 200)
     }
 
+    /// The series of each request.
     private func series(_ upstream: Recorder) throws -> [[PushSeries]] {
         try upstream.requests.map { try $0.series }
     }
@@ -40,7 +41,7 @@ struct BatchTests {
         }
     }
 
-    @Test("max_bytes bounds a request, and a profile that is larger goes alone", arguments: ["none", "gzip"])
+    @Test("max_bytes limits a request, and a larger profile is sent alone", arguments: ["none", "gzip"])
     func bytes(compression: String) throws {
         try Scenario.run { scenario in
             let upstream = try Tap(scenario, "tap")
@@ -64,7 +65,7 @@ struct BatchTests {
         }
     }
 
-    @Test("A batch that is rejected is sent again one by one, so that only the bad profile is lost", arguments: [400, 413, 422])
+    @Test("The profiles of a rejected batch are sent again one by one, so that only the bad one is lost", arguments: [400, 413, 422])
     func rejected(status: Int) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -74,13 +75,13 @@ struct BatchTests {
             let metrics = try gateway.waitForOutcomes(100)
             #expect(metrics.delivered("up") == 99)
             #expect(metrics.dropped("up", "rejected") == 1)
-            // The bodies that passed are those without the bad one.
+            // Requests without the bad profile were accepted.
             let passed = try series(upstream).filter { !$0.contains(.numbered(77)) }.flatMap { $0 }
             #expect(passed.count == 99 && Set(passed).count == 99)
         }
     }
 
-    @Test("A sender that waits is told of its own profile, not of another one's in the same batch")
+    @Test("A waiting sender gets the result of its own profile, not of others in the batch")
     func delivered() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -97,7 +98,7 @@ struct BatchTests {
         }
     }
 
-    @Test("A batch that fails is retried, and arrives")
+    @Test("A batch that fails is retried and arrives")
     func retried() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -111,7 +112,7 @@ struct BatchTests {
         }
     }
 
-    @Test("A batch that is too large for the upstream is sent in pieces")
+    @Test("A batch that is too large for the upstream is split")
     func tooLarge() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -126,7 +127,7 @@ struct BatchTests {
         }
     }
 
-    @Test("An upstream that is killed under batches and started again has every profile, its sibling each once")
+    @Test("An upstream that is killed and restarted gets every profile, and the other endpoint each once")
     func killed() throws {
         try Scenario.run { scenario in
             let (first, healthy) = (try Recorder(scenario), try Recorder(scenario))
@@ -149,7 +150,7 @@ struct BatchTests {
         }
     }
 
-    @Test("Tenants, and profiles of /ingest, never share a request")
+    @Test("Profiles of different tenants, and those of /ingest, never share a request")
     func apart() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

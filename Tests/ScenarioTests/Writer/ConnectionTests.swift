@@ -2,7 +2,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("An upstream's connections are used again", .serialized)
+@Suite("Reuse of upstream connections", .serialized)
 struct ConnectionTests {
     @Test("10,000 profiles to one endpoint open no more connections than max_in_flight")
     func reuse() throws {
@@ -18,7 +18,7 @@ struct ConnectionTests {
     }
 
     @Test(
-        "A server that closes its connections between requests costs no retry and no error",
+        "A server that closes connections between requests causes no retry and no error",
         arguments: [
             ("", "keepalive_requests 1;"), ("", "keepalive_requests 2;"), ("", "keepalive_requests 3;"), ("", "keepalive_timeout 1ms;"),
             ("ssl", "keepalive_requests 2;"), ("ssl", "keepalive_timeout 1ms;"),
@@ -31,7 +31,7 @@ struct ConnectionTests {
             let nginx = try Nginx(scenario, before: upstream.port, listen: listen, server: "\(tls) \(directive)")
             let url = listen.isEmpty ? nginx.url : nginx.secureURL
             let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(url, #""tls_config": { "ca_file": "ca.pem" }"#))
-            // One after the other, so that each finds the connection idle or gone; then many at once.
+            // Sequential profiles find the connection idle or closed; many at once follow.
             for number in 0..<50 {
                 try gateway.send(1, from: number)
                 try gateway.waitForDeliveries(number + 1)
@@ -44,7 +44,7 @@ struct ConnectionTests {
         }
     }
 
-    @Test("What is sent is counted by endpoint: profiles, bytes, attempts, their time and their connections")
+    @Test("Profiles, bytes, attempts, latency and connections are counted by endpoint")
     func counters() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -59,7 +59,7 @@ struct ConnectionTests {
             #expect(["sent", "dropped"].map { count("\($0)_bytes_total") } == [22, 11])
             #expect([count("retries_total"), count("latency_count")] == [1, 4])
             #expect(["opened", "reused"].map { count("connections_\($0)_total") } == [1, 3])
-            // Heads and bodies as they stand on the wire.
+            // The counter includes heads and bodies as sent.
             let heads = upstream.requests.map { request in
                 "POST \(request.target) HTTP/1.1\r\n".utf8.count
                     + request.headers.map { $0[0].utf8.count + $0[1].utf8.count + 4 }.reduce(2, +)

@@ -2,13 +2,13 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("An upstream that answers before it has read the body", .serialized)
+@Suite("Upstreams that answer before they read the body", .serialized)
 struct EarlyAnswerTests {
-    /// nginx's `return` neither reads a body nor waits for it.
+    /// nginx's `return` answers without reading the body.
     private static let answers = ["400 ''", "401 '<html>who are you</html>'", "403 $nothing", "404 $nothing", "413 $nothing"]
 
     @Test(
-        "Its answer counts, over each kind of connection, however large the body is", arguments: ["", "ssl", "ssl http2"], [20, 8 << 20])
+        "An early answer counts, over each kind of connection and for any body", arguments: ["", "ssl", "ssl http2"], [20, 8 << 20])
     func rejected(listen: String, size: Int) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -18,7 +18,7 @@ struct EarlyAnswerTests {
             let ways = Self.answers.map { Way(String($0.prefix(3)), #""tls_config": { "ca_file": "ca.pem" }"#, arrives: false) }
             let gateway = try GatewayProcess(scenario, ways) { _ in listen.isEmpty ? nginx.url : nginx.secureURL }
             let file = try scenario.write(String(repeating: "a;b 1\n", count: size / 6), to: "body")
-            // One after the other, since a busy connection may bring a small body together with its head.
+            // Profiles are sent one by one, because a busy connection may deliver a small body together with its head.
             for number in 1...5 {
                 #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file).status == 200)
                 try gateway.waitForOutcomes(number)
@@ -31,7 +31,7 @@ struct EarlyAnswerTests {
         }
     }
 
-    @Test("So does where it sends a profile to", arguments: ["", "ssl", "ssl http2"], [20, 8 << 20])
+    @Test("An early redirect is followed", arguments: ["", "ssl", "ssl http2"], [20, 8 << 20])
     func redirected(listen: String, size: Int) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("An upstream's connections are left for new ones", .serialized)
+@Suite("Replacement of upstream connections", .serialized)
 struct GenerationTests {
     private static func gateway(
         _ scenario: Scenario, _ url: String, _ members: String, more: String = ReceiverEntry.quickRetry, environment: [String: String] = [:]
@@ -13,7 +13,7 @@ struct GenerationTests {
         return try GatewayProcess(scenario, config, environment: environment)
     }
 
-    @Test("A name that moves is followed under steady traffic, though its old address still answers")
+    @Test("A name whose address changes is followed under steady traffic, although the old address still answers")
     func moves() throws {
         try Scenario.run { scenario in
             let old = try Recorder(scenario)
@@ -32,7 +32,7 @@ struct GenerationTests {
         }
     }
 
-    @Test("A name that moves because its old address is gone is followed whatever the age")
+    @Test("A name whose old address is gone is followed also without max_connection_age")
     func gone() throws {
         try Scenario.run { scenario in
             let old = try Recorder(scenario)
@@ -51,7 +51,7 @@ struct GenerationTests {
         }
     }
 
-    @Test("An HTTP/2 connection that is never idle is left after its age, and closes with its last request")
+    @Test("A busy HTTP/2 connection is replaced after max_connection_age, and closes after its last request")
     func busy() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -60,7 +60,7 @@ struct GenerationTests {
                 scenario, upstream.url, #""tls_config": { "ca_file": "ca.pem" }, "max_connection_age": "300ms", "remote_timeout": "60s""#)
             try gateway.send(1, to: "/ingest?name=hold")
             try upstream.wait(for: "the request that is held") { $0.contains { $0.target?.contains("hold") == true } }
-            // It holds the first connection open all the time.
+            // This request keeps the first connection open all the time.
             let limit = Date(timeIntervalSinceNow: Project.patience)
             var count = 0
             while upstream.requests.last?.connection ?? 0 < 3, Date() < limit {
@@ -77,7 +77,7 @@ struct GenerationTests {
         }
     }
 
-    @Test("An HTTP/2 connection that goes silent is left after an attempt on which nothing came")
+    @Test("A silent HTTP/2 connection is replaced after an attempt without any answer")
     func silent() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -92,7 +92,7 @@ struct GenerationTests {
         }
     }
 
-    @Test("A resolver that hangs costs one lookup, however many profiles wait for it", arguments: [1, 40])
+    @Test("A resolver that hangs is asked once, however many profiles wait for it", arguments: [1, 40])
     func lookups(count: Int) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

@@ -7,7 +7,7 @@ import Testing
 struct LabelTests {
     private static let labels = "\"external_labels\": { \"env\": \"staging\" }"
 
-    /// What is sent and whether it goes out as a Push.
+    /// Sends a file with this `unsafe_labels` policy, and waits for its outcome.
     private func run(
         _ policy: String, target: String, file: String, _ options: [String] = [], _ body: (GatewayProcess, Recorder, Data) throws -> Void
     ) throws {
@@ -21,7 +21,7 @@ struct LabelTests {
         }
     }
 
-    @Test("With push, a plain pprof goes out as a Push with all its labels and every byte")
+    @Test("With push, a plain pprof is sent as a Push with all its labels and bytes")
     func push() throws {
         try Scenario.run { scenario in
             let tap = try Tap(scenario, "tap")
@@ -47,7 +47,7 @@ struct LabelTests {
         }
     }
 
-    @Test("With push, labels that can be carried leave a profile what it is")
+    @Test("With push, a profile whose labels can be carried stays an /ingest request")
     func safe() throws {
         let file = Fixture(name: "go-cpu.pprof").path
         try run("\"unsafe_labels\": \"push\"", target: "/ingest?format=pprof&name=app", file: file) { gateway, upstream, _ in
@@ -57,7 +57,7 @@ struct LabelTests {
     }
 
     @Test(
-        "With reject, by default, and where the body is no plain pprof, the profile is rejected with the reason",
+        "With reject, which is the default, and for bodies other than plain pprof, the profile is rejected with the reason",
         arguments: [
             ("", "go-cpu.pprof", "&format=pprof", []), ("\"unsafe_labels\": \"reject\"", "go-cpu.pprof", "&format=pprof", []),
             ("\"unsafe_labels\": \"push\"", "python.folded", "", []),

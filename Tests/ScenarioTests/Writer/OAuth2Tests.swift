@@ -8,6 +8,7 @@ struct OAuth2Tests {
         #""oauth2": { "client_id": "gateway", \#(secret), "token_url": "\#(tokens)", \#(more) }"#
     }
 
+    /// Runs a test against a gateway, its upstream and a token server, and checks that no secret is shown.
     private func run(
         _ settings: String = "", secret: String = #""client_secret": "s3cret""#, more: String = "",
         retry: String = ReceiverEntry.quickRetry,
@@ -50,7 +51,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("Scopes and further parameters are in the form")
+    @Test("Scopes and further parameters are sent in the form")
     func form() throws {
         try run(more: #""scopes": ["profiles:write", "more"], "endpoint_params": { "audience": "a&b =ü", "resource": "x" }"#) {
             _, gateway, _, tokens in
@@ -63,7 +64,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A server that refuses Basic gets the credentials in the form, and is asked so from then on")
+    @Test("A server that refuses Basic gets the credentials in the form, from then on")
     func body() throws {
         try run("\"accept\": [\"body\"], \"expires_in\": 1") { _, gateway, upstream, tokens in
             try gateway.send(until: "a second token") { authorizations(upstream).last == "Bearer token-2" }
@@ -74,7 +75,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A token is kept while it is good, and asked for again ten seconds before its end", arguments: [10, 11, 3600])
+    @Test("A token is reused, and renewed ten seconds before it expires", arguments: [10, 11, 3600])
     func expiry(seconds: Int) throws {
         try run("\"expires_in\": \(seconds)") { _, gateway, upstream, tokens in
             if seconds > 11 {
@@ -90,7 +91,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("An upstream's 401 drops the token; the next profile gets a new one")
+    @Test("An upstream's 401 discards the token, and the next profile uses a new one")
     func refusedToken() throws {
         try run { _, gateway, upstream, tokens in
             try gateway.send(1)
@@ -107,7 +108,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A token that was taken and is revoked costs no profile, and one request for another")
+    @Test("A revoked token loses no profile and causes one token request")
     func revoked() throws {
         try run { _, gateway, upstream, tokens in
             try gateway.send(1)
@@ -121,7 +122,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A token that is revoked while profiles are on their way costs none of them, and one request for another")
+    @Test("A token that is revoked during deliveries loses no profile and causes one token request")
     func revokedOnTheWay() throws {
         try run { _, gateway, upstream, tokens in
             try gateway.send(1)
@@ -139,7 +140,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A gateway that stops while the token endpoint is silent does not wait for it")
+    @Test("Shutdown does not wait for a silent token endpoint")
     func shutdown() throws {
         try Scenario.run { scenario in
             let (upstream, tokens) = (try Recorder(scenario), try TokenServer(scenario, "\"hold\": true"))
@@ -154,7 +155,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("No token is a retry, whatever the reason, and nothing is sent without one", arguments: [400, 401, 429, 500, 503])
+    @Test("A failed token request is retried, and nothing is sent without a token", arguments: [400, 401, 429, 500, 503])
     func failingServer(status: Int) throws {
         try run("\"status\": \(status)") { _, gateway, upstream, tokens in
             try gateway.send(1)
@@ -166,7 +167,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("A client secret that is replaced in its file is taken up")
+    @Test("A replaced client secret file is used")
     func rotation() throws {
         try run("\"expires_in\": 1", secret: "\"client_secret_file\": \"secret\"") { scenario, gateway, upstream, tokens in
             try gateway.send(1)
@@ -178,7 +179,7 @@ struct OAuth2Tests {
         }
     }
 
-    @Test("The token endpoint may need TLS with a certificate, and a proxy of its own")
+    @Test("The token endpoint can use TLS with a client certificate, and its own proxy")
     func secureServer() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)

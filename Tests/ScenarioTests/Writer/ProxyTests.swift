@@ -2,11 +2,11 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("A proxy before an upstream", .serialized)
+@Suite("Proxies in front of an upstream", .serialized)
 struct ProxyTests {
     private static let trust = #""tls_config": { "ca_file": "ca.pem" }"#
 
-    @Test("Requests go through the proxy that proxy_url names, with its password, and to no_proxy's hosts without it")
+    @Test("Requests use the proxy of proxy_url with its password, except for hosts in no_proxy")
     func proxies() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -47,7 +47,7 @@ struct ProxyTests {
         }
     }
 
-    @Test("A tunnel leads to the URL's host, whatever name the server's certificate has")
+    @Test("A tunnel leads to the host of the URL, also with another server_name")
     func serverName() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -65,7 +65,7 @@ struct ProxyTests {
         }
     }
 
-    @Test("A tunnel is asked for with the proxy's headers and without the upstream's, which are for what goes through")
+    @Test("A CONNECT request has the proxy's headers, and only the request inside the tunnel has the upstream's")
     func tunnelHeaders() throws {
         try Scenario.run { scenario in
             let (tunnels, plain) = (try Recorder(scenario), try Recorder(scenario))
@@ -77,7 +77,7 @@ struct ProxyTests {
                 """
             }
             let ways = [Way("tls", members(tunnels), arrives: false), Way("plain", members(plain))]
-            // A name that nobody but the proxy has to know.
+            // Only the proxy has to know this name.
             let gateway = try GatewayProcess(scenario, ways) { "\($0.name == "tls" ? "https" : "http")://profiles.example" }
             try gateway.send(1)
             #expect(try gateway.arrivals() == ways.arriving)
@@ -92,7 +92,7 @@ struct ProxyTests {
         }
     }
 
-    @Test("proxy_from_environment takes the proxy and its exceptions from the environment, and nothing else does")
+    @Test("Only proxy_from_environment makes an endpoint use the proxy variables of the environment")
     func environment() throws {
         try Scenario.run { scenario in
             let (upstream, proxy) = (try Recorder(scenario), try Recorder(scenario))
@@ -100,7 +100,7 @@ struct ProxyTests {
                 Way("yes", #""proxy_from_environment": true"#), Way("no", #""proxy_from_environment": false"#), Way("absent", ""),
                 Way("except", #""proxy_from_environment": true"#),
             ]
-            // Names that libcurl knows by itself.
+            // libcurl resolves these names by itself.
             let gateway = try GatewayProcess(
                 scenario, ways, to: { "http://\($0.name).localhost:\(upstream.port)" },
                 environment: ["http_proxy": proxy.url, "no_proxy": "except.localhost"])
@@ -111,7 +111,7 @@ struct ProxyTests {
         }
     }
 
-    @Test("A proxy that is not there is a retry")
+    @Test("An unreachable proxy causes a retry")
     func absent() throws {
         try Scenario.run { scenario in
             let (upstream, proxy) = (try Recorder(scenario), try Recorder(scenario))

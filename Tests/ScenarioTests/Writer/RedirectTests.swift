@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Redirects", .serialized)
 struct RedirectTests {
-    @Test("301, 302, 307 and 308 are followed with the same method, body and tenant; 303 is not, nor anything where the config says so")
+    @Test("301, 302, 307 and 308 are followed with method, body and tenant, but 303 is not, nor any with follow_redirects off")
     func statuses() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -37,7 +37,7 @@ struct RedirectTests {
         }
     }
 
-    @Test("Ten hops are followed, relative ones too, and no more")
+    @Test("At most ten redirects are followed, also relative ones")
     func hops() throws {
         try Scenario.run { scenario in
             let nginx = try Nginx(
@@ -53,7 +53,7 @@ struct RedirectTests {
     }
 
     @Test(
-        "A loop ends, and so does a Location that is no URL, that is another scheme's, or that is absent",
+        "Redirect loops and unusable Locations end the attempt",
         arguments: ["/loop", "ftp://127.0.0.1/", "http://", "", ":"])
     func unusable(location: String) throws {
         try Scenario.run { scenario in
@@ -67,6 +67,7 @@ struct RedirectTests {
         }
     }
 
+    /// Endpoints with secrets in headers, each in another way.
     private static let secretWays = [
         Way("headers", #""headers": { "Authorization": "Bearer t0ken", "Cookie": "c00kie" }"#),
         Way("several", #""http_headers": { "authorization": ["Bearer t0ken"], "cookie": "c00kie" }"#),
@@ -74,7 +75,7 @@ struct RedirectTests {
         Way("bearer", #""bearer_token": "t0ken", "headers": { "Cookie": "c00kie" }"#),
     ]
 
-    @Test("On the same host and port secrets go along, and on another port they do not", arguments: [false, true])
+    @Test("Secrets are sent along to the same host and port, but not to another port", arguments: [false, true])
     func secrets(isOtherPort: Bool) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -99,7 +100,7 @@ struct RedirectTests {
     }
 
     @Test(
-        "Nothing goes to another host, and the status names it", arguments: ["localhost", "127.0.0.2", "LOCALHOST.", "elsewhere.invalid"])
+        "A redirect to another host is refused and reported", arguments: ["localhost", "127.0.0.2", "LOCALHOST.", "elsewhere.invalid"])
     func otherHost(host: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario, host: host == "127.0.0.2" ? host : "127.0.0.1")
@@ -116,7 +117,7 @@ struct RedirectTests {
         }
     }
 
-    @Test("http leads to https of the same host without credentials and certificate, and https never to http")
+    @Test("Redirects from http to https of the same host carry no credentials or certificate, and those to http are not followed")
     func schemes() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)

@@ -3,9 +3,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("What becomes of a sender's request on its way to an upstream", .serialized)
+@Suite("Requests on their way to an upstream", .serialized)
 struct RequestTests {
-    @Test("With gzip the body of a Push is compressed and says so; a body of /ingest is never touched")
+    @Test("With gzip the body of a Push is compressed, and the body of an /ingest request is unchanged")
     func compression() throws {
         try Scenario.run { scenario in
             let (tap, raw) = (try Tap(scenario, "tap"), try Recorder(scenario))
@@ -32,7 +32,7 @@ struct RequestTests {
                 #expect(request.header("Content-Length") == ["\(request.length)"])
             }
             let count = raw.requests.count
-            // A body that would become much shorter, and one that says it is compressed already.
+            // One body would become much shorter, and the other claims to be compressed already.
             let files = [
                 try scenario.write(String(repeating: "main;work 1\n", count: 10_000), to: "body"), Fixture(name: "go-cpu.pprof").path,
             ]
@@ -50,7 +50,7 @@ struct RequestTests {
         }
     }
 
-    @Test("A sender's tenant is passed on, replaced or taken away")
+    @Test("The sender's tenant is passed on, replaced or removed")
     func tenant() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -76,7 +76,7 @@ struct RequestTests {
         }
     }
 
-    @Test("Trace headers go through; what belongs to one connection, and the sender's credentials, never do")
+    @Test("Trace headers are passed on, but hop-by-hop headers and the sender's credentials never are")
     func passedHeaders() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)

@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("An upstream that is killed and started again", .serialized)
+@Suite("Upstreams and gateways that are killed and restarted", .serialized)
 struct RestartTests {
-    @Test("Both have every profile in the end, and the one that stayed has each once", arguments: [true, false])
+    @Test("A killed and restarted upstream gets every profile, and the one that stayed gets each once", arguments: [true, false])
     func killed(asReceivers: Bool) throws {
         try Scenario.run { scenario in
             let (first, healthy) = (try Recorder(scenario), try Recorder(scenario))
@@ -14,7 +14,7 @@ struct RestartTests {
                 : ["both": ReceiverEntry.writer(first.url, healthy.url, more: ReceiverEntry.quickRetry)]
             let gateway = try GatewayProcess(scenario, receivers: receivers)
             try gateway.send(200)
-            // In the middle of what it is sent: some have come and some are on their way, unanswered.
+            // Some profiles have arrived then, and others are open without an answer.
             try first.wait(count: 100)
             first.kill()
             try gateway.send(300, from: 200)
@@ -30,7 +30,7 @@ struct RestartTests {
         }
     }
 
-    @Test("An endpoint that refused is not asked again after kill -9 of the gateway, and its refusal is not forgotten")
+    @Test("After kill -9 of the gateway, an endpoint that refused a profile does not get it again")
     func refusalOutlivesGateway() throws {
         try Scenario.run { scenario in
             let (refusing, absent) = (try Recorder(scenario), try Recorder(scenario))
@@ -39,7 +39,7 @@ struct RestartTests {
             let receivers = ["both": ReceiverEntry.writer(refusing.url, absent.url, more: ReceiverEntry.quickRetry)]
             let first = try GatewayProcess(scenario, receivers: receivers, more: SpoolMembers.members())
             try first.send(1)
-            // Notes are written in their order, so behind the next one that of the first attempt is on disk.
+            // Notes are written in order, so once the next one is on disk, that of the first attempt is too.
             let size = try first.waitForMetrics("a retry") { $0["gateway_retries_total{receiver=\"both\"}"] >= 1 }.spoolBytes
             try first.waitForMetrics("a note") { $0.spoolBytes > size }
             try first.kill()

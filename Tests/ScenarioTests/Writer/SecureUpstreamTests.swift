@@ -4,7 +4,7 @@ import Testing
 
 @Suite("TLS to an upstream", .serialized)
 struct SecureUpstreamTests {
-    /// An nginx with TLS before a recorder, and a profile and a Push by every way to it.
+    /// An nginx with TLS in front of a recorder, and a gateway that has sent a profile and a Push by every way.
     private struct Setup {
         let nginx: Nginx
         let gateway: GatewayProcess
@@ -21,7 +21,7 @@ struct SecureUpstreamTests {
             #expect(try gateway.arrivals(2) == ways.arriving)
         }
 
-        /// What the upstream saw of the profiles that went a way.
+        /// A member of each request that the upstream got by this way.
         func seen<T>(_ way: String, _ member: (Nginx.Request) -> T) throws -> [T] {
             try nginx.wait(count: arriving).filter { $0.target.hasPrefix("/\(way)/") }.map(member)
         }
@@ -30,7 +30,7 @@ struct SecureUpstreamTests {
     /// A `tls_config` that trusts the scenario's authority.
     private func tls(_ more: String = "") -> String { #""tls_config": { "ca_file": "ca.pem", \#(more) }"# }
 
-    @Test("A server's certificate must be signed by who is trusted, for the name that is asked for")
+    @Test("A server's certificate must be signed by a trusted authority and match the host name")
     func verification() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -50,7 +50,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("server_name is what the handshake asks for and the certificate must be for, and Host stays the URL's")
+    @Test("server_name sets SNI and the name to verify, and Host stays that of the URL")
     func serverName() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -67,7 +67,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("A certificate of our own is shown from files and from the config")
+    @Test("A client certificate is used from files and from the config")
     func clientCertificate() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -87,14 +87,14 @@ struct SecureUpstreamTests {
                 #expect(try setup.seen(way, \.verified) == ["SUCCESS", "SUCCESS"])
                 #expect(try setup.seen(way, \.subject) == ["CN=client", "CN=client"])
             }
-            // nginx answers 400 in HTML, which is final.
+            // nginx answers these with 400 in HTML, which is final.
             #expect(try setup.gateway.metrics().dropped("none", "rejected") == 2)
             #expect(try setup.seen("none", \.verified) == ["NONE", "NONE"])
             #expect(try setup.seen("stranger", \.verified).allSatisfy { $0.hasPrefix("FAILED") })
         }
     }
 
-    @Test("Versions before min_version are not spoken", arguments: [("TLSv1.2", true, false), ("TLSv1.3", true, true)])
+    @Test("TLS versions below min_version are not used", arguments: [("TLSv1.2", true, false), ("TLSv1.3", true, true)])
     func versions(version: String, arrivesByDefault: Bool, arrivesBy13: Bool) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -108,7 +108,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("HTTP/2 is agreed on by ALPN, where it is not turned off and the server has it", arguments: ["ssl", "ssl http2"])
+    @Test("ALPN selects HTTP/2 where it is enabled and the server supports it", arguments: ["ssl", "ssl http2"])
     func version(listen: String) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
@@ -123,7 +123,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("Without TLS it is HTTP/1.1, and nobody asks for an upgrade")
+    @Test("Without TLS HTTP/1.1 is used, without an upgrade")
     func plain() throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
@@ -135,7 +135,7 @@ struct SecureUpstreamTests {
     }
 
     @Test(
-        "Every byte arrives once over TLS, by both versions of HTTP, also where connections end after some requests",
+        "Every byte arrives once over TLS, by HTTP/1.1 and HTTP/2, also when the server limits requests per connection",
         arguments: [("ssl", 100_000), ("ssl", 3), ("ssl http2", 100_000), ("ssl http2", 5)])
     func many(listen: String, requestsPerConnection: Int) throws {
         try Scenario.run { scenario in
@@ -158,7 +158,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("A renewed certificate of our own is taken up without a restart")
+    @Test("A renewed client certificate is used without a restart")
     func renewal() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -170,7 +170,7 @@ struct SecureUpstreamTests {
             try gateway.waitForDeliveries(1)
             try certificates.make("renewed")
             try scenario.replace("client.pem", by: "renewed.pem")
-            // A certificate whose key is still on its way.
+            // The certificate is new while its key is still the old one.
             try gateway.send(10, from: 1)
             try scenario.replace("client.key", by: "renewed.key")
             try gateway.waitForDeliveries(11)
@@ -181,7 +181,7 @@ struct SecureUpstreamTests {
         }
     }
 
-    @Test("An authority that is replaced by another one is trusted from then on, and the old one no longer")
+    @Test("After an authority is replaced, only the new one is trusted")
     func newAuthority() throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)

@@ -2,17 +2,18 @@ import Testing
 
 @testable import TestSupport
 
-/// Every answer that an upstream may give, from a real nginx, to both APIs at once.
-@Suite("How often a profile is sent follows from the status, the body and the API", .serialized)
+/// Tests answers of a real nginx, with both APIs at once.
+@Suite("Status, body and API decide how often a profile is sent", .serialized)
 struct StatusTableTests {
+    /// A status and how many attempts it leads to.
     struct Row: Sendable {
         let status: Int
-        /// The Connect code of the body in JSON.
+        /// The Connect code in a JSON body.
         let code: String
         var message = "no"
-        /// The attempts that each profile gets, when one retry is allowed.
+        /// The attempts of each profile when one retry is allowed.
         let attempts: Int
-        /// The attempts of a Push whose answer's body is JSON, where its code matters.
+        /// The attempts of a Push with a JSON answer, if its code matters.
         var pushWithCode: Int? = nil
         var members = ""
 
@@ -42,33 +43,34 @@ struct StatusTableTests {
         Row(423, "unknown", 2, "\"retry_on\": [404, 423]"), Row(421, "unknown", 1, "\"retry_on\": [404, 423]"),
     ]
 
-    /// A row with one kind of body: a receiver of its own, and a place of its own at the upstream.
+    /// A row with one kind of body, which has its own receiver and path at the upstream.
     private struct Cell {
         let name: String
         let row: Row
         let body: Body
 
         init?(_ number: Int, _ row: Row, _ body: Body) {
-            // Without words nothing says that a message is too large.
+            // Only a message can say that the profile is too large.
             if body == .empty, row.message.contains("larger") { return nil }
             (name, self.row, self.body) = ("\(row.status)-\(number)-\(body)", row, body)
         }
 
+        /// The nginx config that answers so.
         var location: String {
             let text =
                 switch body {
                 case .json: #"{"code":"\#(row.code)","message":"\#(row.message)"}"#
                 case .html: "<html><body><h1>\(row.status)</h1>\(row.message)</body></html>"
-                // Nothing at all would have nginx write a page of its own, or hang up.
+                // Without any text, nginx would send its own page or close the connection.
                 case .empty: "$nothing"
                 }
             let type = ["json": "application/json", "html": "text/html"][body.rawValue] ?? "text/plain"
-            // A text would be the place to go to.
+            // nginx would use the text of a redirect as its Location.
             let answer = (300..<400).contains(row.status) ? "$nothing" : text
             return "location /\(name)/ { default_type \(type); return \(row.status) '\(answer)'; }"
         }
 
-        /// A success that no Pyroscope answers so: a page, or to a Push what is not its codec.
+        /// Whether a Pyroscope never answers with this success: an HTML page, or another type than a Push's.
         private func isOdd(byPush: Bool) -> Bool { row.status == 200 && (body == .html || byPush && body == .json) }
 
         func attempts(byPush: Bool) -> Int {
@@ -76,7 +78,7 @@ struct StatusTableTests {
             return byPush && body == .json ? row.pushWithCode ?? row.attempts : row.attempts
         }
 
-        /// What becomes of the two profiles, each with how many of them.
+        /// The number of profiles with each outcome.
         var outcomes: [String: Int] {
             [false, true].reduce(into: [:]) { outcomes, byPush in
                 let once = row.status < 300 ? "delivered" : "rejected"
@@ -85,9 +87,9 @@ struct StatusTableTests {
         }
     }
 
-    @Test("Every status with each kind of body, over each kind of connection", arguments: ["", "ssl", "ssl http2"])
+    @Test("Each status with each kind of body, over each kind of connection", arguments: ["", "ssl", "ssl http2"])
     func all(listen: String) throws {
-        // libcurl takes a success that comes over HTTP/2 before the body was read for a broken stream.
+        // libcurl treats a success over HTTP/2 before the body was read as a broken stream.
         let rows = Self.rows.filter { listen != "ssl http2" || $0.status >= 300 }
         let cells = rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
         try Scenario.run { scenario in
@@ -108,7 +110,7 @@ struct StatusTableTests {
                 metrics.receivers.allSatisfy { metrics.accepted($0) == 2 && metrics.queued($0) == 0 }
             }
             let expected = cells.map { $0.attempts(byPush: false) + $0.attempts(byPush: true) }.reduce(0, +)
-            // Where some are missing, it is said of each below.
+            // Missing requests are reported for each cell below.
             _ = try? nginx.wait(count: expected)
             let targets = try nginx.requests.map(\.target)
             for cell in cells {
@@ -124,7 +126,7 @@ struct StatusTableTests {
     }
 
     @Test(
-        "A body over nginx's own limit is rejected at once, however large it is and whatever the connection",
+        "A body over nginx's limit is rejected at once, for any size and over each kind of connection",
         arguments: [2 << 10, 8 << 20], ["", "ssl", "ssl http2"])
     func limit(size: Int, listen: String) throws {
         try Scenario.run { scenario in

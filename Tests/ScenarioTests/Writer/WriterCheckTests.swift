@@ -2,9 +2,9 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("check finds what is wrong with an endpoint", .serialized)
+@Suite("check of HTTPWriter configs", .serialized)
 struct WriterCheckTests {
-    /// Members of an endpoint, with a mark before where the problem is; the problem's path below the endpoint, and words of it.
+    /// Members of an endpoint with `@` at the problem, the problem's path below the endpoint, and a part of the message.
     private static let problems: [(String, String, String)] = [
         (#""url": @"localhost:4040""#, "url", ""), (#""url": @"http://user:hunter2@host""#, "url", ""),
         (#""basic_auth": { "username": "a", "password": "hunter2", "password_file": "p" }"#, "basic_auth", "password"),
@@ -55,9 +55,10 @@ struct WriterCheckTests {
         (#""retry_on_http_429": @"no""#, "retry_on_http_429", ""), (#"@"retry_on_442": true"#, "retry_on_442", "retry_on_422"),
     ]
 
-    @Test("Each problem is found, alone, where it is, and without the secret")
+    @Test("Each problem is reported alone, at its position, and without the secret")
     func problems() throws { try check(Self.problems) }
 
+    /// Checks that each config has exactly this problem.
     private func check(_ problems: [(String, String, String)]) throws {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
@@ -66,7 +67,7 @@ struct WriterCheckTests {
             try scenario.write("hunter2", to: "p")
             try scenario.write("\u{feff}hunter2", to: "bom")
             for (marked, path, words) in problems {
-                // The first one; a user's is further behind.
+                // The first `@` is the mark, and one of a URL's user comes later.
                 let mark = marked.firstIndex(of: "@")
                 let members = mark.map { String(marked[..<$0] + marked[marked.index(after: $0)...]) } ?? marked
                 let url = members.contains("\"url\"") ? "" : "\"url\": \"http://host\","
@@ -119,7 +120,7 @@ struct WriterCheckTests {
         (#""tls_config": { "ca_file": @"bom" }"#, "tls_config.ca_file", "byte order mark"),
     ]
 
-    @Test("So is what would be found with the first request only")
+    @Test("Problems that would otherwise appear with the first request are reported")
     func lessObvious() throws { try check(Self.lessObvious) }
 
     private static let secretMembers: [(String, String, String)] = [
@@ -133,7 +134,7 @@ struct WriterCheckTests {
         (#""headers": { "X-Key": "86420135\u0000" }"#, "headers", "control character"),
     ]
 
-    @Test("A secret that is no text, or is refused, is not shown")
+    @Test("A secret that is not a string, or is invalid, is not shown")
     func secretMembers() throws { try check(Self.secretMembers) }
 
     private static let clearRows: [(String, String?)] = [
@@ -144,7 +145,7 @@ struct WriterCheckTests {
         (#""url": "https://h", "oauth2": { "client_id": "a", "client_secret": "b", "token_url": "https://t" }"#, nil),
     ]
 
-    @Test("Credentials that go to http:// are warned of, and keep nothing from starting", arguments: clearRows)
+    @Test("Credentials sent to http:// cause a warning, but no error", arguments: clearRows)
     func inTheClear(members: String, path: String?) throws {
         try Scenario.run { scenario in
             let entry = "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [{ \(members) }] }"
@@ -166,7 +167,7 @@ struct WriterCheckTests {
         (#""batch": { "max_bytes": @"lots" }"#, "batch.max_bytes"), (#""batch": { @"max_profile": 1 }"#, "batch.max_profile"),
     ]
 
-    @Test("So is what is wrong with the members beside the endpoints", arguments: receiverProblems)
+    @Test("Problems of the members next to the endpoints are reported", arguments: receiverProblems)
     func receivers(marked: String, path: String) throws {
         try Scenario.run { scenario in
             let members = marked.replacing("@", with: "")
@@ -181,7 +182,7 @@ struct WriterCheckTests {
         }
     }
 
-    @Test("Everything that an endpoint can say is taken together")
+    @Test("A config with all members of an endpoint is accepted")
     func everything() throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)

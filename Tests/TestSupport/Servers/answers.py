@@ -1,13 +1,13 @@
-"""An upstream for tests that answers by the first segment of the path: `answers.py FILE`.
+"""An upstream for tests that gives the answer of the path's first segment: `answers.py FILE`.
 
-FILE holds an object of segments, each with the answer to a request below it:
+FILE contains a JSON object with an answer for each segment:
 
-  "raw"    what is sent, as it stands
-  "more"   what is sent after that without end, until the peer closes
-  "then"   what becomes of the connection: "" goes on, "close" closes it, "reset" resets it, "silent" leaves it open without a word
+  "raw"    bytes to send
+  "more"   bytes to repeat after that until the peer closes
+  "then"   the end: "" serves the next request, "close" closes the connection, "reset" resets it, "silent" leaves it open
 
-It says `{"event": "listening", "port": N}` and, for each request before it is answered, `{"event": "request", "target": "…"}`. The end
-of standard input ends the process.
+It prints `{"event": "listening", "port": N}` and, before the answer to each request, `{"event": "request", "target": "…"}`. The end of
+standard input ends the process.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""A Connect client for push.v1, from PyPI: connect_client.py SERVER
+"""A client of push.v1 with the Connect protocol, by connectrpc of PyPI: connect_client.py SERVER
 
-Each line of standard input is a call, each line of standard output what came of it:
+Each line of standard input is a call, and each line of standard output is its outcome:
 
   {"codec": "json", "gzip": true, "headers": {}, "series": [{"labels": [{"name": "a", "value": "b"}], "samples": [...]}]}
   {"code": "ok"}   or   {"code": "invalid_argument", "message": "..."}

@@ -1,16 +1,16 @@
-"""An upstream that counts the frames (frames.py) that it has answered 200, each by its id, and keeps nothing else: counter.py [PORT]
+"""An upstream that counts the frames (frames.py) that it answered with 200, by their IDs, and keeps nothing else: counter.py [PORT]
 
-Commands come as JSON lines on standard input, each is answered by a line on standard output; the end of standard input
-ends the process.
+Commands are JSON lines on standard input, each of which is answered with a line on standard output. The end of standard
+input ends the process.
 
-  {"do": "answer", "status": 503}    what is held is answered so, too; only what is answered 200 counts
-  {"do": "hold"}                     requests are read, and neither answered nor counted
-  {"do": "refuse"}                   the port stays taken and refuses connections
+  {"do": "answer", "status": 503}    answers with this status, also held requests; only a 200 counts
+  {"do": "hold"}                     reads requests, but neither answers nor counts them
+  {"do": "refuse"}                   refuses connections and keeps the port
   {"do": "listen"}                   accepts again
-  {"do": "life"}                     whoever sent until now is dead: waits for the end of its connections
-  {"do": "forget"}                   counts from nothing again
-  {"do": "tally", "to": FILE}        writes how often each id came, as 32-bit numbers in this machine's order
-  {"do": "scan", "under": FOLDER, "to": FILE}   the same for the files of an archive, each of which is a frame or metadata
+  {"do": "life"}                     waits for the end of all connections, because their gateway is dead
+  {"do": "forget"}                   sets all counts to 0
+  {"do": "tally", "to": FILE}        writes the count of each ID, as 32-bit numbers in native byte order
+  {"do": "scan", "under": FOLDER, "to": FILE}   does the same for the files of an archive, each of which is a frame or metadata
 """
 
 import array
@@ -123,7 +123,7 @@ class Counter:
         self.server = None
         held = {connection for connection, _, _ in self.held}
         for connection in list(self.open):
-            # What has been answered must be read by who asked, or it would rightly be sent again.
+            # The gateway must be able to read answers that were sent, or it would rightly repeat the requests.
             if connection.received or connection in held:
                 connection.transport.abort()
             else:
@@ -145,7 +145,7 @@ class Counter:
     def count(self, connection, head, body):
         if head.startswith(b"POST /ingest?"):
             number = frames.whole(body)
-            # What was said of a profile must have stayed with it.
+            # The query must still belong to the body.
             found = [number] if number is not None and b"from=%d&" % number in head else None
         else:
             found = frames.within(body)
@@ -159,7 +159,7 @@ class Counter:
             self.closed.set_result(None)
 
     async def next_life(self):
-        # Connections that the kernel has accepted come within a turn or two of the loop.
+        # Connections that the kernel has accepted appear within a turn or two of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
         if self.open:
@@ -208,7 +208,7 @@ def scan(folder):
             if number is None:
                 tally.add_foreign(name.encode() + b": " + content)
             else:
-                # Files are told by their names: two of one id are two.
+                # Two files with the same ID count as two.
                 tally.add(number)
     return tally
 

@@ -1,10 +1,10 @@
-// What is to fail, for faults.c.
+// The rules of faults.c, which say which calls fail.
 //
 // A rule is `call=NAME [path=TEXT] [skip=N] [count=N] error=ERRNO` or `… short=1`, separated by spaces. Of the calls of that name on
-// a path with that text, `skip` pass, and then `count` (all without it) fail, or write half of what they should. A name is write,
-// pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, open (of what is there), read, pread, readdir,
-// or for several: writes, syncs, renames, reads (with open).
-// With `lose=1` a failing sync does what disks do: what was written since the last one that succeeded is zeros afterwards.
+// a path that contains that text, the first `skip` succeed, and then `count` (by default all) fail or write half of their bytes. A
+// name is write, pwrite, writev, pwritev, fsync, fdatasync, rename, link, ftruncate, fallocate, create, open (of an existing file),
+// read, pread or readdir, or one of the groups writes, syncs, renames and reads (with open).
+// With `lose=1` a failing sync acts like a disk: all that was written since the last successful sync becomes zeros.
 #pragma once
 #include <errno.h>
 #include <limits.h>
@@ -71,7 +71,7 @@ static bool is_family(const char *family, const char *call) {
     return strcmp(family, call) == 0;
 }
 
-// The rule that this call falls under, if it is time for it.
+// Whether a rule applies to this call now; stores that rule.
 static bool applies(const char *call, const char *path, struct rule *found) {
     read_rules();
     for (size_t i = 0; i < rule_count; i++) {

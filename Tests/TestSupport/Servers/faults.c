@@ -1,9 +1,9 @@
-// Makes file operations fail as a test says, for LD_PRELOAD.
+// Makes file operations fail as a test says, by LD_PRELOAD.
 //
-// FAULTS_BELOW    only files and folders below this one are meant; it is given without links in it
-// FAULTS_CONTROL  a file of rules (fault_rules.h), one a line, read again when it is another one: replace it by rename
-// FAULTS_LOG      every call that is meant is a line here, when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
-//                 a sync has one more before it begins, with `begin-` before its name, and `rename-from` is before a rename
+// FAULTS_BELOW    the folder with the affected files and folders, as a path without links
+// FAULTS_CONTROL  a file with one rule (fault_rules.h) a line, read again when rename has replaced it
+// FAULTS_LOG      a file that gets a line for each affected call when it is done: NAME PATH OFFSET COUNT RESULT ERRNO [injected];
+//                 a sync also has a line with `begin-` and its name before it begins, and a rename has `rename-from` before it
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include "fault_rules.h"
 
-struct file { dev_t device; ino_t inode; off_t from, to; };  // What has been written and not synced.
+struct file { dev_t device; ino_t inode; off_t from, to; };  // The range that was written and not synced.
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file files[1024];
@@ -44,7 +44,7 @@ static bool name_fd(int fd, char path[PATH_MAX]) {
     return is_below(path);
 }
 
-// A path as the kernel would say it, also of what is not there yet.
+// Makes the path absolute and free of links, also if the file is missing; false if it is not affected.
 static bool name_path(int folder, const char *given, char path[PATH_MAX]) {
     char joined[PATH_MAX], parent[PATH_MAX];
     if (given[0] == '/') snprintf(joined, sizeof joined, "%s", given);
@@ -98,14 +98,14 @@ static void lose(struct file *file, const char *path) {
     if (fd >= 0) close(fd);
 }
 
-// All that writes comes here; an offset below 0 is where the file stands, or its end.
+// Does all kinds of writes; an offset below 0 stands for the current position or the end.
 static ssize_t write_all(const char *call, int fd, const struct iovec *parts, int count, off_t offset) {
     char path[PATH_MAX];
     struct rule rule;
     bool is_meant = name_fd(fd, path), appends = offset < 0;
     if (!is_meant) return appends ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, offset, 0L);
     long wanted = 0;
-    int most = 0;  // Parts of which there is something.
+    int most = 0;  // The first part that is not empty, plus 1.
     for (int i = 0; i < count; i++) wanted += (long)parts[i].iov_len, most = parts[i].iov_len && !most ? i + 1 : most;
     pthread_mutex_lock(&lock);
     bool hit = applies(call, path, &rule);
@@ -161,12 +161,12 @@ static int sync_file(const char *call, long number, int fd) {
         if (rule.loses) lose(file, path);
         errno = rule.error;
     } else {
-        // Others write meanwhile, as they would.
+        // Other threads may write during the sync.
         pthread_mutex_unlock(&lock);
         result = (int)syscall(number, fd);
         pthread_mutex_lock(&lock);
     }
-    // A page that was lost is clean, and no later sync writes it.
+    // A lost page is clean, so no later sync writes it.
     if (file && (result == 0 || (hit && rule.loses))) file->from = file->to > end ? end : file->to;
     say(call, path, 0, 0, result, hit);
     pthread_mutex_unlock(&lock);
@@ -176,7 +176,7 @@ static int sync_file(const char *call, long number, int fd) {
 int fsync(int fd) { return sync_file("fsync", SYS_fsync, fd); }
 int fdatasync(int fd) { return sync_file("fdatasync", SYS_fdatasync, fd); }
 
-// A call that is about one path: true when it is to fail, else `say_done` must follow.
+// Whether a call on this path fails; if not, `say_done` must follow.
 static bool fails(const char *call, const char *path) {
     struct rule rule;
     pthread_mutex_lock(&lock);
@@ -240,7 +240,7 @@ int fallocate64(int fd, int mode, off_t offset, off_t count) __attribute__((alia
 int posix_fallocate(int fd, off_t offset, off_t count) { return fallocate(fd, 0, offset, count) == 0 ? 0 : errno; }
 int posix_fallocate64(int fd, off_t offset, off_t count) __attribute__((alias("posix_fallocate")));
 
-// What makes a file that was not there is a `create`.
+// Opens a file; opening a new one is a `create`.
 static int open_file(int folder, const char *given, int flags, unsigned mode) {
     char path[PATH_MAX];
     struct stat there;
@@ -271,7 +271,7 @@ int openat(int folder, const char *path, int flags, ...) {
 int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 int openat64(int folder, const char *path, int flags, ...) __attribute__((alias("openat")));
 
-// Reads and listings are not told, but they fail.
+// Reads and listings can fail, but successful ones are not logged.
 ssize_t pread(int fd, void *bytes, size_t count, off_t offset) {
     char path[PATH_MAX];
     return name_fd(fd, path) && fails("pread", path) ? -1 : syscall(SYS_pread64, fd, bytes, count, offset);

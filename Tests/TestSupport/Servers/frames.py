@@ -1,4 +1,4 @@
-"""Bodies that say which one they are, and of which every byte is known: pf|ID|LENGTH| and that many bytes of a pattern."""
+"""Bodies with an ID and known bytes: pf|ID|LENGTH| and that many bytes of a pattern."""
 
 import re
 
@@ -6,7 +6,7 @@ HEADER = re.compile(rb"pf\|(\d{1,9})\|(\d{1,9})\|")
 
 
 def pattern(size=4096):
-    """As the harness makes it, see Frame.swift."""
+    """The same pattern as in Frame.swift."""
     state, out = 1, bytearray()
     for _ in range(size):
         state = (state * 1103515245 + 12345) & 0x7FFFFFFF
@@ -19,7 +19,7 @@ PATTERN = pattern(SIZE) * (2 + (1 << 20) // SIZE)
 
 
 def read(data, position):
-    """The id of the frame that begins there and where it ends, or None when it is none to the last byte."""
+    """The ID and the end of the frame that begins there, or None if any byte is wrong."""
     header = HEADER.match(data, position)
     if not header:
         return None
@@ -31,13 +31,13 @@ def read(data, position):
 
 
 def whole(data):
-    """The id of a body that is one frame and nothing else, or None."""
+    """The ID of a body that is exactly one frame, or None."""
     frame = read(data, 0)
     return frame[0] if frame and frame[1] == len(data) else None
 
 
 def within(data):
-    """The ids of all frames in a message, or None when there is none or one of them is broken."""
+    """The IDs of all frames in a message, or None if there is none or one is damaged."""
     found, position = [], 0
     while (position := data.find(b"pf|", position)) >= 0:
         frame = read(data, position)

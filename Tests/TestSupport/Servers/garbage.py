@@ -1,4 +1,4 @@
-"""Sends Pushes that somebody has broken: garbage.py PORT COUNT SEED; prints how often each status came."""
+"""Sends randomly damaged Pushes, and prints how often each status came: garbage.py PORT COUNT SEED"""
 
 import base64
 import collections

@@ -1,6 +1,6 @@
-"""A gRPC-Web client for push.v1, sonora of PyPI: grpc_web_client.py SERVER
+"""A client of push.v1 with gRPC-Web, by sonora of PyPI: grpc_web_client.py SERVER
 
-Takes and tells what connect_client.py does; codecs are proto, json and text, which is proto in base64.
+Input and output are those of connect_client.py; codecs are proto, json and text, which is proto in base64.
 """
 
 import base64
@@ -21,10 +21,10 @@ request_type, response_type = made["push.v1.PushRequest"], made["push.v1.PushRes
 
 
 class Text(urllib3.PoolManager):
-    """What a browser that cannot read bytes does around the same frames."""
+    """The base64 encoding that browsers use when they cannot read bytes."""
 
     def request(self, method, url, body, **rest):
-        # In pieces, as a client that streams writes it.
+        # A client that streams encodes each piece separately.
         pieces = (body[start:start + 1000] for start in range(0, len(body), 1000))
         response = super().request(method, url, body=b"".join(map(base64.b64encode, pieces)), **rest)
         response._body = base64.b64decode(response.data)

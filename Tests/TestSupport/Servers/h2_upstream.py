@@ -1,11 +1,11 @@
-"""An HTTP/2 upstream for tests, which can go silent without closing: `h2_upstream.py CERTIFICATE KEY`.
+"""An HTTP/2 upstream for tests that can become silent without closing: `h2_upstream.py CERTIFICATE KEY`.
 
-It says `{"event": "listening", "port": N}`, and for each request, before it is answered,
-`{"event": "request", "connection": N, "target": "…"}`, for each connection that ends `{"event": "closed", "connection": N}`.
-Commands come as JSON lines on standard input, each answered by `{"event": "done"}`:
+It prints `{"event": "listening", "port": N}`, `{"event": "request", "connection": N, "target": "…"}` before the answer to each
+request, and `{"event": "closed", "connection": N}` at the end of each connection.
+Commands are JSON lines on standard input, each of which is answered with `{"event": "done"}`:
 
-  {"do": "freeze"}    connections that are open now are read and never answered again
-  {"do": "release"}   a request with `hold` in its query, which waits, is answered, and those that come
+  {"do": "freeze"}    reads from the open connections, but never answers there again
+  {"do": "release"}   answers requests with `hold` in the target, which have to wait until then
 
 The end of standard input ends the process.
 """

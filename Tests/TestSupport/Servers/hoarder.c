@@ -1,6 +1,6 @@
-// A receiver that holds descriptors. What it does goes by the profile's name:
-//   share    says how many it may hold, as the extension gw.descriptors/1 tells
-//   hoard    opens as many as the process lets it, which no plugin should
+// A receiver that holds descriptors, as the name of a profile says:
+//   share    logs how many it may hold according to the extension gw.descriptors/1
+//   hoard    opens as many as the process can, which no plugin should do
 //   release  closes them
 #define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>

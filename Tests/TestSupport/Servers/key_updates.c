@@ -1,5 +1,5 @@
-// A TLS 1.3 client that sends key updates, which hold no data, and then a request: key_updates PORT COUNT REQUEST
-// Tells "ready", and sends on a line of standard input; tells the answer's first line.
+// A TLS 1.3 client that sends key updates, which contain no data, and then a request: key_updates PORT COUNT REQUEST
+// It prints "ready", sends after a line of standard input, and prints the first line of the answer.
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ int main(int count, char **words) {
     SSL *session = SSL_new(SSL_CTX_new(TLS_client_method()));
     SSL_set_fd(session, descriptor);
     if (SSL_connect(session) != 1) return 1;
-    // Made beforehand, so that they are sent as fast as the gateway takes them.
+    // The records are prepared, so that they are sent as fast as the gateway reads them.
     BIO *memory = BIO_new(BIO_s_mem());
     BIO_up_ref(SSL_get_rbio(session));
     SSL_set0_wbio(session, memory);

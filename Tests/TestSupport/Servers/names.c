@@ -1,9 +1,9 @@
-// Says where names are, as a test says, for LD_PRELOAD.
+// Resolves names as a test says, by LD_PRELOAD.
 //
-// NAMES_CONTROL  a file of lines `NAME ADDRESS` or `NAME hang`, read at each lookup: replace it by rename
-// NAMES_LOG      every lookup of such a name is a line here, before it is answered
+// NAMES_CONTROL  a file with lines `NAME ADDRESS` or `NAME hang`, read at each lookup and replaced by rename
+// NAMES_LOG      a file that gets a line for each lookup of such a name, before the answer
 //
-// Any other name is looked up as ever. One that hangs is answered once its line says something else.
+// Other names are resolved as usual. A lookup that hangs is answered once the line of its name has changed.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

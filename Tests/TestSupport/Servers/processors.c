@@ -1,4 +1,4 @@
-// Lets a process believe that the machine has eight processors, for LD_PRELOAD.
+// Tells a process that the machine has eight processors, by LD_PRELOAD.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <unistd.h>

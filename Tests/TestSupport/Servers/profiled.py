@@ -1,4 +1,4 @@
-"""A program that works and is profiled by pyroscope-io: profiled.py SERVER TENANT; ends with standard input."""
+"""A program that is profiled by pyroscope-io, until standard input ends: profiled.py SERVER TENANT"""
 
 import sys
 import threading

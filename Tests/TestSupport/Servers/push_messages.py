@@ -1,4 +1,4 @@
-"""The messages of push.v1 as protobuf's own classes, by full name."""
+"""The messages of push.v1 as classes of Google's protobuf, by full name."""
 
 from google.protobuf import descriptor_pb2, message_factory
 

@@ -1,17 +1,17 @@
-"""An HTTP upstream for tests: records every request, and answers as it is told.
+"""An HTTP upstream for tests that records every request: recorder.py [PORT [HOST]]
 
-Commands come as JSON lines on standard input, events leave as JSON lines on standard output; the end of standard
-input ends the process, so that no test leaves one behind.
+Commands are JSON lines on standard input, and events are JSON lines on standard output. The end of standard input ends
+the process, so that none is left after a test.
 
-  {"do": "answer", "status": 200, "headers": [["A", "b"]], "body": "text"}   what is held is answered so, too
-  {"do": "reject", "status": 400, "text": "bad"}                             a request that contains the text is answered so
-  {"do": "hold"}      requests are read and recorded, and never answered
-  {"do": "refuse"}    the port stays taken and refuses connections; open ones are reset
+  {"do": "answer", "status": 200, "headers": [["A", "b"]], "body": "text"}   answers so, also held requests
+  {"do": "reject", "status": 400, "text": "bad"}                             answers requests that contain the text so
+  {"do": "hold"}      reads and records requests, but does not answer them
+  {"do": "refuse"}    resets open connections, refuses new ones and keeps the port
   {"do": "listen"}    accepts again
-  {"do": "sync"}      does nothing but answer
+  {"do": "sync"}      does nothing
 
-A request that says `answer=503,200` in its query gets those statuses in turn, the last one for ever; `retry_after=2`
-adds that header to whatever is no 2xx.
+A request with `answer=503,200` in its query gets these statuses in turn, and then the last one again; `retry_after=2` adds
+that header to all answers except 2xx.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Recorder:
             self.server = None
         for writer in list(self.open):
             writer.transport.abort()
-        # Bound and not listening: nobody else gets the port, and connections to it are refused.
+        # The socket is bound but not listening, so nobody else gets the port, and connections are refused.
         self.placeholder = socket.socket()
         self.placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.placeholder.bind((self.host, self.port))

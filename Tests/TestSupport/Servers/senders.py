@@ -1,6 +1,6 @@
-"""The HTTP clients that Python programs use, one after the other: senders.py URL [CA [CERT KEY]]
+"""Posts with the HTTP clients that Python programs use: senders.py URL [CA [CERT KEY]]
 
-Each posts a short body, one of 100 KB and a chunked one on one connection, where it can, and tells what was answered:
+Each client posts a short body, one of 100 KB and a chunked one, on one connection if it can, and its statuses are printed:
 requests 200 200 200
 """
 

@@ -1,7 +1,7 @@
-"""A listener on a line: tap.py PREFIX [PORT]
+"""An HTTP server that stores all bodies: tap.py PREFIX [PORT]
 
-Saves the body of each request, without its compression, as PREFIX-<number>, and says so in a JSON line. With PORT the
-request is passed on there as it came and the answer brought back; without, the answer is 200. Ends with standard input.
+It stores the decompressed body of each request as PREFIX-<number>, and prints a JSON line. With PORT, it passes the request
+on unchanged and returns the answer; otherwise it answers 200. The end of standard input ends the process.
 """
 
 import gzip
@@ -27,7 +27,7 @@ class Tap(BaseHTTPRequestHandler):
         file = f"{prefix}-{next(numbers)}"
         with open(file, "wb") as out:
             out.write(plain)
-        # One write, so that lines of two threads do not mix.
+        # A single write keeps the lines of several threads apart.
         sys.stdout.write(json.dumps({"target": self.path, "headers": self.headers.items(), "file": file}) + "\n")
         status, headers, content = self.pass_on(body) if upstream else (200, [], b"")
         self.send_response(status)

@@ -1,10 +1,10 @@
-"""A TLS client that looks closely: tls_client.py PORT CA ACTION [ARGUMENT...], with what it saw as JSON.
+"""A TLS client that prints what it saw as JSON: tls_client.py PORT CA ACTION [ARGUMENT...]
 
-  request TEXT        version, protocol, serial of the server's certificate; the answer, and whether close_notify ended it
-  dribble TEXT SIZE   the same request in TLS records of so many bytes each
-  two TEXT [NAME]     a request, then after a line on standard input another one on the same connection; shows NAME.pem
-  silent              says nothing and waits for the end
-  plain TEXT          speaks without TLS
+  request TEXT        prints version, ALPN, serial of the certificate and answer, and whether it ended with close_notify
+  dribble TEXT SIZE   sends the request in TLS records of this many bytes each
+  two TEXT [NAME]     sends the request again after a line on standard input, and uses the certificate NAME.pem
+  silent              sends nothing and waits for the end
+  plain TEXT          sends the request without TLS
 """
 
 import json
@@ -28,7 +28,7 @@ def read_to_end(connection):
     try:
         while piece := connection.recv(65536):
             answer += piece
-        # Python raises where the end is a cut and not a close_notify.
+        # Python raises an error if the stream ends without close_notify.
         return answer.decode("latin-1"), True
     except ssl.SSLEOFError:
         return answer.decode("latin-1"), False

@@ -1,7 +1,7 @@
-"""An OAuth2 token endpoint for tests, for the client credentials grant: gives out token-1, token-2, …
+"""An OAuth2 token endpoint for tests of the client credentials grant, which issues token-1, token-2 and so on.
 
-Requests leave as JSON lines on standard output. A JSON line on standard input changes some of the settings below and is
-answered with a line; the end of standard input ends the process.
+It prints each request as a JSON line. A JSON line on standard input changes some of the settings below and is answered
+with a line. The end of standard input ends the process.
 """
 
 import base64
@@ -12,7 +12,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote_plus
 
-# Where credentials may stand: "basic" is the Authorization header, "body" the form. While it holds, nobody gets an answer.
+# "accept" lists the places of credentials: "basic" is the Authorization header, "body" the form. No request is answered with "hold".
 settings = {"client": "gateway", "secret": "s3cret", "expires_in": 3600, "accept": ["basic", "body"], "status": 200, "hold": False}
 changed = threading.Condition()
 requests = 0
@@ -20,12 +20,12 @@ tokens = 0
 
 
 def say(event, **members):
-    # One write, so that lines of two threads do not mix.
+    # A single write keeps the lines of several threads apart.
     sys.stdout.write(json.dumps({"event": event, **members}) + "\n")
 
 
 def credentials(authorization, form):
-    """Where the client's credentials stand, and what they are."""
+    """The place and the values of the client's credentials."""
     if authorization.lower().startswith("basic "):
         user, _, password = base64.b64decode(authorization[6:]).decode().partition(":")
         return "basic", (unquote_plus(user), unquote_plus(password))
