@@ -452,7 +452,7 @@ struct ConfigReaderTests {
         #expect(ConfigFile.read(path).lines == ["\(path): cannot read the config: read: File too large"])
     }
 
-    @Test("Random bytes give problems or a config, and no crash")
+    @Test("A mutated config gives problems or a config, and no crash")
     func garbage() {
         var random = SeededRandom()
         let seed = Array(Section.queue.text(#""max_bytes": "1KiB", "max_age": "5m""#).utf8)
