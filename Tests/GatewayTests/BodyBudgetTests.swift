@@ -33,7 +33,7 @@ struct BodyBudgetTests {
         arguments: [(749, true), (750, false), (751, false)])
     func lastPart(held: Int, isAllowed: Bool) {
         _ = body(1, .tenant("hog"), holding: held)
-        // One body of the sender has its turn all the same.
+        // One body of the sender still has its turn.
         #expect(allows(body(2, .tenant("hog"))))
         #expect(allows(body(3, .tenant("hog"))) == isAllowed)
         #expect(allows(body(4, .tenant("other"))))
@@ -62,7 +62,7 @@ struct BodyBudgetTests {
         }
     }
 
-    @Test("Beyond the limit one body goes on at a time, and the next one follows when it ends")
+    @Test("One body at a time goes on beyond the limit, and the next one follows when it ends")
     func turn() {
         let full = body(1, .tenant("a"), holding: 1000)
         let (second, third) = (body(2, .tenant("b")), body(3, .tenant("c")))

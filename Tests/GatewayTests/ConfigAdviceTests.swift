@@ -42,6 +42,7 @@ struct ConfigAdviceTests {
             ("Host", "host", true), ("127.0.0.1", "127.0.0.2", false), ("0.0.0.0", "::1", false), ("a", "b", false),
         ])
     func overlap(a: String, b: String, isRefused: Bool) {
+        /// The problems of a config with two listeners on these ports.
         func lines(_ ports: (Int, Int)) -> [String] {
             func listener(_ address: String, _ port: Int) -> String {
                 #"{"forward_to": ["r"], "http": {"listen_address": "\#(address)", "listen_port": \#(port)}}"#

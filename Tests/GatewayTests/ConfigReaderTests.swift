@@ -12,6 +12,7 @@ struct ConfigReaderTests {
     enum Section: Int {
         case top = 2, http = 4, listener = 6, queue = 9, retry = 11, receiver = 13
 
+        /// A whole config with the snippet at this place.
         func text(_ snippet: String) -> String {
             func at(_ section: Section) -> String { section == self ? snippet : "" }
             return """

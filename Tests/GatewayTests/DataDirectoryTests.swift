@@ -11,7 +11,9 @@ struct DataDirectoryTests {
 
     private func rename(_ from: String, _ to: String) throws { try FileManager.default.moveItem(atPath: from, toPath: to) }
 
-    @Test("While the directory is away, profiles are refused and nothing is created, until it is back", arguments: [false, true])
+    @Test(
+        "Profiles are refused and nothing is created while the directory is away, and all goes on when it is back",
+        arguments: [false, true])
     func away(isReplaced: Bool) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(3, body: 10_000)
@@ -103,7 +105,7 @@ struct DataDirectoryTests {
         #expect(try FolderListing("\(folder.path)/out").folders == ["b"])
     }
 
-    @Test("An open folder stays the one in use when its path leads elsewhere")
+    @Test("An open folder stays in use when its path leads elsewhere")
     func swapped() throws {
         let folder = try TestFolder()
         let opened = try OpenFolder(folder.path).make("a/b", mode: FileMode(0o750))

@@ -10,7 +10,7 @@ import Testing
 @Suite("Dead letters")
 struct DeadLettersTests: ~Copyable {
     private static let day: Int64 = 86_400_000_000_000
-    /// 2026-01-31T23:59:59.123456789Z.
+    /// The Unix time of 2026-01-31T23:59:59.123456789Z in nanoseconds.
     private static let someTime: Int64 = 1_769_903_999_123_456_789
     private static let place = "anonymous/checkout/2026/01/31/23/20260131T235959.123456789Z"
 
@@ -34,6 +34,7 @@ struct DeadLettersTests: ~Copyable {
             in: DataDirectory(folder.path), limits: DeadLetterConfig(maxBytes: maxBytes), clocks: .init(wall: read, age: read))
     }
 
+    /// A letter of a profile with this body.
     private static func letter(
         _ body: String = "body", to receiver: String = "up", receivedAt: Int64 = someTime, service: String = "checkout"
     ) throws -> DeadLetter {
@@ -62,6 +63,7 @@ struct DeadLettersTests: ~Copyable {
     /// Waits until the worker has done everything that was handed over before.
     private func catchUp(_ letters: DeadLetters) throws { _ = try bury(letters, Self.letter(to: "barrier")) }
 
+    /// The paths of a receiver's files in its folder.
     private func files(_ receiver: String = "up") -> [String] {
         let names = FileManager.default.enumerator(atPath: "\(directory)/\(receiver)")?.compactMap { $0 as? String } ?? []
         return names.filter { (try? FileStatus(of: "\(directory)/\(receiver)/\($0)"))?.kind == .regular }.sorted()
@@ -279,7 +281,7 @@ struct DeadLettersTests: ~Copyable {
         let bytes = before.bytes(of: "up")
         before.stop()
         let stem = "\(directory)/up/\(Self.place)"
-        // No process has the number before the first dash; the third number is the start time of the process.
+        // No process has the number Int32.max; a writer's third number is the start time of its process.
         for writer in ["\(Int32.max)-0", "\(Int32.max)-0-123456", "\(getpid())-0-1", "\(getpid())-0"] { try temporary(Self.place, writer) }
         try Data("no metadata".utf8).write(to: URL(fileURLWithPath: "\(stem)-7.pprof"))
         try Data("of a person".utf8).write(to: URL(fileURLWithPath: "\(directory)/up/.notes.1-1.tmp"))
@@ -422,7 +424,7 @@ struct DeadLettersTests: ~Copyable {
         #expect(FileManager.default.subpaths(atPath: outside)?.count { $0.hasSuffix(".json") } == 2)
     }
 
-    @Test("Only the owner writes and only the group reads letters, unless the config sets modes, which ignore the umask")
+    @Test("Letters are writable for the owner and readable for the group, or have the config's modes whatever the umask is")
     func modes() throws {
         let read = { @Sendable [clock] in clock.read() }
         for (receiver, modes, wanted) in [

@@ -10,6 +10,7 @@ struct EnvironmentReferencesTests {
         "QUOTED": Array("a\"b\\c\n".utf8), "NESTED": Array("${HOST} $${".utf8), "BROKEN": [0xFF], "SECRET": Array("hunter2".utf8),
     ]
 
+    /// Parses and expands JSON, and returns its text and the problems with their positions.
     private static func expand(_ json: String) -> (text: String?, problems: [String]) {
         let problems = Problems()
         let value = JSONParser.parse(Array(json.utf8), dialect: .relaxed, problems: problems)

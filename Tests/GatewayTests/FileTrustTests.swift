@@ -194,7 +194,9 @@ struct FileTrustTests {
         }
     }
 
-    @Test("With an access list, a mode's group bits are the mask and no right", .enabled(if: geteuid() == 0, "only root may chown"))
+    @Test(
+        "The group bits of a mode are the mask, and not the group's rights, if there is an access list",
+        .enabled(if: geteuid() == 0, "only root may chown"))
     func maskIsNoGroup() throws {
         let top = try TestFolder()
         let file = try top.file("c.so")

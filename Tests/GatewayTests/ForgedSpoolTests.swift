@@ -5,7 +5,7 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-/// A start with files of valid check sums and impossible numbers always ends, and delivers what can be read.
+/// A start always ends and delivers what can be read, even if files have valid check sums and impossible numbers.
 @Suite("A spool with forged numbers")
 struct ForgedSpoolTests: ~Copyable {
     private let top: TestFolder
@@ -196,7 +196,7 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(try delivered() == [[], [41]])
     }
 
-    @Test("Of many damaged places only 100 are copied to the quarantine")
+    @Test("Only 100 of many damaged places are copied to the quarantine")
     func manyDamages() throws {
         var records: [[UInt8]] = []
         for number in 0..<300 { records += [try Self.record(100 + UInt64(number)), [0]] }
@@ -226,7 +226,7 @@ struct ForgedSpoolTests: ~Copyable {
 
     // MARK: Sizes
 
-    @Test("A start sets aside a sparse settled file of a terabyte, and makes such an index anew")
+    @Test("A start sets aside a sparse settled file of a terabyte, and rebuilds a sparse index")
     func holes() throws {
         let record = try Self.record()
         try write([record], [Self.entry(record)], settled: [SettledEntry(kind: .settled, receiver: 1, offset: 0, end: .max)])

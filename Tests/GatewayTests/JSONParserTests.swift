@@ -112,7 +112,7 @@ struct JSONParserTests {
         #expect(Self.read(text, .relaxed) == problem)
     }
 
-    @Test("Of several members with one name the first is kept, and each further one is a problem")
+    @Test("The first of several members with one name is kept, and each further one is a problem")
     func duplicates() {
         #expect(
             Self.read("{\"a\":1,\n \"b\":{\"c\":2,\"c\":3},\n \"a\":4, \"\\u0061\":5}") == """

@@ -49,7 +49,7 @@ struct KnownSecretsTests {
         #expect(Self.cut("Token abcdefgh abcdef", "abcdef", "Token abcdefgh", "abcdefgh") == "[secret] [secret]")
     }
 
-    @Test("At the end of a truncated text, six bytes of a secret's beginning count as the secret", arguments: [5, 6, 11, 12])
+    @Test("The first six or more bytes of a secret at the end of a truncated text count as the secret", arguments: [5, 6, 11, 12])
     func cutShort(count: Int) {
         let secrets = KnownSecrets(["0123456789ab"])
         let text = Array("says \("0123456789ab".prefix(count))".utf8)

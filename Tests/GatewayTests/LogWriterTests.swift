@@ -37,6 +37,7 @@ extension [UInt8] {
 
 @Suite("The thread that writes the log")
 struct LogWriterTests {
+    /// A log writer that reports dropped lines as `3 dropped`.
     private func writer(_ descriptor: Int32) -> LogWriter { LogWriter(descriptor) { Array("\($0) dropped\n".utf8) } }
 
     private func bytes(_ line: String) -> [UInt8] { Array((line + "\n").utf8) }

@@ -90,7 +90,7 @@ final class PaceTests {
         }
     }
 
-    @Test("After a recovery the receiver opens 1, 2, 4, 8 and then its limit of deliveries")
+    @Test("A receiver that recovers opens 1, 2, 4, 8 and then its limit of deliveries")
     func doubling() {
         fail()
         #expect(live())

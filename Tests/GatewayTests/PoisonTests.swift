@@ -114,7 +114,7 @@ final class PoisonTests {
         }
     }
 
-    @Test("Without new profiles, the probes of a destination that is away become rarer, and profiles take turns")
+    @Test("The probes of a destination that is away become rarer without new profiles, and profiles take turns")
     func probesBackOff() throws {
         outage = 0
         for _ in 0..<6 { try accept() }
@@ -142,7 +142,7 @@ final class PoisonTests {
         #expect(windows == [1, 1, 2, 8])
     }
 
-    @Test("When the receiver recovers, a suspect profile keeps its retry time, and the other profiles are due")
+    @Test("A suspect profile keeps its retry time when the receiver recovers, and the other profiles are due")
     func recovery() throws {
         let suspect = try accept(poison: true)
         // After six attempts it waits for at least 8 s.
@@ -218,7 +218,7 @@ final class PoisonTests {
         #expect(delivered == accepted)
     }
 
-    @Test("After a reload, a failing receiver makes one probe at once")
+    @Test("A failing receiver makes one probe at once after a reload")
     func reload() throws {
         outage = 0
         for _ in 0..<6 { try accept() }

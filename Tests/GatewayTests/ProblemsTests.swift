@@ -30,7 +30,7 @@ struct ProblemsTests {
         #expect(nearMiss(name, among: ["plugin", "queue", "retry", "max_backoff_retries"]) == expected)
     }
 
-    @Test("Of equally near names the alphabetically first is suggested")
+    @Test("The alphabetically first of equally near names is suggested")
     func tie() {
         #expect(nearMiss("abx", among: ["abz", "aby"]) == "aby")
         #expect(nearMiss("a", among: ["b"]) == "b")

@@ -20,6 +20,7 @@ final class ReceiverInstanceTests {
         state.serve(number)
     }
 
+    /// The instance's next step, or nil when its thread has to wait.
     private func step(of number: Int, at now: MonotonicTime = .at(1)) -> Receiver.Step? {
         if case .done(let step) = state.nextStep(of: number, config, now: now) { step } else { nil }
     }

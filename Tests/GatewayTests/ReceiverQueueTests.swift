@@ -18,6 +18,7 @@ final class ReceiverQueueTests {
         }
     }
 
+    /// The number of an entry's profile.
     private func number(_ handle: ReceiverQueue.Handle?) -> Int? { handle.flatMap { numbers[queue[$0].sequence] } }
 
     private func openNext() throws -> ReceiverQueue.Handle {

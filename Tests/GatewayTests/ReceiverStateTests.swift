@@ -136,6 +136,7 @@ final class ReceiverStateTests {
 
     @Test("The thread is told the time of the next retry or expiry")
     func nextEvent() throws {
+        /// The time until which the thread waits, or nil when there is a step to take.
         func waits(at now: MonotonicTime) -> MonotonicTime? {
             guard case .again(let time) = state.nextStep(config, now: now) else { return nil }
             return time
@@ -207,7 +208,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("With N retries, attempt N + 1 is the last", arguments: [1, 2, 5])
+    @Test("Attempt N + 1 is the last one with N retries", arguments: [1, 2, 5])
     func exhaustion(retries: Int) throws {
         config.retry.retries = retries
         try accept()

@@ -70,7 +70,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder).isEmpty)
     }
 
-    @Test("With a limit of ten there are at most two files of ten requests each", arguments: [9, 10, 11, 20, 21, 57])
+    @Test("A limit of ten leaves at most two files of ten requests each", arguments: [9, 10, 11, 20, 21, 57])
     func generations(count: Int) throws {
         let folder = try TestFolder()
         let requests = try (0..<count).map { try Self.request($0) }

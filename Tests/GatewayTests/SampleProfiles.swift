@@ -18,5 +18,6 @@ extension Profile {
 }
 
 extension MonotonicTime {
+    /// The time that is this many seconds after the clock's zero.
     static func at(_ seconds: Int64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
 }

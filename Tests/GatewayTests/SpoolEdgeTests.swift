@@ -10,7 +10,7 @@ struct SpoolEdgeTests {
     private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
     private static let roomy = SpoolConfig(minFreeBytes: 0, segmentBytes: 8 << 20)
 
-    @Test("A refused profile loses none of the others that wait behind the cursor")
+    @Test("No profile behind the cursor is lost when another one is refused")
     func refusedBehindCursor() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 4 << 20)
         let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: Self.roomy)
@@ -268,7 +268,7 @@ struct SpoolEdgeTests {
         try Data(bytes[..<length] + entries.flatMap { $0.encoded(seed: header.seed) }).write(to: URL(fileURLWithPath: path))
     }
 
-    @Test("With randomly damaged files the spool starts, its accounts balance, and nothing is delivered twice")
+    @Test("The spool starts with randomly damaged files, its accounts balance, and nothing is delivered twice")
     func fuzz() throws {
         var random = SeededRandom()
         let configs = ["zeta", "alpha"].map { SpoolFixture.receiver($0) }

@@ -137,6 +137,7 @@ final class SpoolFixture {
         let entry: ReceiverQueue.Entry
     }
 
+    /// Settles deliveries at a receiver, and waits until the spool has noted that.
     func settle(_ opened: [Opened], _ outcome: DeliveryOutcome = DeliveryOutcome(status: .delivered), at index: Int = 0) {
         for delivery in opened { receivers[index].settle(delivery.token, outcome) }
         // The second round releases what the notes of the first one have settled.

@@ -114,7 +114,7 @@ struct SpoolTests {
         #expect(spool.account().recovered == min(limit, limit + excess))
     }
 
-    @Test("Beyond spool.max_bytes the oldest profiles are dropped, or new ones are refused if a receiver rejects")
+    @Test("The oldest profiles are dropped beyond spool.max_bytes, or new ones are refused if a receiver rejects")
     func spoolFull() throws {
         let config = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10)
         let dropping = try SpoolFixture(Self.up, Self.archive, spool: config)

@@ -4,7 +4,7 @@ import ProfileArchive
 
 @testable import Gateway
 
-/// When there is no room in a folder of dead letters, all letters are removed and no other file is, whatever their names.
+/// All dead letters of a folder are removed when there is no room, and no other file is, whatever its name.
 ///
 /// Each line of the input is the path of a file.
 func fuzzDeadLetters(_ bytes: [UInt8]) {

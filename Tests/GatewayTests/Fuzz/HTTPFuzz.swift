@@ -104,6 +104,7 @@ func fuzzBody(_ bytes: [UInt8]) {
 /// The content and the end of a complete chunked body, from a simple decoder that ignores extensions and trailers.
 private func decodeChunks(_ input: [UInt8]) -> (content: [UInt8], end: Int)? {
     var index = 0
+    /// The next line without its line end, or nil at the end of the input.
     func line() -> ArraySlice<UInt8>? {
         guard let lineFeed = input[index...].firstIndex(of: 10) else { return nil }
         defer { index = lineFeed + 1 }

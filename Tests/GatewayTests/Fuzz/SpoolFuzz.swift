@@ -6,7 +6,7 @@ import PluginABI
 
 // MARK: A segment
 
-/// With any content of a segment's three files a start ends, a second start finds the same, and all that waits can be settled.
+/// A start ends with any content of a segment's three files, a second start finds the same, and all that waits can be settled.
 ///
 /// The first byte says which check sums are corrected and which files exist, and the next four are the sizes of records and index.
 func fuzzSegment(_ bytes: [UInt8]) {
@@ -189,7 +189,7 @@ func fuzzSpoolNames(_ bytes: [UInt8]) {
     promise(access("\(folder.path)/requests/\(RequestFile.name(next))", F_OK) != 0, "the next file is there already")
 }
 
-/// With any content of the file `sequence`, sequences continue and do not run out.
+/// Sequences continue and do not run out, whatever the file `sequence` contains.
 func fuzzSequence(_ bytes: [UInt8]) {
     var input = FuzzBytes(bytes: bytes)
     input.sum(0..<8, at: 8)

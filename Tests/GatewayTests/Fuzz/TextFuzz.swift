@@ -82,6 +82,7 @@ func fuzzConfig(_ bytes: [UInt8]) {
 /// A text without a reference stays, an escaped one becomes the original, and the value of a variable is not expanded.
 func fuzzReferences(_ bytes: [UInt8]) {
     guard let text = String(validating: bytes, as: UTF8.self) else { return }
+    /// Expands a text, and returns the names of the variables that were asked for.
     func expand(_ text: String) -> (value: JSONValue, problems: [Problem], names: [String]) {
         let problems = Problems()
         var names: [String] = []
