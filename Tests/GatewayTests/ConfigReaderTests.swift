@@ -389,7 +389,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "One mistake is one line",
+        "One mistake gives one problem",
         arguments: [
             (#"{"receive_http": 5, "receivers": {"r": {"plugin": "P"}}}"#, "1:18: receive_http: must be an object, is a number"),
             (#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": []}"#, "1:61: receivers: must be an object, is an array"),

@@ -91,7 +91,7 @@ struct EnvironmentReferencesTests {
     }
 
     @Test(
-        "A plain string, a reference with text beside it or a value of the wrong kind is refused; no variable's value is shown",
+        "A plain string, a reference with text beside it or a value of the wrong kind is refused without the variable's value",
         arguments: [
             (#""http": {"conn_limit": "9999"}"#, #"4:24: receive_http.l.http.conn_limit: must be a whole number, 0 or more, is "9999""#),
             (
