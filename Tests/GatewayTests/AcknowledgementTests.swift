@@ -4,9 +4,9 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("The answer to a sender who waits for delivery")
+@Suite("The answer to a sender that waits for delivery")
 struct AcknowledgementTests {
-    /// What was answered, as often as it was.
+    /// Collects the answers, so that a test can count them.
     private final class Answers: Sendable {
         private let list = Mutex<[Acknowledgement.Failure?]>([])
         var all: [Acknowledgement.Failure?] { list.withLock { $0 } }
@@ -19,7 +19,7 @@ struct AcknowledgementTests {
     private static func rejected(_ receiver: String, _ status: Int) -> Outcome { (receiver, .failed(status: status, isRetryable: false)) }
     private static func gaveUp(_ receiver: String, _ status: Int) -> Outcome { (receiver, .failed(status: status, isRetryable: true)) }
 
-    /// Settles in this order and answers who decided: `a 400`, or `ok`.
+    /// Settles in this order, and returns the receiver and status of the answer, such as `a 400`, or `ok`.
     private static func decision(_ outcomes: [Outcome]) -> String {
         let answers = Answers()
         let receivers = Set(outcomes.map(\.receiver)).sorted()
@@ -45,13 +45,13 @@ struct AcknowledgementTests {
         ([delivered("a"), rejected("b", 400), rejected("c", 401), gaveUp("d", 429)], "d 429"),
     ]
 
-    @Test("A retryable failure wins over a permanent one, then the config's order, whoever settles first", arguments: decisions)
+    @Test("A retryable failure wins over a permanent one, and then the config's order decides, not who settles first", arguments: decisions)
     func decides(outcomes: [Outcome], expected: String) {
         var random = SeededRandom()
         for _ in 0..<10 { #expect(Self.decision(outcomes.shuffled(using: &random)) == expected) }
     }
 
-    @Test("Of several profiles the same rule decides, and the first failure of one receiver stays")
+    @Test("The same rule decides for several profiles, and one receiver's first failure of a kind counts")
     func severalProfiles() {
         #expect(Self.decision([Self.delivered("a"), Self.delivered("a")]) == "ok")
         #expect(Self.decision([Self.rejected("a", 400), Self.delivered("a")]) == "a 400")
@@ -60,7 +60,7 @@ struct AcknowledgementTests {
         #expect(Self.decision([Self.rejected("a", 400), Self.delivered("a"), Self.delivered("b"), Self.gaveUp("b", 500)]) == "b 500")
     }
 
-    @Test("It is answered once, however many threads settle")
+    @Test("The sender is answered once, even when many threads settle")
     func threads() async {
         for _ in 0..<100 {
             let answers = Answers()

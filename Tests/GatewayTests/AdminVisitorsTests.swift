@@ -2,10 +2,11 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Who may ask the admin listener")
+@Suite("Which requests the admin listener serves")
 struct AdminVisitorsTests {
     private static let visitors = AdminVisitors(hosts: ["metrics.example.net", "gw_1"])
 
+    /// Whether a request with this request line and these header fields is served.
     private static func isServed(_ line: String, _ fields: [String]) throws -> Bool {
         let text = ([line] + fields).joined(separator: "\r\n") + "\r\n\r\n"
         guard case .head(let head, _) = try RequestParser.parse(ArraySlice(text.utf8)) else { return false }
@@ -18,14 +19,14 @@ struct AdminVisitorsTests {
     ]
     static let foreign = ["evil.example", "evil.example:12345", "localhost.evil.example", "127.0.0.1.evil.example", "metrics.example", ""]
 
-    @Test("Host is an IP address, localhost or a name of the config", arguments: own)
+    @Test("A Host that is an IP address, localhost or a name from the config is served", arguments: own)
     func ownHost(host: String) throws {
         for line in ["GET /api/v1/status HTTP/1.1", "POST /-/reload HTTP/1.1", "GET /nowhere HTTP/1.1"] {
             #expect(try Self.isServed(line, ["Host: \(host)"]), "\(line)")
         }
     }
 
-    @Test("Another Host is served what is open to all, and nothing else", arguments: foreign)
+    @Test("Another Host is served only the health, readiness and metrics pages", arguments: foreign)
     func foreignHost(host: String) throws {
         for line in ["GET /api/v1/status HTTP/1.1", "POST /-/reload HTTP/1.1", "GET /-/healthy/ HTTP/1.1", "GET /nowhere HTTP/1.1"] {
             #expect(try Self.isServed(line, ["Host: \(host)"]) == false, "\(line)")
@@ -33,11 +34,11 @@ struct AdminVisitorsTests {
         for path in ["/-/healthy", "/-/ready", "/metrics"] { #expect(try Self.isServed("GET \(path) HTTP/1.1", ["Host: \(host)"])) }
     }
 
-    @Test("HTTP/1.0 without a Host is served, for no browser speaks it")
+    @Test("HTTP/1.0 without a Host is served, because no browser speaks it")
     func noHost() throws { #expect(try Self.isServed("GET /api/v1/status HTTP/1.0", [])) }
 
     @Test(
-        "A page of another site is refused everywhere",
+        "A request with the Origin of another site is refused for every path",
         arguments: ["http://evil.example", "null", "https://localhost:1", "http://localhost", ""])
     func foreignOrigin(origin: String) throws {
         for line in ["GET /metrics HTTP/1.1", "GET /-/healthy HTTP/1.1", "POST /-/reload HTTP/1.1"] {
@@ -46,7 +47,7 @@ struct AdminVisitorsTests {
         #expect(try Self.isServed("GET /metrics HTTP/1.0", ["Origin: http://localhost:12345"]) == false, "with no Host it is nobody's own")
     }
 
-    @Test("The listener's own origin is not foreign, also where a port goes without saying")
+    @Test("The listener's own Origin is served, also without the scheme's default port")
     func ownOrigin() throws {
         for (host, origin) in [
             ("localhost:12345", "http://localhost:12345"), ("LOCALHOST:12345", "HTTPS://localhost:12345"), ("[::1]:1", "http://[::1]:1"),
@@ -58,7 +59,7 @@ struct AdminVisitorsTests {
         #expect(try Self.isServed("POST /-/reload HTTP/1.1", ["Host: localhost:1", "Origin: http://localhost:1", "Origin: null"]) == false)
     }
 
-    @Test("Sec-Fetch-Site keeps other sites from changing something, and links may be followed")
+    @Test("A POST whose Sec-Fetch-Site is another site is refused, and a GET is served")
     func fetchSite() throws {
         for (site, isServed) in [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)] {
             #expect(try Self.isServed("POST /-/reload HTTP/1.1", ["Host: localhost", "Sec-Fetch-Site: \(site)"]) == isServed, "\(site)")

@@ -2,9 +2,9 @@ import LinuxSystem
 import PushWire
 import Testing
 
-@Suite("The bounds of an answer")
+@Suite("The bounds of a response")
 struct AnswerBoundsTests {
-    /// An answer of so many bytes of head, then of body.
+    /// Counts head lines and then body pieces of these sizes, and returns the last result and the bound that was exceeded.
     private static func excess(head: [Int] = [], body: [Int] = []) -> (isTaken: Bool, excess: String?) {
         var (bounds, isTaken) = (AnswerBounds(), true)
         for count in head { isTaken = takes(String(repeating: "h", count: count), &bounds) }
@@ -17,14 +17,14 @@ struct AnswerBoundsTests {
         return text.withUTF8 { bounds.takesHead(UnsafeRawBufferPointer($0)) }
     }
 
-    @Test("64 KiB of head and 1 MiB of body are taken, and no byte more", arguments: [-1, 0, 1])
+    @Test("A head of 64 KiB and a body of 1 MiB are taken, and not a byte more", arguments: [-1, 0, 1])
     func sizes(beyond: Int) {
         let head = Self.excess(head: [AnswerBounds.head - 100, 100 + beyond])
         let body = Self.excess(head: [AnswerBounds.head], body: [AnswerBounds.body - 1, 1 + beyond])
         for (isTaken, excess) in [head, body] { #expect(isTaken == (beyond <= 0) && (excess == nil) == (beyond <= 0)) }
     }
 
-    @Test("A head has come once its blank line has, and an interim one is none")
+    @Test("A head is complete after its blank line, until the head after an interim response begins")
     func heads() {
         var bounds = AnswerBounds()
         for (line, isWhole) in [
@@ -36,9 +36,7 @@ struct AnswerBoundsTests {
         }
     }
 
-    /// Has so many turns bring nothing.
-    ///
-    /// - Returns: what the last one was answered.
+    /// Counts turns without new bytes, and returns the result of the last one.
     private static func idle(
         _ turns: Int, _ bounds: inout AnswerBounds, sent: Int = 0, from start: MonotonicTime, every step: Duration = .zero
     ) -> Bool {
@@ -47,7 +45,7 @@ struct AnswerBoundsTests {
         return goesOn
     }
 
-    /// The bounds of an answer whose head has come.
+    /// The bounds of a response whose head is complete.
     private static func begun(_ now: MonotonicTime) -> AnswerBounds {
         var bounds = AnswerBounds()
         _ = takes("HTTP/1.1 200 OK\r\n", &bounds)
@@ -56,7 +54,7 @@ struct AnswerBoundsTests {
         return bounds
     }
 
-    @Test("64 turns within a second may bring nothing", arguments: [63, 64, 65])
+    @Test("Up to 64 turns within a second may bring no bytes", arguments: [63, 64, 65])
     func turns(count: Int) {
         let now = MonotonicTime.now
         var bounds = Self.begun(now)
@@ -64,7 +62,7 @@ struct AnswerBoundsTests {
         #expect(goesOn == (count <= 64) && (bounds.excess == nil) == (count <= 64))
     }
 
-    @Test("A byte of the body begins anew, and so do one of the request's body and a second")
+    @Test("The count of idle turns restarts with a byte of either body, and after a second")
     func anew() {
         let now = MonotonicTime.now
         var bounds = Self.begun(now)
@@ -76,7 +74,7 @@ struct AnswerBoundsTests {
         #expect(answers == [true, true, true, true] && bounds.excess == nil)
     }
 
-    @Test("Turns are not counted before a head has come, nor where they are seldom")
+    @Test("Turns are not counted before the head is complete, nor when they are rare")
     func seldom() {
         let now = MonotonicTime.now
         var (headless, slow) = (AnswerBounds(), Self.begun(now))

@@ -9,7 +9,7 @@ import Testing
 struct ArchiveIndexTests {
     private static let heading = "gateway-archive-index 1\n"
 
-    @Test("What is written is read again")
+    @Test("An index that is written is read back unchanged")
     func again() throws {
         var index = ArchiveIndex()
         index.add("20260131T23", files: 2, bytes: 4711)
@@ -28,7 +28,7 @@ struct ArchiveIndexTests {
         #expect(try root.names() == [ArchiveIndex.name])
     }
 
-    @Test("Nothing is ever less than nothing, and the sum follows")
+    @Test("Counts never become negative, and the total follows them")
     func never() {
         var index = ArchiveIndex()
         index.add("20260131T23", files: 2, bytes: 10)
@@ -40,7 +40,7 @@ struct ArchiveIndexTests {
         #expect((index.total, index.oldest) == (.init(), nil))
     }
 
-    @Test("Numbers are taken up to the largest that an archive may have")
+    @Test("Numbers are accepted up to the largest that an hour may have")
     func largest() throws {
         let most = 1 << 42
         #expect(ArchiveIndex(Self.heading + "20260131T23 \(most) \(most)\nend 1\n")?.total == .init(files: most, bytes: most))
@@ -48,16 +48,16 @@ struct ArchiveIndexTests {
         #expect(ArchiveIndex(Self.heading + "20260131T23 \(most + 1) 1\nend 1\n") == nil)
     }
 
-    @Test("The sum of all hours is taken up to the largest that an archive may have", arguments: [(0, true), (1, false)])
+    @Test("The sum of all hours is accepted up to the largest that an archive may have", arguments: [(0, true), (1, false)])
     func largestSum(more: Int, isTaken: Bool) throws {
-        // 256 of the largest hours are the largest archive.
+        // The largest archive has as many files and bytes as 256 of the largest hours.
         let hours = (10_000_000..<10_000_256).map { "\($0)T00 1 \(1 << 42)\n" }.joined()
         let last = "20260131T23 1 \(more)\n"
         #expect((ArchiveIndex(Self.heading + hours + last + "end 257\n") != nil) == isTaken)
     }
 
     @Test(
-        "What is damaged is no index, and ends nothing",
+        "A damaged index is refused without a crash",
         arguments: [
             "", "\n", "gateway-archive-index 1\n", "gateway-archive-index 2\nend 0\n", "gateway-archive-index 1\nend 0",
             "gateway-archive-index 1\nend 1\n", heading + "20260131T23 1 1\nend 2\n", heading + "20260131T23 1 1\n",
@@ -69,7 +69,7 @@ struct ArchiveIndexTests {
         ])
     func damaged(text: String) { #expect(ArchiveIndex(text) == nil) }
 
-    @Test("A link, a pipe or a folder in its place is none, and is not followed")
+    @Test("A link or a pipe in place of the index is ignored, and a link is not followed")
     func special() throws {
         let folder = try TestFolder()
         let root = try OpenFolder(folder.path)
@@ -86,7 +86,7 @@ struct ArchiveIndexTests {
         #expect(try ArchiveIndex.read(from: root) == nil)
     }
 
-    @Test("An hour's folder is found from the hour, and the hour from the folder")
+    @Test("An hour and its folder are found from each other")
     func folders() {
         #expect(ArchivedFiles.folder(ofHour: "20260131T23") == "2026/01/31/23")
         #expect(ArchivedFiles.hour(ofFolder: "t/app/2026/01/31/23") == "20260131T23")

@@ -6,7 +6,7 @@ struct ArchivedNameTests {
     private static let stem = "20260131T235959.123456789Z-7"
 
     @Test(
-        "A name is a stem, the number of one of several payloads, and an ending",
+        "A name consists of a stem, the number of the payload if there are several, and an ending",
         arguments: [
             (".json", nil, "json", true), (".pprof", nil, "pprof", false), ("-0.pprof", 0, "pprof", false),
             ("-65535.jfr", 65535, "jfr", false), (".speedscope.json", nil, "speedscope.json", false), ("-1.json", 1, "json", false),
@@ -18,7 +18,7 @@ struct ArchivedNameTests {
     }
 
     @Test(
-        "Any other name is none",
+        "Any other name is refused",
         arguments: [
             "", stem, "\(stem).", "\(stem)-.pprof", "\(stem)-x.pprof", "\(stem)-99999999999999999999.pprof", "x\(stem).pprof",
             ".\(stem).pprof",
@@ -28,7 +28,7 @@ struct ArchivedNameTests {
     func others(name: String) { #expect(ArchivedName(name) == nil) }
 
     @Test(
-        "A temporary name belongs to such a file and names its writer",
+        "A temporary name consists of an archived name and its writer",
         arguments: [
             (".\(stem).pprof.1-2-3.tmp", true), (".\(stem)-4.speedscope.json.1-2.tmp", true), ("\(stem).pprof.1-2-3.tmp", false),
             (".\(stem).pprof.1.tmp", false), (".\(stem).pprof.1-2-3-4.tmp", false), (".\(stem).pprof.0-1.tmp", false),

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("base64")
 struct Base64Tests {
-    /// The decoded text, or nil when it is no base64.
+    /// The decoded text, or nil when it is not base64.
     private static func decoded(_ text: String, after start: String = "") -> [UInt8]? {
         var buffer = ByteBuffer()
         do throws(SystemError) {
@@ -18,7 +18,7 @@ struct Base64Tests {
         return buffer.withBytes { span in span.withUnsafeBytes { Array($0) } }
     }
 
-    /// RFC 4648 §10.
+    /// The test vectors of RFC 4648 §10.
     static let vectors = [
         ("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob"), ("Zm9vYmE=", "fooba"), ("Zm9vYmFy", "foobar"),
     ]
@@ -35,7 +35,7 @@ struct Base64Tests {
         #expect(Self.decoded(text.filter { $0 != "=" }) == Array(expected.utf8))
     }
 
-    @Test("All digits of both alphabets stand for their six bits")
+    @Test("All digits of both alphabets have the right value")
     func alphabets() {
         let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
         let expected: [UInt8] = (0..<16).flatMap { group -> [UInt8] in
@@ -46,13 +46,13 @@ struct Base64Tests {
         #expect(Self.decoded(digits + "-_") == expected)
     }
 
-    @Test("What is no base64 is refused", arguments: invalid)
+    @Test("Text that is not base64 is refused", arguments: invalid)
     func refuses(text: String) { #expect(Self.decoded(text) == nil) }
 
-    @Test("Decoding appends to what the buffer holds")
+    @Test("Decoding appends to the content of the buffer")
     func appends() { #expect(Self.decoded("Zm9v", after: "x") == Array("xfoo".utf8)) }
 
-    @Test("Every byte but the digits is refused")
+    @Test("Every byte that is not a digit is refused")
     func otherBytes() {
         let digits = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_".utf8)
         for byte in UInt8.min...UInt8.max {

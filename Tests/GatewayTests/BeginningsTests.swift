@@ -3,10 +3,10 @@ import Testing
 
 @testable import Gateway
 
-@Suite("The room for what begins")
+@Suite("Memory for request heads and handshakes")
 struct BeginningsTests {
     @Test(
-        "Heads and handshakes have an eighth of the limit each, but 1 MiB at least", arguments: [(80 << 20, 10 << 20), (1 << 20, 1 << 20)])
+        "Heads and handshakes may each hold an eighth of the limit, at least 1 MiB", arguments: [(80 << 20, 10 << 20), (1 << 20, 1 << 20)])
     func share(limit: Int, share: Int) {
         let budget = BodyBudget(limit: limit)
         for kind in [BodyBudget.Beginning.head, .handshake] {
@@ -18,7 +18,7 @@ struct BeginningsTests {
         }
     }
 
-    @Test("What begins takes room from bodies, and gives all of it back")
+    @Test("Heads and handshakes take room from bodies, and give all of it back")
     func together() {
         let budget = BodyBudget(limit: 2 << 20)
         #expect(budget.take(1 << 20, for: .head) && budget.take(1 << 20, for: .handshake))
@@ -31,14 +31,14 @@ struct BeginningsTests {
     }
 }
 
-@Suite("Handshakes take turns")
+@Suite("The order of handshakes")
 struct HandshakesTests {
     private func key(_ number: Int) -> ConnectionKey { ConnectionKey(loop: 1, generation: 1, slot: number) }
 
     private let one = PeerAddress(text: "192.0.2.1")
     private let other = PeerAddress(text: "192.0.2.2")
 
-    @Test("Those of one address continue in the order in which they could; addresses take turns")
+    @Test("Addresses take turns, and the handshakes of one address continue first come, first served")
     func turns() {
         var handshakes = Handshakes()
         #expect(!handshakes.areDue && handshakes.takeDue() == nil)
@@ -49,14 +49,14 @@ struct HandshakesTests {
         #expect(!handshakes.areDue && handshakes.takeDue() == nil)
     }
 
-    @Test("The oldest that is still under way makes room, of the address that has the most")
+    @Test("The oldest unfinished handshake of the address that has the most makes room")
     func oldest() {
         var handshakes = Handshakes()
         handshakes.began(key(9), from: other) { _ in true }
         for number in 0..<5 { handshakes.began(key(number), from: one) { _ in true } }
         handshakes.began(key(8), from: other) { _ in true }
         #expect(handshakes.takeOldest { $0 != key(0) && $0 != key(1) } == key(2))
-        // Two of each are left.
+        // Each address has two left.
         #expect(handshakes.takeOldest { _ in true } == key(9))
         #expect(handshakes.takeOldest { _ in true } == key(3))
         handshakes.began(key(7), from: one) { _ in false }

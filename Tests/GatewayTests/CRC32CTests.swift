@@ -4,7 +4,7 @@ import Testing
 
 @Suite("CRC-32C")
 struct CRC32CTests {
-    /// The examples of RFC 3720 appendix B.4, and the check value that catalogues name.
+    /// The examples of RFC 3720 appendix B.4, and the usual check value of CRC catalogues.
     static let known: [([UInt8], UInt32)] = [
         ([], 0),
         (Array("123456789".utf8), 0xE306_9283),
@@ -13,13 +13,13 @@ struct CRC32CTests {
         (Array(0..<32), 0x46DD_794E),
     ]
 
-    @Test("Known sums come out, by the processor and by the tables", arguments: known)
+    @Test("The processor and the table both give the known sums", arguments: known)
     func values(bytes: [UInt8], sum: UInt32) {
         #expect(CRC32C.of(bytes.span.bytes) == sum)
         #expect(Self.byTable(bytes) == sum)
     }
 
-    @Test("Both ways agree at every length, and in pieces")
+    @Test("The processor and the table agree at every length, and for bytes in pieces")
     func agreement() {
         let bytes = (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 37 ^ $0 >> 3) }
         for count in 0..<bytes.count {

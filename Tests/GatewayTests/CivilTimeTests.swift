@@ -4,7 +4,7 @@ import Testing
 @Suite("Dates and times of the calendar")
 struct CivilTimeTests {
     @Test(
-        "Known dates are the right number of days from 1970",
+        "Known dates have the right number of days since 1970",
         arguments: [
             (19_700_101, 0), (19_700_102, 1), (19_691_231, -1), (20_000_229, 11_016), (20_000_301, 11_017), (20_240_229, 19_782),
             (20_260_131, 20_484), (16_000_229, -135_081), (10_101, -719_162), (99_991_231, 2_932_896),
@@ -16,13 +16,13 @@ struct CivilTimeTests {
     }
 
     @Test(
-        "A day that the calendar does not have is no date",
+        "A day that the calendar does not have is refused",
         arguments: [20_230_229, 19_000_229, 21_000_229, 20_240_230, 20_240_431, 20_241_301, 20_240_001, 20_240_100, 20_240_132, 99_999_999])
     func noSuchDay(number: Int) {
         #expect(CivilDate(yyyymmdd: number) == nil)
     }
 
-    @Test("Every day of eight centuries comes back, one after the other")
+    @Test("Every day of eight centuries converts to a date and back, in order")
     func roundTrip() throws {
         var previous = CivilDate(daysSince1970: -146_098)
         for days in -146_097...146_097 {
@@ -38,7 +38,7 @@ struct CivilTimeTests {
     }
 
     @Test(
-        "Moments read as RFC 3339 and as an HTTP date",
+        "A time is written as RFC 3339 and as an HTTP date",
         arguments: [
             (0, "1970-01-01T00:00:00.000Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
             (-1, "1969-12-31T23:59:59.999Z", "Wed, 31 Dec 1969 23:59:59 GMT"),
@@ -54,7 +54,7 @@ struct CivilTimeTests {
         #expect(time.httpDate == httpDate)
     }
 
-    @Test("The first moment that nanoseconds can say is one")
+    @Test("The earliest time in nanoseconds does not crash")
     func firstMoment() async {
         await #expect(processExitsWith: .success) { _ = CivilTime(unixNanoseconds: .min) }
     }

@@ -8,7 +8,7 @@ struct CommandTests {
         try Arguments(words, options: ["--config", "--to"], flags: ["--json"])
     }
 
-    @Test("Options take the next word or what follows the equals sign; the rest are words in order")
+    @Test("An option takes the next word or the text after the equals sign, and the other words keep their order")
     func options() throws {
         let arguments = try Self.read("a", "--config", "x", "--to=y=z", "b", "--json", "-", "--to=")
         #expect((arguments.words, arguments.value("--config"), arguments.has("--json")) == (["a", "b", "-"], "x", true))
@@ -16,13 +16,13 @@ struct CommandTests {
         #expect(arguments.value("--to") == "")
     }
 
-    @Test("After two dashes everything is a word")
+    @Test("Everything after two dashes is a word")
     func dashes() throws {
         #expect(try Self.read("--json", "--", "--config", "--what", "--").words == ["--config", "--what", "--"])
     }
 
     @Test(
-        "A wrong line says which word",
+        "The error of a wrong command line names the word",
         arguments: [
             (["--what"], #"unknown option "--what""#), (["--config"], "--config needs a value"), (["a", "--to"], "--to needs a value"),
             (["--json=1"], #"unknown option "--json=1""#), (["--con\u{1b}"], #"unknown option "--con\u001b""#),
@@ -32,7 +32,7 @@ struct CommandTests {
         #expect(error.message == message)
     }
 
-    @Test("Words where none belong are refused")
+    @Test("Words are refused where none are expected")
     func words() throws {
         try Self.read("--json").refuseWords()
         #expect(throws: UsageError.self) { try Self.read("x").refuseWords() }

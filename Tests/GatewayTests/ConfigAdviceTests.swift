@@ -5,12 +5,12 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("What check finds before a start does")
+@Suite("What a check of the config finds before a start")
 struct ConfigAdviceTests {
     // MARK: Addresses
 
     @Test(
-        "An address is taken that somebody can listen at, here or elsewhere, now or later",
+        "An address that some machine could listen at is accepted",
         arguments: [
             "", "0.0.0.0", "127.0.0.1", "192.0.2.1", "::", "::1", "fe80::1%eth9", "::ffff:1.2.3.4", "localhost", "gw-1.example.com",
             "gw_1.internal.", "a1", "127.1", String(repeating: "a", count: 63),
@@ -20,7 +20,7 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "An address is refused that nobody ever can",
+        "An address that no machine could listen at is refused",
         arguments: [
             ("*", "all interfaces"), ("127.0.0.1:80", "has a port"), ("host:80", "has a port"),
             (":8080", "has a port"), ("[::]", "brackets"), ("[::1]:80", "brackets"), ("unix:///run/x", "URL"),
@@ -35,13 +35,14 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "Two listeners cannot have one port of one address",
+        "Two listeners cannot have the same port of the same address",
         arguments: [
             ("127.0.0.1", "127.0.0.1", true), ("", "127.0.0.1", true), ("::1", "", true), ("::", "0.0.0.0", true),
             ("0.0.0.0", "10.0.0.1", true),
             ("Host", "host", true), ("127.0.0.1", "127.0.0.2", false), ("0.0.0.0", "::1", false), ("a", "b", false),
         ])
     func overlap(a: String, b: String, isRefused: Bool) {
+        /// The problems of a config with two listeners on these ports.
         func lines(_ ports: (Int, Int)) -> [String] {
             func listener(_ address: String, _ port: Int) -> String {
                 #"{"forward_to": ["r"], "http": {"listen_address": "\#(address)", "listen_port": \#(port)}}"#
@@ -55,7 +56,7 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "Credentials without tls are warned of, but not where only this machine listens",
+        "Credentials without tls give a warning, except on a loopback address",
         arguments: [
             ("", true), ("0.0.0.0", true), ("10.1.2.3", true), ("host", true), ("127.0.0.1", false), ("127.9.9.9", false),
             ("::1", false), ("localhost", false), ("::ffff:127.0.0.1", false),
@@ -76,9 +77,9 @@ struct ConfigAdviceTests {
     // MARK: The disk
 
     @Test(
-        "Queues that may grow beyond their disk are warned of",
+        "Queues that may outgrow their disk give a warning",
         arguments: [
-            // A disk of 100 bytes, 10 of which stay free.
+            // The disk has 100 bytes, and 10 of them stay free.
             ("", 45, false), ("", 46, true), (#""max_bytes": 90,"#, 1000, false), (#""max_bytes": 91,"#, 1000, true),
             (#""max_bytes": 1000,"#, 45, false), ("", Int.max, true),
         ])
@@ -96,7 +97,7 @@ struct ConfigAdviceTests {
         #expect(ConfigFile(path: "g", text: Array(text.utf8), space: { _ in nil }).warnings == [])
     }
 
-    @Test("The disk of a folder that is not there is that of its nearest parent")
+    @Test("A missing folder is on the disk of its nearest parent")
     func nearestParent() throws {
         let folder = try TestFolder()
         let total = try OpenFolder(folder.path).space().total
@@ -108,6 +109,7 @@ struct ConfigAdviceTests {
 
     // MARK: Secrets
 
+    /// Writes a file with a secret, and returns it as a member of the config.
     private func source(_ bytes: [UInt8], _ folder: borrowing TestFolder, mode: UInt32 = 0o600) throws -> (ConfigSource, file: String) {
         let file = try folder.file("secret-\(UInt64.random(in: 0...(.max)))", mode: mode)
         try FileDescriptor.open(file, 1).writeAll(bytes.span.bytes)
@@ -115,7 +117,7 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "White space at the end of a secret's file is left out",
+        "White space at the end of a secret's file is removed",
         arguments: ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2 \t\n\n", "hunter2\u{b}", "hunter2\u{a0}"])
     func secret(text: String) throws {
         let folder = try TestFolder()
@@ -138,7 +140,7 @@ struct ConfigAdviceTests {
         ([0xFE, 0xFF, 0, 0x68], "begins with a byte order mark"), (Array("hunter2".utf8) + [0xE4], "is not valid UTF-8"),
     ]
 
-    @Test("A file that is no secret is refused with its name, and nothing of it", arguments: badSecrets)
+    @Test("The error for a file that is no valid secret names the file, and shows nothing of it", arguments: badSecrets)
     func badSecret(bytes: [UInt8], words: String) throws {
         let folder = try TestFolder()
         let (source, file) = try source(bytes, folder)
@@ -149,7 +151,7 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "So is a text in the config, in which nothing is left out",
+        "A secret in the config is checked in the same way, but nothing is removed",
         arguments: [
             ("", "is empty"), (" hunter2", "begins with white space"), ("hunter2 ", "ends with white space"),
             ("hunter2\n", "holds a control character"), ("\u{feff}hunter2", "begins with a byte order mark"),
@@ -160,7 +162,7 @@ struct ConfigAdviceTests {
         #expect(error?.message.hasPrefix(words) == true)
     }
 
-    @Test("A file with lines has no mark before them, no line begins with white space, and none holds a control character")
+    @Test("A file of secrets has no byte order mark, and its lines no white space at the beginning and no control character")
     func lines() throws {
         let folder = try TestFolder()
         for (text, message) in [
@@ -176,7 +178,7 @@ struct ConfigAdviceTests {
     }
 
     @Test(
-        "A file with a secret that others may use is warned of",
+        "A secret's file that others may access gives a warning",
         arguments: [(0o600, false), (0o640, false), (0o660, false), (0o604, true), (0o644, true), (0o602, true), (0o601, true)])
     func mode(mode: Int, isWarned: Bool) throws {
         let folder = try TestFolder()

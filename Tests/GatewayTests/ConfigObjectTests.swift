@@ -11,7 +11,7 @@ struct ConfigObjectTests {
 
     private var lines: [String] { problems.list.map(\.description) }
 
-    @Test("A member that is absent is its default and no problem")
+    @Test("An absent member has its default, and is no problem")
     func absent() throws {
         let object = try object("{}")
         #expect(object.value("x") == nil && object.string("x") == nil && object.strings("x") == nil)
@@ -24,7 +24,7 @@ struct ConfigObjectTests {
         #expect(lines.isEmpty)
     }
 
-    @Test("A member of another kind is its default and one problem")
+    @Test("A member of the wrong kind has its default, and is one problem")
     func wrong() throws {
         let object = try object(#"{"x": {}}"#)
         #expect(object.string("x") == nil)
@@ -39,7 +39,7 @@ struct ConfigObjectTests {
     }
 
     @Test(
-        "What a secret member says is shown in no problem",
+        "No problem shows the value of a secret member",
         arguments: [
             "password", "bearer_token", "client_secret", "api_key", "X-Api-Key", "credentials", "passphrase", "Authorization", "key_pem",
         ])
@@ -55,7 +55,7 @@ struct ConfigObjectTests {
         #expect(object.object("by-pass")?.string("size") == nil && lines.last == "o.by-pass.size: must be a string, is 78")
     }
 
-    @Test("Zero is a duration where it means something")
+    @Test("Zero is a duration only where it is allowed")
     func zero() throws {
         let object = try object(#"{"x": "0s", "y": "-1s"}"#)
         #expect(object.duration("x", default: .seconds(9), zeroAllowed: true) == .zero)
@@ -65,21 +65,21 @@ struct ConfigObjectTests {
         #expect(lines.last == #"o.y: must be a duration such as "30s", is "-1s""#)
     }
 
-    @Test("Members whose names the user chose stay in the order of the text")
+    @Test("Members with free names keep the order of the text")
     func freeNames() throws {
         let object = try object(#"{"x": {"b": "1", "a": 2, "c.d": null, "": "3"}}"#)
         #expect(object.stringMembers("x").map { "\($0.name)=\($0.value)" } == ["b=1", "=3"])
         #expect(lines == ["o.x.a: must be a string, is a number", #"o.x["c.d"]: must be a string, is null"#])
     }
 
-    @Test("The objects of an array know their index")
+    @Test("A problem in an object of an array names the index")
     func array() throws {
         let objects = try #require(try object(#"{"x": [{"a": "1"}, 5, {"a": 2}]}"#).objects("x"))
         #expect(objects.map { $0.string("a") } == ["1", nil, nil])
         #expect(lines == ["o.x[1]: must be an object, is a number", "o.x[2].a: must be a string, is 2"])
     }
 
-    @Test("Only what nobody asked for is unknown")
+    @Test("Only members that were not read are unknown")
     func unknown() throws {
         let object = try object(#"{"asked": 1, "askde": 2, "other": 3}"#)
         _ = object.value("asked")
@@ -88,7 +88,7 @@ struct ConfigObjectTests {
         #expect(problems.list.first?.position == TextPosition(line: 1, column: 14))
     }
 
-    @Test("A problem with an absent member stands at the object")
+    @Test("A problem with an absent member has the position of the object")
     func refuseAbsent() throws {
         try object("\n {}").refuse("x", "is required")
         #expect(problems.list == [Problem(position: TextPosition(line: 2, column: 2), path: "o.x", message: "is required")])

@@ -8,10 +8,11 @@ import Testing
 
 @Suite("Reading the config")
 struct ConfigReaderTests {
-    /// Where in the config a snippet stands, always at the beginning of a line of its own.
+    /// A place in the config for a snippet; the raw value is the snippet's line.
     enum Section: Int {
         case top = 2, http = 4, listener = 6, queue = 9, retry = 11, receiver = 13
 
+        /// A whole config with the snippet at this place.
         func text(_ snippet: String) -> String {
             func at(_ section: Section) -> String { section == self ? snippet : "" }
             return """
@@ -38,7 +39,7 @@ struct ConfigReaderTests {
 
     // MARK: Defaults
 
-    @Test("A config says only what is its own: everything else is the documented default")
+    @Test("Everything that a config leaves out has the documented default")
     func defaults() throws {
         let file = Self.read(#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": {"r": {"plugin": "P"}}}"#)
         #expect(file.lines.isEmpty)
@@ -58,7 +59,7 @@ struct ConfigReaderTests {
             ])
     }
 
-    @Test("A receiver's defaults are the documented ones")
+    @Test("Everything that a receiver leaves out has the documented default")
     func receiverDefaults() throws {
         let receiver = try #require(Self.read(Section.top.text("")).config.receivers.first)
         #expect((receiver.name, receiver.plugin, receiver.pluginConfig.text, receiver.required) == ("r", "P", "{}", true))
@@ -123,7 +124,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "dedup_window is off, on with five minutes, or as long as it says",
+        "dedup_window is off, on with five minutes, or the duration that is given",
         arguments: [("", nil), ("false", nil), ("true", 300_000), (#""1h30m""#, 5_400_000), (#""1ms""#, 1)] as [(String, Int?)])
     func dedupWindow(text: String, milliseconds: Int?) throws {
         let file = Self.read(Section.listener.text(text.isEmpty ? "" : "\"dedup_window\": \(text)"))
@@ -132,7 +133,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "Headers that carry secrets are kept only where the config says that secrets are meant",
+        "Headers that carry secrets are kept only with keep_secrets",
         arguments: [
             "authorization", "Proxy-Authorization", "Cookie", "set-cookie", "X-API-Key", "ApiKey", "X-Auth-Key", "X-Vault-Token",
             "X-Amz-Security-Token", "X-Client-Secret", "X-Session-Id",
@@ -147,7 +148,7 @@ struct ConfigReaderTests {
         #expect(allowed.config.listeners.first?.keepHeaders == ["x-a", name.lowercased()])
     }
 
-    @Test("Other headers may be kept, and keep_secrets may stand alone")
+    @Test("Other headers may be kept, and keep_secrets may be given without them")
     func plainHeaders() {
         let names = ["user-agent", "traceparent", "x-request-id", "x-scope-orgid", "x-forwarded-for", "accept", "origin"]
         let kept = "\"keep_headers\": [\(names.map { "\"\($0)\"" }.joined(separator: ", "))]"
@@ -156,7 +157,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "A mode of dead letters is an octal string that lets the gateway in, and makes no file executable",
+        "A mode of dead letters is an octal string that gives the gateway access, and makes no file executable or world-writable",
         arguments: [
             ("file_mode", "\"0640\"", nil), ("file_mode", "\"0600\"", nil), ("file_mode", "\"666\"", "lets everybody write: \"666\""),
             ("directory_mode", "\"0700\"", nil), ("directory_mode", "\"775\"", nil),
@@ -314,14 +315,14 @@ struct ConfigReaderTests {
     ]
 
     @Test(
-        "A problem is one line: file, line, column, path and what is wrong",
+        "A problem is one line with file, line, column, path and message",
         arguments: [unknown, wrongType, numbers, units, spool])
     func problem(table: [(Section, String, String)]) {
         for (section, snippet, line) in table { #expect(Self.read(section.text(snippet)).lines == ["g.json:\(line)"], "\(snippet)") }
     }
 
     @Test(
-        "Values at their bounds are taken",
+        "Values at their bounds are accepted",
         arguments: [
             (Section.http, #""listen_port": 65535, "conn_limit": 9223372036854775807"#), (.receiver, #""max_in_flight": 65536"#),
             (.queue, #""max_profiles": 2147483647, "max_bytes": 1, "max_age": "1ns""#), (.retry, #""min_backoff_period": "30s""#),
@@ -333,7 +334,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "forward_to names receivers that exist, each once",
+        "forward_to must name existing receivers, each once",
         arguments: [
             (#"["a", "prodution"]"#, [#"2:41: receive_http.l.forward_to[1]: no receiver is named "prodution"; did you mean production?"#]),
             (#"["a", "zzz", "production"]"#, [#"2:41: receive_http.l.forward_to[1]: no receiver is named "zzz""#]),
@@ -351,7 +352,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "What must be there and is not is told at the object that lacks it",
+        "A missing required member is reported at the object that lacks it",
         arguments: [
             ("{}", ["1:1: receive_http: must name at least one listener", "1:1: receivers: must name at least one receiver"]),
             (
@@ -379,7 +380,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "A text that is no JSON is one problem",
+        "Text that is not JSON is one problem",
         arguments: [
             ("", "1:1: expected a value, found the end of the text"), ("{\n  \"a\" 1}", #"2:7: expected ":", found "1""#),
         ])
@@ -388,7 +389,7 @@ struct ConfigReaderTests {
     }
 
     @Test(
-        "One mistake is one line",
+        "One mistake gives one problem",
         arguments: [
             (#"{"receive_http": 5, "receivers": {"r": {"plugin": "P"}}}"#, "1:18: receive_http: must be an object, is a number"),
             (#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": []}"#, "1:61: receivers: must be an object, is an array"),
@@ -402,13 +403,13 @@ struct ConfigReaderTests {
         #expect(problems == ["g.json:\(line)"])
     }
 
-    @Test("An empty name is no plugin")
+    @Test("An empty plugin name is refused")
     func emptyPlugin() {
         let file = Self.read(#"{"receive_http": {"l": {"forward_to": ["r"]}}, "receivers": {"r": {"plugin": ""}}}"#)
         #expect(file.problems.map(\.path) == ["receivers.r.plugin"])
     }
 
-    @Test("All problems come at once, in the order of the text, warnings last")
+    @Test("All problems are reported together in the order of the text, with warnings last")
     func everythingWrong() {
         let file = Self.read(
             """
@@ -430,14 +431,14 @@ struct ConfigReaderTests {
 
     // MARK: Files
 
-    @Test("A file that is not there is a problem without a place")
+    @Test("A missing file is a problem without a position")
     func missingFile() throws {
         let folder = try TestFolder()
         let path = "\(folder.path)/none.json"
         #expect(ConfigFile.read(path).lines == ["\(path): cannot read the config: open \(path): No such file or directory"])
     }
 
-    @Test("A file is read with comments and trailing commas")
+    @Test("A file may contain comments and trailing commas")
     func file() throws {
         let folder = try TestFolder()
         let path = try folder.file("g.json", "// mine\n" + Section.top.text("/* all of it */"))
@@ -452,7 +453,7 @@ struct ConfigReaderTests {
         #expect(ConfigFile.read(path).lines == ["\(path): cannot read the config: read: File too large"])
     }
 
-    @Test("Garbage gives problems or a config, and no crash")
+    @Test("A mutated config gives problems or a config, and no crash")
     func garbage() {
         var random = SeededRandom()
         let seed = Array(Section.queue.text(#""max_bytes": "1KiB", "max_age": "5m""#).utf8)

@@ -11,7 +11,9 @@ struct DataDirectoryTests {
 
     private func rename(_ from: String, _ to: String) throws { try FileManager.default.moveItem(atPath: from, toPath: to) }
 
-    @Test("While it is elsewhere nobody's profiles are taken, nothing is made, and all goes on when it is back", arguments: [false, true])
+    @Test(
+        "Profiles are refused and nothing is created while the directory is away, and all goes on when it is back",
+        arguments: [false, true])
     func away(isReplaced: Bool) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(3, body: 10_000)
@@ -21,7 +23,7 @@ struct DataDirectoryTests {
         #expect(try spool.submit(2).contains(.refused(.away)))
         #expect(spool.receivers[0].state.withLock { $0.health.0 } == .failed)
         #expect(FileManager.default.enumerator(atPath: spool.folder)?.allObjects.count ?? 0 == (isReplaced ? 1 : 0))
-        // What is open is still the one that was opened.
+        // The open folders still lead to the original directory.
         let opened = try spool.open()
         #expect(opened.count == 3)
         try? FileManager.default.removeItem(atPath: spool.folder)
@@ -33,7 +35,7 @@ struct DataDirectoryTests {
         #expect(spool.account().dropped == [:] && spool.isBalanced())
     }
 
-    @Test("The spool alone may be away as well")
+    @Test("The spool's folder may be away without the directory")
     func spoolAway() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(1)
@@ -48,7 +50,7 @@ struct DataDirectoryTests {
         #expect(try spool.deliverAll().count == 2)
     }
 
-    @Test("Another folder that holds the lock is taken, and what is open in the former one is left")
+    @Test("Another folder with the same lock file becomes the directory, and open files of the former one are left")
     func takenAgain() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(2)
@@ -63,7 +65,7 @@ struct DataDirectoryTests {
         #expect(try spool.deliverAll().count == 4)
     }
 
-    @Test("A copy is not taken while the one that was copied answers, whatever is in it")
+    @Test("A copy of the directory is refused while the original can be read")
     func copy() throws {
         let spool = try SpoolFixture(Self.up)
         try rename(spool.folder, spool.folder + "-former")
@@ -73,7 +75,7 @@ struct DataDirectoryTests {
         #expect(spool.spool?.failure?.contains("another folder") == true)
     }
 
-    @Test("A folder is made with its parents, and a file in its way is an error")
+    @Test("A folder is created with its parents, and a file in its place is an error")
     func make() throws {
         let folder = try TestFolder()
         for _ in 0..<2 { try OpenFolder.make("\(folder.path)/a/b/c") }
@@ -83,7 +85,7 @@ struct DataDirectoryTests {
         #expect { try OpenFolder.make("\(folder.path)/file") } throws: { ($0 as? SystemError)?.code == ENOTDIR }
     }
 
-    @Test("Below an open folder no link is followed, and no path leads up", arguments: ["link", "a/link", "link/b", "a/link/b"])
+    @Test("A path below an open folder follows no link and does not lead up", arguments: ["link", "a/link", "link/b", "a/link/b"])
     func noLinks(path: String) throws {
         let folder = try TestFolder()
         try FileManager.default.createDirectory(atPath: "\(folder.path)/in/a", withIntermediateDirectories: true)
@@ -103,7 +105,7 @@ struct DataDirectoryTests {
         #expect(try FolderListing("\(folder.path)/out").folders == ["b"])
     }
 
-    @Test("What was opened stays the folder that is worked in, though its path leads elsewhere by then")
+    @Test("An open folder stays in use when its path leads elsewhere")
     func swapped() throws {
         let folder = try TestFolder()
         let opened = try OpenFolder(folder.path).make("a/b", mode: FileMode(0o750))
@@ -117,7 +119,7 @@ struct DataDirectoryTests {
         #expect(try FolderListing("\(folder.path)/moved").files.isEmpty)
     }
 
-    @Test("A spool that is a link is refused with its path")
+    @Test("A spool folder that is a link is refused with its path in the error")
     func linkedSpool() throws {
         let folder = try TestFolder()
         _ = try folder.link("spool", to: try folder.folder("elsewhere"))
@@ -128,7 +130,7 @@ struct DataDirectoryTests {
         #expect(try FolderListing("\(folder.path)/elsewhere").files.isEmpty)
     }
 
-    @Test("A mode that is exact holds whatever the umask is, and keeps a set-group-ID bit")
+    @Test("An exact mode ignores the umask, and keeps a set-group-ID bit")
     func exactMode() throws {
         let folder = try TestFolder()
         try #require(chmod(folder.path, 0o2755) == 0)
@@ -141,7 +143,7 @@ struct DataDirectoryTests {
         }
     }
 
-    @Test("Only a regular file is opened as one, and nothing is waited for")
+    @Test("Only a regular file is opened, and a pipe does not block")
     func openFile() throws {
         let folder = try TestFolder()
         try #require(mkfifo("\(folder.path)/pipe", 0o600) == 0)

@@ -10,7 +10,7 @@ import Testing
 @Suite("Dead letters")
 struct DeadLettersTests: ~Copyable {
     private static let day: Int64 = 86_400_000_000_000
-    /// 2026-01-31T23:59:59.123456789Z.
+    /// The Unix time of 2026-01-31T23:59:59.123456789Z in nanoseconds.
     private static let someTime: Int64 = 1_769_903_999_123_456_789
     private static let place = "anonymous/checkout/2026/01/31/23/20260131T235959.123456789Z"
 
@@ -34,6 +34,7 @@ struct DeadLettersTests: ~Copyable {
             in: DataDirectory(folder.path), limits: DeadLetterConfig(maxBytes: maxBytes), clocks: .init(wall: read, age: read))
     }
 
+    /// A letter of a profile with this body.
     private static func letter(
         _ body: String = "body", to receiver: String = "up", receivedAt: Int64 = someTime, service: String = "checkout"
     ) throws -> DeadLetter {
@@ -46,7 +47,7 @@ struct DeadLettersTests: ~Copyable {
         return DeadLetter(profile: ReceivedProfile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
     }
 
-    /// Buries letters one after the other's hand-over, and answers what came of each once all have an answer.
+    /// Buries letters in order, waits until all are done, and returns the error of each.
     @discardableResult
     private func bury(_ letters: DeadLetters, _ batch: [DeadLetter]) throws -> [SystemError?] {
         let answers = Watched<[(UInt64, SystemError?)]>([])
@@ -59,15 +60,16 @@ struct DeadLettersTests: ~Copyable {
 
     private func bury(_ letters: DeadLetters, _ letter: DeadLetter) throws -> SystemError? { try bury(letters, [letter])[0] }
 
-    /// Waits for the worker to come to what was handed over before this.
+    /// Waits until the worker has done everything that was handed over before.
     private func catchUp(_ letters: DeadLetters) throws { _ = try bury(letters, Self.letter(to: "barrier")) }
 
+    /// The paths of a receiver's files in its folder.
     private func files(_ receiver: String = "up") -> [String] {
         let names = FileManager.default.enumerator(atPath: "\(directory)/\(receiver)")?.compactMap { $0 as? String } ?? []
         return names.filter { (try? FileStatus(of: "\(directory)/\(receiver)/\($0)"))?.kind == .regular }.sorted()
     }
 
-    /// What one letter of ``letter(_:to:receivedAt:service:)``'s takes.
+    /// The bytes that a letter with this body takes on disk.
     private func size(_ body: String = "body") throws -> Int {
         let letters = open()
         _ = try bury(letters, Self.letter(body, to: "me"))
@@ -75,9 +77,9 @@ struct DeadLettersTests: ~Copyable {
         return letters.bytes(of: "me")
     }
 
-    // MARK: What is kept
+    // MARK: Files
 
-    @Test("A letter is a profile of an archive, and its metadata ends in why it is one")
+    @Test("A letter is an archived profile whose metadata ends with the reason")
     func layout() throws {
         let letters = open()
         let letter = try Self.letter()
@@ -105,7 +107,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("Each receiver has a folder, whatever its name is")
+    @Test("Each receiver has a folder of its own, even with an unusual name")
     func receivers() throws {
         let letters = open()
         #expect(try bury(letters, ["a", "../b", "", "a"].map { try Self.letter(to: $0) }) == [nil, nil, nil, nil])
@@ -115,7 +117,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("Many letters at once are all kept, and are told in their order")
+    @Test("Many letters at once are all written, and reported in order")
     func many() throws {
         let letters = open()
         let batch = try (0..<300).map { try Self.letter("body \($0)") }
@@ -129,7 +131,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("A profile that is buried again is there once, and is as young as its last burial")
+    @Test("A profile that is buried again is stored once")
     func again() throws {
         let letters = open()
         let (first, second) = (try Self.letter("one"), try Self.letter("two"))
@@ -141,7 +143,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("After the end a letter is refused, and before it everything is written")
+    @Test("Letters before the stop are all written, and later ones are refused")
     func stop() throws {
         let letters = open()
         let answers = Watched<[SystemError?]>([])
@@ -154,7 +156,7 @@ struct DeadLettersTests: ~Copyable {
 
     // MARK: Bounds
 
-    @Test("Bytes up to the bound stay; one more, and the one that was buried first goes")
+    @Test("Letters may have max_bytes in total, and beyond it the one that was buried first is removed")
     func maxBytes() throws {
         let size = try size()
         let exact = open(maxBytes: 3 * size)
@@ -163,7 +165,7 @@ struct DeadLettersTests: ~Copyable {
         #expect((exact.count(of: "up"), exact.bytes(of: "up"), exact.removed(of: "up")) == (3, 3 * size, 0))
         try bury(exact, [batch[3]])
         #expect((exact.count(of: "up"), exact.bytes(of: "up"), exact.removed(of: "up")) == (3, 3 * size, 1))
-        // The first one is the youngest by its name.
+        // The letter that was buried first is the youngest by its name.
         #expect(!files().contains { $0.contains("-\(batch[0].profile.sequence).") })
         #expect(files().count == 6)
         exact.stop()
@@ -173,7 +175,7 @@ struct DeadLettersTests: ~Copyable {
         below.stop()
     }
 
-    @Test("A letter larger than the bound is refused, one that is as large is not")
+    @Test("A letter of exactly max_bytes is kept, and a larger one is refused")
     func tooLarge() throws {
         let size = try size()
         let exact = open(maxBytes: size)
@@ -183,7 +185,7 @@ struct DeadLettersTests: ~Copyable {
         exact.stop()
     }
 
-    @Test("All payloads of a profile go with it, also when an earlier run wrote them")
+    @Test("All payloads of a profile are removed with it, also those of an earlier run")
     func severalSamples() throws {
         let batch = try (0..<2).map { _ in try Self.push(samples: 12) }
         let before = open()
@@ -212,7 +214,7 @@ struct DeadLettersTests: ~Copyable {
         return DeadLetter(profile: ReceivedProfile(content, body: bytes), receiver: "up", reason: "", status: 0, attempts: 1)
     }
 
-    @Test("One receiver's flood costs another one nothing")
+    @Test("A flood of one receiver's letters removes no letter of another receiver")
     func apart() throws {
         let letters = open(maxBytes: try size())
         try bury(letters, [try Self.letter(to: "me")] + (0..<5).map { _ in try Self.letter() })
@@ -220,7 +222,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("What is older than max_age goes, also while nothing is buried, and its folders with it")
+    @Test("Letters older than max_age are removed with their empty folders, also while nothing is buried")
     func maxAge() throws {
         let letters = open()
         try bury(letters, [try Self.letter("old"), try Self.letter("old", service: "other")])
@@ -244,7 +246,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("A letter can follow into a folder that went with its last one")
+    @Test("A folder that was removed with its last letter is created again for the next one")
     func folderAgain() throws {
         let letters = open(maxBytes: try size())
         for _ in 0..<3 { #expect(try bury(letters, Self.letter()) == nil) }
@@ -257,7 +259,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("What somebody else removed is forgotten")
+    @Test("Letters that somebody else removed no longer count")
     func removedByOthers() throws {
         let letters = open()
         try bury(letters, [try Self.letter(), try Self.letter(service: "kept")])
@@ -271,7 +273,7 @@ struct DeadLettersTests: ~Copyable {
 
     // MARK: Restart
 
-    @Test("What earlier runs left counts, and what a killed one was writing goes")
+    @Test("Letters of earlier runs count, and temporary files of a killed run are removed")
     func restart() throws {
         let before = open()
         let (gone, kept) = (try Self.letter(), try Self.letter())
@@ -279,7 +281,7 @@ struct DeadLettersTests: ~Copyable {
         let bytes = before.bytes(of: "up")
         before.stop()
         let stem = "\(directory)/up/\(Self.place)"
-        // No process has the first number; the third one says when a process started.
+        // No process has the number Int32.max; a writer's third number is the start time of its process.
         for writer in ["\(Int32.max)-0", "\(Int32.max)-0-123456", "\(getpid())-0-1", "\(getpid())-0"] { try temporary(Self.place, writer) }
         try Data("no metadata".utf8).write(to: URL(fileURLWithPath: "\(stem)-7.pprof"))
         try Data("of a person".utf8).write(to: URL(fileURLWithPath: "\(directory)/up/.notes.1-1.tmp"))
@@ -296,13 +298,14 @@ struct DeadLettersTests: ~Copyable {
         bounded.stop()
     }
 
+    /// Creates the temporary file of a payload that this writer has not finished.
     private func temporary(_ place: String, _ writer: String) throws {
         let path = "\(directory)/up/\(place)"
         let cut = path.index(after: try #require(path.lastIndex(of: "/")))
         try Data("half".utf8).write(to: URL(fileURLWithPath: "\(path[..<cut]).\(path[cut...])-9.pprof.\(writer).tmp"))
     }
 
-    @Test("Age counts over a restart")
+    @Test("The age of a letter counts across a restart")
     func restartAge() throws {
         let before = open()
         let (old, young) = (try Self.letter(), try Self.letter())
@@ -320,7 +323,7 @@ struct DeadLettersTests: ~Copyable {
         after.stop()
     }
 
-    @Test("Setting the wall clock removes none, and the metadata tells what the wall clock says")
+    @Test("Setting the wall clock removes no letter, and the metadata has the wall clock's time")
     func setClock() throws {
         let wall = Clock()
         let letters = DeadLetters(
@@ -341,7 +344,7 @@ struct DeadLettersTests: ~Copyable {
 
     // MARK: Trouble
 
-    @Test("Letters whose folder is elsewhere for a while are counted again when it is back")
+    @Test("Letters whose folder was away count again when it is back")
     func folderAway() throws {
         let letters = open()
         try bury(letters, [Self.letter(), Self.letter()])
@@ -362,7 +365,7 @@ struct DeadLettersTests: ~Copyable {
         #expect(again.bytes(of: "up") == bytes / 2 * 3)
     }
 
-    @Test("A pipe in place of a payload is no letter's, and is never opened to be read")
+    @Test("A pipe in place of a payload is an error, and is not opened for reading")
     func pipe() throws {
         let letters = open()
         let letter = try Self.letter()
@@ -375,7 +378,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    @Test("A folder that cannot be written is an error, and costs none of what is there")
+    @Test("A folder that cannot be written is an error, and removes no other letter")
     func unwritable() throws {
         let letters = open(maxBytes: try size())
         #expect(try bury(letters, Self.letter()) == nil)
@@ -390,7 +393,7 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    /// Moves a folder of letters out of its place, where a link to it stands then.
+    /// Moves a folder of letters elsewhere, and puts a link to it in its place.
     private func replaceByLink(_ place: String) throws -> String {
         let outside = "\(folder.path)/outside"
         try FileManager.default.moveItem(atPath: "\(directory)\(place)", toPath: outside)
@@ -421,7 +424,7 @@ struct DeadLettersTests: ~Copyable {
         #expect(FileManager.default.subpaths(atPath: outside)?.count { $0.hasSuffix(".json") } == 2)
     }
 
-    @Test("Letters are for their owner to write and their group to read; a mode of the config holds whatever the umask is")
+    @Test("Letters are writable for the owner and readable for the group, or have the config's modes whatever the umask is")
     func modes() throws {
         let read = { @Sendable [clock] in clock.read() }
         for (receiver, modes, wanted) in [
@@ -441,16 +444,18 @@ struct DeadLettersTests: ~Copyable {
         }
     }
 
+    /// Exact modes for files and folders.
     private static func modes(_ file: mode_t, _ directory: mode_t) -> ArchiveModes {
         var modes = ArchiveModes()
         (modes.file, modes.directory) = (FileMode(file, isExact: true), FileMode(directory, isExact: true))
         return modes
     }
 
+    /// Whether this process may mount a small file system.
     static let canMount =
         getuid() == 0 && system("d=$(mktemp -d) && mount -t tmpfs -o size=64k t $d 2>/dev/null && umount $d && rmdir $d") == 0
 
-    @Test("A full disk is an error that leaves nothing half-written", .enabled(if: canMount, "only root can mount a small file system"))
+    @Test("A full disk is an error and leaves no incomplete file", .enabled(if: canMount, "only root can mount a small file system"))
     func fullDisk() throws {
         let path = try folder.folder("dead-letter")
         try #require(mount("tmpfs", path, "tmpfs", 0, "size=256k") == 0)
@@ -465,10 +470,10 @@ struct DeadLettersTests: ~Copyable {
         letters.stop()
     }
 
-    // MARK: Names that nobody gave
+    // MARK: Unexpected names
 
     @Test(
-        "Files are removed by the names they have, whatever numbers are in these", arguments: ["3", "12345678901", "9223372036854775807"])
+        "Files with unexpected numbers in their names are removed too", arguments: ["3", "12345678901", "9223372036854775807"])
     func oddIndex(index: String) throws {
         let letters = open()
         #expect(try bury(letters, Self.letter("first")) == nil)

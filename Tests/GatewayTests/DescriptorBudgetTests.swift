@@ -3,7 +3,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("How descriptors are divided")
+@Suite("The division of file descriptors")
 struct DescriptorBudgetTests {
     typealias Demand = DescriptorBudget.Demand
 
@@ -17,7 +17,7 @@ struct DescriptorBudgetTests {
         Demand(loops: 1, sockets: 1, receivers: 2, hasDataDirectory: true, connections: 100, deliveries: .max),
     ]
 
-    @Test("The shares together are never more than the limit, unless that is said")
+    @Test("The shares together exceed the limit only when the budget says so")
     func sums() {
         for demand in Self.demands {
             for limit in [0, 1, 16, 63, 64, 100, 256, 300, 500, 1024, 4096, 20_000, 1 << 20, 1 << 30] {
@@ -31,7 +31,7 @@ struct DescriptorBudgetTests {
         }
     }
 
-    @Test("Nothing that is not used by one is kept from another: all that there is, is divided")
+    @Test("All descriptors are divided, and a use that needs few leaves the rest to the others")
     func nothingIdle() {
         for limit in [256, 1024, 5000] {
             let budget = DescriptorBudget(limit: limit, Self.usual)
@@ -43,7 +43,7 @@ struct DescriptorBudgetTests {
         #expect(idle.receivers == 12)
     }
 
-    @Test("A limit of 1024, as many systems have: what fits is held, and what does not is said with its numbers")
+    @Test("The usual limit of 1024 is divided, and a demand beyond it is reported with its numbers")
     func small() {
         let budget = DescriptorBudget(limit: 1024, Self.usual)
         #expect(budget.reserve == 96)
@@ -58,7 +58,7 @@ struct DescriptorBudgetTests {
             ])
     }
 
-    @Test("conn_limit is said to be too large from the first connection on that cannot be held", arguments: [420, 421])
+    @Test("conn_limit is reported as too large from the first connection that cannot be held", arguments: [420, 421])
     func boundary(connections: Int) {
         var demand = Self.usual
         demand.connections = connections
@@ -68,7 +68,7 @@ struct DescriptorBudgetTests {
         #expect(DescriptorBudget(limit: 1024, demand).shortcomings(demand) == [], "without a limit nothing is promised")
     }
 
-    @Test("max_in_flight of many receivers beyond their share is said")
+    @Test("A max_in_flight of many receivers beyond their share is reported")
     func deliveries() {
         var demand = Demand(loops: 1, sockets: 2, receivers: 24, connections: 8, deliveries: 24 * 64)
         let budget = DescriptorBudget(limit: 1024, demand)
@@ -77,7 +77,7 @@ struct DescriptorBudgetTests {
         #expect(DescriptorBudget(limit: 1024, demand).shortcomings(demand) == [])
     }
 
-    @Test("With the limit that is named as enough, all that the config allows is held")
+    @Test("The limit that is reported as enough holds all that the config allows")
     func enough() {
         for demand in Self.demands where demand.connections != .max && demand.deliveries != .max {
             for limit in [64, 1024, 4096, 100_000] {
@@ -88,9 +88,9 @@ struct DescriptorBudgetTests {
         }
     }
 
-    // MARK: What is in use
+    // MARK: Use
 
-    @Test("Each plugin instance has an equal part, at least one descriptor, and those that end give theirs back")
+    @Test("Each plugin instance has an equal part and at least one descriptor, and returns its part when it ends")
     func instances() {
         let descriptors = Descriptors(limit: 1024)
         descriptors.divide(Self.usual, limit: 1024)
@@ -108,7 +108,7 @@ struct DescriptorBudgetTests {
         #expect(descriptors.instanceShare == descriptors.budget.receivers / 2)
     }
 
-    @Test("A share has room for so many connections that are served, and for so many that are told to come again")
+    @Test("A share has separate room for connections that are served and for those that are answered 503")
     func share() {
         let share = ConnectionShare()
         share.change(limit: 10, refusals: 2)
@@ -123,7 +123,7 @@ struct DescriptorBudgetTests {
         #expect(share.take(.served) && !share.take(.served), "a smaller share holds from then on")
     }
 
-    @Test("The oldest idle connection of all loops makes room; silent ones alone when they are more than half")
+    @Test("The oldest idle connection of all loops makes room, or the oldest silent one when most are silent")
     func oldest() {
         let board = IdleBoard()
         #expect(board.oldestLoop(IdleKind.allCases) == nil)

@@ -14,7 +14,7 @@ struct ELFHeaderTests {
 
     private static var native: UInt16 { ELFHeader.native.machine }
 
-    @Test("A shared object of this machine passes")
+    @Test("A shared object for this machine is accepted")
     func native() throws {
         let header = try #require(ELFHeader(Self.bytes(machine: Self.native)))
         #expect(header == .native)
@@ -30,7 +30,7 @@ struct ELFHeaderTests {
         }
     }
 
-    @Test("The byte order of the file is the one its numbers are read in")
+    @Test("Numbers are read in the byte order of the file")
     func bigEndian() throws {
         #expect(try #require(ELFHeader(Self.bytes(data: 2, machine: 22))).machine == 22)
         #expect(try #require(ELFHeader(Self.bytes(machine: 0x0102))).machine == 0x0102)
@@ -41,7 +41,7 @@ struct ELFHeaderTests {
         #expect(try !#require(ELFHeader(Self.bytes(type: type, machine: 62))).isSharedObject)
     }
 
-    @Test("A file that is short or begins otherwise is none")
+    @Test("A file that is too short or begins differently has no ELF header")
     func none() {
         let bytes = Self.bytes(machine: 62)
         for count in 0..<20 { #expect(ELFHeader(Array(bytes.prefix(count))) == nil) }
@@ -49,7 +49,7 @@ struct ELFHeaderTests {
         #expect(ELFHeader(Array("#!/bin/sh\nexit 0 # and more\n".utf8)) == nil)
     }
 
-    @Test("Garbage gives a header or nothing, and no crash")
+    @Test("Mutated bytes give a header or nil, and no crash")
     func garbage() {
         var random = SeededRandom()
         for _ in 0..<2000 { _ = ELFHeader(random.mutated(Self.bytes(machine: 62)))?.isNative }

@@ -3,13 +3,14 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Values of the environment in a config")
+@Suite("Environment variables in a config")
 struct EnvironmentReferencesTests {
     private static let variables: [String: [UInt8]] = [
         "HOST": Array("127.0.0.1".utf8), "PORT": Array("9999".utf8), "EMPTY": [], "ON": Array("true".utf8), "_a1": Array("under".utf8),
         "QUOTED": Array("a\"b\\c\n".utf8), "NESTED": Array("${HOST} $${".utf8), "BROKEN": [0xFF], "SECRET": Array("hunter2".utf8),
     ]
 
+    /// Parses and expands JSON, and returns its text and the problems with their positions.
     private static func expand(_ json: String) -> (text: String?, problems: [String]) {
         let problems = Problems()
         let value = JSONParser.parse(Array(json.utf8), dialect: .relaxed, problems: problems)
@@ -18,19 +19,19 @@ struct EnvironmentReferencesTests {
     }
 
     @Test(
-        "A reference is replaced once, wherever a string stands; all else stays",
+        "A reference in any string value is replaced once, and all other text stays",
         arguments: [
             (#""${HOST}""#, #""127.0.0.1""#), (#""http://${HOST}:${PORT}/x""#, #""http://127.0.0.1:9999/x""#), (#""${_a1}""#, #""under""#),
             (#"["${PORT}", {"a": "${ON}"}]"#, #"["9999",{"a":"true"}]"#), (#"{"${PORT}": 1}"#, #"{"${PORT}":1}"#),
-            // What is replaced is not looked into.
+            // The inserted value is not expanded again.
             (#""${NESTED}""#, #""${HOST} $${""#), (#""${QUOTED}""#, #""a\"b\\c\n""#),
-            // Defaults stand in for what is not set or empty.
+            // The default is used for a variable that is not set or empty.
             (#""${NONE:-x}""#, #""x""#), (#""${EMPTY:-x}""#, #""x""#), (#""${HOST:-x}""#, #""127.0.0.1""#), (#""${NONE:-}""#, #""""#),
             (#""${EMPTY}""#, #""""#), (#""${NONE:-a:-b $c {}""#, #""a:-b $c {""#),
-            // A dollar that begins no reference is one.
+            // A dollar that begins no reference stays a dollar.
             (#""$""#, #""$""#), (#""$HOST $$ a$""#, #""$HOST $$ a$""#), (#""$${HOST}""#, #""${HOST}""#), (#""$$${HOST}""#, #""$${HOST}""#),
             (#""$${""#, #""${""#), (#""{HOST} }""#, #""{HOST} }""#),
-            // After JSON's own escapes.
+            // References are replaced after JSON's escapes.
             (#""\u0024{PORT}""#, #""9999""#), (#""$\u007bPORT}""#, #""9999""#), (#""${\u0050ORT}""#, #""9999""#),
         ])
     func expanded(json: String, expected: String) {
@@ -40,7 +41,7 @@ struct EnvironmentReferencesTests {
     }
 
     @Test(
-        "What cannot be replaced is a problem at its place, with the name of the variable and nothing else",
+        "A reference that cannot be replaced is a problem that names the variable and shows no other text",
         arguments: [
             (#""${NONE}""#, "1:1: the environment variable NONE is not set"),
             ("{\n  \"a\": [1, \"x${NONE}\"]}", "2:12: a[1]: the environment variable NONE is not set"),
@@ -61,6 +62,7 @@ struct EnvironmentReferencesTests {
 
     // MARK: In the config
 
+    /// Reads a config with these members; those of the listener begin on line 4.
     private static func read(_ listener: String, receiver: String = "", top: String = "") -> ConfigFile {
         let text = """
             {
@@ -74,7 +76,7 @@ struct EnvironmentReferencesTests {
         return ConfigFile(path: "g.json", text: Array(text.utf8), environment: { variables[$0] })
     }
 
-    @Test("A whole reference counts as a number or a boolean where one is wanted")
+    @Test("A string that is exactly one reference may give a number or a boolean")
     func typed() throws {
         let file = Self.read(
             #""http": {"listen_address": "${HOST}", "listen_port": "${PORT}", "conn_limit": "${NONE:-7}"}, "dedup_window": "${ON}""#,
@@ -89,7 +91,7 @@ struct EnvironmentReferencesTests {
     }
 
     @Test(
-        "A text does not, nor does a reference with something beside it or of another kind; the value is not shown",
+        "A plain string, a reference with text beside it or a value of the wrong kind is refused without the variable's value",
         arguments: [
             (#""http": {"conn_limit": "9999"}"#, #"4:24: receive_http.l.http.conn_limit: must be a whole number, 0 or more, is "9999""#),
             (
@@ -117,7 +119,7 @@ struct EnvironmentReferencesTests {
         #expect(Self.read(members).lines == ["g.json:\(line)"])
     }
 
-    @Test("A variable that is not set is one problem, whatever would have become of it")
+    @Test("An unset variable is one problem, whatever its value would be used for")
     func unset() {
         let members = #""http": {"listen_address": "${NONE}", "listen_port": "${NONE}"}, "ack": "${NONE}", "dedup_window": "${NONE}""#
         let file = Self.read(members, receiver: #""config": {"a": {"b": ["${NONE}"]}}"#)
@@ -130,7 +132,7 @@ struct EnvironmentReferencesTests {
         #expect(file.problems.last?.position == TextPosition(line: 6, column: 24))
     }
 
-    @Test("Ports that are not known are not taken for the same one")
+    @Test("Two unknown ports do not count as the same port")
     func unknownPorts() {
         let listener = #"{"forward_to": ["r"], "http": {"listen_port": "${NONE}"}}"#
         let text = #"{"receive_http": {"a": \#(listener), "b": \#(listener)}, "receivers": {"r": {"plugin": "P"}}}"#
@@ -138,7 +140,7 @@ struct EnvironmentReferencesTests {
         #expect(file.problems.map(\.path) == ["receive_http.a.http.listen_port", "receive_http.b.http.listen_port"])
     }
 
-    @Test("A plugin gets what it says as strict JSON, and which strings are one reference each")
+    @Test("A plugin gets its config as strict JSON, and the paths of strings that are exactly one reference")
     func pluginConfig() throws {
         let receiver = try #require(
             Self.read("", receiver: #""config": {"a": "${QUOTED}", "b": [{"c": "${PORT}"}, "x${PORT}"], "d": "$HOST"}"#).config.receivers
@@ -147,7 +149,7 @@ struct EnvironmentReferencesTests {
         #expect(receiver.pluginConfig.wholeReferences == ["a", "b[0].c"])
     }
 
-    @Test("A command needs of a config that another process runs what it asks for")
+    @Test("A command ignores unset variables in members that it does not need")
     func needed() {
         let file = Self.read(#""ack": "${NONE}", "http": {"conn_limit": -1}"#, top: #""data_dir": "${NONE}","#)
         #expect(file.problems.map(\.path) == ["data_dir", "receive_http.l.ack", "receive_http.l.http.conn_limit"])

@@ -2,10 +2,10 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Lanes that take turns")
+@Suite("A queue of lanes that take turns")
 struct FairQueueTests {
     @Test(
-        "A full lane makes nobody wait in another one, and gives up its oldest",
+        "A full lane gives up its oldest job, and does not delay another lane",
         arguments: [FairQueue<Int>.Order.oldestFirst, .newestFirst])
     func lanes(order: FairQueue<Int>.Order) {
         var queue = FairQueue<Int>(order: order, maximumPerLane: 3)
@@ -19,7 +19,7 @@ struct FairQueueTests {
         #expect((0..<3).map { _ in queue.next() } == (isOldest ? [3, 11, nil] : [1, 11, nil]))
     }
 
-    @Test("Lanes within lanes take turns too: who has many inner ones makes nobody wait longer in another outer one")
+    @Test("Inner lanes take turns too, so an outer lane with many of them does not delay another outer lane")
     func nested() {
         var queue = FairQueue<String>(order: .oldestFirst)
         func append(_ job: String, _ lanes: String...) { _ = queue.append(job, lanes: lanes) }
@@ -31,7 +31,7 @@ struct FairQueueTests {
         #expect(queue.next() == "b3")
     }
 
-    @Test("What was removed does not come")
+    @Test("Removed jobs are not returned")
     func removeAll() {
         var queue = FairQueue<Int>(order: .oldestFirst)
         for lane in ["a", "b"] { #expect(queue.append(1, lanes: [lane]) == nil) }

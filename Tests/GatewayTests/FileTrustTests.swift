@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Trust in a plugin's file")
 struct FileTrustTests {
-    /// What is wrong with a file, or nil when it is trusted.
+    /// The reason why a file is not trusted, or nil when it is.
     private static func complaint(_ path: String) -> String? {
         do throws(PluginLibrary.LoadError) {
             _ = try FileTrust.check(path)
@@ -21,21 +21,21 @@ struct FileTrustTests {
         }
     }
 
-    @Test("A file that only its owner may write is trusted, in a folder of its own below a sticky one")
+    @Test("A file that only its owner may write is trusted in a private folder below a sticky one")
     func trusted() throws {
         let top = try TestFolder()
         let file = try top.file("a.so")
         #expect(try FileTrust.check(file) == file)
     }
 
-    @Test("A file that anybody may write is not")
+    @Test("A file that anybody may write is refused")
     func writableFile() throws {
         let top = try TestFolder()
         let file = try top.file("a.so", mode: 0o646)
         #expect(Self.complaint(file) == "\(file) is writable by everybody")
     }
 
-    @Test("A group's right to write is refused for a group of others", .enabled(if: geteuid() == 0, "only root may chown"))
+    @Test("A file that another group may write is refused", .enabled(if: geteuid() == 0, "only root may chown"))
     func foreignGroup() throws {
         let top = try TestFolder()
         let file = try top.file("a.so", mode: 0o664)
@@ -57,7 +57,7 @@ struct FileTrustTests {
         #expect(Self.complaint(file) == "\(folder) belongs to user 12345")
     }
 
-    @Test("A folder that anybody may write is refused, as the file's own and as a parent")
+    @Test("A folder that anybody may write is refused as the file's own folder and as a parent")
     func writableFolder() throws {
         let top = try TestFolder()
         let open = try top.folder("open", mode: 0o777)
@@ -66,7 +66,7 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.file("open/inner/a.so")) == "\(open) is writable by everybody")
     }
 
-    @Test("A sticky folder passes as a parent, and not as the file's own folder")
+    @Test("A sticky folder is accepted as a parent, but not as the file's own folder")
     func sticky() throws {
         let top = try TestFolder()
         let sticky = try top.folder("sticky", mode: 0o1777)
@@ -75,7 +75,7 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.file("sticky/a.so")) == "\(sticky) is writable by everybody")
     }
 
-    @Test("A link is followed, and the file it leads to is what counts")
+    @Test("A link is followed, and the file that it leads to is checked")
     func link() throws {
         let top = try TestFolder()
         let file = try top.file("a.so")
@@ -84,7 +84,7 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("bad.so", to: bad)) == "\(bad) is writable by everybody")
     }
 
-    @Test("Our own link in a sticky folder cannot be turned by others")
+    @Test("Our own link in a sticky folder is trusted, because others cannot change it")
     func linkInStickyFolder() throws {
         let top = try TestFolder()
         let file = try top.file("a.so")
@@ -92,7 +92,7 @@ struct FileTrustTests {
         #expect(try FileTrust.check(try top.link("open/l.so", to: file)) == file)
     }
 
-    @Test("A link in a folder that others may write is refused, however good its file is")
+    @Test("A link in a folder that others may write is refused, even when its file is trusted")
     func linkFolder() throws {
         let top = try TestFolder()
         let file = try top.file("a.so")
@@ -100,7 +100,7 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("open/l.so", to: file)) == "\(open) is writable by everybody")
     }
 
-    @Test("A link in the middle of a chain counts as the first one does")
+    @Test("A link in the middle of a chain is checked like the first one")
     func linkChain() throws {
         let top = try TestFolder()
         let file = try top.file("a.so")
@@ -109,7 +109,7 @@ struct FileTrustTests {
         #expect(Self.complaint(try top.link("l.so", to: middle)) == "\(open) is writable by everybody")
     }
 
-    @Test("A folder whose next name begins with an accent is looked at too")
+    @Test("A folder is also checked when the next name begins with a combining accent")
     func accent() throws {
         let top = try TestFolder()
         let open = try top.folder("open", mode: 0o777)
@@ -119,7 +119,7 @@ struct FileTrustTests {
         #expect(try FileTrust.check(file) == file)
     }
 
-    @Test("A file that is not there, or leads nowhere, cannot be read")
+    @Test("A missing file and a link that leads nowhere cannot be read")
     func missing() throws {
         let top = try TestFolder()
         #expect(Self.complaint("\(top.path)/none.so") == "unreadable")
@@ -129,13 +129,14 @@ struct FileTrustTests {
 
     // MARK: Access lists
 
-    /// 1 is the owner, 2 a user, 4 the file's group, 8 a group, 16 the mask, 32 everybody.
+    /// An entry of an access list: tag 1 is the owner, 2 a user, 4 the file's group, 8 a group, 16 the mask, 32 everybody.
     private struct Entry {
         let tag: UInt16
         let rights: UInt16
         var number = UInt32.max
     }
 
+    /// Sets the access list of a file, and returns whether that succeeded.
     private static func setList(_ entries: [Entry], _ path: String) -> Bool {
         typealias Call = @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeRawPointer?, Int, Int32) -> Int32
         guard let symbol = dlsym(nil, "setxattr") else { return false }
@@ -151,6 +152,7 @@ struct FileTrustTests {
         }
     }
 
+    /// The entries of an access list with a mask, and with a user and a group if they are given.
     private static func list(user: (UInt32, UInt16)? = nil, group: (UInt32, UInt16)? = nil, own: UInt16 = 5, mask: UInt16) -> [Entry] {
         var entries = [Entry(tag: 1, rights: 7)]
         if let user { entries.append(Entry(tag: 2, rights: user.1, number: user.0)) }
@@ -159,12 +161,12 @@ struct FileTrustTests {
         return entries + [Entry(tag: 16, rights: mask), Entry(tag: 32, rights: 5)]
     }
 
-    @Test("A user or a group that an access list lets write is refused, on the file, its folder and a parent")
+    @Test("A user or group with write access from an access list is refused on the file, its folder and a parent")
     func accessList() throws {
         let top = try TestFolder()
         let folders = [try top.folder("a"), try top.folder("a/b")]
         let file = try top.file("a/b/c.so")
-        // A file system may know none.
+        // The file system may not support access lists.
         guard Self.setList(Self.list(user: (12_345, 4), mask: 5), file) else { return }
         #expect(Self.complaint(file) == nil)
         for path in [file] + folders {
@@ -177,7 +179,7 @@ struct FileTrustTests {
         }
     }
 
-    @Test("Rights that the mask holds back are none, and neither are those of root, of us or of readers")
+    @Test("Entries for root, for our own user, without write access or removed by the mask are accepted")
     func harmlessList() throws {
         let top = try TestFolder()
         let file = try top.file("c.so")
@@ -192,7 +194,9 @@ struct FileTrustTests {
         }
     }
 
-    @Test("The group bits of a mode are the mask where there is a list", .enabled(if: geteuid() == 0, "only root may chown"))
+    @Test(
+        "The group bits of a mode are the mask, and not the group's rights, if there is an access list",
+        .enabled(if: geteuid() == 0, "only root may chown"))
     func maskIsNoGroup() throws {
         let top = try TestFolder()
         let file = try top.file("c.so")

@@ -5,7 +5,7 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-/// Files whose check sums are right and whose numbers nobody wrote: a start always ends, and what can be read is delivered.
+/// A start always ends and delivers what can be read, even if files have valid check sums and impossible numbers.
 @Suite("A spool with forged numbers")
 struct ForgedSpoolTests: ~Copyable {
     private let top: TestFolder
@@ -22,6 +22,7 @@ struct ForgedSpoolTests: ~Copyable {
         SpoolHeader(segment: segment, salt: 0x0123_4567_89AB_CDEF, createdAt: MonotonicTime.unixNanoseconds, receivers: receivers)
     }
 
+    /// A record with a sample profile; its head may claim another length than the body has.
     private static func record(
         _ sequence: UInt64 = 41, origin: UInt64 = 0, claims length: Int? = nil, for receivers: [String] = ["two"]
     ) throws -> [UInt8] {
@@ -34,9 +35,10 @@ struct ForgedSpoolTests: ~Copyable {
         return head.encoded + body
     }
 
-    /// Where the first record begins.
+    /// The offset of the first record.
     private static var start: Int { header().encoded(.records).count }
 
+    /// The index entry of a record, with numbers that may be wrong.
     private static func entry(
         _ record: [UInt8], at offset: Int = ForgedSpoolTests.start, length: UInt64? = nil, sequence: UInt64 = 41, receivers: UInt64 = 2,
         isCopy: Bool = false
@@ -46,6 +48,7 @@ struct ForgedSpoolTests: ~Copyable {
             receivers: receivers, isCopy: isCopy)
     }
 
+    /// Writes the three files of a segment.
     private func write(
         _ records: [[UInt8]], _ entries: [IndexEntry], settled: [SettledEntry] = [], segment number: UInt64 = 3
     ) throws {
@@ -60,7 +63,7 @@ struct ForgedSpoolTests: ~Copyable {
         }
     }
 
-    /// What a start has for each receiver, all read and sound.
+    /// The sequences of the readable records for each receiver after a start.
     private func delivered(to receivers: [String] = ForgedSpoolTests.receivers) throws -> [[UInt64]] {
         try disk.withSpool { spool in
             try receivers.map { name in
@@ -78,6 +81,7 @@ struct ForgedSpoolTests: ~Copyable {
         }
     }
 
+    /// The damage that a check of the spool finds.
     private func damages() throws -> [SpoolDamage] {
         var damages: [SpoolDamage] = []
         var check = try SpoolCheck(disk.dataDirectory)
@@ -87,7 +91,7 @@ struct ForgedSpoolTests: ~Copyable {
 
     // MARK: The index
 
-    @Test("An entry that does not move forward is damage, and its record is found without it", arguments: [0, 1, 55] as [UInt64])
+    @Test("An entry that is too short for a record is damaged, and its record is found without it", arguments: [0, 1, 55] as [UInt64])
     func shortEntry(length: UInt64) throws {
         let record = try Self.record()
         try write([record], [Self.entry(record, length: length)])
@@ -95,7 +99,7 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(try delivered() == [[], [41]])
     }
 
-    @Test("Bytes that are no record have an entry from one byte on")
+    @Test("An entry for bytes without a record covers at least one byte")
     func unknownBytes() throws {
         let record = try Self.record()
         var encoded = Self.entry(record, length: 1, sequence: 0).encoded(seed: 5)
@@ -109,7 +113,7 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(!isRead(encoded))
     }
 
-    @Test("An entry ends below 4 GiB, or it is damage")
+    @Test("An entry that does not end below 4 GiB is damaged")
     func longEntry() throws {
         let record = try Self.record()
         let room = Self.largest - UInt64(Self.start)
@@ -118,13 +122,13 @@ struct ForgedSpoolTests: ~Copyable {
             IndexEntry.decode(Self.entry(record, length: length).encoded(seed: 5), from: 0, seed: 5) { found.append($0 != nil) }
             #expect(found == [isSound], "\(length)")
         }
-        // What the file does not have is lost, and counted.
+        // A record that the file does not contain is not delivered, but counts.
         try write([record], [Self.entry(record, length: room)])
         #expect(try delivered() == [[], []])
         try disk.withSpool { #expect($0.backlog(of: "two").profiles == 1) }
     }
 
-    @Test("A bit for a receiver without a name is damage, and the record says whom it is for", arguments: [false, true])
+    @Test("An entry with a bit for an unnamed receiver is damaged, and the record's own receivers count", arguments: [false, true])
     func unknownReceiver(isCopy: Bool) throws {
         let record = try Self.record(origin: isCopy ? 1 : 0)
         try write([record], [Self.entry(record, receivers: 4, isCopy: isCopy)])
@@ -133,14 +137,14 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(try damages() == [])
     }
 
-    @Test("A copy of a record in its own segment is no copy")
+    @Test("A record that claims to be copied from its own segment is no copy")
     func ownCopy() throws {
         let record = try Self.record(origin: 3)
         try write([record], [Self.entry(record, isCopy: true)])
         #expect(try delivered() == [[], [41]])
     }
 
-    @Test("What is settled by receivers in other places than the index names them is set aside")
+    @Test("A settled file that names receivers in another order than the index is set aside")
     func otherPlaces() throws {
         let record = try Self.record()
         let whole = SettledEntry(kind: .settled, receiver: 1, offset: 0, end: .max)
@@ -152,7 +156,7 @@ struct ForgedSpoolTests: ~Copyable {
         }
     }
 
-    @Test("A record for a receiver that no head names is settled once it is settled, though the index has more names then")
+    @Test("An attempt is kept for a receiver that only the record names, and no file header")
     func moreNames() throws {
         let record = try Self.record(for: ["three"])
         try write([record], [])
@@ -166,7 +170,7 @@ struct ForgedSpoolTests: ~Copyable {
         fixture.close()
     }
 
-    @Test("A record that is there three times is delivered once, and what waits is never less than nothing")
+    @Test("A record that exists three times is delivered once, and no count becomes negative")
     func thrice() throws {
         for number: UInt64 in 3...5 { try write([try Self.record()], [], segment: number) }
         #expect(try delivered() == [[], [41]])
@@ -177,14 +181,14 @@ struct ForgedSpoolTests: ~Copyable {
 
     // MARK: Records
 
-    @Test("A record that says to be longer than places reach is bytes that are no record, without end or trap")
+    @Test("A record that claims to be longer than offsets reach is skipped, without an endless loop or a crash")
     func hugeRecord() throws {
         try write([try Self.record(claims: Int(UInt32.max))], [])
         #expect(try delivered() == [[], []])
         #expect(try disk.withSpool { spool in Self.receivers.map { spool.backlog(of: $0).profiles } } == [1, 1])
     }
 
-    @Test("Heads that begin like records and are none do not hide the record behind them")
+    @Test("Bytes that look like record heads do not hide the record behind them")
     func falseHeads() throws {
         let head = Array(try Self.record().prefix(60))
         let record = try Self.record()
@@ -192,7 +196,7 @@ struct ForgedSpoolTests: ~Copyable {
         #expect(try delivered() == [[], [41]])
     }
 
-    @Test("A million places of damage are told in a few lines, and copied in a few files")
+    @Test("Only 100 of many damaged places are copied to the quarantine")
     func manyDamages() throws {
         var records: [[UInt8]] = []
         for number in 0..<300 { records += [try Self.record(100 + UInt64(number)), [0]] }
@@ -203,9 +207,9 @@ struct ForgedSpoolTests: ~Copyable {
         try disk.withSpool { #expect($0.backlog(of: "one").profiles == 300) }
     }
 
-    // MARK: Heads
+    // MARK: Headers
 
-    @Test("A head names up to 64 receivers, each once and in UTF-8")
+    @Test("A file header names up to 64 receivers, each once and in UTF-8")
     func headNames() throws {
         func isRead(_ names: [String]) -> Bool { (try? SpoolHeader.decode(Self.header(receivers: names).encoded(.index), .index)) != nil }
         let names = (0...64).map { "r\($0)" }
@@ -222,7 +226,7 @@ struct ForgedSpoolTests: ~Copyable {
 
     // MARK: Sizes
 
-    @Test("Holes of a terabyte cost a start neither memory nor time: the index is made anew, what is settled is set aside")
+    @Test("A start sets aside a sparse settled file of a terabyte, and rebuilds a sparse index")
     func holes() throws {
         let record = try Self.record()
         try write([record], [Self.entry(record)], settled: [SettledEntry(kind: .settled, receiver: 1, offset: 0, end: .max)])
@@ -234,7 +238,7 @@ struct ForgedSpoolTests: ~Copyable {
 
     // MARK: Numbers
 
-    @Test("A segment of any number is delivered, and what is stored beside it outlives the next start")
+    @Test("A segment with any number is delivered, and a profile stored after it survives the next start")
     func numbers() throws {
         let limit = SpoolFormat.largestNumber
         for (index, number) in [limit, limit + 1, UInt64(Int64.max)].enumerated() {
@@ -251,7 +255,7 @@ struct ForgedSpoolTests: ~Copyable {
         try disk.withSpool { #expect($0.backlog(of: "two").profiles == 0) }
     }
 
-    @Test("Sequences do not go on behind one that no clock gives")
+    @Test("Sequences do not continue after one that no clock gives")
     func sequences() throws {
         let before = ReceivedProfile.sequenceToCome
         for sequence in [UInt64(Int64.max), UInt64(Int64.max) + 1, .max - 1, .max] {
@@ -260,13 +264,13 @@ struct ForgedSpoolTests: ~Copyable {
             try write([record], [Self.entry(record, sequence: sequence)])
             #expect(try delivered() == [[], [sequence]])
         }
-        // Other tests take some, and each start a piece of 2^40.
+        // Other tests take sequences too, and each start reserves a piece of 2^40.
         #expect(ReceivedProfile.sequenceToCome - before < 1 << 60)
     }
 
     // MARK: Profiles
 
-    /// A profile's bytes in a record, with some of it changed.
+    /// Whether a profile is decoded after this change to its content, with more bytes behind it.
     private static func isRead(_ change: (inout ProfileContent) -> Void, more: [UInt8] = []) throws -> Bool {
         var bytes = ByteBuffer()
         try bytes.append([1, 2, 3].span.bytes)
@@ -283,7 +287,7 @@ struct ForgedSpoolTests: ~Copyable {
         return ReceivedProfile.decode(encoded, at: 0, sequence: 7) != nil
     }
 
-    @Test("A profile with what no request can say is damage")
+    @Test("A profile with content that no request can have is damaged")
     func profiles() throws {
         #expect(try Self.isRead { _ in })
         #expect(try Self.isRead { $0.labels = LabelSet(sorted: [Label(name: "a", value: "x\ny"), Label(name: "b", value: "")]) })

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("gRPC-Web")
 struct GRPCWebTests {
-    /// The message of a body, or why there is none.
+    /// The message of a body, or the error.
     private static func outcome(_ body: [UInt8]) -> String {
         do throws(PushFailure) {
             let message = try GRPCWeb.message(body.span)
@@ -29,7 +29,7 @@ struct GRPCWebTests {
         (frame("a", 0x43), "invalid_argument: a frame with unknown flags 67"),
     ]
 
-    @Test("A unary call has one message, and may have trailers behind it", arguments: bodies)
+    @Test("The body of a unary call has one message, and may have trailers after it", arguments: bodies)
     func message(body: [UInt8], outcome: String) { #expect(Self.outcome(body) == outcome) }
 
     static let timeouts: [(String, Duration?)] = [
@@ -39,10 +39,10 @@ struct GRPCWebTests {
         ("1.5S", nil), ("10 S", nil),
     ]
 
-    @Test("Grpc-Timeout is at most eight digits and a unit", arguments: timeouts)
+    @Test("A Grpc-Timeout has up to eight digits and a unit", arguments: timeouts)
     func timeout(text: String, span: Duration?) { #expect((try? GRPCWeb.timeout(Array(text.utf8)[...])) == span) }
 
-    @Test("An answer ends with its status, and a message that is safe in a header")
+    @Test("The trailers have the status, and a message that is safe in a header")
     func trailers() {
         let fine = GRPCWeb.trailers(nil, "")
         #expect(fine == [0x80, 0, 0, 0, 32] + Array("grpc-status: 0\r\ngrpc-message: \r\n".utf8))
@@ -55,7 +55,7 @@ struct GRPCWebTests {
         ("YQ=", nil),
     ]
 
-    @Test("The text form may be written in pieces, each with padding of its own", arguments: texts)
+    @Test("The text form may consist of several base64 pieces, each with its own padding", arguments: texts)
     func text(text: String, decoded: String?) {
         var bytes = ByteBuffer()
         let isDecoded = (try? GRPCWeb.decode(Array(text.utf8).span, into: &bytes)) != nil
@@ -63,7 +63,7 @@ struct GRPCWebTests {
         if let decoded { #expect(bytes.withBytes { bytes in bytes.indices.map { bytes[$0] } } == Array(decoded.utf8)) }
     }
 
-    @Test("What is encoded in base64 decodes to the same", arguments: 0...10)
+    @Test("Bytes that are encoded in base64 decode to the same bytes", arguments: 0...10)
     func base64(count: Int) throws {
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: 250 + $0) }
         var decoded = ByteBuffer()

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Reading who may send")
+@Suite("Reading tls, auth, tenant and rate_limit")
 struct GuardConfigTests {
     /// Reads a listener with these members, which begin on line 2.
     private static func read(_ members: String) -> ConfigFile {
@@ -19,7 +19,7 @@ struct GuardConfigTests {
 
     static let tls = #""cert_file": "c", "key_file": "k""#
 
-    @Test("A tls block has Alloy's names and defaults, on the listener or in its http block")
+    @Test("A tls block has Alloy's names and defaults, in the listener or in its http block")
     func tls() throws {
         let short = try #require(try Self.listener(#""tls": {\#(Self.tls)}"#).http.tls)
         #expect(short.certificate.content == .file("c"))
@@ -32,7 +32,7 @@ struct GuardConfigTests {
         #expect((full.clientAuthorities?.content, full.clientAuth, full.minimumVersion) == (.text("A"), .requireAndVerify, .tls13))
     }
 
-    @Test("auth, tenant and rate_limit are read; what is absent stands open")
+    @Test("auth, tenant and rate_limit are read, and an absent one restricts nothing")
     func access() throws {
         let open = try Self.listener("")
         #expect((open.http.tls, open.http.auth, open.tenant, open.rateLimit) == (nil, nil, .pass, nil))
@@ -103,7 +103,7 @@ struct GuardConfigTests {
         ),
     ]
 
-    @Test("A problem names its place, its member and what is wrong", arguments: problems)
+    @Test("A problem names its position, its member and what is wrong", arguments: problems)
     func problem(members: String, lines: [String]) {
         #expect(Self.read(members).lines == lines.map { "g.json:\($0)" })
     }

@@ -7,14 +7,15 @@ import Testing
 
 @Suite("gzip")
 struct GzipTests {
-    /// `printf hello | gzip -n`, and the same with a name, a comment, extra bytes and a header checksum's absence (RFC 1952 §2.3).
+    /// The output of `printf hello | gzip -n`.
     private static let hello: [UInt8] = [
         0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 7, 0, 0x86, 0xa6, 0x10, 0x36, 5, 0, 0, 0,
     ]
+    /// The same with extra bytes, a name and a comment in the header (RFC 1952 §2.3).
     private static let named: [UInt8] =
         [0x1f, 0x8b, 8, 0x1C, 0, 0, 0, 0, 0, 3] + [2, 0, 0xAA, 0xBB] + Array("hello.txt\0a comment\0".utf8) + hello[10...]
 
-    /// The content, or the failure's name.
+    /// Inflates the input, and returns the content or the failure.
     private static func outcome(_ input: [UInt8], limit: Int = 1 << 20) throws -> (content: [UInt8], failure: Gzip.Failure?) {
         var buffer = ByteBuffer()
         try buffer.append(input.span.bytes)
@@ -26,10 +27,10 @@ struct GzipTests {
 
     private static func compressed(_ content: [UInt8]) throws -> [UInt8] { try #require(Gzip.deflate(content)) }
 
-    @Test("What the gzip tool wrote inflates, whatever its header holds", arguments: [hello, named])
+    @Test("The output of the gzip tool inflates, with and without optional header fields", arguments: [hello, named])
     func realBytes(input: [UInt8]) throws { #expect(try Self.outcome(input).content == Array("hello".utf8)) }
 
-    @Test("What was deflated inflates to itself", arguments: [0, 1, 100, 65_535, 65_536, 65_537, 300_000])
+    @Test("Deflated content inflates to itself", arguments: [0, 1, 100, 65_535, 65_536, 65_537, 300_000])
     func roundTrip(count: Int) throws {
         var random = SeededRandom()
         let noise = (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
@@ -38,13 +39,13 @@ struct GzipTests {
         }
     }
 
-    @Test("Several members are one content")
+    @Test("Several members inflate to one content")
     func members() throws {
         let empty = try Self.compressed([])
         #expect(try Self.outcome(Self.hello + Self.named + empty + Self.hello).content == Array("hellohellohello".utf8))
     }
 
-    @Test("A content above the limit is too large", arguments: [0, 1, 65_535, 65_536, 65_537, 1_000_000], [-1, 0, 1])
+    @Test("Content above the limit is refused as too large", arguments: [0, 1, 65_535, 65_536, 65_537, 1_000_000], [-1, 0, 1])
     func limit(count: Int, room: Int) throws {
         guard count + room >= 0 else { return }
         let result = try Self.outcome(Self.compressed([UInt8](repeating: 0, count: count)), limit: count + room)
@@ -58,11 +59,11 @@ struct GzipTests {
     }
 
     @Test(
-        "What follows the last member is refused",
+        "Bytes after the last member are refused",
         arguments: [[0], [0, 0, 0], [0x1f], [0x1f, 0x8b], [0x78, 0x9c], Array("x".utf8)] as [[UInt8]])
     func trailing(rest: [UInt8]) throws { #expect(try Self.outcome(Self.hello + rest).failure == .malformed) }
 
-    @Test("A member cut anywhere is refused, the second one too")
+    @Test("A truncated member is refused, also as the second one")
     func truncated() throws {
         for start in [[], Self.hello] {
             let input = start + Self.named
@@ -72,7 +73,7 @@ struct GzipTests {
         }
     }
 
-    @Test("A content that its checksum or length belies is refused")
+    @Test("Content with a wrong checksum or length is refused")
     func checksum() throws {
         for index in (Self.hello.count - 8)..<Self.hello.count {
             var input = Self.hello
@@ -81,7 +82,7 @@ struct GzipTests {
         }
     }
 
-    @Test("zlib's own format, raw deflate and plain text are no gzip")
+    @Test("The zlib format, raw deflate and plain text are refused")
     func otherFormats() throws {
         let raw = Array(Self.hello[10..<(Self.hello.count - 8)])
         for input in [[0x78, 0x9c] + raw + [6, 0x2c, 2, 0x15], raw, Array("hello".utf8)] {
@@ -89,7 +90,7 @@ struct GzipTests {
         }
     }
 
-    @Test("Whatever comes is inflated within the limit or refused")
+    @Test("Mutated input is inflated within the limit or refused")
     func garbage() throws {
         var random = SeededRandom()
         let input = try Self.named + Self.compressed([UInt8](repeating: 0x61, count: 5000)) + Self.hello

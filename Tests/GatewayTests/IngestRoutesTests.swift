@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("What a receive_http listener admits")
+@Suite("Requests that a receive_http listener admits")
 struct IngestRoutesTests {
     private static let routes: IngestRoutes = {
         let limits = Limits(maxBodySize: 77)
@@ -14,7 +14,7 @@ struct IngestRoutesTests {
             push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))
     }()
 
-    /// `77` when a body of at most 77 bytes is wanted, or the refusal's status and message.
+    /// The limit of the body, `77`, when the request is admitted, or the refusal's status and message.
     private static func admit(_ requestLine: String, _ fields: String = "") throws -> String {
         let input = Array("\(requestLine) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n".utf8)
         guard case .head(let head, _) = try RequestParser.parse(input[...]) else { return "incomplete" }
@@ -25,7 +25,7 @@ struct IngestRoutesTests {
     }
 
     @Test(
-        "A profile with a proper name is wanted, on either path",
+        "A profile with a valid name is admitted on either path",
         arguments: [
             "/ingest?name=a", "/pyroscope/ingest?name=a", "/ingest?from=junk&until=junk&format=what&name=a", "/ingest?name=a%7Bb%3Dc%7D",
             "/ingest?name=+a+", "/ingest?name=a&name=%zz", "/ingest?name=a&x=%zz", "/ingest?name=a{b=\u{fc}}",
@@ -35,18 +35,19 @@ struct IngestRoutesTests {
     }
 
     @Test(
-        "Another path is 404", arguments: ["/", "/ingest/", "/Ingest?name=a", "/ingest%20", "//ingest", "/metrics", "/pyroscope/ingest2"])
+        "Any other path is answered 404",
+        arguments: ["/", "/ingest/", "/Ingest?name=a", "/ingest%20", "//ingest", "/metrics", "/pyroscope/ingest2"])
     func unknownPath(target: String) throws {
         #expect(try Self.admit("POST \(target)").hasPrefix(#"404 {"code":"not_found","message":"no such path: "#))
     }
 
-    @Test("Another method is 405", arguments: ["GET", "HEAD", "PUT", "post"])
+    @Test("Any other method is answered 405", arguments: ["GET", "HEAD", "PUT", "post"])
     func otherMethod(method: String) throws {
         #expect(try Self.admit("\(method) /ingest?name=a").hasPrefix("405 "))
     }
 
     @Test(
-        "A name that is none is 400 with the reason",
+        "An invalid name is answered 400 with the reason",
         arguments: [
             ("/ingest", "name: is required"),
             ("/ingest?name", "name: service name is required"),
@@ -70,7 +71,7 @@ struct IngestRoutesTests {
     }
 
     @Test(
-        "A tenant is of the characters that Pyroscope takes",
+        "A tenant may have only the characters that Pyroscope accepts",
         arguments: [("aZ09!_.*'()-", true), ("a|b", false), ("a b", false), ("\u{fc}", false), ("a/b", false)])
     func tenantCharacters(tenant: String, isAdmitted: Bool) throws {
         #expect(try Self.admit("POST /ingest?name=a", "X-Scope-OrgID: \(tenant)\r\n").hasPrefix(isAdmitted ? "77" : "400 "))

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Reading JSON")
 struct JSONParserTests {
-    /// The value as strict JSON, or the problems: `1:3: a.b: what is wrong`.
+    /// The problems, such as `1:3: a.b: what is wrong`, and then the value as strict JSON.
     private static func read(_ bytes: [UInt8], _ dialect: JSONParser.Dialect) -> [String] {
         let problems = Problems()
         let value = JSONParser.parse(bytes, dialect: dialect, problems: problems)
@@ -19,7 +19,7 @@ struct JSONParserTests {
     }
 
     @Test(
-        "Strict JSON reads in both dialects",
+        "Strict JSON is read in both dialects",
         arguments: [
             ("null", "null"), (" true\n", "true"), ("\tfalse\r\n", "false"), ("[]", "[]"), ("{}", "{}"), (#""""#, #""""#),
             (#"{"b":1,"a":[2,{}]}"#, #"{"b":1,"a":[2,{}]}"#), ("\u{feff}[ 1 , 2 ]", "[1,2]"),
@@ -35,7 +35,7 @@ struct JSONParserTests {
     }
 
     @Test(
-        "Comments and trailing commas are for people only",
+        "Comments and trailing commas are accepted only in the relaxed dialect",
         arguments: [
             ("// a\n1", "1", #"1:1: expected a value, found "/""#),
             ("1 // a", "1", "1:3: unexpected text after the end"),
@@ -52,7 +52,7 @@ struct JSONParserTests {
     }
 
     @Test(
-        "A syntax error names its place and what was expected",
+        "A syntax error names its position and what was expected",
         arguments: [
             ("", "1:1: expected a value, found the end of the text"),
             (" \n ", "2:2: expected a value, found the end of the text"),
@@ -112,7 +112,7 @@ struct JSONParserTests {
         #expect(Self.read(text, .relaxed) == problem)
     }
 
-    @Test("Of equal members the first stays, and each further one is a problem")
+    @Test("The first of several members with one name is kept, and each further one is a problem")
     func duplicates() {
         #expect(
             Self.read("{\"a\":1,\n \"b\":{\"c\":2,\"c\":3},\n \"a\":4, \"\\u0061\":5}") == """
@@ -124,7 +124,7 @@ struct JSONParserTests {
         #expect(Self.read(#"[{"a.b":1},{"x":{"a.b":1,"a.b":2}}]"#).hasPrefix(#"1:26: [1].x["a.b"]: appears twice"#))
     }
 
-    @Test("Nesting has a limit", arguments: [(63, true), (64, true), (65, false), (100_000, false)])
+    @Test("Nesting is limited to 64 levels", arguments: [(63, true), (64, true), (65, false), (100_000, false)])
     func depth(count: Int, isRead: Bool) {
         let text = String(repeating: "[", count: count) + String(repeating: "]", count: min(count, 1000))
         #expect(Self.read(text) == (isRead ? text : "1:65: nested deeper than 64"))
@@ -139,7 +139,7 @@ struct JSONParserTests {
     }
 
     @Test(
-        "Bytes that are no UTF-8 are an error at their place",
+        "Bytes that are not UTF-8 are an error at their position",
         arguments: [
             ("\"", [0xFF], "1:2"), ("{\n \"ü\": \"", [0xC3, 0x28], "2:8"), ("", [0x80], "1:1"), ("[\n\n", [0xED, 0xA0, 0x80], "3:1"),
             ("\"a\n", [0xC0, 0x80], "2:1"), ("\"€", [0xE2, 0x82], "1:3"),
@@ -148,12 +148,12 @@ struct JSONParserTests {
         #expect(Self.read(Array(before.utf8) + bytes, .relaxed) == ["\(place): the text is not valid UTF-8"])
     }
 
-    @Test("A replacement character that somebody wrote is not where the text breaks")
+    @Test("A replacement character in the text is not mistaken for invalid UTF-8")
     func invalidAfterReplacement() {
         #expect(Self.read(Array("\"\u{fffd}\n".utf8) + [0xFF], .relaxed) == ["2:1: the text is not valid UTF-8"])
     }
 
-    @Test("Values and members remember where they stood, in characters")
+    @Test("Values and members have their line and column, counted in characters")
     func positions() throws {
         let problems = Problems()
         let text = "{ // ü\n  \"ü😀\": [1,\r\n\t\"b\"] }"
@@ -166,7 +166,7 @@ struct JSONParserTests {
         #expect(places.map { "\($0.line):\($0.column)" } == ["1:1", "2:3", "2:9", "2:10", "3:2"])
     }
 
-    @Test("Garbage gives a value or a problem, and no crash")
+    @Test("Random and mutated text gives a value or a problem, and no crash")
     func garbage() {
         var random = SeededRandom()
         let seed = Array(#"{"a":[1,-2.5e3,"x\u00fc\ud83d\ude00\n"],/* c */"b":{"c":null,"d":true,},} // e"#.utf8)

@@ -11,7 +11,7 @@ struct JSONValueTests {
     }
 
     @Test(
-        "The text of a value reads as the same value again",
+        "The text of a value is read as the same value",
         arguments: [
             #"{"b":[null,true,false,-1.50e+3],"a":{"":"ü😀"}}"#, #"["\"\\\n\r\t\u0000\u001f\u007f\u0085\u2028\u2029"]"#,
             #"["/","\u0008\u000c"]"#,
@@ -20,7 +20,7 @@ struct JSONValueTests {
         #expect(try Self.parse(text).text == text)
     }
 
-    @Test("Any text comes back from its quoted form, which is one line of printable characters")
+    @Test("The quoted form of any text is one line of printable characters, and is read as the same text")
     func quoted() throws {
         var random = SeededRandom()
         for _ in 0..<500 {
@@ -38,7 +38,7 @@ struct JSONValueTests {
     }
 
     @Test(
-        "A path leads to the value it names, or to the deepest one on the way",
+        "A path leads to the value that it names, or to the deepest existing value on the way",
         arguments: [
             ("", "{"), ("a", "["), ("a[0]", "{"), ("a[0].u", "x"), ("a[1].u", "y"), ("b.c.d", "z"), (".b.c.d", "z"),
             ("a[2].u", "["), ("a[-1]", "["), ("a[x]", "["), ("a.u", "["), ("b.none.d", "{c"), ("b.c.d.e", "z"), ("none", "{"),
@@ -51,7 +51,7 @@ struct JSONValueTests {
     }
 
     @Test(
-        "A kind has a name for people",
+        "Each kind of value has a readable name",
         arguments: [
             ("null", "null"), ("true", "a boolean"), ("1", "a number"), (#""""#, "a string"), ("[]", "an array"), ("{}", "an object"),
         ])

@@ -3,10 +3,10 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("Label sets, as name= of /ingest carries them")
+@Suite("Label sets in the name parameter of /ingest")
 struct LabelSetTests {
     @Test(
-        "Pyroscope's own vectors read as Pyroscope reads them",
+        "Pyroscope's test vectors are read as Pyroscope reads them",
         arguments: [
             ("foo", ["__name__=foo"]),
             ("foo{}", ["__name__=foo"]),
@@ -30,7 +30,7 @@ struct LabelSetTests {
     }
 
     @Test(
-        "The rest of the grammar",
+        "Other valid names are read",
         arguments: [
             ("pyroscope-nodejs-pprof-{app=x,region=,cluster=}", ["__name__=pyroscope-nodejs-pprof-", "app=x", "cluster=", "region="]),
             ("a/b_C.d-9", ["__name__=a/b_C.d-9"]),
@@ -45,7 +45,7 @@ struct LabelSetTests {
     }
 
     @Test(
-        "What Pyroscope refuses is refused, for the same reason",
+        "Names that Pyroscope refuses are refused for the same reason",
         arguments: [
             ("", LabelSet.ParseError.serviceNameRequired),
             ("  ", .serviceNameRequired),
@@ -65,21 +65,21 @@ struct LabelSetTests {
         #expect(throws: error) { try LabelSet(parsing: text) }
     }
 
-    @Test("Without a service_name the application is it")
+    @Test("The application becomes service_name if there is none")
     func serviceNameFromApplication() throws {
         var labels = try LabelSet(parsing: "foo{a=1}")
         labels.addServiceName()
         #expect(Self.lines(labels) == ["__name__=foo", "a=1", "service_name=foo"])
     }
 
-    @Test("Beside a service_name the application is kept as app_name")
+    @Test("The application becomes app_name if there is a service_name")
     func applicationAsAppName() throws {
         var labels = try LabelSet(parsing: "foo{service_name=bar,app_name=old}")
         labels.addServiceName()
         #expect(Self.lines(labels) == ["__name__=foo", "app_name=foo", "service_name=bar"])
     }
 
-    @Test("Setting keeps names sorted and unique, and nil removes")
+    @Test("Setting a label keeps the names sorted and unique, and nil removes it")
     func setting() {
         var labels = LabelSet()
         for name in ["m", "z", "a", "m"] { labels[name] = "\(name)\(labels.labels.count)" }
@@ -91,7 +91,7 @@ struct LabelSetTests {
         #expect(labels["m"] == nil)
     }
 
-    @Test("Garbage gives an error or a sorted set, and no crash")
+    @Test("Random text gives an error or a sorted set, and no crash")
     func garbage() throws {
         var random = SeededRandom()
         for _ in 0..<3000 {

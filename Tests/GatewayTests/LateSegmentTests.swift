@@ -9,7 +9,7 @@ struct LateSegmentTests {
     private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
     private static let first = "0000000000000001"
 
-    /// A start that finds the first segment unreadable: its files are elsewhere, and the spool is told of it.
+    /// Restarts with the first segment unreadable, and returns the folder that its files were moved to.
     private func startWithoutFirst(_ spool: SpoolFixture, _ error: Int32 = EACCES) throws -> String {
         let away = spool.folder + "/away"
         try FileManager.default.createDirectory(atPath: away, withIntermediateDirectories: true)
@@ -18,13 +18,14 @@ struct LateSegmentTests {
         return away
     }
 
+    /// Moves the first segment's files from one folder to another.
     private func move(_ from: String, _ to: String) throws {
         for name in try FileManager.default.contentsOfDirectory(atPath: from) where name.hasPrefix(Self.first) {
             try FileManager.default.moveItem(atPath: "\(from)/\(name)", toPath: "\(to)/\(name)")
         }
     }
 
-    @Test("What is in one is delivered once it can be read, with all that came meanwhile, and the accounts close", arguments: [0, 7])
+    @Test("A late segment is delivered once it can be read, beside newer profiles, and the accounts balance", arguments: [0, 7])
     func takenIn(settled: Int) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(300, body: 1000)
@@ -48,7 +49,7 @@ struct LateSegmentTests {
         #expect(spool.receivers[0].state.withLock { $0.health.0 } == .ok)
     }
 
-    @Test("A receiver that comes after it was taken in finds it too")
+    @Test("A receiver that attaches after the segment was read gets its profiles too")
     func attachedLater() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(200, body: 1000)
@@ -69,7 +70,7 @@ struct LateSegmentTests {
         #expect(delivered == 200)
     }
 
-    @Test("A copy whose original could not be read counts instead of it")
+    @Test("A copied profile is delivered once, although its original becomes readable later")
     func copied() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(50, body: 1000)
@@ -83,7 +84,7 @@ struct LateSegmentTests {
         try spool.restart()
         spool.spool?.leave(UnreadableSegment(number: 1, file: .records, reason: .system(SystemError("open", code: EMFILE))))
         for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
-        // The start would have said so, had it seen the segment.
+        // A start that finds the segment unreadable records these sequences.
         let copies = SpoolFolder(DataDirectory(spool.folder))
         let orphans = try SpoolRecovery(copies, mayWrite: false).orphans
         spool.spool?.state.withLock { $0.start.sequences.formUnion(orphans) }
@@ -93,7 +94,7 @@ struct LateSegmentTests {
         #expect(delivered.count == waiting && Set(delivered).count == waiting && delivered.contains(kept))
     }
 
-    @Test("A file is given up after five failures of the disk in a row, and never for another reason", arguments: [4, 5])
+    @Test("A file is given up only after five disk failures in a row", arguments: [4, 5])
     func failures(count: Int) {
         var late = LateSegment(1)
         func fail(_ code: Int32, isFailing: Bool) -> Bool {
@@ -108,7 +109,7 @@ struct LateSegmentTests {
         #expect(late.nextLook == MonotonicTime(nanoseconds: 30_000_000_000), "each 30 s at most")
     }
 
-    @Test("What stands in place of a spool's file and is none is set aside and never waited for", arguments: ["pipe", "folder", "link"])
+    @Test("A pipe, folder or link in place of a spool's file is set aside and does not block", arguments: ["pipe", "folder", "link"])
     func special(kind: String) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(5, body: 100)
@@ -126,14 +127,14 @@ struct LateSegmentTests {
             try FileManager.default.removeItem(atPath: spool.folder + "/sequence")
             try #require(mkfifo(spool.folder + "/sequence", 0o600) == 0)
         }
-        // Nobody knows any more what was settled.
+        // The two settled profiles are delivered again, because the settled file is lost.
         #expect(try spool.deliverAll().count == 5)
         let aside = try FileManager.default.contentsOfDirectory(atPath: spool.folder + "/quarantine")
         #expect(Set(aside) == ["\(Self.first).settled", "\(Self.first).index", "sequence"])
         #expect(spool.spool?.damagedRecords.value == 2)
     }
 
-    @Test("What is put aside twice is there twice")
+    @Test("Two files of the same name are both kept in the quarantine")
     func quarantine() throws {
         let spool = try SpoolFixture(Self.up)
         for text in ["one", "two"] {

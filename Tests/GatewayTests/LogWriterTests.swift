@@ -6,7 +6,7 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-/// A pipe whose reading end is the test's.
+/// A pipe that the log is written to and the test reads from.
 private final class TestPipe: @unchecked Sendable {
     let reader: Int32
     let writer: Int32
@@ -37,6 +37,7 @@ extension [UInt8] {
 
 @Suite("The thread that writes the log")
 struct LogWriterTests {
+    /// A log writer that reports dropped lines as `3 dropped`.
     private func writer(_ descriptor: Int32) -> LogWriter { LogWriter(descriptor) { Array("\($0) dropped\n".utf8) } }
 
     private func bytes(_ line: String) -> [UInt8] { Array((line + "\n").utf8) }
@@ -44,7 +45,7 @@ struct LogWriterTests {
     /// A line of `size` bytes with its line feed.
     private func line(_ size: Int, _ letter: Character = "x") -> [UInt8] { bytes(String(repeating: letter, count: size - 1)) }
 
-    @Test("Lines come in the order they were given, whatever their length", arguments: [false, true])
+    @Test("Lines of any length are written in order", arguments: [false, true])
     func order(isNonBlocking: Bool) throws {
         let pipe = try TestPipe(isNonBlocking: isNonBlocking)
         let writer = writer(pipe.writer)
@@ -54,7 +55,7 @@ struct LogWriterTests {
         #expect(writer.droppedCount == 0)
     }
 
-    @Test("A pipe that nobody reads holds no caller; what found no room is counted, and one line stands in the gap")
+    @Test("A full pipe blocks no caller, and one line in the log reports the number of dropped lines")
     func fullBuffer() throws {
         let pipe = try TestPipe()
         let writer = writer(pipe.writer)
@@ -69,7 +70,7 @@ struct LogWriterTests {
         #expect(pipe.lines(until: "after") == ["after"])
     }
 
-    @Test("A line is taken that fills the buffer to its last byte, and one byte more is not", arguments: [0, 1])
+    @Test("A line may fill the buffer to its last byte, and a longer one is dropped", arguments: [0, 1])
     func capacity(beyond: Int) throws {
         let pipe = try TestPipe()
         let writer = writer(pipe.writer)
@@ -79,7 +80,7 @@ struct LogWriterTests {
         #expect(pipe.lines(until: beyond == 0 ? String(repeating: "x", count: LogWriter.capacity - 1) : "1 dropped").count == 1)
     }
 
-    @Test("A flush waits until all is written, but not beyond its deadline")
+    @Test("A flush waits until all lines are written, but not beyond its deadline")
     func flush() throws {
         let pipe = try TestPipe()
         let writer = writer(pipe.writer)
@@ -93,10 +94,10 @@ struct LogWriterTests {
         #expect(MonotonicTime.now >= deadline)
     }
 
-    @Test("A descriptor that refuses lines has them counted, and is told of them when it takes lines again")
+    @Test("Lines that the descriptor refuses are counted, and reported when it takes lines again")
     func refusal() throws {
         let folder = try TestFolder()
-        // A descriptor for reading refuses every write, until another file gets its number.
+        // A read-only descriptor refuses every write, until another file gets its number.
         let number = open(try folder.file("readable"), O_RDONLY)
         let writer = writer(number)
         for text in ["a", "b", "c"] { writer.append(bytes(text)) }
@@ -110,11 +111,11 @@ struct LogWriterTests {
         #expect(writer.droppedCount == 3)
     }
 
-    @Test("A line that was cut where a file takes no more is finished before the next one, once there is room")
+    @Test("A line that was cut at a full file is finished before the next one once there is room")
     func cutLine() throws {
         let folder = try TestFolder()
         let number = open("\(folder.path)/full", O_RDWR | O_CREAT, 0o600)
-        // At the end of what a file can be, it takes what fits, as a full disk does.
+        // At its largest possible size a file takes only the bytes that fit, like a full disk.
         let start = lseek(number, largestOffset(of: number) - 10, SEEK_SET)
         var output = LogOutput(number)
         #expect(output.write(bytes("first")[...]) == 0)
@@ -127,6 +128,7 @@ struct LogWriterTests {
         #expect(try String(contentsOfFile: "\(folder.path)/log", encoding: .utf8) == "nd\nfifth\n")
     }
 
+    /// The largest offset that the file system allows.
     private func largestOffset(of file: Int32) -> Int {
         var (least, most) = (0, Int.max)
         while least < most {

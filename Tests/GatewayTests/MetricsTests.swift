@@ -4,7 +4,7 @@ import Testing
 
 @Suite("The metrics page")
 struct MetricsTests {
-    @Test("Samples of one family stand together under one heading, families in the order they came")
+    @Test("Samples of one family are together under one heading, and families keep the order of their first samples")
     func families() {
         var page = Exposition()
         page.add(.counter, "b_total", help: "B.", [Label(name: "r", value: "1")], 1)
@@ -23,7 +23,7 @@ struct MetricsTests {
                 """)
     }
 
-    @Test("Label values escape backslash, newline and quote; help keeps its quotes")
+    @Test("Label values escape backslash, newline and quote, and help texts keep quotes")
     func escaping() {
         var page = Exposition()
         page.add(.gauge, "a", help: "say \"\\\n\"", [Label(name: "l", value: "x\\y\n\"z\" ü"), Label(name: "m", value: "")], 1)
@@ -31,7 +31,7 @@ struct MetricsTests {
     }
 
     @Test(
-        "Whole numbers have no point, others keep theirs",
+        "Whole numbers are written without a decimal point",
         arguments: [(0, "0"), (2, "2"), (-3, "-3"), (0.25, "0.25"), (1e16, "1e+16"), (999_999_999_999_999, "999999999999999")])
     func number(value: Double, expected: String) {
         var page = Exposition()
@@ -39,7 +39,7 @@ struct MetricsTests {
         #expect(page.text.hasSuffix("\na \(expected)\n"))
     }
 
-    @Test("A histogram's buckets are cumulative and end in +Inf, with sum and count")
+    @Test("A histogram has cumulative buckets up to +Inf, a sum and a count")
     func histogram() {
         let histogram = Histogram()
         for nanoseconds: Int64 in [500_000, 1_000_000, 1_000_001, 60_000_000_000, 60_000_000_001] {
@@ -58,7 +58,7 @@ struct MetricsTests {
         #expect(lines.count == 2 + Histogram.bounds.count + 1 + 2)
     }
 
-    @Test("Each bound belongs to its own bucket")
+    @Test("A value equal to a bound is in the bucket of that bound")
     func bounds() {
         let histogram = Histogram()
         for bound in Histogram.bounds { histogram.observe(nanoseconds: Int64((bound * 1e9).rounded())) }

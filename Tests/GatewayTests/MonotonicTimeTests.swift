@@ -4,7 +4,7 @@ import Testing
 @Suite("Monotonic time")
 struct MonotonicTimeTests {
     @Test(
-        "Adding a span stops at never",
+        "Adding a duration saturates at never",
         arguments: [
             (0, Duration.seconds(1), 1_000_000_000), (5, .zero, 5), (1_000_000_000, .seconds(-1), 0), (.max, .nanoseconds(1), .max),
             (1, .nanoseconds(Int64.max), .max), (0, .nanoseconds(Int64.max), .max), (1, .seconds(Int64.max), .max),
@@ -14,7 +14,7 @@ struct MonotonicTimeTests {
     }
 
     @Test(
-        "A span in nanoseconds is held to what they can say",
+        "A duration in nanoseconds is clamped to 64 bits",
         arguments: [
             (.zero, 0), (.milliseconds(1500), 1_500_000_000), (.milliseconds(-1500), -1_500_000_000), (.nanoseconds(Int64.max), .max),
             (.nanoseconds(Int64.max) + .nanoseconds(1), .max), (.seconds(Int64.max), .max), (.seconds(-10_000_000_000), .min),
@@ -23,7 +23,7 @@ struct MonotonicTimeTests {
         #expect(span.inNanoseconds == nanoseconds)
     }
 
-    @Test("Times compare and subtract")
+    @Test("Times can be compared and subtracted")
     func comparing() {
         let (early, late) = (MonotonicTime(nanoseconds: 5), MonotonicTime(nanoseconds: 8))
         #expect(early < late && late < .never)

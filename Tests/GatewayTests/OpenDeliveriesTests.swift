@@ -10,13 +10,14 @@ final class OpenDeliveriesTests {
 
     private func close(_ token: UInt) -> OpenDeliveries.Open? { open.close(token) }
 
+    /// Handles of open entries of a queue.
     private static func handles(_ count: Int) throws -> [ReceiverQueue.Handle] {
         var queue = ReceiverQueue()
         for _ in 0..<count { queue.append(try .sample(), now: .at(1)) }
         return (0..<count).compactMap { _ in queue.open() }
     }
 
-    @Test("A token closes its own delivery once, and a second close is seen")
+    @Test("A token closes its own delivery, and a second close finds nothing")
     func closesOnce() throws {
         let handles = try Self.handles(2)
         let tokens = handles.map { open.open(.delivery($0), by: 0, now: .at(5)) }
@@ -31,7 +32,7 @@ final class OpenDeliveriesTests {
         #expect(close(tokens[0]) != nil)
     }
 
-    @Test("A token from before its place was reused closes nothing")
+    @Test("An old token closes nothing after its slot is reused")
     func generations() throws {
         let handle = try Self.handles(1)[0]
         var old: [UInt] = []
@@ -46,7 +47,7 @@ final class OpenDeliveriesTests {
     }
 
     @Test(
-        "A token that was made up closes nothing",
+        "An invented token closes nothing",
         arguments: [0, 1, 2, 0x1_0000_0000, 0x2_0000_0001, 0x1_0000_0002, UInt.max, UInt(Int.max), 1 << 63])
     func madeUp(token: UInt) throws {
         #expect(close(token) == nil)
@@ -56,7 +57,7 @@ final class OpenDeliveriesTests {
         #expect(close(real) != nil)
     }
 
-    @Test("A flush is open and is no delivery")
+    @Test("A flush is an open operation, but no delivery")
     func flush() throws {
         let flush = open.open(.flush, by: 0, now: .at(1))
         let delivery = open.open(.delivery(try Self.handles(1)[0]), by: 0, now: .at(2))
@@ -70,7 +71,7 @@ final class OpenDeliveriesTests {
         #expect(open.deliveries.isEmpty)
     }
 
-    @Test("An instance that is given up has nothing open any more; another one's operations stay")
+    @Test("An abandoned instance has no open operations left, and those of another instance stay open")
     func abandoned() throws {
         let handles = try Self.handles(3)
         let tokens = handles.enumerated().map { open.open(.delivery($1), by: $0 % 2, isProbe: $0 == 1, now: .at(1)) }
@@ -80,7 +81,7 @@ final class OpenDeliveriesTests {
         #expect((rest.instance, rest.isProbe) == (1, true))
     }
 
-    @Test("The oldest is the one that was opened first and is still open")
+    @Test("The oldest time is that of the first opened operation that is still open")
     func oldest() throws {
         #expect(open.oldest(of: 0) == nil)
         let tokens = (1...3).map { open.open(.flush, by: 0, now: .at($0)) }

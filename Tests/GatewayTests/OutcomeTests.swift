@@ -4,8 +4,9 @@ import Testing
 
 @testable import Gateway
 
-@Suite("What a plugin's outcome says, by the size that it has")
+@Suite("Outcomes of plugins with structs of different sizes")
 struct OutcomeTests {
+    /// Collects outcomes and breaches of the interface.
     private final class Events: PluginEvents {
         let outcomes = Mutex<[DeliveryOutcome]>([])
         let breaches = Mutex<[String]>([])
@@ -16,7 +17,7 @@ struct OutcomeTests {
         func pluginMisbehaved(_ what: String) { breaches.withLock { $0.append(what) } }
     }
 
-    /// Has a plugin finish with this message, in an outcome of this size.
+    /// Finishes a delivery as a plugin does, with this message in an outcome of this size.
     private static func finish(_ message: String, status: gw_status = .rejected, size: Int = MemoryLayout<gw_outcome>.size) -> (
         outcome: DeliveryOutcome?, breaches: [String]
     ) {
@@ -36,7 +37,7 @@ struct OutcomeTests {
         return (events.outcomes.withLock(\.first), events.breaches.withLock { $0 })
     }
 
-    @Test("One of v1.0's size is valid, and what lies behind it is not read")
+    @Test("An outcome of v1.0's size is valid, and the bytes after it are not read")
     func old() throws {
         #expect(MemoryLayout<gw_outcome>.offset(of: \.sender_message) == 56)
         for size in [56, 57, MemoryLayout<gw_outcome>.size - 1] {
@@ -47,7 +48,7 @@ struct OutcomeTests {
         #expect(Self.finish("hello", size: 55).breaches.count == 1)
     }
 
-    @Test("Today's and a later one say what the sender is told")
+    @Test("A rejection of today's or a larger size has a message for the sender")
     func new() {
         for size in [MemoryLayout<gw_outcome>.size, MemoryLayout<gw_outcome>.size + 8] {
             #expect(Self.finish("profile too old", size: size).outcome?.senderMessage == "profile too old")
@@ -55,7 +56,7 @@ struct OutcomeTests {
         for status in [gw_status.delivered, .retry, .aborted] { #expect(Self.finish("hello", status: status).outcome?.senderMessage == "") }
     }
 
-    @Test("It is held to 256 printable bytes whatever the plugin says", arguments: [0, 255, 256, 257, 100_000])
+    @Test("The message for the sender is limited to 256 printable bytes", arguments: [0, 255, 256, 257, 100_000])
     func bounds(count: Int) {
         #expect(Self.finish(String(repeating: "a", count: count)).outcome?.senderMessage.utf8.count == min(256, count))
         #expect(Self.finish("a\r\nb\u{1b}c" + String(repeating: "ü", count: count)).outcome?.senderMessage.hasPrefix("a  b c") == true)

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Acting as the owner of a folder")
 struct OwnerTests {
-    @Test("Root acts as the owner with none of its own groups", .enabled(if: geteuid() == 0))
+    @Test("Root acts as the owner without any of root's own groups", .enabled(if: geteuid() == 0))
     func groups() async throws {
         await #expect(processExitsWith: .success) {
             let path = FileManager.default.temporaryDirectory.appendingPathComponent("owner-\(getpid())").path
@@ -17,7 +17,7 @@ struct OwnerTests {
             try OpenFolder(path).actAsOwner()
             precondition((geteuid(), getegid()) == (65_534, 65_533))
             precondition(getgroups(0, nil) == 0, "a group of root's is left")
-            // So that the folder can be removed.
+            // Root removes the folder at the end.
             seteuid(0)
         }
     }

@@ -8,7 +8,7 @@ final class PaceTests {
     private static let policy = RetryPolicy(minimum: .seconds(1), maximum: .seconds(4), retries: 0)
     private var pace = Pace(limit: 10)
 
-    /// A retry of one profile.
+    /// Reports a retry of one profile.
     @discardableResult
     private func retry(_ sequence: UInt64, isEvidence: Bool = true, isProbe: Bool = false, now: MonotonicTime = .at(100)) -> Bool {
         pace.sawRetry(of: sequence, isEvidence: isEvidence, isProbe: isProbe, policy: Self.policy, now: now)
@@ -16,18 +16,19 @@ final class PaceTests {
 
     private func live() -> Bool { pace.sawLife() }
 
+    /// Makes the receiver failing.
     private func fail(now: MonotonicTime = .at(100)) { for sequence: UInt64 in 1...5 { retry(sequence, now: now) } }
 
-    /// How many deliveries may be open at a time, while it is not failing.
+    /// The number of deliveries that may be open at a time while the receiver is not failing.
     private var window: Int { (0...20).prefix { pace.allows(open: $0) }.count }
 
-    @Test("A new receiver may open its limit")
+    @Test("A new receiver may open its whole limit of deliveries")
     func fresh() {
         #expect(window == 10)
         #expect(!pace.isFailing)
     }
 
-    @Test("The fifth different profile in a row makes it failing, and is the only one to say so")
+    @Test("The fifth different profile in a row makes the receiver failing, and only that retry reports it")
     func failing() {
         #expect((1...4).map { retry($0) } == [false, false, false, false])
         #expect(!pace.isFailing && window == 10)
@@ -36,20 +37,20 @@ final class PaceTests {
         #expect(!retry(6))
     }
 
-    @Test("One profile that comes back again and again does not make it failing")
+    @Test("Repeated retries of one profile do not make the receiver failing")
     func sameProfile() {
         for _ in 0..<20 { #expect(!retry(7)) }
         #expect(!pace.isFailing && window == 10)
     }
 
-    @Test("Retries that say nothing about the destination do not make it failing, however many they are")
+    @Test("Any number of retries without evidence against the destination does not make the receiver failing")
     func noEvidence() {
         for sequence: UInt64 in 1...200 { #expect(!retry(sequence, isEvidence: false)) }
         for sequence: UInt64 in 1...4 { #expect(!retry(sequence)) }
         #expect(retry(5))
     }
 
-    @Test("Any sign of life begins the count anew")
+    @Test("Any sign of life restarts the count of retries")
     func life() {
         for sequence: UInt64 in 1...4 { retry(sequence) }
         #expect(!live())
@@ -57,7 +58,7 @@ final class PaceTests {
         #expect(retry(9))
     }
 
-    @Test("A profile that was never tried probes after the shortest wait, one that was tried after its own")
+    @Test("A fresh profile may probe after the shortest wait, and a tried one after the backoff")
     func probeTimes() {
         fail()
         for _ in 0..<3 { retry(9, isProbe: true) }
@@ -68,7 +69,7 @@ final class PaceTests {
         #expect([early, .at(101), .at(104)].map { pace.allowsProbe(ofFresh: false, now: $0) } == [false, false, true])
     }
 
-    @Test("One probe is open at a time")
+    @Test("Only one probe is open at a time")
     func oneProbe() {
         fail()
         pace.probeBegan()
@@ -77,7 +78,7 @@ final class PaceTests {
         #expect(pace.allowsProbe(ofFresh: true, now: .at(1000)))
     }
 
-    @Test("Probes that fail wait longer each time; what was open before comes back in a bunch and is no probe")
+    @Test("Each failed probe makes the next one wait longer, and retries of earlier deliveries do not")
     func backoff() {
         fail()
         let first = pace.nextProbe
@@ -89,7 +90,7 @@ final class PaceTests {
         }
     }
 
-    @Test("After the failing it opens 1, 2, 4, 8 and then its limit")
+    @Test("A receiver that recovers opens 1, 2, 4, 8 and then its limit of deliveries")
     func doubling() {
         fail()
         #expect(live())
@@ -101,7 +102,7 @@ final class PaceTests {
         #expect(windows == [1, 2, 4, 8, 10, 10])
     }
 
-    @Test("A receiver that fails again begins its probes' waits anew")
+    @Test("A receiver that fails again begins with the shortest wait for probes")
     func again() {
         fail()
         for _ in 0..<10 { retry(6, isProbe: true, now: .at(5000)) }
@@ -112,7 +113,7 @@ final class PaceTests {
         #expect(pace.nextProbe <= .at(102) && pace.nextFreshProbe == .at(101))
     }
 
-    @Test("A reload lets the next probe go at once")
+    @Test("A reload allows the next probe at once")
     func hurried() {
         fail()
         pace.hurry()

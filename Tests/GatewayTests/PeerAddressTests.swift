@@ -3,19 +3,19 @@ import Testing
 
 @testable import LinuxSystem
 
-@Suite("Addresses as senders are counted by")
+@Suite("Addresses that identify senders")
 struct PeerAddressTests {
     private func peer(_ text: String) -> PeerAddress { PeerAddress(text: text) }
 
     @Test(
-        "An IPv4 address is itself, an IPv6 address is its /64",
+        "An IPv4 address stands for itself, and an IPv6 address for its /64",
         arguments: [
             ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("0.0.0.0", "0.0.0.0"), ("255.255.255.255", "255.255.255.255"),
             ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"), ("fe80::1", "fe80:0:0:0::/64"),
         ])
     func description(address: String, expected: String) { #expect(peer(address).description == expected) }
 
-    @Test("Neighbours in a /64 are one sender, those of the next one another; each has bytes of its own")
+    @Test("Addresses in one /64 are one sender, and other senders have other bytes")
     func networks() {
         #expect(peer("2001:db8::1") == peer("2001:db8::ffff:ffff:ffff:ffff"))
         #expect(peer("2001:db8::1") != peer("2001:db8:0:1::1"))
@@ -23,7 +23,7 @@ struct PeerAddressTests {
         #expect(Set(["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1"].map { peer($0).bytes }).count == 4)
     }
 
-    @Test("A Unix socket's peers are one sender")
+    @Test("All peers of Unix sockets are one sender")
     func local() {
         var storage = sockaddr_storage()
         storage.ss_family = sa_family_t(AF_UNIX)
@@ -35,7 +35,7 @@ struct PeerAddressTests {
 }
 
 extension PeerAddress {
-    /// The address that `accept` would tell of a peer with this one.
+    /// Makes an address from its text, as `accept` would report it.
     init(text: String) {
         var storage = sockaddr_storage()
         withUnsafeMutableBytes(of: &storage) { bytes in

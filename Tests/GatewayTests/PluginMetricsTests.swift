@@ -19,26 +19,26 @@ struct PluginMetricsTests {
         #expect(try declare(.gauge, "b") == 3)
     }
 
-    @Test("One name is of one kind")
+    @Test("A declared name is refused with another kind and other labels")
     func otherKind() throws {
         _ = try declare(.counter, "a", [("x", "1")])
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.gauge, "a", [("x", "2")]) }
     }
 
-    @Test("One name is of one kind, with the same labels too")
+    @Test("A declared name is refused with another kind and the same labels")
     func otherKindSameLabels() throws {
         _ = try declare(.counter, "a", [("x", "1")])
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.gauge, "a", [("x", "1")]) }
     }
 
-    @Test("A label that the gateway adds itself, or one twice, would spoil the whole page and is refused")
+    @Test("A label that occurs twice, or that the gateway adds itself, is refused")
     func doubledLabel() {
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [("receiver", "other")]) }
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.seconds, "b", [("le", "1")]) }
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "c", [("x", "1"), ("x", "2")]) }
     }
 
-    @Test("The limit holds, and what was declared before it still answers")
+    @Test("Metrics beyond the limit are refused, and declared ones can be declared again")
     func limit() throws {
         for number in 1...PluginMetrics.limit { #expect(try declare(.counter, "m\(number)") == UInt32(number)) }
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "more") }
@@ -51,19 +51,19 @@ struct PluginMetricsTests {
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [(name, "")]) }
     }
 
-    @Test("A colon may stand in a metric's name and not in a label's")
+    @Test("A metric's name may have a colon, but a label's name may not")
     func colon() throws {
         #expect(try declare(.counter, "a:b") == 1)
         #expect(throws: PluginMetrics.Refusal.self) { try declare(.counter, "a", [("a:b", "")]) }
     }
 
-    @Test("A kind that is none is refused")
+    @Test("An unknown kind is refused")
     func unknownKind() throws {
         let kind = try #require(gw_metric_kind(rawValue: 3))
         #expect(throws: PluginMetrics.Refusal.self) { try declare(kind, "a") }
     }
 
-    @Test("Counters add and never fall, gauges are set, durations are counted, and each carries its receiver")
+    @Test("Counters never fall, gauges are set, durations are summed, and each sample has its receiver as a label")
     func collect() throws {
         let counter = try declare(.counter, "c", [("x", "1")])
         let gauge = try declare(.gauge, "g")
@@ -80,7 +80,7 @@ struct PluginMetricsTests {
         #expect(lines.contains(#"s_count{receiver="r"} 2"#))
     }
 
-    @Test("Observing an id that nobody declared does nothing", arguments: [0, 1, 1024, 1025, .max] as [UInt32])
+    @Test("Observing an undeclared id does nothing", arguments: [0, 1, 1024, 1025, .max] as [UInt32])
     func unknownId(id: UInt32) {
         metrics.observe(id, 1)
         var page = Exposition()

@@ -4,8 +4,8 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-/// Profiles that a destination refuses for ever must not hold up those that it takes, and a destination that is away must not
-/// be taken for one that refuses single profiles.
+/// Profiles that a destination always refuses must not delay those that it accepts, and a destination that is away must not be
+/// mistaken for one that refuses single profiles.
 @Suite("Profiles that a destination refuses again and again")
 final class PoisonTests {
     private var state = Receiver.State.working(limit: 8)
@@ -14,12 +14,12 @@ final class PoisonTests {
     private var now = MonotonicTime.at(1)
     private var delivered = 0
 
-    /// What an answer of the destination is, by profile: those that are poison are refused.
+    /// The sequences of the profiles that the destination always refuses, and the statuses that it refuses them with.
     private var poison: Set<UInt64> = []
     private var statuses = [500]
-    /// Whether the destination is away: refusing everything with a status, or not there at all with 0.
+    /// The status for every profile while the destination is away, 0 when it does not answer; nil while it works.
     private var outage: Int?
-    /// Profiles that were attempted at each time, by sequence.
+    /// The attempts so far: the time and the profile's sequence of each.
     private var attempts: [(at: MonotonicTime, sequence: UInt64)] = []
     private var rejected: [UInt64] = []
 
@@ -31,7 +31,7 @@ final class PoisonTests {
         return profile.sequence
     }
 
-    /// Lets the receiver do all that it does at this time; answers come at once.
+    /// Performs all steps that are due now; the destination answers at once.
     private func run() throws {
         while case .done(let step) = state.nextStep(config, now: now) {
             guard case .deliver(let entry, _, let token) = step else { continue }
@@ -46,7 +46,7 @@ final class PoisonTests {
         }
     }
 
-    /// Runs for a time, a tenth of a second a step; each step may bring something new.
+    /// Runs for some seconds in steps of a tenth of a second, and calls `each` before each step.
     private func run(seconds: Int64, _ each: (_ tenth: Int64) throws -> Void = { _ in }) throws {
         for tenth in 0..<seconds * 10 {
             try each(tenth)
@@ -56,14 +56,14 @@ final class PoisonTests {
     }
 
     @Test(
-        "Every good profile is delivered within 2 s beside poison, however much of it",
+        "Every good profile is delivered within 2 s, beside any number of poison profiles",
         arguments: [1, 5, 20, 200], [[500], [502], [503], [500, 502, 503]])
     func goodAmongPoison(count: Int, statuses: [Int]) throws {
         self.statuses = statuses
         for _ in 0..<count { try accept(poison: true) }
         var waiting: [UInt64: MonotonicTime] = [:]
         try run(seconds: 120) { tenth in
-            // Four good ones in each second.
+            // Four good profiles arrive in each second.
             if [0, 3, 5, 8].contains(tenth % 10) { waiting[try accept()] = now }
             for attempt in attempts.suffix(500) { waiting[attempt.sequence] = nil }
             for (_, since) in waiting { try #require(now.nanoseconds - since.nanoseconds <= 2_000_000_000) }
@@ -73,7 +73,7 @@ final class PoisonTests {
         #expect(state.account.dropped.isEmpty)
     }
 
-    @Test("New poison that keeps coming does not hold up good profiles either")
+    @Test("A steady flow of new poison does not delay good profiles")
     func steadyPoison() throws {
         try run(seconds: 60) { tenth in
             if tenth % 2 == 0 { try accept(poison: true) }
@@ -82,7 +82,7 @@ final class PoisonTests {
         #expect(delivered == 2 * 60)
     }
 
-    @Test("Two profiles that are left do not make an idle receiver fail", arguments: [2, 4])
+    @Test("A few poison profiles do not make an idle receiver failing", arguments: [2, 4])
     func leftovers(count: Int) throws {
         for _ in 0..<count { try accept(poison: true) }
         var wasFailing = false
@@ -90,7 +90,7 @@ final class PoisonTests {
         #expect(!wasFailing)
     }
 
-    @Test("Profiles that were refused before do not make a receiver fail, however many they are")
+    @Test("Any number of profiles that were refused before does not make a receiver failing")
     func knownRefusals() throws {
         for _ in 0..<20 { try accept(poison: true) }
         try run(seconds: 30) { tenth in if tenth % 5 == 0 { try accept() } }
@@ -100,7 +100,7 @@ final class PoisonTests {
         #expect(state.queue.count == 20)
     }
 
-    @Test("A destination that is away gets one probe at a time, and no closer than min_backoff_period", arguments: [0, 503])
+    @Test("A destination that is away gets one probe at a time, at least min_backoff_period apart", arguments: [0, 503])
     func away(status: Int) throws {
         outage = status
         for _ in 0..<50 { try accept() }
@@ -114,7 +114,7 @@ final class PoisonTests {
         }
     }
 
-    @Test("Without new profiles the probes of a destination that is away grow rarer, and take turns")
+    @Test("The probes of a destination that is away become rarer without new profiles, and profiles take turns")
     func probesBackOff() throws {
         outage = 0
         for _ in 0..<6 { try accept() }
@@ -123,13 +123,13 @@ final class PoisonTests {
         #expect(Dictionary(grouping: attempts, by: \.sequence).values.allSatisfy { $0.count >= 3 })
     }
 
-    @Test("A destination that returns gets 1, 2, 4 … deliveries at a time, first what was never refused while others passed")
+    @Test("A destination that returns gets one delivery at a time at first, and then quickly more")
     func noStorm() throws {
         outage = 503
         for _ in 0..<40 { try accept() }
         try run(seconds: 30)
         outage = nil
-        // The first probe alone, then as many as the window has.
+        // The probe is alone, and then the window grows with each delivery.
         var windows: [Int] = []
         var open: [UInt] = []
         now = now + .seconds(60)
@@ -142,10 +142,10 @@ final class PoisonTests {
         #expect(windows == [1, 1, 2, 8])
     }
 
-    @Test("What was refused while others passed keeps its time when the receiver recovers; the rest is due")
+    @Test("A suspect profile keeps its retry time when the receiver recovers, and the other profiles are due")
     func recovery() throws {
         let suspect = try accept(poison: true)
-        // Until it waits for at least 8 s.
+        // After six attempts it waits for at least 8 s.
         while attempts.count(where: { $0.sequence == suspect }) < 6 { try run(seconds: 1) { _ in try accept() } }
         outage = 503
         let waiting = try (0..<6).map { _ in try accept() }
@@ -160,7 +160,7 @@ final class PoisonTests {
     }
 
     @Test(
-        "A profile is rejected after 12 refusals over 15 minutes with others delivered between",
+        "A profile is rejected after 12 refusals over 15 minutes with other profiles delivered in between",
         arguments: [(12, 900, true), (13, 900, true), (0, 900, false), (1000, 900, false), (12, 7200, false)])
     func rejection(refusals: Int, seconds: Int64, isRejected: Bool) throws {
         (config.retry.refusalsUntilRejected, config.retry.refusedFor) = (refusals, .seconds(seconds))
@@ -176,7 +176,7 @@ final class PoisonTests {
     }
 
     @Test(
-        "The number of refusals counts at its bound, and so does the time",
+        "The bounds for the number and the period of refusals are inclusive",
         arguments: [(2, 60, 2, 60, true), (3, 60, 2, 60, false), (2, 61, 2, 60, false), (2, 59, 2, 60, true), (1, 0, 1, 0, true)]
             as [(Int, Int64, Int, Int64, Bool)])
     func bounds(limit: Int, period: Int64, refusals: Int, lasted: Int64, isProven: Bool) {
@@ -188,7 +188,7 @@ final class PoisonTests {
     }
 
     @Test(
-        "Only a 5xx counts, and only with another profile delivered since the last one",
+        "A refusal counts only with a 5xx status and another profile delivered since the last one",
         arguments: [(499, 0), (500, 1), (599, 1), (600, 0), (0, 0)])
     func counting(status: Int, count: Int) {
         var refusals = Refusals()
@@ -199,13 +199,13 @@ final class PoisonTests {
         #expect(refusals.isSuspect == (count > 0))
     }
 
-    @Test("A rolling restart of ten minutes rejects nothing")
+    @Test("A rolling restart of ten minutes rejects no profile")
     func rollingRestart() throws {
         config.retry.maximum = .seconds(5)
         var random = SeededRandom()
         var accepted = 0
         try run(seconds: 600) { tenth in
-            // Every second backend is away for a while.
+            // The destination is away for 0.7 s of every 1.4 s, and at random in the rest.
             outage = tenth / 7 % 2 == 0 || random.below(3) == 0 ? 503 : nil
             if tenth % 3 == 0 {
                 try accept()
@@ -218,7 +218,7 @@ final class PoisonTests {
         #expect(delivered == accepted)
     }
 
-    @Test("After a reload what waits for a retry is tried at once, by the probes' rule where the receiver is failing")
+    @Test("A failing receiver makes one probe at once after a reload")
     func reload() throws {
         outage = 0
         for _ in 0..<6 { try accept() }

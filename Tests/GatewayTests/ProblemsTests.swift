@@ -4,7 +4,7 @@ import Testing
 @Suite("Problems of a config")
 struct ProblemsTests {
     @Test(
-        "Paths join with dots, odd names in brackets",
+        "Paths are joined with dots, and unusual names are in brackets",
         arguments: [
             ("", "a", "a"), ("a", "b_c-9", "a.b_c-9"), ("a", "b.c", #"a["b.c"]"#), ("a", "", #"a[""]"#), ("", "b c", #"["b c"]"#),
             ("a", "ü", #"a["ü"]"#), ("a", "x\n", #"a["x\n"]"#), ("a", "[", #"a["["]"#), ("a", "@`{", #"a["@`{"]"#),
@@ -13,7 +13,7 @@ struct ProblemsTests {
         #expect(Problems.path(path, name) == expected)
     }
 
-    @Test("A problem of the whole text has no path to show")
+    @Test("A problem of the whole text is described without a path")
     func description() {
         #expect(Problem(position: nil, path: "", message: "m").description == "m")
         #expect(Problem(position: nil, path: "a.b", message: "m").description == "a.b: m")
@@ -30,7 +30,7 @@ struct ProblemsTests {
         #expect(nearMiss(name, among: ["plugin", "queue", "retry", "max_backoff_retries"]) == expected)
     }
 
-    @Test("Of equally near names the first in the alphabet is meant")
+    @Test("The alphabetically first of equally near names is suggested")
     func tie() {
         #expect(nearMiss("abx", among: ["abz", "aby"]) == "aby")
         #expect(nearMiss("a", among: ["b"]) == "b")

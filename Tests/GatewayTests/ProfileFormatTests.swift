@@ -5,7 +5,7 @@ import Testing
 @Suite("The format of a profile")
 struct ProfileFormatTests {
     @Test(
-        "The query's format and the Content-Type decide as in Pyroscope, first match first",
+        "The query's format and the Content-Type decide as in Pyroscope, in the same order",
         arguments: [
             ("trie", "", ProfileFormat.trie),
             (nil, "binary/octet-stream+trie", .trie),

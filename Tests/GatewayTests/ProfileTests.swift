@@ -4,7 +4,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Profiles, as plugins see them")
+@Suite("Profiles in the plugin interface")
 struct ProfileTests {
     private static func content(samples: [ProfileContent.Sample]) -> ProfileContent {
         var content = ProfileContent(
@@ -22,7 +22,7 @@ struct ProfileTests {
         return body
     }
 
-    @Test("Every text, table and sample is where the view says")
+    @Test("The view has every text, label, header and sample")
     func view() throws {
         let samples = [
             ProfileContent.Sample(id: "one", range: 0..<5), ProfileContent.Sample(range: 5..<5), ProfileContent.Sample(range: 5..<10),
@@ -43,25 +43,25 @@ struct ProfileTests {
         #expect(seen == ["one:hello", ":", ":world"])
     }
 
-    @Test("A body without a byte is a sample without a byte")
+    @Test("An empty body is one empty sample")
     func empty() throws {
         let profile = try ReceivedProfile.sample()
         #expect(profile.view.pointee.sample_count == 1)
         #expect(try #require(profile.view.pointee.samples).pointee.bytes.count == 0)
     }
 
-    @Test("A byte of body costs a byte")
+    @Test("Each byte of the body counts as a byte")
     func cost() throws {
         #expect(try ReceivedProfile.sample(body: 1000).byteCount == ReceivedProfile.emptyCost + 1000)
     }
 
-    @Test("Sequences rise")
+    @Test("Sequences increase")
     func sequence() throws {
         let sequences = try (0..<10).map { _ in try ReceivedProfile.sample().sequence }
         #expect(zip(sequences, sequences.dropFirst()).allSatisfy(<))
     }
 
-    @Test("The view leads back to its profile, which lives as long as somebody retains it")
+    @Test("The view leads back to its profile, which lives as long as it is retained")
     func owner() throws {
         weak var watched: ReceivedProfile?
         let view: UnsafePointer<gw_profile>

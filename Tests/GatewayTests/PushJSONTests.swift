@@ -4,9 +4,9 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("Push in JSON")
+@Suite("Push requests in JSON")
 struct PushJSONTests {
-    /// What a message says, or why it is refused.
+    /// A summary of the message, or why it is refused.
     static func outcome(_ bytes: [UInt8]) -> String {
         var decoded = ByteBuffer()
         do throws(PushMessage.Malformed) {
@@ -100,28 +100,28 @@ struct PushJSONTests {
         "{\"series\":[{\"samples\":[{\"rawProfile\":\"b25l}]}]}", "{\"series\":[{\"samples\":[{\"ID\":7}]}]}",
     ]
 
-    @Test("A message says its labels by name, and its samples with their IDs in order", arguments: accepted)
+    @Test("A message is read with its labels sorted by name and its samples in order", arguments: accepted)
     func accepts(message: String, expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("null is absence, wherever it stands", arguments: nulls)
+    @Test("A null counts as an absent value at every level", arguments: nulls)
     func takesNull(message: String, expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Members that nobody knows are skipped at every level", arguments: unknown)
+    @Test("Unknown members are skipped at every level", arguments: unknown)
     func skips(message: String, expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Strings are JSON strings, with every escape and no half character", arguments: strings)
+    @Test("Strings are read with all JSON escapes, and invalid strings are refused", arguments: strings)
     func readsStrings(message: String, expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Sample bytes are base64, standard or URL-safe, padded or not", arguments: base64)
+    @Test("Sample bytes are standard or URL-safe base64, padded or not", arguments: base64)
     func readsBase64(message: String, expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Base64 is a JSON string like any other, so a writer may escape its characters")
+    @Test("Characters of base64 may be escaped as in any JSON string")
     func escapedBase64() {
         #expect(Self.outcome(Self.sample(#""rawProfile":"PDw\/Pz8+Pg==""#)) == " :<<???>>", "as Foundation and PHP write a slash")
         #expect(Self.outcome(Self.sample(#""rawProfile":"PDw/Pz8\u002BPg==""#)) == " :<<???>>", "as .NET writes a plus")
     }
 
-    @Test("What is no such message is refused", arguments: malformed)
+    @Test("A malformed message is refused", arguments: malformed)
     func refuses(message: String) { #expect(Self.outcome(message).hasPrefix("refused: ")) }
 
     @Test("A string that is not UTF-8 is refused", arguments: [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xE2, 0x82]] as [[UInt8]])
@@ -132,7 +132,7 @@ struct PushJSONTests {
 
     // MARK: Limits
 
-    @Test("What is skipped nests no deeper than 32", arguments: [(30, true), (31, true), (32, false), (100_000, false)])
+    @Test("A skipped value may nest at most 32 levels deep", arguments: [(30, true), (31, true), (32, false), (100_000, false)])
     func depth(count: Int, isTaken: Bool) {
         for (open, close) in [("[", "]"), ("{\"x\":", "}")] {
             let nested = String(repeating: open, count: count) + "0" + String(repeating: close, count: count)
@@ -165,13 +165,13 @@ struct PushJSONTests {
 
     // MARK: Garbage
 
-    @Test("A message cut anywhere is refused")
+    @Test("A truncated message is refused")
     func truncated() {
         let message = Array(Self.whole.utf8)
         for end in 0..<message.count { #expect(Self.outcome(Array(message[..<end])).hasPrefix("refused: "), "cut at \(end)") }
     }
 
-    @Test("Whatever comes is read or refused")
+    @Test("Random and mutated messages are read or refused, without a crash")
     func garbage() {
         var random = SeededRandom()
         let message =

@@ -3,17 +3,18 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("Push in protobuf")
+@Suite("Push requests in protobuf")
 struct PushProtobufTests {
-    /// What a message says, or why it is refused.
+    /// A summary of the message, or why it is refused.
     static func outcome(_ bytes: [UInt8]) -> String {
         do throws(PushMessage.Malformed) {
             return try PushProtobuf.parse(bytes.span).summary(bytes)
         } catch { return "refused: \(error.reason)" }
     }
 
-    /// One series with a label whose fields are these.
+    /// A message of one series with one label, which has these fields.
     private static func label(_ fields: [UInt8]...) -> [UInt8] { Wire.series(Wire.bytes(1, Array(fields.joined()))) }
+    /// A message of one series with one sample, which has these fields.
     private static func sample(_ fields: [UInt8]...) -> [UInt8] { Wire.series(Wire.bytes(2, Array(fields.joined()))) }
 
     private static let whole = Wire.series(Wire.label("b", "2"), Wire.label("a", "1"), Wire.sample("one", "x"), Wire.sample("two", "y"))
@@ -30,10 +31,10 @@ struct PushProtobufTests {
         (label(Wire.text(2, "v")), "=v"),
         (Wire.series(Wire.label("a", "1"), Wire.label("A", "1")), "A=1,a=1"),
         (Wire.series(Wire.label("\u{e9}", "\u{1F525}")), "\u{e9}=\u{1F525}"),
-        // As every reader of protobuf has it, the last of several equal fields counts.
+        // The last of several equal fields counts, as in all protobuf readers.
         (label(Wire.text(1, "a"), Wire.text(2, "1"), Wire.text(1, "b"), Wire.text(2, "2")), "b=2"),
         (sample(Wire.text(1, "one"), Wire.text(2, "x"), Wire.text(1, "two"), Wire.text(2, "y")), " y:two"),
-        // Annotations are taken for what nobody knows.
+        // Annotations are skipped like unknown fields.
         (Wire.series(Wire.label("a", "1"), Wire.bytes(3, Wire.text(1, "key"))), "a=1"),
     ]
 
@@ -73,7 +74,7 @@ struct PushProtobufTests {
         (Wire.tag(1, 2) + Wire.varint(1 << 63), tooLong),
         (Wire.tag(3, 1) + [1, 2, 3, 4, 5, 6, 7], tooLong),
         (Wire.tag(3, 5) + [1, 2, 3], tooLong),
-        // The outer length is right, the inner one reaches beyond its series into the next.
+        // The outer length is right, and the inner one reaches beyond its series into the next one.
         (Wire.series(Wire.tag(2, 2) + [5], Wire.tag(1, 2) + [3, 0]) + whole, tooLong),
         ([0x80], unended),
         ([UInt8](repeating: 0xFF, count: 9), unended),
@@ -92,26 +93,26 @@ struct PushProtobufTests {
         (Wire.series(Wire.label("a", "1\0")), "refused: label \"a\" contains a NUL character"),
     ]
 
-    @Test("A message says its labels by name, and its samples with their IDs in order", arguments: accepted)
+    @Test("A message is read with its labels sorted by name and its samples in order", arguments: accepted)
     func accepts(message: [UInt8], expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Fields that nobody knows are skipped at every level", arguments: unknown)
+    @Test("Unknown fields are skipped at every level", arguments: unknown)
     func skips(message: [UInt8], expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("What is no protobuf is refused", arguments: malformed)
+    @Test("Malformed protobuf is refused", arguments: malformed)
     func refuses(message: [UInt8], expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("Labels are unique, texts are UTF-8 without NUL", arguments: texts)
+    @Test("Duplicate labels and texts that are not UTF-8 or contain NUL are refused", arguments: texts)
     func refusesTexts(message: [UInt8], expected: String) { #expect(Self.outcome(message) == expected) }
 
-    @Test("A label's name with NUL is refused, and named so that it can be read")
+    @Test("A label's name with NUL is refused with a readable reason")
     func nameWithNUL() {
         let reason = Self.outcome(Wire.series(Wire.label("a\0b", "1")))
         #expect(reason.hasSuffix("contains a NUL character"))
         #expect(!reason.utf8.contains(0))
     }
 
-    @Test("Sample bytes are any bytes")
+    @Test("A sample may have any bytes")
     func anyBytes() throws {
         let content = (0...255).map { UInt8($0) }
         let message = Self.sample(Wire.bytes(1, content))
@@ -119,14 +120,14 @@ struct PushProtobufTests {
         #expect(Array(message[try #require(request.series.first?.samples.first).range]) == content)
     }
 
-    @Test("A number may take ten bytes and no more", arguments: [(9, true), (10, true), (11, false)])
+    @Test("A varint may have up to ten bytes", arguments: [(9, true), (10, true), (11, false)])
     func longVarint(count: Int, isTaken: Bool) {
         let zeros = [UInt8](repeating: 0x80, count: count - 1) + [0]
         #expect(Self.outcome(Wire.tag(3, 0) + zeros) == (isTaken ? "" : Self.manyBits))
         #expect(Self.outcome(Wire.tag(1, 2) + zeros) == (isTaken ? "" : Self.manyBits))
     }
 
-    @Test("The tenth byte of a number holds one bit", arguments: [(1, true), (2, false), (0x7F, false), (0x81, false)] as [(UInt8, Bool)])
+    @Test("The tenth byte of a varint holds one bit", arguments: [(1, true), (2, false), (0x7F, false), (0x81, false)] as [(UInt8, Bool)])
     func tenthByte(last: UInt8, isTaken: Bool) {
         #expect(Self.outcome(Wire.tag(3, 0) + [UInt8](repeating: 0xFF, count: 9) + [last]) == (isTaken ? "" : Self.manyBits))
     }
@@ -156,7 +157,7 @@ struct PushProtobufTests {
 
     // MARK: Garbage
 
-    @Test("A message cut anywhere but between its series is refused")
+    @Test("A message truncated anywhere except between its series is refused")
     func truncated() {
         let message = Wire.unknown + Self.whole + Self.whole
         let ends = [Wire.unknown.count, Wire.unknown.count + Self.whole.count, message.count]
@@ -165,7 +166,7 @@ struct PushProtobufTests {
         }
     }
 
-    @Test("Whatever comes is read or refused")
+    @Test("Random and mutated messages are read or refused, without a crash")
     func garbage() {
         var random = SeededRandom()
         let message = Wire.unknown + Self.whole + Wire.series(Wire.unknown, Wire.label("c", "3"), Wire.groups(5))
@@ -180,6 +181,6 @@ struct PushProtobufTests {
         (Array(repeatElement(Wire.series(), count: 9).joined()), 5), ([0xFF], 0),
     ]
 
-    @Test("Series are counted without a look at what is in them, up to a limit", arguments: counts)
+    @Test("Series are counted up to a limit, without reading their content", arguments: counts)
     func count(message: [UInt8], count: Int) { #expect(PushProtobuf.countSeries(message.span, upTo: 5) == count) }
 }

@@ -1,7 +1,7 @@
 @testable import Gateway
 
 extension PushMessage {
-    /// What was read, in a few words: `a=1,b=2 id:bytes id:bytes`, a line a series.
+    /// A text with one line for each series: `a=1,b=2 id:bytes id:bytes`.
     func summary(_ bytes: [UInt8]) -> String {
         series.map { series in
             let labels = series.labels.labels.map { "\($0.name)=\($0.value)" }.joined(separator: ",")

@@ -6,7 +6,7 @@ import Testing
 @Suite("Query strings")
 struct QueryStringTests {
     @Test(
-        "The first parameter of a name counts, decoded",
+        "The first parameter of a name is returned decoded",
         arguments: [
             ("name=a", "a"), ("x=1&name=a&name=b", "a"), ("name=", ""), ("name", ""), ("name&name=b", ""), ("&&name=a&", "a"),
             ("name=a+b", "a b"), ("name=%41%2b%2B", "A++"), ("name=a=b", "a=b"), ("name=%C3%BC", "ü"), ("name=%26%3D", "&="),
@@ -24,7 +24,7 @@ struct QueryStringTests {
     }
 
     @Test(
-        "A malformed escape is an error that shows it",
+        "A malformed escape is an error that shows the escape",
         arguments: [
             ("a%", "%"), ("a%4", "%4"), ("%zz", "%zz"), ("%4g", "%4g"), ("%+1", "%+1"), ("%-1", "%-1"), ("% 1", "% 1"), ("%%41", "%%4"),
         ])
@@ -38,7 +38,7 @@ struct QueryStringTests {
         #expect(Self.query("x=%&name=a").text("name") == "a")
     }
 
-    @Test("Bytes that are no UTF-8 are bytes, and no text")
+    @Test("Bytes that are not UTF-8 have a value but no text")
     func invalidText() throws {
         #expect(try Self.query("name=%ff%00").value("name") == [0xFF, 0])
         #expect(Self.query("name=%ff").text("name") == nil)
@@ -50,7 +50,7 @@ struct QueryStringTests {
         #expect(QueryString(bytes[12..<18]).text("name") == "a")
     }
 
-    @Test("Garbage gives a value, nothing or an error, and no crash")
+    @Test("Random bytes give a value, nil or an error, and no crash")
     func garbage() {
         var random = SeededRandom()
         for _ in 0..<3000 {

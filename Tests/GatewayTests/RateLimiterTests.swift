@@ -3,7 +3,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Rates of tenants")
+@Suite("Rate limits of tenants")
 struct RateLimiterTests {
     private static func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: Int64(seconds * 1e9) + 1_000_000_000_000) }
 
@@ -11,7 +11,7 @@ struct RateLimiterTests {
         RateLimiter(RateLimitConfig(profiles: .init(perSecond: perSecond, burst: burst)))
     }
 
-    @Test("A burst passes to its last profile, the next one waits for its share of a second")
+    @Test("A whole burst passes, and the next profile waits until the bucket holds it")
     func burst() {
         let limiter = Self.profiles(2, burst: 3)
         for _ in 0..<3 { #expect(limiter.take("a", profiles: 1, bytes: 9, now: Self.time(0)) == nil) }
@@ -24,14 +24,14 @@ struct RateLimiterTests {
         #expect(limiter.take("a", profiles: 1, bytes: 9, now: Self.time(60)) != nil, "no more than the burst is saved up")
     }
 
-    @Test("One tenant's rate is not another one's")
+    @Test("Each tenant has a rate of its own")
     func tenants() {
         let limiter = Self.profiles(1, burst: 1)
         for tenant in ["a", "b", ""] { #expect(limiter.take(tenant, profiles: 1, bytes: 0, now: Self.time(0)) == nil) }
         for tenant in ["a", "b", ""] { #expect(limiter.take(tenant, profiles: 1, bytes: 0, now: Self.time(0)) != nil) }
     }
 
-    @Test("What costs more than a whole burst passes once it is saved up, and is paid back", arguments: [99, 100, 101, 1000])
+    @Test("A request that costs more than the bucket holds passes when it is full, and leaves a debt", arguments: [99, 100, 101, 1000])
     func larger(bytes: Int) {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 10, burst: 100)))
         #expect(limiter.take("a", profiles: 1, bytes: bytes, now: Self.time(0)) == nil)
@@ -41,7 +41,7 @@ struct RateLimiterTests {
         #expect(limiter.take("a", profiles: 1, bytes: 100, now: Self.time(Double(bytes) / 10 + 0.2)) == nil)
     }
 
-    @Test("Both rates hold, and what one refuses costs the other nothing; asking costs nothing at all")
+    @Test("Both rates apply, and neither a refused request nor a question takes anything")
     func both() {
         let limiter = RateLimiter(RateLimitConfig(profiles: .init(perSecond: 1, burst: 2), bytes: .init(perSecond: 10, burst: 10)))
         for _ in 0..<5 { #expect(limiter.wait("a", profiles: 2, bytes: 10, now: Self.time(0)) == nil) }
@@ -50,10 +50,10 @@ struct RateLimiterTests {
         #expect(limiter.take("a", profiles: 1, bytes: 0, now: Self.time(0)) == nil)
     }
 
-    @Test("Made-up tenants cost no more memory than there is room for, and take nobody's bucket but those nearest to full")
+    @Test("Many invented tenants displace only the buckets that are nearest to full")
     func manyTenants() {
         let limiter = Self.profiles(1, burst: 5)
-        // A known one that owes most, and one that has sent a single profile.
+        // One tenant owes the most, and another has sent a single profile.
         #expect(limiter.take("known", profiles: 400, bytes: 0, now: Self.time(0)) == nil)
         #expect(limiter.take("light", profiles: 1, bytes: 0, now: Self.time(0)) == nil)
         for number in 0..<(3 * RateLimiter.maximumTenants) {
@@ -64,20 +64,20 @@ struct RateLimiterTests {
         for _ in 0..<5 { #expect(limiter.take("light", profiles: 1, bytes: 0, now: Self.time(0.1)) == nil) }
     }
 
-    // MARK: Bodies on their way
+    // MARK: Bodies
 
     private static let mebibyte = 1 << 20
 
-    @Test("A body is charged as it comes, once it is a MiB ahead", arguments: [(-1, false), (0, true), (1, true)])
+    @Test("A body is charged while it arrives, in steps of a MiB", arguments: [(-1, false), (0, true), (1, true)])
     func step(excess: Int, isTaken: Bool) {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 1, burst: 4 * Self.mebibyte)))
         let charge = RateCharge(limiter, "a")
         #expect(charge.arrived(RateCharge.step + excess) == nil)
-        // Whether the whole bucket is still there.
+        // The bucket is no longer full if the bytes were charged.
         #expect((limiter.wait("a", profiles: 0, bytes: 4 * Self.mebibyte) != nil) == isTaken)
     }
 
-    @Test("A second body is refused when the bucket is out, which gives back what it has taken; the first one ends well")
+    @Test("A body that is refused for an empty bucket returns its bytes, so that another body can finish")
     func twoBodies() {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 1, burst: 8 * Self.mebibyte)))
         let (first, second) = (RateCharge(limiter, "a"), RateCharge(limiter, "a"))
@@ -92,7 +92,7 @@ struct RateLimiterTests {
         #expect(limiter.wait("a", profiles: 0, bytes: Self.mebibyte + 100) != nil)
     }
 
-    @Test("A body larger than the bucket passes when that was full, and is paid back")
+    @Test("A body larger than the bucket passes when the bucket was full, and leaves a debt")
     func largerBody() {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 1, burst: 2 * Self.mebibyte)))
         let charge = RateCharge(limiter, "a")
@@ -103,7 +103,7 @@ struct RateLimiterTests {
         #expect(limiter.wait("a", profiles: 0, bytes: 1) ?? .zero > .seconds(2 << 20))
     }
 
-    @Test("A request that was charged before gives back what it has taken; one that breaks off does not")
+    @Test("A cancelled charge returns its bytes, and one that is only dropped does not")
     func cancelled() {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 1, burst: 4 * Self.mebibyte)))
         let charge = RateCharge(limiter, "a")
@@ -115,7 +115,7 @@ struct RateLimiterTests {
         #expect(limiter.wait("a", profiles: 0, bytes: 4 * Self.mebibyte) != nil)
     }
 
-    @Test("What is inflated costs what is kept, and is refused as a whole")
+    @Test("A charge for inflated bytes is made or refused as a whole")
     func inflated() {
         let limiter = RateLimiter(RateLimitConfig(bytes: .init(perSecond: 1, burst: 1000)))
         #expect(RateCharge(limiter, "a").settle(profiles: 1, bytes: 900) == nil)

@@ -3,11 +3,12 @@ import Testing
 
 @testable import Gateway
 
-@Suite("What a receiver decides while it fails and when it ends")
+@Suite("A receiver that is failing or has ended")
 struct ReceiverEndTests {
     private let config = ReceiverConfig(name: "r")
     private var state = Receiver.State.working()
 
+    /// Makes the receiver failing.
     private mutating func fail() throws {
         for number in 0..<Pace.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
         for _ in 0..<Pace.retriesUntilFailing {
@@ -16,7 +17,7 @@ struct ReceiverEndTests {
         }
     }
 
-    @Test("While a probe is open the thread sleeps until its outcome comes")
+    @Test("The receiver's thread sleeps while a probe is open")
     mutating func openProbe() throws {
         try fail()
         #expect(state.isFailing)
@@ -30,7 +31,7 @@ struct ReceiverEndTests {
         }
     }
 
-    @Test("A refusal without an answer of the destination is no sign of life", arguments: [0, 400])
+    @Test("A rejection without an answer of the destination is no sign of life", arguments: [0, 400])
     mutating func localRefusal(status: Int) throws {
         try fail()
         guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(100)) else { return }
@@ -38,7 +39,7 @@ struct ReceiverEndTests {
         #expect(state.isFailing == (status == 0))
     }
 
-    @Test("A profile that comes after the end is counted as lost, and its sender is told")
+    @Test("A profile that comes after the end is counted as dropped, and its sender gets an error")
     mutating func tooLate() throws {
         _ = state.close()
         let acknowledgement = Acknowledgement(profiles: 1, receivers: ["r"]) { _ in }

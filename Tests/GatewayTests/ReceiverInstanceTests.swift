@@ -14,16 +14,18 @@ final class ReceiverInstanceTests {
         for number in 0..<count { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
     }
 
-    /// Sends profiles to another instance from here on.
+    /// Replaces the serving instance by a new one.
     private func replace(by number: Int = 1, limit: Int = 4) {
         state.makeInstance(number, limit: limit)
         state.serve(number)
     }
 
+    /// The instance's next step, or nil when its thread has to wait.
     private func step(of number: Int, at now: MonotonicTime = .at(1)) -> Receiver.Step? {
         if case .done(let step) = state.nextStep(of: number, config, now: now) { step } else { nil }
     }
 
+    /// Opens the instance's next delivery, if one is due.
     private func deliver(of number: Int, at now: MonotonicTime = .at(1)) -> (token: UInt, progress: UInt64, sequence: UInt64)? {
         if case .deliver(let entry, _, let token) = step(of: number, at: now) { (token, entry.progress, entry.sequence) } else { nil }
     }
@@ -36,7 +38,7 @@ final class ReceiverInstanceTests {
 
     private static let retry = DeliveryOutcome(status: .retry, reason: "down")
 
-    @Test("The old one gets nothing new, is flushed after its last delivery, and then destroyed; the queue stays")
+    @Test("The old instance gets no new delivery, is flushed after its last one and then destroyed, and the queue stays")
     func life() throws {
         try accept(3)
         let open = deliver(of: 0)
@@ -56,7 +58,7 @@ final class ReceiverInstanceTests {
         #expect(state.queue.count == 1)
     }
 
-    @Test("Open deliveries of the old one do not count against the new one's max_in_flight")
+    @Test("Open deliveries of the old instance do not count against the new one's max_in_flight")
     func window() throws {
         try accept(10)
         for _ in 0..<4 { #expect(deliver(of: 0) != nil) }
@@ -65,7 +67,7 @@ final class ReceiverInstanceTests {
         #expect(deliver(of: 1) == nil)
     }
 
-    @Test("What the old one's failures say is not held against the new one, nor is its progress handed over")
+    @Test("The new instance gets neither the failures nor the progress of the old one")
     func failures() throws {
         config.maxInFlight = 64
         state = .working(limit: 64)
@@ -81,7 +83,7 @@ final class ReceiverInstanceTests {
         #expect(deliver(of: 1, at: .at(100))?.progress == 0)
     }
 
-    @Test("A retry of the old one waits its time, also when the new one has had retries of its own")
+    @Test("A retry of the old instance waits for its backoff, also when the new one has had retries")
     func retryOfFormer() throws {
         try accept(Pace.retriesUntilFailing)
         let open = deliver(of: 0)
@@ -96,7 +98,7 @@ final class ReceiverInstanceTests {
         #expect(due.contains { $0.sequence == open?.sequence })
     }
 
-    @Test("A life sign of the old one does not end the failing of the new one")
+    @Test("A sign of life of the old instance does not make the new one recover")
     func lifeOfFormer() throws {
         try accept(Pace.retriesUntilFailing + 1)
         let open = deliver(of: 0)
@@ -110,7 +112,7 @@ final class ReceiverInstanceTests {
         #expect(state.account.delivered == 1)
     }
 
-    @Test("What waits for a retry is due at once, without the progress that it had")
+    @Test("A profile that waits for a retry is due at once at the new instance, without its progress")
     func retries() throws {
         try accept(1)
         _ = try settle(deliver(of: 0)?.token, DeliveryOutcome(status: .retry, progress: 5))
@@ -119,7 +121,7 @@ final class ReceiverInstanceTests {
         #expect(deliver(of: 1)?.progress == 0)
     }
 
-    @Test("What a former one does not give back is taken from it, and its late outcome means nothing")
+    @Test("Open deliveries of an abandoned instance go back to the queue, and its late outcomes are ignored")
     func givenUp() throws {
         try accept(2)
         let open = deliver(of: 0)
@@ -133,7 +135,7 @@ final class ReceiverInstanceTests {
         #expect(state.queue.count == 0)
     }
 
-    @Test("An instance that is not at work yet waits, and ends without a flush when it is not wanted")
+    @Test("An instance that has never served gets no delivery, and is destroyed without a flush")
     func unused() throws {
         try accept(1)
         state.makeInstance(1, limit: 4)
@@ -143,7 +145,7 @@ final class ReceiverInstanceTests {
         #expect(deliver(of: 0) != nil)
     }
 
-    @Test("Profiles wait for an instance whose create has not returned, and go to it once it has")
+    @Test("Profiles wait until create of the instance has returned")
     func slowCreate() throws {
         state = Receiver.State()
         state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
@@ -156,7 +158,7 @@ final class ReceiverInstanceTests {
         #expect(deliver(of: 0) != nil)
     }
 
-    @Test("An instance that is not wanted any more when its create returns is destroyed")
+    @Test("An instance that is retired before its create returns is destroyed")
     func lateCreate() throws {
         state.instances[1] = InstanceState(maxInFlight: 4, now: .at(1))
         state.instances[1]?.retire()
@@ -164,7 +166,7 @@ final class ReceiverInstanceTests {
         guard case .destroy = step(of: 1) else { throw Missing() }
     }
 
-    @Test("A late refusal of create is the receiver's failure")
+    @Test("A late error of create makes the receiver failed")
     func lateRefusal() throws {
         state = Receiver.State()
         state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
@@ -174,7 +176,7 @@ final class ReceiverInstanceTests {
     }
 
     @Test(
-        "A call that takes as long as delivery_timeout is overdue, and so is a create after 3 s",
+        "A call is overdue after delivery_timeout, and a create after 3 s",
         arguments: [(true, 2, false), (true, 3, true), (true, 4, true), (false, 9, false), (false, 10, true), (false, 11, true)]
             as [(Bool, Int64, Bool)])
     func overdue(isCreate: Bool, after: Int64, isOverdue: Bool) throws {
@@ -190,7 +192,7 @@ final class ReceiverInstanceTests {
         #expect(state.health.0 == (isOverdue || isCreate ? .failed : .ok))
     }
 
-    @Test("A delivery that stays open is overdue though its call has returned")
+    @Test("A delivery that stays open is overdue even if its call has returned")
     func overdueDelivery() throws {
         try accept(1)
         let token = deliver(of: 0)?.token
@@ -201,7 +203,7 @@ final class ReceiverInstanceTests {
         #expect(state.health.0 == .ok)
     }
 
-    @Test("A smaller queue drops the oldest that wait, unless it rejects", arguments: [(OnFull.dropOldest, 2), (.reject, 5)])
+    @Test("A queue that becomes smaller drops its oldest profiles, unless it rejects", arguments: [(OnFull.dropOldest, 2), (.reject, 5)])
     func smaller(onFull: OnFull, left: Int) throws {
         try accept(5)
         state.evict(QueueConfig(maxProfiles: 2, onFull: onFull))
@@ -209,18 +211,20 @@ final class ReceiverInstanceTests {
         #expect(state.account.dropped[.queueFull] ?? 0 == 5 - left)
     }
 
+    /// The error of a step that is not the expected one.
     private struct Missing: Error {}
 }
 
-@Suite("The metrics of one instance after another")
+@Suite("The metrics of successive instances")
 struct SuccessiveMetricsTests {
+    /// The samples on the metrics page whose lines begin with this name.
     private func value(_ metrics: PluginMetrics, _ name: String) -> [String] {
         var page = Exposition()
         metrics.collect(receiver: "r", into: &page)
         return page.text.split(separator: "\n").filter { $0.hasPrefix(name) }.map(String.init)
     }
 
-    @Test("A counter goes on, whether it is declared again or not, and also one that the old instance declares late")
+    @Test("A counter continues when it is not declared again, and also when the old instance declares it late")
     func counters() throws {
         let first = PluginMetrics()
         first.observe(try first.declare(.counter, name: "a_total", help: "", labels: []), 2)
@@ -233,7 +237,7 @@ struct SuccessiveMetricsTests {
         #expect(value(PluginMetrics(continuing: second), "late_total") == ["late_total{receiver=\"r\"} 4"])
     }
 
-    @Test("A gauge is its own instance's, and names that come and go do not pile up")
+    @Test("A gauge ends with its instance, and counters that are not declared again do not accumulate")
     func bounds() throws {
         let first = PluginMetrics()
         first.observe(try first.declare(.gauge, name: "level", help: "", labels: []), 2)

@@ -9,7 +9,7 @@ final class ReceiverQueueTests {
     private var queue = ReceiverQueue()
     private var numbers: [UInt64: Int] = [:]
 
-    /// Adds profiles, which the tests call 0, 1, 2 …
+    /// Adds profiles, which the tests number from 0.
     private func fill(_ count: Int) throws {
         for _ in 0..<count {
             let profile = try ReceivedProfile.sample(body: 10)
@@ -18,6 +18,7 @@ final class ReceiverQueueTests {
         }
     }
 
+    /// The number of an entry's profile.
     private func number(_ handle: ReceiverQueue.Handle?) -> Int? { handle.flatMap { numbers[queue[$0].sequence] } }
 
     private func openNext() throws -> ReceiverQueue.Handle {
@@ -25,14 +26,14 @@ final class ReceiverQueueTests {
         return try #require(handle)
     }
 
-    /// Opens everything that is ready and answers the numbers in order.
+    /// Opens everything that is ready, and returns the numbers in order.
     private func openAll() -> [Int?] {
         var opened: [Int?] = []
         while let handle = queue.open() { opened.append(number(handle)) }
         return opened
     }
 
-    @Test("Profiles open in the order they came, and put back they come last")
+    @Test("Profiles open in order, and one that is put back opens last")
     func order() throws {
         try fill(3)
         let first = try openNext()
@@ -43,7 +44,7 @@ final class ReceiverQueueTests {
         #expect(openAll().isEmpty)
     }
 
-    @Test("A delayed profile waits until it is due, and then goes before the rest")
+    @Test("A delayed profile waits until it is due, and then opens before the rest")
     func delay() throws {
         try fill(3)
         queue.delay(try openNext(), until: .at(10))
@@ -57,7 +58,7 @@ final class ReceiverQueueTests {
         #expect(openAll() == [0, 2, 1])
     }
 
-    @Test("Waking at the end of time makes everything ready")
+    @Test("Waking with the time never makes all delayed profiles ready")
     func wakeAll() throws {
         try fill(3)
         for seconds: Int64 in [30, 10, 20] { queue.delay(try openNext(), until: .at(seconds)) }
@@ -66,7 +67,7 @@ final class ReceiverQueueTests {
         #expect(openAll() == [0, 1, 2])
     }
 
-    @Test("The oldest that waits is ready or delayed, never open")
+    @Test("The oldest waiting profile is ready or delayed, never open")
     func eviction() throws {
         try fill(3)
         let first = try openNext()
@@ -79,7 +80,7 @@ final class ReceiverQueueTests {
         #expect(number(queue.oldestWaiting) == 0)
     }
 
-    @Test("A profile evicted while it was delayed does not wake whatever took its place")
+    @Test("The due time of an evicted profile does not wake the profile in its place")
     func staleDelay() throws {
         try fill(2)
         let first = try openNext()
@@ -92,7 +93,7 @@ final class ReceiverQueueTests {
         #expect(queue.count == 2)
     }
 
-    @Test("Count and bytes follow every profile, open ones too, and end at nothing")
+    @Test("The count and the bytes include all profiles, also open ones, and end at zero")
     func totals() throws {
         let cost = try ReceivedProfile.emptyCost + 10
         try fill(3)
@@ -120,7 +121,7 @@ final class ReceiverQueueTests {
 
     // MARK: Model
 
-    /// The same queue as plain arrays of sequences.
+    /// A model of the queue that consists of plain arrays of sequences.
     private struct Model {
         var age: [UInt64] = []
         var ready: [UInt64] = []
@@ -142,14 +143,14 @@ final class ReceiverQueueTests {
         }
     }
 
-    @Test("After thousands of random steps the queue is what plain arrays say it is")
+    @Test("The queue equals a model of plain arrays after each of thousands of random steps")
     func model() throws {
         var random = SeededRandom()
         var model = Model()
         var now = MonotonicTime.at(1)
         let cost = try ReceivedProfile.emptyCost
         for step in 0..<6000 {
-            // Odd steps leave odd times to be due at, so no two are due together.
+            // The step number is part of each due time, so no two profiles are due together.
             now.nanoseconds += 1000
             let open = model.open.min { $0.key < $1.key }
             switch random.below(step % 1000 < 600 ? 12 : 9) {
@@ -191,7 +192,7 @@ final class ReceiverQueueTests {
             }
             try #require((queue.count, queue.byteCount) == (model.age.count, model.age.count * cost), "step \(step)")
             try #require(queue.hasReady == !model.ready.isEmpty, "step \(step)")
-            // What was evicted may still be waited for in vain, so the queue's time may be earlier.
+            // The due time of an evicted profile may remain, so the queue's time may be earlier.
             try #require(queue.nextDue <= model.delayed.map(\.due).min() ?? .never, "step \(step)")
         }
     }

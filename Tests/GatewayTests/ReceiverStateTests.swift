@@ -22,7 +22,7 @@ final class ReceiverStateTests {
         for _ in 0..<count { state.accept(try .sample(body: body), nil, config.queue, now) }
     }
 
-    /// The delivery that is due now, or nil when there is none.
+    /// Opens the delivery that is due now, or returns nil when there is none.
     private func next(at now: MonotonicTime = .at(1)) -> Delivery? {
         guard case .done(.deliver(let entry, _, let token)) = state.nextStep(config, now: now), let profile = entry.profile else {
             return nil
@@ -47,7 +47,7 @@ final class ReceiverStateTests {
 
     // MARK: In
 
-    @Test("A profile above max_bytes is dropped and evicts nobody", arguments: [(-1, true), (0, true), (1, false)])
+    @Test("A profile larger than max_bytes is dropped and evicts no other", arguments: [(-1, true), (0, true), (1, false)])
     func tooLarge(excess: Int, isKept: Bool) throws {
         config.queue.maxBytes = try ReceivedProfile.emptyCost + 100
         try accept()
@@ -58,7 +58,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("Bytes above max_bytes evict the oldest until they fit", arguments: [(-1, 0), (0, 0), (1, 1)])
+    @Test("The oldest profiles are evicted until all bytes are within max_bytes", arguments: [(-1, 0), (0, 0), (1, 1)])
     func fullOfBytes(excess: Int, evicted: Int) throws {
         config.queue.maxBytes = try 3 * (ReceivedProfile.emptyCost + 10)
         try accept(2, body: 10)
@@ -68,7 +68,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("One large profile evicts as many small ones as it takes")
+    @Test("One large profile evicts as many small ones as necessary")
     func manyEvicted() throws {
         config.queue.maxBytes = try 4 * ReceivedProfile.emptyCost
         try accept(4)
@@ -78,7 +78,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("Profiles above max_profiles evict the oldest", arguments: [(2, 0), (3, 0), (4, 1), (7, 4)])
+    @Test("The oldest profiles are evicted above max_profiles", arguments: [(2, 0), (3, 0), (4, 1), (7, 4)])
     func fullOfProfiles(count: Int, evicted: Int) throws {
         config.queue.maxProfiles = 3
         try accept(count)
@@ -87,7 +87,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("What is open is never evicted; then the newcomer goes")
+    @Test("An open profile is never evicted, and a new one is dropped instead")
     func openStays() throws {
         config.queue.maxProfiles = 2
         try accept(2)
@@ -100,7 +100,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("A profile as old as max_age is dropped", arguments: [(9, true), (10, false), (11, false)] as [(Int64, Bool)])
+    @Test("A profile is dropped when it is as old as max_age", arguments: [(9, true), (10, false), (11, false)] as [(Int64, Bool)])
     func maxAge(age: Int64, isKept: Bool) throws {
         config.queue.maxAge = .seconds(10)
         try accept(at: .at(100))
@@ -109,7 +109,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("What is open outlives max_age until it comes back")
+    @Test("An open profile is dropped for max_age only after it comes back")
     func openOutlivesAge() throws {
         config.queue.maxAge = .seconds(10)
         try accept(at: .at(100))
@@ -124,7 +124,7 @@ final class ReceiverStateTests {
 
     // MARK: Out
 
-    @Test("No more deliveries are open than max_in_flight")
+    @Test("At most max_in_flight deliveries are open")
     func inFlight() throws {
         try accept(Self.limit + 1)
         let open = (0..<Self.limit).map { _ in next() }
@@ -134,8 +134,9 @@ final class ReceiverStateTests {
         #expect(next() != nil)
     }
 
-    @Test("The thread is told when the next thing happens by time alone")
+    @Test("The thread is told the time of the next retry or expiry")
     func nextEvent() throws {
+        /// The time until which the thread waits, or nil when there is a step to take.
         func waits(at now: MonotonicTime) -> MonotonicTime? {
             guard case .again(let time) = state.nextStep(config, now: now) else { return nil }
             return time
@@ -150,7 +151,7 @@ final class ReceiverStateTests {
 
     // MARK: Back
 
-    @Test("A delivered profile is forgotten, a second finish is seen")
+    @Test("A delivered profile is removed, and a second finish is refused")
     func finishTwice() throws {
         try accept()
         let token = try #require(next()?.token)
@@ -161,7 +162,7 @@ final class ReceiverStateTests {
         #expect((state.account.delivered, state.queue.count) == (1, 0))
     }
 
-    @Test("A rejected profile is dropped with its reason, and is a sign of life")
+    @Test("A rejected profile is dropped with its reason, and counts as a sign of life")
     func rejection() throws {
         try accept(5)
         for _ in 0..<4 { try settle(next()?.token, Self.retry) }
@@ -175,7 +176,7 @@ final class ReceiverStateTests {
     }
 
     @Test(
-        "A retry waits its time, and comes back as the next attempt with its progress", arguments: [DeliveryOutcome.Status.retry, .aborted])
+        "A retry waits for its backoff, and is the next attempt with its progress", arguments: [DeliveryOutcome.Status.retry, .aborted])
     func retries(status: DeliveryOutcome.Status) throws {
         try accept()
         try settle(next()?.token, DeliveryOutcome(status: status, progress: 9))
@@ -186,7 +187,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("A longer wait that the destination asks for is kept")
+    @Test("A longer wait that the destination asks for is respected")
     func retryAfter() throws {
         try accept()
         try settle(next()?.token, DeliveryOutcome(status: .retry, retryAfter: .seconds(60)))
@@ -195,7 +196,7 @@ final class ReceiverStateTests {
     }
 
     @Test(
-        "Whatever wait a destination asks for, it is asked again after max_retry_after",
+        "A wait that the destination asks for is limited to max_retry_after",
         arguments: [119, 120, 121, Int64.max / 1_000_000_000])
     func longRetryAfter(asked: Int64) throws {
         config.retry.longestRetryAfter = .seconds(120)
@@ -207,7 +208,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("With N retries the attempt N + 1 is the last", arguments: [1, 2, 5])
+    @Test("Attempt N + 1 is the last one with N retries", arguments: [1, 2, 5])
     func exhaustion(retries: Int) throws {
         config.retry.retries = retries
         try accept()
@@ -222,7 +223,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("Five profiles that come back make it failed, one that gets through makes it well")
+    @Test("Retries of five profiles make the receiver failed, and one delivery makes it recover")
     func failing() throws {
         try accept(8)
         for _ in 0..<4 { try settle(next()?.token, Self.retry) }
@@ -252,14 +253,14 @@ final class ReceiverStateTests {
         #expect(Set(probed).count == 6)
     }
 
-    @Test("A retry with other progress is a sign of life")
+    @Test("A retry with more progress is a sign of life")
     func progress() throws {
         try accept(8)
         for number: UInt64 in 1...8 { try settle(next()?.token, DeliveryOutcome(status: .retry, progress: number)) }
         #expect(!state.isFailing)
     }
 
-    @Test("An overdue plugin is failed whatever it says")
+    @Test("A receiver with an overdue plugin is failed, whatever the plugin states")
     func overdue() {
         state.instances[0]?.stated = (.degraded, "slow")
         #expect(state.health == (.degraded, "slow"))
@@ -269,7 +270,7 @@ final class ReceiverStateTests {
 
     // MARK: End
 
-    @Test("Draining delivers the rest, flushes once and ends")
+    @Test("Draining delivers the rest, flushes once and destroys the instance")
     func draining() throws {
         try accept()
         state.isDraining = true
@@ -290,7 +291,7 @@ final class ReceiverStateTests {
         }
     }
 
-    @Test("Stopping drops what waits, and what is open when it comes back undone")
+    @Test("Stopping drops waiting profiles, and open ones that come back undelivered")
     func stopping() throws {
         try accept(4)
         let open = [next(), next()].map { $0?.token }
@@ -305,7 +306,7 @@ final class ReceiverStateTests {
         #expect(isBalanced)
     }
 
-    @Test("The account closes after any order of events")
+    @Test("The account balances after any order of events")
     func accounting() throws {
         var random = SeededRandom()
         for round in 0..<20 {
@@ -319,6 +320,7 @@ final class ReceiverStateTests {
         }
     }
 
+    /// Runs random events, and checks the account after each.
     private func runRandomly(_ random: inout SeededRandom) throws {
         var tokens: [UInt] = []
         var seconds: Int64 = 0

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Request bodies")
 struct RequestBodyTests {
-    /// What becomes of a body, in a few words: `"hello", 3 left`, `"he", incomplete`, `tooLarge`, `malformed("…")`.
+    /// The result of reading a body in pieces, as text: `"hello", 3 left`, `"he", incomplete`, `tooLarge`, `malformed("…")`.
     private static func outcome(_ pieces: [ArraySlice<UInt8>], _ framing: RequestHead.Framing, limit: Int) -> String {
         do throws(RequestBody.Refusal) {
             var body = try RequestBody(framing, limit: limit)
@@ -84,12 +84,12 @@ struct RequestBodyTests {
         #expect(Self.outcome(input, .length(length)) == expected)
     }
 
-    @Test("A chunked body is its chunks, and what is malformed is refused", arguments: chunked)
+    @Test("A chunked body consists of its chunks, and malformed chunks are refused", arguments: chunked)
     func readsChunked(input: String, expected: String) {
         #expect(Self.outcome(input) == expected)
     }
 
-    @Test("Split in two at any place, or into single bytes, a body is the same")
+    @Test("A body gives the same result in one piece, in two pieces and byte by byte")
     func splits() {
         let cases = Self.fixed.map { (RequestHead.Framing.length($0.0), $0.1, $0.2) } + Self.chunked.map { (.chunked, $0.0, $0.1) }
         for (framing, text, expected) in cases {
@@ -110,13 +110,13 @@ struct RequestBodyTests {
 
     // MARK: Limits
 
-    @Test("A fixed body above the limit is refused before it comes", arguments: [(4, true), (5, true), (6, false), (Int.max, false)])
+    @Test("A fixed body above the limit is refused before it arrives", arguments: [(4, true), (5, true), (6, false), (Int.max, false)])
     func fixedLimit(length: Int, isAccepted: Bool) {
         #expect((Self.outcome("", .length(length), limit: 5) == "tooLarge") == !isAccepted)
     }
 
     @Test(
-        "A chunked body is refused at the size that leads above the limit",
+        "A chunked body is refused at the chunk size that exceeds the limit",
         arguments: [
             ("4\r\nhell\r\n0\r\n\r\n", #""hell", 0 left"#), ("5\r\nhello\r\n0\r\n\r\n", #""hello", 0 left"#), ("6\r\n", "tooLarge"),
             ("3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", #""hello", 0 left"#), ("3\r\nhel\r\n3\r\n", "tooLarge"),
@@ -126,21 +126,21 @@ struct RequestBodyTests {
         #expect(Self.outcome(input, limit: 5) == expected)
     }
 
-    @Test("A chunk size has at most fifteen digits", arguments: [(14, #""hello", incomplete"#), (15, #""hello", incomplete"#)])
+    @Test("A chunk size may have up to fifteen digits", arguments: [(14, #""hello", incomplete"#), (15, #""hello", incomplete"#)])
     func digits(count: Int, expected: String) {
         let size = String(repeating: "0", count: count - 1) + "5"
         #expect(Self.outcome("\(size)\r\nhello\r\n") == expected)
         #expect(Self.outcome("\(String(repeating: "0", count: 15))5\r\n") == #"malformed("a chunk size of too many digits")"#)
     }
 
-    @Test("Extensions of all chunks together have a limit", arguments: [(4095, true), (4096, true), (4097, false)])
+    @Test("The extensions of all chunks together are limited", arguments: [(4095, true), (4096, true), (4097, false)])
     func extensions(count: Int, isAccepted: Bool) {
         let half = count / 2
         let input = "1;\(String(repeating: "x", count: half))\r\nh\r\n0;\(String(repeating: "x", count: count - half))\r\n\r\n"
         #expect(Self.outcome(input) == (isAccepted ? #""h", 0 left"# : #"malformed("chunk extensions that are too long")"#))
     }
 
-    @Test("Trailers have the limit of a head", arguments: [(-1, true), (0, true), (1, false)])
+    @Test("Trailers have the same limit as a request head", arguments: [(-1, true), (0, true), (1, false)])
     func trailers(excess: Int, isAccepted: Bool) {
         let trailer = "X: " + String(repeating: "x", count: RequestParser.maximumHead + excess - "X: \r\n\r\n".utf8.count)
         #expect(Self.outcome("0\r\n\(trailer)\r\n\r\n") == (isAccepted ? #""", 0 left"# : #"malformed("trailers that are too long")"#))
@@ -148,7 +148,7 @@ struct RequestBodyTests {
 
     // MARK: Sockets and garbage
 
-    @Test("Reading from a socket stops at the end of what is direct", arguments: [RequestHead.Framing.length(5), .chunked])
+    @Test("Reading from a socket stops at the end of the body or the chunk", arguments: [RequestHead.Framing.length(5), .chunked])
     func socket(framing: RequestHead.Framing) throws {
         var ends: [Int32] = [-1, -1]
         try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
@@ -164,7 +164,7 @@ struct RequestBodyTests {
         #expect(Self.text(body.content) == "hello")
     }
 
-    @Test("Garbage is refused or read, the same byte by byte, and never a crash")
+    @Test("Mutated input gives the same result in one piece and byte by byte, without a crash")
     func garbage() {
         var random = SeededRandom()
         for _ in 0..<3000 {

@@ -25,14 +25,14 @@ struct RequestJournalTests {
         ((try? FileManager.default.contentsOfDirectory(atPath: "\(folder.path)/requests")) ?? []).sorted()
     }
 
-    /// What a start finds.
+    /// The requests that a start finds.
     private static func read(_ folder: borrowing TestFolder) -> [AcceptedRequest] {
         let requests = Watched<[AcceptedRequest]>([])
         journal(folder).read { request in requests.update { $0.append(request) } }
         return requests.current
     }
 
-    /// A process that notes these, each before it goes on, and ends.
+    /// Notes these requests like one process, which waits for each and then stops.
     private static func note(
         _ requests: [AcceptedRequest], _ folder: borrowing TestFolder, limit: Int = 100, sync: SpoolConfig.Sync = .always
     ) throws {
@@ -47,7 +47,7 @@ struct RequestJournalTests {
         journal.stop()
     }
 
-    @Test("What was noted is found by the next start, in its order, and what comes then beside it", arguments: SpoolConfig.Sync.allCases)
+    @Test("A start finds the noted requests in order, and notes new ones in the same file", arguments: SpoolConfig.Sync.allCases)
     func restart(sync: SpoolConfig.Sync) throws {
         let folder = try TestFolder()
         let requests = try (0..<5).map { try Self.request($0) }
@@ -58,7 +58,7 @@ struct RequestJournalTests {
         #expect(Self.files(folder).count == 1)
     }
 
-    @Test("What comes after the end is not noted, and is answered all the same")
+    @Test("A request after the stop is answered without being noted")
     func stopped() throws {
         let folder = try TestFolder()
         let journal = Self.journal(folder)
@@ -70,7 +70,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder).isEmpty)
     }
 
-    @Test("At a limit of ten there are two files of at most ten", arguments: [9, 10, 11, 20, 21, 57])
+    @Test("A limit of ten leaves at most two files of ten requests each", arguments: [9, 10, 11, 20, 21, 57])
     func generations(count: Int) throws {
         let folder = try TestFolder()
         let requests = try (0..<count).map { try Self.request($0) }
@@ -81,7 +81,7 @@ struct RequestJournalTests {
         #expect(kept.count == (count <= 20 ? count : 10 + (count - 1) % 10 + 1))
     }
 
-    @Test("More than a file holds, all at once")
+    @Test("A burst of more requests than a file holds is answered, and the last ones are kept")
     func burst() throws {
         let folder = try TestFolder()
         let journal = Self.journal(folder, limit: 10)
@@ -96,6 +96,7 @@ struct RequestJournalTests {
 
     // MARK: Damage
 
+    /// Changes the content of the last file.
     private static func change(_ folder: borrowing TestFolder, _ body: (inout Data) -> Void) throws {
         let url = URL(fileURLWithPath: "\(folder.path)/requests/\(try #require(files(folder).last))")
         var data = try Data(contentsOf: url)
@@ -103,7 +104,7 @@ struct RequestJournalTests {
         try data.write(to: url)
     }
 
-    @Test("A flipped bit costs its request and no other", arguments: 0..<56)
+    @Test("A flipped bit loses only its own request", arguments: 0..<56)
     func flipped(byte: Int) throws {
         let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
@@ -112,7 +113,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder) == [requests[0], requests[2]])
     }
 
-    @Test("A record that was cut off is written over", arguments: [1, 28, 55])
+    @Test("A truncated record is overwritten", arguments: [1, 28, 55])
     func cutOff(missing: Int) throws {
         let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
@@ -122,7 +123,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder) == [requests[0], requests[2]])
     }
 
-    @Test("A file whose beginning is damaged or missing is forgotten, and another one begun", arguments: [0, 5, 31, 32])
+    @Test("A file with a damaged or missing header is ignored, and another one is begun", arguments: [0, 5, 31, 32])
     func beginning(byte: Int) throws {
         let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
@@ -134,7 +135,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder) == [requests[1], requests[2]])
     }
 
-    @Test("A file of a later version is left alone, and so is what is none of ours")
+    @Test("Files of a later version and files with other names are left alone")
     func newer() throws {
         let folder = try TestFolder()
         try Self.note([try Self.request(1)], folder)
@@ -152,7 +153,7 @@ struct RequestJournalTests {
         #expect(Set(before).isSubset(of: Self.files(folder)))
     }
 
-    @Test("What stands in place of a file and is none is left alone", arguments: ["pipe", "folder", "link"])
+    @Test("A pipe, folder or link in place of a file is left alone", arguments: ["pipe", "folder", "link"])
     func special(kind: String) throws {
         let folder = try TestFolder()
         try Self.note([try Self.request(1)], folder)
@@ -168,7 +169,7 @@ struct RequestJournalTests {
         #expect(Self.files(folder) == [RequestFile.name(7), RequestFile.name(9), RequestFile.name(10)])
     }
 
-    @Test("Where the folder cannot be listed at the start, its files stay, and are read once it can be")
+    @Test("A folder that cannot be listed at the start keeps its files, which are read once it can be")
     func unlisted() throws {
         let folder = try TestFolder()
         let requests = try (0..<3).map { try Self.request($0) }
@@ -190,7 +191,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder).map(\.key) == (try [0, 1, 2, 10].map { try RequestKey.numbered($0) }))
     }
 
-    @Test("Where nothing can be written, requests are answered all the same")
+    @Test("Requests are answered even if nothing can be written")
     func unwritable() throws {
         let folder = try TestFolder()
         _ = try folder.file("requests", "no folder")
@@ -200,11 +201,11 @@ struct RequestJournalTests {
 
     // MARK: Time
 
-    /// The time that is left of a window of 300 s in a memory of `window` seconds, `age` seconds later.
+    /// The seconds left of a window of 300 s after `age` seconds, in a memory with a window of `window` seconds.
     typealias Case = (window: Int64, age: Int64, left: Int64)
 
     @Test(
-        "A request is remembered for what is left of its window, or of a shorter one that is configured now",
+        "A request is remembered for the rest of its window, or of a shorter one in the current config",
         arguments: [
             (300, 0, 300), (300, 299, 1), (300, 300, 0), (300, 1000, 0), (60, 30, 30), (60, 60, 0), (3600, 200, 100), (300, -50, 300),
         ])
@@ -214,7 +215,7 @@ struct RequestJournalTests {
         #expect(left == .seconds(test.left))
     }
 
-    @Test("A memory takes what is its listener's and not over")
+    @Test("A memory restores only requests of its own listener whose windows have not ended")
     func restore() throws {
         let memory = RequestMemory(listener: "l", window: .seconds(300))
         let now = MonotonicTime.unixNanoseconds
@@ -227,7 +228,7 @@ struct RequestJournalTests {
         }
     }
 
-    @Test("A request is answered, and its repeats are, once it is noted and not before")
+    @Test("A request and its repeats are answered only after the request is noted")
     func order() throws {
         let folder = try TestFolder()
         let journal = Self.journal(folder)
@@ -247,7 +248,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder).map(\.key) == [key])
     }
 
-    @Test("A failure is not noted")
+    @Test("A failed request is not noted")
     func failure() throws {
         let folder = try TestFolder()
         let journal = Self.journal(folder)
@@ -262,6 +263,7 @@ struct RequestJournalTests {
 
     // MARK: Forged numbers
 
+    /// Writes a file with this number and creation time.
     private static func write(_ number: UInt64, created: Int64, _ records: [AcceptedRequest], _ folder: borrowing TestFolder) throws {
         var head = LittleEndianWriter()
         for value: UInt64 in [0x3154_5345_5551_5247, 1, UInt64(bitPattern: created)] { head.add(value) }
@@ -273,7 +275,7 @@ struct RequestJournalTests {
     }
 
     @Test(
-        "However large the numbers of files are, requests are noted beside them",
+        "Requests are noted beside files with any number",
         arguments: [.max, .max - 1, 1 << 63, (1 << 63) - 1] as [UInt64])
     func largeNumber(number: UInt64) throws {
         let folder = try TestFolder()
@@ -282,12 +284,14 @@ struct RequestJournalTests {
         let request = try Self.request(2)
         try Self.note([request], folder)
         let isOurs = number <= RequestFile.largestNumber
-        // A file is made behind those that count; where these are at their end, it is known to this process alone.
+        // The new file's number follows the largest valid one; if it is too large itself, the next start does not read the file.
         #expect(Self.files(folder).count == (number == UInt64(Int64.max) ? 3 : 2))
         #expect(Self.read(folder) == (isOurs ? [try Self.request(1, at: Self.read(folder)[0].acceptedAt)] : [request]))
     }
 
-    @Test("Times that cannot be are remembered for a window at most, and written behind", arguments: [.min, -1, 0, .max] as [Int64])
+    @Test(
+        "A request with an impossible time is remembered for at most its window, and others are noted after it",
+        arguments: [.min, -1, 0, .max] as [Int64])
     func oddTimes(time: Int64) throws {
         let folder = try TestFolder()
         let odd = AcceptedRequest(key: try .numbered(1), listener: "l", window: .seconds(300), at: time)
@@ -300,7 +304,7 @@ struct RequestJournalTests {
         #expect(Self.read(folder).count == 2)
     }
 
-    @Test("A hole of a terabyte is read to a bound")
+    @Test("A sparse file of a terabyte is read only up to a bound")
     func hole() throws {
         let folder = try TestFolder()
         try Self.write(1, created: 0, [try Self.request(1)], folder)

@@ -6,7 +6,7 @@ import Testing
 @testable import TestSupport
 
 extension RequestKey {
-    /// A key that is told from others by its number.
+    /// A key that differs for each number.
     static func numbered(_ number: Int) throws -> RequestKey {
         let hash = SHA256Stream()
         hash.add(Array("\(number)".utf8).span.bytes)
@@ -14,32 +14,34 @@ extension RequestKey {
     }
 }
 
-@Suite("What a listener knows of the requests before")
+@Suite("A listener's memory of earlier requests")
 final class RequestMemoryTests {
     private let known = RequestMemory.Known(limit: 3)
     private lazy var memory = RequestMemory(listener: "l", window: .seconds(10), known: known)
     private let told = Watched<[Int: [Int]]>([:])
     private struct NoTicket: Error {}
 
-    /// Sends a request on a connection of that number; what it is told later is in ``told``.
+    /// Admits a request on the connection with this number; what the connection is told later is in ``told``.
     private func admit(_ key: Int, on connection: Int = 0, now: MonotonicTime = .now) throws -> RequestMemory.Admission {
         memory.admit(
             try .numbered(key), from: ConnectionKey(rawValue: UInt64(connection)), now: now, success: .ok,
             tell: { [told] response in told.update { $0[connection, default: []].append(response.outcome ?? response.status) } })
     }
 
+    /// Admits a request that must be the first with its key.
     private func first(_ key: Int, on connection: Int = 0) throws -> RequestMemory.Ticket {
         guard case .first(let ticket) = try admit(key, on: connection) else { throw NoTicket() }
         return ticket
     }
 
-    /// Answers a first request, which needs no disk here.
+    /// Settles a first request, which is answered without a disk here.
     private func settle(_ ticket: RequestMemory.Ticket, _ status: Int = 200, outcome: Int? = nil) {
         let response = Response(status: status, outcome: outcome)
         let answer = memory.settle(ticket, response) { _ in Issue.record("nothing is sent later") }
         #expect(answer?.status == status)
     }
 
+    /// Admits a request, and returns the result in a word.
     private func word(_ key: Int, on connection: Int = 0, now: MonotonicTime = .now) throws -> String {
         switch try admit(key, on: connection, now: now) {
         case .first: "first"
@@ -48,20 +50,22 @@ final class RequestMemoryTests {
         }
     }
 
-    @Test("What was accepted is answered again; what failed is like new", arguments: [200, 204, 400, 429, 500, 503, 504])
+    @Test(
+        "A repeat of an accepted request is answered, and one of a failed request counts as new",
+        arguments: [200, 204, 400, 429, 500, 503, 504])
     func outcome(status: Int) throws {
         settle(try first(1), status)
         #expect(try word(1) == (status == 200 ? "answered" : "first"))
         #expect(known.deduplicated.value == (status == 200 ? 1 : 0))
     }
 
-    @Test("A failure of gRPC-Web is one, though it is a 200 to HTTP")
+    @Test("A failed gRPC-Web request counts as failed, although its HTTP status is 200")
     func grpcWeb() throws {
         settle(try first(1), 200, outcome: 503)
         #expect(try word(1) == "first")
     }
 
-    @Test("While the first is open others wait, and all get its answer, once", arguments: [200, 503])
+    @Test("Repeats wait while the first request is open, and each gets its answer once", arguments: [200, 503])
     func waiting(status: Int) throws {
         let ticket = try first(1)
         for connection in 1...3 { #expect(try word(1, on: connection) == "waiting") }
@@ -75,7 +79,7 @@ final class RequestMemoryTests {
         #expect(memory.counts.open == 1)
     }
 
-    @Test("Who leaves while it waits is told nothing, and waits again when it comes again")
+    @Test("A connection that leaves while it waits is told nothing")
     func leave() throws {
         let ticket = try first(1)
         for connection in 1...2 { _ = try admit(1, on: connection) }
@@ -85,7 +89,7 @@ final class RequestMemoryTests {
         #expect(told.current == [2: [200]])
     }
 
-    @Test("The late outcome of a request that was given up says nothing about the one that came after it")
+    @Test("The late outcome of an abandoned request does not settle the next one with its key")
     func staleTicket() throws {
         let stale = try first(1)
         _ = try admit(1, on: 1)
@@ -98,7 +102,7 @@ final class RequestMemoryTests {
         #expect(told.current == [1: [503], 2: [200]])
     }
 
-    @Test("It is remembered up to the end of its window, which a repeat does not move")
+    @Test("A request is remembered until its window ends, and a repeat does not extend the window")
     func expiry() throws {
         let before = MonotonicTime.now
         settle(try first(1))
@@ -108,7 +112,7 @@ final class RequestMemoryTests {
         #expect(try word(1, now: after + .seconds(10)) == "first")
     }
 
-    @Test("Another window changes nothing of what was accepted or is open")
+    @Test("A new window changes nothing for accepted and open requests")
     func anotherWindow() throws {
         settle(try first(1))
         let (open, before) = (try first(2), MonotonicTime.now)
@@ -119,7 +123,7 @@ final class RequestMemoryTests {
         #expect(told.current == [1: [200]])
     }
 
-    @Test("Up to its limit everything is remembered; beyond it the oldest are forgotten", arguments: [2, 3, 4])
+    @Test("All requests are remembered up to the limit, and the oldest are forgotten beyond it", arguments: [2, 3, 4])
     func bounds(count: Int) throws {
         for key in 1...count { settle(try first(key)) }
         #expect(memory.counts.accepted == min(count, 3))
@@ -127,7 +131,7 @@ final class RequestMemoryTests {
         #expect(try word(1) == (count <= 3 ? "answered" : "first"))
     }
 
-    @Test("A flood leaves the last ones, and costs no more than they do")
+    @Test("Only the last requests of a flood are remembered")
     func flood() throws {
         var accepted = AcceptedRequests(limit: 100)
         for number in 0..<10_000 { accepted.insert(try .numbered(number), until: .at(10)) }
@@ -138,11 +142,12 @@ final class RequestMemoryTests {
         #expect(accepted.count == 0)
     }
 
-    @Test("What is remembered by default is bounded, and the bound is the documented one")
+    @Test("The default limit of remembered requests is the documented one")
     func documentedBound() { #expect(AcceptedRequests.most == 262_144) }
 
     // MARK: Keys
 
+    /// The key of a request with these properties, whose body arrives in these pieces.
     private static func key(
         _ listener: String = "l", tenant: String = "", path: String = "/ingest", query: String = "name=a",
         fields: [String] = ["Content-Type: text/plain"], pieces: [String] = ["body"]
@@ -156,14 +161,14 @@ final class RequestMemoryTests {
         return try #require(hash.finish())
     }
 
-    @Test("Requests are the same however their bodies came, and other headers aside")
+    @Test("The pieces of a body and other headers do not change a request's key")
     func sameKeys() throws {
         let key = try Self.key()
         #expect(try Self.key(pieces: ["b", "", "od", "y"]) == key)
         #expect(try Self.key(fields: ["User-Agent: b", "Content-Type: text/plain", "Traceparent: 1"]) == key)
     }
 
-    @Test("Requests that differ in one thing are others")
+    @Test("Requests that differ in one property have different keys")
     func differentKeys() throws {
         let keys = [
             try Self.key(), try Self.key("m"), try Self.key(tenant: "t"), try Self.key(path: "/pyroscope/ingest"),
@@ -173,7 +178,7 @@ final class RequestMemoryTests {
             try Self.key(fields: ["Content-Type: text/plain", "Grpc-Encoding: gzip"]), try Self.key(pieces: []),
             try Self.key(pieces: ["bodY"]),
             try Self.key(pieces: ["body", "body"]),
-            // The same bytes, cut otherwise.
+            // These two have the same bytes, divided differently.
             try Self.key("la", tenant: "b"), try Self.key("l", tenant: "ab"),
         ]
         #expect(Set(keys).count == keys.count)

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Request heads")
 struct RequestParserTests {
-    /// What becomes of a request, in a few words: `incomplete`, `400`, `length 5, keeps`, `chunked, closes`.
+    /// The result of parsing a request, as text: `incomplete`, `400`, `length 5, keeps`, `chunked, closes`.
     private static func outcome(_ input: [UInt8], scanned: Int = 0) -> String {
         do throws(RequestParser.Refusal) {
             switch try RequestParser.parse(input[...], scanned: scanned) {
@@ -21,7 +21,7 @@ struct RequestParserTests {
         } catch { return "\(error.status)" }
     }
 
-    /// The bytes of a head with these lines.
+    /// The text of a head with these lines.
     private static func head(_ lines: String...) -> String { lines.joined(separator: "\r\n") + "\r\n\r\n" }
 
     /// A POST with these lines after its Host.
@@ -188,32 +188,32 @@ struct RequestParserTests {
         (post("Expect: 100-continue, x"), "417"),
     ]
 
-    @Test("A good head tells its framing and whether the connection stays", arguments: accepted)
+    @Test("A valid head has its framing and says whether the connection stays open", arguments: accepted)
     func accepts(request: String, expected: String) {
         #expect(Self.outcome(Array(request.utf8)) == expected)
     }
 
-    @Test("A head that has not ended yet is incomplete", arguments: incomplete)
+    @Test("A head without its end is incomplete", arguments: incomplete)
     func waits(request: String, expected: String) {
         #expect(Self.outcome(Array(request.utf8)) == expected)
     }
 
-    @Test("What two readers could frame differently is refused", arguments: smuggling)
+    @Test("A head that two readers could frame differently is refused", arguments: smuggling)
     func refusesSmuggling(request: String, status: String) {
         #expect(Self.outcome(Array(request.utf8)) == status)
     }
 
-    @Test("There is exactly one host", arguments: hosts)
+    @Test("A head without exactly one valid host is refused", arguments: hosts)
     func refusesHost(request: String, status: String) {
         #expect(Self.outcome(Array(request.utf8)) == status)
     }
 
-    @Test("A request line is method, target and version; an expectation is 100-continue", arguments: requestLines)
+    @Test("An invalid request line and an unknown expectation are refused", arguments: requestLines)
     func refusesRequestLine(request: String, status: String) {
         #expect(Self.outcome(Array(request.utf8)) == status)
     }
 
-    @Test("The parts of a head are where they stood, and names are in lower case")
+    @Test("The parts of a head are found, and its field names are in lower case")
     func parts() throws {
         let input = Array("\r\nPOST http://h/a/b?x=1?2 HTTP/1.1\r\nHOST: h\r\nX-A:  1 \r\nx-a: 2\r\n\r\nbody".utf8)
         guard case .head(let head, let end) = try RequestParser.parse(input[...]) else { throw IncompleteHead() }
@@ -236,37 +236,37 @@ struct RequestParserTests {
 
     // MARK: Limits
 
-    @Test("A request line has a limit", arguments: [(-1, "length 0, keeps"), (0, "length 0, keeps"), (1, "414"), (9000, "414")])
+    @Test("A request line has a limited length", arguments: [(-1, "length 0, keeps"), (0, "length 0, keeps"), (1, "414"), (9000, "414")])
     func longLine(excess: Int, expected: String) {
         let frame = "GET / HTTP/1.1".utf8.count
         let target = "/" + String(repeating: "x", count: RequestParser.maximumLine + excess - frame)
         #expect(Self.outcome(Array(Self.head("GET \(target) HTTP/1.1", "Host: a").utf8)) == expected)
     }
 
-    @Test("A request line that does not end is refused before its end", arguments: [(1, "incomplete"), (2, "414")])
+    @Test("A request line without an end is refused beyond the limit", arguments: [(1, "incomplete"), (2, "414")])
     func endlessLine(excess: Int, expected: String) {
         #expect(Self.outcome([UInt8](repeating: 120, count: RequestParser.maximumLine + excess)) == expected)
     }
 
-    @Test("A head has a limit", arguments: [(-1, "length 0, keeps"), (0, "length 0, keeps"), (1, "431"), (9000, "431")])
+    @Test("A head has a limited size", arguments: [(-1, "length 0, keeps"), (0, "length 0, keeps"), (1, "431"), (9000, "431")])
     func largeHead(excess: Int, expected: String) {
         let padding = RequestParser.maximumHead + excess - Self.post("X: ").utf8.count
         #expect(Self.outcome(Array(Self.post("X: " + String(repeating: "x", count: padding)).utf8)) == expected)
     }
 
-    @Test("A head that does not end is refused at its limit", arguments: [(0, "incomplete"), (1, "431")])
+    @Test("A head without an end is refused beyond the limit", arguments: [(0, "incomplete"), (1, "431")])
     func endlessHead(excess: Int, expected: String) {
         let start = Array("GET / HTTP/1.1\r\nX: ".utf8)
         let padding = [UInt8](repeating: 120, count: RequestParser.maximumHead + excess - start.count)
         #expect(Self.outcome(start + padding) == expected)
     }
 
-    @Test("What follows a head does not count for it")
+    @Test("Bytes after a head do not count towards its limit")
     func largeBody() {
         #expect(Self.outcome(Array(Self.post().utf8) + [UInt8](repeating: 120, count: 100_000)) == "length 0, keeps")
     }
 
-    @Test("Empty lines before the request count for the head's limit")
+    @Test("Empty lines before the request count towards the head's limit")
     func endlessEmptyLines() {
         let lines = [[UInt8]](repeating: [13, 10], count: RequestParser.maximumHead / 2 + 1).flatMap { $0 }
         #expect(["400", "431"].contains(Self.outcome(lines)))
@@ -280,7 +280,7 @@ struct RequestParserTests {
 
     // MARK: Pieces and garbage
 
-    /// The first outcome that is not `incomplete` when `input` comes byte by byte, as a connection asks for it.
+    /// The first outcome that is not `incomplete` when `input` arrives byte by byte, parsed like on a connection.
     private static func outcomeByteByByte(_ input: [UInt8]) -> String {
         var scanned = 0
         for count in 1...max(1, input.count) {
@@ -291,12 +291,12 @@ struct RequestParserTests {
         return "incomplete"
     }
 
-    @Test("Byte by byte, a head reads as it does all at once", arguments: [accepted, incomplete, smuggling, hosts, requestLines])
+    @Test("A head gives the same result byte by byte as in one piece", arguments: [accepted, incomplete, smuggling, hosts, requestLines])
     func byteByByte(table: [(String, String)]) {
         for (request, expected) in table { #expect(Self.outcomeByteByByte(Array(request.utf8)) == expected, "\(request.debugDescription)") }
     }
 
-    @Test("Garbage is refused or read, the same byte by byte, and never a crash")
+    @Test("Random and mutated heads give the same result in one piece and byte by byte, without a crash")
     func garbage() {
         var random = SeededRandom()
         let seeds = (Self.accepted + Self.smuggling).map { Array($0.0.utf8) }

@@ -5,7 +5,7 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("A queue that rejects promises room before it takes anything")
+@Suite("Reserving room in queues that reject")
 final class ReservationTests {
     private var state = Receiver.State.working(limit: 4)
     private var bounds = QueueConfig(onFull: .reject)
@@ -16,20 +16,20 @@ final class ReservationTests {
 
     private static func profiles(_ bodies: Int...) throws -> [ReceivedProfile] { try bodies.map { try .sample(body: $0) } }
 
-    @Test("Profiles up to max_profiles have room, all of a request or none", arguments: [(2, true), (3, true), (4, false)])
+    @Test("Room is reserved up to max_profiles, for all profiles of a request or none", arguments: [(2, true), (3, true), (4, false)])
     func profiles(count: Int, fits: Bool) throws {
         bounds.maxProfiles = 3
         #expect(reserve(try (0..<count).map { _ in try .sample() }) == fits)
         #expect(state.reserved.profiles == (fits ? count : 0))
     }
 
-    @Test("Bytes up to max_bytes have room", arguments: [(-1, true), (0, true), (1, false)])
+    @Test("Room is reserved up to max_bytes", arguments: [(-1, true), (0, true), (1, false)])
     func bytes(excess: Int, fits: Bool) throws {
         bounds.maxBytes = try 2 * (ReceivedProfile.emptyCost + 10)
         #expect(reserve(try Self.profiles(10, 10 + excess)) == fits)
     }
 
-    @Test("What is queued, open and promised counts against the bounds")
+    @Test("Queued, open and reserved profiles count against the bounds")
     func counted() throws {
         bounds.maxProfiles = 3
         let config = ReceiverConfig(name: "r", queue: bounds)
@@ -46,7 +46,7 @@ final class ReservationTests {
 
     private struct NoDelivery: Error {}
 
-    @Test("A profile larger than max_bytes needs no room, for it is dropped when it comes")
+    @Test("A profile larger than max_bytes needs no room, because it is dropped when it comes")
     func tooLarge() throws {
         bounds.maxBytes = try ReceivedProfile.emptyCost
         let large = try Self.profiles(1)
@@ -57,14 +57,14 @@ final class ReservationTests {
         #expect(state.account.dropped == [.tooLarge: 1])
     }
 
-    @Test("A promise for what is too large takes no room from others")
+    @Test("A reservation for a profile that is too large takes no room from others")
     func tooLargeTakesNoRoom() throws {
         (bounds.maxBytes, bounds.maxProfiles) = (try ReceivedProfile.emptyCost, 1)
         #expect(reserve(try Self.profiles(1)))
         #expect(reserve(try Self.profiles(0)))
     }
 
-    @Test("A full queue of a receiver that is not required drops and counts", arguments: [(1, 0), (2, 0), (3, 1)])
+    @Test("A full queue of a receiver that is not required drops and counts profiles", arguments: [(1, 0), (2, 0), (3, 1)])
     func notRequired(count: Int, dropped: Int) throws {
         bounds.maxProfiles = 2
         for _ in 0..<count { state.accept(try .sample(), nil, bounds, .at(1)) }
@@ -78,11 +78,12 @@ final class ReservationTests {
         Receiver(ReceiverConfig(name: name, required: required, queue: QueueConfig(maxProfiles: 2, onFull: onFull)))
     }
 
+    /// The number of queued profiles of each receiver.
     private static func queued(_ receivers: [Receiver]) -> [Int] {
         receivers.map { receiver in receiver.state.withLock { $0.queue.count } }
     }
 
-    @Test("When one receiver has no room nobody has the profile, and what others promised is taken back")
+    @Test("When one receiver has no room, no receiver gets the profile and all reservations are released")
     func allOrNone() throws {
         let receivers = [Self.receiver("a"), Self.receiver("b", onFull: .dropOldest), Self.receiver("c"), Self.receiver("d")]
         #expect(FanOut(receivers: [receivers[2]]).submit(try Self.profiles(0)) == .accepted)
@@ -94,7 +95,7 @@ final class ReservationTests {
         for receiver in receivers { #expect(receiver.state.withLock { $0.reserved == (0, 0) }) }
     }
 
-    @Test("A full receiver that is not required turns nobody away")
+    @Test("A full receiver that is not required refuses no request")
     func optional() throws {
         let receivers = [Self.receiver("a", required: false), Self.receiver("b")]
         for _ in 0..<2 { #expect(FanOut(receivers: [receivers[0]]).submit(try Self.profiles(0)) == .accepted) }
@@ -113,7 +114,7 @@ final class ReservationTests {
         #expect(Self.queued([optional]) == [1])
     }
 
-    @Test("Room is reserved on disk for the whole record, with the texts that the profiles of a request share")
+    @Test("Room on disk is reserved for the whole record, including texts that the profiles of a request share")
     func sizeOnDisk() throws {
         let folder = try TestFolder()
         let receivers = ["up", "a receiver of a longer name"]

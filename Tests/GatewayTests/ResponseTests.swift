@@ -5,7 +5,7 @@ import Testing
 @Suite("Responses")
 struct ResponseTests {
     @Test(
-        "The Connection header says what the version leaves open",
+        "The Connection header is left out only when an HTTP/1.1 connection is kept",
         arguments: [
             (true, 1, ""), (true, 0, "Connection: keep-alive\r\n"), (false, 1, "Connection: close\r\n"),
             (false, 0, "Connection: close\r\n"),
@@ -15,7 +15,7 @@ struct ResponseTests {
         #expect(String(decoding: bytes, as: UTF8.self) == "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 0\r\n\(line)\r\n")
     }
 
-    @Test("HEAD gets the length and not the body", arguments: [(true, "hello"), (false, "")])
+    @Test("A response to HEAD has the length but not the body", arguments: [(true, "hello"), (false, "")])
     func head(withBody: Bool, body: String) {
         let bytes = Response.text(200, "hello", type: "t").serialized(date: "D", keepAlive: true, minorVersion: 1, withBody: withBody)
         let head = "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 5\r\nContent-Type: t\r\n\r\n"
@@ -35,13 +35,13 @@ struct ResponseTests {
         #expect(response.headers.map(\.name).prefix(2) == ["Content-Type", "X-Content-Type-Options"])
     }
 
-    @Test("503 says when to come back, and no other status does", arguments: [400, 408, 500, 503, 504])
+    @Test("Only 503 has a Retry-After header", arguments: [400, 408, 500, 503, 504])
     func retryAfter(status: Int) {
         #expect(Response.error(status, "").headers.contains { $0.name == "Retry-After" } == (status == 503))
     }
 
     @Test(
-        "Every status that the gateway sends has its reason phrase",
+        "Every status that the gateway sends has a reason phrase",
         arguments: [200, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 422, 429, 431, 500, 501, 502, 503, 504, 505])
     func reason(status: Int) {
         #expect(Response.reason(status) != "Status")

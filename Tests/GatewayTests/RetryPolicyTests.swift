@@ -3,9 +3,9 @@ import Testing
 
 @testable import Gateway
 
-@Suite("When a profile is tried again")
+@Suite("The number of retries and the waits between them")
 struct RetryPolicyTests {
-    @Test("The wait is random between the doubled minimum and twice that, held to the bounds", arguments: 1...100)
+    @Test("The wait doubles with each attempt, with a random factor of up to two, within the bounds", arguments: 1...100)
     func bounds(attempt: Int) {
         let policy = RetryPolicy(minimum: .milliseconds(500), maximum: .seconds(30), retries: 0)
         let low = attempt > 6 ? Duration.seconds(15) : min(.seconds(15), .milliseconds(500 << (attempt - 1)))
@@ -13,13 +13,13 @@ struct RetryPolicyTests {
         for _ in 0..<50 { #expect((low...high).contains(policy.delay(afterAttempt: attempt))) }
     }
 
-    @Test("Equal bounds are the wait", arguments: [1, 2, 3, 10, 62, 63, 64, 100, Int.max])
+    @Test("The wait is exactly the bound when both bounds are equal", arguments: [1, 2, 3, 10, 62, 63, 64, 100, Int.max])
     func equalBounds(attempt: Int) {
         let policy = RetryPolicy(minimum: .seconds(7), maximum: .seconds(7), retries: 0)
         #expect(policy.delay(afterAttempt: attempt) == .seconds(7))
     }
 
-    @Test("The longest and the shortest span overflow nowhere", arguments: [1, 2, 62, 63, 100])
+    @Test("The longest and the shortest possible bounds do not overflow", arguments: [1, 2, 62, 63, 100])
     func extremes(attempt: Int) {
         let longest = RetryPolicy(minimum: .nanoseconds(Int64.max), maximum: .nanoseconds(Int64.max), retries: 0)
         #expect(longest.delay(afterAttempt: attempt) == .nanoseconds(Int64.max))
@@ -35,7 +35,7 @@ struct RetryPolicyTests {
         #expect(policy.isExhausted(attempts: attempts) == isExhausted)
     }
 
-    @Test("Without a number of retries there is no last attempt", arguments: [1, 100, Int.max])
+    @Test("There is no last attempt without a number of retries", arguments: [1, 100, Int.max])
     func endless(attempts: Int) {
         #expect(!RetryPolicy(minimum: .seconds(1), maximum: .seconds(1), retries: 0).isExhausted(attempts: attempts))
     }

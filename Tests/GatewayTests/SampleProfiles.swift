@@ -3,7 +3,7 @@ import LinuxSystem
 @testable import Gateway
 
 extension ReceivedProfile {
-    /// A profile that costs a queue ``emptyCost`` and its body.
+    /// A profile whose size in a queue is ``emptyCost`` and its body.
     static func sample(body count: Int = 0, share: ShareKey = .unknown) throws -> ReceivedProfile {
         var body = ByteBuffer()
         try body.append([UInt8](repeating: 0x78, count: count).span.bytes)
@@ -13,10 +13,11 @@ extension ReceivedProfile {
         return ReceivedProfile(content, body: body)
     }
 
-    /// What a sample profile without a body costs a queue.
+    /// The size in a queue of a sample profile without a body.
     static var emptyCost: Int { get throws { try sample().byteCount } }
 }
 
 extension MonotonicTime {
+    /// The time that is this many seconds after the clock's zero.
     static func at(_ seconds: Int64) -> MonotonicTime { MonotonicTime(nanoseconds: seconds * 1_000_000_000) }
 }

@@ -3,13 +3,13 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("from and until, as senders write them")
+@Suite("Times in the parameters from and until")
 struct SenderTimeTests {
     private static let now: Int64 = 1_700_000_000_123_456_789
     private static let second: Int64 = 1_000_000_000
 
     @Test(
-        "Digits are a date or a Unix time, by their number",
+        "A number is a date or a Unix time, depending on the count of its digits",
         arguments: [
             ("1700000000", 1_700_000_000_000_000_000),
             ("0", 0),
@@ -30,7 +30,7 @@ struct SenderTimeTests {
     }
 
     @Test(
-        "Words are an offset from now, whatever stands before the sign",
+        "Other text is an offset from now, whatever precedes the sign",
         arguments: [
             ("now", 0), ("now-1h", -3600), ("now+1h", 3600), ("-30min", -1800), ("noon-2d", -172_800),
             ("now-1h30min", -5400), ("now - 1 h", -3600), ("-5s", -5), ("-5seconds", -5), ("-5m", -300), ("-2minutes", -120),
@@ -42,34 +42,34 @@ struct SenderTimeTests {
     }
 
     @Test(
-        "What cannot be read is now",
+        "A text that cannot be read counts as now",
         arguments: ["", "yesterday", "-", "+", "now-", "-h", "-5", "-5x", "1.5", "0x10", "now-99999999999999999999s", "٣", "２０２４０１０１"])
     func junk(text: String) {
         #expect(SenderTime.parse(text, now: Self.now) == Self.now)
     }
 
-    @Test("A quantity that is none ends the offset and keeps what came before it")
+    @Test("An invalid quantity ends the offset, and the quantities before it count")
     func offsetEndsEarly() {
         #expect(SenderTime.parse("now-1h5x", now: Self.now) == Self.now - 3600 * Self.second)
     }
 
-    @Test("A number too large for nanoseconds is held to the last moment", arguments: ["9223372037", "99999999999", "999999999999999999"])
+    @Test("A number too large for nanoseconds is clamped to the last time", arguments: ["9223372037", "99999999999", "999999999999999999"])
     func tooLarge(text: String) {
         #expect(SenderTime.parse(text, now: Self.now) == .max)
     }
 
-    @Test("A number too large for an integer is now")
+    @Test("A number too large for an integer counts as now")
     func overflow() {
         #expect(SenderTime.parse(String(repeating: "9", count: 40), now: Self.now) == Self.now)
     }
 
-    @Test("The first and the last date that nanoseconds can say are read")
+    @Test("The first and the last date in the range of nanoseconds are read")
     func extremeDates() {
         #expect(SenderTime.parse("16770922", now: Self.now) == -106_751 * 86_400 * Self.second)
         #expect(SenderTime.parse("22620411", now: Self.now) == 106_751 * 86_400 * Self.second)
     }
 
-    @Test("A date beyond what nanoseconds can say does not end the process")
+    @Test("A date beyond the range of nanoseconds does not end the process")
     func datesOutOfRange() async {
         await #expect(processExitsWith: .success) { _ = SenderTime.parse("00010101", now: 0) }
         await #expect(processExitsWith: .success) { _ = SenderTime.parse("16770921", now: 0) }
@@ -77,12 +77,12 @@ struct SenderTimeTests {
         await #expect(processExitsWith: .success) { _ = SenderTime.parse("99991231", now: 0) }
     }
 
-    @Test("An offset beyond the last moment is held to it", arguments: ["now+9223372036s", "+290y", "+106751d"])
+    @Test("An offset beyond the last time is clamped to it", arguments: ["now+9223372036s", "+290y", "+106751d"])
     func offsetOutOfRange(text: String) {
         #expect(SenderTime.parse(text, now: Self.now) == .max)
     }
 
-    @Test("Garbage gives a time and no crash")
+    @Test("Random text gives a time and no crash")
     func garbage() {
         var random = SeededRandom()
         for _ in 0..<3000 {

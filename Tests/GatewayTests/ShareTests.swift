@@ -7,7 +7,7 @@ import Testing
 struct ShareTests {
     private static let (flood, honest) = (ShareKey(tenant: "flood"), ShareKey(tenant: "honest"))
 
-    @Test("A key is the same in every process, and not that of another name or kind")
+    @Test("A key is the same in every process, and differs for other names and kinds")
     func keys() {
         // The first 31 bits of the digest: printf 'tmobile' | sha256sum
         #expect(ShareKey(tenant: "mobile").rawValue == 0x0D4C_F6B3)
@@ -16,7 +16,7 @@ struct ShareTests {
         #expect(keys.allSatisfy { $0.rawValue >> UInt32(ShareKey.bitWidth) == 0 })
     }
 
-    @Test("An entry of the index keeps it; one of an earlier version has none, and its readers find the flag where it was")
+    @Test("An index entry keeps its share, and its copy flag stays in the same bit")
     func index() throws {
         for isCopy in [false, true] {
             var entry = IndexEntry(offset: 64, length: 100, sequence: 7, time: 8, receivers: 3, isCopy: isCopy)
@@ -33,7 +33,7 @@ struct ShareTests {
     }
 
     @Test(
-        "Those are under an equal part that have less than all divided by their number",
+        "A share is under its equal part if it has less than the total divided by the number of shares",
         arguments: [(99, true), (100, false), (101, false)])
     func equalPart(bytes: Int, isUnder: Bool) {
         var usage = ShareUsage()
@@ -50,22 +50,23 @@ struct ShareTests {
         for _ in 0..<count { state.accept(try .sample(body: size, share: share), nil, bounds, .at(1)) }
     }
 
+    /// The number of profiles that the honest share and the flood have in the queue.
     private func left(_ state: Receiver.State) -> [Int] { [Self.honest, Self.flood].map { state.shares[$0].profiles } }
 
-    @Test("Who has more than half of a full queue pushes out nobody else", arguments: [5, 6, 20])
+    @Test("A share with more than half of a full queue evicts no other share's profiles", arguments: [5, 6, 20])
     func mostProfiles(flooded: Int) throws {
         var state = Receiver.State.working(limit: 1)
         let bounds = QueueConfig(maxProfiles: 10)
         try fill(&state, Self.honest, 4, bounds)
         try fill(&state, Self.flood, flooded, bounds)
         #expect(left(state) == [4, min(flooded, 6)])
-        // The oldest are not the flood's, so its new ones go, and others come in.
+        // The flood's own profiles are evicted, although the oldest ones are not the flood's.
         try fill(&state, Self.flood, 3, bounds)
         #expect(left(state)[0] == 4)
         #expect(state.queuedCount <= 10)
     }
 
-    @Test("With half of it or less, the oldest go as ever", arguments: [(5, [4, 6]), (4, [4, 6])])
+    @Test("A share with half of a full queue or less evicts the oldest profiles", arguments: [(5, [4, 6]), (4, [4, 6])])
     func halfOfProfiles(own: Int, expected: [Int]) throws {
         var state = Receiver.State.working(limit: 1)
         let bounds = QueueConfig(maxProfiles: 10)
@@ -75,7 +76,9 @@ struct ShareTests {
         #expect(left(state) == expected)
     }
 
-    @Test("The same in bytes: a byte over half of them, half, and a byte less", arguments: [(-2, [2, 3]), (0, [2, 4]), (2, [2, 4])])
+    @Test(
+        "A share with more than half of the bytes evicts no other share's profiles, also at the bound",
+        arguments: [(-2, [2, 3]), (0, [2, 4]), (2, [2, 4])])
     func mostBytes(more: Int, expected: [Int]) throws {
         var state = Receiver.State.working(limit: 1)
         var bounds = QueueConfig()
@@ -85,7 +88,7 @@ struct ShareTests {
         #expect(left(state) == expected)
     }
 
-    @Test("Who is alone in a queue keeps its newest, and a smaller one's newcomers push out the oldest")
+    @Test("A share that is alone keeps its newest profiles, and a smaller share's new profile evicts its oldest")
     func alone() throws {
         var state = Receiver.State.working(limit: 1)
         let bounds = QueueConfig(maxProfiles: 10)
@@ -100,7 +103,7 @@ struct ShareTests {
 
     // MARK: Turns
 
-    /// The shares of what is handed out, in order, while every profile is settled at once.
+    /// The shares of the next profiles in order, each of which is settled at once.
     private func turns(_ queue: inout ReceiverQueue, _ count: Int) -> [ShareKey] {
         (0..<count).compactMap { _ in
             guard let handle = queue.nextReady() else { return nil }
@@ -111,7 +114,7 @@ struct ShareTests {
         }
     }
 
-    @Test("Shares take turns among the profiles that were never tried, whoever has more of them")
+    @Test("Shares take turns with profiles that were never tried, however many each share has")
     func lanes() throws {
         let third = ShareKey(tenant: "third")
         var queue = ReceiverQueue()
@@ -126,13 +129,13 @@ struct ShareTests {
         #expect(turns(&queue, 9) == [Self.honest])
     }
 
-    @Test("A share that loses what it has in another way, or gets it back, costs nobody a turn")
+    @Test("A share whose profiles are removed or put back costs no other share a turn")
     func lanesThatEmpty() throws {
         var queue = ReceiverQueue()
         for share in [Self.flood, Self.honest, Self.flood, Self.honest] { queue.append(try .sample(share: share), now: .at(1)) }
         for handle in queue.handles where queue[handle].share == Self.flood { queue.remove(handle) }
         #expect(turns(&queue, 1) == [Self.honest])
-        // Opened out of its turn, as a probe is.
+        // The newest profile is opened out of turn, like a probe.
         for share in [Self.flood, Self.flood] { queue.append(try .sample(share: share), now: .at(1)) }
         let newest = try #require(queue.newestFresh)
         queue.open(newest)
@@ -145,10 +148,10 @@ struct ShareTests {
 
     private static let small = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, sync: .never, segmentBytes: 64 << 10)
 
-    /// What is left of a share, and what was dropped, once the spool has no room for all.
+    /// Fills the spool, and returns the number of the honest share's profiles and of dropped ones.
     private func flooded(_ spool: SpoolFixture, restart: Bool) throws -> [Int] {
         try spool.submit(20, body: 1000, share: Self.honest)
-        // Among the flood's, and before it.
+        // The honest share's profiles lie before the flood's and among them.
         for _ in 0..<20 {
             try spool.submit(100, body: 1000, share: Self.flood)
             try spool.submit(1, body: 1000, share: Self.honest)
@@ -158,7 +161,7 @@ struct ShareTests {
         return [spool.receivers[0].state.withLock { $0.shares[Self.honest].profiles }, spool.account().dropped[.spoolFull] ?? 0]
     }
 
-    @Test("A full spool lets go what is of the flood, wherever the others' profiles are, also after a restart", arguments: [false, true])
+    @Test("A full spool drops only profiles of the flood, also after a restart", arguments: [false, true])
     func spool(restart: Bool) throws {
         let spool = try SpoolFixture(SpoolFixture.receiver("a"), spool: Self.small)
         let result = try flooded(spool, restart: restart)
@@ -171,7 +174,7 @@ struct ShareTests {
         #expect(spool.isBalanced())
     }
 
-    @Test("Without a flood, and in segments that the others fill, the oldest go as ever")
+    @Test("A full spool without a flood drops the oldest profiles of all shares")
     func oldestGo() throws {
         let spool = try SpoolFixture(SpoolFixture.receiver("a"), spool: Self.small)
         for number in 0..<1500 { try spool.submit(1, body: 1000, share: number % 2 == 0 ? Self.flood : Self.honest) }

@@ -5,11 +5,11 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("Clocks that are set")
+@Suite("The spool when clocks are set")
 struct SpoolClockTests {
     private static let hour: Int64 = 3_600_000_000_000
 
-    @Test("Setting the wall clock ages nothing that waits on disk, and each segment is dated by one clock", arguments: [-3, 3])
+    @Test("Setting the wall clock does not age profiles on disk, and begins a new segment", arguments: [-3, 3])
     func step(hours: Int64) throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, maxAge: .seconds(3600))
         let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: SpoolConfig(minFreeBytes: 0, segmentBytes: 8 << 20))
@@ -20,14 +20,14 @@ struct SpoolClockTests {
         #expect(spool.segments.count == 2)
         #expect(try spool.deliverAll().count == Backlog.mostEntries + 1500)
         #expect(spool.account().dropped == [:])
-        // What is behind the cursor does grow old.
+        // Profiles behind the cursor do expire.
         try spool.submit(Backlog.mostEntries + 10, body: 10)
         spool.ahead = .seconds(3601)
         while spool.pass(spool.receivers[0]) == nil || spool.queued() > 0 {}
         #expect(spool.account().dropped == [.maxAge: Backlog.mostEntries + 10])
     }
 
-    @Test("What an earlier process has written is as old as the wall clock says at the start")
+    @Test("Profiles of an earlier process are as old as the wall clock says at the start")
     func earlier() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, maxAge: .seconds(3600))
         let spool = try SpoolFixture(SpoolFixture.receiver("up", queue))
@@ -38,7 +38,7 @@ struct SpoolClockTests {
         #expect(spool.account().dropped == [.maxAge: 3])
     }
 
-    @Test("A second more or less is no step, and beyond 2262 the wall clock stands", arguments: [-1, 1])
+    @Test("A change of less than a second is no step, nor is a wall clock beyond 2262", arguments: [-1, 1])
     func slew(sign: Int64) {
         let wall = Watched<Int64>(0)
         let clock = SpoolClock { MonotonicTime.now.nanoseconds.addingSaturated(wall.current) }
@@ -52,7 +52,7 @@ struct SpoolClockTests {
         #expect(late.now > 0 && !late.hasStepped())
     }
 
-    @Test("Times that no clock can have said are held to what can be")
+    @Test("Times in the future or out of range are clamped")
     func times() {
         let now = MonotonicTime(nanoseconds: 1_000)
         #expect(SpoolClock.time(of: 500, offset: 0, now: now).nanoseconds == 500)
@@ -61,7 +61,7 @@ struct SpoolClockTests {
         #expect(SpoolClock.time(of: .min, offset: .max, now: now) < now)
     }
 
-    @Test("Sums and differences stop at the ends")
+    @Test("Sums and differences saturate")
     func saturated() {
         #expect(Int64.max.addingSaturated(1) == .max && Int64.min.addingSaturated(-1) == .min && Int64(2).addingSaturated(3) == 5)
         #expect(Int64.max.subtractingSaturated(-1) == .max && Int64.min.subtractingSaturated(1) == .min)
@@ -69,7 +69,8 @@ struct SpoolClockTests {
     }
 
     @Test(
-        "A file that says it was written in 2400 is dated as late as there is", arguments: [9_223_372_036, 9_223_372_037, 13_569_465_600])
+        "A file's date beyond the range of nanoseconds is clamped to the last time",
+        arguments: [9_223_372_036, 9_223_372_037, 13_569_465_600])
     func lateFile(seconds: Int) throws {
         let folder = try TestFolder()
         let path = try folder.file("late")
@@ -79,7 +80,7 @@ struct SpoolClockTests {
         #expect(modified == (seconds > 9_223_372_036 ? .max : 9_223_372_036_000_000_000))
     }
 
-    @Test("A line that could come all the time comes once in ten seconds, and says for how many it stands")
+    @Test("A throttled log line is written once in ten seconds, with the number of lines that it stands for")
     func throttle() {
         var throttle = LogThrottle()
         let start = MonotonicTime.now

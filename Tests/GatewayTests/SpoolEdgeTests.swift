@@ -5,12 +5,12 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("The spool at its edges")
+@Suite("Edge cases of the spool")
 struct SpoolEdgeTests {
     private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
     private static let roomy = SpoolConfig(minFreeBytes: 0, segmentBytes: 8 << 20)
 
-    @Test("A profile that is refused while others wait behind the memory's few costs none of them")
+    @Test("No profile behind the cursor is lost when another one is refused")
     func refusedBehindCursor() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 4 << 20)
         let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: Self.roomy)
@@ -29,7 +29,7 @@ struct SpoolEdgeTests {
         #expect(spool.isBalanced())
     }
 
-    @Test("What was refused once does not bring back what is delivered, when the queue has run empty and fills again")
+    @Test("A refused profile does not bring back delivered ones when the queue fills again")
     func refusedLongAgo() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 4 << 20)
         let spool = try SpoolFixture(SpoolFixture.receiver("up", queue), spool: Self.roomy)
@@ -42,7 +42,7 @@ struct SpoolEdgeTests {
         #expect(delivered.count == 2 * Backlog.mostEntries + 210 && Set(delivered).count == delivered.count)
     }
 
-    @Test("Profiles that wait for the dead letters' disk hold no more memory than deliveries may")
+    @Test("Profiles that wait to be dead letters hold no more memory than open deliveries may")
     func lettersInMemory() throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(minFreeBytes: 0))
         spool.receivers[0].state.withLock { $0.keepsDeadLetters = true }
@@ -58,7 +58,7 @@ struct SpoolEdgeTests {
         #expect(peak <= Backlog.openBytes)
     }
 
-    @Test("A request larger than spool.max_bytes evicts nobody")
+    @Test("A request larger than spool.max_bytes evicts no profile")
     func tooLargeForSpool() throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(maxBytes: 4 << 20, minFreeBytes: 0, segmentBytes: 256 << 10))
         try spool.submit(20, body: 100_000)
@@ -67,7 +67,7 @@ struct SpoolEdgeTests {
         #expect(spool.account().dropped == [.spoolFull: 1])
     }
 
-    @Test("Where others have filled the disk, so that no eviction could be enough, nobody is evicted")
+    @Test("No profile is evicted if no eviction could free enough of the disk")
     func hopelessEviction() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(100, body: 1000)
@@ -77,7 +77,7 @@ struct SpoolEdgeTests {
         #expect(spool.account().dropped == [.spoolFull: 1])
     }
 
-    @Test("Who waits for a delivery behind the cursor is told 504 when there are too many of them", arguments: [-1, 0, 1])
+    @Test("Senders that wait for deliveries behind the cursor are answered 504 when they are too many", arguments: [-1, 0, 1])
     func tooManyWaiting(beyond: Int) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(Backlog.mostEntries, body: 1)
@@ -94,7 +94,7 @@ struct SpoolEdgeTests {
         #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : [nil, nil]))
     }
 
-    @Test("Nobody is evicted, and nothing written again, where what is open leaves no room")
+    @Test("Nothing is evicted or copied forward when open profiles leave no room")
     func openEviction() throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10))
         try spool.submit(12, body: 60_000)
@@ -106,7 +106,7 @@ struct SpoolEdgeTests {
         #expect(spool.queued() == 16 && spool.segments == before)
     }
 
-    @Test("What is larger than spool.max_bytes is dropped whoever keeps what is there: nobody has to come again with it")
+    @Test("A profile larger than spool.max_bytes is dropped and not refused, so that no sender repeats it")
     func tooLarge() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)
         let config = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10)
@@ -116,7 +116,7 @@ struct SpoolEdgeTests {
         #expect(spool.account(1).dropped == [.spoolFull: 1])
     }
 
-    @Test("What the series of a Push have in common is written up to 16 MiB, and not a byte more", arguments: [-1, 0, 1])
+    @Test("The texts that the series of a Push share are written up to 16 MiB, and not a byte more", arguments: [-1, 0, 1])
     func repetitive(beyond: Int) throws {
         let spool = try SpoolFixture(Self.up)
         var content = ProfileContent(api: .push, receivedAt: 1, path: "/push", format: .pprof, samples: [])
@@ -132,7 +132,7 @@ struct SpoolEdgeTests {
         #expect(try spool.deliverAll().count == (beyond > 0 ? 0 : profiles.count))
     }
 
-    @Test("Requests for more receivers together than a segment knows are in segments of their own")
+    @Test("Requests are in different segments if they have more receivers together than a segment can name")
     func manyReceivers() throws {
         let configs = (0..<40).map { SpoolFixture.receiver("r\($0)") }
         let others = (40..<80).map { SpoolFixture.receiver("r\($0)") }
@@ -146,7 +146,7 @@ struct SpoolEdgeTests {
         #expect((0..<80).allSatisfy { spool.account($0).recovered == 50 })
     }
 
-    @Test("A copy whose original is there again counts once, also where a full disk lets nobody note that")
+    @Test("A copy whose original reappears counts once, even if a full disk prevents a note of that")
     func unnotedCopy() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(50, body: 1000)
@@ -160,7 +160,7 @@ struct SpoolEdgeTests {
         try spool.restart {
             for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
             for name in spool.segments.dropFirst() {
-                // A folder of that name stands for a disk without room.
+                // A folder of that name prevents writes, like a full disk.
                 let settled = spool.path(name.replacingOccurrences(of: ".records", with: ".settled"))
                 try? FileManager.default.removeItem(atPath: settled)
                 try FileManager.default.createDirectory(atPath: settled, withIntermediateDirectories: true)
@@ -171,7 +171,7 @@ struct SpoolEdgeTests {
         #expect(delivered.count == waiting && Set(delivered).count == waiting)
     }
 
-    @Test("A segment whose removal could not be finished does not give its number away")
+    @Test("The number of a segment whose removal is not finished is not used again")
     func unfinishedRemoval() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.restart {
@@ -182,7 +182,7 @@ struct SpoolEdgeTests {
         #expect(spool.segments == ["0000000000000006.records"])
     }
 
-    @Test("A receiver that rejects and is not required turns nobody away when the spool is full")
+    @Test("A receiver that rejects and is not required refuses no request when the spool is full")
     func optionalReject() throws {
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)
         let optional = ReceiverConfig(name: "optional", required: false, queue: queue)
@@ -195,7 +195,7 @@ struct SpoolEdgeTests {
         #expect((spool.account(1).dropped[.spoolFull] ?? 0) > 0)
     }
 
-    @Test("A backlog that is too old goes in pieces, so that nobody waits long for the lock")
+    @Test("An expired backlog is dropped in pieces, so that the lock is not held for long")
     func oldBacklog() throws {
         let spool = try SpoolFixture(Self.up, spool: Self.roomy)
         try spool.submit(3000, body: 10)
@@ -211,7 +211,7 @@ struct SpoolEdgeTests {
         #expect(spool.account().dropped == [.maxAge: 3000])
     }
 
-    @Test("Where the heads of all three files are damaged, nobody gets what another one has settled")
+    @Test("Damaged headers in all three files do not apply one receiver's settled entries to another")
     func allHeads() throws {
         let configs = ["zeta", "alpha"].map { SpoolFixture.receiver($0) }
         let spool = try SpoolFixture(configs[0], configs[1])
@@ -228,7 +228,7 @@ struct SpoolEdgeTests {
         #expect(try spool.deliverAll(at: 1).count == 10)
     }
 
-    @Test("Values that only a forger could write stop no start", arguments: ["number", "name", "time", "length", "hole"])
+    @Test("Forged values do not prevent a start", arguments: ["number", "name", "time", "length", "hole"])
     func hostile(kind: String) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(3)
@@ -237,13 +237,14 @@ struct SpoolEdgeTests {
         #expect(spool.isBalanced())
     }
 
+    /// Writes a forged value of this kind into the spool's files.
     private func forge(_ kind: String, _ spool: SpoolFixture) throws {
         let records = spool.path(spool.segments[0])
         let index = records.replacingOccurrences(of: ".records", with: ".index")
         switch kind {
         case "number": try Data([1, 2, 3]).write(to: URL(fileURLWithPath: spool.path("ffffffffffffffff.records")))
         case "name":
-            // The last record's receiver is no UTF-8, and the file ends behind its head.
+            // The last record's receiver is not UTF-8, and the file ends after the record's head.
             var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: records)))
             let magic = Array("GWRC".utf8)
             let last = try #require((0..<(bytes.count - 4)).last { Array(bytes[$0..<($0 + 4)]) == magic })
@@ -257,6 +258,7 @@ struct SpoolEdgeTests {
         }
     }
 
+    /// Changes the last entry of an index file.
     private func changeLastEntry(_ path: String, _ change: (inout IndexEntry) -> Void) throws {
         let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
         let (header, length) = try SpoolHeader.decode(bytes, .index)
@@ -266,7 +268,7 @@ struct SpoolEdgeTests {
         try Data(bytes[..<length] + entries.flatMap { $0.encoded(seed: header.seed) }).write(to: URL(fileURLWithPath: path))
     }
 
-    @Test("However its files are changed, it starts, its accounts close, and nothing is delivered that was not sent")
+    @Test("The spool starts with randomly damaged files, its accounts balance, and nothing is delivered twice")
     func fuzz() throws {
         var random = SeededRandom()
         let configs = ["zeta", "alpha"].map { SpoolFixture.receiver($0) }
@@ -299,7 +301,7 @@ struct SpoolEdgeTests {
         }
     }
 
-    /// Flips, cuts, zeroes, doubles, takes out.
+    /// Flips, cuts off, overwrites, repeats or removes random bytes.
     private static func damage(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
         let at = random.below(4) == 0 ? random.below(min(bytes.count, 200)) : random.below(bytes.count)
         switch random.below(6) {

@@ -4,21 +4,21 @@ import Testing
 
 @testable import Gateway
 
-/// What cannot be read for a moment, or is told by who has gone, costs no profile.
-@Suite("The spool among failures")
+/// Temporary read failures and late outcomes of removed receivers lose no profile.
+@Suite("The spool with failures")
 struct SpoolFailureTests {
     private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
 
-    /// Does something while a file of the spool cannot be opened.
+    /// Runs `body` while a file of the spool cannot be opened.
     private func without(_ file: String, _ spool: SpoolFixture, _ body: () throws -> Void) throws {
         try FileManager.default.moveItem(atPath: spool.path(file), toPath: spool.folder + "/away")
         try body()
         try FileManager.default.moveItem(atPath: spool.folder + "/away", toPath: spool.path(file))
-        // By then it is tried again.
+        // The file is tried again after this time.
         spool.ahead += .seconds(2)
     }
 
-    @Test("An index that cannot be read for a moment costs no profile of the segment before it")
+    @Test("An index that temporarily cannot be read loses no profile")
     func unreadableIndex() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(2000)
@@ -31,7 +31,7 @@ struct SpoolFailureTests {
         #expect(spool.account().dropped == [:])
     }
 
-    @Test("What is settled and cannot be read for a moment is not delivered again, nor is anything taken for it")
+    @Test("A settled file that temporarily cannot be read causes neither a repeated nor a lost delivery")
     func unreadableSettled() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(200, body: 10)
@@ -45,7 +45,7 @@ struct SpoolFailureTests {
         #expect(delivered.count == 200 && Set(delivered).count == 200)
     }
 
-    @Test("An outcome that a removed receiver's plugin tells after another of its name is there settles nothing for that one")
+    @Test("A late outcome of a removed receiver settles nothing for a new receiver of the same name")
     func lateOutcome() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(4, body: 20_000)
@@ -64,7 +64,7 @@ struct SpoolFailureTests {
         #expect(spool.spool?.backlog(of: "up").profiles == 2)
     }
 
-    @Test("A record that is nowhere is tried a few times, and then counted as damaged")
+    @Test("A record that cannot be found is tried a few times, and then counted as damaged")
     func nowhere() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(3, body: 10_000)
@@ -80,7 +80,7 @@ struct SpoolFailureTests {
         #expect(spool.isBalanced())
     }
 
-    @Test("A record is damaged when its disk has failed five times in a row, and not before", arguments: [4, 5, 6])
+    @Test("A record counts as damaged only after five disk failures in a row", arguments: [4, 5, 6])
     func failingReads(count: Int) throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(1)
@@ -95,7 +95,7 @@ struct SpoolFailureTests {
         spool.settle([opened])
     }
 
-    @Test("A read that ends when its instance was given up touches nobody's profile")
+    @Test("A read that ends after its instance was abandoned changes no profile")
     func givenUp() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(2)
@@ -115,7 +115,7 @@ struct SpoolFailureTests {
         #expect(try spool.deliverAll().count == 2)
     }
 
-    @Test("While the disk is read senders find the queue, and what the look was overtaken by is not there twice", arguments: [false, true])
+    @Test("Senders can submit while the disk is read, and a read that is overtaken adds no profile twice", arguments: [false, true])
     func slowRead(isOvertaken: Bool) throws {
         let spool = try SpoolFixture(SpoolFixture.receiver("up", QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)))
         try spool.submit(1000)
@@ -123,7 +123,7 @@ struct SpoolFailureTests {
         let receiver = spool.receivers[0]
         let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now) }
         guard case .done(.read(var read)) = step else { throw NothingToRead() }
-        // Nobody has the lock here.
+        // The lock is not held here.
         #expect(try spool.submit(1) == [.accepted])
         read.run()
         if isOvertaken { #expect(receiver.spoolPositions(in: 1)?.isEmpty == false) }
@@ -134,7 +134,7 @@ struct SpoolFailureTests {
 
     private struct NothingToRead: Error {}
 
-    @Test("A segment stays for a receiver that the spool knows and that has not looked at its backlog yet")
+    @Test("A segment stays for a receiver that is attached but has not read its backlog yet")
     func attaching() throws {
         let other = SpoolFixture.receiver("other")
         let spool = try SpoolFixture(Self.up, other)
@@ -142,11 +142,11 @@ struct SpoolFailureTests {
         try spool.deliverAll(at: 0)
         spool.settle(try spool.open(19, at: 1), at: 1)
         try spool.restart([Self.up])
-        // Half of what Receiver.attach does.
+        // This is the first half of Receiver.attach.
         let receiver = SpoolFixture.makeReceiver(other, spool.spool)
         let reader = try #require(spool.spool?.attach("other", receiver))
         defer { spool.spool?.detach(reader, receiver) }
-        // The spool's thread would copy what is left of the first segment now.
+        // The spool's thread would otherwise copy the rest of the first segment forward now.
         try spool.submit(100, body: 1000)
         #expect(spool.segments.first == "0000000000000001.records")
         #expect(reader.backlog.profiles == 1)

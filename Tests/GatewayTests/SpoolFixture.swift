@@ -7,7 +7,7 @@ import Testing
 
 /// A spool in a folder of its own, and receivers without plugins that the test delivers for.
 final class SpoolFixture {
-    /// The data_dir.
+    /// The path of the data directory.
     let folder: String
     private(set) var spool: Spool?
     private(set) var receivers: [Receiver] = []
@@ -16,10 +16,10 @@ final class SpoolFixture {
     private let configs: [ReceiverConfig]
     /// How far the receivers' clock is ahead.
     var ahead = Duration.zero
-    /// How far somebody has set the wall clock since the start, in nanoseconds.
+    /// How far the wall clock was set since the start, in nanoseconds.
     let step = Watched<Int64>(0)
 
-    /// - Parameter folder: that of an earlier process, which stays; without one a new folder, gone at the end.
+    /// - Parameter folder: the folder of an earlier process, which is kept; nil makes a new one, which is removed at the end.
     convenience init(
         _ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
         in folder: String? = nil
@@ -43,7 +43,7 @@ final class SpoolFixture {
         ReceiverConfig(name: name, queue: queue)
     }
 
-    /// A receiver whose instance is at work, and stands for what the test does.
+    /// A receiver with a serving instance, whose plugin is replaced by the test.
     static func makeReceiver(_ config: ReceiverConfig, _ spool: Spool?) -> Receiver {
         let receiver = Receiver(config, spool: spool)
         receiver.state.withLock { state in
@@ -62,7 +62,7 @@ final class SpoolFixture {
         try spool.start()
     }
 
-    /// Ends it and opens it again, as a restart does; with other receivers or another config where they are given.
+    /// Closes the spool and opens it again like a restart, with other receivers or another config if they are given.
     func restart(_ configs: [ReceiverConfig]? = nil, spool: SpoolConfig? = nil, _ change: () throws -> Void = {}) throws {
         close()
         config = spool ?? config
@@ -70,7 +70,7 @@ final class SpoolFixture {
         try open(configs ?? self.configs)
     }
 
-    /// Ends it, and gives its lock back.
+    /// Closes the spool and releases its lock.
     func close() {
         for receiver in receivers { receiver.detach() }
         spool?.stop()
@@ -79,7 +79,7 @@ final class SpoolFixture {
 
     /// Submits profiles with bodies of `size`, one request each, and waits until they are stored.
     ///
-    /// - Returns: what became of each.
+    /// - Returns: the result of each, followed by the refusals that came later.
     @discardableResult
     func submit(
         _ count: Int = 1, body size: Int = 100, share: ShareKey = .unknown, to targets: [Int]? = nil
@@ -93,12 +93,12 @@ final class SpoolFixture {
         return results.map { $0 == .pending ? .accepted : $0 } + refused.all.map { .refused($0) }
     }
 
-    /// Opens what is due at a receiver, up to `count`, reading it where it is not in memory.
+    /// Opens up to `count` deliveries that are due at a receiver, and reads profiles that are not in memory.
     func open(_ count: Int = .max, at index: Int = 0) throws -> [Opened] {
         try open(receivers[index], count)
     }
 
-    /// The same at one that is none of the fixture's.
+    /// Opens deliveries at a receiver that is not one of the fixture's.
     func open(_ receiver: Receiver, _ count: Int = .max) throws -> [Opened] {
         var opened: [Opened] = []
         while opened.count < count {
@@ -120,7 +120,7 @@ final class SpoolFixture {
         return opened
     }
 
-    /// Takes a step of a receiver's thread; nil when that was to read.
+    /// Takes the next step of a receiver's thread; nil when that was a read, which is done then.
     func pass(_ receiver: Receiver) -> WaitStep<Receiver.Step>? {
         let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now + ahead) }
         guard case .done(.read(var read)) = step else { return step }
@@ -129,6 +129,7 @@ final class SpoolFixture {
         return nil
     }
 
+    /// An open delivery.
     struct Opened {
         let sequence: UInt64
         let token: UInt
@@ -136,14 +137,15 @@ final class SpoolFixture {
         let entry: ReceiverQueue.Entry
     }
 
+    /// Settles deliveries at a receiver, and waits until the spool has noted that.
     func settle(_ opened: [Opened], _ outcome: DeliveryOutcome = DeliveryOutcome(status: .delivered), at index: Int = 0) {
         for delivery in opened { receivers[index].settle(delivery.token, outcome) }
-        // The second round lets go what the first one's notes have settled.
+        // The second round releases what the notes of the first one have settled.
         spool?.flush()
         spool?.flush()
     }
 
-    /// Delivers everything at a receiver.
+    /// Delivers everything that waits at a receiver.
     ///
     /// - Returns: the sequences, in order.
     @discardableResult
@@ -159,14 +161,14 @@ final class SpoolFixture {
     func account(_ index: Int = 0) -> ReceiverAccount { receivers[index].state.withLock { $0.account } }
     func queued(_ index: Int = 0) -> Int { receivers[index].state.withLock { $0.queuedCount } }
 
-    /// True when everything is accounted for.
+    /// True when all profiles are accounted for.
     func isBalanced(_ index: Int = 0) -> Bool {
         let account = account(index)
         let known = account.delivered + queued(index) + account.dropped.values.reduce(0, +) + account.deadLettered
         return account.accepted + account.recovered == known
     }
 
-    /// Waits until the spool's thread has done something that it does by itself.
+    /// Waits until the spool's thread has made the test true.
     func wait(for test: @escaping (Spool.State) -> Bool) throws {
         let limit = MonotonicTime.now + .seconds(60)
         let hasCome = try #require(spool).state.wait { state in
@@ -182,6 +184,7 @@ final class SpoolFixture {
     func path(_ file: String) -> String { "\(folder)/spool/\(file)" }
 }
 
+/// Collects refusals that come after the submission.
 private final class Refusals: Sendable {
     private let list = Monitor<[FanOut.Refusal]>([])
     func add(_ refusal: FanOut.Refusal) { list.withLock { $0.append(refusal) } }

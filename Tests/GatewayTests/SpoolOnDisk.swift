@@ -4,14 +4,14 @@ import LinuxSystem
 @testable import Gateway
 @testable import TestSupport
 
-/// A data directory that a spool of this process fills, as a gateway would.
+/// A data directory that a spool of this process fills like a gateway.
 struct SpoolOnDisk {
     let dataDirectory: String
     var folder: String { "\(dataDirectory)/spool" }
 
     init(_ folder: borrowing TestFolder) { dataDirectory = "\(folder.path)/data" }
 
-    /// Opens it and stores profiles, each for these receivers and in an append of its own; answers where they are.
+    /// Opens the spool and stores each profile for these receivers in its own append; returns the positions.
     @discardableResult
     func store(_ profiles: [ReceivedProfile], for receivers: [String], _ config: SpoolConfig = SpoolConfig()) throws -> [SpoolPosition] {
         try withSpool(config) { spool in
@@ -26,7 +26,7 @@ struct SpoolOnDisk {
         }
     }
 
-    /// Notes what a receiver does with records.
+    /// Notes a receiver's attempt at records, or settles them if there is none.
     func note(_ positions: [SpoolPosition], _ receiver: String, _ attempt: SpoolAttempt? = nil) throws {
         try withSpool { spool in
             for position in positions {
@@ -35,7 +35,7 @@ struct SpoolOnDisk {
         }
     }
 
-    /// Opens it as a start does, and closes it as an orderly end does.
+    /// Opens the spool like a start, and closes it like an orderly end.
     func withSpool<R>(_ config: SpoolConfig = SpoolConfig(), _ body: (Spool) throws -> R) throws -> R {
         let spool = try Spool(dataDirectory: dataDirectory, config, pendingLimit: 1 << 30)
         try spool.start()
@@ -43,12 +43,13 @@ struct SpoolOnDisk {
         return try body(spool)
     }
 
-    /// The only file of a kind.
+    /// The path of the first file of a kind.
     func file(_ kind: SpoolFormat.File) throws -> String {
         let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(kind.rawValue) }.sorted()
         return "\(folder)/\(names.first ?? "no-\(kind.rawValue)")"
     }
 
+    /// Changes the content of the first file of a kind.
     func change(_ kind: SpoolFormat.File, _ edit: (inout Data) -> Void) throws {
         let url = URL(fileURLWithPath: try file(kind))
         var data = try Data(contentsOf: url)

@@ -20,6 +20,7 @@ struct SpoolReaderTests: ~Copyable {
         disk = SpoolOnDisk(folder)
     }
 
+    /// The damage that a check of the spool finds.
     private func damages() throws -> [SpoolDamage] {
         var found: [SpoolDamage] = []
         var check = try SpoolCheck(disk.dataDirectory)
@@ -28,15 +29,15 @@ struct SpoolReaderTests: ~Copyable {
         return found
     }
 
-    // MARK: What waits
+    // MARK: Waiting profiles
 
-    @Test("A folder that is not there is an empty spool")
+    @Test("A missing folder is an empty spool")
     func empty() throws {
         #expect(try QueueSummary.all(disk.dataDirectory).queues == [])
         #expect(try damages() == [])
     }
 
-    @Test("Each receiver's profiles, bytes and oldest, over several segments")
+    @Test("A summary has each receiver's profiles, bytes and oldest profile over several segments")
     func summary() throws {
         let profiles = try (0..<8).map { _ in try ReceivedProfile.sample(body: 20_000) }
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
@@ -50,7 +51,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(found.map(\.nextRetry) == [nil, nil])
     }
 
-    @Test("The next retry is the earliest that is to come, of what is not settled")
+    @Test("The next retry is the earliest future one of a profile that is not settled")
     func nextRetry() throws {
         let now = MonotonicTime.unixNanoseconds
         let places = try disk.store([.sample(), .sample(), .sample(), .sample()], for: ["a"])
@@ -63,7 +64,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(found.oldest?.attempts == 7)
     }
 
-    @Test("The oldest that wait come first, and no more than were asked for; settled ones can be found by their sequence")
+    @Test("The oldest waiting profiles are listed first up to a limit, and settled ones are found by their sequence")
     func waiting() throws {
         let profiles = try (0..<8).map { _ in try ReceivedProfile.sample(body: 20_000) }
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
@@ -81,7 +82,7 @@ struct SpoolReaderTests: ~Copyable {
 
     // MARK: Damage
 
-    @Test("Each file of a segment is checked", arguments: SpoolFormat.File.allCases, [false, true])
+    @Test("Damage is found in each file of a segment", arguments: SpoolFormat.File.allCases, [false, true])
     func flips(file: SpoolFormat.File, isInHead: Bool) throws {
         let places = try disk.store([.sample(body: 100), .sample(body: 100)], for: ["a", "b"])
         try disk.note([places[0]], "a")
@@ -93,7 +94,7 @@ struct SpoolReaderTests: ~Copyable {
         if file == .records, !isInHead { #expect(found.first?.receivers == ["a", "b"]) }
     }
 
-    @Test("A damaged record that everybody has settled is reported as such")
+    @Test("A damaged record that all receivers have settled is reported as settled")
     func settled() throws {
         let places = try disk.store([.sample(body: 100), .sample(body: 100)], for: ["a"])
         try disk.note([places[0]], "a")
@@ -103,7 +104,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(found.first?.offset == Int(places[0].offset))
     }
 
-    @Test("Bytes behind the index are damage once no gateway writes any more, also after a start has taken note of them")
+    @Test("Bytes after the last index entry are damage when no gateway is writing, also after another start")
     func tail() throws {
         try disk.store([.sample(body: 100)], for: ["a"])
         try disk.withSpool { spool in
@@ -122,7 +123,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(try damages() == [])
     }
 
-    @Test("Files that are none of the spool's, and those that are missing, are damage")
+    @Test("Unknown files and missing files are damage")
     func files() throws {
         try disk.store([.sample(body: 100)], for: ["a"])
         try Data("x".utf8).write(to: URL(fileURLWithPath: "\(disk.folder)/notes.txt"))
@@ -137,7 +138,7 @@ struct SpoolReaderTests: ~Copyable {
 
     // MARK: Dropping
 
-    @Test("What is dropped for one receiver stays for the others, and a segment goes with the last who needs it")
+    @Test("A profile dropped for one receiver stays for the others, and a segment goes when no receiver needs it")
     func drop() throws {
         let profiles = try (0..<3).map { try ReceivedProfile.sample(body: $0) }
         try disk.store(profiles, for: ["a", "b"])
@@ -157,7 +158,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(try damages() == [])
     }
 
-    @Test("By age, and of sequences that do not wait")
+    @Test("Profiles can be dropped by age, and sequences that do not wait are reported")
     func choices() throws {
         let profiles = try (0..<3).map { try ReceivedProfile.sample(body: $0) }
         try disk.store(profiles, for: ["a"])
@@ -168,7 +169,7 @@ struct SpoolReaderTests: ~Copyable {
         #expect(try SpoolDrop(disk.dataDirectory, "b", .all).profiles == 0)
     }
 
-    @Test("Nothing is dropped while another process has the spool")
+    @Test("Nothing can be dropped while the spool is in use")
     func locked() throws {
         try disk.withSpool { _ in
             _ = #expect(throws: SpoolRecovery.Refusal.self) { _ = try SpoolDrop(disk.dataDirectory, "a", .all).profiles }

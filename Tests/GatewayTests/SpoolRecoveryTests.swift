@@ -5,7 +5,7 @@ import Testing
 @testable import Gateway
 @testable import TestSupport
 
-@Suite("What a start finds in the spool")
+@Suite("Recovery of the spool at a start")
 struct SpoolRecoveryTests: ~Copyable {
     private let folder: TestFolder
     private let disk: SpoolOnDisk
@@ -15,7 +15,7 @@ struct SpoolRecoveryTests: ~Copyable {
         disk = SpoolOnDisk(folder)
     }
 
-    @Test("A segment whose removal was cut off is gone, and nothing of it counts as lost")
+    @Test("A segment whose removal was interrupted is removed, and nothing of it counts as lost")
     func cutOffRemoval() throws {
         try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
         let records = try disk.file(.records)
@@ -28,14 +28,14 @@ struct SpoolRecoveryTests: ~Copyable {
         #expect(try FileManager.default.contentsOfDirectory(atPath: disk.folder) == [])
     }
 
-    @Test("Records that were lost without being removed are missed")
+    @Test("Records whose file was lost still count")
     func lostRecords() throws {
         try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
         try FileManager.default.removeItem(atPath: try disk.file(.records))
         try disk.withSpool { #expect($0.backlog(of: "up").profiles == 2) }
     }
 
-    @Test("Records that are there twice in one segment, without an index, do not keep a start from succeeding")
+    @Test("Records that occur twice in a segment without an index do not prevent a start")
     func twice() throws {
         try disk.store([.sample(body: 10), .sample(body: 20)], for: ["up"])
         let head = SpoolHeader(segment: 1, salt: 1, createdAt: 1, receivers: ["up"]).encoded(.records).count

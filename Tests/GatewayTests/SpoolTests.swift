@@ -9,7 +9,7 @@ struct SpoolTests {
     private static var up: ReceiverConfig { SpoolFixture.receiver("up") }
     private static var archive: ReceiverConfig { SpoolFixture.receiver("archive") }
 
-    @Test("What was accepted and not settled is there after a restart, in order and byte for byte, for each receiver its own")
+    @Test("Each receiver has its unsettled profiles after a restart, in order and complete")
     func restart() throws {
         let spool = try SpoolFixture(Self.up, Self.archive)
         try spool.submit(20)
@@ -25,7 +25,7 @@ struct SpoolTests {
         #expect(spool.isBalanced(0) && spool.isBalanced(1))
     }
 
-    @Test("A segment holds what fits and not a byte more; one request that is larger gets one of its own", arguments: [-1, 0, 1])
+    @Test("A segment is filled to its last byte, and a larger request gets a segment of its own", arguments: [-1, 0, 1])
     func segmentSize(excess: Int) throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10))
         try spool.submit(1, body: 1000)
@@ -40,7 +40,7 @@ struct SpoolTests {
         #expect(try spool.deliverAll().count == 3)
     }
 
-    @Test("A segment goes when its last receiver has settled all of it, and not before")
+    @Test("A segment is removed only when its last receiver has settled all of it")
     func segmentsGo() throws {
         let spool = try SpoolFixture(Self.up, Self.archive)
         try spool.submit(40, body: 10_000)
@@ -52,7 +52,7 @@ struct SpoolTests {
         #expect(spool.segments.count == 1, "the one that is written to")
     }
 
-    @Test("Little that is left of the oldest segments is copied forward, delivered once, and settled for good")
+    @Test("The few profiles left in the oldest segments are copied forward, delivered once and settled for good")
     func copyForward() throws {
         let spool = try SpoolFixture(Self.up, Self.archive)
         try spool.submit(60, body: 5_000)
@@ -69,7 +69,7 @@ struct SpoolTests {
         #expect(spool.account(0).recovered == 0)
     }
 
-    @Test("When a crash leaves both a copy and its original, the profile is there once")
+    @Test("A profile is delivered once when a crash leaves both its copy and its original")
     func crashWhileCopying() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(40, body: 5_000)
@@ -84,13 +84,13 @@ struct SpoolTests {
                 try FileManager.default.copyItem(atPath: "\(saved)/\(file)", toPath: spool.path(file))
             }
         }
-        // What was settled in the original is lost with it, which is a crash's right; the copy is not counted beside it.
+        // The restored original has lost its settled entries, which a crash may do; the copy does not count beside it.
         let sequences = try spool.deliverAll()
         #expect(Set(sequences).count == sequences.count)
         #expect(sequences.contains(opened[0].sequence))
     }
 
-    @Test("A backlog larger than memory holds is delivered in order, and what comes meanwhile behind it")
+    @Test("A backlog that is larger than the queue in memory is delivered in order")
     func backlog() throws {
         let spool = try SpoolFixture(Self.up)
         let count = Backlog.mostEntries + 600
@@ -102,7 +102,7 @@ struct SpoolTests {
         #expect(spool.isBalanced())
     }
 
-    @Test("Bounds hold, also for what is behind the memory's few", arguments: [-1, 0, 1])
+    @Test("The bound max_profiles includes profiles behind the cursor", arguments: [-1, 0, 1])
     func bounds(excess: Int) throws {
         let limit = Backlog.mostEntries + 100
         let queue = QueueConfig(storage: .disk, maxBytes: 1 << 30, maxProfiles: limit)
@@ -114,7 +114,7 @@ struct SpoolTests {
         #expect(spool.account().recovered == min(limit, limit + excess))
     }
 
-    @Test("Beyond spool.max_bytes the oldest are dropped where they may be, and refused where not")
+    @Test("The oldest profiles are dropped beyond spool.max_bytes, or new ones are refused if a receiver rejects")
     func spoolFull() throws {
         let config = SpoolConfig(maxBytes: 1 << 20, minFreeBytes: 0, segmentBytes: 64 << 10)
         let dropping = try SpoolFixture(Self.up, Self.archive, spool: config)
@@ -137,7 +137,7 @@ struct SpoolTests {
         #expect(try rejecting.submit(1, body: 10_000) == [.accepted], "there is room again")
     }
 
-    @Test("Attempts and progress outlive a restart; the progress only for the plugin and config that it is from")
+    @Test("Attempts survive a restart, and so does the progress with the same plugin and config")
     func attempts() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(1)
@@ -156,7 +156,7 @@ struct SpoolTests {
         #expect(changed.attempts == 3 && changed.progress == 0)
     }
 
-    @Test("A receiver that is not in the config keeps what it has, is named, and gets it when it is back")
+    @Test("A receiver that is not in the config is listed, keeps its profiles and gets them when it is back")
     func stranger() throws {
         let spool = try SpoolFixture(Self.up, Self.archive)
         try spool.submit(5)
@@ -169,13 +169,13 @@ struct SpoolTests {
     }
 
     @Test(
-        "Sequences go on behind those of earlier processes when the clock was set back, without the spool and without their file",
+        "Sequences continue after those of earlier processes when the clock was set back, without the spool or their file",
         arguments: ["spool", "sequence"])
     func sequence(lost: String) async throws {
         let folder = NSTemporaryDirectory() + "gateway-sequence-" + UUID().uuidString
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let future = UInt64(MonotonicTime.unixNanoseconds) + 1 << 50
-        // A process each, for what one has counted to is not forgotten in it.
+        // Each step has its own process, because a process does not forget its last sequence.
         await #expect(processExitsWith: .success) { [folder = folder as String, future = future as UInt64, lost] in
             ReceivedProfile.continueSequence(after: future)
             let spool = try SpoolFixture(SpoolFixture.receiver("up"), in: folder)
@@ -190,7 +190,7 @@ struct SpoolTests {
         }
     }
 
-    @Test("Files of a newer version are left alone, and so is a folder that another process has")
+    @Test("A spool of a newer version or in use by another process is refused and left alone")
     func refused() throws {
         let spool = try SpoolFixture(Self.up)
         try spool.submit(1)
@@ -209,7 +209,7 @@ struct SpoolTests {
         #expect(Array(try Data(contentsOf: URL(fileURLWithPath: file))) == bytes)
     }
 
-    @Test("A profile goes through its record with everything it has")
+    @Test("A record keeps everything that a profile has")
     func coding() throws {
         var body = ByteBuffer()
         try body.append(Array("first,second".utf8).span.bytes)
@@ -237,7 +237,7 @@ struct SpoolTests {
 }
 
 extension SpoolFixture {
-    /// How long the head of a records file is.
+    /// The length of a records file's header.
     func headerSize() throws -> Int {
         let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path(segments[0]))))
         return try SpoolHeader.decode(bytes, .records).length

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Tenants that a listener takes")
+@Suite("Tenants that a listener accepts")
 struct TenantPolicyTests {
     /// The tenant, or the status of the refusal.
     private static func outcome(_ policy: TenantPolicy, _ fields: String) throws -> String {
@@ -26,7 +26,7 @@ struct TenantPolicyTests {
         (.allow(["a"]), "X-Scope-OrgID: A\r\n", "403"), (.allow(["a", "b"]), a + b, "400"),
     ]
 
-    @Test("Each policy takes, replaces or refuses", arguments: cases)
+    @Test("Each policy accepts, replaces or refuses a tenant", arguments: cases)
     func policy(policy: TenantPolicy, fields: String, outcome: String) throws {
         #expect(try Self.outcome(policy, fields) == outcome)
     }

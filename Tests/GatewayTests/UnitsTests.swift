@@ -7,7 +7,7 @@ import Testing
 @Suite("Durations and sizes")
 struct UnitsTests {
     @Test(
-        "Durations read as Go writes them",
+        "Durations are read as Go writes them",
         arguments: [
             ("0", Duration.zero), ("0s", .zero), ("1ns", .nanoseconds(1)), ("5us", .microseconds(5)), ("5µs", .microseconds(5)),
             ("500ms", .milliseconds(500)), ("30s", .seconds(30)), ("5m", .seconds(300)), ("2h", .seconds(7200)), ("1d", .seconds(86_400)),
@@ -20,7 +20,7 @@ struct UnitsTests {
     }
 
     @Test(
-        "What is no duration is nil",
+        "An invalid duration is nil",
         arguments: [
             "", " ", "s", "5", "00", "-5s", "+5s", "5 s", " 5s", "5s ", "5x", "5S", "5Ms", ".5s", "5.s", "1.2.3s", "1e3s", "0x5s", "1h-5m",
             "1h30", "٣s",
@@ -39,13 +39,13 @@ struct UnitsTests {
         ("9007199254740992", 9_007_199_254_740_992),
     ]
 
-    @Test("Sizes are bytes, decimal or binary units", arguments: sizes)
+    @Test("Sizes are read in bytes, decimal and binary units", arguments: sizes)
     func size(text: String, expected: Int) {
         #expect(parseSize(text) == expected)
     }
 
     @Test(
-        "What is no size is nil",
+        "An invalid size is nil",
         arguments: [
             "", " ", "B", "MiB", "-1", "-1MiB", "+1", "1 MiB", "1MiB ", "1Mi", "1M", "1EiB", "1.MiB", ".5MiB", "1..5MiB", "1e3", "0x10",
             "1MiB1KiB", "٣",
@@ -55,14 +55,14 @@ struct UnitsTests {
         #expect(parseSize(text) == nil)
     }
 
-    @Test("Endless digits overflow nothing")
+    @Test("Very long numbers do not overflow")
     func endless() {
         let digits = String(repeating: "9", count: 1000)
         #expect(parseDuration(digits + "s") == nil)
         #expect(parseSize(digits) == nil)
     }
 
-    @Test("Garbage gives a value that is not negative or nothing, and no crash")
+    @Test("Random text gives nil or a value that is not negative, and no crash")
     func garbage() {
         var random = SeededRandom()
         for _ in 0..<3000 {

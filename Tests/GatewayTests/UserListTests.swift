@@ -7,7 +7,7 @@ import Testing
 struct UserListTests {
     private static func source(_ text: String) -> ConfigSource { ConfigSource(content: .text(text), path: "users_file", position: nil) }
 
-    /// The password is "secret", hashed by libxcrypt with the cheapest cost that each kind takes.
+    /// The hashes of the password "secret" by libxcrypt, with the lowest cost of each kind.
     static let hashes = [
         "$y$j75$k2XAnEHBqQ1Ct2aMXFKNa/HAmA1BpMnBsYHMWB4NZN4$HDtJcZhEDN4lYyPsFs6qifx7sabk8w1.1PAkGR8ixD6",
         "$gy$j75$k2XAnEHBqQ1Ct2aMXFKNa/HAmA1BpMnBsYHMWB4NZN4$wQ1Nq/4QB56Jl/pbLpHISikj8f6KCgYZgaHVNv6zTC6",
@@ -17,7 +17,7 @@ struct UserListTests {
         "$6$rounds=1000$k2XAnEHBqQ1Ct2aM$Kusx4StgTAJKgtQ8A1Ud4OEtpvLZ/2wzq/Tix/qeeqdrvuTHgR6KFuCyOP4TNp5lvuV.tmBxpDTp10bqrWJyv1",
     ]
 
-    @Test("A password is the user's, whole, by each kind of hash", arguments: hashes)
+    @Test("Only the user's exact password is accepted, with each kind of hash", arguments: hashes)
     func verify(hash: String) throws {
         let users = try UserList(Self.source("# users\r\n\r\nalice:\(hash)\r\nbob:\(Self.hashes[5])\n"))
         #expect(users.verify("alice", Array("secret".utf8)))
@@ -27,7 +27,7 @@ struct UserListTests {
         #expect(!users.verify("carol", Array("secret".utf8)))
     }
 
-    @Test("A user who is there twice is refused")
+    @Test("A file that names a user twice is refused")
     func twice() {
         let error = #expect(throws: Problem.self) {
             try UserList(Self.source("a:\(Self.hashes[3])\nb:\(Self.hashes[3])\na:\(Self.hashes[4])"))
@@ -46,7 +46,7 @@ struct UserListTests {
         ("bob:$6$salt$tooshort", "line 1: the hash of \"bob\" is none"),
     ]
 
-    @Test("A file of users that says too little or too much is refused, and never shows a hash", arguments: badUsers)
+    @Test("An invalid file of users is refused with an error that shows no hash", arguments: badUsers)
     func refused(text: String, message: String) {
         let error = #expect(throws: Problem.self) { try UserList(Self.source(text)) }
         #expect(error?.message.hasPrefix(message) == true, "\(error?.message ?? "")")
@@ -59,14 +59,14 @@ struct UserListTests {
         ("=", "line 1: is no bearer token"), ("\u{fc}", "line 1: is no bearer token"),
     ]
 
-    @Test("A file of tokens that holds none, or something else, is refused, and never shows it", arguments: badTokens)
+    @Test("An invalid file of tokens is refused with an error that shows no token", arguments: badTokens)
     func tokens(text: String, message: String) {
         let error = #expect(throws: Problem.self) { try TokenList(Self.source(text)) }
         #expect(error?.message.hasPrefix(message) == true)
         #expect(error?.message.contains("bad token") == false)
     }
 
-    @Test("A token is one of the file's, whole")
+    @Test("Only the exact tokens of the file are accepted")
     func contains() throws {
         let list = try TokenList(Self.source("# tokens\r\none-1._~+/\r\n\r\ntwo==\n"))
         for token in ["one-1._~+/", "two=="] { #expect(list.contains(Array(token.utf8))) }
@@ -81,7 +81,7 @@ struct UserListTests {
         ("Digest x", nil),
     ]
 
-    @Test("An Authorization header is taken apart, or is none", arguments: headers)
+    @Test("An Authorization header gives its credentials, or nil if it is invalid", arguments: headers)
     func authorization(value: String, credentials: Credentials?) {
         #expect(Credentials(Array(value.utf8)[...]) == credentials)
     }

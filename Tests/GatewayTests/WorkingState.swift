@@ -3,7 +3,7 @@ import LinuxSystem
 @testable import Gateway
 
 extension Receiver.State {
-    /// The state of a receiver whose instance 0 is at work.
+    /// The state of a receiver that is served by instance 0.
     static func working(limit: Int = 64) -> Receiver.State {
         var state = Receiver.State()
         state.makeInstance(0, limit: limit)
@@ -11,13 +11,13 @@ extension Receiver.State {
         return state
     }
 
-    /// Adds an instance that was made and waits to be put to work.
+    /// Adds an instance that was created and does not serve yet.
     mutating func makeInstance(_ number: Int, limit: Int) {
         instances[number] = InstanceState(maxInFlight: limit, now: .at(1))
         instances[number]?.created(nil)
     }
 
-    /// What the thread of the instance at work does next.
+    /// The next step of the serving instance's thread.
     mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         nextStep(of: current, config, now: now)
     }
@@ -28,7 +28,7 @@ extension Receiver.State {
 extension ReceiverQueue {
     var hasReady: Bool { readyCount > 0 }
 
-    /// Opens what is delivered next.
+    /// Opens the entry that is delivered next.
     mutating func open() -> Handle? {
         guard let next = nextReady() else { return nil }
         open(next)

@@ -1,14 +1,15 @@
 import PushWire
 import Testing
 
-@Suite("What a head of a request may hold")
+@Suite("Texts that the head of an outgoing request may have")
 struct WrittenHeadTests {
+    /// The reason why a header is refused, or nil when it is accepted.
     private static func refusal(_ name: String, _ value: String) -> String? {
         do throws(WrittenHead.Refusal) { try WrittenHead.check((name, value)) } catch { return error.reason }
         return nil
     }
 
-    @Test("Every control character but a tab is refused in a value, at its ends as well, and never shown", arguments: 0...0x7F)
+    @Test("A value with any control character except a tab is refused with an error that does not show it", arguments: 0...0x7F)
     func values(code: Int) {
         let character = Unicode.Scalar(UInt8(code)).description
         let isControl = code < 0x20 && code != 0x09 || code == 0x7F
@@ -19,7 +20,7 @@ struct WrittenHeadTests {
         }
     }
 
-    @Test("A value may be empty, or of any other bytes", arguments: ["", " ", "é\u{80}\u{202e}", "a: b; c=\"d\", e"])
+    @Test("A value may be empty or have any other bytes", arguments: ["", " ", "é\u{80}\u{202e}", "a: b; c=\"d\", e"])
     func goodValues(value: String) { #expect(Self.refusal("X", value) == nil) }
 
     @Test(

@@ -3,7 +3,7 @@ import LinuxSystem
 
 @testable import Gateway
 
-/// The message of a body lies inside it, behind its prefix; in base64 it is the same, whatever the pieces.
+/// A message lies inside its body after its prefix, and base64 in any pieces decodes to the same bytes.
 func fuzzGRPCWeb(_ bytes: [UInt8]) {
     _ = try? GRPCWeb.timeout(bytes[...])
     let message = try? GRPCWeb.message(bytes.span)
@@ -27,7 +27,7 @@ private func decoded(_ text: [UInt8]) -> [UInt8]? {
     return buffer.withBytes { bytes in bytes.withUnsafeBytes { Array($0) } }
 }
 
-/// Credentials say the same when they are written again.
+/// Credentials are the same when they are written and read again.
 func fuzzAuthorization(_ bytes: [UInt8]) {
     guard let credentials = Credentials(bytes[...]) else { return }
     let again: [UInt8]
@@ -40,7 +40,7 @@ func fuzzAuthorization(_ bytes: [UInt8]) {
     promise(Credentials(again[...]) == credentials, "other credentials when read again")
 }
 
-/// A file of users or tokens is read, or refused with a line that shows none of its secrets.
+/// A file of users or tokens is read, or refused with a message of one line.
 func fuzzUsers(_ bytes: [UInt8]) {
     guard let text = String(validating: bytes, as: UTF8.self) else { return }
     let source = ConfigSource(content: .text(text), path: "file", position: nil)

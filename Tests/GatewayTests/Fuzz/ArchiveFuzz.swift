@@ -4,16 +4,16 @@ import ProfileArchive
 
 @testable import Gateway
 
-/// Whatever names lie in a folder of dead letters, those of letters go when there is no room, and no other file does.
+/// All dead letters of a folder are removed when there is no room, and no other file is, whatever its name.
 ///
-/// Each line is a path.
+/// Each line of the input is the path of a file.
 func fuzzDeadLetters(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     var paths: Set<String> = []
     for line in bytes.split(separator: 10).prefix(24) {
         let parts = line.split(separator: 47).map { String(decoding: $0, as: UTF8.self) }
         guard (1...3).contains(parts.count), parts.allSatisfy({ isName($0) }) else { continue }
-        // A file may have the name of another one's folder.
+        // A file that has the name of another one's folder is left out.
         let path = parts.joined(separator: "/")
         guard !paths.contains(where: { $0.utf8.starts(with: "\(path)/".utf8) || path.utf8.starts(with: "\($0)/".utf8) }) else { continue }
         folder.write("letters/\(path)", [1, 2, 3])
@@ -32,9 +32,10 @@ func fuzzDeadLetters(_ bytes: [UInt8]) {
     }
 }
 
+/// Whether a text can be the name of a file.
 private func isName(_ text: String) -> Bool { text.utf8.count <= 200 && !text.contains("\0") && ![".", ".."].contains(text) }
 
-/// Metadata is read or refused; what it names are files of its own folder, each once.
+/// Metadata is refused, or names files of its own folder, each once.
 func fuzzSidecar(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     let name = "20260131T235959.123456789Z-5.json"
@@ -49,7 +50,7 @@ func fuzzSidecar(_ bytes: [UInt8]) {
     }
 }
 
-/// An archive's index is read or refused; what is read adds up, however it is changed, and is the same when it is read again.
+/// An archive's index is refused, or adds up after any change and is the same when it is written and read again.
 func fuzzArchiveIndex(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     folder.write(ArchiveIndex.name, bytes)
@@ -58,7 +59,7 @@ func fuzzArchiveIndex(_ bytes: [UInt8]) {
     promise(index.changing.isSubset(of: index.hours.keys), "an hour is changing that is not there")
     for hour in index.hours.keys.sorted() {
         check(index)
-        // As much as a profile may have, and more than there is.
+        // More is added than any profile has, and more files are removed than were added.
         index.add(hour, files: 2, bytes: .max)
         check(index)
         index.add(hour, files: -3, bytes: -4)
@@ -71,6 +72,7 @@ func fuzzArchiveIndex(_ bytes: [UInt8]) {
     promise(index.total == ArchiveIndex.Hour(), "something is left of nothing")
 }
 
+/// Checks that no number is negative and that the total is right.
 private func check(_ index: ArchiveIndex) {
     let hours = index.hours.values
     promise(hours.allSatisfy { $0.files >= 0 && $0.bytes >= 0 }, "less than nothing")
@@ -78,7 +80,7 @@ private func check(_ index: ArchiveIndex) {
     promise(hours.reduce(0) { $0 + $1.bytes } == index.total.bytes, "the bytes do not add up")
 }
 
-/// A plugin's file is told by its headers, wherever they lead, and the names in it are texts of it.
+/// The headers of a plugin's file are read wherever they lead, and the names found are texts of the file.
 func fuzzELF(_ bytes: [UInt8]) {
     guard let header = ELFHeader(bytes), header.isNative else { return }
     promise(header.loadedEnd(bytes) >= 0, "an end before the beginning")

@@ -1,12 +1,12 @@
 import Foundation
 import Testing
 
-@Suite("What fuzzing began with and what it found")
+@Suite("Seeds and past findings of the fuzz targets")
 struct CorpusTests {
     private static let corpora = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Corpora").path
 
-    @Test("Every seed and every past finding keeps its target's promises", arguments: FuzzTarget.allCases)
+    @Test("Every seed and every past finding passes its target", arguments: FuzzTarget.allCases)
     func replay(target: FuzzTarget) throws {
         let folder = "\(Self.corpora)/\(target.rawValue)"
         let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
 
-/// A folder of its own for each input, in memory where the system has such a place; gone with this value.
+/// A folder for one input, in memory if the system has such a place, which is removed with this value.
 struct FuzzFolder: ~Copyable {
     let folder: OpenFolder
     var path: String { folder.path }
@@ -35,28 +35,29 @@ struct FuzzFolder: ~Copyable {
     }
 }
 
-/// What cannot fail here but for want of memory.
+/// Returns the result of a call that can fail only for lack of memory or descriptors.
 func must<R>(_ body: () throws(SystemError) -> R) -> R {
     do throws(SystemError) { return try body() } catch { fatalError("\(error)") }
 }
 
-/// Little-endian numbers in an input, and check sums put right, for a fuzzer does not guess them.
+/// An input whose little-endian numbers are read and whose check sums are corrected, because a fuzzer does not guess them.
 struct FuzzBytes {
     var bytes: [UInt8]
 
+    /// The number of `size` bytes at an offset; 0 when the input does not have it.
     func number(_ offset: Int, _ size: Int) -> Int {
         guard offset >= 0, offset + size <= bytes.count else { return 0 }
         return bytes[offset..<(offset + size)].reversed().reduce(0) { ($0 & 0x7F_FFFF_FFFF_FFFF) << 8 | Int($1) }
     }
 
-    /// Writes the sum of a range at a place, where both are there.
+    /// Writes the check sum of a range at an offset, if the input has both.
     mutating func sum(_ range: Range<Int>, at offset: Int, seed: UInt32 = 0) {
         guard range.upperBound <= bytes.count, offset + 4 <= bytes.count else { return }
         let sum = CRC32C.of(bytes, range, seed: seed)
         for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt32(index))) }
     }
 
-    /// Puts right the sums of entries of one size, each at its entry's end.
+    /// Corrects the check sums of entries of one size, each at its entry's end.
     mutating func sumEntries(from start: Int, size: Int, seed: UInt32) {
         for offset in stride(from: start, through: bytes.count - size, by: size) {
             sum(offset..<(offset + size - 4), at: offset + size - 4, seed: seed)

@@ -1,4 +1,4 @@
-/// What is fuzzed: each case has its seeds and past findings in `Tests/Corpora/<raw value>`.
+/// The fuzz targets, whose seeds and past findings are in `Tests/Corpora/<raw value>`.
 ///
 /// This folder compiles in two places: here, where `make test` replays those files, and with `Tests/Fuzz/Entry.swift` in the
 /// program that `make fuzz` runs.
@@ -14,7 +14,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case archiveIndex = "archive-index"
     case sidecar, elf
 
-    /// Feeds `bytes` to the code; ends the process when what comes out breaks a promise.
+    /// Runs the target with `bytes`, and ends the process when the result breaks a promise.
     func run(_ bytes: [UInt8]) {
         switch self {
         case .head: fuzzHead(bytes)
@@ -44,27 +44,27 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     }
 }
 
-/// `precondition`, but one that says what broke in an optimised build too.
+/// A `precondition` that shows its message in an optimized build too.
 func promise(_ isKept: Bool, _ what: @autoclosure () -> String) {
     if !isKept { fatalError("broken promise: \(what())") }
 }
 
-/// Choices that depend on the input alone, so that a finding repeats; the input stays what a person would write.
+/// Random choices that depend on the input alone, so that a finding can be repeated and the input needs no bytes for them.
 struct InputChoices: RandomNumberGenerator {
     private var state: UInt64 = 0xCBF2_9CE4_8422_2325
 
-    /// FNV-1a.
+    /// The first state is the FNV-1a hash of the input.
     init(_ bytes: [UInt8]) {
         for byte in bytes { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }
     }
 
-    /// The multiplier is Knuth's; its high bits are the random ones.
+    /// A step of a linear congruential generator with Knuth's multiplier, in which the high bits are the random ones.
     mutating func next() -> UInt64 {
         state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
         return state ^ (state >> 32)
     }
 
-    /// `bytes` in one to eight pieces, some of which are empty or a byte long.
+    /// `bytes` in up to 15 pieces, some of which are empty or a byte long.
     mutating func pieces(_ bytes: [UInt8]) -> [ArraySlice<UInt8>] {
         var cuts = [0, bytes.count]
         for _ in 0..<Int.random(in: 0...7, using: &self) {

@@ -4,7 +4,7 @@ import LinuxSystem
 
 // MARK: Heads
 
-/// What became of a head.
+/// The result of parsing a head.
 private enum HeadOutcome: Equatable {
     case incomplete
     case refused(RequestParser.Refusal)
@@ -24,7 +24,7 @@ private enum HeadOutcome: Equatable {
     }
 }
 
-/// A head that comes in pieces is read as the same head at once.
+/// A head gives the same result in pieces and in one piece.
 func fuzzHead(_ bytes: [UInt8]) {
     let whole = HeadOutcome(bytes[...])
     var choices = InputChoices(bytes)
@@ -32,20 +32,21 @@ func fuzzHead(_ bytes: [UInt8]) {
     var last = HeadOutcome.incomplete
     for piece in choices.pieces(bytes) where last == .incomplete {
         last = HeadOutcome(bytes[..<piece.endIndex], scanned: scanned)
-        // As a connection counts it: an end of four bytes may have begun in the last three.
+        // A connection counts in the same way, because an end of four bytes may have begun in the last three.
         scanned = max(0, piece.endIndex - 3)
     }
     promise(last == whole, "in pieces \(last), at once \(whole)")
-    // In the middle of a buffer, with the end of another head before it.
+    // The result is the same in the middle of a buffer, after the end of another head.
     let before = Array("\r\n\r\n".utf8)
     promise(HeadOutcome((before + bytes)[before.count...]) == whole, "a head depends on where it lies")
 }
 
+/// The ranges of all parts of a head.
 private func ranges(of head: RequestHead) -> [Range<Int>] {
     [head.method, head.path, head.query] + head.fields.flatMap { [$0.name, $0.value] }
 }
 
-/// What any reader of the same bytes would agree on; anything else is a way to smuggle a request.
+/// Checks what all readers of a head must agree on, because a difference is a way to smuggle a request.
 private func check(_ head: RequestHead, endsAt end: Int, of input: ArraySlice<UInt8>) {
     let text = input[..<end].suffix(head.bytes.count)
     promise(text.elementsEqual(head.bytes) { RequestParser.lowered($0) == RequestParser.lowered($1) }, "other bytes than came")
@@ -67,7 +68,7 @@ private func check(_ head: RequestHead, endsAt end: Int, of input: ArraySlice<UI
 
 // MARK: Bodies
 
-/// What became of a chunked body.
+/// The result of reading a chunked body.
 private struct BodyOutcome: Equatable {
     var content: [UInt8] = []
     var used = 0
@@ -85,7 +86,7 @@ private struct BodyOutcome: Equatable {
     }
 }
 
-/// A chunked body that comes in pieces is the same body at once, and what a plain reading of its lines finds in it.
+/// A chunked body gives the same result in pieces, in one piece and with a simple decoder.
 func fuzzBody(_ bytes: [UInt8]) {
     var choices = InputChoices(bytes)
     for limit in [1 << 20, 16] {
@@ -100,9 +101,10 @@ func fuzzBody(_ bytes: [UInt8]) {
     }
 }
 
-/// The content of a whole chunked body and where it ends; extensions and trailers are passed over unread.
+/// The content and the end of a complete chunked body, from a simple decoder that ignores extensions and trailers.
 private func decodeChunks(_ input: [UInt8]) -> (content: [UInt8], end: Int)? {
     var index = 0
+    /// The next line without its line end, or nil at the end of the input.
     func line() -> ArraySlice<UInt8>? {
         guard let lineFeed = input[index...].firstIndex(of: 10) else { return nil }
         defer { index = lineFeed + 1 }
@@ -126,7 +128,7 @@ private func decodeChunks(_ input: [UInt8]) -> (content: [UInt8], end: Int)? {
 
 // MARK: Requests
 
-/// The routes of a listener that forwards to nobody.
+/// The routes of a listener without receivers.
 private let routes: IngestRoutes = {
     let limits = Limits(maxBodySize: 1 << 20, maxDecompressedSize: 1 << 20)
     let intake = ProfileIntake(
@@ -141,7 +143,7 @@ private let loop: EventLoop = {
     do { return try EventLoop() } catch { fatalError("\(error)") }
 }()
 
-/// A head and its body get an answer, and an answer in JSON is JSON.
+/// A head and its body get an answer, and an answer in JSON is valid JSON.
 func fuzzRequest(_ bytes: [UInt8]) {
     guard case .head(let head, let end)? = try? RequestParser.parse(bytes[...]) else { return }
     let response: Response

@@ -4,19 +4,20 @@ import PushWire
 
 @testable import Gateway
 
-/// A message that is read is within its bounds, and says the same when it is written again.
+/// A message in protobuf is refused, or is within its bounds and the same when it is written and read again.
 func fuzzProtobuf(_ bytes: [UInt8]) {
     guard let request = try? PushProtobuf.parse(bytes.span) else { return }
     check(request, bytes)
 }
 
-/// A message in JSON is within its bounds, and says the same when it is written as protobuf.
+/// A message in JSON is refused, or is within its bounds and the same when it is written as protobuf and read again.
 func fuzzJSON(_ bytes: [UInt8]) {
     var samples = ByteBuffer()
     guard let request = try? PushJSON.parse(bytes.span, samples: &samples) else { return }
     check(request, samples.withBytes { bytes in bytes.withUnsafeBytes { Array($0) } })
 }
 
+/// Checks that a request is within its bounds, and the same when it is written and read again.
 private func check(_ request: PushMessage, _ bytes: [UInt8]) {
     for series in request.series {
         checkOrder(series.labels)
@@ -25,7 +26,7 @@ private func check(_ request: PushMessage, _ bytes: [UInt8]) {
         promise(!texts.contains { $0.utf8.contains(0) }, "a NUL in a text")
         checkLayout(series, bytes)
     }
-    // Lengths that reach beyond their message would count bytes twice.
+    // A sample that reaches beyond its message would count bytes twice.
     promise(request.series.flatMap(\.samples).reduce(0) { $0 + $1.range.count } <= bytes.count, "samples that overlap")
     let written = Array(request.series.map { message($0, bytes) }.joined())
     guard let again = try? PushProtobuf.parse(written.span) else { fatalError("broken promise: its own message is not read again") }
@@ -37,13 +38,14 @@ private func check(_ request: PushMessage, _ bytes: [UInt8]) {
     }
 }
 
+/// Writes a series as a field of a message in protobuf.
 private func message(_ series: PushMessage.Series, _ bytes: [UInt8]) -> [UInt8] {
     let labels = series.labels.labels.map { Wire.label($0.name, $0.value) }
     let samples = series.samples.map { Wire.bytes(2, Wire.bytes(1, Array(bytes[$0.range])) + Wire.text(2, $0.id)) }
     return Wire.bytes(1, Array((labels + samples).joined()))
 }
 
-/// What plugins would see of a series are its own texts and bytes.
+/// Checks that the view for plugins has the series' own texts and bytes.
 private func checkLayout(_ series: PushMessage.Series, _ bytes: [UInt8]) {
     var content = ProfileContent(api: .push, receivedAt: 0, path: "/", format: .pprof, samples: series.samples)
     content.labels = series.labels
@@ -84,7 +86,7 @@ private func inflated(_ bytes: [UInt8], limit: Int) -> Result<[UInt8], Gzip.Fail
     } catch { return .failure(error) }
 }
 
-/// Nothing inflates over a limit; what is deflated inflates to itself, at exactly its size.
+/// Input never inflates beyond a limit, and deflated input inflates to itself with a limit of exactly its size.
 func fuzzGzip(_ bytes: [UInt8]) {
     let limit = 1 << 17
     if case .success(let content) = inflated(bytes, limit: limit) {

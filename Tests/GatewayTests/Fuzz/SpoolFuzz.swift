@@ -6,9 +6,9 @@ import PluginABI
 
 // MARK: A segment
 
-/// Whatever a segment's three files hold, a start ends and changes nothing the second time; what it finds can be read or is damage.
+/// A start ends with any content of a segment's three files, a second start finds the same, and all that waits can be settled.
 ///
-/// The first byte says which sums are put right and which files there are, the next four the sizes of records and index.
+/// The first byte says which check sums are corrected and which files exist, and the next four are the sizes of records and index.
 func fuzzSegment(_ bytes: [UInt8]) {
     guard let flags = bytes.first, bytes.count >= 5 else { return }
     let input = FuzzBytes(bytes: bytes)
@@ -17,7 +17,7 @@ func fuzzSegment(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     let parts = [(SpoolFormat.File.records, 5..<recordsEnd), (.index, recordsEnd..<indexEnd), (.settled, indexEnd..<bytes.count)]
     for (bit, (file, range)) in parts.enumerated() where flags >> UInt8(bit) & 1 == 0 {
-        // The same once more is what copies are found by.
+        // A second segment with the same content tests how copies are found.
         for number: UInt8 in flags & 32 == 0 ? [1] : [1, 2] {
             var part = FuzzBytes(bytes: Array(bytes[range]))
             if flags & 8 == 0 { putRight(&part, file, number, bodies: flags & 16 == 0) }
@@ -28,7 +28,7 @@ func fuzzSegment(_ bytes: [UInt8]) {
     check(folder.path)
 }
 
-/// Puts the number of the segment in one of its files right, and all the sums.
+/// Corrects the segment's number and all check sums in one of its files.
 private func putRight(_ part: inout FuzzBytes, _ file: SpoolFormat.File, _ segment: UInt8, bodies: Bool) {
     if part.bytes.count > 16 { part.bytes[16] = segment }
     let start = SpoolHeader.size + part.number(48, 4)
@@ -50,6 +50,7 @@ private func putRight(_ part: inout FuzzBytes, _ file: SpoolFormat.File, _ segme
     }
 }
 
+/// Checks starts, read-only views and deliveries of a data directory.
 private func check(_ path: String) {
     let seen = recovered(path, mayWrite: false)
     let first = recovered(path, mayWrite: true)
@@ -78,24 +79,25 @@ private func check(_ path: String) {
     deliver(spool, waiting)
 }
 
-/// What a recovery leaves for one receiver of one segment.
+/// The profiles and bytes that a recovery leaves for one receiver of one segment.
 private struct Waiting: Equatable {
     let receiver: String
     let live: Int
     let bytes: Int
 }
 
+/// The result of a recovery, or nil when it refuses the data directory.
 private func recovered(_ path: String, mayWrite: Bool) -> [Waiting]? {
     guard let recovery = try? SpoolRecovery(SpoolFolder(DataDirectory(path)), mayWrite: mayWrite) else { return nil }
     promise(recovery.unreadable.isEmpty, "a file that is there cannot be read")
     promise(recovery.nextNumber > 0, "no number is left")
-    // What all have settled goes with the next start, where another segment has settled it.
+    // A segment that another one has settled completely is removed by the next start.
     return recovery.segments.filter { !$0.isSettled }.flatMap { segment in
         segment.header.receivers.enumerated().map { Waiting(receiver: $1, live: segment.live[$0], bytes: segment.liveBytes[$0]) }
     }
 }
 
-/// Reads what waits as a receiver's queue does, and settles it; nothing is left then.
+/// Reads and settles everything that waits like a receiver's queue, and checks that nothing is left.
 private func deliver(_ spool: Spool, _ limit: Int) {
     let receivers = spool.state.withLock { Set($0.segments.values.flatMap(\.header.receivers)) }
     for receiver in receivers {
@@ -119,7 +121,7 @@ private func deliver(_ spool: Spool, _ limit: Int) {
 
 // MARK: A record
 
-/// A record that is read says the same when it is written again, and only what plugins may be told.
+/// A record is refused, or is the same when it is written again and valid for plugins.
 func fuzzRecord(_ bytes: [UInt8]) {
     var input = FuzzBytes(bytes: bytes)
     let head = SpoolRecord.fixedSize + input.number(48, 4)
@@ -142,7 +144,7 @@ func fuzzRecord(_ bytes: [UInt8]) {
     let second = ReceivedProfile.decode(again, at: 0, sequence: sequence)
     promise(second.map(encoded) == body, "another profile when written and read again")
     let view = profile.view.pointee
-    // One of a later version is not known here, and read as pprof.
+    // A format of a later version is unknown here and read as pprof.
     let format = String(decoding: UnsafeBufferPointer(start: view.format.bytes, count: view.format.count), as: UTF8.self)
     promise(format == "pprof" || body == Array(input.bytes[head...]), "another profile when written again")
     let headers = UnsafeBufferPointer(start: view.headers, count: view.header_count)
@@ -153,6 +155,7 @@ func fuzzRecord(_ bytes: [UInt8]) {
     withExtendedLifetime(profile) {}
 }
 
+/// The bytes of a profile in a record.
 private func encoded(_ profile: ReceivedProfile) -> [UInt8] {
     var body = profile.encodedHead
     for index in 0..<profile.sampleCount { profile.withSample(index) { bytes in body += bytes.withUnsafeBytes { Array($0) } } }
@@ -161,7 +164,7 @@ private func encoded(_ profile: ReceivedProfile) -> [UInt8] {
 
 // MARK: Names and numbers
 
-/// A name of the spool's or the journal's is the only one for its number; the next number is free, however large those are that are there.
+/// A file name of the spool or the journal is the only one for its number, and the next number is free with any existing files.
 func fuzzSpoolNames(_ bytes: [UInt8]) {
     let folder = FuzzFolder()
     let names = bytes.split(separator: 10).prefix(16).map { String(decoding: $0, as: UTF8.self) }
@@ -186,7 +189,7 @@ func fuzzSpoolNames(_ bytes: [UInt8]) {
     promise(access("\(folder.path)/requests/\(RequestFile.name(next))", F_OK) != 0, "the next file is there already")
 }
 
-/// Whatever `sequence` says, sequences go on, and do not come to their end.
+/// Sequences continue and do not run out, whatever the file `sequence` contains.
 func fuzzSequence(_ bytes: [UInt8]) {
     var input = FuzzBytes(bytes: bytes)
     input.sum(0..<8, at: 8)
@@ -200,7 +203,7 @@ func fuzzSequence(_ bytes: [UInt8]) {
 
 // MARK: Accepted requests
 
-/// Whatever a file of accepted requests holds, what is found in it is remembered for its window at most, and writing goes on.
+/// Requests from any file of accepted requests are remembered for at most their window, and writing continues.
 func fuzzRequests(_ bytes: [UInt8]) {
     var input = FuzzBytes(bytes: bytes)
     input.sum(0..<28, at: 28)

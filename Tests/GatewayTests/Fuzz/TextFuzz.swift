@@ -4,7 +4,7 @@ import ConfigJSON
 
 // MARK: Labels
 
-/// A label set is in order, and is the same set when it is written and read again.
+/// A label set is sorted, and is the same set when it is written and read again.
 func fuzzLabels(_ bytes: [UInt8]) {
     guard let text = String(validating: bytes, as: UTF8.self) else { return }
     guard var labels = try? LabelSet(parsing: text) else { return }
@@ -16,7 +16,7 @@ func fuzzLabels(_ bytes: [UInt8]) {
     promise(labels["service_name"] != nil, "no service_name")
 }
 
-/// By bytes, each name once, each found by its name.
+/// Checks that labels are sorted by bytes, and that each name occurs once and finds its label.
 func checkOrder(_ set: LabelSet) {
     let names = set.labels.map(\.name)
     promise(zip(names, names.dropFirst()).allSatisfy { $0.utf8.lexicographicallyPrecedes($1.utf8) }, "labels out of order: \(names)")
@@ -25,7 +25,7 @@ func checkOrder(_ set: LabelSet) {
 
 // MARK: Queries
 
-/// The first parameter of a name is the one found, its encoding is undone once, and any time is some time.
+/// The first parameter of a name is found and decoded once, and any text is read as a time.
 func fuzzQuery(_ bytes: [UInt8]) {
     let query = QueryString(bytes[...])
     for pair in bytes.split(separator: UInt8(ascii: "&")) {
@@ -49,7 +49,7 @@ private func hexadecimal(_ byte: UInt8) -> [UInt8] {
     return [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
 }
 
-/// A `format` and, after a line feed, a content type: multipart bodies are told by it and never looked into.
+/// A multipart body is never taken for text; the input is a `format` and, after a line feed, a content type.
 func fuzzContentType(_ bytes: [UInt8]) {
     let lines = bytes.split(separator: 10, maxSplits: 1, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
     let type = lines.count > 1 ? lines[1] : ""
@@ -60,7 +60,7 @@ func fuzzContentType(_ bytes: [UInt8]) {
 
 // MARK: Configs
 
-/// A config is read or its problems have a place in it; its JSON is the same when it is written and read again.
+/// A config is valid or has problems within its text, and its JSON is the same when it is written and read again.
 func fuzzConfig(_ bytes: [UInt8]) {
     let file = ConfigFile(path: "gateway.json", text: bytes)
     let lines = bytes.count { $0 == 10 } + 1
@@ -79,9 +79,10 @@ func fuzzConfig(_ bytes: [UInt8]) {
     promise(again?.text == value.text, "other JSON when read again")
 }
 
-/// A text without a reference is itself, one that is escaped is what it was before, and what a variable holds is not looked into.
+/// A text without a reference stays, an escaped one becomes the original, and the value of a variable is not expanded.
 func fuzzReferences(_ bytes: [UInt8]) {
     guard let text = String(validating: bytes, as: UTF8.self) else { return }
+    /// Expands a text, and returns the names of the variables that were asked for.
     func expand(_ text: String) -> (value: JSONValue, problems: [Problem], names: [String]) {
         let problems = Problems()
         var names: [String] = []
@@ -109,7 +110,7 @@ func fuzzReferences(_ bytes: [UInt8]) {
     promise(content(plain.value).map { Array($0.utf8) } == bytes, "another text when escaped")
 }
 
-/// An answer that says it is JSON is.
+/// Checks that an answer of the type JSON is valid JSON.
 func checkJSON(_ response: Response) {
     guard !response.body.isEmpty, !response.headers.contains(where: { $0.name == "Content-Encoding" }) else { return }
     guard response.headers.contains(where: { $0.name == "Content-Type" && $0.value == "application/json" }) else { return }
