@@ -121,7 +121,8 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "TestSupport", "Gateway", "ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "Profiles", "PushWire", "Telemetry",
+                "ConfigJSON", "Gateway", "HTTPServer", "LinuxSystem", "PluginABI", "PluginHost", "ProfileAPI", "ProfileArchive", "Profiles",
+                "PushWire", "Receivers", "SpoolStore", "Telemetry", "TestSupport",
             ],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),

@@ -94,16 +94,16 @@ struct PushDecoder {
 
     /// Parses a message into profiles.
     func profiles(_ message: consuming ByteBuffer) throws(PushFailure) -> [ReceivedProfile] {
-        do throws(PushMessage.Malformed) {
+        do throws(DecodedPush.Malformed) {
             switch call.form.codec {
             case .proto:
-                let request = try message.withBytes { (bytes) throws(PushMessage.Malformed) in try PushProtobuf.parse(bytes) }
+                let request = try message.withBytes { (bytes) throws(DecodedPush.Malformed) in try PushProtobuf.parse(bytes) }
                 return try profiles(request, message)
             case .json:
                 guard message.count > 0 else { return [] }
                 var decoded = ByteBuffer()
                 grow(message.count / 4 * 3)
-                let request = try message.withBytes { (bytes) throws(PushMessage.Malformed) in
+                let request = try message.withBytes { (bytes) throws(DecodedPush.Malformed) in
                     try PushJSON.parse(bytes, samples: &decoded)
                 }
                 return try profiles(request, decoded)
@@ -113,7 +113,7 @@ struct PushDecoder {
 
     /// Makes one profile of each series. A single profile keeps the message as its storage; each of several gets a copy of its
     /// samples.
-    private func profiles(_ request: PushMessage, _ bytes: consuming ByteBuffer) throws(PushMessage.Malformed) -> [ReceivedProfile] {
+    private func profiles(_ request: DecodedPush, _ bytes: consuming ByteBuffer) throws(DecodedPush.Malformed) -> [ReceivedProfile] {
         var content = call.content
         if request.series.count == 1 {
             content.labels = request.series[0].labels
@@ -131,7 +131,7 @@ struct PushDecoder {
                 let start = body.count
                 do throws(SystemError) {
                     try bytes.withBytes { (all) throws(SystemError) in try unsafe body.append(all.extracting(sample.range).bytes) }
-                } catch { throw PushMessage.Malformed("no memory for a sample") }
+                } catch { throw DecodedPush.Malformed("no memory for a sample") }
                 content.samples.append(ProfileContent.Sample(id: sample.id, range: start..<body.count))
             }
             profiles.append(ReceivedProfile(content, body: body, sharing: head))

@@ -2,12 +2,12 @@ import HTTPServer
 import LinuxSystem
 import Profiles
 
-/// Parses `push.v1.PushMessage` from protojson in one pass over the bytes; unknown members are skipped.
+/// Parses `push.v1.DecodedPush` from protojson in one pass over the bytes; unknown members are skipped.
 ///
 /// Both spellings of a name are accepted (`rawProfile`, `raw_profile`), null means absent, and base64 may be standard or
 /// URL-safe, with or without padding.
 struct PushJSON: ~Copyable {
-    typealias Malformed = PushMessage.Malformed
+    typealias Malformed = DecodedPush.Malformed
 
     private static let maximumDepth = 32
 
@@ -17,9 +17,9 @@ struct PushJSON: ~Copyable {
     private var decoded = ByteBuffer()
 
     /// Parses a request; the ranges of its samples refer to `samples`, which is set to their decoded bytes.
-    static func parse(_ bytes: Span<UInt8>, samples: inout ByteBuffer) throws(Malformed) -> PushMessage {
+    static func parse(_ bytes: Span<UInt8>, samples: inout ByteBuffer) throws(Malformed) -> DecodedPush {
         var reader = PushJSON()
-        var request = PushMessage()
+        var request = DecodedPush()
         try reader.object(bytes) { (reader, name) throws(Malformed) in
             guard name == "series" else { return try reader.skip(bytes) }
             try reader.array(bytes) { (reader) throws(Malformed) in try request.add(try reader.series(bytes)) }
@@ -32,8 +32,8 @@ struct PushJSON: ~Copyable {
 
     private consuming func take() -> ByteBuffer { decoded }
 
-    private mutating func series(_ bytes: Span<UInt8>) throws(Malformed) -> PushMessage.Series {
-        var series = PushMessage.Series()
+    private mutating func series(_ bytes: Span<UInt8>) throws(Malformed) -> DecodedPush.Series {
+        var series = DecodedPush.Series()
         try object(bytes) { (reader, name) throws(Malformed) in
             switch name {
             case "labels":
@@ -43,8 +43,8 @@ struct PushJSON: ~Copyable {
                 }
             case "samples":
                 try reader.array(bytes) { (reader) throws(Malformed) in
-                    guard series.samples.count < PushMessage.maximumSamples else {
-                        throw Malformed("more than \(PushMessage.maximumSamples) samples")
+                    guard series.samples.count < DecodedPush.maximumSamples else {
+                        throw Malformed("more than \(DecodedPush.maximumSamples) samples")
                     }
                     series.samples.append(try reader.sample(bytes))
                 }

@@ -1,12 +1,12 @@
 import Profiles
 
-/// Parses `push.v1.PushMessage` from protobuf, with bounds on depth, lengths and counts; unknown fields are skipped.
+/// Parses `push.v1.DecodedPush` from protobuf, with bounds on depth, lengths and counts; unknown fields are skipped.
 ///
 ///     PushRequest      { repeated RawProfileSeries series = 1 }
 ///     RawProfileSeries { repeated LabelPair labels = 1; repeated RawSample samples = 2 }
 ///     RawSample        { bytes raw_profile = 1; string ID = 2 }       LabelPair { string name = 1; string value = 2 }
 struct PushProtobuf {
-    typealias Malformed = PushMessage.Malformed
+    typealias Malformed = DecodedPush.Malformed
 
     private static let maximumGroupDepth = 32
 
@@ -17,8 +17,8 @@ struct PushProtobuf {
     private init(_ range: Range<Int>) { (index, end) = (range.lowerBound, range.upperBound) }
 
     /// - Returns: the request; its samples are ranges of `bytes`.
-    static func parse(_ bytes: Span<UInt8>) throws(Malformed) -> PushMessage {
-        var request = PushMessage()
+    static func parse(_ bytes: Span<UInt8>) throws(Malformed) -> DecodedPush {
+        var request = DecodedPush()
         var message = PushProtobuf(0..<bytes.count)
         while let field = try message.field(bytes) {
             if case .bytes(1, let range) = field { try request.add(try series(bytes, range)) }
@@ -36,8 +36,8 @@ struct PushProtobuf {
         return count
     }
 
-    private static func series(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(Malformed) -> PushMessage.Series {
-        var series = PushMessage.Series()
+    private static func series(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(Malformed) -> DecodedPush.Series {
+        var series = DecodedPush.Series()
         var message = PushProtobuf(range)
         while let field = try message.field(bytes) {
             switch field {
@@ -45,8 +45,8 @@ struct PushProtobuf {
                 let (name, value) = try label(bytes, range)
                 try series.add(label: name, value)
             case .bytes(2, let range):
-                guard series.samples.count < PushMessage.maximumSamples else {
-                    throw Malformed("more than \(PushMessage.maximumSamples) samples")
+                guard series.samples.count < DecodedPush.maximumSamples else {
+                    throw Malformed("more than \(DecodedPush.maximumSamples) samples")
                 }
                 series.samples.append(try sample(bytes, range))
             default: break

@@ -1,7 +1,7 @@
 import Synchronization
 import Testing
 
-@testable import Gateway
+@testable import Receivers
 @testable import TestSupport
 
 @Suite("The answer to a sender that waits for delivery")
@@ -73,7 +73,7 @@ struct AcknowledgementTests {
                     }
                 }
             }
-            #expect(answers.all == [Acknowledgement.Failure(receiver: "b", status: 500, isRetryable: true)])
+            #expect(answers.all == [Acknowledgement.Failure(receiver: "b", settlement: .failed(status: 500, isRetryable: true))])
         }
     }
 }

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Gateway
+@testable import HTTPServer
 
 @Suite("Which requests the admin listener serves")
 struct AdminVisitorsTests {

@@ -2,6 +2,8 @@ import LinuxSystem
 import PushWire
 import Testing
 
+@testable import Telemetry
+
 @Suite("The bounds of a response")
 struct AnswerBoundsTests {
     /// Counts head lines and then body pieces of these sizes, and returns the last result and the bound that was exceeded.

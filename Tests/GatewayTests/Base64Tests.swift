@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("base64")
 struct Base64Tests {

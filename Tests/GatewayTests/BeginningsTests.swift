@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("Memory for request heads and handshakes")
 struct BeginningsTests {

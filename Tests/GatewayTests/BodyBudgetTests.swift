@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("Memory for bodies that are being received")
 struct BodyBudgetTests {

@@ -3,6 +3,7 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import HTTPServer
 @testable import TestSupport
 
 @Suite("What a check of the config finds before a start")

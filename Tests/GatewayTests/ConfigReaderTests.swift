@@ -4,6 +4,10 @@ import ProfileArchive
 import Testing
 
 @testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
+@testable import Receivers
+@testable import Telemetry
 @testable import TestSupport
 
 @Suite("Reading the config")

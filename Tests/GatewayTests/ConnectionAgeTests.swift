@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("The maximum age of a sender's connection")
 struct ConnectionAgeTests {

@@ -2,7 +2,8 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Receivers
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("A data directory that is away")

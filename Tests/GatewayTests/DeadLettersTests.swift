@@ -4,7 +4,9 @@ import ProfileArchive
 import Synchronization
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("Dead letters")
@@ -44,7 +46,8 @@ struct DeadLettersTests: ~Copyable {
             api: .ingest, receivedAt: receivedAt, path: "/ingest", query: "name=checkout", format: .pprof,
             samples: [.init(range: 0..<bytes.count)])
         content.labels["service_name"] = service
-        return DeadLetter(profile: ReceivedProfile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
+        return DeadLetter(
+            profile: ReceivedProfile(content, body: bytes), receiver: receiver, reason: "a \"no\"\n", status: 422, attempts: 3)
     }
 
     /// Buries letters in order, waits until all are done, and returns the error of each.

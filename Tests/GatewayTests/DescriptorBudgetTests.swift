@@ -2,6 +2,8 @@ import LinuxSystem
 import Testing
 
 @testable import Gateway
+@testable import HTTPServer
+@testable import PluginHost
 
 @Suite("The division of file descriptors")
 struct DescriptorBudgetTests {
@@ -92,20 +94,21 @@ struct DescriptorBudgetTests {
 
     @Test("Each plugin instance has an equal part and at least one descriptor, and returns its part when it ends")
     func instances() {
-        let descriptors = Descriptors(limit: 1024)
+        let plugins = PluginDescriptors(limit: 0)
+        let descriptors = Descriptors(limit: 1024, plugins: plugins)
         descriptors.divide(Self.usual, limit: 1024)
         let whole = descriptors.budget.receivers
-        #expect(descriptors.instanceShare == whole, "who would be the only one")
+        #expect(plugins.instanceShare == whole, "who would be the only one")
         for count in 1...3 {
-            descriptors.instanceBegan()
-            #expect(descriptors.instanceShare == whole / count)
+            plugins.instanceBegan()
+            #expect(plugins.instanceShare == whole / count)
         }
-        for _ in 0..<1000 { descriptors.instanceBegan() }
-        #expect(descriptors.instanceShare == 1)
-        for _ in 0..<1001 { descriptors.instanceEnded() }
-        #expect(descriptors.instanceShare == whole / 2)
+        for _ in 0..<1000 { plugins.instanceBegan() }
+        #expect(plugins.instanceShare == 1)
+        for _ in 0..<1001 { plugins.instanceEnded() }
+        #expect(plugins.instanceShare == whole / 2)
         descriptors.divide(Self.usual, limit: 4096)
-        #expect(descriptors.instanceShare == descriptors.budget.receivers / 2)
+        #expect(plugins.instanceShare == descriptors.budget.receivers / 2)
     }
 
     @Test("A share has separate room for connections that are served and for those that are answered 503")

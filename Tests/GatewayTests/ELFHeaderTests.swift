@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
 @testable import TestSupport
 
 @Suite("ELF headers")

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("A queue of lanes that take turns")
 struct FairQueueTests {

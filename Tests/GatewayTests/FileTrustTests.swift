@@ -2,7 +2,8 @@ import Glibc
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
 @testable import TestSupport
 
 @Suite("Trust in a plugin's file")

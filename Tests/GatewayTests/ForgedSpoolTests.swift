@@ -2,7 +2,9 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 @testable import TestSupport
 
 /// A start always ends and delivers what can be read, even if files have valid check sums and impossible numbers.

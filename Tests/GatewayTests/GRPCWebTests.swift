@@ -1,7 +1,8 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
 
 @Suite("gRPC-Web")
 struct GRPCWebTests {

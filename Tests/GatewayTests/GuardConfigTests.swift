@@ -1,7 +1,9 @@
 import ConfigJSON
 import Testing
 
+@testable import HTTPServer
 @testable import Gateway
+@testable import ProfileAPI
 
 @Suite("Reading tls, auth, tenant and rate_limit")
 struct GuardConfigTests {

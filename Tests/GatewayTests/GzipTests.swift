@@ -2,7 +2,6 @@ import LinuxSystem
 import PushWire
 import Testing
 
-@testable import Gateway
 @testable import TestSupport
 
 @Suite("gzip")

@@ -1,6 +1,8 @@
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
+@testable import Receivers
 
 @Suite("Requests that a receive_http listener admits")
 struct IngestRoutesTests {
@@ -8,7 +10,7 @@ struct IngestRoutesTests {
         let limits = Limits(maxBodySize: 77)
         let intake = ProfileIntake(
             ack: .queued, tenant: .pass, rates: nil, keepHeaders: ["user-agent"], fanOut: FanOut(receivers: []),
-            counters: ListenerCounters(), memory: nil)
+            counters: ProfileCounters(), memory: nil)
         return IngestRoutes(
             ingest: IngestEndpoint(limits: limits, intake: intake),
             push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))
@@ -19,7 +21,7 @@ struct IngestRoutesTests {
         let input = Array("\(requestLine) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n".utf8)
         guard case .head(let head, _) = try RequestParser.parse(input[...]) else { return "incomplete" }
         switch routes.admit(head) {
-        case .receive(let reception): return "\(reception.limit)"
+        case .receive(let request): return "\(request.bodyLimit)"
         case .refuse(let response): return "\(response.status) \(String(decoding: response.body, as: UTF8.self))"
         }
     }

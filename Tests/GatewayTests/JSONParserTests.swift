@@ -1,7 +1,7 @@
 import ConfigJSON
 import Testing
 
-@testable import Gateway
+@testable import Telemetry
 @testable import TestSupport
 
 @Suite("Reading JSON")

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import Profiles
 @testable import TestSupport
 
 @Suite("Label sets in the name parameter of /ingest")

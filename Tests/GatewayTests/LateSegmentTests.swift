@@ -2,7 +2,9 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Receivers
+@testable import SpoolStore
 
 @Suite("Segments that cannot be read at the start")
 struct LateSegmentTests {

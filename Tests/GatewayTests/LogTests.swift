@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import Telemetry
 
 @Suite("Quoted text and log levels")
 struct LogTests {

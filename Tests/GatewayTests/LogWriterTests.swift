@@ -3,7 +3,7 @@ import Glibc
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Telemetry
 @testable import TestSupport
 
 /// A pipe that the log is written to and the test reads from.

@@ -1,15 +1,16 @@
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import Telemetry
 
 @Suite("The metrics page")
 struct MetricsTests {
     @Test("Samples of one family are together under one heading, and families keep the order of their first samples")
     func families() {
         var page = Exposition()
-        page.add(.counter, "b_total", help: "B.", [Label(name: "r", value: "1")], 1)
+        page.add(.counter, "b_total", help: "B.", [MetricLabel(name: "r", value: "1")], 1)
         page.add(.gauge, "a", help: "A.", [], 2)
-        page.add(.counter, "b_total", help: "B.", [Label(name: "r", value: "2")], 3)
+        page.add(.counter, "b_total", help: "B.", [MetricLabel(name: "r", value: "2")], 3)
         #expect(
             page.text == """
                 # HELP b_total B.
@@ -26,7 +27,7 @@ struct MetricsTests {
     @Test("Label values escape backslash, newline and quote, and help texts keep quotes")
     func escaping() {
         var page = Exposition()
-        page.add(.gauge, "a", help: "say \"\\\n\"", [Label(name: "l", value: "x\\y\n\"z\" ü"), Label(name: "m", value: "")], 1)
+        page.add(.gauge, "a", help: "say \"\\\n\"", [MetricLabel(name: "l", value: "x\\y\n\"z\" ü"), MetricLabel(name: "m", value: "")], 1)
         #expect(page.text == "# HELP a say \"\\\\\\n\"\n# TYPE a gauge\na{l=\"x\\\\y\\n\\\"z\\\" ü\",m=\"\"} 1\n")
     }
 
@@ -46,7 +47,7 @@ struct MetricsTests {
             histogram.observe(nanoseconds: nanoseconds)
         }
         var page = Exposition()
-        page.add("h", help: "H.", [Label(name: "r", value: "x")], histogram)
+        page.add("h", help: "H.", [MetricLabel(name: "r", value: "x")], histogram)
         let lines = page.text.split(separator: "\n").map(String.init)
         #expect(lines.prefix(2) == ["# HELP h H.", "# TYPE h histogram"])
         #expect(lines[2] == #"h_bucket{r="x",le="0.001"} 2"#)

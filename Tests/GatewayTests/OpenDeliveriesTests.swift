@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Receivers
 @testable import TestSupport
 
 @Suite("Open deliveries")

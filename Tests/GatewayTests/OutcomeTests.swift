@@ -2,7 +2,8 @@ import PluginABI
 import Synchronization
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Telemetry
 
 @Suite("Outcomes of plugins with structs of different sizes")
 struct OutcomeTests {

@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Receivers
 
 @Suite("A receiver's pace")
 final class PaceTests {

@@ -1,14 +1,16 @@
 import PluginABI
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Telemetry
 
 @Suite("Metrics that plugins declare")
 struct PluginMetricsTests {
     private let metrics = PluginMetrics()
 
     private func declare(_ kind: gw_metric_kind, _ name: String, _ labels: [(String, String)] = []) throws -> UInt32 {
-        try metrics.declare(kind, name: name, help: "Help.", labels: labels.map { Label(name: $0.0, value: $0.1) })
+        try metrics.declare(kind, name: name, help: "Help.", labels: labels.map { MetricLabel(name: $0.0, value: $0.1) })
     }
 
     @Test("Ids count from 1, and the same name and labels are the same metric")

@@ -1,7 +1,9 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
 @testable import TestSupport
 
 /// Profiles that a destination always refuses must not delay those that it accepts, and a destination that is away must not be

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import Profiles
 
 @Suite("The format of a profile")
 struct ProfileFormatTests {

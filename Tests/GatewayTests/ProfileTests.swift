@@ -2,7 +2,8 @@ import LinuxSystem
 import PluginABI
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
 
 @Suite("Profiles in the plugin interface")
 struct ProfileTests {

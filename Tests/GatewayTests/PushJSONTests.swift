@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import ProfileAPI
 @testable import TestSupport
 
 @Suite("Push requests in JSON")
@@ -9,7 +9,7 @@ struct PushJSONTests {
     /// A summary of the message, or why it is refused.
     static func outcome(_ bytes: [UInt8]) -> String {
         var decoded = ByteBuffer()
-        do throws(PushMessage.Malformed) {
+        do throws(DecodedPush.Malformed) {
             let request = try PushJSON.parse(bytes.span, samples: &decoded)
             return request.summary(decoded.withBytes { span in span.withUnsafeBytes { Array($0) } })
         } catch { return "refused: \(error.reason)" }
@@ -142,24 +142,24 @@ struct PushJSONTests {
 
     @Test("A series has a limited number of labels", arguments: [-1, 0, 1])
     func manyLabels(excess: Int) {
-        let labels = (0..<(PushMessage.maximumLabels + excess)).map { "{\"name\":\"l\($0)\"}" }.joined(separator: ",")
-        let refused = "refused: more than \(PushMessage.maximumLabels) labels in a series"
+        let labels = (0..<(DecodedPush.maximumLabels + excess)).map { "{\"name\":\"l\($0)\"}" }.joined(separator: ",")
+        let refused = "refused: more than \(DecodedPush.maximumLabels) labels in a series"
         #expect((Self.outcome(Self.labels(labels)) == refused) == (excess > 0))
     }
 
     @Test("A request has a limited number of series", arguments: [-1, 0, 1])
     func manySeries(excess: Int) {
-        let series = repeatElement("{}", count: PushMessage.maximumSeries + excess).joined(separator: ",")
-        let refused = "refused: more than \(PushMessage.maximumSeries) series"
+        let series = repeatElement("{}", count: DecodedPush.maximumSeries + excess).joined(separator: ",")
+        let refused = "refused: more than \(DecodedPush.maximumSeries) series"
         #expect((Self.outcome("{\"series\":[\(series)]}") == refused) == (excess > 0))
     }
 
     @Test("A request has a limited number of samples, in one series or in several", arguments: [-1, 0, 1], [1, 2])
     func manySamples(excess: Int, seriesCount: Int) {
-        let count = PushMessage.maximumSamples + excess
+        let count = DecodedPush.maximumSamples + excess
         let parts = seriesCount == 1 ? [count] : [count / 2, count - count / 2]
         let series = parts.map { "{\"samples\":[\(repeatElement("{}", count: $0).joined(separator: ","))]}" }.joined(separator: ",")
-        let refused = "refused: more than \(PushMessage.maximumSamples) samples"
+        let refused = "refused: more than \(DecodedPush.maximumSamples) samples"
         #expect((Self.outcome("{\"series\":[\(series)]}") == refused) == (excess > 0))
     }
 

@@ -1,13 +1,14 @@
 import Testing
 
-@testable import Gateway
+@testable import ProfileAPI
+@testable import Telemetry
 @testable import TestSupport
 
 @Suite("Push requests in protobuf")
 struct PushProtobufTests {
     /// A summary of the message, or why it is refused.
     static func outcome(_ bytes: [UInt8]) -> String {
-        do throws(PushMessage.Malformed) {
+        do throws(DecodedPush.Malformed) {
             return try PushProtobuf.parse(bytes.span).summary(bytes)
         } catch { return "refused: \(error.reason)" }
     }
@@ -136,23 +137,23 @@ struct PushProtobufTests {
 
     @Test("A series has a limited number of labels", arguments: [-1, 0, 1])
     func manyLabels(excess: Int) {
-        let labels = (0..<(PushMessage.maximumLabels + excess)).map { Wire.label("l\($0)", "v") }
-        let refused = "refused: more than \(PushMessage.maximumLabels) labels in a series"
+        let labels = (0..<(DecodedPush.maximumLabels + excess)).map { Wire.label("l\($0)", "v") }
+        let refused = "refused: more than \(DecodedPush.maximumLabels) labels in a series"
         #expect((Self.outcome(Wire.series(Array(labels.joined()))) == refused) == (excess > 0))
     }
 
     @Test("A request has a limited number of series", arguments: [-1, 0, 1])
     func manySeries(excess: Int) {
-        let message = repeatElement(Wire.series(), count: PushMessage.maximumSeries + excess).joined()
-        #expect((Self.outcome(Array(message)) == "refused: more than \(PushMessage.maximumSeries) series") == (excess > 0))
+        let message = repeatElement(Wire.series(), count: DecodedPush.maximumSeries + excess).joined()
+        #expect((Self.outcome(Array(message)) == "refused: more than \(DecodedPush.maximumSeries) series") == (excess > 0))
     }
 
     @Test("A request has a limited number of samples, in one series or in several", arguments: [-1, 0, 1], [1, 2])
     func manySamples(excess: Int, seriesCount: Int) {
-        let count = PushMessage.maximumSamples + excess
+        let count = DecodedPush.maximumSamples + excess
         let parts = seriesCount == 1 ? [count] : [count / 2, count - count / 2]
         let message = parts.flatMap { Wire.series(Array(repeatElement(Wire.bytes(2, []), count: $0).joined())) }
-        #expect((Self.outcome(message) == "refused: more than \(PushMessage.maximumSamples) samples") == (excess > 0))
+        #expect((Self.outcome(message) == "refused: more than \(DecodedPush.maximumSamples) samples") == (excess > 0))
     }
 
     // MARK: Garbage

@@ -1,12 +1,13 @@
 import Testing
 
-@testable import Gateway
+@testable import ProfileAPI
+@testable import Profiles
 
 @Suite("Labels of a Push request")
 struct PushRequestTests {
     private func labels(_ pairs: [(String, String)]) throws -> [Label] {
-        var request = PushMessage()
-        var series = PushMessage.Series()
+        var request = DecodedPush()
+        var series = DecodedPush.Series()
         for (name, value) in pairs { try series.add(label: name, value) }
         try request.add(series)
         return request.series[0].labels.labels
@@ -20,7 +21,7 @@ struct PushRequestTests {
     @Test("Names that look the same but differ in bytes are two names, and a repeated name is refused")
     func spellings() throws {
         #expect(try labels([("e\u{301}", "1"), ("\u{e9}", "2")]).count == 2)
-        #expect(throws: PushMessage.Malformed.self) { try labels([("a", "1"), ("b", "2"), ("a", "3")]) }
+        #expect(throws: DecodedPush.Malformed.self) { try labels([("a", "1"), ("b", "2"), ("a", "3")]) }
     }
 
     @Test("A name may have up to 4096 bytes", arguments: [(4095, true), (4096, true), (4097, false)])

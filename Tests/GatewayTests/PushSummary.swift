@@ -1,6 +1,6 @@
-@testable import Gateway
+@testable import ProfileAPI
 
-extension PushMessage {
+extension DecodedPush {
     /// A text with one line for each series: `a=1,b=2 id:bytes id:bytes`.
     func summary(_ bytes: [UInt8]) -> String {
         series.map { series in

@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import ProfileAPI
 
 @Suite("Rate limits of tenants")
 struct RateLimiterTests {

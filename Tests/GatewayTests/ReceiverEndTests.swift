@@ -1,7 +1,9 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Receivers
+@testable import Telemetry
 
 @Suite("A receiver that is failing or has ended")
 struct ReceiverEndTests {
@@ -47,6 +49,6 @@ struct ReceiverEndTests {
         #expect(state.account.accepted == 1)
         #expect(state.account.dropped == [.shutdown: 1])
         #expect(state.queue.count == 0)
-        #expect(state.takeSettlements().map(\.1) == [.failed(status: 503, isRetryable: true)])
+        #expect(state.takeSettlements().map(\.1) == [.unavailable])
     }
 }

@@ -2,7 +2,11 @@ import LinuxSystem
 import PluginABI
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
+@testable import Telemetry
 
 @Suite("A receiver whose plugin instance is replaced")
 final class ReceiverInstanceTests {
@@ -245,7 +249,7 @@ struct SuccessiveMetricsTests {
         #expect(value(last, "level") == [])
         for round in 0..<3 {
             for number in 0..<PluginMetrics.limit {
-                _ = try last.declare(.counter, name: "a_total", help: "", labels: [Label(name: "n", value: "\(round) \(number)")])
+                _ = try last.declare(.counter, name: "a_total", help: "", labels: [MetricLabel(name: "n", value: "\(round) \(number)")])
             }
             last = PluginMetrics(continuing: last)
         }

@@ -1,7 +1,8 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import Receivers
 @testable import TestSupport
 
 @Suite("A receiver's queue")

@@ -1,7 +1,9 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
 @testable import TestSupport
 
 @Suite("A receiver's decisions")
@@ -312,7 +314,8 @@ final class ReceiverStateTests {
         for round in 0..<20 {
             state = .working(limit: Self.limit)
             config.queue = QueueConfig(
-                maxBytes: try ReceivedProfile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil)
+                maxBytes: try ReceivedProfile.emptyCost * 12, maxProfiles: 3 + random.below(12), maxAge: round % 2 == 0 ? .seconds(20) : nil
+            )
             config.retry.retries = random.below(4)
             try runRandomly(&random)
             _ = state.close()

@@ -2,7 +2,7 @@ import Glibc
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 @testable import TestSupport
 
 @Suite("Request bodies")

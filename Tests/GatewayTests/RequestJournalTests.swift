@@ -2,7 +2,10 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
+@testable import Profiles
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("Accepted requests on disk")

@@ -2,7 +2,9 @@ import LinuxSystem
 import ProfileArchive
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
+@testable import Profiles
 @testable import TestSupport
 
 extension RequestKey {

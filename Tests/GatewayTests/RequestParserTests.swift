@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 @testable import TestSupport
 
 @Suite("Request heads")

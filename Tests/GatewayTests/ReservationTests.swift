@@ -2,7 +2,11 @@ import LinuxSystem
 import Synchronization
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
+@testable import Telemetry
 @testable import TestSupport
 
 @Suite("Reserving room in queues that reject")

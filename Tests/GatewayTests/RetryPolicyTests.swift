@@ -1,7 +1,7 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Receivers
 
 @Suite("The number of retries and the waits between them")
 struct RetryPolicyTests {

@@ -1,6 +1,6 @@
 import LinuxSystem
 
-@testable import Gateway
+@testable import Profiles
 
 extension ReceivedProfile {
     /// A profile whose size in a queue is ``emptyCost`` and its body.

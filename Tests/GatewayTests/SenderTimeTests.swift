@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Gateway
+@testable import Profiles
 @testable import TestSupport
 
 @Suite("Times in the parameters from and until")

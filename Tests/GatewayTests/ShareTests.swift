@@ -1,7 +1,9 @@
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 
 @Suite("Shares of a queue")
 struct ShareTests {

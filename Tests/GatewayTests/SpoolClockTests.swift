@@ -2,7 +2,9 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Receivers
+@testable import SpoolStore
+@testable import Telemetry
 @testable import TestSupport
 
 @Suite("The spool when clocks are set")

@@ -2,7 +2,10 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("Edge cases of the spool")
@@ -88,7 +91,7 @@ struct SpoolEdgeTests {
             #expect(fanOut.submit(profiles, answer: { answer in answers.withLock { $0.append(answer) } }) == .pending)
         }
         spool.spool?.flush()
-        let told = Acknowledgement.Failure(receiver: "up", status: 504, isRetryable: true)
+        let told = Acknowledgement.Failure(receiver: "up", settlement: .staysQueued)
         #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : []))
         #expect(try spool.deliverAll().count == Backlog.mostEntries + Backlog.mostWaiting + beyond)
         #expect(answers.withLock { $0 } == (beyond > 0 ? [told, told] : [nil, nil]))

@@ -2,7 +2,10 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import SpoolStore
+@testable import PluginHost
+@testable import Receivers
+@testable import Telemetry
 
 /// Temporary read failures and late outcomes of removed receivers lose no profile.
 @Suite("The spool with failures")

@@ -2,7 +2,10 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 @testable import TestSupport
 
 /// A spool in a folder of its own, and receivers without plugins that the test delivers for.

@@ -1,7 +1,8 @@
 import Foundation
 import LinuxSystem
 
-@testable import Gateway
+@testable import Profiles
+@testable import SpoolStore
 @testable import TestSupport
 
 /// A data directory that a spool of this process fills like a gateway.

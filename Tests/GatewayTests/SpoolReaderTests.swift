@@ -2,7 +2,8 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import Profiles
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("Reading a spool without changing it")

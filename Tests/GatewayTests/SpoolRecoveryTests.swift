@@ -2,7 +2,7 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import SpoolStore
 @testable import TestSupport
 
 @Suite("Recovery of the spool at a start")

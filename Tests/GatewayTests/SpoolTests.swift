@@ -2,7 +2,10 @@ import Foundation
 import LinuxSystem
 import Testing
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Profiles
+@testable import Receivers
+@testable import SpoolStore
 
 @Suite("The spool on disk")
 struct SpoolTests {

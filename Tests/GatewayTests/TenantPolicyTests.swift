@@ -1,6 +1,7 @@
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
 
 @Suite("Tenants that a listener accepts")
 struct TenantPolicyTests {

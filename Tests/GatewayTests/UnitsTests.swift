@@ -1,7 +1,6 @@
 import ConfigJSON
 import Testing
 
-@testable import Gateway
 @testable import TestSupport
 
 @Suite("Durations and sizes")

@@ -1,7 +1,7 @@
 import ConfigJSON
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 @Suite("Files of users and tokens")
 struct UserListTests {

@@ -1,6 +1,6 @@
 import LinuxSystem
 
-@testable import Gateway
+@testable import Receivers
 
 extension Receiver.State {
     /// The state of a receiver that is served by instance 0.

@@ -1,7 +1,8 @@
 import ConfigJSON
 import LinuxSystem
 
-@testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
 
 /// A message lies inside its body after its prefix, and base64 in any pieces decodes to the same bytes.
 func fuzzGRPCWeb(_ bytes: [UInt8]) {

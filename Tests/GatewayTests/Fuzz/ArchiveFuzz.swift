@@ -2,7 +2,8 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 
-@testable import Gateway
+@testable import PluginHost
+@testable import Receivers
 
 /// All dead letters of a folder are removed when there is no room, and no other file is, whatever its name.
 ///

@@ -1,6 +1,9 @@
 import LinuxSystem
 
 @testable import Gateway
+@testable import HTTPServer
+@testable import ProfileAPI
+@testable import Receivers
 
 // MARK: Heads
 
@@ -133,7 +136,7 @@ private let routes: IngestRoutes = {
     let limits = Limits(maxBodySize: 1 << 20, maxDecompressedSize: 1 << 20)
     let intake = ProfileIntake(
         ack: .queued, tenant: .pass, rates: nil, keepHeaders: ListenerConfig(name: "fuzz").keepHeaders,
-        fanOut: FanOut(receivers: []), counters: ListenerCounters(), memory: nil)
+        fanOut: FanOut(receivers: []), counters: ProfileCounters(), memory: nil)
     return IngestRoutes(
         ingest: IngestEndpoint(limits: limits, intake: intake),
         push: PushEndpoint(limits: limits, intake: intake, largePushes: LargePushes(bodies: BodyBudget(limit: .max))))
@@ -149,11 +152,15 @@ func fuzzRequest(_ bytes: [UInt8]) {
     let response: Response
     switch routes.admit(head) {
     case .refuse(let refusal): response = refusal
-    case .receive(let reception):
-        guard var body = try? RequestBody(head.framing, limit: reception.limit) else { return }
+    case .receive(let request):
+        guard var body = try? RequestBody(head.framing, limit: request.bodyLimit) else { return }
         guard (try? body.append(bytes[end...])) != nil, body.isComplete else { return }
         let reply = Reply(loop: loop, connection: ConnectionKey(rawValue: 0), request: 0)
-        guard let answer = reception.answer(body.take(), reply) else { fatalError("broken promise: nobody waits, yet no answer") }
+        var whole: ByteBuffer? = body.take()
+        let answer = loop.handOver(ConnectionKey(rawValue: 0), request: 0) {
+            if let body = whole.take() { request.answer(body, reply) }
+        }
+        guard let answer else { fatalError("broken promise: nobody waits, yet no answer") }
         response = answer
     }
     promise(Response.reason(response.status) != "Status", "a status without a name: \(response.status)")

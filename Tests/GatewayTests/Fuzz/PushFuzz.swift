@@ -2,7 +2,8 @@ import LinuxSystem
 import PluginABI
 import PushWire
 
-@testable import Gateway
+@testable import ProfileAPI
+@testable import Profiles
 
 /// A message in protobuf is refused, or is within its bounds and the same when it is written and read again.
 func fuzzProtobuf(_ bytes: [UInt8]) {
@@ -18,7 +19,7 @@ func fuzzJSON(_ bytes: [UInt8]) {
 }
 
 /// Checks that a request is within its bounds, and the same when it is written and read again.
-private func check(_ request: PushMessage, _ bytes: [UInt8]) {
+private func check(_ request: DecodedPush, _ bytes: [UInt8]) {
     for series in request.series {
         checkOrder(series.labels)
         promise(series.samples.allSatisfy { 0 <= $0.range.lowerBound && $0.range.upperBound <= bytes.count }, "a sample out of bounds")
@@ -39,14 +40,14 @@ private func check(_ request: PushMessage, _ bytes: [UInt8]) {
 }
 
 /// Writes a series as a field of a message in protobuf.
-private func message(_ series: PushMessage.Series, _ bytes: [UInt8]) -> [UInt8] {
+private func message(_ series: DecodedPush.Series, _ bytes: [UInt8]) -> [UInt8] {
     let labels = series.labels.labels.map { Wire.label($0.name, $0.value) }
     let samples = series.samples.map { Wire.bytes(2, Wire.bytes(1, Array(bytes[$0.range])) + Wire.text(2, $0.id)) }
     return Wire.bytes(1, Array((labels + samples).joined()))
 }
 
 /// Checks that the view for plugins has the series' own texts and bytes.
-private func checkLayout(_ series: PushMessage.Series, _ bytes: [UInt8]) {
+private func checkLayout(_ series: DecodedPush.Series, _ bytes: [UInt8]) {
     var content = ProfileContent(api: .push, receivedAt: 0, path: "/", format: .pprof, samples: series.samples)
     content.labels = series.labels
     let profile = ReceivedProfile(content, body: buffer(of: bytes))

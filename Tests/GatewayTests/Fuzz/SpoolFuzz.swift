@@ -2,7 +2,9 @@ import Glibc
 import LinuxSystem
 import PluginABI
 
-@testable import Gateway
+@testable import ProfileAPI
+@testable import Profiles
+@testable import SpoolStore
 
 // MARK: A segment
 
@@ -197,7 +199,9 @@ func fuzzSequence(_ bytes: [UInt8]) {
     folder.write(SequenceFile.name, input.bytes)
     let before = ReceivedProfile.sequenceToCome
     let taken = must { () throws(SystemError) in try SequenceFile(folder.folder).take() }
-    promise(ReceivedProfile.sequenceToCome >= before && ReceivedProfile.sequenceToCome <= 1 << 63, "sequences that do not rise, or come to an end")
+    promise(
+        ReceivedProfile.sequenceToCome >= before && ReceivedProfile.sequenceToCome <= 1 << 63,
+        "sequences that do not rise, or come to an end")
     promise(must { () throws(SystemError) in try SequenceFile(folder.folder).readFromDisk() } == taken, "another number than was taken")
 }
 

@@ -1,6 +1,8 @@
 import ConfigJSON
 
 @testable import Gateway
+@testable import HTTPServer
+@testable import Profiles
 
 // MARK: Labels
 

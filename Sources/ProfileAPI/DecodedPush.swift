@@ -1,10 +1,10 @@
 import Profiles
 import Telemetry
 
-/// A decoded `push.v1.PushMessage`: the labels of each series, and the ranges of its samples' bytes.
-struct PushMessage {
+/// A decoded `push.v1.DecodedPush`: the labels of each series, and the ranges of its samples' bytes.
+struct DecodedPush {
     struct Series {
-        /// The labels in the order received; ``PushMessage/add(_:)`` sorts them.
+        /// The labels in the order received; ``DecodedPush/add(_:)`` sorts them.
         fileprivate(set) var unsorted: [Label] = []
         var labels = LabelSet()
         var samples: [ProfileContent.Sample] = []
@@ -45,16 +45,16 @@ struct PushMessage {
     }
 }
 
-extension PushMessage.Series {
-    mutating func add(label name: String, _ value: String) throws(PushMessage.Malformed) {
-        guard unsorted.count < PushMessage.maximumLabels else {
-            throw PushMessage.Malformed("more than \(PushMessage.maximumLabels) labels in a series")
+extension DecodedPush.Series {
+    mutating func add(label name: String, _ value: String) throws(DecodedPush.Malformed) {
+        guard unsorted.count < DecodedPush.maximumLabels else {
+            throw DecodedPush.Malformed("more than \(DecodedPush.maximumLabels) labels in a series")
         }
-        guard name.utf8.count <= PushMessage.maximumNameLength else {
-            throw PushMessage.Malformed("a label name of more than \(PushMessage.maximumNameLength) bytes")
+        guard name.utf8.count <= DecodedPush.maximumNameLength else {
+            throw DecodedPush.Malformed("a label name of more than \(DecodedPush.maximumNameLength) bytes")
         }
         for text in [name, value] where text.utf8.contains(0) {
-            throw PushMessage.Malformed("label \(quotedForPeople(name)) contains a NUL character")
+            throw DecodedPush.Malformed("label \(quotedForPeople(name)) contains a NUL character")
         }
         unsorted.append(Label(name: name, value: value))
     }
