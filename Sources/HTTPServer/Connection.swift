@@ -2,8 +2,8 @@ import LinuxSystem
 
 /// One connection: a state machine that its event loop drives; nothing in it blocks.
 ///
-///     (handshake ─►) head (─► verifying) ─► body ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
-///                      └────────────────► discarding ────────────▲
+///     (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
+///                      └────────────────► discarding ─────────────────────▲
 final class Connection {
     enum Phase {
         /// The TLS handshake is under way.
@@ -12,12 +12,14 @@ final class Connection {
         case head
         /// Another thread verifies the request's credentials.
         case verifying
-        case body
+        case body(any RequestHandler)
+        /// The rest of the body waits for room in `max_in_flight_bytes`.
+        case paused(any RequestHandler)
         /// `left` bytes of a refused body are still to be read and discarded, so that the connection can be kept; then the
         /// response is sent.
         case discarding(Response, left: Int)
         /// The answer will come later, through a ``Reply``.
-        case waiting
+        case waiting(any RequestHandler)
         /// The answer is being sent.
         case writing
         /// Sending has ended. Further input is read and discarded, because closing with unread input would reset the connection
@@ -25,6 +27,17 @@ final class Connection {
         case lingering
 
         var isWriting: Bool { if case .writing = self { true } else { false } }
+    }
+
+    /// The request that is being served.
+    struct Request {
+        /// Counts the connection's requests, so that a late answer to another one is recognized.
+        var number: UInt32 = 0
+        var head = RequestHead()
+        /// Taken from the listener when the head is complete.
+        var service: Listener.Service
+        /// Whether the connection serves another request after this one.
+        var keepsAlive = true
     }
 
     /// The largest refused body that is read and discarded; for a larger one the connection is closed.
@@ -40,8 +53,6 @@ final class Connection {
     let key: ConnectionKey
     let peer: PeerAddress
     let listener: Listener
-    /// The service that handles the current request; taken from the listener when the request's head is complete.
-    var service: Listener.Service
     /// The limit for which the connection is answered 503; nil when it is served.
     let limit: SenderLimit?
     let age: ConnectionAge
@@ -50,28 +61,17 @@ final class Connection {
     var idleLinks = IdleLinks()
 
     var transport: Transport
-    var phase: Phase
-    var deadline: MonotonicTime
-    var pending: [UInt8] = []
-    /// The memory that it has reserved, for its handshake or for `pending`.
-    var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
-    private var scanned = 0
-    var hasBegun = false
-    var head = RequestHead()
-    var body: RequestBody?
-    var handler: (any RequestHandler)?
-    var held = 0
-    /// The senders whose memory its body takes, while it has a body.
-    var senders: [BodyBudget.Sender] = []
-    /// The pace of its body, while it has one that is being read.
-    var pace: BodyPace?
-    var isPaused = false
-    var requestNumber: UInt32 = 0
-    var output: [UInt8] = []
-    var sent = 0
-    var keepsAlive = true
     var interest = Poller.Interest.readable
     var isClosed = false
+    var phase: Phase
+    var deadline: MonotonicTime
+    var input = RequestInput()
+    /// The memory that it has reserved, for its handshake or for `input`.
+    var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
+    var request: Request
+    /// The request's body, until the request is answered.
+    var incoming: IncomingBody?
+    var answer = AnswerWriter()
 
     init(
         _ transport: consuming Transport, from peer: PeerAddress, key: ConnectionKey, listener: Listener, table: ConnectionTable,
@@ -83,11 +83,11 @@ final class Connection {
         self.peer = peer
         self.key = key
         self.listener = listener
-        service = listener.service
+        request = Request(service: listener.service)
         self.table = table
         self.limit = limit
         age = ConnectionAge(since: table.now)
-        deadline = table.now + service.http.readTimeout
+        deadline = table.now + request.service.http.readTimeout
     }
 
     // MARK: Readiness
@@ -115,12 +115,12 @@ final class Connection {
 
     private func readable(isHangup: Bool) {
         switch phase {
-        case _ where isHangup && isPaused: close()
-        case .verifying, .waiting, .writing:
+        case .verifying, .waiting, .writing, .paused:
             // The next request can wait in the kernel. A peer that has hung up cannot be answered.
             if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
-        case .body where (body?.directBytes ?? 0) > 0: receiveBody()
-        default: receive()
+        case .body(let handler):
+            if incoming?.directBytes ?? 0 > 0 { receiveBody(handler) } else { receive() }
+        case .handshake, .head, .discarding, .lingering: receive()
         }
     }
 
@@ -140,7 +140,7 @@ final class Connection {
 
     /// Reads the available bytes into the table's scratch buffer and processes them.
     func receive() {
-        guard mayReceive else { return pause() }
+        if case .body(let handler) = phase, incoming?.hasRoom == false { return pause(handler) }
         var scratch: [UInt8] = []
         swap(&scratch, &table.scratch)
         defer { swap(&scratch, &table.scratch) }
@@ -148,49 +148,40 @@ final class Connection {
         case .wouldBlock: waitToReceive()
         case .failed, .done(0): close()
         case .done(let count):
-            if pending.isEmpty { return consume(scratch[..<count]) }
-            let input = takePending() + scratch[..<count]
-            consume(input[...])
+            if input.isEmpty { return consume(scratch[..<count]) }
+            let received = takeInput() + scratch[..<count]
+            consume(received[...])
         }
     }
 
-    /// Whether more may be read now: a body needs room in `max_in_flight_bytes`.
-    var mayReceive: Bool {
-        switch phase {
-        case .body: listener.bodies.allows(key, senders)
-        case .handshake, .head, .verifying, .discarding, .waiting, .writing, .lingering: true
-        }
+    func consumeInput() {
+        let received = takeInput()
+        consume(received[...])
     }
 
-    /// Leaves the rest of a body in the kernel until there is room.
-    func pause() {
-        isPaused = true
-        // The pause is not the sender's fault, so it does not count as a slow pace.
-        pace = nil
-        set([])
-        table.pause(self)
-    }
-
-    func consumePending() {
-        let input = takePending()
-        consume(input[...])
+    /// Resumes reading, beginning with the bytes that were kept meanwhile.
+    func resumeReading() {
+        guard !isClosed, !phase.isWriting else { return }
+        set(.readable)
+        if !input.isEmpty { consumeInput() }
+        readAgainIfUnread()
     }
 
     /// Processes received bytes until they run out or an answer has to be sent first.
-    private func consume(_ input: ArraySlice<UInt8>) {
-        var input = input
-        while !input.isEmpty, !isClosed {
-            let count = input.count
+    private func consume(_ received: ArraySlice<UInt8>) {
+        var received = received
+        while !received.isEmpty, !isClosed {
+            let count = received.count
             switch phase {
             case .head:
-                guard let rest = consumeHead(input) else { return }
-                input = rest
-            case .body: input = consumeBody(input)
+                guard let rest = consumeHead(received) else { return }
+                received = rest
+            case .body(let handler): received = consumeBody(received, handler)
             case .discarding(let response, let left):
-                input = input.dropFirst(left)
-                discard(response, left: left - (count - input.count))
+                received = received.dropFirst(left)
+                discard(response, left: left - (count - received.count))
             case .lingering: return
-            case .handshake, .verifying, .waiting, .writing: return keep(input)
+            case .handshake, .verifying, .paused, .waiting, .writing: return keep(received)
             }
         }
     }
@@ -198,21 +189,18 @@ final class Connection {
     // MARK: Request
 
     /// - Returns: the bytes after the head; nil when the head is incomplete and its bytes were kept, or when it was refused.
-    private func consumeHead(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+    private func consumeHead(_ received: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
         // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
-        if !hasBegun, requestNumber > 0 { deadline = table.now + listener.service.http.readTimeout }
-        hasBegun = true
+        if !input.hasBegun, request.number > 0 { deadline = table.now + listener.service.http.readTimeout }
         table.becameBusy(self)
         do throws(RequestParser.Refusal) {
-            switch try RequestParser.parse(input, scanned: scanned) {
+            switch try input.parseHead(received) {
             case .incomplete:
-                scanned = max(0, input.count - 3)
-                keep(input)
+                keep(received)
                 return nil
             case .head(let head, let end):
-                scanned = 0
-                begin(head, hasMore: end < input.endIndex)
-                return input[end...]
+                begin(head, hasMore: end < received.endIndex)
+                return received[end...]
             }
         } catch {
             refuse(.error(error.status, error.message))

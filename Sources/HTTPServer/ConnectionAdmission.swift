@@ -108,23 +108,22 @@ extension Connection {
         reserved.bytes = 0
     }
 
-    func takePending() -> [UInt8] {
-        defer { pending = [] }
+    func takeInput() -> [UInt8] {
         releaseReserved()
-        return pending
+        return input.take()
     }
 
     /// Keeps bytes that cannot be processed yet, if there is room for them.
-    func keep(_ input: ArraySlice<UInt8>) {
-        guard reserve(input.count, for: .head) else { return dropPending() }
-        pending = Array(input)
+    func keep(_ received: ArraySlice<UInt8>) {
+        guard reserve(received.count, for: .head) else { return dropInput() }
+        input.keep(received)
     }
 
     /// Drops received bytes for which there is no room. While an answer is due, they belong to a later request, which nobody has
     /// promised to read, so the connection closes after the answer. Otherwise the current request is answered 503.
-    func dropPending() {
+    func dropInput() {
         switch phase {
-        case .waiting, .writing: keepsAlive = false
+        case .waiting, .writing: request.keepsAlive = false
         default: refuse(.error(503, "no room for what has come of the request: max_in_flight_bytes is in use"))
         }
     }
@@ -137,7 +136,7 @@ extension Connection {
     /// - Parameter mayVerify: whether there is time to verify the client's certificate again.
     /// - Returns: true when the certificate was verified again.
     func closeIfOutdated(mayVerify: Bool) -> Bool {
-        guard case .head = phase, !hasBegun, !isClosed else { return false }
+        guard case .head = phase, !input.hasBegun, !isClosed else { return false }
         let mustVerify = transport.isOutdated(under: listener.service.guards.certificates?.context)
         guard mayVerify || !mustVerify else { return false }
         if objection != nil { close() }
@@ -151,14 +150,12 @@ extension Connection {
     // MARK: Head
 
     func begin(_ head: RequestHead, hasMore: Bool) {
-        self.head = head
-        self.head.peer = peer
-        requestNumber &+= 1
-        keepsAlive = head.keepsAlive && !table.isDraining
-        service = listener.service
+        request = Request(
+            number: request.number &+ 1, head: head, service: listener.service, keepsAlive: head.keepsAlive && !table.isDraining)
+        request.head.peer = peer
         // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }
-        switch service.guards.access?.judge(self.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        switch request.service.guards.access?.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)
         case .unsettled(let credentials): verify(credentials)
@@ -166,12 +163,11 @@ extension Connection {
     }
 
     private func admit(hasMore: Bool) {
-        switch service.routes.admit(head) {
+        switch request.service.routes.admit(request.head) {
         case .refuse(let response): refuseBody(response)
         case .receive(let handler):
-            self.handler = handler
             beginBody(handler)
-            if case .body = phase, head.expectsContinue, !hasMore { sendContinue() }
+            if case .body = phase, request.head.expectsContinue, !hasMore { sendContinue() }
         }
     }
 
@@ -187,25 +183,26 @@ extension Connection {
     /// Has another thread verify credentials without a remembered outcome; the body stays in the kernel meanwhile.
     private func verify(_ credentials: Credentials) {
         phase = .verifying
-        let (loop, key, request) = (table.loop, key, requestNumber)
-        service.guards.access?.verify(credentials, from: peer) { verdict in
-            loop.post { table in table.connection(key)?.verified(request: request, verdict) }
+        let (loop, key, number) = (table.loop, key, request.number)
+        request.service.guards.access?.verify(credentials, from: peer) { verdict in
+            loop.post { table in table.connection(key)?.verified(request: number, verdict) }
         }
     }
 
-    private func verified(request: UInt32, _ verdict: AccessControl.Verdict) {
-        guard case .verifying = phase, request == requestNumber else { return }
+    private func verified(request number: UInt32, _ verdict: AccessControl.Verdict) {
+        guard case .verifying = phase, number == request.number else { return }
         // Restores the phase of a head that has just been read; the calls below set the next phase.
         phase = .head
         switch verdict {
         case .refused(let response): refuseBody(response)
-        case .allowed, .unsettled: admit(hasMore: !pending.isEmpty)
+        case .allowed, .unsettled: admit(hasMore: !input.isEmpty)
         }
         resumeReading()
     }
 
     /// Answers a request whose body is not wanted; a short body is read and discarded first, so that the connection can be kept.
     private func refuseBody(_ response: Response) {
+        let head = request.head
         guard let length = head.framing.announced, length <= Self.discardLimit, !head.expectsContinue else { return refuse(response) }
         discard(response, left: length)
     }

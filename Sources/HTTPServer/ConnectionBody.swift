@@ -5,98 +5,88 @@ import Telemetry
 extension Connection {
     func beginBody(_ handler: any RequestHandler) {
         do throws(RequestBody.Refusal) {
-            body = try RequestBody(head.framing, limit: handler.bodyLimit)
-            phase = .body
-            senders = listener.bodies.join(handler.senders)
-            pace = BodyPace(since: table.now, bytes: 0)
-            if body?.isComplete == true { finishBody() }
-        } catch { refuse(response(to: error)) }
+            incoming = try IncomingBody(request.head.framing, for: handler, listener.bodies, key, now: table.now)
+            phase = .body(handler)
+            if incoming?.isComplete == true { finishBody(handler) }
+        } catch { refuse(response(to: error, handler)) }
     }
 
     /// - Returns: the bytes after the body.
-    func consumeBody(_ input: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    func consumeBody(_ received: ArraySlice<UInt8>, _ handler: any RequestHandler) -> ArraySlice<UInt8> {
         do throws(RequestBody.Refusal) {
-            let before = body?.content.count ?? 0
-            guard let end = try body?.append(input) else { return [] }
-            guard hold((body?.content.count ?? 0) - before) else { return [] }
-            if body?.isComplete == true { finishBody() }
-            return input[end...]
+            guard let (end, refusal) = try incoming?.append(received, handler) else { return [] }
+            guard goesOn(handler, refusal) else { return [] }
+            return received[end...]
         } catch {
-            refuse(response(to: error))
+            refuse(response(to: error, handler))
             return []
         }
     }
 
-    private func response(to refusal: RequestBody.Refusal) -> Response {
+    private func response(to refusal: RequestBody.Refusal, _ handler: any RequestHandler) -> Response {
         switch refusal {
-        case .tooLarge: handler?.tooLarge(head.framing.announced) ?? .error(413, "the request body is too large")
+        case .tooLarge: handler.tooLarge(request.head.framing.announced)
         case .malformed(let what): .error(400, "\(what) in the request body")
         case .noRoom: .error(503, "no memory for the request body")
         }
     }
 
     /// Reads a body straight into its own storage.
-    func receiveBody() {
-        guard mayReceive else { return pause() }
+    func receiveBody(_ handler: any RequestHandler) {
+        guard incoming?.hasRoom == true else { return pause(handler) }
         do throws(RequestBody.Refusal) {
-            guard let result = try body?.receive(from: transport) else { return }
-            switch result {
+            guard let (transfer, refusal) = try incoming?.receive(from: transport, handler) else { return }
+            switch transfer {
             case .wouldBlock: waitToReceive()
             case .failed, .done(0): close()
-            case .done(let count):
-                if hold(count), body?.isComplete == true { finishBody() }
+            case .done: _ = goesOn(handler, refusal)
             }
-        } catch { refuse(response(to: error)) }
+        } catch { refuse(response(to: error, handler)) }
     }
 
-    /// Resumes reading, beginning with the bytes that were kept meanwhile.
-    func resumeReading() {
-        guard !isClosed, !phase.isWriting else { return }
-        set(.readable)
-        if !pending.isEmpty { consumePending() }
-        readAgainIfUnread()
+    /// Refuses the request, where its handler does, or hands the body over when it is complete.
+    ///
+    /// - Returns: false when the request was refused.
+    private func goesOn(_ handler: any RequestHandler, _ refusal: Response?) -> Bool {
+        if let refusal {
+            refuse(refusal)
+            return false
+        }
+        if incoming?.isComplete == true { finishBody(handler) }
+        return true
+    }
+
+    // MARK: Waiting for room
+
+    /// Leaves the rest of a body in the kernel until there is room.
+    func pause(_ handler: any RequestHandler) {
+        phase = .paused(handler)
+        incoming?.readingPauses()
+        set([])
+        table.pause(self)
     }
 
     /// Tries again to read a body that had to wait for room.
     func resume() {
-        guard isPaused else { return }
-        isPaused = false
-        pace = BodyPace(since: table.now, bytes: held)
+        guard case .paused(let handler) = phase else { return }
+        phase = .body(handler)
+        incoming?.readingGoesOn(table.now)
         continueReading()
         readAgainIfUnread()
     }
 
-    /// Whether its body arrives more slowly than `min_body_rate`.
-    func isBodyTooSlow(_ now: MonotonicTime) -> Bool {
-        pace?.isTooSlow(now, bytes: held, rate: service.http.minimumBodyRate) == true
-    }
+    // MARK: The whole body
 
-    /// Counts received bytes of the body.
-    ///
-    /// - Returns: false when they exceed the sender's rate; the request has been refused then.
-    private func hold(_ bytes: Int) -> Bool {
-        held += bytes
-        listener.bodies.add(bytes, senders)
-        guard let handler, let refusal = body?.withLast(bytes, { handler.received($0) }) else { return true }
-        refuse(refusal)
-        return false
-    }
-
-    func releaseHeld() {
-        listener.bodies.release(held, senders, key)
-        listener.bodies.leave(senders)
-        (held, senders, pace) = (0, [], nil)
-    }
-
-    private func finishBody() {
-        guard let content = body.take()?.take(), let handler else { return }
+    private func finishBody(_ handler: any RequestHandler) {
+        guard let content = incoming?.takeContent() else { return }
         listener.counters.bytes.add(content.count)
-        phase = .waiting
-        deadline = table.now + min(service.http.writeTimeout, handler.timeLimit ?? service.http.writeTimeout)
+        phase = .waiting(handler)
+        let writeTimeout = request.service.http.writeTimeout
+        deadline = table.now + min(writeTimeout, handler.timeLimit ?? writeTimeout)
         table.expect(deadline)
-        let reply = Reply(loop: table.loop, connection: key, request: requestNumber)
+        let reply = Reply(loop: table.loop, connection: key, request: request.number)
         var whole: ByteBuffer? = content
-        let response = table.loop.handOver(key, request: requestNumber) {
+        let response = table.loop.handOver(key, request: request.number) {
             if let content = whole.take() { handler.answer(content, reply) }
         }
         if let response { respond(response) }

@@ -24,7 +24,7 @@ extension Listener {
     /// The TLS and the access control of a listener, read from the files that its config names.
     package struct Guards: Sendable {
         /// The listener's TLS; nil serves plain HTTP.
-        package private(set) var certificates: ServerCertificates?
+        private(set) var certificates: ServerCertificates?
         /// Decides who may send; nil lets everybody send.
         package private(set) var access: AccessControl?
 

@@ -126,9 +126,9 @@ package final class Listener: Sendable {
 /// The counters of a listener.
 package final class ListenerCounters: Sendable {
     package let bytes = Counter()
-    package let failedHandshakes = Counter()
+    let failedHandshakes = Counter()
     /// Idle connections that were closed to make room for another one.
-    package let madeRoom = Counter()
+    let madeRoom = Counter()
     /// Refused connections, by the limit that had been reached.
     package let refused: [SenderLimit: Counter] = Dictionary(uniqueKeysWithValues: SenderLimit.allCases.map { ($0, Counter()) })
     /// The statuses that the gateway itself answers, each with a counter, so that counting takes no lock.

@@ -62,7 +62,11 @@ struct RequestBody: ~Copyable {
     }
 
     /// Gives the content away.
-    consuming func take() -> ByteBuffer { content }
+    mutating func take() -> ByteBuffer {
+        var taken = ByteBuffer()
+        swap(&taken, &content)
+        return taken
+    }
 
     /// How much room to make for a socket read: little at first, because the buffer grows with the bytes received, not with the
     /// size announced.

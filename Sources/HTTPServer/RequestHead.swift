@@ -38,8 +38,24 @@ package struct RequestHead: Sendable {
     }
 
     /// The values of a field, in order; `name` is in lower case.
-    package func values(of name: String) -> some Sequence<ArraySlice<UInt8>> {
-        fields.lazy.filter { equals($0.name, name) }.map { bytes[$0.value] }
+    package func values(of name: String) -> Values { Values(head: self, name: name) }
+
+    /// The values of one field.
+    package struct Values: Sequence, IteratorProtocol {
+        fileprivate let head: RequestHead
+        fileprivate let name: String
+        private var index = 0
+
+        fileprivate init(head: RequestHead, name: String) { (self.head, self.name) = (head, name) }
+
+        package mutating func next() -> ArraySlice<UInt8>? {
+            while index < head.fields.count {
+                let field = head.fields[index]
+                index += 1
+                if head.equals(field.name, name) { return head.bytes[field.value] }
+            }
+            return nil
+        }
     }
 
     /// The first value of a field.

@@ -4,7 +4,7 @@ import Synchronization
 import Telemetry
 
 /// The TLS context of one listener, made again when its files change. Thread-safe.
-package final class ServerCertificates: Sendable {
+final class ServerCertificates: Sendable {
     private let config: TLSConfig
     private let state: Mutex<State>
 
