@@ -30,13 +30,11 @@ package final class DeadLetters: Sendable {
     }
 
     /// The clocks that letters are dated by, in Unix nanoseconds.
-    package struct Clocks: Sendable {
+    struct Clocks: Sendable {
         /// The time written to the metadata.
         var wall: @Sendable () -> Int64 = { MonotonicTime.unixNanoseconds }
         /// The time that ages are computed from; it is not affected by setting the wall clock, which thus removes no letters.
         var age: @Sendable () -> Int64 = { SteadyTime.unixNanoseconds }
-
-        package init() {}
     }
 
     private static let folder = "dead-letter"
@@ -62,8 +60,12 @@ package final class DeadLetters: Sendable {
     /// - Parameters:
     ///   - directory: the data directory; an existing folder `dead-letter` in it is scanned now.
     ///   - openFiles: the most files that may be open at a time.
-    package init(
-        in directory: DataDirectory, limits: DeadLetterConfig, clocks: Clocks = Clocks(), openFiles: @escaping @Sendable () -> Int = { 32 }
+    package convenience init(in directory: DataDirectory, limits: DeadLetterConfig, openFiles: @escaping @Sendable () -> Int) {
+        self.init(in: directory, limits: limits, clocks: Clocks(), openFiles: openFiles)
+    }
+
+    init(
+        in directory: DataDirectory, limits: DeadLetterConfig, clocks: Clocks, openFiles: @escaping @Sendable () -> Int = { 32 }
     ) {
         (self.directory, self.limits, self.clocks, self.openFiles) = (directory, limits, clocks, openFiles)
         do throws(SystemError) {

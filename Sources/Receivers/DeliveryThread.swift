@@ -17,6 +17,9 @@ package final class DeliveryThread: Sendable {
         case refused([Problem])
     }
 
+    /// The time that `create` may take before its receiver is started without it.
+    package static let createTime = Duration.seconds(3)
+
     /// Identifies the instance within its receiver; later ones have higher numbers.
     package let number: Int
     /// The plugin as the config names it.

@@ -7,7 +7,7 @@ enum PluginCall: String, Sendable { case create, deliver, flush, abort, destroy 
 /// The state of one plugin instance: its phase, its calls, and the health of its destination.
 ///
 /// A plain value, protected by the receiver's lock.
-package struct InstanceState {
+struct InstanceState {
     /// The phases of an instance's life, in order; some may be skipped.
     enum Phase {
         /// `create` has not returned.
@@ -36,7 +36,7 @@ package struct InstanceState {
     var stated = (health: Health.ok, reason: "")
     /// The reason why it is failing.
     var failingReason = ""
-    package var lastError = ""
+    var lastError = ""
     /// The reason why `create` refused to make the instance; nil when it did not refuse.
     private(set) var refusal: String?
     /// The call of its own thread that has not returned, and the time at which it began.
@@ -44,11 +44,11 @@ package struct InstanceState {
     /// The time at which `abort` was called, until it returns; the instance must not be destroyed before.
     private(set) var abortSince: MonotonicTime?
     /// The time until which its thread sleeps; nil while it is awake.
-    var sleepsUntil: MonotonicTime?
+    private(set) var sleepsUntil: MonotonicTime?
     /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
     var overdue: String?
     /// The number of open deliveries, without a flush.
-    package private(set) var openDeliveries = 0
+    private(set) var openDeliveries = 0
     /// The number of open operations.
     private(set) var openOperations = 0
     /// The phase that follows as soon as it is created.
@@ -82,7 +82,11 @@ package struct InstanceState {
         if phase == .working { phase = .retiring } else if phase == .made { phase = .stopping }
     }
 
-    mutating func flushBegan() { phase = .flushing }
+    /// Notes that its thread calls `flush`, which is an open operation until it is finished.
+    mutating func flushBegan(_ now: MonotonicTime) {
+        (phase, call) = (.flushing, (.flush, now))
+        count(.flush, 1)
+    }
 
     /// Begins no more operations; open ones may still finish.
     mutating func stop() {
@@ -90,7 +94,7 @@ package struct InstanceState {
         if [.made, .working, .retiring, .flushing].contains(phase) { phase = .stopping }
     }
 
-    mutating func destroyBegan() { phase = .destroying }
+    mutating func destroyBegan(_ now: MonotonicTime) { (phase, call) = (.destroying, (.destroy, now)) }
 
     mutating func abandon() { if phase != .ended { phase = .abandoned } }
 
@@ -98,7 +102,15 @@ package struct InstanceState {
 
     // MARK: Calls and operations
 
-    mutating func began(_ name: PluginCall, _ now: MonotonicTime) { call = (name, now) }
+    /// Notes that its thread calls `deliver`; the delivery is open until it is finished.
+    mutating func deliveryBegan(isProbe: Bool, _ now: MonotonicTime) {
+        call = (.deliver, now)
+        openOperations += 1
+        openDeliveries += 1
+        if isProbe { pace.probeBegan() }
+    }
+
+    mutating func sleeps(until time: MonotonicTime) { sleepsUntil = time }
 
     /// Notes that its thread has returned from a call or woken up.
     mutating func returned() { (call, sleepsUntil) = (nil, nil) }
@@ -106,7 +118,6 @@ package struct InstanceState {
     mutating func abortBegan(_ now: MonotonicTime) { abortSince = now }
     mutating func abortReturned() { abortSince = nil }
 
-    mutating func opened(_ operation: OpenDeliveries.Operation) { count(operation, 1) }
     mutating func closed(_ operation: OpenDeliveries.Operation) { count(operation, -1) }
 
     private mutating func count(_ operation: OpenDeliveries.Operation, _ change: Int) {
@@ -120,14 +131,11 @@ package struct InstanceState {
         return (.abort, abortSince)
     }
 
-    /// The time that `create` may take before its receiver is started without it.
-    package static let createTime = Duration.seconds(3)
-
     /// Checks whether a call takes too long, or an operation that was opened at `oldest`.
     ///
     /// - Returns: the name of the call or "delivery", and the time at which it began; nil when nothing is late.
     func late(_ oldest: MonotonicTime?, _ deliveryTimeout: Duration, now: MonotonicTime) -> (what: String, since: MonotonicTime)? {
-        let limit = phase == .creating ? Self.createTime : deliveryTimeout
+        let limit = phase == .creating ? DeliveryThread.createTime : deliveryTimeout
         if let call = oldestCall, call.since + limit <= now { return (call.name.rawValue, call.since) }
         guard let oldest, oldest + limit <= now else { return nil }
         return ("delivery", oldest)

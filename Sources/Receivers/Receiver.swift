@@ -1,21 +1,22 @@
 import ConfigJSON
-package import LinuxSystem
-package import PluginHost
+import LinuxSystem
+import PluginHost
 import Profiles
 package import SpoolStore
-package import Synchronization
-package import Telemetry
+import Synchronization
+import Telemetry
 
 /// One configured receiver: its queue, its open deliveries, and the thread that calls its plugin.
 ///
 /// Profiles enter by ``offer(_:at:_:_:)`` from any thread, and each delivery ends in ``settle(_:_:)``, the only way that outcomes
 /// come back. Nothing here waits for the destination: a slow or dead one affects only this receiver's queue.
 package final class Receiver: Sendable {
-    package struct State {
+    struct State {
+        var config: ReceiverConfig
         var queue = ReceiverQueue()
         /// The part of the queue that is only in the spool; nil when everything is in memory.
         var backlog: Backlog?
-        package var account = ReceiverAccount()
+        var account = ReceiverAccount()
         var drops = DropReports()
         /// The room promised to requests that have not been offered yet; only for queues with `reject`.
         var reserved = (profiles: 0, bytes: 0)
@@ -43,26 +44,26 @@ package final class Receiver: Sendable {
         /// The number of profiles that are being written as dead letters.
         var burying = 0
 
+        init(_ config: ReceiverConfig) { self.config = config }
+
         /// The instance that profiles go to.
-        package var serving: InstanceState? { instances[current] }
+        var serving: InstanceState? { instances[current] }
     }
 
     package let name: String
     /// The current config; a reload changes it.
-    package var config: ReceiverConfig { settings.withLock { $0 } }
-    package let latency = Histogram()
-    /// The first lock in the order: ``settings`` and ``Spool/state`` may be taken while it is held, never in the reverse order; see
+    package var config: ReceiverConfig { state.withLock { $0.config } }
+    let latency = Histogram()
+    /// The first lock in the order: ``Spool/state`` may be taken while it is held, never in the reverse order; see
     /// docs/architecture.md.
-    package let state: Monitor<State>
-    /// May be taken while ``state`` is held.
-    let settings: Mutex<ReceiverConfig>
+    let state: Monitor<State>
     /// The plugin instance that profiles go to, with its thread.
-    package let serving = Mutex<DeliveryThread?>(nil)
+    let serving = Mutex<DeliveryThread?>(nil)
     let instanceCount = Atomic<Int>(0)
     let spool: Spool?
     let deadLetters: DeadLetters?
     /// The plugin's warnings while a command tests the config; nil when they go to the log.
-    package let trial: Monitor<[String]>?
+    let trial: Monitor<[String]>?
 
     /// - Parameters:
     ///   - spool: the spool, when the config stores profiles on disk or stored them there before.
@@ -71,14 +72,19 @@ package final class Receiver: Sendable {
     package init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, isTrial: Bool = false) {
         name = config.name
         trial = isTrial ? Monitor([]) : nil
-        settings = Mutex(config)
         self.spool = spool
         self.deadLetters = deadLetters
-        state = Monitor(State())
+        state = Monitor(State(config))
     }
 
+    /// The plugin's warnings so far, while a command tests the config.
+    package var trialWarnings: [String] { trial?.withLock { $0 } ?? [] }
+
+    /// The thread of the plugin instance that profiles go to; nil while there is none.
+    package var present: DeliveryThread? { serving.withLock { $0 } }
+
     /// The plugin instance; nil while none has been created.
-    package var instance: PluginInstance? { serving.withLock { $0 }?.instance }
+    var instance: PluginInstance? { serving.withLock { $0 }?.instance }
 
     // MARK: Offering profiles
 
@@ -125,7 +131,7 @@ package final class Receiver: Sendable {
     func update<R>(_ body: (inout State) -> R) -> R {
         let (result, settlements, hasWork) = state.withLock { state in
             let result = body(&state)
-            return (result, state.takeSettlements(), settings.withLock { state.mustWake($0, now: .now) })
+            return (result, state.takeSettlements(), state.mustWake(now: .now))
         }
         if hasWork { state.signal() }
         tell(settlements)
@@ -156,7 +162,7 @@ package final class Receiver: Sendable {
     /// Makes the calls into one instance until it has ended; runs on the instance's thread.
     func deliverUntilEnd(with instance: PluginInstance, number: Int) {
         while true {
-            switch state.wait({ state in settings.withLock { state.nextStep(of: number, $0, now: .now) } }) {
+            switch state.wait({ $0.takeStep(of: number, now: .now) }) {
             case .read(var read):
                 read.run()
                 update { $0.refilled(read, now: .now) }
@@ -179,13 +185,12 @@ package final class Receiver: Sendable {
     /// Processes the outcome of one operation; the only place where outcomes arrive, from any thread of the plugin.
     func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let settled = update { state in settings.withLock { state.settle(token, outcome, $0, now) } }
+        let settled = update { $0.settle(token, outcome, now) }
         guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
         if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in settled.events {
             log(event, outcome)
-            guard case .gaveUp(_, let handle, _, _) = event else { continue }
-            let entry = state.withLock { $0.queue[handle] }
+            guard case .gaveUp(_, let handle, _, _) = event, let entry = settled.givenUp else { continue }
             if let profile = entry.profile, let letter = entry.letter { bury(profile, entry, handle, letter.outcome) }
         }
     }

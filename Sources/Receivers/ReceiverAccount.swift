@@ -15,13 +15,13 @@ package enum DropReason: String, CaseIterable, Sendable {
 /// Counters of the fate of all profiles that a receiver accepted.
 ///
 /// When the receiver is idle they add up: accepted + recovered = delivered + queued + dropped + dead-lettered.
-package struct ReceiverAccount: Sendable, Equatable {
+struct ReceiverAccount: Sendable, Equatable {
     package var accepted = 0
     /// The number of profiles that the spool held at the start, or that were found in late segments.
-    package var recovered = 0
+    var recovered = 0
     package var delivered = 0
     package var retries = 0
-    package var deadLettered = 0
+    var deadLettered = 0
     package private(set) var dropped: [DropReason: Int] = [:]
 
     mutating func drop(_ reason: DropReason, _ count: Int = 1) { dropped[reason, default: 0] += count }

@@ -36,12 +36,12 @@ extension Receiver {
     ///
     /// - Returns: the instance that was replaced; the caller ends it with ``end(_:_:)``.
     package func change(to new: ReceiverConfig, _ next: DeliveryThread?) -> DeliveryThread? {
-        settings.withLock { $0 = new }
         let former = serving.withLock { serving in
             defer { if let next { serving = next } }
             return next == nil ? nil : serving
         }
         update { state in
+            state.config = new
             if let next { state.serve(next.number) }
             state.instances[state.current]?.pace.change(limit: new.maxInFlight)
             state.instances[state.current]?.pace.hurry()

@@ -98,8 +98,8 @@ extension Receiver.State {
     }
 
     /// The number of profiles that wait or are open, both in memory and after the spool's cursor.
-    package var queuedCount: Int { queue.count + (backlog?.count ?? 0) }
-    package var queuedBytes: Int { queue.byteCount + (backlog?.byteCount ?? 0) }
+    var queuedCount: Int { queue.count + (backlog?.count ?? 0) }
+    var queuedBytes: Int { queue.byteCount + (backlog?.byteCount ?? 0) }
 
     /// The part of the queue that one share takes.
     private func used(by share: ShareKey) -> ShareUsage.Amount {

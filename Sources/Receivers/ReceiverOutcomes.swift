@@ -15,16 +15,18 @@ extension Receiver.State {
 
     /// Settles one operation of any instance; returns nil when the token stands for no open operation.
     ///
+    /// With ``Event/gaveUp(_:_:sequence:why:)`` the entry that was given up is returned, for its dead letter.
+    ///
     /// An outcome of an instance that was replaced says nothing about the current destination, and its progress is useless to the
     /// current instance: it affects only the state of the old instance.
     mutating func settle(
-        _ token: UInt, _ given: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> (events: [Event], openedAt: MonotonicTime?)? {
+        _ token: UInt, _ given: DeliveryOutcome, _ now: MonotonicTime
+    ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
         guard let operation = closeOperation(token) else { return nil }
         let number = operation.instance
         guard case .delivery(let handle) = operation.operation else {
             flushed(number)
-            return ([], nil)
+            return ([], nil, nil)
         }
         var outcome = given
         if number != current { outcome.progress = 0 }
@@ -40,9 +42,11 @@ extension Receiver.State {
             // A rejection without an answer of the destination says nothing about the destination's health.
             let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
             events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
-        case .retry, .aborted: events = retry(handle, outcome, config, operation, now)
+        case .retry, .aborted: events = retry(handle, outcome, operation, now)
         }
-        return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt)
+        var givenUp: ReceiverQueue.Entry?
+        for case .gaveUp(_, let handle, _, _) in events { givenUp = queue[handle] }
+        return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt, givenUp)
     }
 
     /// Closes the operation that a token stands for; returns nil when there is none.
@@ -69,8 +73,7 @@ extension Receiver.State {
     }
 
     private mutating func retry(
-        _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ operation: OpenDeliveries.Open,
-        _ now: MonotonicTime
+        _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ operation: OpenDeliveries.Open, _ now: MonotonicTime
     ) -> [Event] {
         account.retries += 1
         instances.change(operation.instance) { $0.lastError = outcome.reason }

@@ -109,12 +109,8 @@ struct ReceiverQueue {
     /// True when a backlog of at least `bytes` bytes has ended that ``takePeak()`` has not yet returned.
     func isOver(_ bytes: Int) -> Bool { count == 0 && peak >= bytes }
 
-    /// Returns the largest size of a backlog that has ended; 0 while the queue is not empty, and on later calls.
-    mutating func takePeak() -> Int {
-        guard count == 0 else { return 0 }
-        defer { peak = 0 }
-        return peak
-    }
+    /// Forgets the largest size of the backlog that has ended.
+    mutating func forgetPeak() { peak = 0 }
 
     /// Marks a waiting entry as open, until it is put back, delayed or removed.
     mutating func open(_ handle: Handle) {

@@ -1,0 +1,56 @@
+import ConfigJSON
+import LinuxSystem
+import PluginHost
+package import Telemetry
+
+extension Receiver {
+    /// Adds what the receiver and its plugin count to the page of `/metrics`.
+    package func collect(into page: inout Exposition) {
+        let labels = [MetricLabel(name: "receiver", value: name)]
+        let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0) }
+        page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
+        page.add(
+            .counter, "gateway_profiles_recovered_total", help: "Profiles that the spool held at the start.", labels, account.recovered)
+        page.add(.counter, "gateway_profiles_delivered_total", help: "Profiles delivered.", labels, account.delivered)
+        for reason in DropReason.allCases {
+            page.add(
+                .counter, "gateway_profiles_dropped_total", help: "Profiles dropped, by the rule that did it.",
+                labels + [MetricLabel(name: "reason", value: reason.rawValue)], account.dropped[reason] ?? 0)
+        }
+        page.add(
+            .counter, "gateway_profiles_dead_lettered_total", help: "Profiles put with the dead letters.", labels, account.deadLettered)
+        page.add(.counter, "gateway_retries_total", help: "Deliveries that ended in a retry.", labels, account.retries)
+        page.add(.gauge, "gateway_queue_profiles", help: "Profiles queued, open deliveries included.", labels, queued)
+        page.add(.gauge, "gateway_queue_bytes", help: "Bytes of the queued profiles.", labels, bytes)
+        page.add("gateway_delivery_seconds", help: "How long deliveries took, from the call to the outcome.", labels, latency)
+        page.add(
+            .gauge, "gateway_receiver_health", help: "0 ok, 1 degraded, 2 failed.", labels,
+            health == .ok ? 0 : health == .degraded ? 1 : 2)
+        instance?.host.metrics.collect(receiver: name, into: &page)
+    }
+
+    /// This receiver on the status page.
+    package var statusObject: String {
+        let (health, queued, bytes, open, lastError) = state.withLock {
+            ($0.health, $0.queuedCount, $0.queuedBytes, $0.serving?.openDeliveries ?? 0, $0.serving?.lastError ?? "")
+        }
+        let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
+        return """
+            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
+            "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
+            "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError))}
+            """
+    }
+}
+
+extension DeadLetters {
+    /// Adds what is counted of one receiver's letters to the page of `/metrics`.
+    package func collect(_ receiver: String, into page: inout Exposition) {
+        let labels = [MetricLabel(name: "receiver", value: receiver)]
+        page.add(.gauge, "gateway_dead_letters", help: "Dead letters that are kept.", labels, count(of: receiver))
+        page.add(.gauge, "gateway_dead_letter_bytes", help: "Bytes of the dead letters that are kept.", labels, bytes(of: receiver))
+        page.add(
+            .counter, "gateway_dead_letters_removed_total", help: "Dead letters removed to keep their bounds.", labels,
+            removed(of: receiver))
+    }
+}
