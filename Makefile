@@ -47,6 +47,7 @@ fuzz-long:
 lint:
 	scripts/lint-docs
 	scripts/lint-source
+	scripts/modules --check
 	swift format lint --strict --parallel --recursive Package.swift Sources Plugins Tests
 
 format:

@@ -14,22 +14,18 @@ final class RunningGateway: Sendable {
 
     let configPath: String
     let setup = Mutex(Setup())
-    let bodies: BodyBudget
+    let parts: KeptParts
     // The first use of the steady clock: from here on ages count by the monotonic clock.
     let startedAt = SteadyTime.unixNanoseconds
     let loops: [EventLoop]
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
     let reloads = Reloads()
-    /// The endings of objects that reloads have removed or replaced.
-    let endings = Endings()
     /// Removed receivers that still deliver their profiles.
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
-    private let largePushes: LargePushes
-    let spool: Spool?
-    let deadLetters: DeadLetters?
-    let memories: RequestMemories
+    var spool: Spool? { parts.spool }
+    var endings: Endings { parts.endings }
     private let ready = Atomic<Bool>(false)
     private let isStopping = Flag()
     private let hasUpkeepEnded = Flag()
@@ -50,12 +46,7 @@ final class RunningGateway: Sendable {
     init(_ config: Config, path: String) throws(StartError) {
         configPath = path
         Descriptors.process.divide(DescriptorBudget.Demand(config, loops: Self.loopCount))
-        bodies = BodyBudget(limit: .max)
-        largePushes = LargePushes(bodies: bodies)
-        let directory = config.dataDirectory.map(DataDirectory.init)
-        spool = try Self.openSpool(config, directory)
-        deadLetters = directory.map { DeadLetters(in: $0, limits: config.deadLetters) { Descriptors.process.budget.deadLetterFiles } }
-        memories = RequestMemories(config.listeners.compactMap(config.window), in: directory, config.spool)
+        parts = try KeptParts(config)
         do throws(SystemError) {
             loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
         } catch { throw StartError(messages: ["\(error)"]) }
@@ -64,30 +55,16 @@ final class RunningGateway: Sendable {
     /// Half of the processors, at most 8; deliveries need the other half.
     private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
 
-    private static func openSpool(_ config: Config, _ directory: DataDirectory?) throws(StartError) -> Spool? {
-        guard let directory else { return nil }
-        do throws(SpoolRecovery.Refusal) {
-            return try Spool(directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
-        } catch { throw StartError(messages: [error.description]) }
-    }
-
-    /// The routes of a `receive_http` listener.
-    func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
-        IngestRoutes(
-            ingest: IngestEndpoint(limits: limits, intake: intake),
-            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
-    }
-
     /// Creates every receiver and opens every listener, then serves.
     func start(_ config: Config) throws(StartError) {
-        let change = SetupChange(self, from: Setup(), to: config)
+        let change = prepareChange(from: Setup(), to: config)
         guard change.problems.isEmpty else {
             _ = endings.areDone(until: .now + Self.endingTime)
             throw StartError(messages: change.problems.map { $0.line(in: configPath) })
         }
         do throws(SystemError) {
             try spool?.start()
-            try memories.start()
+            try parts.memories.start()
             for (index, loop) in loops.enumerated() { try loop.start("loop-\(index)", number: index + 1) }
         } catch { throw StartError(messages: ["\(error)"]) }
         commit(change)
@@ -104,8 +81,19 @@ final class RunningGateway: Sendable {
         ServiceManager.isReady("Ready, receivers: \(receivers.count)")
     }
 
+    /// Makes everything that a config has and the running setup has not.
+    func prepareChange(from old: Setup, to config: Config, problems: [Problem] = []) -> SetupChange {
+        var change = SetupChange(parts, from: old, to: config, problems: problems) { AdminEndpoint(gateway: self, visitors: $0) }
+        change.prepare()
+        guard change.admin != nil else { return change }
+        do throws(SystemError) { try startAdminLoop() } catch {
+            change.refuse(Problem(position: nil, path: "admin", message: "\(error)"))
+        }
+        return change
+    }
+
     /// Starts the thread that serves the admin listener, unless it runs already.
-    func startAdminLoop() throws(SystemError) {
+    private func startAdminLoop() throws(SystemError) {
         try adminLoop.withLock { (loop) throws(SystemError) in
             guard loop == nil else { return }
             let new = try EventLoop()
@@ -144,7 +132,7 @@ final class RunningGateway: Sendable {
     private func checkPeriodically() {
         for receiver in receivers { receiver.checkOverdue(.now) }
         for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
-        deadLetters?.tick(now: .now)
+        parts.deadLetters?.tick(now: .now)
         endings.tidy()
         ServiceManager.sendAgain()
     }
@@ -163,7 +151,7 @@ final class RunningGateway: Sendable {
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
-        largePushes.stop(until: deadline)
+        parts.largePushes.stop(until: deadline)
         spool?.flush(until: deadline)
         for receiver in receivers {
             endings.start(Ending(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
@@ -173,9 +161,9 @@ final class RunningGateway: Sendable {
         let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
         endings.tidy()
         // Dead letters that become durable are settled in the spool, so the spool is stopped after them.
-        deadLetters?.stop()
+        parts.deadLetters?.stop()
         spool?.stop()
-        memories.stop()
+        parts.memories.stop()
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()

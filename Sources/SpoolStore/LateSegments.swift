@@ -122,7 +122,7 @@ extension Spool {
         let (lost, start, others) = state.withLock { state in
             (state.unreadable[number]?.lost ?? [], state.start, Array(state.segments.values))
         }
-        var found = try SpoolRecovery(folder, segment: number, lost: lost)
+        var found = try SpoolRecovery.read(folder, segment: number, lost: lost)
         var repeated = start.sequences
         // Records that a failed sync left in this segment were written again to a later one.
         if found.hasUnindexed {

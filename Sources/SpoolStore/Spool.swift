@@ -2,7 +2,7 @@ import Glibc
 package import LinuxSystem
 package import Profiles
 import Synchronization
-package import Telemetry
+import Telemetry
 
 /// The profiles of one request, to be written to the spool.
 package struct SpoolAppend: Sendable {
@@ -93,9 +93,9 @@ package final class Spool: Sendable {
     /// The last lock in the order: it may be taken while ``Receiver/state`` is held, and no receiver is called while it is held; see
     /// docs/architecture.md.
     let state = Monitor(State())
-    package let syncTime = Histogram()
-    package let writeErrors = Counter()
-    package let damagedRecords = Counter()
+    let syncTime = Histogram()
+    let writeErrors = Counter()
+    let damagedRecords = Counter()
     let clock: SpoolClock
     private let pendingLimit: Int
     private let thread = Mutex<Thread?>(nil)
@@ -119,7 +119,7 @@ package final class Spool: Sendable {
             self.config = try config.fitted(to: directory.root())
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         try directory.takeLock()
-        take(try SpoolRecovery(folder, mayWrite: true))
+        take(try SpoolRecovery.read(folder, mayWrite: true))
     }
 
     private func take(_ recovery: SpoolRecovery) {

@@ -29,7 +29,7 @@ package struct SpoolReader {
             (segments, foreign, superseded) = ([], [], [])
             return
         }
-        superseded = try SpoolRecovery(folder, mayWrite: false, isRunning: isRunning).superseded
+        superseded = try SpoolRecovery.read(folder, mayWrite: false, isRunning: isRunning).superseded
     }
 
     /// True when no segment was removed since the listing, so that the contents read of different segments are consistent.

@@ -44,12 +44,32 @@ package struct SpoolRecovery {
         package let description: String
     }
 
-    /// Reads the whole spool.
+    private init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool, isLate: Bool) {
+        (self.folder, self.mayWrite, self.isRunning, self.isLate) = (folder, mayWrite, isRunning, isLate)
+    }
+
+    /// Reads the whole spool, and repairs it when `mayWrite` is true.
     ///
     /// - Parameter isRunning: true when another process writes to the spool.
     /// - Throws: ``Refusal`` for files of a later version; and, when `mayWrite` is false, if the folder cannot be listed.
-    init(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) {
-        (self.folder, self.mayWrite, self.isRunning, isLate) = (folder, mayWrite, isRunning, false)
+    static func read(_ folder: SpoolFolder, mayWrite: Bool, isRunning: Bool = false) throws(Refusal) -> SpoolRecovery {
+        var recovery = SpoolRecovery(folder, mayWrite: mayWrite, isRunning: isRunning, isLate: false)
+        try recovery.readAll()
+        return recovery
+    }
+
+    /// Reads again one segment that could not be read before.
+    ///
+    /// - Parameter lost: files given up as unreadable.
+    static func read(
+        _ folder: SpoolFolder, segment number: UInt64, lost: Set<SpoolFormat.File>
+    ) throws(UnreadableSegment) -> SpoolRecovery {
+        var recovery = SpoolRecovery(folder, mayWrite: true, isRunning: false, isLate: true)
+        try recovery.readSegment(number, lost: lost)
+        return recovery
+    }
+
+    private mutating func readAll() throws(Refusal) {
         let listing: SpoolFolder.Listing
         do throws(SystemError) {
             if mayWrite { try folder.finishRemovals() }
@@ -73,11 +93,7 @@ package struct SpoolRecovery {
         dropCopies()
     }
 
-    /// Reads again one segment that could not be read before.
-    ///
-    /// - Parameter lost: files given up as unreadable.
-    init(_ folder: SpoolFolder, segment number: UInt64, lost: Set<SpoolFormat.File>) throws(UnreadableSegment) {
-        (self.folder, mayWrite, isRunning, isLate) = (folder, true, false, true)
+    private mutating func readSegment(_ number: UInt64, lost: Set<SpoolFormat.File>) throws(UnreadableSegment) {
         let listing = try UnreadableSegment.of(number, .records) { () throws(SystemError) in try folder.list() }
         for name in listing.special where SpoolFormat.File.parse(name)?.segment == number { setAside(name) }
         guard let files = listing.segments.first(where: { $0.number == number })?.files else { return }

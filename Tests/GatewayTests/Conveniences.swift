@@ -34,13 +34,6 @@ extension DeadLetterConfig {
     }
 }
 
-extension DeadLetters.Clocks {
-    init(wall: @escaping @Sendable () -> Int64, age: @escaping @Sendable () -> Int64) {
-        self.init()
-        (self.wall, self.age) = (wall, age)
-    }
-}
-
 extension HTTPConfig {
     init(
         address: String, port: UInt16, connLimit: Int, readTimeout: Duration, writeTimeout: Duration, idleTimeout: Duration,

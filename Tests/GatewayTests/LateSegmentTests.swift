@@ -88,7 +88,7 @@ struct LateSegmentTests {
         for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
         // A start that finds the segment unreadable records these sequences.
         let copies = SpoolFolder(DataDirectory(spool.folder))
-        let orphans = try SpoolRecovery(copies, mayWrite: false).orphans
+        let orphans = try SpoolRecovery.read(copies, mayWrite: false).orphans
         spool.spool?.state.withLock { $0.start.sequences.formUnion(orphans) }
         try spool.wait { $0.unreadable.isEmpty }
         spool.spool?.flush()

@@ -151,7 +151,7 @@ final class ReceiverInstanceTests {
 
     @Test("Profiles wait until create of the instance has returned")
     func slowCreate() throws {
-        state = Receiver.State()
+        state = Receiver.State(ReceiverConfig(name: "r"))
         state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
         state.serve(0)
         try accept(2)
@@ -172,7 +172,7 @@ final class ReceiverInstanceTests {
 
     @Test("A late error of create makes the receiver failed")
     func lateRefusal() throws {
-        state = Receiver.State()
+        state = Receiver.State(ReceiverConfig(name: "r"))
         state.instances[0] = InstanceState(maxInFlight: 4, now: .at(1))
         state.serve(0)
         state.instances[0]?.created("no such table")

@@ -124,7 +124,7 @@ struct SpoolFailureTests {
         try spool.submit(1000)
         try spool.restart()
         let receiver = spool.receivers[0]
-        let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now) }
+        let step = receiver.state.withLock { $0.nextStep($0.config, now: .now) }
         guard case .done(.read(var read)) = step else { throw NothingToRead() }
         // The lock is not held here.
         #expect(try spool.submit(1) == [.accepted])

@@ -125,7 +125,7 @@ final class SpoolFixture {
 
     /// Takes the next step of a receiver's thread; nil when that was a read, which is done then.
     func pass(_ receiver: Receiver) -> WaitStep<Receiver.Step>? {
-        let step = receiver.state.withLock { $0.nextStep(receiver.config, now: .now + ahead) }
+        let step = receiver.state.withLock { $0.nextStep($0.config, now: .now + ahead) }
         guard case .done(.read(var read)) = step else { return step }
         read.run()
         receiver.state.withLock { $0.refilled(read, now: .now + ahead) }

@@ -1,11 +1,12 @@
 import LinuxSystem
 
+@testable import PluginHost
 @testable import Receivers
 
 extension Receiver.State {
     /// The state of a receiver that is served by instance 0.
     static func working(limit: Int = 64) -> Receiver.State {
-        var state = Receiver.State()
+        var state = Receiver.State(ReceiverConfig(name: "r"))
         state.makeInstance(0, limit: limit)
         state.serve(0)
         return state
@@ -17,9 +18,21 @@ extension Receiver.State {
         instances[number]?.created(nil)
     }
 
-    /// The next step of the serving instance's thread.
+    /// Takes the next step of the serving instance's thread.
     mutating func nextStep(_ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         nextStep(of: current, config, now: now)
+    }
+
+    mutating func nextStep(of number: Int, _ config: ReceiverConfig, now: MonotonicTime) -> WaitStep<Receiver.Step> {
+        self.config = config
+        return takeStep(of: number, now: now)
+    }
+
+    mutating func settle(
+        _ token: UInt, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
+    ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
+        self.config = config
+        return settle(token, outcome, now)
     }
 
     var isFailing: Bool { serving?.pace.isFailing == true }

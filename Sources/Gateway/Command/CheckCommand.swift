@@ -29,7 +29,7 @@ private enum PluginTrial {
         let entry: ReceiverConfig
         let receiver: Receiver
         let thread: DeliveryThread
-        let deadline = MonotonicTime.now + InstanceState.createTime
+        let deadline = MonotonicTime.now + DeliveryThread.createTime
 
         init(_ entry: ReceiverConfig, _ folders: [String]) throws(SystemError) {
             (self.entry, receiver) = (entry, Receiver(entry, isTrial: true))
@@ -50,7 +50,7 @@ private enum PluginTrial {
             case .made: file.warnings += warnings(trial)
             case .refused(let list): file.add(list)
             case .pending:
-                let message = "create of the plugin has not returned after \(InstanceState.createTime.inWords)"
+                let message = "create of the plugin has not returned after \(DeliveryThread.createTime.inWords)"
                 file.add([problem(trial.entry, message)])
             }
         }
@@ -66,7 +66,7 @@ private enum PluginTrial {
 
     /// The warnings that a plugin logs, and a health other than ok that it reports before any delivery, as for an unusable folder.
     private static func warnings(_ trial: Trial) -> [Problem] {
-        let said = trial.receiver.trial?.withLock { $0 } ?? []
+        let said = trial.receiver.trialWarnings
         return said.flatMap { PluginProblems(PluginInstance.Refusal(message: $0), trial.entry).list } + health(trial)
     }
 

@@ -34,7 +34,7 @@ extension RunningGateway {
         // Taken before the file is read: later requests must get another reload, because the file may change in between.
         let waiting = reloadRequests.take()
         let file = ConfigFile.read(configPath)
-        var change = SetupChange(self, from: setup.withLock { $0 }, to: file.config, problems: file.problems)
+        var change = prepareChange(from: setup.withLock { $0 }, to: file.config, problems: file.problems)
         let problems = change.problems.map { $0.line(in: configPath) }
         for problem in problems { Log.error("config not reloaded", ["error": problem]) }
         if problems.isEmpty {
@@ -63,7 +63,7 @@ extension RunningGateway {
     /// Applies a prepared change, which cannot fail any more.
     func commit(_ change: SetupChange) {
         Log.configure(change.config.log)
-        bodies.change(limit: change.config.limits.maxInFlightBytes, share: change.config.limits.maxInFlightBytesPerSender)
+        parts.bodies.change(limit: change.config.limits.maxInFlightBytes, share: change.config.limits.maxInFlightBytesPerSender)
         Descriptors.process.divide(DescriptorBudget.Demand(change.config, loops: loops.count))
         let deadline = MonotonicTime.now + change.config.shutdownTimeout
         changeReceivers(change, deadline)
@@ -109,7 +109,7 @@ extension RunningGateway {
 
     private func tellOfPlugins(_ next: Setup) {
         for receiver in next.receivers {
-            guard let library = receiver.serving.withLock({ $0 })?.library, library.isOutdated else { continue }
+            guard let library = receiver.present?.library, library.isOutdated else { continue }
             Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": library.path])
         }
     }

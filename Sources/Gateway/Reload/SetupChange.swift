@@ -35,7 +35,8 @@ struct SetupChange {
     private(set) var receivers: [ReceiverStep] = []
     private(set) var listeners: [ListenerStep] = []
     private(set) var admin: (listener: Listener, service: Listener.Service, isNew: Bool)?
-    private let gateway: RunningGateway
+    private let parts: KeptParts
+    private let adminRoutes: (AdminVisitors) -> AdminEndpoint
     /// Whether this is the start of the gateway, with nothing running yet.
     private let isStart: Bool
 
@@ -47,22 +48,38 @@ struct SetupChange {
 
     private let presentControls: [AccessControl]
 
-    /// Makes everything new; when there are problems, all of it is undone.
-    init(_ gateway: RunningGateway, from old: Setup, to config: Config, problems: [Problem] = []) {
-        (self.gateway, self.old, self.config, self.problems) = (gateway, old, config, problems)
+    /// - Parameters:
+    ///   - parts: the parts of the gateway that stay.
+    ///   - adminRoutes: makes what the admin listener serves.
+    ///   - problems: the problems of the config file.
+    init(
+        _ parts: KeptParts, from old: Setup, to config: Config, problems: [Problem] = [],
+        adminRoutes: @escaping (AdminVisitors) -> AdminEndpoint
+    ) {
+        (self.parts, self.old, self.config, self.problems, self.adminRoutes) = (parts, old, config, problems, adminRoutes)
         isStart = old.receivers.isEmpty
         presentControls = old.allListeners.compactMap(\.service.guards.access)
+    }
+
+    /// Makes everything new; when there are problems, all of it is undone.
+    mutating func prepare() {
         if !isStart { refuseWhatNeedsRestart() }
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
         // All instances are created at the same time, because each may take long.
         for step in receivers { waitForInstance(step) }
         let guards = readGuards()
-        if self.problems.isEmpty, let guards {
+        if problems.isEmpty, let guards {
             for (entry, guards) in zip(config.listeners, guards.listeners) { prepare(entry, guards) }
             prepareAdmin(guards.admin)
         }
-        self.problems.sortByPlace()
-        if !self.problems.isEmpty { undo() }
+        problems.sortByPlace()
+        if !problems.isEmpty { undo() }
+    }
+
+    /// Adds a problem, and undoes what was made.
+    mutating func refuse(_ problem: Problem) {
+        problems.append(problem)
+        undo()
     }
 
     /// Ends and closes what was made; plugins are not waited for.
@@ -70,7 +87,7 @@ struct SetupChange {
         let endings = receivers.compactMap { step in
             step.next.map { next in Ending(step.config.name, until: .now) { step.receiver.end(next, $0) } }
         }
-        for ending in endings { gateway.endings.start(ending) }
+        for ending in endings { parts.endings.start(ending) }
         for step in listeners where step.isNew { step.entrance.listener.close() }
         if let admin, admin.isNew { admin.listener.close() }
         (receivers, listeners, admin) = ([], [], nil)
@@ -92,24 +109,24 @@ struct SetupChange {
         do throws(PluginProblems) {
             let present = old.receiver(entry.name)
             if present == nil { try refuseWhatStillLeaves(entry) }
-            let receiver = present ?? Receiver(entry, spool: gateway.spool, deadLetters: gateway.deadLetters)
+            let receiver = present ?? Receiver(entry, spool: parts.spool, deadLetters: parts.deadLetters)
             let file: PluginFile
             do throws(PluginLibrary.LoadError) { file = try entry.pluginName.find(in: config.pluginFolders) } catch {
                 throw PluginProblems(error, entry)
             }
             let next = present?.needsInstance(for: entry, of: file) == false ? nil : DeliveryThread(of: receiver, entry)
             do throws(SystemError) {
-                try next?.start(entry, from: config.pluginFolders, after: present?.serving.withLock { $0 })
+                try next?.start(entry, from: config.pluginFolders, after: present?.present)
             } catch { return note(error, Problems.path("receivers", entry.name)) }
             receivers.append(
                 ReceiverStep(
-                    config: entry, receiver: receiver, isNew: present == nil, next: next, deadline: .now + InstanceState.createTime))
+                    config: entry, receiver: receiver, isNew: present == nil, next: next, deadline: .now + DeliveryThread.createTime))
         } catch { problems += error.list }
     }
 
     /// A second queue of the same name would deliver the same records.
     private func refuseWhatStillLeaves(_ entry: ReceiverConfig) throws(PluginProblems) {
-        guard gateway.spool?.hasClient(entry.name) == true else { return }
+        guard parts.spool?.hasClient(entry.name) == true else { return }
         let message = "the receiver of this name that was removed still delivers what it has; reload again when it has ended"
         throw PluginProblems(list: [Problem(position: nil, path: Problems.path("receivers", entry.name), message: message)])
     }
@@ -123,7 +140,7 @@ struct SetupChange {
         case .refused(let list): problems += list
         case .pending where isStart && !step.config.requiredAtStart: break
         case .pending:
-            let message = "create of the plugin has not returned after \(InstanceState.createTime.inWords)"
+            let message = "create of the plugin has not returned after \(DeliveryThread.createTime.inWords)"
             problems.append(Problem(position: step.config.pluginPosition, path: path(of: step), message: message))
         }
     }
@@ -160,8 +177,8 @@ struct SetupChange {
         let present = old.entrance(entry.name)
         let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
         let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
-        let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: gateway.spool)
-        let memory = config.window(of: entry).map(gateway.memories.memory)
+        let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: parts.spool)
+        let memory = config.window(of: entry).map(parts.memories.memory)
         let counters = present?.listener.counters ?? ListenerCounters()
         let profiles = present?.profiles ?? ProfileCounters()
         let intake = ProfileIntake(
@@ -169,7 +186,7 @@ struct SetupChange {
             fanOut: fanOut, counters: profiles, memory: memory)
         let service = Listener.Service(
             entry.http, guards: present.map { guards.keeping($0.listener.service.guards, entry.http, as: $0.config.http) } ?? guards,
-            routes: gateway.routes(config.limits, intake))
+            routes: parts.routes(config.limits, intake))
         do throws(SystemError) {
             let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
             let entrance = Setup.Entrance(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
@@ -181,7 +198,7 @@ struct SetupChange {
         _ entry: ListenerConfig, _ service: Listener.Service, _ counters: ListenerCounters
     ) throws(SystemError) -> Listener {
         try Listener(
-            entry.name, service, bodies: gateway.bodies, counters: counters, share: Descriptors.process.senders,
+            entry.name, service, bodies: parts.bodies, counters: counters, share: Descriptors.process.senders,
             sharing: leaving(entry.http))
     }
 
@@ -203,9 +220,8 @@ struct SetupChange {
         let kept = before.hasAddress(of: entry.http) ? old.admin : nil
         if let admin = old.admin { guards = guards.keeping(admin.service.guards, entry.http, as: before) }
         let service = Listener.Service(
-            entry.http, guards: guards, routes: AdminEndpoint(gateway: gateway, visitors: AdminVisitors(hosts: entry.hosts)))
+            entry.http, guards: guards, routes: adminRoutes(AdminVisitors(hosts: entry.hosts)))
         do throws(SystemError) {
-            try gateway.startAdminLoop()
             let listener =
                 if let kept { kept } else {
                     try Listener(

@@ -90,7 +90,7 @@ private struct Waiting: Equatable {
 
 /// The result of a recovery, or nil when it refuses the data directory.
 private func recovered(_ path: String, mayWrite: Bool) -> [Waiting]? {
-    guard let recovery = try? SpoolRecovery(SpoolFolder(DataDirectory(path)), mayWrite: mayWrite) else { return nil }
+    guard let recovery = try? SpoolRecovery.read(SpoolFolder(DataDirectory(path)), mayWrite: mayWrite) else { return nil }
     promise(recovery.unreadable.isEmpty, "a file that is there cannot be read")
     promise(recovery.nextNumber > 0, "no number is left")
     // A segment that another one has settled completely is removed by the next start.

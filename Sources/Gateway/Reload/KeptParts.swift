@@ -1,0 +1,39 @@
+import HTTPServer
+import ProfileAPI
+import Receivers
+import SpoolStore
+
+/// The parts of the gateway that every config uses, from the start to the end of the process.
+struct KeptParts: Sendable {
+    let bodies: BodyBudget
+    let largePushes: LargePushes
+    /// nil without `data_dir`.
+    let spool: Spool?
+    let deadLetters: DeadLetters?
+    let memories: RequestMemories
+    /// The endings of objects that reloads have removed or replaced.
+    let endings = Endings()
+
+    /// Opens the spool, if the config has one.
+    init(_ config: Config) throws(RunningGateway.StartError) {
+        bodies = BodyBudget(limit: .max)
+        largePushes = LargePushes(bodies: bodies)
+        let directory = config.dataDirectory.map(DataDirectory.init)
+        do throws(SpoolRecovery.Refusal) {
+            spool = try directory.map { directory throws(SpoolRecovery.Refusal) in
+                try Spool(directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
+            }
+        } catch { throw RunningGateway.StartError(messages: [error.description]) }
+        deadLetters = directory.map {
+            DeadLetters(in: $0, limits: config.deadLetters) { Descriptors.process.budget.deadLetterFiles }
+        }
+        memories = RequestMemories(config.listeners.compactMap(config.window), in: directory, config.spool)
+    }
+
+    /// The routes of a `receive_http` listener.
+    func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
+        IngestRoutes(
+            ingest: IngestEndpoint(limits: limits, intake: intake),
+            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
+    }
+}
