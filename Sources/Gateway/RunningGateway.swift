@@ -13,7 +13,7 @@ final class RunningGateway: Sendable {
     static let version = "0.1.0"
 
     let configPath: String
-    let setup = Mutex(Setup())
+    let setup = Mutex(RunningSetup())
     let parts: KeptParts
     // The first use of the steady clock: from here on ages count by the monotonic clock.
     let startedAt = SteadyTime.unixNanoseconds
@@ -25,7 +25,7 @@ final class RunningGateway: Sendable {
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
     var spool: Spool? { parts.spool }
-    var endings: Endings { parts.endings }
+    var shutdownTasks: ShutdownTasks { parts.shutdownTasks }
     private let ready = Atomic<Bool>(false)
     private let isStopping = Flag()
     private let hasUpkeepEnded = Flag()
@@ -57,9 +57,9 @@ final class RunningGateway: Sendable {
 
     /// Creates every receiver and opens every listener, then serves.
     func start(_ config: Config) throws(StartError) {
-        let change = prepareChange(from: Setup(), to: config)
+        let change = prepareChange(from: RunningSetup(), to: config)
         guard change.problems.isEmpty else {
-            _ = endings.areDone(until: .now + Self.endingTime)
+            _ = shutdownTasks.areDone(until: .now + Self.endingTime)
             throw StartError(messages: change.problems.map { $0.line(in: configPath) })
         }
         do throws(SystemError) {
@@ -82,7 +82,7 @@ final class RunningGateway: Sendable {
     }
 
     /// Makes everything that a config has and the running setup has not.
-    func prepareChange(from old: Setup, to config: Config, problems: [Problem] = []) -> SetupChange {
+    func prepareChange(from old: RunningSetup, to config: Config, problems: [Problem] = []) -> SetupChange {
         var change = SetupChange(parts, from: old, to: config, problems: problems) { AdminEndpoint(gateway: self, visitors: $0) }
         change.prepare()
         guard change.admin != nil else { return change }
@@ -131,9 +131,9 @@ final class RunningGateway: Sendable {
 
     private func checkPeriodically() {
         for receiver in receivers { receiver.checkOverdue(.now) }
-        for listener in setup.withLock({ $0.allListeners }) { listener.service.guards.refreshFiles(listener: listener.name) }
+        for listener in setup.withLock({ $0.allListeners }) { listener.service.security.refreshFiles(listener: listener.name) }
         parts.deadLetters?.tick(now: .now)
-        endings.tidy()
+        shutdownTasks.tidy()
         ServiceManager.sendAgain()
     }
 
@@ -154,12 +154,12 @@ final class RunningGateway: Sendable {
         parts.largePushes.stop(until: deadline)
         spool?.flush(until: deadline)
         for receiver in receivers {
-            endings.start(Ending(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
+            shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
         }
-        if !isHurried { isHurried = wait(until: deadline, hurry) { endings.areDone(until: $0) } }
-        if isHurried { endings.hurry() }
-        let areDone = endings.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
-        endings.tidy()
+        if !isHurried { isHurried = wait(until: deadline, hurry) { shutdownTasks.areDone(until: $0) } }
+        if isHurried { shutdownTasks.hurry() }
+        let areDone = shutdownTasks.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
+        shutdownTasks.tidy()
         // Dead letters that become durable are settled in the spool, so the spool is stopped after them.
         parts.deadLetters?.stop()
         spool?.stop()
@@ -167,18 +167,18 @@ final class RunningGateway: Sendable {
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
-        for listener in setup.allListeners { listener.service.guards.access?.stop() }
+        for listener in setup.allListeners { listener.service.security.access?.stop() }
         stopUpkeep()
         // Breaks a reference cycle: the admin listener's routes hold the gateway.
-        self.setup.withLock { $0 = Setup() }
-        return areDone && !endings.hasFailed ? 0 : 1
+        self.setup.withLock { $0 = RunningSetup() }
+        return areDone && !shutdownTasks.hasFailed ? 0 : 1
     }
 
     /// The time that plugins get to abort and to be destroyed, beyond the deadline.
     private static let endingTime = Duration.milliseconds(1600)
 
     /// The running setup, after which no reload changes it.
-    private func drainableSetup() -> Setup {
+    private func drainableSetup() -> RunningSetup {
         reloadRequests.stop()
         reloads.close(until: .now + .seconds(1))
         isStopping.set()

@@ -169,7 +169,7 @@ package final class BodyBudget: Sendable {
 }
 
 /// Checks every ten seconds whether a body arrives quickly enough.
-struct BodyPace {
+struct BodyRate {
     static let window = Duration.seconds(10)
 
     private var since: MonotonicTime

@@ -78,7 +78,7 @@ final class Connection {
         refusedBy limit: SenderLimit?
     ) {
         // Where TLS is spoken, a connection over a limit is closed instead; TLS may have been turned on since that was decided.
-        phase = limit != nil || listener.service.guards.certificates == nil ? .head : .handshake
+        phase = limit != nil || listener.service.security.certificates == nil ? .head : .handshake
         self.transport = transport
         self.peer = peer
         self.key = key

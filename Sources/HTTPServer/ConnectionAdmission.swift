@@ -77,7 +77,7 @@ extension Connection {
             table.makeRoomForHandshake()
             reserveAnyway(Self.handshakeMemory, for: .handshake)
         }
-        guard let context = listener.service.guards.certificates?.context, transport.beginTLS(context) else {
+        guard let context = listener.service.security.certificates?.context, transport.beginTLS(context) else {
             close()
             return false
         }
@@ -137,14 +137,14 @@ extension Connection {
     /// - Returns: true when the certificate was verified again.
     func closeIfOutdated(mayVerify: Bool) -> Bool {
         guard case .head = phase, !input.hasBegun, !isClosed else { return false }
-        let mustVerify = transport.isOutdated(under: listener.service.guards.certificates?.context)
+        let mustVerify = transport.isOutdated(under: listener.service.security.certificates?.context)
         guard mayVerify || !mustVerify else { return false }
         if objection != nil { close() }
         return mustVerify
     }
 
     private var objection: String? {
-        transport.objection(under: listener.service.guards.certificates?.context, at: MonotonicTime.unixNanoseconds / 1_000_000_000)
+        transport.objection(under: listener.service.security.certificates?.context, at: MonotonicTime.unixNanoseconds / 1_000_000_000)
     }
 
     // MARK: Head
@@ -155,7 +155,7 @@ extension Connection {
         request.head.peer = peer
         // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }
-        switch request.service.guards.access?.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        switch request.service.security.access?.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)
         case .unsettled(let credentials): verify(credentials)
@@ -184,7 +184,7 @@ extension Connection {
     private func verify(_ credentials: Credentials) {
         phase = .verifying
         let (loop, key, number) = (table.loop, key, request.number)
-        request.service.guards.access?.verify(credentials, from: peer) { verdict in
+        request.service.security.access?.verify(credentials, from: peer) { verdict in
             loop.post { table in table.connection(key)?.verified(request: number, verdict) }
         }
     }

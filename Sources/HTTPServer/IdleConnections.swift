@@ -119,7 +119,7 @@ extension ConnectionTable {
     /// With TLS it is always closed: an answer would need a handshake first, which costs more than serving the connection.
     func refuse(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, _ limit: SenderLimit) {
         listener.counters.refused[limit]?.add()
-        guard listener.service.guards.certificates == nil, listener.share.take(.refused) else { return }
+        guard listener.service.security.certificates == nil, listener.share.take(.refused) else { return }
         add(socket, from: peer, listener, refusedBy: limit)
     }
 

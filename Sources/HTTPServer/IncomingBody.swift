@@ -8,7 +8,7 @@ struct IncomingBody: ~Copyable {
     private let senders: [BodyBudget.Sender]
     private var held = 0
     /// nil while the body is not read, which is not the sender's fault.
-    private var pace: BodyPace?
+    private var pace: BodyRate?
 
     /// - Throws: when the body's announced size is too large; no memory is taken then.
     init(
@@ -18,7 +18,7 @@ struct IncomingBody: ~Copyable {
         body = try RequestBody(framing, limit: handler.bodyLimit)
         (self.budget, self.connection) = (budget, connection)
         senders = budget.join(handler.senders)
-        pace = BodyPace(since: now, bytes: 0)
+        pace = BodyRate(since: now, bytes: 0)
     }
 
     deinit {
@@ -65,7 +65,7 @@ struct IncomingBody: ~Copyable {
     // MARK: Pace
 
     mutating func readingPauses() { pace = nil }
-    mutating func readingGoesOn(_ now: MonotonicTime) { pace = BodyPace(since: now, bytes: held) }
+    mutating func readingGoesOn(_ now: MonotonicTime) { pace = BodyRate(since: now, bytes: held) }
 
     /// Whether it arrives with fewer than `rate` bytes a second.
     mutating func isTooSlow(_ now: MonotonicTime, rate: Int) -> Bool { pace?.isTooSlow(now, bytes: held, rate: rate) == true }

@@ -9,11 +9,11 @@ package final class Listener: Sendable {
     /// What the listener serves under one config; a request keeps the service that it began with.
     package final class Service: Sendable {
         package let http: HTTPConfig
-        package let guards: Guards
+        package let security: Security
         let routes: any Routes
 
-        package init(_ http: HTTPConfig, guards: Guards, routes: any Routes) {
-            (self.http, self.guards, self.routes) = (http, guards, routes)
+        package init(_ http: HTTPConfig, security: Security, routes: any Routes) {
+            (self.http, self.security, self.routes) = (http, security, routes)
         }
     }
 

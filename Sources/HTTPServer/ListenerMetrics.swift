@@ -10,7 +10,7 @@ extension Listener {
                 .counter, "gateway_requests_total", help: "Requests answered, by status.",
                 labels + [MetricLabel(name: "status", value: "\(status)")], count)
         }
-        if service.guards.certificates != nil {
+        if service.security.certificates != nil {
             page.add(
                 .counter, "gateway_tls_handshake_errors_total", help: "TLS handshakes that failed.", labels, counters.failedHandshakes.value
             )

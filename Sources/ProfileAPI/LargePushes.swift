@@ -26,13 +26,13 @@ package final class LargePushes: Sendable {
     typealias Decode = @Sendable (consuming ByteBuffer, _ grow: @escaping (Int) -> Void) -> @Sendable () -> Void
 
     private struct Job: Sendable {
-        let turn: Turn
+        let ticket: Ticket
         let reply: Reply
         let decode: Decode
     }
 
     /// One Push, from its complete body to its profiles.
-    final class Turn: Sendable {
+    final class Ticket: Sendable {
         private enum State { case open, submitted, cancelled }
 
         private let state = Mutex(State.open)
@@ -62,22 +62,22 @@ package final class LargePushes: Sendable {
     /// - Parameter lanes: the lanes that it waits in, the outermost first.
     /// - Throws: when the thread cannot be started; the body has been dropped then.
     func submit(
-        _ body: consuming ByteBuffer, _ turn: Turn, lanes: [String], _ reply: Reply, _ decode: @escaping Decode
+        _ body: consuming ByteBuffer, _ ticket: Ticket, lanes: [String], _ reply: Reply, _ decode: @escaping Decode
     ) throws(SystemError) {
         var waiting: ByteBuffer? = body
-        turn.body.withLock { swap(&$0, &waiting) }
-        _ = queue.withLock { $0.append(Job(turn: turn, reply: reply, decode: decode), lanes: lanes) }
+        ticket.body.withLock { swap(&$0, &waiting) }
+        _ = queue.withLock { $0.append(Job(ticket: ticket, reply: reply, decode: decode), lanes: lanes) }
         do throws(SystemError) {
             try worker.submit(()) { [self] _ in while let job = queue.withLock({ $0.next() }) { run(job) } }
         } catch {
             // A thread started later would still find the Push in the queue, after its sender was told to send again.
-            _ = turn.cancel()
+            _ = ticket.cancel()
             throw error
         }
     }
 
     private func run(_ job: Job) {
-        guard let body = job.turn.body.withLock({ $0.take() }) else { return }
+        guard let body = job.ticket.body.withLock({ $0.take() }) else { return }
         var held = body.count
         bodies.add(held)
         let submit = job.decode(body) { [bodies] size in

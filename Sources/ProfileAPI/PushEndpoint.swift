@@ -34,7 +34,7 @@ private final class PushRequest: ProfileRequest {
     private let limits: Limits
     private let largePushes: LargePushes
     /// Its turn to be decoded; nil unless it takes long.
-    private var turn: LargePushes.Turn?
+    private var ticket: LargePushes.Ticket?
 
     init(_ head: RequestHead, _ call: PushCall, _ intake: ProfileIntake, _ limits: Limits, _ largePushes: LargePushes) {
         (self.call, self.limits, self.largePushes) = (call, limits, largePushes)
@@ -49,7 +49,7 @@ private final class PushRequest: ProfileRequest {
 
     override func cancel() -> Bool {
         if repeats?.leave() == true { return false }
-        guard let turn, turn.cancel() else { return false }
+        guard let ticket, ticket.cancel() else { return false }
         charge?.cancel()
         repeats?.giveUp(call.form.failure(PushFailure(.unavailable, Self.givenUp)))
         return true
@@ -76,13 +76,13 @@ private final class PushRequest: ProfileRequest {
     /// Decodes the body on a thread of its own, because it would delay this loop's other senders.
     private func decodeLater(_ body: consuming ByteBuffer, _ reply: Reply) {
         let (size, submission, limit) = (body.count, submission, limits.maxDecompressedSize)
-        let turn = LargePushes.Turn()
-        self.turn = turn
+        let ticket = LargePushes.Ticket()
+        self.ticket = ticket
         do throws(SystemError) {
-            try largePushes.submit(body, turn, lanes: call.lanes, reply) { body, grow in
+            try largePushes.submit(body, ticket, lanes: call.lanes, reply) { body, grow in
                 do throws(PushFailure) {
                     let profiles = try PushDecoder(call: submission.call, limit: limit, grow: grow).decode(body)
-                    return { if turn.submit() { submission.submit(profiles, size, reply) } }
+                    return { if ticket.submit() { submission.submit(profiles, size, reply) } }
                 } catch {
                     let response = submission.call.form.failure(error)
                     return { reply.send(response) }

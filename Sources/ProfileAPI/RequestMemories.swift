@@ -7,7 +7,7 @@ import Telemetry
 package final class RequestMemories: Sendable {
     /// The remembered requests of each listener, and the names of the listeners whose requests are noted in the journal.
     fileprivate struct State {
-        var known: [String: RequestMemory.Known] = [:]
+        var known: [String: RequestMemory.Remembered] = [:]
         var noted: Set<String> = []
     }
 
@@ -62,8 +62,8 @@ package final class RequestMemories: Sendable {
 
 extension RequestMemories.State {
     /// - Returns: the listener's remembered requests, and the number of listeners whose requests are noted.
-    fileprivate mutating func known(of listener: String, isNoted: Bool) -> (RequestMemory.Known, noted: Int) {
-        let found = known[listener] ?? RequestMemory.Known()
+    fileprivate mutating func known(of listener: String, isNoted: Bool) -> (RequestMemory.Remembered, noted: Int) {
+        let found = known[listener] ?? RequestMemory.Remembered()
         known[listener] = found
         if isNoted { noted.insert(listener) }
         return (found, noted.count)

@@ -39,7 +39,7 @@ package final class RequestMemory: Sendable {
     }
 
     /// The remembered requests of a listener, shared by all configs so that a reload keeps them.
-    final class Known: Sendable {
+    final class Remembered: Sendable {
         /// The number of requests that were answered with another request's outcome.
         let deduplicated = Counter()
         fileprivate let state: Mutex<State>
@@ -52,10 +52,10 @@ package final class RequestMemory: Sendable {
     let window: Duration
     private let listenerSum: UInt32
     private let journal: RequestJournal?
-    private let known: Known
+    private let known: Remembered
 
     /// - Parameter journal: the journal that accepted requests are noted in for the next start; nil for none.
-    init(listener: String, window: Duration, journal: RequestJournal? = nil, known: Known = Known()) {
+    init(listener: String, window: Duration, journal: RequestJournal? = nil, known: Remembered = Remembered()) {
         (self.listener, self.window, self.journal, self.known) = (listener, window, journal, known)
         listenerSum = AcceptedRequest.sum(of: listener)
     }

@@ -8,7 +8,7 @@ import SpoolStore
 /// Every profile before the cursor is settled or an entry of ``ReceiverQueue``, so memory holds only the next few profiles, however
 /// many wait.
 struct Backlog {
-    let reader: SpoolReceiver
+    let reader: SpoolQueue
     private var cursor = SpoolCursor()
     /// Cursors into late segments; the records after them are read first.
     private var late: [SpoolCursor] = []
@@ -50,7 +50,7 @@ struct Backlog {
     /// The most bytes that open deliveries hold in memory together; a single delivery is always allowed.
     static let openBytes = 16 << 20
 
-    init(_ reader: SpoolReceiver) {
+    init(_ reader: SpoolQueue) {
         self.reader = reader
         (count, byteCount, shares) = reader.backlog
         let numbers = reader.spool.lateSegments(for: reader.name)
@@ -121,11 +121,11 @@ struct Backlog {
 
     /// A read of the records after a cursor, made without the receiver's lock.
     struct Read {
-        fileprivate let reader: SpoolReceiver
+        fileprivate let reader: SpoolQueue
         fileprivate let limit: Int
         fileprivate let generation: Int
         fileprivate var cursor: SpoolCursor
-        fileprivate var result = Result<[SpooledProfile], SystemError>.success([])
+        fileprivate var result = Result<[WaitingRecord], SystemError>.success([])
 
         var isEmpty: Bool { if case .success(let found) = result { found.isEmpty } else { false } }
         /// True when it has reached the end of a late segment.
@@ -157,7 +157,7 @@ struct Backlog {
     /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; an empty array after a failure.
     mutating func take(_ read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         guard read.generation == generation else { return nil }
-        var found: [SpooledProfile]
+        var found: [WaitingRecord]
         switch read.result {
         case .success(let records): (found, failure) = (records, nil)
         case .failure(let error):
@@ -188,7 +188,7 @@ struct Backlog {
     /// Removes refused profiles from the records found.
     ///
     /// - Returns: true when no record is left.
-    private mutating func dropRefused(_ found: inout [SpooledProfile]) -> Bool {
+    private mutating func dropRefused(_ found: inout [WaitingRecord]) -> Bool {
         guard let lastRead = found.last?.position else { return false }
         while let run = refused.first, !(lastRead < run.first) {
             found.removeAll { !($0.position < run.first) && !(run.last < $0.position) }
@@ -200,7 +200,7 @@ struct Backlog {
         return found.isEmpty
     }
 
-    private mutating func entry(_ record: SpooledProfile, _ now: MonotonicTime, _ owner: UInt64) -> ReceiverQueue.Entry {
+    private mutating func entry(_ record: WaitingRecord, _ now: MonotonicTime, _ owner: UInt64) -> ReceiverQueue.Entry {
         var entry = ReceiverQueue.Entry(
             nil, sequence: record.sequence, byteCount: Int(record.position.length), position: record.position,
             acknowledgements.removeValue(forKey: record.sequence),

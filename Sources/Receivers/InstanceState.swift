@@ -31,7 +31,7 @@ struct InstanceState {
     }
 
     private(set) var phase = Phase.creating
-    var pace: Pace
+    var pace: DeliveryPacing
     /// The health that the plugin has stated.
     var stated = (health: Health.ok, reason: "")
     /// The reason why it is failing.
@@ -56,7 +56,7 @@ struct InstanceState {
 
     /// - Parameter maxInFlight: the most deliveries that may be open at the same time.
     init(maxInFlight: Int, now: MonotonicTime) {
-        pace = Pace(limit: maxInFlight)
+        pace = DeliveryPacing(limit: maxInFlight)
         call = (.create, now)
     }
 

@@ -70,7 +70,7 @@ extension Receiver.State {
 
     /// The next ready entry. After a failure the newest entries take turns with the oldest, because the destination may refuse
     /// those from before the failure.
-    private func nextReady(_ pace: Pace) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
+    private func nextReady(_ pace: DeliveryPacing) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
 
     /// Whether ``nextDelivery(_:)`` would find an entry; must be cheap, because it is called for each new profile.
     private func mayDeliver(_ now: MonotonicTime) -> Bool {

@@ -39,14 +39,14 @@ extension QueueSummary {
     ) throws(SpoolRecovery.Refusal) -> (queues: [QueueSummary], unreadable: [UnreadableSegment]) {
         var found: (summaries: [String: QueueSummary], unreadable: [UnreadableSegment]) = ([:], [])
         for _ in 0..<looks {
-            let reader = try SpoolReader(dataDirectory)
+            let reader = try ReadOnlySpool(dataDirectory)
             found = sum(reader)
             if reader.isComplete { break }
         }
         return (found.summaries.values.sorted { $0.receiver < $1.receiver }, found.unreadable)
     }
 
-    private static func sum(_ reader: SpoolReader) -> ([String: QueueSummary], [UnreadableSegment]) {
+    private static func sum(_ reader: ReadOnlySpool) -> ([String: QueueSummary], [UnreadableSegment]) {
         var summaries: [String: QueueSummary] = [:]
         let now = MonotonicTime.unixNanoseconds
         let unreadable = reader.forEachSegment { content in

@@ -195,11 +195,11 @@ package final class Spool: Sendable {
     // MARK: Receivers
 
     /// Registers a receiver's queue, and returns its view of the spool.
-    package func attach(_ receiver: String, _ client: any SpoolClient) -> SpoolReceiver {
+    package func attach(_ receiver: String, _ client: any SpoolClient) -> SpoolQueue {
         state.withLock { state in
             state.clients[receiver] = client
             let ends = Dictionary(uniqueKeysWithValues: state.segments.map { ($0.key, UInt32(clamping: $0.value.count)) })
-            return SpoolReceiver(self, receiver, knownAtStart: ends)
+            return SpoolQueue(self, receiver, knownAtStart: ends)
         }
     }
 
@@ -207,7 +207,7 @@ package final class Spool: Sendable {
     package func hasClient(_ receiver: String) -> Bool { state.withLock { $0.clients[receiver] != nil } }
 
     /// Removes a queue's registration; the profiles that it has not settled stay in the spool.
-    package func detach(_ reader: SpoolReceiver, _ client: any SpoolClient) {
+    package func detach(_ reader: SpoolQueue, _ client: any SpoolClient) {
         state.withLock { state in
             reader.isDetached.store(true, ordering: .relaxed)
             if state.clients[reader.name] === client { state.clients[reader.name] = nil }

@@ -23,7 +23,7 @@ package struct SpoolCheck {
     package private(set) var records = 0
     package private(set) var bytes = 0
     package private(set) var damages = 0
-    private let reader: SpoolReader
+    private let reader: ReadOnlySpool
 
     /// How many times a damaged segment is read while a gateway runs, because a half-written record is complete a moment later.
     private static let looks = 3
@@ -31,7 +31,7 @@ package struct SpoolCheck {
 
     package var isRunning: Bool { reader.isRunning }
 
-    package init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) { reader = try SpoolReader(dataDirectory) }
+    package init(_ dataDirectory: String) throws(SpoolRecovery.Refusal) { reader = try ReadOnlySpool(dataDirectory) }
 
     /// Checks the segments one by one.
     ///

@@ -28,7 +28,7 @@ package struct SpoolDrop: ~Copyable {
     package private(set) var segmentsRemoved = 0
     private let receiver: String
     private let choice: Choice
-    private let reader: SpoolReader
+    private let reader: ReadOnlySpool
     /// The data directory, whose lock is held as long as this value exists, so that no gateway starts meanwhile.
     private let directory: DataDirectory
 
@@ -39,7 +39,7 @@ package struct SpoolDrop: ~Copyable {
             throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)")
         }
         try directory.takeLock()
-        let reader = try SpoolReader(dataDirectory, isOurs: true)
+        let reader = try ReadOnlySpool(dataDirectory, isOurs: true)
         var (profiles, bytes, unknown) = (0, 0, choice.sequences)
         let unreadable = reader.forEachSegment { content in
             for record in Self.chosen(content, receiver, choice) where !record.isSuperseded {

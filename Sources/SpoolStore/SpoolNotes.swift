@@ -15,16 +15,16 @@ extension Spool {
     private static let noteDelay = Duration.milliseconds(1)
 
     /// Notes that a receiver no longer needs a record.
-    func settle(_ position: SpoolPosition, _ receiver: String, by reader: SpoolReceiver? = nil) {
+    func settle(_ position: SpoolPosition, _ receiver: String, by reader: SpoolQueue? = nil) {
         note(SpoolNote(position: position, receiver: receiver), by: reader)
     }
 
     /// Notes a receiver's attempt at a record that it has not settled.
-    func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt, by reader: SpoolReceiver? = nil) {
+    func attempted(_ position: SpoolPosition, _ receiver: String, _ attempt: SpoolAttempt, by reader: SpoolQueue? = nil) {
         note(SpoolNote(position: position, receiver: receiver, attempt: attempt), by: reader)
     }
 
-    private func note(_ note: SpoolNote, by reader: SpoolReceiver?) {
+    private func note(_ note: SpoolNote, by reader: SpoolQueue?) {
         let wakes = state.withLock { state -> Bool in
             guard reader?.isDetached.load(ordering: .relaxed) != true,
                 let slot = state.segments[note.position.segment]?.slot(of: note.receiver)

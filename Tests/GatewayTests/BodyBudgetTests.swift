@@ -132,7 +132,7 @@ struct BodyBudgetTests {
 
     // MARK: Pace
 
-    private func isTooSlow(_ pace: inout BodyPace, _ now: MonotonicTime, _ bytes: Int, rate: Int) -> Bool {
+    private func isTooSlow(_ pace: inout BodyRate, _ now: MonotonicTime, _ bytes: Int, rate: Int) -> Bool {
         pace.isTooSlow(now, bytes: bytes, rate: rate)
     }
 
@@ -142,7 +142,7 @@ struct BodyBudgetTests {
         "A body is too slow when fewer bytes than ten times the rate arrive in ten seconds",
         arguments: [(9999, true), (10_000, false), (10_001, false)])
     func pace(bytes: Int, isSlow: Bool) {
-        var pace = BodyPace(since: Self.time(100), bytes: 5)
+        var pace = BodyRate(since: Self.time(100), bytes: 5)
         #expect(!isTooSlow(&pace, Self.time(109.999), 5, rate: 1000))
         #expect(isTooSlow(&pace, Self.time(110), 5 + bytes, rate: 1000) == isSlow)
         #expect(!isTooSlow(&pace, Self.time(110), 5 + bytes, rate: 1000), "the next window has just begun")
@@ -150,7 +150,7 @@ struct BodyBudgetTests {
 
     @Test("Bytes from an earlier window do not count, and a rate of 0 is no bound")
     func windows() {
-        var pace = BodyPace(since: Self.time(0), bytes: 0)
+        var pace = BodyRate(since: Self.time(0), bytes: 0)
         #expect(!isTooSlow(&pace, Self.time(10), 1 << 30, rate: 1000))
         #expect(isTooSlow(&pace, Self.time(20), 1 << 30 + 9, rate: 1000))
         #expect(!isTooSlow(&pace, Self.time(40), 1 << 30 + 9, rate: 0))

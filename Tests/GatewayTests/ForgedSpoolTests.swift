@@ -70,7 +70,7 @@ struct ForgedSpoolTests: ~Copyable {
         try disk.withSpool { spool in
             try receivers.map { name in
                 let ends = spool.state.withLock { $0.segments.mapValues { UInt32($0.count) } }
-                let reader = SpoolReceiver(spool, name, knownAtStart: ends)
+                let reader = SpoolQueue(spool, name, knownAtStart: ends)
                 var cursor = SpoolCursor()
                 var sequences: [UInt64] = []
                 while case let found = try reader.next(10, after: &cursor), !found.isEmpty {

@@ -12,8 +12,8 @@ struct ReceiverEndTests {
 
     /// Makes the receiver failing.
     private mutating func fail() throws {
-        for number in 0..<Pace.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
-        for _ in 0..<Pace.retriesUntilFailing {
+        for number in 0..<DeliveryPacing.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
+        for _ in 0..<DeliveryPacing.retriesUntilFailing {
             guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(1)) else { return }
             _ = state.settle(token, DeliveryOutcome(status: .retry, reason: "down"), config, .at(1))
         }

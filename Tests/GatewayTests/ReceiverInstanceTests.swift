@@ -75,8 +75,8 @@ final class ReceiverInstanceTests {
     func failures() throws {
         config.maxInFlight = 64
         state = .working(limit: 64)
-        try accept(Pace.retriesUntilFailing)
-        let open = (0..<Pace.retriesUntilFailing).map { _ in deliver(of: 0) }
+        try accept(DeliveryPacing.retriesUntilFailing)
+        let open = (0..<DeliveryPacing.retriesUntilFailing).map { _ in deliver(of: 0) }
         replace(limit: 64)
         for delivery in open {
             #expect(try settle(delivery?.token, DeliveryOutcome(status: .retry, progress: 7, reason: "down")) == [])
@@ -89,27 +89,27 @@ final class ReceiverInstanceTests {
 
     @Test("A retry of the old instance waits for its backoff, also when the new one has had retries")
     func retryOfFormer() throws {
-        try accept(Pace.retriesUntilFailing)
+        try accept(DeliveryPacing.retriesUntilFailing)
         let open = deliver(of: 0)
         replace()
-        for _ in 1..<Pace.retriesUntilFailing { #expect(try settle(deliver(of: 1)?.token, Self.retry) == []) }
+        for _ in 1..<DeliveryPacing.retriesUntilFailing { #expect(try settle(deliver(of: 1)?.token, Self.retry) == []) }
         #expect(try settle(open?.token, DeliveryOutcome(status: .retry, reason: "of the old one")) == [])
         #expect(state.serving?.lastError == "down")
         #expect(!state.isFailing)
         #expect(deliver(of: 1) == nil)
-        let due = (1..<Pace.retriesUntilFailing).compactMap { _ in deliver(of: 1, at: .at(2)) }
-        #expect(due.count == Pace.retriesUntilFailing - 1)
+        let due = (1..<DeliveryPacing.retriesUntilFailing).compactMap { _ in deliver(of: 1, at: .at(2)) }
+        #expect(due.count == DeliveryPacing.retriesUntilFailing - 1)
         #expect(due.contains { $0.sequence == open?.sequence })
     }
 
     @Test("A sign of life of the old instance does not make the new one recover")
     func lifeOfFormer() throws {
-        try accept(Pace.retriesUntilFailing + 1)
+        try accept(DeliveryPacing.retriesUntilFailing + 1)
         let open = deliver(of: 0)
         replace()
-        for number in 1...Pace.retriesUntilFailing {
+        for number in 1...DeliveryPacing.retriesUntilFailing {
             let events = try settle(deliver(of: 1)?.token, Self.retry)
-            #expect(events == (number == Pace.retriesUntilFailing ? [.failing] : []))
+            #expect(events == (number == DeliveryPacing.retriesUntilFailing ? [.failing] : []))
         }
         #expect(try settle(open?.token, DeliveryOutcome(status: .delivered)) == [])
         #expect(state.isFailing)

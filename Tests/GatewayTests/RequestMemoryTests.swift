@@ -18,7 +18,7 @@ extension RequestKey {
 
 @Suite("A listener's memory of earlier requests")
 final class RequestMemoryTests {
-    private let known = RequestMemory.Known(limit: 3)
+    private let known = RequestMemory.Remembered(limit: 3)
     private lazy var memory = RequestMemory(listener: "l", window: .seconds(10), known: known)
     private let told = Watched<[Int: [Int]]>([:])
     private struct NoTicket: Error {}

@@ -114,7 +114,7 @@ final class SpoolFixture {
                 let isWanted = receiver.state.withLock { $0.loaded(profile, handle, token) }
                 #expect(isWanted)
                 opened.append(Opened(sequence: entry.sequence, token: token, profile: profile, entry: entry))
-            } catch let failure as SpoolReceiver.ReadFailure {
+            } catch let failure as SpoolQueue.ReadFailure {
                 receiver.state.withLock { state in
                     state.unreadable(handle, token, state.judge(failure, handle, token), now: .now)
                 }

@@ -70,7 +70,7 @@ struct SpoolReaderTests: ~Copyable {
         let profiles = try (0..<8).map { _ in try ReceivedProfile.sample(body: 20_000) }
         let places = try disk.store(profiles, for: ["a", "b"], Self.small)
         try disk.note([places[0]], "a")
-        let reader = try SpoolReader(disk.dataDirectory)
+        let reader = try ReadOnlySpool(disk.dataDirectory)
         let (records, total, _) = reader.waiting(for: "a", limit: 3)
         #expect(total == 7)
         #expect(records.map(\.entry.sequence) == profiles[1...3].map(\.sequence))

@@ -42,7 +42,7 @@ struct ForwardingTests {
     ]
 
     /// A gateway with two upstreams, one of them behind nginx, an archive and two consoles.
-    private struct Setup {
+    private struct RunningSetup {
         let gateway: GatewayProcess
         let direct: Recorder
         let proxied: Recorder
@@ -72,7 +72,7 @@ struct ForwardingTests {
     @Test("Profiles of each format reach both upstreams and the archive with their bytes, query, types and tenant", arguments: sendings)
     func everyFormat(_ sending: Sending) throws {
         try Scenario.run { scenario in
-            let setup = try Setup(scenario)
+            let setup = try RunningSetup(scenario)
             let fixture = Fixture(name: sending.fixture)
             let options = [
                 ["-H", "Content-Type: \(sending.contentType ?? "")"],
@@ -156,7 +156,7 @@ struct ForwardingTests {
     @Test("A multipart upload with a sample type config keeps its boundary and every byte")
     func multipart() throws {
         try Scenario.run { scenario in
-            let setup = try Setup(scenario)
+            let setup = try RunningSetup(scenario)
             let (profile, config) = (Fixture(name: "go-heap.pprof"), Fixture(name: "sample_type_config.json"))
             let answer = try Curl(
                 scenario,
@@ -184,7 +184,7 @@ struct ForwardingTests {
     @Test("An empty body is forwarded, archived and delivered like any other")
     func emptyBody() throws {
         try Scenario.run { scenario in
-            let setup = try Setup(scenario)
+            let setup = try RunningSetup(scenario)
             #expect(try RawConnection(setup.gateway.port).post("/ingest?name=empty").status == 200)
             try setup.waitForDeliveries(1)
             #expect(setup.direct.requests.map(\.length) == [0])
@@ -195,7 +195,7 @@ struct ForwardingTests {
     @Test("A chunked body of many megabytes from a Python client arrives complete")
     func largeChunked() throws {
         try Scenario.run { scenario in
-            let setup = try Setup(scenario)
+            let setup = try RunningSetup(scenario)
             let script = """
                 import http.client, hashlib, random, sys
                 parts = [random.Random(i).randbytes(65536) for i in range(200)]

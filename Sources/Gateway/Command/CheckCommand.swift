@@ -54,10 +54,10 @@ private enum PluginTrial {
                 file.add([problem(trial.entry, message)])
             }
         }
-        let endings = trials.map { trial in Ending(trial.entry.name, until: .now) { trial.receiver.end(trial.thread, $0) } }
-        for ending in endings { ending.start() }
+        let shutdownTasks = trials.map { trial in ShutdownTask(trial.entry.name, until: .now) { trial.receiver.end(trial.thread, $0) } }
+        for task in shutdownTasks { task.start() }
         let deadline = MonotonicTime.now + .seconds(2)
-        for ending in endings where ending.isDone(until: deadline) { _ = ending.takeResult() }
+        for task in shutdownTasks where task.isDone(until: deadline) { _ = task.takeResult() }
     }
 
     private static func problem(_ entry: ReceiverConfig, _ message: String) -> Problem {

@@ -25,7 +25,7 @@ enum QueueCommandShow {
         let text = arguments.value("--limit") ?? "\(defaultLimit)"
         guard let limit = Int(text), limit >= 0 else { throw UsageError("--limit needs a number, is \(quotedForPeople(text))") }
         return try QueuePlace.with(arguments) { place in
-            let reader = try SpoolReader(place.dataDirectory)
+            let reader = try ReadOnlySpool(place.dataDirectory)
             let (records, total, unreadable) = reader.waiting(for: arguments.value("--receiver"), limit: limit)
             if arguments.has("--json") { printJSON(records, reader.folder) } else { printText(records, reader.folder) }
             if records.count < total { printError("\(records.count) of \(total); --limit 0 shows all") }
@@ -33,7 +33,7 @@ enum QueueCommandShow {
         }
     }
 
-    private static func printText(_ records: [QueuedRecord], _ folder: SpoolFolder) {
+    private static func printText(_ records: [ListedRecord], _ folder: SpoolFolder) {
         for record in records {
             do throws(DamagedRecord) {
                 guard let profile = try record.profile(folder) else { continue }
@@ -47,7 +47,7 @@ enum QueueCommandShow {
         }
     }
 
-    private static func printJSON(_ records: [QueuedRecord], _ folder: SpoolFolder) {
+    private static func printJSON(_ records: [ListedRecord], _ folder: SpoolFolder) {
         var before = "["
         for record in records {
             do throws(DamagedRecord) {
@@ -62,7 +62,7 @@ enum QueueCommandShow {
     // MARK: One profile
 
     private static func show(_ sequence: UInt64, _ arguments: Arguments, _ place: QueuePlace) throws -> Int32 {
-        let reader = try SpoolReader(place.dataDirectory)
+        let reader = try ReadOnlySpool(place.dataDirectory)
         let (record, unreadable) = reader.record(sequence)
         guard let record, arguments.value("--receiver").map({ name in record.states.contains { $0.receiver == name } }) ?? true else {
             _ = QueuePlace.report(unreadable)

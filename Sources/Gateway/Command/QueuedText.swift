@@ -26,7 +26,7 @@ enum QueuedText {
     }
 
     /// The receivers that still need the profile: `up (3 attempts), archive`.
-    static func receivers(_ record: QueuedRecord) -> String {
+    static func receivers(_ record: ListedRecord) -> String {
         record.states.filter { !$0.isSettled }.map { state in
             printable(state.receiver) + (state.attempt.map { " (\(counted($0.count, "attempt")))" } ?? "")
         }.joined(separator: ", ")
@@ -50,7 +50,7 @@ enum QueuedText {
 
     // MARK: All details
 
-    static func lines(_ record: QueuedRecord, _ profile: ReceivedProfile, _ place: QueuePlace) -> [String] {
+    static func lines(_ record: ListedRecord, _ profile: ReceivedProfile, _ place: QueuePlace) -> [String] {
         let view = unsafe PluginKit.Profile(view: profile.view)
         let told = [
             ("received", readableTime(view.receivedAt)), ("from", view.from == 0 ? "-" : readableTime(view.from)),
@@ -67,7 +67,7 @@ enum QueuedText {
     }
 
     /// The details in the index, which are known for a damaged record too.
-    static func lines(_ record: QueuedRecord, _ place: QueuePlace) -> [String] {
+    static func lines(_ record: ListedRecord, _ place: QueuePlace) -> [String] {
         let entry = record.entry
         let head = [
             ("sequence", "\(entry.sequence)"), ("accepted", readableTime(entry.time)),
@@ -76,7 +76,7 @@ enum QueuedText {
         return aligned(head + record.states.map { ("receiver", "\(printable($0.receiver)): \(text($0))") })
     }
 
-    private static func text(_ state: QueuedRecord.State) -> String {
+    private static func text(_ state: ListedRecord.State) -> String {
         guard !state.isSettled else { return "settled" }
         guard let attempt = state.attempt else { return "waits, no attempt" }
         let next = attempt.due > MonotonicTime.unixNanoseconds ? ", next \(readableTime(attempt.due))" : ""
@@ -97,7 +97,7 @@ enum QueuedText {
     // MARK: JSON
 
     /// - Parameter all: whether to include query, headers and samples.
-    static func json(_ record: QueuedRecord, _ profile: ReceivedProfile, all: Bool = false) -> String {
+    static func json(_ record: ListedRecord, _ profile: ReceivedProfile, all: Bool = false) -> String {
         let view = unsafe PluginKit.Profile(view: profile.view)
         var members = [
             ("received", JSONValue.quoted(readableTime(view.receivedAt))), ("api", JSONValue.quoted(api(view))),
@@ -108,11 +108,11 @@ enum QueuedText {
         return withExtendedLifetime(profile) { json(record, members) }
     }
 
-    static func json(_ record: QueuedRecord, _ damage: DamagedRecord) -> String {
+    static func json(_ record: ListedRecord, _ damage: DamagedRecord) -> String {
         json(record, [("damage", JSONValue.quoted("\(damage)"))])
     }
 
-    private static func json(_ record: QueuedRecord, _ more: [(String, String)]) -> String {
+    private static func json(_ record: ListedRecord, _ more: [(String, String)]) -> String {
         let entry = record.entry
         let head = [
             ("sequence", "\(entry.sequence)"), ("accepted", JSONValue.quoted(readableTime(entry.time))), ("bytes", "\(entry.length)"),
@@ -122,7 +122,7 @@ enum QueuedText {
         return "{" + (head + more).map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"
     }
 
-    private static func json(_ state: QueuedRecord.State) -> String {
+    private static func json(_ state: ListedRecord.State) -> String {
         let attempt = state.attempt ?? SpoolAttempt()
         let due = attempt.due > MonotonicTime.unixNanoseconds ? "\"\(readableTime(attempt.due))\"" : "null"
         return """

@@ -89,8 +89,8 @@ enum SendCommand {
         if bytes.starts(with: "FLR\0".utf8) { return "jfr" }
         if bytes.starts(with: [0x1F, 0x8B]) { return "pprof" }
         let name = file.lowercased()
-        for (ending, format) in [(".jfr", "jfr"), (".folded", "folded"), (".lines", "lines"), (".json", "speedscope")]
-        where name.hasSuffix(ending) {
+        for (task, format) in [(".jfr", "jfr"), (".folded", "folded"), (".lines", "lines"), (".json", "speedscope")]
+        where name.hasSuffix(task) {
             return format
         }
         return "pprof"

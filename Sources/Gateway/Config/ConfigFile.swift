@@ -85,7 +85,7 @@ extension Config {
     var fileProblems: [Problem] {
         var problems = FileProblems()
         for http in listeners.map(\.http) + [admin?.http].compactMap(\.self) {
-            _ = problems.collect(all: { () throws(FileProblems) in try Listener.Guards(http) })
+            _ = problems.collect(all: { () throws(FileProblems) in try Listener.Security(http) })
         }
         return problems.list
     }

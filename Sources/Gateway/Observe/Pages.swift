@@ -41,7 +41,7 @@ extension RunningGateway {
     }
 
     private func collectProfiles(of listener: String, into page: inout Exposition) {
-        guard let counters = setup.withLock({ $0.entrance(listener) })?.profiles else { return }
+        guard let counters = setup.withLock({ $0.running(listener) })?.profiles else { return }
         for (api, counter) in [("ingest", counters.ingest), ("push", counters.push)] {
             page.add(
                 .counter, "gateway_profiles_received_total", help: "Profiles received.",

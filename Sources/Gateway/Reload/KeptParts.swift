@@ -12,7 +12,7 @@ struct KeptParts: Sendable {
     let deadLetters: DeadLetters?
     let memories: RequestMemories
     /// The endings of objects that reloads have removed or replaced.
-    let endings = Endings()
+    let shutdownTasks = ShutdownTasks()
 
     /// Opens the spool, if the config has one.
     init(_ config: Config) throws(RunningGateway.StartError) {

@@ -67,8 +67,8 @@ extension RunningGateway {
         Descriptors.process.divide(DescriptorBudget.Demand(change.config, loops: loops.count))
         let deadline = MonotonicTime.now + change.config.shutdownTimeout
         changeReceivers(change, deadline)
-        let next = Setup(
-            config: change.config, receivers: change.receivers.map(\.receiver), entrances: change.listeners.map(\.entrance),
+        let next = RunningSetup(
+            config: change.config, receivers: change.receivers.map(\.receiver), runningListeners: change.listeners.map(\.running),
             admin: change.admin?.listener)
         setup.withLock { $0 = next }
         changeListeners(change, next)
@@ -83,14 +83,14 @@ extension RunningGateway {
         }
         for step in change.receivers where !step.isNew {
             guard let former = step.receiver.change(to: step.config, step.next) else { continue }
-            endings.start(Ending(step.config.name, until: deadline) { ending in step.receiver.end(former, ending) })
+            shutdownTasks.start(ShutdownTask(step.config.name, until: deadline) { task in step.receiver.end(former, task) })
         }
     }
 
-    private func changeListeners(_ change: SetupChange, _ next: Setup) {
+    private func changeListeners(_ change: SetupChange, _ next: RunningSetup) {
         for step in change.listeners {
-            step.entrance.fanOut.replace(step.entrance.config.forwardTo.compactMap(next.receiver))
-            let listener = step.entrance.listener
+            step.running.fanOut.replace(step.running.config.forwardTo.compactMap(next.receiver))
+            let listener = step.running.listener
             listener.serve(step.service)
             for loop in loops { loop.post { if step.isNew { $0.listen(listener) } else { $0.adaptToTimeouts() } } }
             if step.isNew { Log.info("listening", ["listener": listener.name, "address": Self.address(listener)]) }
@@ -107,7 +107,7 @@ extension RunningGateway {
         return "\(address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address):\(listener.port)"
     }
 
-    private func tellOfPlugins(_ next: Setup) {
+    private func tellOfPlugins(_ next: RunningSetup) {
         for receiver in next.receivers {
             guard let library = receiver.present?.library, library.isOutdated else { continue }
             Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": library.path])

@@ -8,18 +8,18 @@ import Telemetry
 /// Ends listeners and receivers that a new config no longer has, while the gateway continues.
 extension RunningGateway {
     /// Ends listeners, access controls and receivers that ran before a change and do not run after it.
-    func end(what change: SetupChange, without next: Setup, _ deadline: MonotonicTime) {
+    func end(what change: SetupChange, without next: RunningSetup, _ deadline: MonotonicTime) {
         let old = change.old
         let listeners = old.listeners.filter { listener in !next.listeners.contains { $0 === listener } }
         stopAccepting(listeners)
         if let admin = old.admin, admin !== next.admin { stopAdmin(admin) }
         let replaced = change.replacedControls
         if !listeners.isEmpty || !replaced.isEmpty {
-            endings.start(Ending("listeners", until: deadline) { self.end(listeners, replaced, $0) })
+            shutdownTasks.start(ShutdownTask("listeners", until: deadline) { self.end(listeners, replaced, $0) })
         }
         for receiver in old.receivers where !next.receivers.contains(where: { $0 === receiver }) {
             leaving.withLock { $0.append(receiver) }
-            endings.start(Ending(receiver.name, until: deadline) { self.end(receiver, after: listeners, $0) })
+            shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { self.end(receiver, after: listeners, $0) })
         }
     }
 

@@ -23,13 +23,13 @@ struct SetupChange {
 
     /// One listener of the new config.
     struct ListenerStep {
-        let entrance: Setup.Entrance
+        let running: RunningSetup.RunningListener
         let service: Listener.Service
         let isNew: Bool
     }
 
     let config: Config
-    let old: Setup
+    let old: RunningSetup
     /// The problems that prevent the change.
     private(set) var problems: [Problem] = []
     private(set) var receivers: [ReceiverStep] = []
@@ -42,7 +42,7 @@ struct SetupChange {
 
     /// The access controls of the old listeners that the new ones do not use.
     var replacedControls: [AccessControl] {
-        let kept = listeners.compactMap(\.service.guards.access) + [admin?.service.guards.access].compactMap(\.self)
+        let kept = listeners.compactMap(\.service.security.access) + [admin?.service.security.access].compactMap(\.self)
         return presentControls.filter { present in !kept.contains { $0 === present } }
     }
 
@@ -53,12 +53,12 @@ struct SetupChange {
     ///   - adminRoutes: makes what the admin listener serves.
     ///   - problems: the problems of the config file.
     init(
-        _ parts: KeptParts, from old: Setup, to config: Config, problems: [Problem] = [],
+        _ parts: KeptParts, from old: RunningSetup, to config: Config, problems: [Problem] = [],
         adminRoutes: @escaping (AdminVisitors) -> AdminEndpoint
     ) {
         (self.parts, self.old, self.config, self.problems, self.adminRoutes) = (parts, old, config, problems, adminRoutes)
         isStart = old.receivers.isEmpty
-        presentControls = old.allListeners.compactMap(\.service.guards.access)
+        presentControls = old.allListeners.compactMap(\.service.security.access)
     }
 
     /// Makes everything new; when there are problems, all of it is undone.
@@ -67,10 +67,10 @@ struct SetupChange {
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
         // All instances are created at the same time, because each may take long.
         for step in receivers { waitForInstance(step) }
-        let guards = readGuards()
-        if problems.isEmpty, let guards {
-            for (entry, guards) in zip(config.listeners, guards.listeners) { prepare(entry, guards) }
-            prepareAdmin(guards.admin)
+        let security = readSecurity()
+        if problems.isEmpty, let security {
+            for (entry, security) in zip(config.listeners, security.listeners) { prepare(entry, security) }
+            prepareAdmin(security.admin)
         }
         problems.sortByPlace()
         if !problems.isEmpty { undo() }
@@ -84,11 +84,11 @@ struct SetupChange {
 
     /// Ends and closes what was made; plugins are not waited for.
     mutating func undo() {
-        let endings = receivers.compactMap { step in
-            step.next.map { next in Ending(step.config.name, until: .now) { step.receiver.end(next, $0) } }
+        let shutdownTasks = receivers.compactMap { step in
+            step.next.map { next in ShutdownTask(step.config.name, until: .now) { step.receiver.end(next, $0) } }
         }
-        for ending in endings { parts.endings.start(ending) }
-        for step in listeners where step.isNew { step.entrance.listener.close() }
+        for task in shutdownTasks { parts.shutdownTasks.start(task) }
+        for step in listeners where step.isNew { step.running.listener.close() }
         if let admin, admin.isNew { admin.listener.close() }
         (receivers, listeners, admin) = ([], [], nil)
     }
@@ -161,20 +161,20 @@ struct SetupChange {
     // MARK: Listeners
 
     /// Reads the files of TLS and authentication before any listener is opened.
-    private mutating func readGuards() -> (listeners: [Listener.Guards], admin: Listener.Guards?)? {
+    private mutating func readSecurity() -> (listeners: [Listener.Security], admin: Listener.Security?)? {
         var found = FileProblems()
         let listeners = config.listeners.map { entry in
-            found.collect(all: { () throws(FileProblems) in try Listener.Guards(entry.http) })
+            found.collect(all: { () throws(FileProblems) in try Listener.Security(entry.http) })
         }
         let admin = found.collect(all: { () throws(FileProblems) in
-            try config.admin.map { admin throws(FileProblems) in try Listener.Guards(admin.http, openPath: AdminEndpoint.openPath) }
+            try config.admin.map { admin throws(FileProblems) in try Listener.Security(admin.http, openPath: AdminEndpoint.openPath) }
         })
         problems += found.list
         return found.list.isEmpty ? (listeners.compactMap(\.self), admin) : nil
     }
 
-    private mutating func prepare(_ entry: ListenerConfig, _ guards: Listener.Guards) {
-        let present = old.entrance(entry.name)
+    private mutating func prepare(_ entry: ListenerConfig, _ security: Listener.Security) {
+        let present = old.running(entry.name)
         let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
         let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
         let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: parts.spool)
@@ -185,12 +185,12 @@ struct SetupChange {
             ack: entry.ack, tenant: entry.tenant, rates: rates ?? entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
             fanOut: fanOut, counters: profiles, memory: memory)
         let service = Listener.Service(
-            entry.http, guards: present.map { guards.keeping($0.listener.service.guards, entry.http, as: $0.config.http) } ?? guards,
+            entry.http, security: present.map { security.keeping($0.listener.service.security, entry.http, as: $0.config.http) } ?? security,
             routes: parts.routes(config.limits, intake))
         do throws(SystemError) {
             let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
-            let entrance = Setup.Entrance(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
-            listeners.append(ListenerStep(entrance: entrance, service: service, isNew: kept == nil))
+            let running = RunningSetup.RunningListener(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
+            listeners.append(ListenerStep(running: running, service: service, isNew: kept == nil))
         } catch { note(error, Problems.path("receive_http", entry.name)) }
     }
 
@@ -205,22 +205,22 @@ struct SetupChange {
     /// A listener at the same address that the new config has under another name, or no longer has.
     private func leaving(_ http: HTTPConfig) -> Listener? {
         guard http.port != 0 else { return nil }
-        let leaving = old.entrances.first { entrance in
-            entrance.config.http.hasAddress(of: http)
-                && !config.listeners.contains { $0.name == entrance.config.name && $0.http.hasAddress(of: http) }
+        let leaving = old.runningListeners.first { running in
+            running.config.http.hasAddress(of: http)
+                && !config.listeners.contains { $0.name == running.config.name && $0.http.hasAddress(of: http) }
         }
         // Only the first new listener gets the socket; for a second one the address is in use.
-        let isTaken = listeners.contains { $0.isNew && $0.entrance.config.http.hasAddress(of: http) }
+        let isTaken = listeners.contains { $0.isNew && $0.running.config.http.hasAddress(of: http) }
         return isTaken ? nil : leaving?.listener
     }
 
-    private mutating func prepareAdmin(_ guards: Listener.Guards?) {
-        guard let entry = config.admin, var guards else { return }
+    private mutating func prepareAdmin(_ security: Listener.Security?) {
+        guard let entry = config.admin, var security else { return }
         let before = old.config.admin?.http ?? HTTPConfig()
         let kept = before.hasAddress(of: entry.http) ? old.admin : nil
-        if let admin = old.admin { guards = guards.keeping(admin.service.guards, entry.http, as: before) }
+        if let admin = old.admin { security = security.keeping(admin.service.security, entry.http, as: before) }
         let service = Listener.Service(
-            entry.http, guards: guards, routes: adminRoutes(AdminVisitors(hosts: entry.hosts)))
+            entry.http, security: security, routes: adminRoutes(AdminVisitors(hosts: entry.hosts)))
         do throws(SystemError) {
             let listener =
                 if let kept { kept } else {

@@ -61,7 +61,7 @@ private func check(_ path: String) {
         promise(again.allSatisfy { $0.live >= 0 }, "less than nothing waits")
     }
     promise((seen == nil) == (first == nil), "a start refuses what a look does not")
-    guard first != nil, let reader = try? SpoolReader(path) else { return }
+    guard first != nil, let reader = try? ReadOnlySpool(path) else { return }
     var waiting = 0
     let unreadable = reader.forEachSegment { content in
         for record in content.records where record.live != 0 {
@@ -103,7 +103,7 @@ private func recovered(_ path: String, mayWrite: Bool) -> [Waiting]? {
 private func deliver(_ spool: Spool, _ limit: Int) {
     let receivers = spool.state.withLock { Set($0.segments.values.flatMap(\.header.receivers)) }
     for receiver in receivers {
-        let reader = SpoolReceiver(spool, receiver, knownAtStart: [1: .max, 2: .max])
+        let reader = SpoolQueue(spool, receiver, knownAtStart: [1: .max, 2: .max])
         var cursor = SpoolCursor()
         var count = 0
         while let found = try? reader.next(16, after: &cursor), !found.isEmpty {

@@ -5,7 +5,7 @@ import Testing
 @Suite("TLS to an upstream", .serialized)
 struct SecureUpstreamTests {
     /// An nginx with TLS in front of a recorder, and a gateway that has sent a profile and a Push by every way.
-    private struct Setup {
+    private struct RunningSetup {
         let nginx: Nginx
         let gateway: GatewayProcess
         private let arriving: Int
@@ -35,7 +35,7 @@ struct SecureUpstreamTests {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
             try certificates.makeAuthority("foreign")
-            let setup = try Setup(
+            let setup = try RunningSetup(
                 scenario,
                 [
                     Way("nobody", "", arrives: false), Way("file", tls()),
@@ -55,7 +55,7 @@ struct SecureUpstreamTests {
         try Scenario.run { scenario in
             let certificates = try Certificates(scenario)
             try certificates.make("named", hosts: "DNS:profiles.example")
-            let setup = try Setup(
+            let setup = try RunningSetup(
                 scenario,
                 [
                     Way("without", tls(), arrives: false), Way("with", tls(#""server_name": "profiles.example""#)),
@@ -74,7 +74,7 @@ struct SecureUpstreamTests {
             try certificates.makeAuthority("foreign")
             try certificates.make("stranger", by: "foreign")
             let (certificate, key) = (try certificates.pem("client.pem"), try certificates.pem("client.key"))
-            let setup = try Setup(
+            let setup = try RunningSetup(
                 scenario,
                 [
                     Way("files", tls(#""cert_file": "client.pem", "key_file": "client.key""#)),
@@ -98,7 +98,7 @@ struct SecureUpstreamTests {
     func versions(version: String, arrivesByDefault: Bool, arrivesBy13: Bool) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
-            let setup = try Setup(
+            let setup = try RunningSetup(
                 scenario,
                 [
                     Way("default", tls(), arrives: arrivesByDefault), Way("tls12", tls(#""min_version": "TLS12""#)),
@@ -112,7 +112,7 @@ struct SecureUpstreamTests {
     func version(listen: String) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
-            let setup = try Setup(
+            let setup = try RunningSetup(
                 scenario,
                 [Way("default", tls()), Way("on", "\(tls()), \"enable_http2\": true"), Way("off", "\(tls()), \"enable_http2\": false")],
                 listen: listen)

@@ -116,8 +116,8 @@ extension Receiver.State {
 
     /// Decides how a failed read is treated: as damage once it has failed often enough.
     mutating func judge(
-        _ failure: SpoolReceiver.ReadFailure, _ handle: ReceiverQueue.Handle, _ token: UInt?
-    ) -> SpoolReceiver.ReadFailure {
+        _ failure: SpoolQueue.ReadFailure, _ handle: ReceiverQueue.Handle, _ token: UInt?
+    ) -> SpoolQueue.ReadFailure {
         let what: String
         switch failure {
         case .failing(let error): what = "\(error)"
@@ -131,7 +131,7 @@ extension Receiver.State {
 
     /// Handles an open profile that could not be read from the spool.
     mutating func unreadable(
-        _ handle: ReceiverQueue.Handle, _ token: UInt?, _ failure: SpoolReceiver.ReadFailure, now: MonotonicTime
+        _ handle: ReceiverQueue.Handle, _ token: UInt?, _ failure: SpoolQueue.ReadFailure, now: MonotonicTime
     ) {
         if let token, closeOperation(token) == nil { return }
         let entry = queue[handle]

@@ -3,7 +3,7 @@ import LinuxSystem
 package import Profiles
 
 /// A record of the spool, and its state at each receiver.
-package struct QueuedRecord {
+package struct ListedRecord {
     /// The record's state at one receiver.
     package struct State {
         package let receiver: String
@@ -47,7 +47,7 @@ package struct QueuedRecord {
     }
 }
 
-extension SpoolReader {
+extension ReadOnlySpool {
     /// Returns the oldest waiting records.
     ///
     /// - Parameters:
@@ -56,14 +56,14 @@ extension SpoolReader {
     /// - Returns: the records, the total number that wait, and the segments that cannot be read.
     package func waiting(
         for receiver: String?, limit: Int
-    ) -> (records: [QueuedRecord], total: Int, unreadable: [UnreadableSegment]) {
-        var found: [QueuedRecord] = []
+    ) -> (records: [ListedRecord], total: Int, unreadable: [UnreadableSegment]) {
+        var found: [ListedRecord] = []
         var total = 0
         let unreadable = forEachSegment { content in
             let mask = content.mask(of: receiver)
             let waiting = content.records.filter { $0.live & mask != 0 && !$0.isSuperseded }
             total += waiting.count
-            found += waiting.map { QueuedRecord($0, in: content) }
+            found += waiting.map { ListedRecord($0, in: content) }
             // Only `limit` records stay in memory.
             if limit > 0 { found = Self.oldest(found, limit) }
         }
@@ -71,7 +71,7 @@ extension SpoolReader {
     }
 
     /// Sorts by age: copied records follow younger ones, so the journal's order is not the order of age.
-    private static func oldest(_ records: [QueuedRecord], _ limit: Int) -> [QueuedRecord] {
+    private static func oldest(_ records: [ListedRecord], _ limit: Int) -> [ListedRecord] {
         let sorted = records.sorted { ($0.entry.time, $0.entry.sequence) < ($1.entry.time, $1.entry.sequence) }
         return limit == 0 ? sorted : Array(sorted.prefix(limit))
     }
@@ -79,11 +79,11 @@ extension SpoolReader {
     /// Finds the record of a profile, even if all receivers have settled it; of several records, the one that counts.
     ///
     /// - Returns: the record, and the segments that cannot be read.
-    package func record(_ sequence: UInt64) -> (record: QueuedRecord?, unreadable: [UnreadableSegment]) {
-        var found: QueuedRecord?
+    package func record(_ sequence: UInt64) -> (record: ListedRecord?, unreadable: [UnreadableSegment]) {
+        var found: ListedRecord?
         let unreadable = forEachSegment { content in
             for record in content.records where record.entry.sequence == sequence {
-                if found == nil || record.live != 0 && !record.isSuperseded { found = QueuedRecord(record, in: content) }
+                if found == nil || record.live != 0 && !record.isSuperseded { found = ListedRecord(record, in: content) }
             }
         }
         return (found, unreadable)

@@ -3,9 +3,9 @@ import ProfileAPI
 import Receivers
 
 /// The receivers and listeners that run under one config.
-struct Setup: Sendable {
+struct RunningSetup: Sendable {
     /// One entry of `receive_http`, with the objects that a reload keeps.
-    struct Entrance: Sendable {
+    struct RunningListener: Sendable {
         let config: ListenerConfig
         let listener: Listener
         let fanOut: FanOut
@@ -15,14 +15,14 @@ struct Setup: Sendable {
 
     var config = Config()
     var receivers: [Receiver] = []
-    var entrances: [Entrance] = []
+    var runningListeners: [RunningListener] = []
     var admin: Listener?
 
-    var listeners: [Listener] { entrances.map(\.listener) }
+    var listeners: [Listener] { runningListeners.map(\.listener) }
     var allListeners: [Listener] { listeners + [admin].compactMap(\.self) }
 
     func receiver(_ name: String) -> Receiver? { receivers.first { $0.name == name } }
-    func entrance(_ name: String) -> Entrance? { entrances.first { $0.config.name == name } }
+    func running(_ name: String) -> RunningListener? { runningListeners.first { $0.config.name == name } }
 }
 
 extension HTTPConfig {

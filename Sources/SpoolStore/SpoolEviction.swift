@@ -96,7 +96,7 @@ extension SpoolJournal {
 
     /// Drops all profiles in a segment of a receiver that is no longer in the config.
     private func dropAll(of receiver: String, in number: UInt64) {
-        let reader = SpoolReceiver(spool, receiver, knownAtStart: [number: .max])
+        let reader = SpoolQueue(spool, receiver, knownAtStart: [number: .max])
         var cursor = SpoolCursor(only: number)
         var count = 0
         // Records that cannot be read are not settled.

@@ -22,7 +22,7 @@ extension AuthConfig {
 
 extension Listener {
     /// The TLS and the access control of a listener, read from the files that its config names.
-    package struct Guards: Sendable {
+    package struct Security: Sendable {
         /// The listener's TLS; nil serves plain HTTP.
         private(set) var certificates: ServerCertificates?
         /// Decides who may send; nil lets everybody send.
@@ -41,11 +41,11 @@ extension Listener {
         }
 
         /// These guards, but with the parts of `old` whose configuration is the same, so that what those have learned is kept.
-        package func keeping(_ old: Guards, _ http: HTTPConfig, as before: HTTPConfig) -> Guards {
-            var guards = self
-            if http.tls?.unplaced == before.tls?.unplaced { guards.certificates = old.certificates }
-            if http.auth?.unplaced == before.auth?.unplaced, http.tls?.clientAuth == before.tls?.clientAuth { guards.access = old.access }
-            return guards
+        package func keeping(_ old: Security, _ http: HTTPConfig, as before: HTTPConfig) -> Security {
+            var security = self
+            if http.tls?.unplaced == before.tls?.unplaced { security.certificates = old.certificates }
+            if http.auth?.unplaced == before.auth?.unplaced, http.tls?.clientAuth == before.tls?.clientAuth { security.access = old.access }
+            return security
         }
 
         /// Reads changed files again; may block on the disk.

@@ -33,7 +33,7 @@ extension Receiver {
     func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> ReceivedProfile? {
         if let profile = entry.profile { return profile }
         guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
-        do throws(SpoolReceiver.ReadFailure) {
+        do throws(SpoolQueue.ReadFailure) {
             let profile = try reader.read(position, sequence: entry.sequence)
             return state.withLock { $0.loaded(profile, handle, token) } ? profile : nil
         } catch {

@@ -5,7 +5,7 @@ import Profiles
 /// A read-only view of the spool, usable while a gateway runs.
 ///
 /// Only one segment at a time is in memory, and each may be gone when it is read.
-package struct SpoolReader {
+package struct ReadOnlySpool {
     package let folder: SpoolFolder
     /// True when a running gateway writes to the spool and removes segments.
     let isRunning: Bool

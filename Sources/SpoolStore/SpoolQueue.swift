@@ -5,7 +5,7 @@ import Synchronization
 import Telemetry
 
 /// A record that waits for a receiver, as found in the index.
-package struct SpooledProfile {
+package struct WaitingRecord {
     package let position: SpoolPosition
     package let sequence: UInt64
     /// The time of acceptance by the segment's clock, Unix nanoseconds, and that clock's difference from the monotonic clock.
@@ -43,7 +43,7 @@ package struct SpoolCursor {
 }
 
 /// One receiver's view of the spool.
-package final class SpoolReceiver: Sendable {
+package final class SpoolQueue: Sendable {
     package enum ReadFailure: Error {
         /// The bytes differ from those that were written.
         case damaged(String)
@@ -78,8 +78,8 @@ package final class SpoolReceiver: Sendable {
     ///
     /// - Returns: up to `limit` records; none at the end of the spool.
     /// - Throws: the error that prevented reading the first record; the cursor is then still before it.
-    package func next(_ limit: Int, after cursor: inout SpoolCursor) throws(SystemError) -> [SpooledProfile] {
-        var found: [SpooledProfile] = []
+    package func next(_ limit: Int, after cursor: inout SpoolCursor) throws(SystemError) -> [WaitingRecord] {
+        var found: [WaitingRecord] = []
         do throws(SystemError) { try read(limit, after: &cursor, into: &found) } catch {
             // Records that the cursor has passed are returned first; the next call throws the error.
             if found.isEmpty { throw error }
@@ -87,7 +87,7 @@ package final class SpoolReceiver: Sendable {
         return found
     }
 
-    private func read(_ limit: Int, after cursor: inout SpoolCursor, into found: inout [SpooledProfile]) throws(SystemError) {
+    private func read(_ limit: Int, after cursor: inout SpoolCursor, into found: inout [WaitingRecord]) throws(SystemError) {
         while found.count < limit, let segment = spool.segment(for: name, at: cursor) {
             if segment.number != cursor.segment || cursor.ledger == nil {
                 if segment.number != cursor.segment { (cursor.segment, cursor.ordinal) = (segment.number, 0) }
@@ -105,7 +105,7 @@ package final class SpoolReceiver: Sendable {
     }
 
     private func take(
-        _ entries: [IndexEntry], of segment: SpoolSegment, _ limit: Int, _ cursor: inout SpoolCursor, _ found: inout [SpooledProfile]
+        _ entries: [IndexEntry], of segment: SpoolSegment, _ limit: Int, _ cursor: inout SpoolCursor, _ found: inout [WaitingRecord]
     ) {
         guard let slot = segment.slot(of: name) else { return }
         let superseded = spool.state.withLock { $0.superseded }
@@ -122,7 +122,7 @@ package final class SpoolReceiver: Sendable {
                 segment: segment.number, ordinal: ordinal, offset: entry.offset, length: entry.length, share: entry.share)
             let attempt = cursor.ledger?.attempts[entry.offset] ?? SpoolAttempt()
             found.append(
-                SpooledProfile(
+                WaitingRecord(
                     position: position, sequence: entry.sequence, time: entry.time, clockOffset: segment.clockOffset, attempt: attempt))
         }
     }

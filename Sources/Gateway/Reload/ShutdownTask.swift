@@ -4,7 +4,7 @@ import Synchronization
 import Telemetry
 
 /// Ends something that was taken out of service, on a thread of its own, while the gateway continues.
-final class Ending: Sendable {
+final class ShutdownTask: Sendable {
     private let name: String
     private let deadline: MovableDeadline
     private let result = Monitor<Bool?>(nil)
@@ -47,30 +47,30 @@ final class Ending: Sendable {
 }
 
 /// All endings that are running.
-final class Endings: Sendable {
-    private let running = Mutex<[Ending]>([])
+final class ShutdownTasks: Sendable {
+    private let running = Mutex<[ShutdownTask]>([])
     /// True when one did not end properly.
     private let failed = Atomic<Bool>(false)
 
     var hasFailed: Bool { failed.load(ordering: .relaxed) }
 
-    func start(_ ending: Ending) {
-        running.withLock { $0.append(ending) }
-        ending.start()
+    func start(_ task: ShutdownTask) {
+        running.withLock { $0.append(task) }
+        task.start()
     }
 
     /// Starts endings that could not be started, and removes those that are done; called periodically.
     func tidy() {
         let all = running.withLock { $0 }
-        for ending in all { ending.start() }
-        for ending in all {
-            guard let result = ending.takeResult() else { continue }
+        for task in all { task.start() }
+        for task in all {
+            guard let result = task.takeResult() else { continue }
             if !result { failed.store(true, ordering: .relaxed) }
-            running.withLock { running in running.removeAll { $0 === ending } }
+            running.withLock { running in running.removeAll { $0 === task } }
         }
     }
 
-    func hurry() { for ending in running.withLock({ $0 }) { ending.hurry() } }
+    func hurry() { for task in running.withLock({ $0 }) { task.hurry() } }
 
     func areDone(until deadline: MonotonicTime) -> Bool {
         let areDone = running.withLock { $0 }.allSatisfy { $0.isDone(until: deadline) }

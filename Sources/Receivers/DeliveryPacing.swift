@@ -5,7 +5,7 @@ import LinuxSystem
 /// A receiver is failing after five retries in a row, each of another profile, that are evidence against the destination: it could
 /// not be reached, or it refused a profile that it had never refused before. A failing receiver is probed with one delivery at a
 /// time until one gets through; after that the number of open deliveries doubles from 1 up to the receiver's `max_in_flight`.
-struct Pace {
+struct DeliveryPacing {
     static let retriesUntilFailing = 5
 
     private var limit: Int
