@@ -154,7 +154,7 @@ final class RunningGateway: Sendable {
         parts.largePushes.stop(until: deadline)
         spool?.flush(until: deadline)
         for receiver in receivers {
-            shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { receiver.end("profiles lost at shutdown", $0) })
+            shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { receiver.drain("profiles lost at shutdown", $0) })
         }
         if !isHurried { isHurried = wait(until: deadline, hurry) { shutdownTasks.areDone(until: $0) } }
         if isHurried { shutdownTasks.hurry() }

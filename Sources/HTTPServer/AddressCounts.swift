@@ -18,7 +18,7 @@ final class AddressCounts: Sendable {
     ///
     /// - Parameter limit: the most connections from one address; 0 means no limit.
     /// - Returns: false when the limit has been reached; the connection is not counted then.
-    func take(_ peer: PeerAddress, limit: Int) -> Bool {
+    func admit(_ peer: PeerAddress, limit: Int) -> Bool {
         counts.withLock { counts in
             let count = counts[peer] ?? 0
             guard limit == 0 || count < limit else { return false }

@@ -66,7 +66,7 @@ package final class BodyBudget: Sendable {
     /// to bodies, but always ``leastForBeginnings``.
     ///
     /// - Returns: false when there is no room; nothing is taken then.
-    func take(_ bytes: Int, for kind: Beginning) -> Bool {
+    func reserve(_ bytes: Int, for kind: Beginning) -> Bool {
         let held = part(kind).used.wrappingAdd(bytes, ordering: .relaxed).newValue
         guard held <= max(Self.leastForBeginnings, limit.load(ordering: .relaxed) / 8) else {
             part(kind).used.wrappingSubtract(bytes, ordering: .relaxed)
@@ -123,12 +123,12 @@ package final class BodyBudget: Sendable {
         // A connection keeps its turn until its body ends, even when it would now be given the other kind of turn.
         let holders = (turn.load(ordering: .relaxed), turnBeyondShare.load(ordering: .relaxed))
         if holders.0 == connection.rawValue || holders.1 == connection.rawValue { return true }
-        return isBeyondShare ? take(turnBeyondShare, connection, senders) : take(turn, connection, senders)
+        return isBeyondShare ? takeTurn(turnBeyondShare, connection, senders) : takeTurn(turn, connection, senders)
     }
 
     /// Gives a connection this turn if it is free. A sender has one turn at a time, of either kind; of several names only the
     /// first, which is the narrowest, counts.
-    private func take(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
+    private func takeTurn(_ turn: borrowing Atomic<UInt64>, _ connection: ConnectionKey, _ senders: [Sender]) -> Bool {
         guard senders.first.map({ $0.turns.load(ordering: .relaxed) == 0 }) ?? true,
             turn.compareExchange(expected: 0, desired: connection.rawValue, ordering: .relaxed).exchanged
         else { return false }

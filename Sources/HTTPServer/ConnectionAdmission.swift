@@ -93,7 +93,7 @@ extension Connection {
 
     /// Reserves part of `max_in_flight_bytes` for data that is kept before a body begins.
     func reserve(_ bytes: Int, for kind: BodyBudget.Beginning) -> Bool {
-        guard listener.bodies.take(bytes, for: kind) else { return false }
+        guard listener.bodies.reserve(bytes, for: kind) else { return false }
         reserved = (bytes, kind)
         return true
     }

@@ -32,7 +32,7 @@ package final class ConnectionShare: Sendable {
     }
 
     /// Counts one more connection; false when there is no room, and the connection is not counted then.
-    func take(_ use: Use) -> Bool {
+    func reserve(_ use: Use) -> Bool {
         let part = part(use)
         if part.used.wrappingAdd(1, ordering: .relaxed).newValue <= part.limit.load(ordering: .relaxed) { return true }
         release(use)

@@ -52,7 +52,7 @@ final class HandshakeThread {
     /// Takes a step over; the loop is woken at its end.
     ///
     /// - Returns: false when the loop must make it.
-    func take(_ step: HandshakeStep) -> Bool {
+    func accept(_ step: HandshakeStep) -> Bool {
         let now = MonotonicTime.now
         guard current == nil, now >= restsUntil, start(), shared.isWaiting.load(ordering: .acquiring) else { return false }
         (current, isBegun) = ((step, now), false)

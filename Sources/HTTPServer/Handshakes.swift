@@ -48,7 +48,7 @@ extension ConnectionTable {
             guard let key = handshakes.takeDue() else { return }
             // A connection that was closed, or only had to be closed or refused, does not use the turn up.
             guard let step = connection(key)?.beginHandshakeStep() else { continue }
-            if !handshakeThread.take(step) { make(step) }
+            if !handshakeThread.accept(step) { make(step) }
             return
         }
     }

@@ -106,7 +106,7 @@ extension ConnectionTable {
             // are tried first.
             if hops > 0 || other == nil, makeRoom(kinds, full) { continue }
             // While it is passed on, it counts as a refused connection.
-            if let other, share.take(.refused) { return hand(socket, from: peer, listener, to: other, hops: hops + 1) }
+            if let other, share.reserve(.refused) { return hand(socket, from: peer, listener, to: other, hops: hops + 1) }
             // When too many connections are being passed on, an idle connection of this loop is closed instead.
             if other != nil, makeRoom(kinds, full) { continue }
             listener.release(peer)
@@ -119,7 +119,7 @@ extension ConnectionTable {
     /// With TLS it is always closed: an answer would need a handshake first, which costs more than serving the connection.
     func refuse(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, _ limit: SenderLimit) {
         listener.counters.refused[limit]?.add()
-        guard listener.service.security.certificates == nil, listener.share.take(.refused) else { return }
+        guard listener.service.security.certificates == nil, listener.share.reserve(.refused) else { return }
         add(socket, from: peer, listener, refusedBy: limit)
     }
 

@@ -97,7 +97,7 @@ package final class Listener: Sendable {
 
     /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and the connection is
     /// not counted then.
-    func admit(_ peer: PeerAddress) -> Bool { addresses.take(peer, limit: service.http.connLimitPerAddress) }
+    func admit(_ peer: PeerAddress) -> Bool { addresses.admit(peer, limit: service.http.connLimitPerAddress) }
 
     /// Counts one connection fewer from an address.
     func release(_ peer: PeerAddress) { addresses.release(peer) }
@@ -105,7 +105,7 @@ package final class Listener: Sendable {
     /// Counts one more connection, for the listener and for the share; false when `conn_limit` or the share's limit has been
     /// reached, and the connection is not counted then.
     func admitConnection() -> Bool {
-        guard share.take(.served) else { return false }
+        guard share.reserve(.served) else { return false }
         let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
         let limit = service.http.connLimit
         if limit == 0 || count <= limit { return true }

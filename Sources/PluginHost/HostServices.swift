@@ -26,7 +26,7 @@ package struct DeliveryOutcome: Sendable {
 /// The calls that a plugin instance makes to the gateway, from any of its threads.
 package protocol PluginEvents: AnyObject, Sendable {
     /// Ends an operation with its outcome.
-    func settle(_ token: UInt, _ outcome: DeliveryOutcome)
+    func finish(_ token: UInt, _ outcome: DeliveryOutcome)
     func pluginStated(_ health: Health, _ reason: String)
     func pluginLogged(_ level: Log.Level, _ message: String)
     /// Reports that the plugin broke the contract.
@@ -116,7 +116,7 @@ package protocol PluginEvents: AnyObject, Sendable {
         let smallest = unsafe MemoryLayout<gw_outcome>.offset(of: \.reason).map { unsafe $0 + MemoryLayout<gw_slice>.size }
         guard let smallest, unsafe outcome.pointee.size >= smallest else {
             events.pluginMisbehaved("an outcome of \(unsafe outcome.pointee.size) bytes, shorter than version 1.0's")
-            return events.settle(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was too short"))
+            return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was too short"))
         }
         let status: DeliveryOutcome.Status =
             switch unsafe outcome.pointee.status {
@@ -125,7 +125,7 @@ package protocol PluginEvents: AnyObject, Sendable {
             case .aborted: .aborted
             default: .rejected
             }
-        unsafe events.settle(
+        unsafe events.finish(
             token,
             DeliveryOutcome(
                 status: status, retryAfter: .nanoseconds(Int64(clamping: outcome.pointee.retry_after_ns)),

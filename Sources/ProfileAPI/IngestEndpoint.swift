@@ -46,7 +46,7 @@ package struct IngestEndpoint: Sendable {
 /// One request to `/ingest`.
 private final class IngestRequest: ProfileRequest {
     override func accept(_ body: consuming ByteBuffer, _ reply: Reply) {
-        let wait = charge?.settle(profiles: 1, bytes: body.count)
+        let wait = charge?.charge(profiles: 1, bytes: body.count)
         if let refusal = ProfileIntake.refusal(content.tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
         var content = content
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]

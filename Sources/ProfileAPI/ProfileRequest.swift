@@ -34,7 +34,7 @@ class ProfileRequest: RequestHandler {
     ///
     /// - Returns: whether nothing has come of it yet, and nothing will.
     func cancel() -> Bool {
-        repeats?.leave()
+        repeats?.stopWaiting()
         return false
     }
 

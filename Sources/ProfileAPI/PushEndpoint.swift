@@ -48,7 +48,7 @@ private final class PushRequest: ProfileRequest {
     private static let givenUp = "the same request came before, and was given up before its turn came"
 
     override func cancel() -> Bool {
-        if repeats?.leave() == true { return false }
+        if repeats?.stopWaiting() == true { return false }
         guard let ticket, ticket.cancel() else { return false }
         charge?.cancel()
         repeats?.giveUp(call.form.failure(PushFailure(.unavailable, Self.givenUp)))
@@ -106,7 +106,7 @@ private struct Submission: Sendable {
     func submit(_ profiles: [ReceivedProfile], _ size: Int, _ reply: Reply) {
         // A compressed message is charged for the inflated bytes that are kept, and at least for its received size.
         let cost = call.isCompressed ? max(size, profiles.reduce(0) { $0 + $1.byteCount }) : size
-        let wait = charge?.settle(profiles: profiles.count, bytes: cost)
+        let wait = charge?.charge(profiles: profiles.count, bytes: cost)
         if let refusal = ProfileIntake.refusal(call.content.tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
         intake.submit(profiles, form, reply)
     }

@@ -63,7 +63,7 @@ package final class RateLimiter: Sendable {
     /// - Parameter reserved: how many of the bytes were already taken by ``reserve(_:bytes:beside:now:)``; a refusal gives them
     ///   back.
     /// - Returns: nil when the request may pass, otherwise how long the tenant should wait.
-    func take(_ tenant: String, profiles: Int, bytes: Int, reserved: Int = 0, now: MonotonicTime = .now) -> Duration? {
+    func charge(_ tenant: String, profiles: Int, bytes: Int, reserved: Int = 0, now: MonotonicTime = .now) -> Duration? {
         debts.withLock { debts in
             var debt = refilled(debts[tenant], now)
             debt.bytes = max(0, debt.bytes - Double(reserved))
@@ -106,7 +106,7 @@ package final class RateLimiter: Sendable {
         }
     }
 
-    /// How long the tenant should wait with such a request; nil when ``take(_:profiles:bytes:reserved:now:)`` would let it pass.
+    /// How long the tenant should wait with such a request; nil when ``charge(_:profiles:bytes:reserved:now:)`` would let it pass.
     func wait(_ tenant: String, profiles: Int, bytes: Int, now: MonotonicTime = .now) -> Duration? {
         debts.withLock { wait(refilled($0[tenant], now), profiles: profiles, bytes: bytes) }
     }
@@ -189,10 +189,10 @@ final class RateCharge: Sendable {
     ///
     /// - Parameter bytes: the cost of the whole request.
     /// - Returns: nil when it is charged, otherwise how long the tenant should wait; nothing is charged then.
-    func settle(profiles: Int, bytes total: Int) -> Duration? {
+    func charge(profiles: Int, bytes total: Int) -> Duration? {
         bytes.withLock { bytes in
             defer { bytes.reserved = 0 }
-            return limiter.take(tenant, profiles: profiles, bytes: total, reserved: bytes.reserved)
+            return limiter.charge(tenant, profiles: profiles, bytes: total, reserved: bytes.reserved)
         }
     }
 

@@ -43,15 +43,15 @@ final class RepeatedRequest {
 
     private func gated(_ reply: Reply, _ ticket: RequestMemory.Ticket) -> Reply {
         var gated = reply
-        gated.gate = { [memory] response in memory.settle(ticket, response) { reply.send($0) } }
+        gated.gate = { [memory] response in memory.finish(ticket, response) { reply.send($0) } }
         return gated
     }
 
     /// Stops waiting for the outcome of an identical request; returns false when it was not waiting.
     @discardableResult
-    func leave() -> Bool {
+    func stopWaiting() -> Bool {
         guard case .waiting(let key, let connection) = role else { return false }
-        memory.leave(key, from: connection)
+        memory.stopWaiting(key, from: connection)
         return true
     }
 

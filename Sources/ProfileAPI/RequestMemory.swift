@@ -18,7 +18,7 @@ package final class RequestMemory: Sendable {
     }
 
     enum Admission {
-        /// The request is to be served, and its outcome reported with ``settle(_:_:send:)`` or ``giveUp(_:_:)``.
+        /// The request is to be served, and its outcome reported with ``finish(_:_:send:)`` or ``giveUp(_:_:)``.
         case first(Ticket)
         /// An identical request was accepted before.
         case answered
@@ -74,7 +74,7 @@ package final class RequestMemory: Sendable {
     }
 
     /// Removes a waiting request, for example when its connection is closed.
-    func leave(_ key: RequestKey, from connection: ConnectionKey) {
+    func stopWaiting(_ key: RequestKey, from connection: ConnectionKey) {
         known.state.withLock { $0.open[key]?.waiting[connection] = nil }
     }
 
@@ -82,7 +82,7 @@ package final class RequestMemory: Sendable {
     ///
     /// - Parameter send: called with the response, from any thread, if it has to wait for the journal.
     /// - Returns: the response if it can be sent at once; otherwise nil.
-    func settle(_ ticket: Ticket, _ response: Response, send: @escaping Tell) -> Response? {
+    func finish(_ ticket: Ticket, _ response: Response, send: @escaping Tell) -> Response? {
         guard response.isSuccess, let journal else {
             close(ticket, response)
             return response

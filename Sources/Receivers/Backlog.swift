@@ -148,14 +148,14 @@ struct Backlog {
             var read = toRead
             read.run()
             if read.isEmpty, !read.isEndOfLate { return nil }
-            if let entries = take(read, now, owner: owner) { return entries }
+            if let entries = entries(of: read, now, owner: owner) { return entries }
         }
     }
 
     /// Converts the records that a read has found to entries, and moves the cursor.
     ///
     /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; an empty array after a failure.
-    mutating func take(_ read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
+    mutating func entries(of read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         guard read.generation == generation else { return nil }
         var found: [WaitingRecord]
         switch read.result {
@@ -212,7 +212,7 @@ struct Backlog {
     }
 
     /// Forgets the profiles after the cursor, which cannot be found; returns how many they are.
-    mutating func giveUp() -> Int {
+    mutating func countRestAsLost() -> Int {
         defer { (count, byteCount, shares, refused, lastWasRefused, late) = (0, 0, ShareUsage(), [], false, []) }
         generation += 1
         return count

@@ -136,7 +136,7 @@ final class InstanceEvents: PluginEvents {
 
     init(_ receiver: Receiver, _ number: Int) { (self.receiver, self.number) = (receiver, number) }
 
-    func settle(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.settle(token, outcome) }
+    func finish(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.finish(token, outcome) }
     func pluginStated(_ health: Health, _ reason: String) { receiver.pluginStated(health, reason, by: number) }
     func pluginLogged(_ level: Log.Level, _ message: String) { receiver.pluginLogged(level, message) }
     func pluginMisbehaved(_ what: String) { receiver.pluginMisbehaved(what) }

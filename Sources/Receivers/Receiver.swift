@@ -8,7 +8,7 @@ import Telemetry
 
 /// One configured receiver: its queue, its open deliveries, and the thread that calls its plugin.
 ///
-/// Profiles enter by ``offer(_:at:_:_:)`` from any thread, and each delivery ends in ``settle(_:_:)``, the only way that outcomes
+/// Profiles enter by ``offer(_:at:_:_:)`` from any thread, and each delivery ends in ``finish(_:_:)``, the only way that outcomes
 /// come back. Nothing here waits for the destination: a slow or dead one affects only this receiver's queue.
 package final class Receiver: Sendable {
     struct State {
@@ -105,17 +105,17 @@ package final class Receiver: Sendable {
         _ profiles: [ReceivedProfile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, reserved: [Int]? = nil,
         _ config: ReceiverConfig
     ) {
-        take(profiles, reserved, config) { state, index, now in
+        accept(profiles, reserved, config) { state, index, now in
             state.accept(profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: reserved != nil, now)
         }
     }
 
     /// Counts profiles that the spool could not store as dropped.
     func offerUnstored(_ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ config: ReceiverConfig) {
-        take(profiles, reserved, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
+        accept(profiles, reserved, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
     }
 
-    private func take(
+    private func accept(
         _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void
     ) {
         let now = MonotonicTime.now
@@ -183,14 +183,14 @@ package final class Receiver: Sendable {
     // MARK: Outcomes
 
     /// Processes the outcome of one operation; the only place where outcomes arrive, from any thread of the plugin.
-    func settle(_ token: UInt, _ outcome: DeliveryOutcome) {
+    func finish(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let settled = update { $0.settle(token, outcome, now) }
-        guard let settled else { return pluginMisbehaved("an operation was finished twice, or never begun") }
-        if let openedAt = settled.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
-        for event in settled.events {
+        let finished = update { $0.finish(token, outcome, now) }
+        guard let finished else { return pluginMisbehaved("an operation was finished twice, or never begun") }
+        if let openedAt = finished.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
+        for event in finished.events {
             log(event, outcome)
-            guard case .gaveUp(_, let handle, _, _) = event, let entry = settled.givenUp else { continue }
+            guard case .gaveUp(_, let handle, _, _) = event, let entry = finished.givenUp else { continue }
             if let profile = entry.profile, let letter = entry.letter { bury(profile, entry, handle, letter.outcome) }
         }
     }

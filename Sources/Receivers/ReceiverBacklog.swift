@@ -21,14 +21,14 @@ extension Receiver.State {
     mutating func refilled(_ read: Backlog.Read, now: MonotonicTime) {
         // If no records were found although there should be some, a second read with the lock held decides.
         if read.isEmpty { return needsRefill ? readNext(now) : () }
-        for entry in backlog?.take(read, now, owner: owner) ?? [] { queue.append(entry) }
+        for entry in backlog?.entries(of: read, now, owner: owner) ?? [] { queue.append(entry) }
     }
 
     /// Reads the next entries with the lock held, as eviction needs it.
     mutating func readNext(_ now: MonotonicTime) {
         guard let entries = backlog?.next(now, owner: owner) else {
             tellThoseBehindCursor()
-            let lost = backlog?.giveUp() ?? 0
+            let lost = backlog?.countRestAsLost() ?? 0
             account.drop(.damaged, lost)
             return drops.count(.damaged, lost)
         }

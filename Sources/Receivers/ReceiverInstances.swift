@@ -34,7 +34,7 @@ extension Receiver {
     ///
     /// Waiting retries become due, because an operator who reloads has often just repaired the destination.
     ///
-    /// - Returns: the instance that was replaced; the caller ends it with ``end(_:_:)``.
+    /// - Returns: the instance that was replaced; the caller ends it with ``retire(_:_:)``.
     package func change(to new: ReceiverConfig, _ next: DeliveryThread?) -> DeliveryThread? {
         let former = serving.withLock { serving in
             defer { if let next { serving = next } }
@@ -67,7 +67,7 @@ extension Receiver {
     ///
     /// - Parameter lost: the log message for profiles that are lost.
     /// - Returns: false when the plugin did not end; its memory is then kept.
-    package func end(_ lost: String, _ deadline: MovableDeadline) -> Bool {
+    package func drain(_ lost: String, _ deadline: MovableDeadline) -> Bool {
         update { $0.isDraining = true }
         state.signal()
         _ = deadline.wait { isDrained(until: $0) }
@@ -81,7 +81,7 @@ extension Receiver {
     ///
     /// - Returns: false when it did not finish even after `abort`; its memory is then kept, and the next instance gets its
     ///   profiles.
-    package func end(_ former: DeliveryThread, _ deadline: MovableDeadline) -> Bool {
+    package func retire(_ former: DeliveryThread, _ deadline: MovableDeadline) -> Bool {
         state.withLock { $0.instances[former.number]?.retire() }
         state.signal()
         _ = deadline.wait { hasEnded(former.number, until: $0) }
@@ -241,7 +241,7 @@ extension Receiver.State {
             instances[number]?.closed(operation)
             guard case .delivery(let handle) = operation else { return nil }
             let profile = queue[handle].profile
-            if isClosed { leave(handle) } else { queue.putBack(handle) }
+            if isClosed { leaveInSpool(handle) } else { queue.putBack(handle) }
             return profile
         }
     }

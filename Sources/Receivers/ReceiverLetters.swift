@@ -8,7 +8,7 @@ extension Receiver.State {
     mutating func giveUp(_ handle: ReceiverQueue.Handle, _ reason: DropReason, _ outcome: DeliveryOutcome) -> [Event] {
         let sequence = queue[handle].sequence
         if isClosed, queue[handle].position != nil {
-            leave(handle)
+            leaveInSpool(handle)
             return []
         }
         guard keepsDeadLetters, !isClosed else {
@@ -48,7 +48,7 @@ extension Receiver.State {
     }
 
     /// Leaves an open profile in the spool for the next start, or drops it when it is only in memory.
-    mutating func leave(_ handle: ReceiverQueue.Handle) {
+    mutating func leaveInSpool(_ handle: ReceiverQueue.Handle) {
         guard queue[handle].position != nil else { return drop(handle, .shutdown) }
         if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, .staysQueued)) }
         queue[handle].acknowledgement = nil

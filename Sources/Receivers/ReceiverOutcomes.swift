@@ -13,13 +13,13 @@ extension Receiver.State {
         case recovered
     }
 
-    /// Settles one operation of any instance; returns nil when the token stands for no open operation.
+    /// Ends one operation of any instance; returns nil when the token stands for no open operation.
     ///
     /// With ``Event/gaveUp(_:_:sequence:why:)`` the entry that was given up is returned, for its dead letter.
     ///
     /// An outcome of an instance that was replaced says nothing about the current destination, and its progress is useless to the
     /// current instance: it affects only the state of the old instance.
-    mutating func settle(
+    mutating func finish(
         _ token: UInt, _ given: DeliveryOutcome, _ now: MonotonicTime
     ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
         guard let operation = closeOperation(token) else { return nil }
@@ -78,7 +78,7 @@ extension Receiver.State {
         account.retries += 1
         instances.change(operation.instance) { $0.lastError = outcome.reason }
         if isClosed {
-            leave(handle)
+            leaveInSpool(handle)
             return []
         }
         let before = queue[handle]

@@ -173,16 +173,16 @@ package final class DataDirectory: Sendable {
     private func takeAgain() throws(SystemError) {
         let found = try OpenFolder(path)
         let (former, held, sequence) = state.withLock { ($0.root, $0.lock, $0.sequence) }
-        guard let held else { return try take(found, nil) }
+        guard let held else { return try adopt(found, nil) }
         let lock = try SpoolLock(in: found, makes: false)
-        if lock.identity == held.identity { return try take(found, held) }
+        if lock.identity == held.identity { return try adopt(found, held) }
         let other = SystemError("\(path) is another folder now", code: ESTALE)
         if let former, (try? SequenceFile(former).readFromDisk()) != nil { throw other }
         guard lock.namesThisProcess, let sequence, try SequenceFile(found).readFromDisk() == sequence, lock.take() else { throw other }
-        try take(found, lock)
+        try adopt(found, lock)
     }
 
-    private func take(_ root: OpenFolder, _ lock: SpoolLock?) throws(SystemError) {
+    private func adopt(_ root: OpenFolder, _ lock: SpoolLock?) throws(SystemError) {
         let spool = try OpenFolder("spool", in: root)
         state.withLock { state in
             (state.root, state.spool, state.lock) = (root, spool, lock)

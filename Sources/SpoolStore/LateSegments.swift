@@ -60,7 +60,7 @@ extension Spool {
     }
 
     /// Leaves the whole spool untouched until the folder can be listed.
-    func leaveAll(_ error: SystemError) {
+    func leaveAllUntouched(_ error: SystemError) {
         state.withLock { $0.unlisted = error }
         Log.error("the spool cannot be read; it is left as it is and tried again", ["error": "\(error)"])
     }
@@ -85,20 +85,20 @@ extension Spool {
     }
 
     /// Leaves a segment untouched, to be read again later; gives its file up once it has failed too often.
-    func leave(_ error: UnreadableSegment) {
+    func leaveUntouched(_ error: UnreadableSegment) {
         let isFailing = error.code == EIO && folder.directory.answers()
         let byteCount = folder.byteCount(error.number)
         let (isLost, isNews) = state.withLock { state in
             state.unreadable[error.number, default: LateSegment(error.number)]
                 .fail(error, isFailing: isFailing, byteCount: byteCount, now: .now)
         }
-        if isLost { return giveUp(error) }
+        if isLost { return countAsLost(error) }
         guard isNews else { return }
         Log.error("a file of the spool cannot be read; it is left as it is and tried again", ["file": error.name, "error": "\(error)"])
     }
 
     /// Gives up a file that the disk cannot read; the segment's other files may be enough to recover its records.
-    private func giveUp(_ error: UnreadableSegment) {
+    private func countAsLost(_ error: UnreadableSegment) {
         damagedRecords.add()
         Log.error("spool damage", ["what": "a file that the disk does not give back", "file": error.name, "error": "\(error)"])
         if error.file != .records { folder.quarantine(error.name) }
@@ -113,7 +113,7 @@ extension Spool {
             (state.unreadable.filter { $0.value.nextLook <= now }.keys.sorted(), state.start.isSequenceTaken)
         }
         for number in due {
-            do throws(UnreadableSegment) { try look(at: number) } catch { leave(error) }
+            do throws(UnreadableSegment) { try look(at: number) } catch { leaveUntouched(error) }
         }
         if !isSequenceTaken, takeSequence(isAgain: true) { state.withLock { $0.start.isSequenceTaken = true } }
     }

@@ -119,10 +119,10 @@ package final class Spool: Sendable {
             self.config = try config.fitted(to: directory.root())
         } catch { throw SpoolRecovery.Refusal(description: "data_dir cannot be used: \(error)") }
         try directory.takeLock()
-        take(try SpoolRecovery.read(folder, mayWrite: true))
+        adopt(try SpoolRecovery.read(folder, mayWrite: true))
     }
 
-    private func take(_ recovery: SpoolRecovery) {
+    private func adopt(_ recovery: SpoolRecovery) {
         damagedRecords.add(recovery.damaged)
         ReceivedProfile.continueSequence(after: recovery.lastSequence)
         let isSequenceTaken = takeSequence()
@@ -138,8 +138,8 @@ package final class Spool: Sendable {
             state.start = StartFacts(segments: Set(state.order), sequences: recovery.orphans, isSequenceTaken: isSequenceTaken)
         }
         nextNumber.store(recovery.nextNumber, ordering: .relaxed)
-        if let error = recovery.unlisted { leaveAll(error) }
-        for error in recovery.unreadable { leave(error) }
+        if let error = recovery.unlisted { leaveAllUntouched(error) }
+        for error in recovery.unreadable { leaveUntouched(error) }
     }
 
     /// The number of the next segment to be created.

@@ -100,11 +100,11 @@ package final class SpoolQueue: Sendable {
                 (cursor.segment, cursor.ordinal, cursor.ledger) = (segment.number + 1, 0, nil)
                 continue
             }
-            take(entries, of: segment, limit, &cursor, &found)
+            collect(entries, of: segment, limit, &cursor, &found)
         }
     }
 
-    private func take(
+    private func collect(
         _ entries: [IndexEntry], of segment: SpoolSegment, _ limit: Int, _ cursor: inout SpoolCursor, _ found: inout [WaitingRecord]
     ) {
         guard let slot = segment.slot(of: name) else { return }

@@ -12,7 +12,7 @@ package struct LogThrottle {
     /// Counts one more event.
     ///
     /// - Returns: how many events the line that is due now stands for; nil when no line is due.
-    package mutating func take(_ now: MonotonicTime) -> Int? {
+    package mutating func count(_ now: MonotonicTime) -> Int? {
         count += 1
         guard nextLine <= now else { return nil }
         defer { (count, nextLine) = (0, now + Self.interval) }

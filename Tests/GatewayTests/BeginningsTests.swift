@@ -10,24 +10,24 @@ struct BeginningsTests {
     func share(limit: Int, share: Int) {
         let budget = BodyBudget(limit: limit)
         for kind in [BodyBudget.Beginning.head, .handshake] {
-            #expect(budget.take(share - 1, for: kind))
-            #expect(budget.take(1, for: kind))
-            #expect(!budget.take(1, for: kind))
+            #expect(budget.reserve(share - 1, for: kind))
+            #expect(budget.reserve(1, for: kind))
+            #expect(!budget.reserve(1, for: kind))
             budget.release(1, of: kind)
-            #expect(budget.take(1, for: kind))
+            #expect(budget.reserve(1, for: kind))
         }
     }
 
     @Test("Heads and handshakes take room from bodies, and give all of it back")
     func together() {
         let budget = BodyBudget(limit: 2 << 20)
-        #expect(budget.take(1 << 20, for: .head) && budget.take(1 << 20, for: .handshake))
+        #expect(budget.reserve(1 << 20, for: .head) && budget.reserve(1 << 20, for: .handshake))
         #expect(!budget.hasRoom)
         budget.release(1 << 20, of: .head)
         budget.add(1 << 21, for: .handshake)
-        #expect(!budget.hasRoom && !budget.take(1, for: .handshake))
+        #expect(!budget.hasRoom && !budget.reserve(1, for: .handshake))
         budget.release(3 << 20, of: .handshake)
-        #expect(budget.hasRoom && budget.take(1 << 20, for: .handshake))
+        #expect(budget.hasRoom && budget.reserve(1 << 20, for: .handshake))
     }
 }
 

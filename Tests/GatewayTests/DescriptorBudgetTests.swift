@@ -116,14 +116,14 @@ struct DescriptorBudgetTests {
         let share = ConnectionShare()
         share.change(limit: 10, refusals: 2)
         #expect(share.room == 8)
-        #expect((1...10).map { _ in share.take(.served) } == (1...10).map { $0 <= 8 })
-        #expect((1...4).map { _ in share.take(.refused) } == (1...4).map { $0 <= 2 })
+        #expect((1...10).map { _ in share.reserve(.served) } == (1...10).map { $0 <= 8 })
+        #expect((1...4).map { _ in share.reserve(.refused) } == (1...4).map { $0 <= 2 })
         #expect(share.count == 10)
         share.release(.served)
-        #expect(!share.take(.refused) && share.take(.served) && !share.take(.served))
+        #expect(!share.reserve(.refused) && share.reserve(.served) && !share.reserve(.served))
         share.change(limit: 4, refusals: 1)
         for _ in 1...6 { share.release(.served) }
-        #expect(share.take(.served) && !share.take(.served), "a smaller share holds from then on")
+        #expect(share.reserve(.served) && !share.reserve(.served), "a smaller share holds from then on")
     }
 
     @Test("The oldest idle connection of all loops makes room, or the oldest silent one when most are silent")

@@ -16,7 +16,7 @@ struct LateSegmentTests {
         let away = spool.folder + "/away"
         try FileManager.default.createDirectory(atPath: away, withIntermediateDirectories: true)
         try spool.restart { try move(spool.folder + "/spool", away) }
-        spool.spool?.leave(UnreadableSegment(number: 1, file: .index, reason: .system(SystemError("open", code: error))))
+        spool.spool?.leaveUntouched(UnreadableSegment(number: 1, file: .index, reason: .system(SystemError("open", code: error))))
         return away
     }
 
@@ -66,7 +66,7 @@ struct LateSegmentTests {
         #expect(next.state.withLock { $0.account.recovered } == 200)
         var delivered = 0
         while case let opened = try spool.open(next), !opened.isEmpty {
-            for delivery in opened { next.settle(delivery.token, DeliveryOutcome(status: .delivered)) }
+            for delivery in opened { next.finish(delivery.token, DeliveryOutcome(status: .delivered)) }
             delivered += opened.count
         }
         #expect(delivered == 200)
@@ -84,7 +84,7 @@ struct LateSegmentTests {
         while spool.segments.first?.hasPrefix(Self.first) == true { try spool.submit(5, body: 1000) }
         let waiting = spool.queued()
         try spool.restart()
-        spool.spool?.leave(UnreadableSegment(number: 1, file: .records, reason: .system(SystemError("open", code: EMFILE))))
+        spool.spool?.leaveUntouched(UnreadableSegment(number: 1, file: .records, reason: .system(SystemError("open", code: EMFILE))))
         for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
         // A start that finds the segment unreadable records these sequences.
         let copies = SpoolFolder(DataDirectory(spool.folder))

@@ -12,7 +12,7 @@ struct OutcomeTests {
         let outcomes = Mutex<[DeliveryOutcome]>([])
         let breaches = Mutex<[String]>([])
 
-        func settle(_ token: UInt, _ outcome: DeliveryOutcome) { outcomes.withLock { $0.append(outcome) } }
+        func finish(_ token: UInt, _ outcome: DeliveryOutcome) { outcomes.withLock { $0.append(outcome) } }
         func pluginStated(_ health: Health, _ reason: String) {}
         func pluginLogged(_ level: Log.Level, _ message: String) {}
         func pluginMisbehaved(_ what: String) { breaches.withLock { $0.append(what) } }

@@ -42,7 +42,7 @@ final class PoisonTests {
             let status = outage ?? (isRefused ? statuses[attempts.count % statuses.count] : 200)
             let outcome = DeliveryOutcome(
                 status: outage != nil || isRefused ? .retry : .delivered, httpStatus: status, reason: "HTTP \(status)")
-            let settled = state.settle(token, outcome, config, now)
+            let settled = state.finish(token, outcome, config, now)
             if outcome.status == .delivered { delivered += 1 }
             for case .dropped(.rejected, let sequence, _) in try #require(settled).events { rejected.append(sequence) }
         }
@@ -138,7 +138,7 @@ final class PoisonTests {
         for _ in 0..<4 {
             while case .done(.deliver(_, _, let token)) = state.nextStep(config, now: now) { open.append(token) }
             windows.append(open.count)
-            for token in open { _ = state.settle(token, DeliveryOutcome(status: .delivered), config, now) }
+            for token in open { _ = state.finish(token, DeliveryOutcome(status: .delivered), config, now) }
             open = []
         }
         #expect(windows == [1, 1, 2, 8])

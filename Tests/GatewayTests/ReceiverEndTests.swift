@@ -15,7 +15,7 @@ struct ReceiverEndTests {
         for number in 0..<DeliveryPacing.retriesUntilFailing { state.accept(try .sample(body: number), nil, config.queue, .at(1)) }
         for _ in 0..<DeliveryPacing.retriesUntilFailing {
             guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(1)) else { return }
-            _ = state.settle(token, DeliveryOutcome(status: .retry, reason: "down"), config, .at(1))
+            _ = state.finish(token, DeliveryOutcome(status: .retry, reason: "down"), config, .at(1))
         }
     }
 
@@ -37,7 +37,7 @@ struct ReceiverEndTests {
     mutating func localRefusal(status: Int) throws {
         try fail()
         guard case .done(.deliver(_, _, let token)) = state.nextStep(config, now: .at(100)) else { return }
-        _ = state.settle(token, DeliveryOutcome(status: .rejected, httpStatus: status), config, .at(100))
+        _ = state.finish(token, DeliveryOutcome(status: .rejected, httpStatus: status), config, .at(100))
         #expect(state.isFailing == (status == 0))
     }
 

@@ -36,7 +36,7 @@ final class ReceiverInstanceTests {
 
     private func settle(_ token: UInt?, _ outcome: DeliveryOutcome, at now: MonotonicTime = .at(1)) throws -> [Receiver.State.Event] {
         let token = try #require(token)
-        let settled = state.settle(token, outcome, config, now)
+        let settled = state.finish(token, outcome, config, now)
         return try #require(settled).events
     }
 
@@ -132,7 +132,7 @@ final class ReceiverInstanceTests {
         replace()
         #expect(state.abandon(0).count == 1)
         let token = try #require(open?.token)
-        #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(1)) == nil)
+        #expect(state.finish(token, DeliveryOutcome(status: .delivered), config, .at(1)) == nil)
         guard case .leave = step(of: 0) else { throw Missing() }
         for _ in 0..<2 { _ = try settle(deliver(of: 1)?.token, DeliveryOutcome(status: .delivered)) }
         #expect(state.account.delivered == 2)

@@ -34,7 +34,7 @@ final class ReceiverStateTests {
 
     @discardableResult
     private func settle(_ token: UInt?, _ outcome: DeliveryOutcome, at now: MonotonicTime = .at(1)) throws -> [Receiver.State.Event] {
-        let settled = state.settle(try #require(token), outcome, config, now)
+        let settled = state.finish(try #require(token), outcome, config, now)
         return try #require(settled).events
     }
 
@@ -159,7 +159,7 @@ final class ReceiverStateTests {
         let token = try #require(next()?.token)
         let events = try settle(token, Self.delivered)
         #expect(events.isEmpty)
-        let second = state.settle(token, Self.delivered, config, .at(1))
+        let second = state.finish(token, Self.delivered, config, .at(1))
         #expect(second == nil)
         #expect((state.account.delivered, state.queue.count) == (1, 0))
     }

@@ -242,7 +242,7 @@ struct RequestJournalTests {
             memory.admit(key, from: ConnectionKey(rawValue: connection), success: .ok, tell: { _ in told.update { $0.append("second") } })
         }
         guard case .first(let ticket) = admit(1) else { throw Unexpected(what: "it is the first") }
-        #expect(memory.settle(ticket, .ok, send: { _ in told.update { $0.append("first") } }) == nil)
+        #expect(memory.finish(ticket, .ok, send: { _ in told.update { $0.append("first") } }) == nil)
         guard case .waiting = admit(2) else { throw Unexpected(what: "it waits for the disk too") }
         #expect(told.current.isEmpty)
         try journal.start()
@@ -259,7 +259,7 @@ struct RequestJournalTests {
         let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
         guard case .first(let ticket) = memory.admit(try .numbered(1), from: ConnectionKey(rawValue: 1), success: .ok, tell: { _ in })
         else { throw Unexpected(what: "it is the first") }
-        #expect(memory.settle(ticket, .error(503, "full"), send: { _ in })?.status == 503)
+        #expect(memory.finish(ticket, .error(503, "full"), send: { _ in })?.status == 503)
         journal.stop()
         #expect(Self.files(folder).isEmpty)
     }

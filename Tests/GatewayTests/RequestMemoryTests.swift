@@ -37,9 +37,9 @@ final class RequestMemoryTests {
     }
 
     /// Settles a first request, which is answered without a disk here.
-    private func settle(_ ticket: RequestMemory.Ticket, _ status: Int = 200, outcome: Int? = nil) {
+    private func finish(_ ticket: RequestMemory.Ticket, _ status: Int = 200, outcome: Int? = nil) {
         let response = Response(status: status, outcome: outcome)
-        let answer = memory.settle(ticket, response) { _ in Issue.record("nothing is sent later") }
+        let answer = memory.finish(ticket, response) { _ in Issue.record("nothing is sent later") }
         #expect(answer?.status == status)
     }
 
@@ -56,14 +56,14 @@ final class RequestMemoryTests {
         "A repeat of an accepted request is answered, and one of a failed request counts as new",
         arguments: [200, 204, 400, 429, 500, 503, 504])
     func outcome(status: Int) throws {
-        settle(try first(1), status)
+        finish(try first(1), status)
         #expect(try word(1) == (status == 200 ? "answered" : "first"))
         #expect(known.deduplicated.value == (status == 200 ? 1 : 0))
     }
 
     @Test("A failed gRPC-Web request counts as failed, although its HTTP status is 200")
     func grpcWeb() throws {
-        settle(try first(1), 200, outcome: 503)
+        finish(try first(1), 200, outcome: 503)
         #expect(try word(1) == "first")
     }
 
@@ -73,9 +73,9 @@ final class RequestMemoryTests {
         for connection in 1...3 { #expect(try word(1, on: connection) == "waiting") }
         #expect(try word(2) == "first", "another request does not wait")
         #expect(told.current.isEmpty)
-        settle(ticket, status)
+        finish(ticket, status)
         #expect(told.current == [1: [status], 2: [status], 3: [status]])
-        settle(ticket, 200)
+        finish(ticket, 200)
         #expect(told.current == [1: [status], 2: [status], 3: [status]])
         #expect(known.deduplicated.value == (status == 200 ? 3 : 0))
         #expect(memory.counts.open == 1)
@@ -85,9 +85,9 @@ final class RequestMemoryTests {
     func leave() throws {
         let ticket = try first(1)
         for connection in 1...2 { _ = try admit(1, on: connection) }
-        memory.leave(try .numbered(1), from: ConnectionKey(rawValue: 1))
-        memory.leave(try .numbered(1), from: ConnectionKey(rawValue: 9))
-        settle(ticket)
+        memory.stopWaiting(try .numbered(1), from: ConnectionKey(rawValue: 1))
+        memory.stopWaiting(try .numbered(1), from: ConnectionKey(rawValue: 9))
+        finish(ticket)
         #expect(told.current == [2: [200]])
     }
 
@@ -98,16 +98,16 @@ final class RequestMemoryTests {
         memory.giveUp(stale, .error(503, "gone"))
         #expect(told.current == [1: [503]])
         let fresh = try first(1)
-        settle(stale)
+        finish(stale)
         #expect(try word(1, on: 2) == "waiting")
-        settle(fresh)
+        finish(fresh)
         #expect(told.current == [1: [503], 2: [200]])
     }
 
     @Test("A request is remembered until its window ends, and a repeat does not extend the window")
     func expiry() throws {
         let before = MonotonicTime.now
-        settle(try first(1))
+        finish(try first(1))
         let after = MonotonicTime.now
         #expect(try word(1, now: before + .seconds(9)) == "answered")
         #expect(try word(1, now: before + .nanoseconds(9_999_999_999)) == "answered")
@@ -116,18 +116,18 @@ final class RequestMemoryTests {
 
     @Test("A new window changes nothing for accepted and open requests")
     func anotherWindow() throws {
-        settle(try first(1))
+        finish(try first(1))
         let (open, before) = (try first(2), MonotonicTime.now)
         memory = RequestMemory(listener: "l", window: .seconds(1), known: known)
         #expect(try word(1, now: before + .seconds(5)) == "answered")
         #expect(try word(2, on: 1) == "waiting")
-        settle(open)
+        finish(open)
         #expect(told.current == [1: [200]])
     }
 
     @Test("All requests are remembered up to the limit, and the oldest are forgotten beyond it", arguments: [2, 3, 4])
     func bounds(count: Int) throws {
-        for key in 1...count { settle(try first(key)) }
+        for key in 1...count { finish(try first(key)) }
         #expect(memory.counts.accepted == min(count, 3))
         for key in (1...count).reversed() where key > 1 { #expect(try word(key) == "answered") }
         #expect(try word(1) == (count <= 3 ? "answered" : "first"))

@@ -44,7 +44,7 @@ final class ReservationTests {
         #expect(!reserve(try Self.profiles(0)), "one waits, one is open, one is promised")
         release(first)
         #expect(reserve(first), "a promise that was taken back is room again")
-        #expect(state.settle(token, DeliveryOutcome(status: .delivered), config, .at(2)) != nil)
+        #expect(state.finish(token, DeliveryOutcome(status: .delivered), config, .at(2)) != nil)
         #expect(reserve(try Self.profiles(0)), "what was delivered is room again")
     }
 

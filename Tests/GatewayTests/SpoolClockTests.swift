@@ -86,9 +86,9 @@ struct SpoolClockTests {
     func throttle() {
         var throttle = LogThrottle()
         let start = MonotonicTime.now
-        #expect(throttle.take(start) == 1)
-        for _ in 0..<99 { #expect(throttle.take(start + .milliseconds(9_999)) == nil) }
-        #expect(throttle.take(start + .seconds(10)) == 100)
-        #expect(throttle.take(start + .seconds(19)) == nil)
+        #expect(throttle.count(start) == 1)
+        for _ in 0..<99 { #expect(throttle.count(start + .milliseconds(9_999)) == nil) }
+        #expect(throttle.count(start + .seconds(10)) == 100)
+        #expect(throttle.count(start + .seconds(19)) == nil)
     }
 }

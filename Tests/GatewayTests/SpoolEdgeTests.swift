@@ -54,7 +54,7 @@ struct SpoolEdgeTests {
         while let opened = try spool.open(1).first {
             let receiver = spool.receivers[0]
             receiver.state.withLock { state in
-                _ = state.settle(opened.token, DeliveryOutcome(status: .rejected, reason: "no"), state.config, .now)
+                _ = state.finish(opened.token, DeliveryOutcome(status: .rejected, reason: "no"), state.config, .now)
                 peak = max(peak, state.backlog?.resident ?? 0)
             }
         }

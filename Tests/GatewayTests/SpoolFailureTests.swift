@@ -60,7 +60,7 @@ struct SpoolFailureTests {
         new.attach()
         defer { new.detach() }
         let opened = try spool.open(new, 2)
-        for delivery in opened { new.settle(delivery.token, DeliveryOutcome(status: .delivered)) }
+        for delivery in opened { new.finish(delivery.token, DeliveryOutcome(status: .delivered)) }
         spool.settle(late)
         let rest = try spool.open(new)
         #expect(opened.first?.sequence == late.first?.sequence && rest.count == 2)

@@ -142,7 +142,7 @@ final class SpoolFixture {
 
     /// Settles deliveries at a receiver, and waits until the spool has noted that.
     func settle(_ opened: [Opened], _ outcome: DeliveryOutcome = DeliveryOutcome(status: .delivered), at index: Int = 0) {
-        for delivery in opened { receivers[index].settle(delivery.token, outcome) }
+        for delivery in opened { receivers[index].finish(delivery.token, outcome) }
         // The second round releases what the notes of the first one have settled.
         spool?.flush()
         spool?.flush()

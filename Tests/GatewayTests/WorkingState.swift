@@ -28,11 +28,11 @@ extension Receiver.State {
         return takeStep(of: number, now: now)
     }
 
-    mutating func settle(
+    mutating func finish(
         _ token: UInt, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
     ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
         self.config = config
-        return settle(token, outcome, now)
+        return finish(token, outcome, now)
     }
 
     var isFailing: Bool { serving?.pace.isFailing == true }

@@ -54,7 +54,7 @@ private enum PluginTrial {
                 file.add([problem(trial.entry, message)])
             }
         }
-        let shutdownTasks = trials.map { trial in ShutdownTask(trial.entry.name, until: .now) { trial.receiver.end(trial.thread, $0) } }
+        let shutdownTasks = trials.map { trial in ShutdownTask(trial.entry.name, until: .now) { trial.receiver.retire(trial.thread, $0) } }
         for task in shutdownTasks { task.start() }
         let deadline = MonotonicTime.now + .seconds(2)
         for task in shutdownTasks where task.isDone(until: deadline) { _ = task.takeResult() }

@@ -83,7 +83,7 @@ extension RunningGateway {
         }
         for step in change.receivers where !step.isNew {
             guard let former = step.receiver.change(to: step.config, step.next) else { continue }
-            shutdownTasks.start(ShutdownTask(step.config.name, until: deadline) { task in step.receiver.end(former, task) })
+            shutdownTasks.start(ShutdownTask(step.config.name, until: deadline) { task in step.receiver.retire(former, task) })
         }
     }
 

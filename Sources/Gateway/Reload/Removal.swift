@@ -82,7 +82,7 @@ extension RunningGateway {
         // Profiles that were already handed to the spool are offered to the receiver after their sync.
         spool?.flush()
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
-        let hasEnded = receiver.end("profiles of a removed receiver lost", deadline)
+        let hasEnded = receiver.drain("profiles of a removed receiver lost", deadline)
         receiver.detach()
         guard hasEnded else { return false }
         Log.info("receiver removed", ["receiver": receiver.name])

@@ -85,7 +85,7 @@ struct SetupChange {
     /// Ends and closes what was made; plugins are not waited for.
     mutating func undo() {
         let shutdownTasks = receivers.compactMap { step in
-            step.next.map { next in ShutdownTask(step.config.name, until: .now) { step.receiver.end(next, $0) } }
+            step.next.map { next in ShutdownTask(step.config.name, until: .now) { step.receiver.retire(next, $0) } }
         }
         for task in shutdownTasks { parts.shutdownTasks.start(task) }
         for step in listeners where step.isNew { step.running.listener.close() }
@@ -185,11 +185,13 @@ struct SetupChange {
             ack: entry.ack, tenant: entry.tenant, rates: rates ?? entry.rateLimit.map(RateLimiter.init), keepHeaders: entry.keepHeaders,
             fanOut: fanOut, counters: profiles, memory: memory)
         let service = Listener.Service(
-            entry.http, security: present.map { security.keeping($0.listener.service.security, entry.http, as: $0.config.http) } ?? security,
+            entry.http,
+            security: present.map { security.keeping($0.listener.service.security, entry.http, as: $0.config.http) } ?? security,
             routes: parts.routes(config.limits, intake))
         do throws(SystemError) {
             let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
-            let running = RunningSetup.RunningListener(config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
+            let running = RunningSetup.RunningListener(
+                config: entry, listener: listener, fanOut: fanOut, rates: intake.rates, profiles: profiles)
             listeners.append(ListenerStep(running: running, service: service, isNew: kept == nil))
         } catch { note(error, Problems.path("receive_http", entry.name)) }
     }
