@@ -12,7 +12,7 @@ import Synchronization
 /// synced in batches, which take from all tenants in turn.
 final class FileSink: Receiver {
     static let name = "gateway.file"
-    static let version = "0.1.0"
+    static let version = "0.2.0"
 
     private let host: Host
     private let config: FileSinkConfig
@@ -36,17 +36,15 @@ final class FileSink: Receiver {
     private final class Job: Sendable {
         let profile: Profile?
         let byteCount: Int
-        private let delivery: Mutex<Delivery?>
+        private let delivery: SharedDelivery
 
         init(_ profile: Profile?, _ delivery: consuming Delivery) {
             self.profile = profile
             byteCount = profile.map { profile in (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } } ?? 0
-            self.delivery = Mutex(delivery)
+            self.delivery = SharedDelivery(delivery)
         }
 
-        func finish(_ outcome: Outcome) {
-            if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) }
-        }
+        func finish(_ outcome: Outcome) { delivery.finish(outcome) }
     }
 
     /// How often an archive with bounds is checked when no profile arrives.

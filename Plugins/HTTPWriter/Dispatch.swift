@@ -8,22 +8,20 @@ final class Dispatch: Sendable {
     let attempt: Int
     /// The results of earlier attempts.
     let before: EndpointBits
-    private let delivery: Mutex<Delivery?>
+    private let delivery: SharedDelivery
 
     init(_ profile: Profile, _ delivery: consuming Delivery) {
         self.profile = profile
         attempt = delivery.attempt
         before = EndpointBits(progress: delivery.progress)
-        self.delivery = Mutex(delivery)
+        self.delivery = SharedDelivery(delivery)
     }
 
     var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
 
     var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
 
-    func finish(_ outcome: Outcome) {
-        if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) }
-    }
+    func finish(_ outcome: Outcome) { delivery.finish(outcome) }
 }
 
 /// The state of each endpoint that is kept in a delivery's `progress`, over attempts and restarts.
@@ -49,7 +47,7 @@ struct EndpointBits: Equatable {
 struct FlushQueue {
     private var nextOrdinal = 0
     private var open: Set<Int> = []
-    private var waiting: [(ordinal: Int, flush: Flush)] = []
+    private var waiting: [(ordinal: Int, flush: SharedDelivery)] = []
 
     /// Registers a dispatch and returns its number.
     mutating func began() -> Int {
@@ -63,7 +61,7 @@ struct FlushQueue {
         finishDue()
     }
 
-    mutating func add(_ flush: Flush) {
+    mutating func add(_ flush: SharedDelivery) {
         waiting.append((nextOrdinal, flush))
         finishDue()
     }
@@ -71,19 +69,8 @@ struct FlushQueue {
     private mutating func finishDue() {
         while let first = waiting.first, !open.contains(where: { $0 < first.ordinal }) {
             waiting.removeFirst()
-            first.flush.finish()
+            first.flush.finish(.delivered)
         }
-    }
-}
-
-/// One flush; it is finished once.
-final class Flush: Sendable {
-    private let delivery: Mutex<Delivery?>
-
-    init(_ delivery: consuming Delivery) { self.delivery = Mutex(delivery) }
-
-    func finish() {
-        if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(.delivered) }
     }
 }
 

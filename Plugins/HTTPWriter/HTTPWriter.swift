@@ -12,7 +12,7 @@ import Synchronization
 /// thread of its own.
 final class HTTPWriter: Receiver {
     static let name = "pyroscope.write"
-    static let version = "0.1.0"
+    static let version = "0.2.0"
 
     private struct Inbox {
         var work: [Work] = []
@@ -22,7 +22,7 @@ final class HTTPWriter: Receiver {
 
     private enum Work {
         case dispatch(Dispatch)
-        case flush(Flush)
+        case flush(SharedDelivery)
     }
 
     private let config: WriterConfig
@@ -50,9 +50,9 @@ final class HTTPWriter: Receiver {
     }
 
     func flush(_ flush: consuming Delivery) {
-        let flush = Flush(flush)
+        let flush = SharedDelivery(flush)
         // Without a thread nothing was delivered yet, so there is nothing to flush.
-        if thread.withLock({ $0 == nil }) { flush.finish() } else { add(.flush(flush)) }
+        if thread.withLock({ $0 == nil }) { flush.finish(.delivered) } else { add(.flush(flush)) }
     }
 
     private func add(_ work: Work) {

@@ -111,7 +111,7 @@ import PushWire
     }
 
     /// Finishes a flush once everything that was started before it has ended.
-    func add(_ flush: Flush) { flushes.add(flush) }
+    func add(_ flush: SharedDelivery) { flushes.add(flush) }
 
     func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
         let endpoint = endpoints[index]

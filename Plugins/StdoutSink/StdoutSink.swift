@@ -7,7 +7,7 @@ import PluginKit
 /// Writes one line per profile to standard output: its metadata, not its bytes.
 final class StdoutSink: Receiver {
     static let name = "gateway.stdout"
-    static let version = "0.1.0"
+    static let version = "0.2.0"
 
     private enum Format: String, CaseIterable { case text, json }
 

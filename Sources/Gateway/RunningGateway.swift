@@ -10,7 +10,7 @@ import Telemetry
 
 /// A running gateway: the objects that the config describes, from start to drain.
 final class RunningGateway: Sendable {
-    static let version = "0.1.0"
+    static let version = "0.2.0"
 
     let configPath: String
     let setup = Mutex(RunningSetup())

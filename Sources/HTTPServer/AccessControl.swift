@@ -21,9 +21,6 @@ package final class AccessControl: Sendable {
     private struct State {
         var users: UserList?
         var tokens: TokenList?
-        var stamps: [FileStamp?]
-        /// The last logged error about files that cannot be used.
-        var complaint = ""
         /// Counts how often the files were read, so that an outcome under older files is not remembered.
         var generation = 0
         var genuine: Set<[UInt8]> = []
@@ -49,6 +46,7 @@ package final class AccessControl: Sendable {
 
     private let config: AuthConfig
     private let openPath: String?
+    private let files: SourceFiles
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
     /// Each job only makes the thread look at `queue`.
@@ -60,20 +58,18 @@ package final class AccessControl: Sendable {
     init(_ config: AuthConfig, openPath: String? = nil) throws(FileProblems) {
         self.config = config
         self.openPath = openPath
+        files = SourceFiles(config.users, config.tokens)
         state = Mutex(try Self.read(config))
     }
 
     private static func read(_ config: AuthConfig) throws(FileProblems) -> State {
-        let stamps = stamps(config)
-        var state = State(stamps: stamps)
+        var state = State()
         var problems = FileProblems()
         state.users = problems.collect { () throws(Problem) in try config.users.map { source throws(Problem) in try UserList(source) } }
         state.tokens = problems.collect { () throws(Problem) in try config.tokens.map { source throws(Problem) in try TokenList(source) } }
         try problems.check()
         return state
     }
-
-    private static func stamps(_ config: AuthConfig) -> [FileStamp?] { [config.users?.stamp, config.tokens?.stamp] }
 
     /// Decides on a request by its head; never blocks.
     func judge(_ head: RequestHead, hasCertificate: Bool) -> Verdict {
@@ -163,26 +159,17 @@ package final class AccessControl: Sendable {
 
     // MARK: Files and end
 
-    /// Reads the files again when one of them has changed, and forgets the remembered outcomes. Files that cannot be used leave
-    /// everything as it was and are tried again. May block on the disk.
+    /// Reads the files again when one of them has changed, and forgets the remembered outcomes. May block on the disk.
     func refresh(listener: String) {
-        let stamps = Self.stamps(config)
-        guard stamps != state.withLock({ $0.stamps }) else { return }
-        do throws(FileProblems) {
+        files.refresh(
+            listener: listener, success: "users and tokens read again",
+            failure: "the files of auth changed and cannot be used; the old ones stay"
+        ) { () throws(FileProblems) in
             let new = try Self.read(config)
             state.withLock { state in
-                (state.users, state.tokens, state.stamps, state.complaint) = (new.users, new.tokens, new.stamps, "")
-                (state.genuine, state.wrong) = ([], [])
+                (state.users, state.tokens, state.genuine, state.wrong) = (new.users, new.tokens, [], [])
                 state.generation += 1
             }
-            Log.info("users and tokens read again", ["listener": listener])
-        } catch {
-            let isNew = state.withLock { state in
-                defer { state.complaint = "\(error)" }
-                return state.complaint != "\(error)"
-            }
-            guard isNew else { return }
-            Log.error("the files of auth changed and cannot be used; the old ones stay", ["listener": listener, "error": "\(error)"])
         }
     }
 

@@ -25,13 +25,19 @@ package final class BodyBudget: Sendable {
         fileprivate init(_ name: BodySender) { self.name = name }
     }
 
+    private struct Senders {
+        var all: [BodySender: Sender] = [:]
+        /// How many of them have no body now.
+        var idleCount = 0
+    }
+
     private let limit: Atomic<Int>
     private let share: Atomic<Int>
     private let used = Atomic<Int>(0)
     /// The parts of `used` that unfinished heads and unfinished handshakes hold.
     private let (heads, handshakes) = (Part(), Part())
     static let leastForBeginnings = 1 << 20
-    private let senders = Mutex<[BodySender: Sender]>([:])
+    private let senders = Mutex(Senders())
     private let peers = Atomic<Int>(0)
     /// The connections whose bodies go on although there is no room: one whose sender is within its share, and one whose sender
     /// is beyond it; 0 is none.
@@ -89,16 +95,27 @@ package final class BodyBudget: Sendable {
 
     // MARK: Senders
 
+    /// The most senders without a body that are remembered, so that those who send again need no new account. Names that were
+    /// invented are forgotten together with the others.
+    private static let mostIdle = 1024
+
     /// Counts one more body for each of these senders, until ``leave(_:)``.
     func join(_ names: [BodySender]) -> [Sender] {
         guard !names.isEmpty else { return [] }
         return senders.withLock { senders in
-            names.map { name in
-                let sender = senders[name] ?? Sender(name)
-                if senders.updateValue(sender, forKey: name) == nil, case .peer = name { peers.wrappingAdd(1, ordering: .relaxed) }
-                sender.bodies.wrappingAdd(1, ordering: .relaxed)
-                return sender
+            var joined: [Sender] = []
+            joined.reserveCapacity(names.count)
+            for name in names {
+                let sender = senders.all[name] ?? Sender(name)
+                if senders.all.updateValue(sender, forKey: name) != nil, sender.bodies.load(ordering: .relaxed) == 0 {
+                    senders.idleCount -= 1
+                }
+                if sender.bodies.wrappingAdd(1, ordering: .relaxed).newValue == 1, case .peer = name {
+                    peers.wrappingAdd(1, ordering: .relaxed)
+                }
+                joined.append(sender)
             }
+            return joined
         }
     }
 
@@ -106,9 +123,12 @@ package final class BodyBudget: Sendable {
         guard !left.isEmpty else { return }
         senders.withLock { senders in
             for sender in left where sender.bodies.wrappingSubtract(1, ordering: .relaxed).newValue == 0 {
-                senders[sender.name] = nil
+                senders.idleCount += 1
                 if case .peer = sender.name { peers.wrappingSubtract(1, ordering: .relaxed) }
             }
+            guard senders.idleCount > Self.mostIdle else { return }
+            senders.all = senders.all.filter { $0.value.bodies.load(ordering: .relaxed) > 0 }
+            senders.idleCount = 0
         }
     }
 

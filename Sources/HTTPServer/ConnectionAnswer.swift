@@ -35,7 +35,7 @@ extension Connection {
         }
         answer.begin(
             response.serialized(
-                date: table.currentDate(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion,
+                date: table.date.current(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion,
                 withBody: !request.head.equals(request.head.method, "HEAD")))
         phase = .writing
         deadline = table.now + http.writeTimeout

@@ -29,12 +29,13 @@ package final class ConnectionTable {
     private var paused: [ConnectionKey] = []
     private var nextResume = MonotonicTime.never
     private var unread: [ConnectionKey] = []
+    /// The work of other threads that is being done.
+    private var posted: [EventLoop.PostedWork] = []
     var handshakes = Handshakes()
     let handshakeThread: HandshakeThread
     private var drained: (() -> Void)?
     private var isStopped = false
-    private var dateSecond: Int64 = -1
-    private var date = ""
+    var date = DateHeader()
 
     init(loop: EventLoop, number: Int, wakeup: Int32) throws(SystemError) {
         self.loop = loop
@@ -108,7 +109,9 @@ package final class ConnectionTable {
 
     private func handle(_ event: Poller.Event) {
         if event.key == Self.wakeupKey {
-            for work in loop.takeWork() { work(self) }
+            loop.takeWork(into: &posted)
+            for work in posted { work.run(self) }
+            posted.removeAll(keepingCapacity: posted.count <= 256)
             takeMadeHandshakeStep()
         } else if event.key & Self.listenerBit != 0 {
             // A listener that was removed in this round may still be among the round's events.
@@ -123,16 +126,6 @@ package final class ConnectionTable {
             return nil
         }
         return connection
-    }
-
-    /// The Date header's value for the current second (RFC 9110 §6.6.1).
-    func currentDate() -> String {
-        let unix = MonotonicTime.unixNanoseconds
-        if unix / 1_000_000_000 != dateSecond {
-            dateSecond = unix / 1_000_000_000
-            date = CivilTime(unixNanoseconds: unix).httpDate
-        }
-        return date
     }
 
     // MARK: Accepting

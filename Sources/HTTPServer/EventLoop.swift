@@ -6,7 +6,12 @@ package final class EventLoop: Sendable {
     /// Work that runs on the loop's thread, with the table that this thread owns.
     package typealias Work = @Sendable (ConnectionTable) -> Void
 
-    private let inbox = Mutex<[Work]>([])
+    /// Work in an array; an array of the closures themselves would allocate memory for each.
+    struct PostedWork: Sendable {
+        let run: Work
+    }
+
+    private let inbox = Mutex<[PostedWork]>([])
     private let wakeup: Wakeup
     private let thread = Mutex<Thread?>(nil)
     /// The request whose body is being handed over on the loop's thread.
@@ -37,7 +42,7 @@ package final class EventLoop: Sendable {
     /// Hands work to the loop's thread.
     package func post(_ work: @escaping Work) {
         let wasEmpty = inbox.withLock { inbox in
-            inbox.append(work)
+            inbox.append(PostedWork(run: work))
             return inbox.count == 1
         }
         // Only the first post to an empty inbox wakes the loop, which then takes all that has been posted.
@@ -67,13 +72,11 @@ package final class EventLoop: Sendable {
     /// Makes the loop look whether a step of a handshake has been made.
     func wake() { wakeup.signal() }
 
-    /// Takes the posted work; called on the loop's thread.
-    func takeWork() -> [Work] {
+    /// Moves the posted work into `work`, which is empty; called on the loop's thread.
+    func takeWork(into work: inout [PostedWork]) {
         wakeup.clear()
-        return inbox.withLock { inbox in
-            defer { inbox = [] }
-            return inbox
-        }
+        // Two arrays take turns, so that neither is allocated again.
+        inbox.withLock { inbox in swap(&inbox, &work) }
     }
 
     /// Lets every connection finish its request and closes those that have none.

@@ -11,12 +11,14 @@ package struct QueryString {
     }
 
     private let bytes: ArraySlice<UInt8>
-    private var parameters: [Parameter] = []
+    /// The first parameters, which are all that an SDK sends; an array for them would be allocated for each request.
+    private var first = InlineArray<8, Parameter>(repeating: Parameter(name: 0..<0, value: 0..<0))
+    private var more: [Parameter] = []
+    private var count = 0
 
     package init(_ bytes: ArraySlice<UInt8>) {
         self.bytes = bytes
         guard !bytes.isEmpty else { return }
-        parameters.reserveCapacity(8)
         var start = bytes.startIndex
         var equals: Int?
         for index in bytes.indices {
@@ -34,13 +36,19 @@ package struct QueryString {
     private mutating func add(_ pair: Range<Int>, _ equals: Int?) {
         guard !pair.isEmpty else { return }
         let end = equals ?? pair.upperBound
-        parameters.append(Parameter(name: pair.lowerBound..<end, value: min(end + 1, pair.upperBound)..<pair.upperBound))
+        let parameter = Parameter(name: pair.lowerBound..<end, value: min(end + 1, pair.upperBound)..<pair.upperBound)
+        if count < first.count { first[count] = parameter } else { more.append(parameter) }
+        count += 1
     }
 
     /// The undecoded value of the first parameter with that name; nil when there is none.
     func raw(_ name: String) -> ArraySlice<UInt8>? {
-        let found = parameters.first { $0.name.count == name.utf8.count && bytes[$0.name].elementsEqual(name.utf8) }
-        return found.map { bytes[$0.value] }
+        for index in 0..<count {
+            let parameter = index < first.count ? first[index] : more[index - first.count]
+            guard parameter.name.count == name.utf8.count, bytes[parameter.name].elementsEqual(name.utf8) else { continue }
+            return bytes[parameter.value]
+        }
+        return nil
     }
 
     /// The decoded value of the first parameter with that name: `+` is a space, `%41` is `A`.

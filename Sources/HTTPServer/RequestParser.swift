@@ -241,8 +241,11 @@ package struct RequestParser {
             let address = name.dropFirst().dropLast()
             return name.last == UInt8(ascii: "]") && !address.isEmpty && address.allSatisfy { isHexadecimal($0) || ":.".utf8.contains($0) }
         }
-        let encoded = name.split(separator: UInt8(ascii: "%"), omittingEmptySubsequences: false).dropFirst()
-        return !name.isEmpty && encoded.allSatisfy { $0.count >= 2 && $0.prefix(2).allSatisfy(isHexadecimal) }
+        let isEncoded = name.indices.allSatisfy { index in
+            let digits = name[(index + 1)...].prefix(2)
+            return name[index] != UInt8(ascii: "%") || digits.count == 2 && digits.allSatisfy(isHexadecimal)
+        }
+        return !name.isEmpty && isEncoded
             && name.allSatisfy { isTokenByte($0) && !"#^`|".utf8.contains($0) || "();=".utf8.contains($0) }
     }
 

@@ -25,6 +25,13 @@ package struct Response: Sendable {
         return Response(status: status, headers: headers, body: Array(body.utf8))
     }
 
+    /// The answer to a method other than those that the path has (RFC 9110 §15.5.6).
+    package static func wrongMethod(use methods: String, _ text: String) -> Response {
+        var response = error(405, text)
+        response.headers.append(("Allow", methods))
+        return response
+    }
+
     package static func text(_ status: Int, _ text: String, type: String = "text/plain; charset=utf-8") -> Response {
         Response(status: status, headers: [("Content-Type", type)], body: Array(text.utf8))
     }

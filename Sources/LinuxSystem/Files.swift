@@ -131,7 +131,8 @@ public struct FileIdentity: Hashable, Sendable {
     /// The identity of the file at `path`, relative to `directory` if one is given; links are followed.
     public init(of path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {
         var status = stat()
-        guard unsafe fstatat(directory, path, &status, 0) == 0 else { throw SystemError("stat \(path)") }
+        let result = unsafe path.withCString { unsafe fstatat(directory, $0, &status, 0) }
+        guard result == 0 else { throw SystemError("stat \(path)") }
         self.init(status)
     }
 }

@@ -10,3 +10,11 @@ extension StringProtocol {
     /// The names between the slashes, without empty ones.
     public var pathComponents: [String] { utf8.split(separator: UInt8(ascii: "/")).map { String(decoding: $0, as: UTF8.self) } }
 }
+
+extension UInt64 {
+    /// The number in sixteen lower-case hexadecimal digits, as in the names of numbered files.
+    public var sixteenDigits: String {
+        let digits = String(self, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}

@@ -56,6 +56,7 @@ extension DecodedPush.Series {
         for text in [name, value] where text.utf8.contains(0) {
             throw DecodedPush.Malformed("label \(quotedForPeople(name)) contains a NUL character")
         }
+        if unsorted.isEmpty { unsorted.reserveCapacity(8) }
         unsorted.append(Label(name: name, value: value))
     }
 }

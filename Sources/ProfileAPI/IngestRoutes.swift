@@ -16,9 +16,7 @@ package struct IngestRoutes: Routes {
             return .refuse(.error(404, "no such path: \(quotedForPeople(String(decoding: head[head.path], as: UTF8.self)))"))
         }
         guard head.equals(head.method, "POST") else {
-            var response = Response.error(405, "use POST")
-            response.headers.append(("Allow", "POST"))
-            return .refuse(response)
+            return .refuse(.wrongMethod(use: "POST", "use POST"))
         }
         return ingest.admit(head)
     }

@@ -22,9 +22,7 @@ struct PushCall: Sendable {
     init(_ head: RequestHead, _ form: PushForm, _ intake: ProfileIntake) throws(PushFailure) {
         (self.form, peer) = (form, head.peer)
         isCompressed = try Self.isCompressed(head, form.isGRPCWeb ? "grpc-encoding" : "content-encoding")
-        let accepted = head.values(of: "accept-encoding").flatMap { $0.split(separator: UInt8(ascii: ",")) }
-        takesGzip =
-            !form.isGRPCWeb && (isCompressed || accepted.contains { String(decoding: $0, as: UTF8.self).filter { $0 != " " } == "gzip" })
+        takesGzip = !form.isGRPCWeb && (isCompressed || Self.acceptsGzip(head))
         if form.isGRPCWeb {
             timeLimit = try head.value(of: "grpc-timeout").map { value throws(PushFailure) in try GRPCWeb.timeout(value) }
         } else {
@@ -34,6 +32,18 @@ struct PushCall: Sendable {
         do throws(InvalidRequest) {
             content = try intake.content(.push, head)
         } catch { throw PushFailure(error) }
+    }
+
+    private static func acceptsGzip(_ head: RequestHead) -> Bool {
+        for value in head.values(of: "accept-encoding") {
+            var start = value.startIndex
+            while start <= value.endIndex {
+                let end = value[start...].firstIndex(of: UInt8(ascii: ",")) ?? value.endIndex
+                if value[start..<end].lazy.filter({ $0 != UInt8(ascii: " ") }).elementsEqual("gzip".utf8) { return true }
+                start = end + 1
+            }
+        }
+        return false
     }
 
     private static func isCompressed(_ head: RequestHead, _ name: String) throws(PushFailure) -> Bool {

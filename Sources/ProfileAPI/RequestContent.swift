@@ -30,13 +30,14 @@ extension ProfileContent {
         query = try validText(head[head.query], of: "query")
         tenant = try policy.tenant(head)
         share = policy.isChosenBySender ? ShareKey(peer: head.peer) : ShareKey(tenant: tenant)
-        var types = Array(head.values(of: "content-type"))
-        if !types.isEmpty { contentType = try validText(types.removeFirst(), of: "content-type") }
+        var types = head.values(of: "content-type")
+        if let type = types.next() { contentType = try validText(type, of: "content-type") }
         if let encoding = head.value(of: "content-encoding") {
             contentEncoding = try validText(encoding, of: "content-encoding")
         }
         // A second Content-Type is unusual but may be forwarded, so it is kept among the headers.
-        for type in types { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
+        headers.reserveCapacity(kept.count)
+        while let type = types.next() { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
         for name in kept where name != "content-type" {
             for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }
         }

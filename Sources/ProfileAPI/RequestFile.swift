@@ -89,10 +89,7 @@ struct RequestFile: ~Copyable {
 
     // MARK: Names
 
-    static func name(_ number: UInt64) -> String {
-        let digits = String(number, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits + suffix
-    }
+    static func name(_ number: UInt64) -> String { number.sixteenDigits + suffix }
 
     /// The largest number of a file that is used; larger ones are left untouched, because the numbers after them would run out.
     static let largestNumber = UInt64(Int64.max)

@@ -24,10 +24,11 @@ package enum TenantPolicy: Equatable, Sendable {
     /// The tenant of a request; empty when it has none.
     func tenant(_ head: RequestHead) throws(InvalidRequest) -> String {
         if case .force(let tenant) = self { return tenant }
-        let values = Array(head.values(of: "x-scope-orgid"))
+        var values = head.values(of: "x-scope-orgid")
+        let value = values.next()
         // Of two headers, two servers could use different ones, and disagree about the profile's tenant.
-        guard values.count <= 1 else { throw InvalidRequest("X-Scope-OrgID: is given more than once") }
-        let tenant = try values.first.map { value throws(InvalidRequest) in try Self.check(value) } ?? ""
+        guard values.next() == nil else { throw InvalidRequest("X-Scope-OrgID: is given more than once") }
+        let tenant = try value.map { value throws(InvalidRequest) in try Self.check(value) } ?? ""
         switch self {
         case .pass, .force: return tenant
         case .require where tenant.isEmpty, .allow where tenant.isEmpty:

@@ -50,7 +50,9 @@ package struct LabelSet: Equatable, Sendable {
         let scalars = text.unicodeScalars
         let brace = scalars.firstIndex(of: "{") ?? scalars.endIndex
         // Labels are collected first and sorted once: inserting each in its place would let one long name cost milliseconds.
-        var found = [Label(name: Self.appName, value: try Self.serviceName(scalars[..<brace]))]
+        var found: [Label] = []
+        found.reserveCapacity(8)
+        found.append(Label(name: Self.appName, value: try Self.serviceName(scalars[..<brace])))
         defer { labels = Self.sortedLastWins(found) }
         var rest = brace == scalars.endIndex ? scalars[brace...] : scalars[scalars.index(after: brace)...]
         while let equals = rest.firstIndex(where: { $0 == "=" || $0 == "}" }), rest[equals] == "=" {
@@ -102,7 +104,9 @@ package struct LabelSet: Equatable, Sendable {
     ///
     /// - Throws: the name that occurs twice.
     package init(distinct found: [Label]) throws(DuplicateName) {
-        labels = found.sorted { Self.precedes($0.name, $1.name) }
+        // SDKs usually send them in order.
+        let isSorted = zip(found, found.dropFirst()).allSatisfy { Self.precedes($0.name, $1.name) }
+        labels = isSorted ? found : found.sorted { Self.precedes($0.name, $1.name) }
         for (label, next) in zip(labels, labels.dropFirst()) where label.name.utf8.elementsEqual(next.name.utf8) {
             throw DuplicateName(name: label.name)
         }

@@ -31,6 +31,11 @@ package struct LittleEndianWriter {
     }
 
     package mutating func add(_ more: [UInt8]) { bytes += more }
+
+    /// Writes a number over the four bytes at `offset`, which must have been written before.
+    package mutating func set(_ value: UInt32, at offset: Int) {
+        for index in 0..<4 { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(index))) }
+    }
 }
 
 /// Decodes the spool's binary formats; every read beyond the end returns nil, whatever lengths the bytes claim.

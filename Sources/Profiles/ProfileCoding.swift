@@ -8,9 +8,15 @@ extension ReceivedProfile {
         var writer = LittleEndianWriter(capacity: 512)
         let view = unsafe view.pointee
         unsafe writer.add(view.api.rawValue)
-        for time in unsafe [view.received_ns, view.from_ns, view.until_ns] { writer.add(time) }
-        let texts = unsafe [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding]
-        unsafe texts.forEach { unsafe writer.add($0) }
+        unsafe writer.add(view.received_ns)
+        unsafe writer.add(view.from_ns)
+        unsafe writer.add(view.until_ns)
+        unsafe writer.add(view.tenant)
+        unsafe writer.add(view.path)
+        unsafe writer.add(view.query)
+        unsafe writer.add(view.format)
+        unsafe writer.add(view.content_type)
+        unsafe writer.add(view.content_encoding)
         unsafe writer.add(UnsafeBufferPointer(start: view.labels, count: view.label_count))
         unsafe writer.add(UnsafeBufferPointer(start: view.headers, count: view.header_count))
         writer.add(UInt32(clamping: sampleCount))

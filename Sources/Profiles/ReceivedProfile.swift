@@ -119,11 +119,15 @@ package struct ProfileContent: Sendable {
         samplesAt = unsafe headersAt + MemoryLayout<gw_label>.stride * headers.count
         textAt = unsafe samplesAt + MemoryLayout<gw_sample>.stride * content.samples.count
         var text = content.format.rawValue.utf8.count
-        for label in content.labels.labels + headers { text += label.name.utf8.count + label.value.utf8.count }
+        text += Self.textSize(of: content.labels.labels) + Self.textSize(of: headers)
         for sample in content.samples { text += sample.id.utf8.count }
         let shared = [content.tenant, content.path, content.query, content.contentType, content.contentEncoding]
         if !sharesHead { for string in shared { text += string.utf8.count } }
         size = textAt + text
+    }
+
+    private static func textSize(of labels: [Label]) -> Int {
+        labels.reduce(0) { $0 + $1.name.utf8.count + $1.value.utf8.count }
     }
 
     mutating func allocate() -> UnsafeMutableRawPointer {

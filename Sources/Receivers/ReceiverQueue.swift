@@ -106,10 +106,8 @@ struct ReceiverQueue {
         peak = max(peak, byteCount)
     }
 
-    /// True when a backlog of at least `bytes` bytes has ended that ``takePeak()`` has not yet returned.
+    /// Whether a backlog of at least `bytes` bytes has ended since ``forgetPeak()``.
     func isOver(_ bytes: Int) -> Bool { count == 0 && peak >= bytes }
-
-    /// Forgets the largest size of the backlog that has ended.
     mutating func forgetPeak() { peak = 0 }
 
     /// Marks a waiting entry as open, until it is put back, delayed or removed.
@@ -129,8 +127,8 @@ struct ReceiverQueue {
     private mutating func endTurn(of share: ShareKey) {
         guard let turn = turns.firstIndex(where: { $0 == share || lanes[$0]?.count ?? 0 > 0 }) else { return }
         let isItsTurn = turns[turn] == share
-        let left = turns[..<turn] + (isItsTurn && lanes[share]?.count == 0 ? [share] : [])
-        for empty in left { lanes[empty] = nil }
+        for empty in turns[..<turn] { lanes[empty] = nil }
+        if isItsTurn, lanes[share]?.count == 0 { lanes[share] = nil }
         turns.removeFirst(turn + (isItsTurn ? 1 : 0))
         if isItsTurn, lanes[share] != nil { turns.append(share) }
     }
@@ -250,12 +248,17 @@ struct ReceiverQueue {
         count -= 1
         byteCount -= entry.byteCount
         shares.remove(entry.share, bytes: entry.byteCount)
-        if count == 0 {
-            // The arrays of a large backlog are freed when it ends; the remaining delays are all obsolete.
-            (entries, free, delays, lanes, turns) = ([], [], DelayHeap(), [:], [])
-        } else {
-            free.append(handle.index)
-        }
+        if count == 0 { removeAll() } else { free.append(handle.index) }
+    }
+
+    /// Frees the arrays of a large backlog when it has ended; small ones are used again. The remaining delays are all obsolete.
+    private mutating func removeAll() {
+        delays = DelayHeap()
+        guard entries.capacity <= 256 else { return (entries, free, lanes, turns) = ([], [], [:], []) }
+        entries.removeAll(keepingCapacity: true)
+        free.removeAll(keepingCapacity: true)
+        lanes.removeAll(keepingCapacity: true)
+        turns.removeAll(keepingCapacity: true)
     }
 
     private mutating func link(

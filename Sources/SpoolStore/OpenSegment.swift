@@ -14,12 +14,16 @@ struct EncodedRecord {
     private let sum: UInt32
 
     private enum Body {
-        /// Encoded while it is written, because a request's profiles may share memory that each record needs a copy of.
-        case profile(ReceivedProfile)
+        /// With its encoded head, unless that is large: then it is encoded again while it is written, because a request's profiles
+        /// may share memory that each record needs a copy of.
+        case profile(ReceivedProfile, head: [UInt8]?)
         case copy([UInt8])
     }
 
     var byteCount: Int { SpoolRecord.headLength(receivers) + bodyLength }
+
+    /// The most bytes of a profile's encoded head that are kept until it is written.
+    private static let mostKept = 2048
 
     init(_ profile: ReceivedProfile, receivers: [String], time: Int64) {
         let head = profile.encodedHead
@@ -32,7 +36,7 @@ struct EncodedRecord {
                 length += bytes.byteCount
             }
         }
-        (body, self.receivers, self.time) = (.profile(profile), receivers, time)
+        (body, self.receivers, self.time) = (.profile(profile, head: head.count <= Self.mostKept ? head : nil), receivers, time)
         (sequence, share, self.sum, bodyLength) = (profile.sequence, profile.share, sum.value, length)
     }
 
@@ -52,13 +56,13 @@ struct EncodedRecord {
     }
 
     fileprivate func withBody(_ body: (RawSpan) throws(SystemError) -> Void) throws(SystemError) {
-        let profile: ReceivedProfile
         switch self.body {
-        case .copy(let bytes): return try body(unsafe bytes.span.bytes)
-        case .profile(let own): profile = own
+        case .copy(let bytes): try body(unsafe bytes.span.bytes)
+        case .profile(let profile, let head):
+            let head = head ?? profile.encodedHead
+            try body(unsafe head.span.bytes)
+            for index in 0..<profile.sampleCount { try profile.withSample(index, body) }
         }
-        try body(unsafe profile.encodedHead.span.bytes)
-        for index in 0..<profile.sampleCount { try profile.withSample(index, body) }
     }
 }
 
@@ -96,7 +100,7 @@ final class OpenSegment {
     /// The size up to which small pieces are collected in the buffer before they are written.
     private static let bufferSize = 1 << 20
 
-    var isEmpty: Bool { size == header.encoded(.records).count }
+    var isEmpty: Bool { size == header.size }
 
     init(_ header: SpoolHeader, _ folder: SpoolFolder) throws(SystemError) {
         self.header = header
@@ -170,7 +174,7 @@ final class OpenSegment {
     func writeIndex(_ entries: [IndexEntry]) {
         size = written
         guard isIndexWhole else { return }
-        let bytes = entries.flatMap { $0.encoded(seed: header.seed) }
+        let bytes = entries.encoded(seed: header.seed)
         do throws(SystemError) {
             try unsafe index.writeAll(bytes.span.bytes, at: indexSize)
             indexSize += bytes.count

@@ -143,8 +143,7 @@ extension SpoolFolder {
     /// Replaces a segment's index with the given entries; returns false when that fails, and the old file then stays.
     func rewriteIndex(_ header: SpoolHeader, _ entries: [IndexEntry]) -> Bool {
         let name = SpoolFormat.File.index.name(of: header.segment)
-        var bytes = header.encoded(.index)
-        for entry in entries { bytes += entry.encoded(seed: header.seed) }
+        let bytes = header.encoded(.index) + entries.encoded(seed: header.seed)
         do throws(SystemError) {
             let folder = try directory.spool()
             let file = try folder.open("\(name).tmp", O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
@@ -169,7 +168,7 @@ extension SpoolFolder {
         let bytes = try file.read(SpoolHeader.size + SpoolRecord.maximumReceivers, at: 0)
         let found = try? SpoolHeader.decode(bytes, .settled)
         guard let found, found.header.segment == header.segment, found.header.salt == header.salt else {
-            return header.encoded(.settled).count
+            return header.size
         }
         return found.length
     }

@@ -22,8 +22,8 @@ struct SettledFile: ~Copyable {
 
     /// Writes entries, after the file's header if it has none yet; returns the number of bytes written.
     mutating func append(_ entries: [SettledEntry]) throws(SystemError) -> Int {
-        var bytes = end == 0 ? header.encoded(.settled) : []
-        for entry in entries { bytes += entry.encoded(seed: header.seed) }
+        let encoded = entries.encoded(seed: header.seed)
+        let bytes = end == 0 ? header.encoded(.settled) + encoded : encoded
         try unsafe file.writeAll(bytes.span.bytes, at: end)
         end += bytes.count
         return bytes.count

@@ -240,6 +240,15 @@ package final class Spool: Sendable {
 }
 
 extension Spool.State {
+    /// Changes a segment in place; nil when there is none of that number. A change through the dictionary's subscript would
+    /// allocate memory for its coroutines.
+    @discardableResult
+    mutating func change<R>(_ number: UInt64, _ body: (inout SpoolSegment) -> R) -> R? {
+        guard var segment = segments.removeValue(forKey: number) else { return nil }
+        defer { segments[number] = segment }
+        return body(&segment)
+    }
+
     var byteCount: Int { segments.values.reduce(0) { $0 + $1.byteCount } + unreadable.values.reduce(0) { $0 + $1.byteCount } }
 }
 

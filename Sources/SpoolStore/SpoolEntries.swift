@@ -7,9 +7,38 @@ protocol SpoolEntry: Sendable {
 
     /// Decodes an entry whose computed check sum is `sum`; nil when it is damaged.
     init?(_ reader: inout LittleEndianReader, _ sum: UInt32)
+
+    func encode(into writer: inout LittleEndianWriter, seed: UInt32)
+}
+
+extension LittleEndianWriter {
+    /// Adds the check sum of all bytes from `start` on.
+    fileprivate mutating func addSum(from start: Int, seed: UInt32) { add(CRC32C.of(bytes, start..<bytes.count, seed: seed)) }
+}
+
+extension [IndexEntry] {
+    /// The entries as they follow each other in a file.
+    func encoded(seed: UInt32) -> [UInt8] { encodedEntries(self, seed: seed) }
+}
+
+extension [SettledEntry] {
+    /// The entries as they follow each other in a file.
+    func encoded(seed: UInt32) -> [UInt8] { encodedEntries(self, seed: seed) }
+}
+
+private func encodedEntries<Entry: SpoolEntry>(_ entries: [Entry], seed: UInt32) -> [UInt8] {
+    var writer = LittleEndianWriter(capacity: entries.count * Entry.size)
+    for entry in entries { entry.encode(into: &writer, seed: seed) }
+    return writer.bytes
 }
 
 extension SpoolEntry {
+    func encoded(seed: UInt32) -> [UInt8] {
+        var writer = LittleEndianWriter(capacity: Self.size)
+        encode(into: &writer, seed: seed)
+        return writer.bytes
+    }
+
     /// Decodes all complete entries of `bytes` in order; a damaged one is passed as nil.
     static func decode(_ bytes: [UInt8], from start: Int, seed: UInt32, _ body: (Self?) -> Void) {
         unsafe bytes.withUnsafeBytes { buffer in
@@ -59,16 +88,15 @@ package struct IndexEntry: SpoolEntry, Equatable {
 
     var end: Int { Int(offset) + Int(length) }
 
-    func encoded(seed: UInt32) -> [UInt8] {
-        var writer = LittleEndianWriter()
+    func encode(into writer: inout LittleEndianWriter, seed: UInt32) {
+        let start = writer.bytes.count
         writer.add(offset)
         writer.add(length)
         writer.add(sequence)
         writer.add(time)
         writer.add(receivers)
         writer.add(UInt32(isCopy ? 1 : 0) | share.rawValue << 1)
-        writer.add(CRC32C.of(writer.bytes, seed: seed))
-        return writer.bytes
+        writer.addSum(from: start, seed: seed)
     }
 
     init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {
@@ -114,8 +142,8 @@ struct SettledEntry: SpoolEntry, Equatable {
     var end: UInt32 = 0
     var attempt = SpoolAttempt()
 
-    func encoded(seed: UInt32) -> [UInt8] {
-        var writer = LittleEndianWriter()
+    func encode(into writer: inout LittleEndianWriter, seed: UInt32) {
+        let start = writer.bytes.count
         writer.add(kind.rawValue)
         writer.add(UInt8(0))
         writer.add(receiver)
@@ -126,8 +154,7 @@ struct SettledEntry: SpoolEntry, Equatable {
         writer.add(attempt.due)
         writer.add(attempt.owner)
         writer.add(UInt32(0))
-        writer.add(CRC32C.of(writer.bytes, seed: seed))
-        return writer.bytes
+        writer.addSum(from: start, seed: seed)
     }
 
     init?(_ reader: inout LittleEndianReader, _ sum: UInt32) {

@@ -26,10 +26,7 @@ enum SpoolFormat {
             }
         }
 
-        func name(of segment: UInt64) -> String {
-            let digits = String(segment, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits + "." + rawValue
-        }
+        func name(of segment: UInt64) -> String { "\(segment.sixteenDigits).\(rawValue)" }
 
         /// Parses a file name into the segment's number and the kind of file; nil when the name is not one of the spool's.
         static func parse(_ name: String) -> (segment: UInt64, file: File)? {
@@ -116,8 +113,8 @@ struct SpoolHeader: Equatable {
         }
     }
 
-    /// The size of the encoded header in bytes, including the receivers' names.
-    private var size: Int { receivers.reduce(Self.size) { $0 + 4 + $1.utf8.count } }
+    /// The size of the encoded header in bytes, including the receivers' names; the same in all three files.
+    var size: Int { receivers.reduce(Self.size) { $0 + 4 + $1.utf8.count } }
 
     /// The seed of the entries' check sums, so that they are valid for this segment only.
     var seed: UInt32 { UInt32(truncatingIfNeeded: salt) }

@@ -19,6 +19,8 @@ final class SpoolJournal {
     /// The data directory's generation in which the open segment was created.
     private var generation = 0
     var noteWarnings = LogThrottle()
+    /// Empty arrays for the next work.
+    private var spare: (appends: [SpoolAppend], notes: [SpoolNote]) = ([], [])
     /// The `.settled` file that was written to last, and the data directory's generation in which it was opened.
     var settledFile: SettledFile?
     var settledGeneration = 0
@@ -50,7 +52,7 @@ final class SpoolJournal {
 
     func run() {
         while true {
-            let work = spool.state.wait { step(&$0) }
+            var work = spool.state.wait { step(&$0) }
             // Notes are written first, because a sync takes longer; a profile whose note is lost in a crash is delivered again.
             write(work.notes)
             if !work.appends.isEmpty { store(work.appends) }
@@ -60,6 +62,9 @@ final class SpoolJournal {
             spool.state.withLock { $0.flushesDone = work.flushes }
             spool.state.signal()
             if work.isStopping { return seal() }
+            work.appends.removeAll(keepingCapacity: work.appends.count <= 256)
+            work.notes.removeAll(keepingCapacity: work.notes.count <= 256)
+            spare = (work.appends, work.notes)
         }
     }
 
@@ -69,9 +74,14 @@ final class SpoolJournal {
         let next = min(state.notesDue, nextSync, nextUpkeep, nextLook)
         guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
         // Waiting notes are written together with the profiles, even before they are due.
-        defer { (state.appends, state.notes, state.pendingBytes, state.notesDue) = ([], [], 0, .never) }
-        return .done(
-            Work(appends: state.appends, notes: state.notes, flushes: state.flushesWanted, isStopping: state.isStopping))
+        // The arrays of the last work are used again, which are empty.
+        var work = Work(appends: [], notes: [], flushes: state.flushesWanted, isStopping: state.isStopping)
+        swap(&work.appends, &spare.appends)
+        swap(&work.notes, &spare.notes)
+        swap(&work.appends, &state.appends)
+        swap(&work.notes, &state.notes)
+        (state.pendingBytes, state.notesDue) = (0, .never)
+        return .done(work)
     }
 
     /// Checks the data directory, and retries files that could not be read or removed; once a second.
@@ -123,10 +133,10 @@ final class SpoolJournal {
         let left = segment.map { config.segmentBytes - $0.size } ?? fresh
         let room = appends.first.map { $0.byteCount <= left ? left : fresh } ?? 0
         var group: [EncodedAppend] = []
-        var receivers: Set<String> = []
+        var receivers: [String] = []
         var size = 0
         for append in appends {
-            if append.append.receivers != group.last?.append.receivers { receivers.formUnion(append.append.receivers) }
+            if append.append.receivers != group.last?.append.receivers { receivers.add(append.append.receivers) }
             // A segment's header holds a limited number of receivers; around a reload, waiting requests can name more than that
             // together.
             let fits = size + append.byteCount <= room && receivers.count <= SpoolSegment.maximumReceivers
@@ -188,7 +198,8 @@ final class SpoolJournal {
     /// Writes records into one segment, syncs them if `synced`, and publishes them.
     func write(_ records: [EncodedRecord], _ size: Int, synced: Bool) throws(SystemError) -> [SpoolPosition] {
         do throws(SystemError) {
-            let receivers = records.reduce(into: Set<String>()) { $0.formUnion($1.receivers) }
+            var receivers: [String] = []
+            for record in records where record.receivers != receivers { receivers.add(record.receivers) }
             let target = try openPatiently(for: receivers, size)
             let entries = try target.write(records)
             if synced { try synchronize(target) } else { noteUnsynced() }
@@ -235,13 +246,15 @@ final class SpoolJournal {
     private func publish(_ entries: [IndexEntry], in target: OpenSegment) -> [SpoolPosition] {
         target.writeIndex(entries)
         return spool.state.withLock { state in
-            var ordinal = UInt32(clamping: state.segments[target.number]?.count ?? 0)
-            return entries.map { entry in
-                defer { ordinal += 1 }
-                state.segments[target.number]?.add(entry)
-                return SpoolPosition(
-                    segment: target.number, ordinal: ordinal, offset: entry.offset, length: entry.length, share: entry.share)
+            let positions = state.change(target.number) { segment in
+                entries.map { entry in
+                    defer { segment.add(entry) }
+                    return SpoolPosition(
+                        segment: target.number, ordinal: UInt32(clamping: segment.count), offset: entry.offset, length: entry.length,
+                        share: entry.share)
+                }
             }
+            return positions ?? []
         }
     }
 
@@ -259,5 +272,13 @@ final class SpoolJournal {
         }
         if let text, before == nil { Log.error("the spool cannot store profiles", ["error": text]) }
         if text == nil, before != nil { Log.info("the spool stores profiles again") }
+    }
+}
+
+extension [String] {
+    /// Adds the names that are not there yet.
+    fileprivate mutating func add(_ names: [String]) {
+        if isEmpty { return self = names }
+        for name in names where !contains(name) { append(name) }
     }
 }

@@ -7,7 +7,7 @@ import Telemetry
 extension SpoolJournal {
     /// Returns the segment to write to; waits up to a second while no descriptor is free. Requests that arrive meanwhile do not
     /// start a wait of their own.
-    func openPatiently(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
+    func openPatiently(for receivers: [String], _ size: Int) throws(SystemError) -> OpenSegment {
         while true {
             do throws(SystemError) {
                 let opened = try open(for: receivers, size)
@@ -26,8 +26,10 @@ extension SpoolJournal {
     }
 
     /// Returns the segment to write to: the open one if it has room and knows all receivers, otherwise a new one.
-    func open(for receivers: Set<String>, _ size: Int) throws(SystemError) -> OpenSegment {
-        if let segment, segment.isEmpty || segment.size + size <= config.segmentBytes, receivers.isSubset(of: segment.header.receivers) {
+    func open(for receivers: [String], _ size: Int) throws(SystemError) -> OpenSegment {
+        if let segment, segment.isEmpty || segment.size + size <= config.segmentBytes,
+            receivers.allSatisfy(segment.header.receivers.contains)
+        {
             return segment
         }
         seal()
@@ -39,7 +41,7 @@ extension SpoolJournal {
             createdAt: spool.clock.now, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
         let opened = try OpenSegment(header, spool.folder)
         segment = opened
-        var known = SpoolSegment(header, indexStart: header.encoded(.index).count)
+        var known = SpoolSegment(header, indexStart: header.size)
         known.clockOffset = spool.clock.offset
         spool.state.withLock { state in
             state.segments[header.segment] = known

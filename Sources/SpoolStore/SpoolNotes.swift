@@ -26,10 +26,13 @@ extension Spool {
 
     private func note(_ note: SpoolNote, by reader: SpoolQueue?) {
         let wakes = state.withLock { state -> Bool in
-            guard reader?.isDetached.load(ordering: .relaxed) != true,
-                let slot = state.segments[note.position.segment]?.slot(of: note.receiver)
-            else { return false }
-            if note.attempt == nil { state.segments[note.position.segment]?.settle(slot, Int(note.position.length), note.position.share) }
+            guard reader?.isDetached.load(ordering: .relaxed) != true else { return false }
+            let isKnown = state.change(note.position.segment) { segment in
+                guard let slot = segment.slot(of: note.receiver) else { return false }
+                if note.attempt == nil { segment.settle(slot, Int(note.position.length), note.position.share) }
+                return true
+            }
+            guard isKnown == true else { return false }
             state.notes.append(note)
             guard state.notesDue == .never else { return false }
             state.notesDue = .now + Self.noteDelay
@@ -41,7 +44,7 @@ extension Spool {
     /// Converts a segment's notes to entries; adjacent settled records are merged into one entry.
     static func entries(_ notes: [SpoolNote], _ header: SpoolHeader) -> [SettledEntry] {
         var result: [SettledEntry] = []
-        let sorted = notes.sorted { ($0.receiver, $0.position.offset) < ($1.receiver, $1.position.offset) }
+        let sorted = notes.count == 1 ? notes : notes.sorted { ($0.receiver, $0.position.offset) < ($1.receiver, $1.position.offset) }
         for note in sorted {
             guard let slot = header.receivers.firstIndex(of: note.receiver) else { continue }
             let (start, end) = (note.position.offset, note.position.offset + note.position.length)
@@ -60,20 +63,25 @@ extension Spool {
 extension SpoolJournal {
     /// Writes the receivers' notes to the `.settled` files, one segment at a time.
     func write(_ notes: [SpoolNote]) {
-        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) {
-            // A segment that no receiver needs is removed as a whole, so its notes need not be written.
-            let header = spool.state.withLock { state -> SpoolHeader? in
-                guard let segment = state.segments[number] else { return nil }
-                return segment.isSettled && number != state.active ? nil : segment.header
-            }
-            guard let header else { continue }
-            do throws(SystemError) {
-                let grown = try append(Spool.entries(group, header), header)
-                spool.state.withLock { $0.segments[number]?.settledSize += grown }
-            } catch {
-                settledFile = nil
-                keep(group, error)
-            }
+        guard let first = notes.first?.position.segment else { return }
+        // Usually all are of one segment, and need not be sorted by it.
+        guard notes.contains(where: { $0.position.segment != first }) else { return write(notes, of: first) }
+        for (number, group) in Dictionary(grouping: notes, by: \.position.segment) { write(group, of: number) }
+    }
+
+    private func write(_ notes: [SpoolNote], of number: UInt64) {
+        // A segment that no receiver needs is removed as a whole, so its notes need not be written.
+        let header = spool.state.withLock { state -> SpoolHeader? in
+            guard let segment = state.segments[number] else { return nil }
+            return segment.isSettled && number != state.active ? nil : segment.header
+        }
+        guard let header else { return }
+        do throws(SystemError) {
+            let grown = try append(Spool.entries(notes, header), header)
+            spool.state.withLock { state in _ = state.change(number) { $0.settledSize += grown } }
+        } catch {
+            settledFile = nil
+            keep(notes, error)
         }
     }
 

@@ -27,16 +27,20 @@ package struct SpoolRecord: Equatable {
     package static func headLength(_ receivers: [String]) -> Int { receivers.reduce(fixedSize) { $0 + 4 + $1.utf8.count } }
 
     var encoded: [UInt8] {
-        var names = LittleEndianWriter()
-        for name in receivers { names.add(name) }
-        var summed = LittleEndianWriter()
-        for value in [salt, sequence, UInt64(bitPattern: time), origin] { summed.add(value) }
-        for value in [UInt32(clamping: bodyLength), bodySum, UInt32(names.bytes.count), 0] { summed.add(value) }
-        summed.add(names.bytes)
-        var writer = LittleEndianWriter()
+        var writer = LittleEndianWriter(capacity: headLength)
         writer.add(Self.magic)
-        writer.add(CRC32C.of(summed.bytes))
-        writer.add(summed.bytes)
+        // The check sum of what follows is known at the end.
+        writer.add(UInt32(0))
+        writer.add(salt)
+        writer.add(sequence)
+        writer.add(time)
+        writer.add(origin)
+        writer.add(UInt32(clamping: bodyLength))
+        writer.add(bodySum)
+        writer.add(UInt32(clamping: headLength - Self.fixedSize))
+        writer.add(UInt32(0))
+        for name in receivers { writer.add(name) }
+        writer.set(CRC32C.of(writer.bytes, 8..<writer.bytes.count), at: 4)
         return writer.bytes
     }
 

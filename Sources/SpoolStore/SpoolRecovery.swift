@@ -173,7 +173,7 @@ package struct SpoolRecovery {
     ) {
         var ledgers = settled.ledgers
         let index = segments.count
-        segments.append(SpoolSegment(header, indexStart: header.encoded(.index).count))
+        segments.append(SpoolSegment(header, indexStart: header.size))
         segments[index].settledSize = settled.size
         for (ordinal, entry) in entries.enumerated() {
             lastSequence = max(lastSequence, entry.sequence)

@@ -47,7 +47,7 @@ package struct SpoolSegment {
         self.header = header
         self.indexStart = indexStart
         entries = []
-        recordsSize = header.encoded(.records).count
+        recordsSize = header.size
         live = header.receivers.map { _ in 0 }
         liveBytes = live
         shares = live.map { _ in ShareUsage() }

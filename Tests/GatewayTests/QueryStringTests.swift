@@ -17,6 +17,14 @@ struct QueryStringTests {
         #expect(try Self.query(query).value("name") == Array(expected.utf8)[...])
     }
 
+    @Test("A parameter is found wherever it stands", arguments: 0...20)
+    func place(before: Int) throws {
+        let query = Self.query((0..<before).map { "p\($0)=\($0)&" }.joined() + "name=a&last=b")
+        #expect(try query.value("name") == [UInt8(ascii: "a")])
+        #expect(query.text("last") == "b")
+        #expect(query.text("p\(before - 1)") == (before == 0 ? nil : "\(before - 1)"))
+    }
+
     @Test("An absent parameter is nil", arguments: ["", "&", "=", "=name", "nam=1", "Name=1", "n%61me=1", "x=name"])
     func absent(query: String) throws {
         #expect(try Self.query(query).value("name") == nil)

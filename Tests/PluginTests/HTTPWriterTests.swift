@@ -38,7 +38,7 @@ struct HTTPWriterTests {
         #expect(
             request.headers == [
                 "Accept: */*", "Content-Encoding: gzip", "Content-Length: 13", "Content-Type: application/x-jfr; v=2",
-                "Host: 127.0.0.1:\(server.port)", "User-Agent: profile-gateway/0.1.0", "X-Scope-OrgID: team-a",
+                "Host: 127.0.0.1:\(server.port)", "User-Agent: profile-gateway/0.2.0", "X-Scope-OrgID: team-a",
                 "traceparent: 00-1",
             ])
     }
@@ -52,7 +52,7 @@ struct HTTPWriterTests {
         #expect(request.body == [])
         #expect(
             request.headers == [
-                "Accept: */*", "Content-Length: 0", "Host: 127.0.0.1:\(server.port)", "User-Agent: profile-gateway/0.1.0",
+                "Accept: */*", "Content-Length: 0", "Host: 127.0.0.1:\(server.port)", "User-Agent: profile-gateway/0.2.0",
             ])
     }
 

@@ -79,7 +79,7 @@ enum SendCommand {
     private static func randomID() -> String {
         let high = UInt64.random(in: 0...(.max)) & ~0xF000 | 0x4000
         let low = UInt64.random(in: 0...(.max)) & ~(3 << 62) | 2 << 62
-        let digits = [high, low].map { String(repeating: "0", count: 16 - String($0, radix: 16).count) + String($0, radix: 16) }.joined()
+        let digits = high.sixteenDigits + low.sixteenDigits
         let cuts = [0, 8, 12, 16, 20, 32].map { digits.index(digits.startIndex, offsetBy: $0) }
         return zip(cuts, cuts.dropFirst()).map { String(digits[$0..<$1]) }.joined(separator: "-")
     }

@@ -15,9 +15,7 @@ struct AdminEndpoint: Routes {
         if let objection = visitors.objection(to: head) { return .refuse(.error(403, objection)) }
         if head.equals(head.path, ReloadRequests.path) { return gateway.reloadRequests.admit(head) }
         guard head.equals(head.method, "GET") || head.equals(head.method, "HEAD") else {
-            var response = Response.error(405, "use GET")
-            response.headers.append(("Allow", "GET, HEAD"))
-            return .refuse(response)
+            return .refuse(.wrongMethod(use: "GET, HEAD", "use GET"))
         }
         switch String(decoding: head[head.path], as: UTF8.self) {
         case Self.openPath: return .refuse(.text(200, "healthy\n"))

@@ -15,9 +15,7 @@ final class ReloadRequests: Sendable {
 
     func admit(_ head: RequestHead) -> Admission {
         guard head.equals(head.method, "POST") else {
-            var response = Response.error(405, "use POST")
-            response.headers.append(("Allow", "POST"))
-            return .refuse(response)
+            return .refuse(.wrongMethod(use: "POST", "use POST"))
         }
         return .receive(Request(self))
     }

@@ -89,15 +89,15 @@ struct StatusTableTests {
 
     @Test("Each status with each kind of body, over each kind of connection", arguments: ["", "ssl", "ssl http2"])
     func all(listen: String) throws {
-        // libcurl treats a success over HTTP/2 before the body was read as a broken stream.
-        let rows = Self.rows.filter { listen != "ssl http2" || $0.status >= 300 }
-        let cells = rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
+        let cells = Self.rows.enumerated().flatMap { number, row in Body.allCases.compactMap { Cell(number, row, $0) } }
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
             let tls = listen.isEmpty ? "" : Nginx.tls()
-            let nginx = try Nginx(
-                scenario, listen: listen, location: "return 404;",
-                server: "\(tls) set $nothing ''; \(cells.map(\.location).joined(separator: "\n"))")
+            let locations = cells.map(\.location).joined(separator: "\n")
+            let answering = try Nginx(scenario, location: "return 404;", server: "set $nothing ''; \(locations)")
+            // A proxy reads the body before it passes the answer on. Over HTTP/2, libcurl may take an answer that comes before the
+            // body was sent for a broken stream, and then the request is sent again.
+            let nginx = try Nginx(scenario, before: answering.port, listen: listen, server: "\(tls) proxy_redirect off;")
             let url = listen.isEmpty ? nginx.url : nginx.secureURL
             let receivers = cells.map { cell in
                 let members = "\"tls_config\": { \"ca_file\": \"ca.pem\" }, \(cell.row.members)"
