@@ -1,6 +1,6 @@
 # make run    builds and starts a gateway with the example config
 # make test   installs what the tests need besides the Swift toolchain, and runs the linters, the release build and every test once
-.PHONY: run build test sanitize durability-long fuzz fuzz-long lint format fixtures clean
+.PHONY: run build test test-system sanitize durability-long fuzz fuzz-long lint format fixtures clean
 
 run: build
 	@echo
@@ -28,6 +28,11 @@ sanitize:
 	@scripts/setup test
 	Tests/Sanitizers/run address
 	Tests/Sanitizers/run thread
+
+# What needs other compilers or tools than the tests themselves: each script of Tests/System.
+test-system:
+	@scripts/setup test
+	@for script in Tests/System/*; do echo "$$script"; "$$script" || exit 1; done
 
 # Runs the tests of kills, damage, full and failing disks and long outages with many more rounds.
 durability-long:

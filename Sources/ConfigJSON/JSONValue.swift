@@ -109,7 +109,9 @@ public struct JSONValue: Sendable {
 
     /// The position of the value at a path such as `endpoint[0].url`, or of the deepest value on the way to it.
     ///
-    /// - Parameter ofName: whether to return the position of the last member's name instead of its value.
+    /// - Parameters:
+    ///   - path: names and indexes, as in messages about a config.
+    ///   - ofName: whether to return the position of the last member's name instead of its value.
     public func place(of path: Substring, ofName: Bool = false) -> TextPosition {
         guard ofName, let dot = path.lastIndex(of: "."), !path[dot...].contains("[") else {
             if ofName, case .object(let members) = content, let member = members.first(where: { $0.name == path }) {

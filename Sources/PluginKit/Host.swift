@@ -34,7 +34,11 @@ public import PluginABI
 
     /// Declares a metric; the same name and labels give the same metric.
     ///
-    /// - Parameter name: must begin with the plugin's name, with other characters as `_`. The gateway adds the label `receiver`.
+    /// - Parameters:
+    ///   - kind: counter, gauge or histogram.
+    ///   - name: must begin with the plugin's name, with other characters as `_`.
+    ///   - help: one sentence for the page of `/metrics`.
+    ///   - labels: the names and values of further labels; the gateway adds `receiver`.
     public func metric(
         _ kind: gw_metric_kind, _ name: String, help: String, labels: [(name: String, value: String)] = []
     ) -> Metric {

@@ -4,7 +4,9 @@ import Synchronization
 
 /// The table of C functions that makes `type` a plugin; returns the same pointer on every call.
 ///
-/// - Parameter hostSize: the size that the gateway passed to the entry. A gateway older than v1.0 gets NULL.
+/// - Parameters:
+///   - type: the receiver's class.
+///   - hostSize: the size that the gateway passed to the entry. A gateway older than v1.0 gets NULL.
 public func pluginTable<R: Receiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
     guard unsafe hostSize >= MemoryLayout<gw_host>.size else { return nil }
     return unsafe table.withLock { table in

@@ -31,6 +31,8 @@
 #include <stdint.h>
 
 #if defined(__clang__)
+#  pragma clang diagnostic push
+#  pragma clang diagnostic ignored "-Wpedantic"
 #  define GW_ENUM(N) enum __attribute__((enum_extensibility(open))) N : uint32_t; typedef enum N N; enum N : uint32_t
 #  define GW_NAME(S) __attribute__((swift_name(S)))
 #  define GW_SENDABLE __attribute__((swift_attr("@Sendable")))
@@ -163,3 +165,6 @@ typedef struct gw_plugin {
 /// The one symbol a plugin exports.  The major version is in its name; NULL means "not with this gateway".
 #define GW_PLUGIN_ENTRY "gw_plugin_v1"
 typedef const gw_plugin *GW_NULLABLE (*gw_plugin_entry)(size_t host_size) GW_SENDABLE;
+#if defined(__clang__)
+#  pragma clang diagnostic pop
+#endif
