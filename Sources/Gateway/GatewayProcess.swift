@@ -76,7 +76,7 @@ final class GatewayProcess {
     /// Whether a second signal has come: then nothing is waited for any more, but what ends at once is still ended.
     private func isHurried() -> Bool {
         guard let signal = signals.wait(until: .now), signal != SIGHUP else { return false }
-        Log.warning("a second signal: not waiting for what is left", ["signal": Self.name(signal)])
+        Log.warning("second signal received; stopping without waiting", ["signal": Self.name(signal)])
         exitGuard.arm(.now + ExitGuard.patience)
         return true
     }
@@ -101,7 +101,7 @@ final class ExitGuard: Sendable {
         guard isFirst else { return }
         do throws(SystemError) {
             try Thread.detached("exit-guard") { [self] in run() }
-        } catch { Log.error("nothing bounds the time to stop", ["error": "\(error)"]) }
+        } catch { Log.error("the guard of the shutdown time cannot be started", ["error": "\(error)"]) }
     }
 
     private func run() {

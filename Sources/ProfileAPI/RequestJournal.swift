@@ -117,12 +117,12 @@ final class RequestJournal: Sendable {
             let file = try RequestFile.open(number, in: folder)
             let damaged: Int
             do throws(SystemError) { damaged = try file.read(body) } catch { throw .system(error) }
-            if damaged > 0 { Log.warning("accepted requests are forgotten: damaged", ["file": name, "count": "\(damaged)"]) }
+            if damaged > 0 { Log.warning("accepted requests lost: the file is damaged", ["file": name, "count": "\(damaged)"]) }
         } catch {
             switch error {
-            case .damaged: Log.warning("accepted requests are forgotten: no such file", ["file": name])
+            case .damaged: Log.warning("accepted requests lost: there is no such file", ["file": name])
             case .special:
-                Log.warning("accepted requests are not read: it is no regular file, and is left alone", ["file": name])
+                Log.warning("accepted requests are not read: it is no regular file, and it is left as it is", ["file": name])
                 isKnown = false
             case .newer(let version):
                 Log.warning("accepted requests of a later version are not read", ["file": name, "version": "\(version)"])

@@ -69,7 +69,7 @@ final class RequestJournalWriter {
             isFailing = false
         } catch {
             if !isFailing {
-                Log.warning("cannot note accepted requests; their repeats are known until the next start only", ["error": "\(error)"])
+                Log.warning("accepted requests cannot be written; after a restart their repeats are delivered again", ["error": "\(error)"])
             }
             isFailing = true
         }

@@ -95,7 +95,7 @@ package final class DeadLetters: Sendable {
     private func look() {
         do throws(SystemError) {
             try worker.submit(.look) { [self] in work($0) }
-        } catch { Log.warning("dead letters are not looked at", ["error": "\(error)"]) }
+        } catch { Log.warning("the thread for dead letters cannot be started", ["error": "\(error)"]) }
     }
 
     /// Writes the letters handed over so far and ends the thread; letters that come later are refused.

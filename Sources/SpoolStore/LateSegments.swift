@@ -171,7 +171,10 @@ extension Spool {
             folder.directory.hasSequence(try SequenceFile(root).take())
             return true
         } catch {
-            if !isAgain { Log.warning("sequences are sure to rise over a restart only by the clock", ["error": "\(error)"]) }
+            if !isAgain {
+                Log.warning(
+                    "the sequence file cannot be written; after a restart only the clock makes sequences rise", ["error": "\(error)"])
+            }
             return false
         }
     }

@@ -238,7 +238,7 @@ final class SpoolJournal {
         } catch {
             spool.writeErrors.add()
             tell(.system(error))
-            Log.error("profiles that were answered are not sure to outlive a power cut", ["error": "\(error)"])
+            Log.error("a sync failed; profiles that were answered may be lost in a power cut", ["error": "\(error)"])
             return false
         }
     }

@@ -102,7 +102,7 @@ extension SpoolJournal {
     private func keep(_ notes: [SpoolNote], _ error: SystemError) {
         if !error.isLackOfDescriptors { spool.writeErrors.add() }
         if let count = noteWarnings.count(.now) {
-            Log.warning("cannot note what is settled in the spool; it is tried again", ["error": "\(error)", "count": "\(count)"])
+            Log.warning("what is settled cannot be written to the spool; it is tried again", ["error": "\(error)", "count": "\(count)"])
         }
         spool.state.withLock { state in
             guard state.notes.count < Self.mostKept else { return }

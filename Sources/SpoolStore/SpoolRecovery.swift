@@ -236,7 +236,7 @@ package struct SpoolRecovery {
         guard mayWrite else { return }
         do throws(SystemError) {
             segments[index].settledSize += try folder.append(entries, header)
-        } catch { Log.error("cannot note what is settled in the spool", ["error": "\(error)"]) }
+        } catch { Log.error("what is settled cannot be written to the spool", ["error": "\(error)"]) }
     }
 
     // MARK: Segments that are read late

@@ -53,7 +53,7 @@ struct DeadLettersTests: ~Copyable {
     /// Buries letters in order, waits until all are done, and returns the error of each.
     @discardableResult
     private func bury(_ letters: DeadLetters, _ batch: [DeadLetter]) throws -> [SystemError?] {
-        let answers = Watched<[(UInt64, SystemError?)]>([])
+        let answers = WaitableValue<[(UInt64, SystemError?)]>([])
         for letter in batch {
             letters.bury(letter) { error in answers.update { $0.append((letter.profile.sequence, error)) } }
         }
@@ -124,7 +124,7 @@ struct DeadLettersTests: ~Copyable {
     func many() throws {
         let letters = open()
         let batch = try (0..<300).map { try Self.letter("body \($0)") }
-        let told = Watched<[UInt64]>([])
+        let told = WaitableValue<[UInt64]>([])
         for letter in batch {
             letters.bury(letter) { error in if error == nil { told.update { $0.append(letter.profile.sequence) } } }
         }
@@ -149,7 +149,7 @@ struct DeadLettersTests: ~Copyable {
     @Test("Letters before the stop are all written, and later ones are refused")
     func stop() throws {
         let letters = open()
-        let answers = Watched<[SystemError?]>([])
+        let answers = WaitableValue<[SystemError?]>([])
         for _ in 0..<10 { letters.bury(try Self.letter()) { error in answers.update { $0.append(error) } } }
         letters.stop()
         #expect(answers.current == Array(repeating: nil, count: 10))

@@ -30,7 +30,7 @@ struct RequestJournalTests {
 
     /// The requests that a start finds.
     private static func read(_ folder: borrowing TestFolder) -> [AcceptedRequest] {
-        let requests = Watched<[AcceptedRequest]>([])
+        let requests = WaitableValue<[AcceptedRequest]>([])
         journal(folder).read { request in requests.update { $0.append(request) } }
         return requests.current
     }
@@ -43,7 +43,7 @@ struct RequestJournalTests {
         journal.read { _ in }
         try journal.start()
         for request in requests {
-            let isDone = Watched(false)
+            let isDone = WaitableValue(false)
             journal.append(request) { isDone.update { $0 = true } }
             _ = try isDone.wait { $0 ? true : nil }
         }
@@ -67,7 +67,7 @@ struct RequestJournalTests {
         let journal = Self.journal(folder)
         try journal.start()
         journal.stop()
-        let isDone = Watched(false)
+        let isDone = WaitableValue(false)
         journal.append(try Self.request(1)) { isDone.update { $0 = true } }
         #expect(isDone.current)
         #expect(Self.read(folder).isEmpty)
@@ -88,7 +88,7 @@ struct RequestJournalTests {
     func burst() throws {
         let folder = try TestFolder()
         let journal = Self.journal(folder, limit: 10)
-        let done = Watched(0)
+        let done = WaitableValue(0)
         for number in 0..<35 { journal.append(try Self.request(number)) { done.update { $0 += 1 } } }
         try journal.start()
         journal.stop()
@@ -180,10 +180,10 @@ struct RequestJournalTests {
         let (path, away) = ("\(folder.path)/requests", "\(folder.path)/away")
         try FileManager.default.moveItem(atPath: path, toPath: away)
         _ = try folder.file("requests", "no folder")
-        let (found, journal) = (Watched<[AcceptedRequest]>([]), Self.journal(folder))
+        let (found, journal) = (WaitableValue<[AcceptedRequest]>([]), Self.journal(folder))
         journal.read { request in found.update { $0.append(request) } }
         try journal.start()
-        let isDone = Watched(false)
+        let isDone = WaitableValue(false)
         journal.append(try Self.request(9)) { isDone.update { $0 = true } }
         #expect(try isDone.wait { $0 ? true : nil })
         try FileManager.default.removeItem(atPath: path)
@@ -236,7 +236,7 @@ struct RequestJournalTests {
         let folder = try TestFolder()
         let journal = Self.journal(folder)
         let memory = RequestMemory(listener: "l", window: .seconds(300), journal: journal)
-        let told = Watched<[String]>([])
+        let told = WaitableValue<[String]>([])
         let key = try RequestKey.numbered(1)
         func admit(_ connection: UInt64) -> RequestMemory.Admission {
             memory.admit(key, from: ConnectionKey(rawValue: connection), success: .ok, tell: { _ in told.update { $0.append("second") } })

@@ -20,7 +20,7 @@ extension RequestKey {
 final class RequestMemoryTests {
     private let known = RequestMemory.Remembered(limit: 3)
     private lazy var memory = RequestMemory(listener: "l", window: .seconds(10), known: known)
-    private let told = Watched<[Int: [Int]]>([:])
+    private let told = WaitableValue<[Int: [Int]]>([:])
     private struct NoTicket: Error {}
 
     /// Admits a request on the connection with this number; what the connection is told later is in ``told``.

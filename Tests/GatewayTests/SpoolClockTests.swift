@@ -42,7 +42,7 @@ struct SpoolClockTests {
 
     @Test("A change of less than a second is no step, nor is a wall clock beyond 2262", arguments: [-1, 1])
     func slew(sign: Int64) {
-        let wall = Watched<Int64>(0)
+        let wall = WaitableValue<Int64>(0)
         let clock = SpoolClock { MonotonicTime.now.nanoseconds.addingSaturated(wall.current) }
         wall.update { $0 = sign * 900_000_000 }
         #expect(!clock.hasStepped())

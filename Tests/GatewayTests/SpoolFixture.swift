@@ -20,7 +20,7 @@ final class SpoolFixture {
     /// How far the receivers' clock is ahead.
     var ahead = Duration.zero
     /// How far the wall clock was set since the start, in nanoseconds.
-    let step = Watched<Int64>(0)
+    let step = WaitableValue<Int64>(0)
 
     /// - Parameter folder: the folder of an earlier process, which is kept; nil makes a new one, which is removed at the end.
     convenience init(

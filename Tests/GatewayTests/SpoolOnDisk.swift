@@ -16,7 +16,7 @@ struct SpoolOnDisk {
     @discardableResult
     func store(_ profiles: [ReceivedProfile], for receivers: [String], _ config: SpoolConfig = SpoolConfig()) throws -> [SpoolPosition] {
         try withSpool(config) { spool in
-            let places = Watched<[SpoolPosition]>([])
+            let places = WaitableValue<[SpoolPosition]>([])
             for profile in profiles {
                 _ = spool.append(
                     SpoolAppend(profiles: [profile], receivers: receivers) { result in

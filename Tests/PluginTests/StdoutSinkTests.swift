@@ -83,7 +83,7 @@ struct StdoutSinkTests {
     func twoInstances() async throws {
         let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             let plugin = try LoadedPlugin.release("StdoutSink")
-            let done = Watched(0)
+            let done = WaitableValue(0)
             for name in ["aaaa", "bbbb"] {
                 let sink = try plugin.create("{}", TestHost())
                 Thread.detachNewThread {
@@ -117,7 +117,7 @@ struct StdoutSinkTests {
             defer { dup2(original, 1) }
             let host = TestHost()
             let sink = try LoadedPlugin.release("StdoutSink").create("{}", host)
-            let hasReturned = Watched(false)
+            let hasReturned = WaitableValue(false)
             Thread.detachNewThread {
                 let profile = TestProfile(labels: [("__name__", "x"), ("note", String(repeating: "n", count: 100_000))])
                 _ = sink.begin(profile)
@@ -145,7 +145,7 @@ struct StdoutSinkTests {
             defer { dup2(original, 1) }
             let plugin = try LoadedPlugin.release("StdoutSink")
             let sinks = try (0..<3).map { _ in try plugin.create("{}", TestHost()) }
-            let returned = Watched<Set<Int>>([])
+            let returned = WaitableValue<Set<Int>>([])
             func deliver(_ number: Int, _ size: Int) {
                 let note = String(repeating: "\(number)", count: size)
                 Thread.detachNewThread {

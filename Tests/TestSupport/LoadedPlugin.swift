@@ -59,7 +59,7 @@ final class LoadedInstance: @unchecked Sendable {
     let host: TestHost
     private let plugin: UnsafePointer<gw_plugin>
     private let instance: UnsafeMutableRawPointer
-    private let isDestroyed = Watched(false)
+    private let isDestroyed = WaitableValue(false)
 
     init(_ plugin: UnsafePointer<gw_plugin>, _ instance: UnsafeMutableRawPointer, _ host: TestHost) {
         (self.plugin, self.instance, self.host) = (plugin, instance, host)

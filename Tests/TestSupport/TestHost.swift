@@ -36,9 +36,9 @@ final class TestHost: @unchecked Sendable {
     }
 
     /// How often each profile is retained; `retain` and `release` have no context.
-    static let retained = Watched<[UInt: Int]>([:])
+    static let retained = WaitableValue<[UInt: Int]>([:])
 
-    let said = Watched(Said())
+    let said = WaitableValue(Said())
     let table: UnsafeMutablePointer<gw_host>
 
     /// This table is constant and never freed.

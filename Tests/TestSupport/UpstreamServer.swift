@@ -24,7 +24,7 @@ final class UpstreamServer: Sendable {
     let port: UInt16
     var url: String { "http://127.0.0.1:\(port)" }
     private let listening: TestSocket
-    private let state = Watched(State())
+    private let state = WaitableValue(State())
 
     /// - Parameter answer: the bytes of the response to request number `index`, or nil to close the connection. It runs on the
     ///   thread of the connection and may wait.
@@ -72,7 +72,7 @@ final class UpstreamServer: Sendable {
 
     /// Accepts connections, each of which gets a thread, until the server stops.
     private static func acceptAll(
-        _ listening: TestSocket, _ state: Watched<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
+        _ listening: TestSocket, _ state: WaitableValue<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {
         while true {
             let accepted = accept(listening.number, nil, nil)
@@ -91,7 +91,7 @@ final class UpstreamServer: Sendable {
 
     /// Answers the requests of one connection.
     private static func serve(
-        _ socket: TestSocket, _ number: Int, _ state: Watched<State>, _ answer: @Sendable (Int, Request) -> String?
+        _ socket: TestSocket, _ number: Int, _ state: WaitableValue<State>, _ answer: @Sendable (Int, Request) -> String?
     ) {
         var buffer: [UInt8] = []
         while let request = readRequest(socket.number, number, &buffer) {

@@ -45,6 +45,6 @@ enum ServiceManager {
                 return nil
             } catch { return error }
         }
-        if let failure { Log.debug("the service manager was not told yet", ["error": "\(failure)"]) }
+        if let failure { Log.debug("a message to the service manager waits", ["error": "\(failure)"]) }
     }
 }

@@ -27,7 +27,10 @@ final class ShutdownTask: Sendable {
                     self.result.withLock { $0 = result }
                     self.result.signal()
                 }
-            } catch { Log.error("cannot end what was replaced yet", ["name": name, "error": "\(error)"]) }
+            } catch {
+                Log.error(
+                    "the thread that ends a replaced object cannot be started; it is tried again", ["name": name, "error": "\(error)"])
+            }
         }
     }
 

@@ -3,7 +3,7 @@ import Foundation
 /// A value that threads change and wait for.
 ///
 /// `@unchecked`: every access holds the condition's lock.
-final class Watched<Value>: @unchecked Sendable {
+final class WaitableValue<Value>: @unchecked Sendable {
     private let condition = NSCondition()
     private var value: Value
 
@@ -41,7 +41,7 @@ final class Watched<Value>: @unchecked Sendable {
 
 /// Blocks other threads until a test opens it, or until the timeout.
 final class Gate: Sendable {
-    private let isOpen = Watched(false)
+    private let isOpen = WaitableValue(false)
 
     func open() { isOpen.update { $0 = true } }
 
