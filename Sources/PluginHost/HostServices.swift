@@ -30,7 +30,7 @@ package protocol PluginEvents: AnyObject, Sendable {
     func pluginStated(_ health: Health, _ reason: String)
     func pluginLogged(_ level: Log.Level, _ message: String)
     /// Reports that the plugin broke the contract.
-    func pluginMisbehaved(_ what: String)
+    func pluginMisbehaved(_ breach: PluginBreach)
 }
 
 /// The `gw_host` of one instance: the C functions that it may call, and the object that receives the calls.
@@ -68,6 +68,7 @@ package protocol PluginEvents: AnyObject, Sendable {
                     unsafe HostServices.at(context)?.events.pluginStated(Health(health), reason.text)
                 },
                 metric: { context, kind, name, help, labels, count in
+                    let count = unsafe labels == nil ? 0 : min(max(0, count), HostServices.mostLabels)
                     let labels = unsafe UnsafeBufferPointer(start: labels, count: count).map {
                         unsafe MetricLabel(name: $0.name.text, value: $0.value.text)
                     }
@@ -91,6 +92,9 @@ package protocol PluginEvents: AnyObject, Sendable {
         }
     }
 
+    /// The most labels of a metric; further ones are not read.
+    private static let mostLabels = 64
+
     /// Gives the instance's share of descriptors back; may be called more than once.
     func ended() {
         if isCounted.exchange(false, ordering: .relaxed) { descriptors.instanceEnded() }
@@ -112,19 +116,28 @@ package protocol PluginEvents: AnyObject, Sendable {
 
     private func finish(_ token: UnsafeMutableRawPointer?, _ outcome: UnsafePointer<gw_outcome>) {
         let token = UInt(bitPattern: token)
+        // The header forbids NULL, and C passes it all the same.
+        guard UInt(bitPattern: outcome) != 0 else {
+            events.pluginMisbehaved(PluginBreach(.outcome, "an outcome that is NULL"))
+            return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was NULL"))
+        }
         // The smallest valid outcome is version 1.0's, however large the struct is today.
         let smallest = unsafe MemoryLayout<gw_outcome>.offset(of: \.reason).map { unsafe $0 + MemoryLayout<gw_slice>.size }
         guard let smallest, unsafe outcome.pointee.size >= smallest else {
-            events.pluginMisbehaved("an outcome of \(unsafe outcome.pointee.size) bytes, shorter than version 1.0's")
+            events.pluginMisbehaved(
+                PluginBreach(.outcome, "an outcome of \(unsafe outcome.pointee.size) bytes, shorter than version 1.0's"))
             return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was too short"))
         }
-        let status: DeliveryOutcome.Status =
-            switch unsafe outcome.pointee.status {
-            case .delivered: .delivered
-            case .retry: .retry
-            case .aborted: .aborted
-            default: .rejected
-            }
+        let status: DeliveryOutcome.Status
+        switch unsafe outcome.pointee.status {
+        case .delivered: status = .delivered
+        case .retry: status = .retry
+        case .rejected: status = .rejected
+        case .aborted: status = .aborted
+        case let unknown:
+            events.pluginMisbehaved(PluginBreach(.status, "an outcome with the status \(unknown.rawValue), which does not exist"))
+            status = .rejected
+        }
         unsafe events.finish(
             token,
             DeliveryOutcome(
@@ -140,23 +153,32 @@ package protocol PluginEvents: AnyObject, Sendable {
         let message = unsafe outcome.pointee.sender_message
         // More than the limit is decoded, because unprintable characters are removed; but not gigabytes, should a plugin pass a
         // wrong count.
-        let bytes = unsafe UnsafeBufferPointer(start: message.bytes, count: min(message.count, 16 * DeliveryOutcome.longestMessage))
-        return unsafe String(decoding: bytes, as: UTF8.self).printable.prefix(utf8: DeliveryOutcome.longestMessage)
+        return unsafe message.text(upTo: 16 * DeliveryOutcome.longestMessage).printable.prefix(utf8: DeliveryOutcome.longestMessage)
     }
 
     private func declare(_ kind: gw_metric_kind, _ name: String, _ help: String, _ labels: [MetricLabel]) -> UInt32 {
         do throws(PluginMetrics.Refusal) {
             return try metrics.declare(kind, name: name, help: help, labels: labels)
         } catch {
-            events.pluginMisbehaved(error.message)
+            events.pluginMisbehaved(PluginBreach(.metric, error.message))
             return 0
         }
     }
 }
 
 extension gw_slice {
-    /// The bytes as text; invalid UTF-8 is replaced.
-    var text: String { unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+    /// The most bytes of a text that a plugin passes; the rest is cut off.
+    static let longestText = 4096
+
+    /// The bytes as text, cut to ``longestText``; invalid UTF-8 is replaced.
+    var text: String { unsafe text(upTo: Self.longestText) }
+
+    /// The first bytes as text; empty for NULL, whatever the count.
+    func text(upTo limit: Int) -> String {
+        // A count beyond Int is negative here.
+        guard let bytes = unsafe bytes, unsafe count > 0 else { return "" }
+        return unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: min(count, limit)), as: UTF8.self)
+    }
 }
 
 extension Log.Level {

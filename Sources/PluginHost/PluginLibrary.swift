@@ -28,6 +28,8 @@ import Telemetry
         case noEntry(String)
         case declined(String)
         case tableTooSmall(String, size: Int, smallest: Int)
+        /// The plugin's name or version is empty or has characters that cannot be shown.
+        case badName(String, what: String, String)
         case unknownFlags(String, UInt32)
         case missingFunction(String, String)
         case changed(String)
@@ -58,6 +60,8 @@ import Telemetry
             case .dependency(let path, let name, let reason): "\(path) brings in \(name) by its RUNPATH or RPATH: \(reason)"
             case .besideCopy(let path):
                 "\(path) lies beside the plugin, and a plugin with a sha256 is loaded from a copy, which has nothing beside it: link it statically, or install it for the system"
+            case .badName(let path, let what, let text):
+                "\(path) has the \(what) \(quotedForPeople(text)): set 1 to \(PluginLibrary.longestName) printable ASCII characters, without space, slash and quote"
             case .unknownFlags(let path, let flags):
                 "\(path) sets flags 0x\(String(flags, radix: 16)) that this gateway does not know: use a newer gateway"
             }
@@ -99,6 +103,18 @@ import Telemetry
         unsafe self.table = unsafe table
         name = unsafe table.pointee.name.text
         version = unsafe table.pointee.version.text
+        for (what, text) in [("name", name), ("version", version)] where !Self.isName(text) {
+            throw .badName(path, what: what, text)
+        }
+    }
+
+    /// The most bytes of a plugin's name or version.
+    private static let longestName = 64
+
+    /// Whether a text can be a plugin's name or version: it stands in logs, metrics and paths.
+    private static func isName(_ text: String) -> Bool {
+        1...longestName ~= text.utf8.count
+            && text.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "\"") }
     }
 
     /// Checks that no function pointer in the table is NULL, which the header forbids but C allows.

@@ -139,7 +139,7 @@ final class InstanceEvents: PluginEvents {
     func finish(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.finish(token, outcome) }
     func pluginStated(_ health: Health, _ reason: String) { receiver.pluginStated(health, reason, by: number) }
     func pluginLogged(_ level: Log.Level, _ message: String) { receiver.pluginLogged(level, message) }
-    func pluginMisbehaved(_ what: String) { receiver.pluginMisbehaved(what) }
+    func pluginMisbehaved(_ breach: PluginBreach) { receiver.noteBreach(breach) }
 }
 
 extension Receiver {
@@ -150,17 +150,13 @@ extension Receiver {
             return number == state.current && state.instances[number]?.stated.health != health
         }
         if changed, trial == nil {
-            Log.write(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason])
+            logOfPlugin(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason])
         }
     }
 
     func pluginLogged(_ level: Log.Level, _ message: String) {
         if level >= .warning, let trial { return trial.withLock { $0.append(message) } }
-        Log.write(level, message, ["receiver": name])
-    }
-
-    func pluginMisbehaved(_ what: String) {
-        Log.error("plugin broke its contract", ["receiver": name, "plugin": config.plugin, "what": what])
+        logOfPlugin(level, message, ["receiver": name])
     }
 }
 

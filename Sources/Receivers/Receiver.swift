@@ -18,6 +18,8 @@ package final class Receiver: Sendable {
         var backlog: Backlog?
         var account = ReceiverAccount()
         var drops = DropReports()
+        var breaches = PluginBreaches()
+        var logBudget = LogBudget()
         /// The room promised to requests that have not been offered yet; only for queues with `reject`.
         var reserved = (profiles: 0, bytes: 0)
         /// Results for waiting senders, to be sent after the lock is released.
@@ -186,7 +188,7 @@ package final class Receiver: Sendable {
     func finish(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
         let finished = update { $0.finish(token, outcome, now) }
-        guard let finished else { return pluginMisbehaved("an operation was finished twice, or never begun") }
+        guard let finished else { return noteBreach(PluginBreach(.unknownToken, "an operation was finished twice, or never begun")) }
         if let openedAt = finished.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in finished.events {
             log(event, outcome)

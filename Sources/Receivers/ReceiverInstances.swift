@@ -145,6 +145,7 @@ extension Receiver {
         let timeout = config.deliveryTimeout
         let found = state.withLock { $0.checkOverdue(timeout, now) }
         for late in found {
+            state.withLock { _ = $0.breaches.note(PluginBreach(.overdue, "\(late.what) took longer than delivery_timeout"), now) }
             Log.error(
                 "plugin is overdue",
                 ["receiver": name, "plugin": config.plugin, "call": late.what, "for": now.since(late.since).inWords])
@@ -169,6 +170,7 @@ extension Receiver {
         }
         state.signal()
         let call = instance?.oldestCall
+        state.withLock { _ = $0.breaches.note(PluginBreach(.openAfterAbort, "it did not end after abort"), now) }
         Log.error(
             "plugin did not end after abort; it is not waited for",
             [

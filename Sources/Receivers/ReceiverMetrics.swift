@@ -7,7 +7,9 @@ extension Receiver {
     /// Adds what the receiver and its plugin count to the page of `/metrics`.
     package func collect(into page: inout Exposition) {
         let labels = [MetricLabel(name: "receiver", value: name)]
-        let (account, queued, bytes, health) = state.withLock { ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0) }
+        let (account, queued, bytes, health, breaches) = state.withLock {
+            ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0, $0.breaches)
+        }
         page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
         page.add(
             .counter, "gateway_profiles_recovered_total", help: "Profiles that the spool held at the start.", labels, account.recovered)
@@ -23,6 +25,11 @@ extension Receiver {
         page.add(.gauge, "gateway_queue_profiles", help: "Profiles queued, open deliveries included.", labels, queued)
         page.add(.gauge, "gateway_queue_bytes", help: "Bytes of the queued profiles.", labels, bytes)
         page.add("gateway_delivery_seconds", help: "How long deliveries took, from the call to the outcome.", labels, latency)
+        for kind in PluginBreach.Kind.allCases {
+            page.add(
+                .counter, "gateway_plugin_breaches_total", help: "Breaches of the plugin interface's contract, by kind.",
+                labels + [MetricLabel(name: "kind", value: kind.rawValue)], breaches.counts[kind] ?? 0)
+        }
         page.add(
             .gauge, "gateway_receiver_health", help: "0 ok, 1 degraded, 2 failed.", labels,
             health == .ok ? 0 : health == .degraded ? 1 : 2)
@@ -31,14 +38,16 @@ extension Receiver {
 
     /// This receiver on the status page.
     package var statusObject: String {
-        let (health, queued, bytes, open, lastError) = state.withLock {
-            ($0.health, $0.queuedCount, $0.queuedBytes, $0.serving?.openDeliveries ?? 0, $0.serving?.lastError ?? "")
+        let (health, queued, bytes, open, lastError, breaches) = state.withLock {
+            ($0.health, $0.queuedCount, $0.queuedBytes, $0.serving?.openDeliveries ?? 0, $0.serving?.lastError ?? "", $0.breaches)
         }
+        let breachCount = breaches.counts.values.reduce(0, +)
         let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
         return """
             {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
             "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
-            "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError))}
+            "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError)),\
+            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.breach.what ?? ""))}
             """
     }
 }

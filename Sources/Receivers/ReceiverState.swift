@@ -52,7 +52,9 @@ extension Receiver.State {
             return (.degraded, "\(late.file) of the spool cannot be read: \(late.error)")
         }
         if let letterError { return (.degraded, "dead letters cannot be written: \(letterError)") }
-        return serving.map { ($0.stated.health, $0.stated.reason) } ?? (.ok, "")
+        if let stated = serving?.stated, stated.health != .ok { return stated }
+        if let breach = breaches.recent(.now) { return (.degraded, "the plugin broke its contract: \(breach.what)") }
+        return (.ok, serving?.stated.reason ?? "")
     }
 }
 

@@ -25,6 +25,73 @@ struct MisbehaviourTests {
 
     private let complaint = "plugin broke its contract"
 
+    /// How many breaches of a kind are counted for the receiver `odd`.
+    private func breaches(_ gateway: RunningGateway, _ kind: String) throws -> String? {
+        try gateway.metric("gateway_plugin_breaches_total{receiver=\"odd\",kind=\"\(kind)\"}")
+    }
+
+    @Test("A breach is counted by its kind, and makes the receiver degraded until it is long ago")
+    func counted() throws {
+        let gateway = try gateway("finish twice")
+        #expect(try breaches(gateway, "unknown_token") == "0")
+        try gateway.send()
+        try gateway.logLine(complaint, "receiver=odd", "kind=unknown_token", "count=1")
+        #expect(try breaches(gateway, "unknown_token") == "1")
+        #expect(try breaches(gateway, "outcome") == "0")
+        let status = try gateway.status(of: "odd")
+        #expect(status.health == "degraded" && status.reason.contains("broke its contract"))
+        #expect(status.breaches == 1 && status.last_breach.contains("finished twice"))
+        #expect(try gateway.status(of: "good").health == "ok")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("An outcome that is NULL is reported, and the profile is retried")
+    func noOutcome() throws {
+        let gateway = try gateway("no outcome", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
+        try gateway.send()
+        try gateway.logLine(complaint, "receiver=odd", "kind=outcome", "NULL")
+        #expect(try gateway.stop().status == 0)
+        #expect(!gateway.log.contains { $0.contains("lost") })
+    }
+
+    @Test("A text of NULL is empty, whatever its count, and so is one of an impossible count")
+    func textsWithoutBytes() throws {
+        let gateway = try gateway("texts without bytes")
+        try gateway.send()
+        try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected", "error=\"\"")
+        #expect(try gateway.status(of: "odd").health == "degraded")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A plugin's text is cut at 4 KiB")
+    func longTexts() throws {
+        let gateway = try gateway("long texts")
+        try gateway.send()
+        let line = try gateway.logLine("profile dropped", "receiver=odd")
+        #expect(line.contains(String(repeating: "a", count: 4096)) && !line.contains(String(repeating: "a", count: 4097)))
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A plugin that logs without end loses lines, which are counted, and the others' lines stay")
+    func logsMuch() throws {
+        let gateway = try gateway("log much")
+        try gateway.send()
+        try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"odd\"}", toBe: "1")
+        let ended = try gateway.stop()
+        let lines = ended.err.split(separator: "\n").filter { $0.contains("again and again") }
+        #expect(200..<1000 ~= lines.count)
+        #expect(ended.err.contains("receiver=good"))
+    }
+
+    @Test("A working directory or umask that create changes is put back and reported", arguments: ["move in create", "mask in create"])
+    func processState(what: String) throws {
+        let gateway = try gateway(what)
+        try gateway.logLine(complaint, "kind=process_state", what == "move in create" ? "directory to /" : "umask to 0")
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(gateway.process.id)/cwd") != "/")
+        #expect(try !Project.text(of: "/proc/\(gateway.process.id)/status").contains("Umask:\t0000"))
+        #expect(try gateway.stop().status == 0)
+    }
+
     @Test("A well-behaved plugin gets its calls in order")
     func life() throws {
         let gateway = try gateway("nothing odd")
@@ -76,10 +143,12 @@ struct MisbehaviourTests {
     func madeUpTokens() throws {
         let gateway = try gateway("finish made-up tokens")
         try gateway.send()
+        try gateway.wait(forMetric: "gateway_plugin_breaches_total{receiver=\"odd\",kind=\"unknown_token\"}", toBe: "3")
         let ended = try gateway.stop()
         let (status, log) = (ended.status, ended.err)
         #expect(status == 0)
-        #expect(log.split(separator: "\n").filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 3)
+        // One line a minute stands for all breaches of a kind.
+        #expect(log.split(separator: "\n").filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 1)
         #expect(!log.contains("made up"))
         #expect(!log.contains("profile dropped"))
     }
@@ -119,10 +188,11 @@ struct MisbehaviourTests {
         #expect(!log.contains("lost"))
     }
 
-    @Test("A missing or unknown status counts as rejected", arguments: ["status 0", "status 99"])
+    @Test("A missing or unknown status is reported and counts as rejected", arguments: ["status 0", "status 99"])
     func unknownStatus(what: String) throws {
         let gateway = try gateway(what)
         try gateway.send()
+        try gateway.logLine(complaint, "receiver=odd", "kind=status", what)
         let line = try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected")
         #expect(line.contains(what == "status 0" ? "a forgotten status" : "a later status"))
         #expect(try gateway.metric(#"gateway_profiles_dropped_total{receiver="odd",reason="rejected"}"#) == "1")
@@ -194,7 +264,8 @@ struct MisbehaviourTests {
         let gateway = try gateway("bad metrics")
         try gateway.send()
         try gateway.logLine("bad ids 0 0 0 0")
-        #expect(gateway.log.filter { $0.contains(complaint) && $0.contains("receiver=odd") }.count == 4)
+        #expect(gateway.log.filter { $0.contains(complaint) && $0.contains("kind=metric") }.count == 1)
+        #expect(try breaches(gateway, "metric") == "4")
         let page = try gateway.admin("/metrics")
         for name in ["bad name", "test_bad_label", "test_bad_kind"] { #expect(!page.contains(name)) }
     }

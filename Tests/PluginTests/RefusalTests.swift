@@ -172,6 +172,22 @@ struct RefusalTests {
         try expectRefusal(of: try refused(folder, "-DFLAGS=\(flag)"), in: folder, "flags 0x", "newer gateway")
     }
 
+    @Test(
+        "A plugin whose name or version cannot be shown is refused",
+        arguments: ["NAME", "VERSION"], ["", "two words", "a/b", "caf\u{e9}", String(repeating: "a", count: 65)])
+    func badName(what: String, text: String) throws {
+        let folder = try TestFolder()
+        try expectRefusal(of: try refused(folder, "-D\(what)=\"\(text)\""), in: folder, "has the \(what.lowercased())", "1 to 64")
+    }
+
+    @Test("A name of 64 characters is accepted", arguments: [1, 64])
+    func longName(count: Int) throws {
+        let folder = try TestFolder()
+        let path = try refused(folder, "-DNAME=\"\(String(repeating: "a", count: count))\"")
+        let file = try folder.write("gateway.json", RunningGateway.config([("sink", "{ \"plugin\": \"\(path)\" }")]))
+        #expect(try ChildProcess.run([Project.built("gateway"), "check", "--config", file]).status == 0)
+    }
+
     @Test("A plugin of a later version with a longer table is accepted")
     func longerTable() throws {
         let folder = try TestFolder()

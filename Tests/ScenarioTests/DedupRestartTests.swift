@@ -85,7 +85,7 @@ struct DedupRestartTests {
             bytes[32 + 56 + 30] ^= 1
             try bytes.write(to: URL(fileURLWithPath: scenario.path("data/requests/\(file)")))
             let second = try first.again()
-            try second.log.wait(for: "accepted requests are forgotten")
+            try second.log.wait(for: "accepted requests lost")
             for number in 0..<3 { #expect(try RawConnection(second.port).post("/ingest?name=app", "profile \(number)").status == 200) }
             #expect(try Dedup.settle(second).deduplicated() == 2)
             #expect(upstream.texts == ["profile 0": 1, "profile 1": 2, "profile 2": 1])
@@ -101,7 +101,7 @@ struct DedupRestartTests {
             let first = try Dedup.gateway(scenario, upstream, more: SpoolMembers.members())
             for _ in 0..<3 { #expect(try RawConnection(first.port).post("/ingest?name=app", "same").status == 200) }
             #expect(try Dedup.settle(first).deduplicated() == 2)
-            #expect(first.log.lines.count { $0.contains("cannot note accepted requests") } == 1)
+            #expect(first.log.lines.count { $0.contains("accepted requests cannot be written") } == 1)
         }
     }
 }

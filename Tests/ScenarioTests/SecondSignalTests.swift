@@ -19,7 +19,7 @@ struct SecondSignalTests {
             try gateway.log.wait(for: "no longer listening")
             #expect(throws: (any Error).self) { try RawConnection(gateway.port) }
             gateway.process.signal(SIGTERM)
-            try gateway.log.wait(for: "a second signal")
+            try gateway.log.wait(for: "second signal received")
             #expect(try gateway.process.waitForExit() == 0)
             #expect(gateway.log.lines.contains { $0.contains("profiles lost at shutdown") && $0.contains("count=1") })
         }

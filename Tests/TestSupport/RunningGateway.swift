@@ -89,13 +89,24 @@ final class RunningGateway: Sendable {
     }
 
     struct ReceiverStatus: Decodable {
-        let name, plugin, health, reason, last_error: String
+        let name, plugin, health, reason, last_error, last_breach: String
+        let breaches: Int
         let queue_profiles, open_deliveries: Int
     }
 
     /// The value of one sample of `/metrics`.
     func metric(_ sample: String) throws -> String? {
         try admin("/metrics").split(separator: "\n").first { $0.hasPrefix(sample + " ") }.map { String($0.dropFirst(sample.count + 1)) }
+    }
+
+    /// Waits until a sample of `/metrics` has a value.
+    func wait(forMetric sample: String, toBe value: String) throws {
+        let limit = Date(timeIntervalSinceNow: Project.patience)
+        while true {
+            let present = try metric(sample)
+            if present == value { return }
+            guard Date() < limit else { throw NeverCame(what: "\(sample) \(value)", seen: [present ?? "nothing"] + log.suffix(20)) }
+        }
     }
 
     // MARK: Log

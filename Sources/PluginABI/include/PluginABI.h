@@ -30,9 +30,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
 #if defined(__clang__)
-#  pragma clang diagnostic push
-#  pragma clang diagnostic ignored "-Wpedantic"
 #  define GW_ENUM(N) enum __attribute__((enum_extensibility(open))) N : uint32_t; typedef enum N N; enum N : uint32_t
 #  define GW_NAME(S) __attribute__((swift_name(S)))
 #  define GW_SENDABLE __attribute__((swift_attr("@Sendable")))
@@ -165,6 +165,4 @@ typedef struct gw_plugin {
 /// The one symbol a plugin exports.  The major version is in its name; NULL means "not with this gateway".
 #define GW_PLUGIN_ENTRY "gw_plugin_v1"
 typedef const gw_plugin *GW_NULLABLE (*gw_plugin_entry)(size_t host_size) GW_SENDABLE;
-#if defined(__clang__)
-#  pragma clang diagnostic pop
-#endif
+#pragma GCC diagnostic pop

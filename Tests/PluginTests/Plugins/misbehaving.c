@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "PluginABI.h"
 
@@ -48,6 +49,8 @@ static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
     if (does(self, "take signals")) signal(SIGPIPE, SIG_DFL), signal(SIGXFSZ, SIG_DFL);
+    if (does(self, "move in create") && chdir("/") != 0) abort();
+    if (does(self, "mask in create")) umask(0);
     if (does(self, "block in create")) for (;;) pause();
     if (does(self, "create slowly")) while (access("go", F_OK) != 0) usleep(10000);
     if (does(self, "begin failed")) host->set_health(host->context, GW_HEALTH_FAILED, slice("not today"));
@@ -149,6 +152,25 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
         finish(self, token, (gw_status)0, "a forgotten status");
     } else if (does(self, "status 99")) {
         finish(self, token, (gw_status)99, "a later status");
+    } else if (does(self, "no outcome")) {
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_DELIVERED};
+        // Volatile, so that the compiler does not see the NULL that the header forbids.
+        const gw_outcome *volatile none = NULL;
+        self->host->finish(self->host->context, token, delivery->attempt == 1 ? none : &outcome);
+    } else if (does(self, "texts without bytes")) {
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_REJECTED, .reason = {NULL, 5}, .sender_message = {NULL, SIZE_MAX}};
+        self->host->log(self->host->context, GW_LEVEL_INFO, (gw_slice){NULL, 9});
+        self->host->set_health(self->host->context, GW_HEALTH_DEGRADED, (gw_slice){(const uint8_t *)"x", SIZE_MAX});
+        self->host->metric(self->host->context, GW_METRIC_COUNTER, slice("test_no_labels_total"), (gw_slice){NULL, 3}, NULL, 7);
+        self->host->finish(self->host->context, token, &outcome);
+    } else if (does(self, "long texts")) {
+        static char text[10000];
+        memset(text, 'a', sizeof text);
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_REJECTED, .reason = {(const uint8_t *)text, sizeof text}};
+        self->host->finish(self->host->context, token, &outcome);
+    } else if (does(self, "log much")) {
+        for (int i = 0; i < 5000; i++) log_line(self, "again and again");
+        finish(self, token, GW_STATUS_DELIVERED, "");
     } else if (does(self, "health 99")) {
         self->host->set_health(self->host->context, (gw_health)99, slice("a later health"));
         finish(self, token, GW_STATUS_DELIVERED, "");

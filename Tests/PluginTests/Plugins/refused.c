@@ -2,6 +2,12 @@
 #include <string.h>
 #include "PluginABI.h"
 
+#ifndef NAME
+#define NAME "test.refused"
+#endif
+#ifndef VERSION
+#define VERSION "1.0.0"
+#endif
 #define TEXT(S) {(const uint8_t *)(S), sizeof(S) - 1}
 
 static void *create(const gw_host *host, gw_slice config, gw_error *error) {
@@ -42,7 +48,7 @@ static void nothing(void *instance) { (void)instance; }
 #define FLAGS 0
 #endif
 static const gw_plugin plugin = {
-    TABLE_SIZE, FLAGS, TEXT("test.refused"), TEXT("1.0.0"), create, deliver, flush, nothing, nothing,
+    TABLE_SIZE, FLAGS, TEXT(NAME), TEXT(VERSION), create, deliver, flush, nothing, nothing,
 };
 
 #ifdef NO_ENTRY
