@@ -6,7 +6,8 @@ import Telemetry
 /// receiver's lock.
 struct PluginBreaches {
     private(set) var counts: [PluginBreach.Kind: Int] = [:]
-    private(set) var last: (breach: PluginBreach, at: MonotonicTime)?
+    private(set) var last: PluginBreach?
+    private var lastWrong: (breach: PluginBreach, at: MonotonicTime)?
     /// When a kind was logged, and how often it has occurred since.
     private var logged: [PluginBreach.Kind: (at: MonotonicTime, since: Int)] = [:]
 
@@ -19,7 +20,9 @@ struct PluginBreaches {
     /// - Returns: how many breaches of its kind the log line that is due now stands for; nil when none is due.
     mutating func note(_ breach: PluginBreach, _ now: MonotonicTime) -> Int? {
         counts[breach.kind, default: 0] += 1
-        last = (breach, now)
+        last = breach
+        // What takes too long makes the receiver failed for as long as it does.
+        if breach.kind != .overdue { lastWrong = (breach, now) }
         let since = (logged[breach.kind]?.since ?? 0) + 1
         if let at = logged[breach.kind]?.at, now < at + Self.logInterval {
             logged[breach.kind] = (at, since)
@@ -31,7 +34,7 @@ struct PluginBreaches {
 
     /// The breach for which the receiver is degraded; nil when there has been none lately.
     func recent(_ now: MonotonicTime) -> PluginBreach? {
-        last.flatMap { now < $0.at + Self.degradedTime ? $0.breach : nil }
+        lastWrong.flatMap { now < $0.at + Self.degradedTime ? $0.breach : nil }
     }
 }
 

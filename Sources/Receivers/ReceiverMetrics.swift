@@ -47,7 +47,7 @@ extension Receiver {
             {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
             "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
             "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError)),\
-            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.breach.what ?? ""))}
+            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.what ?? ""))}
             """
     }
 }

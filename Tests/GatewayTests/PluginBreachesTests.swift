@@ -27,6 +27,8 @@ struct PluginBreachesTests {
     func recent() {
         var breaches = PluginBreaches()
         #expect(breaches.recent(Self.time(0)) == nil)
+        _ = breaches.note(PluginBreach(.overdue, "deliver takes longer than delivery_timeout"), Self.time(0))
+        #expect(breaches.recent(Self.time(0)) == nil && breaches.last?.kind == .overdue, "that is over when the call returns")
         _ = breaches.note(Self.token, Self.time(0))
         _ = breaches.note(Self.outcome, Self.time(5))
         for (seconds, isRecent) in [(5.0, true), (604.9, true), (605, false), (10_000, false)] {
