@@ -27,7 +27,7 @@ package import Profiles
         self.host = host
         (name, version) = (library.name, library.version)
         unsafe plugin = unsafe library.table
-        let before = ProcessState()
+        let own = ProcessState.own
         var text = [CChar](repeating: 0, count: 8192)
         var used = 0
         let made = unsafe text.withUnsafeMutableBufferPointer { room -> UnsafeMutableRawPointer? in
@@ -44,7 +44,7 @@ package import Profiles
             used = unsafe min(error.count, room.count)
             return unsafe made
         }
-        if let change = before.restore() { host.events.pluginMisbehaved(PluginBreach(.processState, change)) }
+        if let change = own.restore() { host.events.pluginMisbehaved(PluginBreach(.processState, change)) }
         guard let made = unsafe made else {
             let message = String(decoding: text[..<used].map { UInt8(bitPattern: $0) }, as: UTF8.self)
             throw Refusal(message: message.isEmpty ? "the plugin refused without a reason" : message)

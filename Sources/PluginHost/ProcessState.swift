@@ -6,6 +6,10 @@ struct ProcessState: Equatable {
     private let directory: String
     private let mask: mode_t?
 
+    /// The gateway's own state, which it never changes. Noted before the first `create`: what is read beside another plugin's
+    /// `create` may be that plugin's.
+    static let own = ProcessState()
+
     /// Reads the present state, without changing it for a moment as umask(2) would.
     init() {
         let status = (try? FileDescriptor.open("/proc/self/status", O_RDONLY).readAll(limit: 1 << 16)) ?? []
