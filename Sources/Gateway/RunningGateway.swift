@@ -158,6 +158,7 @@ final class RunningGateway: Sendable {
         }
         if !isHurried { isHurried = wait(until: deadline, hurry) { shutdownTasks.areDone(until: $0) } }
         if isHurried { shutdownTasks.hurry() }
+        reloads.stop(until: min(deadline, .now + .seconds(1)))
         let areDone = shutdownTasks.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
         shutdownTasks.tidy()
         // Dead letters that become durable are settled in the spool, so the spool is stopped after them.

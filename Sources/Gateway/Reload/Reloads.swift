@@ -28,6 +28,9 @@ final class Reloads: Sendable {
         return true
     }
 
+    /// Waits for a reload that was refused, which still undoes what it made, at most until `deadline`.
+    func stop(until deadline: MonotonicTime) { worker.stop(until: deadline) }
+
     /// Prevents all further changes by reloads; waits for one that is being committed, at most until `deadline`.
     func close(until deadline: MonotonicTime) {
         state.withLock { $0.isClosed = true }
