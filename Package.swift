@@ -8,6 +8,8 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
+    // The library for regular expressions takes 1 MiB of memory. What is used of it otherwise is in LinuxSystem/TextSearch.swift.
+    .unsafeFlags(["-Xfrontend", "-disable-implicit-string-processing-module-import"]),
 ]
 
 /// The settings of the gateway's own modules, which only the program uses: the optimizer may look into all of them.
@@ -27,16 +29,13 @@ let hardening: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "r
 let testSettings: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
 
 /// A receiver plugin: a shared object whose only exported symbol is its entry.
-func plugin(_ name: String, _ dependencies: [Target.Dependency] = [], links: [LinkerSetting] = []) -> Target {
+func plugin(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(
         name: name,
-        dependencies: ["PluginKit", "PluginABI"] + dependencies,
+        dependencies: ["PluginKit", "PluginABI", "PluginLinking"] + dependencies,
         path: "Plugins/\(name)",
         exclude: ["README.md"],
-        swiftSettings: settings,
-        linkerSettings: links + hardening + [
-            .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"])
-        ])
+        swiftSettings: settings)
 }
 
 let package = Package(
@@ -46,12 +45,18 @@ let package = Package(
         .library(name: "HTTPWriter", type: .dynamic, targets: ["HTTPWriter"]),
         .library(name: "FileSink", type: .dynamic, targets: ["FileSink"]),
         .library(name: "StdoutSink", type: .dynamic, targets: ["StdoutSink"]),
+        // The library that a plugin in a package of its own depends on.
+        .library(name: "PluginKit", targets: ["PluginKit", "PluginABI", "ConfigJSON", "PluginLinking"]),
     ],
     targets: [
-        .target(name: "PluginABI", path: "Sources/PluginABI", cSettings: hardenedC),
+        .target(
+            name: "PluginABI", path: "Sources/PluginABI", exclude: ["include/gw_plugin.map", "include/profile-gateway-plugin.pc"],
+            cSettings: hardenedC),
+        // The files that `gateway plugin new` writes, and with them the SDK, as bytes in the program.
+        .target(name: "CPluginTemplates", path: "Sources/CPluginTemplates", cSettings: hardenedC),
         .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
         .target(
-            name: "LinuxSystem", dependencies: ["CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
+            name: "LinuxSystem", dependencies: ["CForkGuard", "CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
         .target(
             name: "PushWire", dependencies: ["COpenSSL", "CZlib", "ConfigJSON", "LinuxSystem"], path: "Sources/PushWire",
@@ -61,6 +66,12 @@ let package = Package(
         .target(
             name: "PluginKit", dependencies: ["PluginABI", "LinuxSystem", "ConfigJSON"], path: "Sources/PluginKit",
             swiftSettings: settings),
+        // Gives its linker settings to every library that depends on it, here or in another package: hardening, and the entry as the only export.
+        .target(
+            name: "PluginLinking", path: "Sources/PluginLinking", swiftSettings: settings,
+            linkerSettings: hardening + [
+                .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/PluginABI/include/gw_plugin.map"])
+            ]),
         .target(
             name: "ProfileArchive", dependencies: ["PluginABI", "PluginKit", "LinuxSystem", "ConfigJSON", "COpenSSL"],
             path: "Sources/ProfileArchive", swiftSettings: settings),
@@ -74,9 +85,13 @@ let package = Package(
             name: "SpoolStore",
             dependencies: ["ConfigJSON", "LinuxSystem", "PluginABI", "ProfileArchive", "Profiles", "Telemetry"],
             swiftSettings: internalSettings),
+        .target(name: "CForkGuard", path: "Sources/CForkGuard", cSettings: hardenedC),
+        .target(name: "CCrashGuard", path: "Sources/CCrashGuard", cSettings: hardenedC),
         .target(
             name: "PluginHost",
-            dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem", "PluginABI", "PluginKit", "ProfileArchive", "Profiles", "Telemetry"],
+            dependencies: [
+                "CCrashGuard", "COpenSSL", "ConfigJSON", "LinuxSystem", "PluginABI", "PluginKit", "ProfileArchive", "Profiles", "Telemetry",
+            ],
             swiftSettings: internalSettings),
         .target(
             name: "Receivers",
@@ -97,20 +112,21 @@ let package = Package(
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "CCrypt", "CCurl", "COpenSSL", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem", "PEM", "PluginABI", "PluginHost",
-                "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry",
+                "CCrypt", "CCurl", "COpenSSL", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem", "PEM",
+                "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore",
+                "Telemetry",
             ],
             path: "Sources/Gateway",
             swiftSettings: internalSettings, linkerSettings: hardening),
 
-        // zlib, libcurl, OpenSSL and libxcrypt, as packaged by Debian.
+        // zlib, OpenSSL and libxcrypt, as packaged by Debian.
         .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        // Not linked by the module: the gateway loads libcurl only in commands that send, and a plugin links it.
-        .systemLibrary(name: "CCurl", path: "Sources/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCrypt", path: "Sources/CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
-        plugin("HTTPWriter", ["CCurl", "COpenSSL", "LinuxSystem", "PEM", "PushWire"], links: [.linkedLibrary("curl")]),
+        // Opens libcurl, which is linked by nothing: only some commands and some endpoints need it.
+        .target(name: "CCurl", path: "Sources/CCurl", cSettings: hardenedC),
+        plugin("HTTPWriter", ["CCurl", "COpenSSL", "LinuxSystem", "PEM", "PushWire"]),
         plugin("FileSink", ["LinuxSystem", "ProfileArchive"]),
         plugin("StdoutSink", ["LinuxSystem"]),
 

@@ -14,7 +14,7 @@ final class FileSink: Receiver {
     static let name = "gateway.file"
     static let version = "0.2.0"
 
-    private let host: Host
+    private let host: GatewayHost
     private let config: FileSinkConfig
     private let archive: Archive
     private let worker: Worker<Job>
@@ -40,7 +40,7 @@ final class FileSink: Receiver {
 
         init(_ profile: Profile?, _ delivery: consuming Delivery) {
             self.profile = profile
-            byteCount = profile.map { profile in (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } } ?? 0
+            byteCount = profile?.byteCount ?? 0
             self.delivery = SharedDelivery(delivery)
         }
 
@@ -53,10 +53,10 @@ final class FileSink: Receiver {
     /// more profile.
     private static let largestBatch = (profiles: 64, bytes: 16 << 20)
 
-    init(config object: ConfigObject, host: Host) throws {
+    init(config object: ConfigObject, host: GatewayHost) throws {
         self.host = host
         config = FileSinkConfig(object)
-        archive = Archive(config.directory, modes: config.modes)
+        archive = Archive(config.directory.absolutePath, modes: config.modes)
         worker = Worker("file-sink", pause: config.isBounded ? Self.pause : nil)
         state = Mutex(State(upkeep: Upkeep(archive, config, host, aborting)))
         guard !config.directory.isEmpty else { return }

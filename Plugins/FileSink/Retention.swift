@@ -12,7 +12,7 @@ import ProfileArchive
 struct Retention {
     private let archive: Archive
     private let config: FileSinkConfig
-    private let host: Host
+    private let host: GatewayHost
     private let metrics: RetentionMetrics
     private let aborting: Flag
     /// The archive's root folder, locked.
@@ -39,7 +39,7 @@ struct Retention {
     private static let recountInterval = Duration.seconds(60)
     private static let longestReload = Duration.seconds(60)
 
-    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
+    init(_ archive: Archive, _ config: FileSinkConfig, _ host: GatewayHost, _ aborting: Flag) {
         (self.archive, self.config, self.host) = (archive, config, host)
         oldest = OldestProfiles(aborting)
         self.aborting = aborting

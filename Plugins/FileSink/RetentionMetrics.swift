@@ -6,12 +6,12 @@ struct RetentionMetrics {
     /// Why a profile was removed.
     enum Reason: String, CaseIterable { case maxAge = "max_age", maxBytes = "max_bytes", maxFiles = "max_files" }
 
-    private let bytes: Host.Metric
-    private let files: Host.Metric
-    private let removedProfiles: [Reason: Host.Metric]
-    private let removedBytes: Host.Metric
+    private let bytes: GatewayHost.Metric
+    private let files: GatewayHost.Metric
+    private let removedProfiles: [Reason: GatewayHost.Metric]
+    private let removedBytes: GatewayHost.Metric
 
-    init(_ host: Host) {
+    init(_ host: GatewayHost) {
         bytes = host.metric(.gauge, "gateway_file_archive_bytes", help: "What the archive's files have.")
         files = host.metric(.gauge, "gateway_file_archive_files", help: "Files of the archive.")
         removedBytes = host.metric(

@@ -9,7 +9,7 @@ import Synchronization
 /// keeps a bounded archive within its bounds. Used by one thread.
 struct Upkeep {
     private let archive: Archive
-    private let host: Host
+    private let host: GatewayHost
     private let aborting: Flag
     private var retention: Retention?
     /// The walk that removes leftovers in an archive without bounds; in a bounded archive, counting removes them.
@@ -24,7 +24,7 @@ struct Upkeep {
     private static let foldersPerStep = 64
 
     /// - Parameter aborting: once raised, no step begins and long searches end early.
-    init(_ archive: Archive, _ config: FileSinkConfig, _ host: Host, _ aborting: Flag) {
+    init(_ archive: Archive, _ config: FileSinkConfig, _ host: GatewayHost, _ aborting: Flag) {
         (self.archive, self.host, self.aborting) = (archive, host, aborting)
         if config.isBounded { retention = Retention(archive, config, host, aborting) }
     }

@@ -54,7 +54,7 @@ extension Authentication {
     }
 }
 
-/// The value of an endpoint's Authorization header, read again when its file changes; on the transfer thread only.
+/// The value of an endpoint's Authorization header, read again when its file changes; on the thread of the transfers only.
 final class Credentials {
     private let authentication: Authentication
     private let secrets: EndpointSecrets

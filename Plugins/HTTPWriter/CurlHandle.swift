@@ -3,7 +3,7 @@ import Glibc
 import LinuxSystem
 import PushWire
 
-/// A libcurl easy handle with the options that all requests of this plugin share; on the transfer thread only.
+/// A libcurl easy handle with the options that all requests of this plugin share; on the thread of the transfers only.
 @safe final class CurlHandle {
     typealias List = UnsafeMutablePointer<curl_slist>
 
@@ -35,9 +35,9 @@ import PushWire
     /// - Parameters:
     ///   - answerLimit: how many bytes of a response body are kept.
     ///   - keepsAddresses: whether DNS results stay valid as long as the connections; otherwise for a minute.
-    /// - Returns: nil when libcurl has no memory for a handle.
+    /// - Returns: nil when libcurl has no memory for a handle, or is missing.
     init?(timeoutMilliseconds: Int, answerLimit: Int, keepsAddresses: Bool, sockets: SocketWatcher) {
-        guard let easy = unsafe curl_easy_init() else { return nil }
+        guard Libcurl.isUsable, let easy = unsafe ccurl_easy_init() else { return nil }
         unsafe self.easy = unsafe easy
         self.answerLimit = answerLimit
         unsafe explanation = .allocate(capacity: Int(CURL_ERROR_SIZE))
@@ -102,10 +102,10 @@ import PushWire
     }
 
     deinit {
-        unsafe curl_easy_cleanup(easy)
-        unsafe curl_slist_free_all(headers)
-        unsafe curl_slist_free_all(proxyHeaders)
-        unsafe curl_slist_free_all(detour)
+        unsafe ccurl_easy_cleanup(easy)
+        unsafe ccurl_slist_free_all(headers)
+        unsafe ccurl_slist_free_all(proxyHeaders)
+        unsafe ccurl_slist_free_all(detour)
         unsafe explanation.deallocate()
     }
 
@@ -149,13 +149,19 @@ import PushWire
         unsafe explanation.pointee = 0
     }
 
-    func setTimeout(_ milliseconds: Int) {
-        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, milliseconds)
-        deadline = .now + .milliseconds(milliseconds)
+    func setTimeout(_ milliseconds: Int) { setTimeout(until: .now + .milliseconds(milliseconds)) }
+
+    func setTimeout(until deadline: MonotonicTime) {
+        self.deadline = deadline
+        goOnWithTimeout()
     }
 
     /// Sets the timeout to the rest of the deadline, because libcurl counts from the time when it gets the handle.
-    func goOnWithTimeout() { setTimeout(max(1, Int(deadline.since(.now).inNanoseconds / 1_000_000))) }
+    func goOnWithTimeout() {
+        // Rounded up, because 0 would mean no limit.
+        let left = deadline.since(.now).inNanoseconds.addingSaturated(999_999) / 1_000_000
+        unsafe ccurl_set_long(easy, CURLOPT_TIMEOUT_MS, max(1, Int(left)))
+    }
 
     /// Sets the place that the next request connects to.
     func setPlace(_ place: String) { self.place = place }
@@ -167,27 +173,27 @@ import PushWire
     /// itself.
     func setHeaders(_ headers: [(name: String, value: String)]) throws(WrittenHead.Refusal) {
         for header in headers { try WrittenHead.check(header) }
-        unsafe curl_slist_free_all(self.headers)
+        unsafe ccurl_slist_free_all(self.headers)
         unsafe self.headers = unsafe Self.list(headers.map { $0.value.isEmpty ? "\($0.name):" : "\($0.name): \($0.value)" })
         unsafe ccurl_set_list(easy, CURLOPT_HTTPHEADER, self.headers)
     }
 
     func setProxyHeaders(_ headers: [(name: String, value: String)]) throws(WrittenHead.Refusal) {
         for header in headers { try WrittenHead.check(header) }
-        unsafe curl_slist_free_all(proxyHeaders)
+        unsafe ccurl_slist_free_all(proxyHeaders)
         unsafe proxyHeaders = unsafe Self.list(headers.map { "\($0.name): \($0.value)" })
         unsafe ccurl_set_list(easy, CURLOPT_PROXYHEADER, proxyHeaders)
     }
 
     /// Has libcurl connect to another host than the URL's: `host:port:host:port`; nil connects to the URL's host.
     func setDetour(_ detour: String?) {
-        unsafe curl_slist_free_all(self.detour)
+        unsafe ccurl_slist_free_all(self.detour)
         unsafe self.detour = unsafe Self.list([detour].compactMap(\.self))
         unsafe ccurl_set_list(easy, CURLOPT_CONNECT_TO, self.detour)
     }
 
     private static func list(_ lines: [String]) -> List? {
-        unsafe lines.reduce(nil) { unsafe curl_slist_append($0, $1) }
+        unsafe lines.reduce(nil) { unsafe ccurl_slist_append($0, $1) }
     }
 
     /// Sets the body; its memory must stay valid until the request has ended.
@@ -225,6 +231,6 @@ import PushWire
     /// The error message for people.
     func words(for result: CURLcode) -> String {
         if result == CURLE_OK, !bounds.hasHead { return "the answer ended in the middle of its head" }
-        return unsafe String(cString: explanation.pointee == 0 ? curl_easy_strerror(result) : UnsafePointer(explanation))
+        return unsafe String(cString: explanation.pointee == 0 ? ccurl_easy_strerror(result) : UnsafePointer(explanation))
     }
 }

@@ -1,24 +1,24 @@
 import LinuxSystem
 import PluginKit
 
-/// How many connections an instance may have, from its share of the process's file descriptors; on the transfer thread only.
+/// How many connections an instance may have, from its share of the process's file descriptors; on the thread of the transfers only.
 struct DescriptorShare {
     /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
     /// Descriptors reserved for the poller, the wakeup, and one DNS lookup.
     private static let kept = 6
-    /// Descriptors reserved for each endpoint: libcurl's own wakeup pair of a multi handle.
+    /// Descriptors reserved for each endpoint: libcurl's own wakeup pair of a multi handle, or the end of a lookup by the own client.
     private static let keptForEach = 2
     /// How often the share is queried.
     private static let interval = Duration.seconds(2)
 
-    private let host: Host
+    private let host: GatewayHost
     private let endpoints: Int
     private var share: Int?
     /// The time of the next query; never when the host gives no share.
     private(set) var nextLook = MonotonicTime.never
 
-    init(_ host: Host, endpoints: Int) {
+    init(_ host: GatewayHost, endpoints: Int) {
         (self.host, self.endpoints) = (host, endpoints)
         _ = look(.now)
     }

@@ -43,41 +43,44 @@ struct EndpointBits: Equatable {
     }
 }
 
-/// Flushes that wait for the dispatches begun before them; on the transfer thread only.
+/// Flushes that wait for the dispatches begun before them; on the thread of the transfers only.
 struct FlushQueue {
-    private var nextOrdinal = 0
-    private var open: Set<Int> = []
-    private var waiting: [(ordinal: Int, flush: SharedDelivery)] = []
+    /// The open dispatches that were begun after each of the waiting flushes, with those begun before all of them first; counted from
+    /// the end of ``ended`` flushes.
+    private var open = [0]
+    private var ended = 0
+    private var waiting: [SharedDelivery] = []
 
-    /// Registers a dispatch and returns its number.
+    /// Registers a dispatch, and returns the number by which its end is told.
     mutating func began() -> Int {
-        defer { nextOrdinal += 1 }
-        open.insert(nextOrdinal)
-        return nextOrdinal
+        open[open.count - 1] += 1
+        return ended + open.count - 1
     }
 
-    mutating func ended(_ ordinal: Int) {
-        open.remove(ordinal)
+    mutating func ended(_ number: Int) {
+        open[number - ended] -= 1
         finishDue()
     }
 
     mutating func add(_ flush: SharedDelivery) {
-        waiting.append((nextOrdinal, flush))
+        waiting.append(flush)
+        open.append(0)
         finishDue()
     }
 
     private mutating func finishDue() {
-        while let first = waiting.first, !open.contains(where: { $0 < first.ordinal }) {
-            waiting.removeFirst()
-            first.flush.finish(.delivered)
+        while !waiting.isEmpty, open[0] == 0 {
+            open.removeFirst()
+            ended += 1
+            waiting.removeFirst().finish(.delivered)
         }
     }
 }
 
-/// The verdicts received so far for one dispatch; on the transfer thread only.
+/// The verdicts received so far for one dispatch; on the thread of the transfers only.
 final class DispatchProgress {
     let dispatch: Dispatch
-    /// The number of the dispatch, by which flushes wait for it.
+    /// The number of the dispatch for ``FlushQueue``.
     let ordinal: Int
     private var open = 0
     private var bits: EndpointBits

@@ -3,7 +3,7 @@ import LinuxSystem
 import PluginABI
 import PluginKit
 
-/// The state of one destination: its availability, credentials, connections and metrics; on the transfer thread only.
+/// The state of one destination: its availability, credentials, connections and metrics; on the thread of the transfers only.
 final class Endpoint {
     let config: EndpointConfig
     private let metrics: EndpointMetrics
@@ -11,7 +11,11 @@ final class Endpoint {
     /// The source of OAuth 2.0 tokens, for an endpoint that uses them.
     let tokens: TokenSource?
     let files: TLSFiles
+    /// The way to it for the writer's own client; nil when only libcurl may go there.
+    let route: PlainRoute?
     let connections: EndpointConnections
+    /// Whether its URL is https.
+    let isSecure: Bool
     let secrets: EndpointSecrets
     /// The reason of the last 401 or 403; empty after a success, or before the first request.
     private(set) var refusal = ""
@@ -20,7 +24,7 @@ final class Endpoint {
     private(set) var lastFailure = ""
     private var availability = Availability()
 
-    init(_ config: EndpointConfig, host: Host, sockets: SocketWatcher, limit: ConnectionLimit) {
+    init(_ config: EndpointConfig, host: GatewayHost, sockets: SocketWatcher, limit: ConnectionLimit) {
         self.config = config
         metrics = EndpointMetrics(host, endpoint: config.name)
         let secrets = EndpointSecrets(config)
@@ -31,13 +35,18 @@ final class Endpoint {
                 TokenSource(oauth2, of: config, secrets, sockets: sockets)
             } else { nil }
         files = TLSFiles(config.connection)
-        connections = EndpointConnections(sockets, maximumAge: config.maximumConnectionAge, limit: limit)
+        let route = PlainRoute(config, sockets)
+        self.route = route
+        connections = EndpointConnections(sockets, route, maximumAge: config.maximumConnectionAge, limit: limit)
+        isSecure = config.url.lowercased().hasPrefix("https:")
     }
 
     /// The value of the Authorization header; nil when there is none to send.
-    func authorization() throws(Problem) -> String? {
+    ///
+    /// - Parameter now: the time for which the token was asked for, so that one that ends meanwhile is sent and not missed.
+    func authorization(_ now: MonotonicTime) throws(Problem) -> String? {
         if let tokens {
-            guard let token = tokens.current(.now) else { throw Problem(position: nil, path: "oauth2", message: "the token is over") }
+            guard let token = tokens.current(now) else { throw Problem(position: nil, path: "oauth2", message: "the token is over") }
             return token
         }
         return try credentials.current()
@@ -74,9 +83,9 @@ final class Endpoint {
     }
 
     /// Adds the cost of an attempt to the metrics.
-    func spent(_ cost: Transfer.Cost) {
+    func spent(_ cost: LaneCost) {
         metrics.latency.observe(cost.nanoseconds)
-        metrics.openedConnections.observe(Int64(cost.openedConnections))
+        if cost.openedConnections > 0 { metrics.openedConnections.observe(Int64(cost.openedConnections)) }
         // An attempt that sent nothing had no connection, so it counts neither as opened nor as reused.
         if cost.openedConnections == 0, cost.wireBytes > 0 { metrics.reusedConnections.observe(1) }
         metrics.wireBytes.observe(Int64(cost.wireBytes))
@@ -86,7 +95,7 @@ final class Endpoint {
     ///
     /// - Parameter isReached: whether the request was sent.
     func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
-        metrics.retries.observe(Int64(dispatches.count { $0.attempt > 1 }))
+        if case let retries = dispatches.count(where: { $0.attempt > 1 }), retries > 0 { metrics.retries.observe(Int64(retries)) }
         let bytes = dispatches.reduce(0) { $0 + $1.byteCount }
         switch verdict {
         case .delivered:
@@ -117,18 +126,18 @@ final class Endpoint {
 
 /// The metrics of one endpoint, named as in Alloy.
 struct EndpointMetrics {
-    let sentBytes: Host.Metric
-    let sentProfiles: Host.Metric
-    let droppedBytes: Host.Metric
-    let droppedProfiles: Host.Metric
-    let retries: Host.Metric
-    let latency: Host.Metric
-    let openedConnections: Host.Metric
-    let reusedConnections: Host.Metric
-    let wireBytes: Host.Metric
+    let sentBytes: GatewayHost.Metric
+    let sentProfiles: GatewayHost.Metric
+    let droppedBytes: GatewayHost.Metric
+    let droppedProfiles: GatewayHost.Metric
+    let retries: GatewayHost.Metric
+    let latency: GatewayHost.Metric
+    let openedConnections: GatewayHost.Metric
+    let reusedConnections: GatewayHost.Metric
+    let wireBytes: GatewayHost.Metric
 
-    init(_ host: Host, endpoint: String) {
-        func counter(_ name: String, _ help: String) -> Host.Metric {
+    init(_ host: GatewayHost, endpoint: String) {
+        func counter(_ name: String, _ help: String) -> GatewayHost.Metric {
             host.metric(.counter, "pyroscope_write_\(name)_total", help: help, labels: [("endpoint", endpoint)])
         }
         sentBytes = counter("sent_bytes", "Bytes of profiles the endpoint took.")

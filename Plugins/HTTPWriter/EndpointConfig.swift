@@ -18,6 +18,7 @@ struct EndpointConfig: Sendable {
     var maximumConnectionAge = Duration.seconds(300)
     var authentication = Authentication.none
     var connection = ConnectionOptions()
+    var client = Client.auto
     var tenant = TenantRule.pass
     var followsRedirects = true
     var retriesOn429 = true
@@ -34,6 +35,13 @@ struct EndpointConfig: Sendable {
         case drop
     }
 
+    /// The HTTP client for requests to the endpoint.
+    enum Client: String, CaseIterable, Sendable {
+        /// The writer's own client where it can go, which is plain HTTP without a proxy, and libcurl for everything else.
+        case auto
+        case libcurl
+    }
+
     private enum Compression: String, CaseIterable { case none, gzip }
 
     private var sendsCredentialsInTheClear: Bool {
@@ -42,17 +50,33 @@ struct EndpointConfig: Sendable {
         return url.lowercased().hasPrefix("http://") && (isAuthenticated || headers.contains { EndpointSecrets.saysSecret($0.name) })
     }
 
+    /// Where the writer's own client connects to; nil when only libcurl may go there: for https, a proxy, a server name, or an address
+    /// with a zone.
+    var plainPlace: (host: String, port: UInt16)? {
+        guard client == .auto, connection.proxy == .none, connection.serverName == nil, let place = UpstreamURL.place(of: url),
+            place.scheme == "http", let host = UpstreamURL.host(of: url), let port = UInt16(place.port), !host.isEmpty,
+            !url.dropFirst(7).prefix(while: { $0 != "/" }).contains("%")
+        else { return nil }
+        return (host, port)
+    }
+
+    private var needsLibcurl: Bool {
+        if case .oauth2 = authentication { return true }
+        return plainPlace == nil
+    }
+
     /// For libcurl, where 0 would mean no limit.
     var timeoutMilliseconds: Int { max(1, Int(remoteTimeout.inNanoseconds / 1_000_000)) }
 }
 
 extension EndpointConfig {
     init(_ object: ConfigObject) {
+        var isURLValid = false
         if object.value("url") == nil { object.refuse("url", "is required: the server to write to") }
         if let text = object.string("url") {
             url = text
             switch UpstreamURL.parse(text) {
-            case .success(let parsed): path = parsed
+            case .success(let parsed): (path, isURLValid) = (parsed, true)
             case .failure(let objection): object.refuse("url", objection.reason)
             }
         }
@@ -63,6 +87,7 @@ extension EndpointConfig {
         authentication = Authentication(object, headers: headers)
         if sendsCredentialsInTheClear { object.warn("url", "is http://, so the credentials of the endpoint travel in the clear") }
         connection = ConnectionOptions(object)
+        client = object.choice("client", default: client)
         tenant = TenantRule(object)
         followsRedirects = object.bool("follow_redirects", default: followsRedirects)
         retriesOn429 = object.bool("retry_on_http_429", default: retriesOn429)
@@ -74,6 +99,8 @@ extension EndpointConfig {
             object.refuse(name, "belongs to the receiver's retry block, not to an endpoint")
         }
         object.refuseUnknown()
+        // With a proxy_url, that was refused already.
+        if isURLValid, object.value("proxy_url") == nil, needsLibcurl, !Libcurl.isUsable { object.refuse("url", Libcurl.missing) }
     }
 }
 

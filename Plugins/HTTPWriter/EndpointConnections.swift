@@ -1,9 +1,10 @@
 import CCurl
 import LinuxSystem
 
-/// The connections of one endpoint, one generation after another; on the transfer thread only.
+/// The connections of one endpoint, one generation after another; on the thread of the transfers only.
 final class EndpointConnections {
     private let sockets: SocketWatcher
+    private let route: PlainRoute?
     /// Zero means that connections are never replaced because of their age.
     private let maximumAge: Duration
     private var current: ConnectionGeneration?
@@ -13,17 +14,25 @@ final class EndpointConnections {
         didSet { if limit != oldValue { for generation in all { generation.set(limit) } } }
     }
 
-    init(_ sockets: SocketWatcher, maximumAge: Duration, limit: ConnectionLimit) {
-        (self.sockets, self.maximumAge, self.limit) = (sockets, maximumAge, limit)
+    /// - Parameter route: the way to the endpoint for the writer's own client; nil when only libcurl may go there.
+    init(_ sockets: SocketWatcher, _ route: PlainRoute?, maximumAge: Duration, limit: ConnectionLimit) {
+        (self.sockets, self.route, self.maximumAge, self.limit) = (sockets, route, maximumAge, limit)
     }
 
     private var all: [ConnectionGeneration] { retired + [current].compactMap(\.self) }
 
-    /// Begins a transfer on the current generation.
-    func add(_ curl: CurlHandle, _ now: MonotonicTime) -> Bool {
+    /// Begins a transfer of libcurl on the current generation.
+    func add(_ curl: CurlHandle, _ now: MonotonicTime) -> Bool { generation(now).add(curl) }
+
+    /// Begins a request of the writer's own client on the current generation.
+    func add(_ exchange: PlainExchange, _ now: MonotonicTime) -> Bool { generation(now).add(exchange, now) }
+
+    private func generation(_ now: MonotonicTime) -> ConnectionGeneration {
         if let current, current.replacedAt <= now { retire(current) }
-        if current == nil { current = try? ConnectionGeneration(sockets, replacedAt: nextEnd(now), limit: limit) }
-        return current?.add(curl) ?? false
+        if let current { return current }
+        let new = ConnectionGeneration(sockets, replacedAt: nextEnd(now), limit: limit, route: route)
+        current = new
+        return new
     }
 
     /// Shortened at random by up to a fifth, so that connections opened together are not all replaced at the same time.
@@ -35,6 +44,7 @@ final class EndpointConnections {
     func retire(_ generation: ConnectionGeneration?) {
         guard let generation, generation === current else { return }
         current = nil
+        generation.plain?.retire()
         retired.append(generation)
     }
 
@@ -57,11 +67,11 @@ final class EndpointConnections {
 
     /// The time at which ``turn(_:)`` has work even without a socket event.
     var nextTurn: MonotonicTime {
-        all.reduce(current?.replacedAt ?? .never) { min($0, $1.timer) }
+        retired.reduce(min(current?.replacedAt ?? .never, current?.nextTurn ?? .never)) { min($0, $1.nextTurn) }
     }
 
     func turn(_ now: MonotonicTime) {
-        for generation in all { generation.turn(now) }
+        if retired.isEmpty { current?.turn(now) } else { for generation in all { generation.turn(now) } }
         // A generation without transfers is replaced at its age too.
         if let current, current.replacedAt <= now { retire(current) }
         endRetired()

@@ -3,10 +3,10 @@ import PluginKit
 
 /// Reports the health of all endpoints together to the host, when it changes.
 final class EndpointHealth {
-    private let host: Host
+    private let host: GatewayHost
     private var stated = ""
 
-    init(_ host: Host) { self.host = host }
+    init(_ host: GatewayHost) { self.host = host }
 
     func state(_ endpoints: [Endpoint]) {
         if stated.isEmpty, endpoints.allSatisfy({ Self.trouble($0) == nil }) { return }

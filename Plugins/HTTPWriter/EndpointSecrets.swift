@@ -1,7 +1,8 @@
 import ConfigJSON
+import LinuxSystem
 import PushWire
 
-/// The secrets sent to an endpoint, which its responses may repeat; on the transfer thread only.
+/// The secrets sent to an endpoint, which its responses may repeat; on the thread of the transfers only.
 final class EndpointSecrets {
     /// How many secrets from files or a token server are remembered: responses to requests sent before a change may still arrive.
     private static let mostChanging = 16

@@ -2,16 +2,21 @@ import CCurl
 import Glibc
 import LinuxSystem
 
-/// Watches the sockets of all connection generations with epoll, as libcurl asks; on the transfer thread only.
+/// What is told that its socket is ready; on the thread of the transfers only.
+protocol SocketOwner: AnyObject {
+    func act(_ socket: Int32, _ ready: Poller.Interest)
+}
+
+/// Watches the sockets of all connection generations with epoll; on the thread of the transfers only.
 ///
 /// libcurl unregisters a socket after each request and registers it again before the next one on the same connection. The socket of
-/// a connection stays in epoll in between, which saves two system calls per request. It is removed when libcurl closes it, or when
-/// an unexpected event comes on it. Descriptors that libcurl opens and closes by itself, such as its resolver's, are removed at
-/// once.
+/// a connection stays in epoll in between, which saves two system calls per request. It is removed when it is closed, or when an
+/// event comes on it while libcurl does not watch it. Descriptors that libcurl opens and closes by itself, such as its resolver's,
+/// are removed at once.
 final class SocketWatcher {
     private struct Watch {
         var interest: Poller.Interest
-        let generation: ConnectionGeneration
+        unowned let owner: any SocketOwner
         var isIdle = false
     }
 
@@ -26,10 +31,14 @@ final class SocketWatcher {
     /// The most open connections, over all generations.
     var limit = Int.max
 
-    init(wakeup: Int32) throws(SystemError) {
+    /// - Parameter wakeup: a descriptor that ends a wait; nil for none.
+    init(wakeup: Int32?) throws(SystemError) {
         poller = try Poller()
-        try poller.add(wakeup, .readable, key: Self.wakeupKey)
+        if let wakeup { try poller.add(wakeup, .readable, key: Self.wakeupKey) }
     }
+
+    /// The descriptor that is readable when a socket is ready.
+    var descriptor: Int32 { poller.descriptor }
 
     /// Handles a call of libcurl's socket callback; `what` is one of `CURL_POLL_…`.
     func watch(_ socket: curl_socket_t, _ what: Int32, of generation: ConnectionGeneration) {
@@ -40,7 +49,12 @@ final class SocketWatcher {
         var interest: Poller.Interest = []
         if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
         if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
-        let known = watches.updateValue(Watch(interest: interest, generation: generation), forKey: socket)
+        watch(socket, interest, of: generation)
+    }
+
+    /// Has the owner told when the socket is ready, until ``close(_:)`` or ``forget(_:)``.
+    func watch(_ socket: Int32, _ interest: Poller.Interest, of owner: any SocketOwner) {
+        let known = watches.updateValue(Watch(interest: interest, owner: owner), forKey: socket)
         do throws(SystemError) {
             if known == nil {
                 // The socket belongs to a pair that libcurl opened by itself for a lookup; child processes must not inherit it.
@@ -55,17 +69,17 @@ final class SocketWatcher {
         }
     }
 
-    private func forget(_ socket: curl_socket_t) {
+    func forget(_ socket: Int32) {
         if watches.removeValue(forKey: socket) != nil { poller.remove(socket) }
     }
 
     /// Forgets the sockets that an ended generation left behind.
     func forget(_ generation: ConnectionGeneration) {
-        for socket in watches.filter({ $0.value.generation === generation }).keys { forget(socket) }
+        for socket in watches.filter({ $0.value.owner === generation }).keys { forget(socket) }
     }
 
-    /// Opens the socket of a connection for libcurl; fails at the limit.
-    func open(_ family: Int32, _ type: Int32, _ number: Int32, of generation: ConnectionGeneration) throws(SystemError) -> curl_socket_t {
+    /// Opens the socket of a connection; fails at the limit.
+    func open(_ family: Int32, _ type: Int32, _ number: Int32, of generation: ConnectionGeneration) throws(SystemError) -> Int32 {
         guard connections.count < limit else { throw SystemError("the share of descriptors", code: EMFILE) }
         let socket = Glibc.socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
         guard socket >= 0 else { throw SystemError("socket") }
@@ -79,13 +93,13 @@ final class SocketWatcher {
     }
 
     /// Closes the socket of a connection; the kernel may give its number to a new one.
-    func close(_ socket: curl_socket_t) {
+    func close(_ socket: Int32) {
         connections[socket] = nil
         watches[socket] = nil
         Glibc.close(socket)
     }
 
-    /// Waits for events or the timer, and tells each generation which of its sockets are ready.
+    /// Waits for events or the timer, and tells each owner which of its sockets are ready.
     ///
     /// - Returns: true when the wakeup was signalled.
     func wait(until timer: MonotonicTime) -> Bool {
@@ -93,24 +107,16 @@ final class SocketWatcher {
         events.removeAll(keepingCapacity: true)
         poller.wait(until: timer, into: &events)
         for event in events {
-            let socket = curl_socket_t(truncatingIfNeeded: event.key)
+            let socket = Int32(truncatingIfNeeded: event.key)
             if event.key == Self.wakeupKey {
                 isWoken = true
             } else if let watch = watches[socket], !watch.isIdle {
-                watch.generation.act(socket, Self.bits(event.ready))
+                watch.owner.act(socket, event.ready)
             } else {
                 poller.remove(socket)
                 watches[socket] = nil
             }
         }
         return isWoken
-    }
-
-    private static func bits(_ ready: Poller.Interest) -> Int32 {
-        var bits: Int32 = 0
-        if !ready.isDisjoint(with: .readable) { bits |= CURL_CSELECT_IN }
-        if !ready.isDisjoint(with: .writable) { bits |= CURL_CSELECT_OUT }
-        if !ready.isDisjoint(with: .hangup) { bits |= CURL_CSELECT_ERR }
-        return bits
     }
 }

@@ -6,7 +6,7 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// Runs the transfers of all endpoints on one epoll, driven by socket events and libcurl's timers; on the transfer thread only.
+/// Runs the transfers of all endpoints on one epoll, driven by socket events and libcurl's timers; on the thread of the transfers only.
 @safe final class TransferEngine {
     private static let rememberedRefusals = 4096
     /// How long a profile is deferred when no connection can be opened for lack of descriptors.
@@ -27,7 +27,7 @@ import PushWire
     /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
-    init(_ config: WriterConfig, _ host: Host, wakeup: Int32) throws(SystemError) {
+    init(_ config: WriterConfig, _ host: GatewayHost, wakeup: Int32?) throws(SystemError) {
         self.config = config
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
@@ -45,15 +45,25 @@ import PushWire
 
     // MARK: The loop
 
-    /// Waits for events or timers and handles them.
+    /// The descriptor that is readable when ``turn(until:)`` has events to handle.
+    var descriptor: Int32 { sockets.descriptor }
+
+    /// The time of the next timer.
+    var nextTurn: MonotonicTime { endpoints.reduce(share.nextLook) { min($0, $1.connections.nextTurn) } }
+
+    /// Waits for events or until the time has come, and handles events and timers.
     ///
     /// - Returns: true when the wakeup was signalled.
-    func turn() -> Bool {
-        let isWoken = sockets.wait(until: endpoints.reduce(share.nextLook) { min($0, $1.connections.nextTurn) })
-        let now = MonotonicTime.now
+    func turn(until time: MonotonicTime) -> Bool {
+        let isWoken = sockets.wait(until: time)
+        act(.now)
+        return isWoken
+    }
+
+    /// Handles the timers that are due.
+    func act(_ now: MonotonicTime) {
         for endpoint in endpoints { endpoint.connections.turn(now) }
         if share.nextLook <= now, share.look(now) { obeyShare() }
-        return isWoken
     }
 
     private func obeyShare() {
@@ -73,7 +83,7 @@ import PushWire
 
     /// Begins the attempts of one dispatch at the endpoints that still need the profile.
     func start(_ dispatch: Dispatch) {
-        let refusal = refusals.removeValue(forKey: dispatch.profile.sequence)
+        let refusal = refusals.isEmpty ? nil : refusals.removeValue(forKey: dispatch.profile.sequence)
         let refuser = dispatch.before.refuser.flatMap { $0 < endpoints.count ? endpoints[$0].config.name : nil }
         let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal, refuser: refuser)
         let now = MonotonicTime.now
@@ -123,13 +133,13 @@ import PushWire
             return wait(for: tokens, index, items, request)
         }
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
-            return tell(items, .retry("no memory for a transfer", after: .zero, httpStatus: 0), index)
+            return tell(items, .retry(Self.noMemory, after: .zero, httpStatus: 0), index)
         }
-        do throws(Transfer.Obstacle) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began()) } catch {
+        do throws(Transfer.Obstacle) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began(), now) } catch {
             return notBegun(error, transfer, items)
         }
-        guard endpoint.connections.add(transfer.curl, now) else {
-            return take(.retry("libcurl refused a transfer", after: .zero, httpStatus: 0), of: transfer, items)
+        guard transfer.start(on: endpoint.connections, now) else {
+            return take(.retry(Self.noMemory, after: .zero, httpStatus: 0), of: transfer, items)
         }
         active[ObjectIdentifier(transfer)] = transfer
         for item in items { item.began() }
@@ -157,8 +167,8 @@ import PushWire
     }
 
     private func makeTransfer(_ index: Int) -> Transfer? {
-        let transfer = Transfer(endpoints[index].config, endpoint: index, sockets: sockets)
-        transfer?.curl.ended = { [unowned self, unowned transfer] result in transfer.map { finish($0, result) } }
+        let transfer = Transfer(endpoints[index], index, sockets: sockets)
+        transfer?.ended = { [unowned self, unowned transfer] in transfer.map(finish) }
         return transfer
     }
 
@@ -189,6 +199,7 @@ import PushWire
         }
     }
 
+    private static let noMemory = "no memory for a transfer"
     private static let noToken = "oauth2: libcurl refused a request"
 
     /// Counts a failed token request as an endpoint that cannot be reached.
@@ -198,15 +209,14 @@ import PushWire
         health.state(endpoints)
     }
 
-    private func finish(_ transfer: Transfer, _ result: CURLcode) {
-        var result = result
-        let (endpoint, curl) = (endpoints[transfer.endpoint], transfer.curl)
-        let hasRoom = result != CURLE_OK && curl.isDenied && makesRoom(for: transfer.endpoint)
-        if transfer.followsRedirect(result) || transfer.repeats(result, hasRoom: hasRoom) {
-            if endpoint.connections.add(curl, .now) { return }
-            result = CURLE_OUT_OF_MEMORY
+    private func finish(_ transfer: Transfer) {
+        var result = transfer.result
+        let endpoint = endpoints[transfer.endpoint]
+        if transfer.goesOn(result, hasRoom: result.isDenied && makesRoom(for: transfer.endpoint)) {
+            if transfer.start(on: endpoint.connections, .now) { return }
+            result = LaneResult(failure: Self.noMemory)
         }
-        if curl.isLost(result) { endpoint.connections.retire(curl.generation) }
+        if result.isLost { endpoint.connections.retire(transfer.generation) }
         active[ObjectIdentifier(transfer)] = nil
         let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
         let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets.known), transfer.authorization)
@@ -220,7 +230,7 @@ import PushWire
             return split(items, parts, transfer.endpoint)
         }
         for item in items { item.ended() }
-        if result != CURLE_OK, curl.isDenied {
+        if result.isDenied {
             // The lack of our own descriptors says nothing about the endpoint.
             endpoint.ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
             tell(items, .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0), transfer.endpoint)
@@ -240,9 +250,9 @@ import PushWire
     /// Aborts every open attempt.
     func abort() {
         for transfer in active.values {
-            transfer.curl.generation?.remove(transfer.curl)
+            transfer.cancel()
             let items = transfer.items
-            _ = transfer.end(CURLE_ABORTED_BY_CALLBACK, KnownSecrets([]))
+            transfer.release()
             for item in items { item.ended() }
             tell(items, .aborted, transfer.endpoint)
             for item in items { finishIfComplete(item) }

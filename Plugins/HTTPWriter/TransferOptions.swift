@@ -95,7 +95,7 @@ extension ConnectionOptions.Version {
     }
 }
 
-/// The certificates and the key of an endpoint, read again when their files change; on the transfer thread only.
+/// The certificates and the key of an endpoint, read again when their files change; on the thread of the transfers only.
 final class TLSFiles {
     private let sources: [ConfigSource?]
     private let hasSources: Bool

@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 import PushWire
 
 /// The result of one attempt at one endpoint.
@@ -47,7 +48,8 @@ struct UpstreamAnswer {
     ///   senders.
     func verdict(_ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         switch status {
-        case 200...299: objection(KnownSecrets([])) == nil ? .delivered : oddity(objection(secrets()) ?? "")
+        // Almost every answer: nothing of it is shown, so no secret has to be removed.
+        case 200...299: objection(contentType) == nil ? .delivered : oddity(objection(secrets().cut(from: contentType)) ?? "")
         case 300...399: otherHost.map { strayed(to: secrets().cut(from: $0)) } ?? failure(secrets())
         default: failure(secrets())
         }
@@ -81,9 +83,9 @@ struct UpstreamAnswer {
     }
 
     /// Why a 2xx response does not come from a Pyroscope server; nil when it may.
-    private func objection(_ secrets: KnownSecrets) -> String? {
+    private func objection(_ contentType: String) -> String? {
         if let excess { return "the answer has \(excess)" }
-        return AnswerMedia(contentType: secrets.cut(from: contentType), body: body).objection(isPush: isConnect)
+        return AnswerMedia(contentType: contentType, body: body).objection(isPush: isConnect)
     }
 
     /// A text member of a JSON body, such as a Connect error's.

@@ -29,12 +29,17 @@ struct UpstreamRequest {
 
     /// The headers for one endpoint, including the tenant as the endpoint's config wants it.
     func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
-        let own = isCompressed(for: endpoint) ? headers + [("Content-Encoding", "gzip")] : headers
+        var own: [(name: String, value: String)] = []
+        // With room for those that the transfer adds.
+        own.reserveCapacity(headers.count + 5)
+        own += headers
+        if isCompressed(for: endpoint) { own.append(("Content-Encoding", "gzip")) }
         switch endpoint.tenant {
-        case .force(let forced): return own + [("X-Scope-OrgID", forced)]
-        case .pass where !tenant.isEmpty: return own + [("X-Scope-OrgID", tenant)]
-        case .pass, .drop: return own
+        case .force(let forced): own.append(("X-Scope-OrgID", forced))
+        case .pass where !tenant.isEmpty: own.append(("X-Scope-OrgID", tenant))
+        case .pass, .drop: break
         }
+        return own
     }
 
     /// The gzip-compressed message, made once for all endpoints that want it.
@@ -58,16 +63,18 @@ struct UpstreamRequest {
     /// Makes the request for the API that received the profile; a profile whose labels `/ingest` cannot carry may go as a Push
     /// (`unsafe_labels`).
     init(_ profile: Profile, _ config: WriterConfig) throws(Refusal) {
+        // Each getter of a profile makes its texts anew.
+        let received = profile.headers
         if profile.api == .push {
-            try self.init(push: profile, config.externalLabels)
+            try self.init(push: profile, UpstreamLabels(profile, config))
         } else {
-            do throws(Refusal) { try self.init(ingest: profile, config.externalLabels) } catch {
+            do throws(Refusal) { try self.init(ingest: profile, received, UpstreamLabels(profile, config)) } catch {
                 guard config.unsafeLabels == .push, Self.isPlainPprof(profile) else { throw error }
-                try self.init(push: profile, config.externalLabels)
+                try self.init(push: profile, UpstreamLabels(profile, config))
             }
         }
         tenant = profile.tenant
-        headers += profile.headers.filter { Self.traceHeaders.contains($0.name) }
+        for header in received where Self.traceHeaders.contains(header.name) { headers.append(header) }
     }
 
     /// The size in bytes of a Push message; 0 for `/ingest`.
@@ -94,19 +101,21 @@ struct UpstreamRequest {
         profile.format == "pprof" && !profile.contentType.contains("multipart/") && profile.contentEncoding.isEmpty
     }
 
-    /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if an external label changes a label.
-    private init(ingest profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
-        let query = try Self.query(profile, external)
-        target = query.isEmpty ? profile.path : "\(profile.path)?\(query)"
+    /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if the labels do.
+    private init(ingest profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels) throws(Refusal) {
+        let encoding = profile.contentEncoding
+        var query = profile.query
+        if let labels = labels.ofIngest { query = Self.replacingName(in: query, by: try Self.nameValue(labels)) }
+        target = query.isEmpty ? profile.path : profile.path + "?" + query
         message = nil
         // Without this header, libcurl would send the content type of a web form.
         headers = [("Content-Type", profile.contentType)]
-        for header in profile.headers where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
-        if !profile.contentEncoding.isEmpty { headers.append(("Content-Encoding", profile.contentEncoding)) }
+        for header in received where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
+        if !encoding.isEmpty { headers.append(("Content-Encoding", encoding)) }
     }
 
     /// Makes a Connect unary call, whatever codec and compression the sender used.
-    private init(push profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) {
+    private init(push profile: Profile, _ labels: UpstreamLabels) throws(Refusal) {
         target = "/push.v1.PusherService/Push"
         headers = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
         do throws(SystemError) {
@@ -114,20 +123,8 @@ struct UpstreamRequest {
                 let sample = profile.sample(index)
                 return unsafe PushMessage.Sample(id: sample.id, bytes: sample.bytes)
             }
-            message = try PushMessage(labels: Self.pushLabels(profile, external), samples: samples)
+            message = try PushMessage(labels: labels.ofPush, samples: samples)
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
-    }
-
-    /// The labels to send to a Pyroscope server: as in Alloy, reserved labels are dropped except `__name__` and `__delta__`;
-    /// external labels replace others of the same name.
-    private static func pushLabels(
-        _ profile: Profile, _ external: [(name: String, value: String)]
-    ) -> [(name: String, value: String)] {
-        let kept = profile.labels.filter { label in
-            (!label.name.hasPrefix("__") || label.name == "__name__" || label.name == "__delta__")
-                && !external.contains { $0.name == label.name }
-        }
-        return (kept + external).sorted { $0.name < $1.name }
     }
 
     /// The body, valid as long as this request and its profile are.
@@ -135,16 +132,6 @@ struct UpstreamRequest {
         if isCompressed(for: endpoint) { return unsafe compressed.view }
         if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
         return unsafe profile.sample(0).bytes
-    }
-
-    private static func query(_ profile: Profile, _ external: [(name: String, value: String)]) throws(Refusal) -> String {
-        if external.isEmpty { return profile.query }
-        let own = profile.labels
-        let isChanged = external.contains { label in !own.contains { $0 == label } }
-        guard isChanged else { return profile.query }
-        let added = external.map(\.name)
-        let labels = (own.filter { !added.contains($0.name) } + external).sorted { $0.name < $1.name }
-        return replacingName(in: profile.query, by: try nameValue(labels))
     }
 
     /// `app{key=value,…}`, sorted by key.

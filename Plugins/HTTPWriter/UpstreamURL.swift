@@ -1,6 +1,6 @@
 import CCurl
 
-/// Checks and parses URLs of endpoints and proxies, with libcurl's own parser.
+/// Checks and parses URLs of endpoints and proxies, with libcurl's own parser unless they are simple.
 enum UpstreamURL {
     /// Why a URL is refused; the reason never contains the URL, which may hold a secret.
     struct Objection: Error {
@@ -20,11 +20,12 @@ enum UpstreamURL {
         let authority = text.drop { $0 != "/" }.dropFirst(2)
         guard let first = authority.first, !"/?#".contains(first) else { return .failure(Objection(reason: "names no host")) }
         if let reason = objectionToEncoding(text) { return .failure(Objection(reason: reason)) }
-        guard let url = unsafe curl_url() else { return .failure(Objection(reason: "cannot be read for lack of memory")) }
-        defer { unsafe curl_url_cleanup(url) }
-        let result = unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
+        if let simple = SimpleURL(text) { return .success(withoutTrailingSlash(simple.path)) }
+        guard let url = unsafe open() else { return .failure(Objection(reason: Libcurl.missing)) }
+        defer { unsafe ccurl_url_cleanup(url) }
+        let result = unsafe ccurl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
         guard result == CURLUE_OK else {
-            return .failure(Objection(reason: "is no URL: \(unsafe String(cString: curl_url_strerror(result)))"))
+            return .failure(Objection(reason: "is no URL: \(unsafe String(cString: ccurl_url_strerror(result)))"))
         }
         if unsafe Self.part(url, CURLUPART_PORT) == "0" { return .failure(Objection(reason: portZero)) }
         for (part, what) in [
@@ -33,9 +34,19 @@ enum UpstreamURL {
         ] where unsafe Self.part(url, part) != nil {
             return .failure(Objection(reason: "must not hold \(what)"))
         }
-        var path = unsafe Self.part(url, CURLUPART_PATH) ?? ""
+        return .success(withoutTrailingSlash(unsafe Self.part(url, CURLUPART_PATH) ?? ""))
+    }
+
+    private static func withoutTrailingSlash(_ path: String) -> String {
+        var path = path
         while path.hasSuffix("/") { path.removeLast() }
-        return .success(path)
+        return path
+    }
+
+    /// - Returns: libcurl's parser; nil when there is none.
+    private static func open() -> OpaquePointer? {
+        guard Libcurl.isUsable else { return nil }
+        return unsafe ccurl_url()
     }
 
     private static let portZero = "has port 0, at which nothing listens"
@@ -58,10 +69,11 @@ enum UpstreamURL {
 
     /// Why a text cannot be a proxy's URL, by libcurl's parser; any scheme is allowed.
     static func objection(toProxy text: String) -> String? {
-        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }), let url = unsafe curl_url() else { return "is no URL" }
-        defer { unsafe curl_url_cleanup(url) }
+        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else { return "is no URL" }
+        guard let url = unsafe open() else { return Libcurl.missing }
+        defer { unsafe ccurl_url_cleanup(url) }
         if let reason = objectionToEncoding(text) { return reason }
-        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK,
+        guard unsafe ccurl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK,
             unsafe part(url, CURLUPART_HOST)?.isEmpty == false, unsafe part(url, CURLUPART_FRAGMENT) == nil
         else { return "is no URL" }
         return unsafe part(url, CURLUPART_PORT) == "0" ? portZero : nil
@@ -69,9 +81,9 @@ enum UpstreamURL {
 
     /// The password in a URL, both as written and percent-decoded; empty without one.
     static func password(in text: String) -> [String] {
-        guard let url = unsafe curl_url() else { return [] }
-        defer { unsafe curl_url_cleanup(url) }
-        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK else { return [] }
+        guard let url = unsafe open() else { return [] }
+        defer { unsafe ccurl_url_cleanup(url) }
+        guard unsafe ccurl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK else { return [] }
         return [0, UInt32(CURLU_URLDECODE)].compactMap { unsafe part(url, CURLUPART_PASSWORD, flags: $0) }
     }
 
@@ -83,9 +95,10 @@ enum UpstreamURL {
     }
 
     static func place(of text: String) -> Place? {
-        guard let url = unsafe curl_url() else { return nil }
-        defer { unsafe curl_url_cleanup(url) }
-        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK,
+        if let simple = SimpleURL(text) { return Place(scheme: "http", host: simple.host.lowercased(), port: "\(simple.port)") }
+        guard let url = unsafe open() else { return nil }
+        defer { unsafe ccurl_url_cleanup(url) }
+        guard unsafe ccurl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK,
             let scheme = unsafe part(url, CURLUPART_SCHEME), let host = unsafe part(url, CURLUPART_HOST),
             let port = unsafe part(url, CURLUPART_PORT, flags: UInt32(CURLU_DEFAULT_PORT))
         else { return nil }
@@ -94,16 +107,29 @@ enum UpstreamURL {
 
     /// The host of a URL in its original spelling.
     static func host(of text: String) -> String? {
-        guard let url = unsafe curl_url() else { return nil }
-        defer { unsafe curl_url_cleanup(url) }
-        guard unsafe curl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK else { return nil }
+        if let simple = SimpleURL(text) { return simple.host }
+        guard let url = unsafe open() else { return nil }
+        defer { unsafe ccurl_url_cleanup(url) }
+        guard unsafe ccurl_url_set(url, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS)) == CURLUE_OK else { return nil }
         return unsafe part(url, CURLUPART_HOST)
+    }
+
+    /// The URL that a Location leads to, seen from another URL; nil for an empty one. A Location that is no URL, or cannot be
+    /// read without libcurl, is returned as it is.
+    static func redirect(_ location: String, from text: String) -> String? {
+        guard !location.isEmpty else { return nil }
+        guard let url = unsafe open() else { return location }
+        defer { unsafe ccurl_url_cleanup(url) }
+        guard unsafe ccurl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK,
+            unsafe ccurl_url_set(url, CURLUPART_URL, location, UInt32(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK
+        else { return location }
+        return unsafe part(url, CURLUPART_URL) ?? location
     }
 
     private static func part(_ url: OpaquePointer, _ part: CURLUPart, flags: UInt32 = 0) -> String? {
         var text: UnsafeMutablePointer<CChar>?
-        guard unsafe curl_url_get(url, part, &text, flags) == CURLUE_OK, let text = unsafe text else { return nil }
-        defer { unsafe curl_free(text) }
+        guard unsafe ccurl_url_get(url, part, &text, flags) == CURLUE_OK, let text = unsafe text else { return nil }
+        defer { unsafe ccurl_free(text) }
         return unsafe String(cString: text)
     }
 }

@@ -9,11 +9,15 @@ struct WriterConfig: Sendable {
     /// Labels added to each profile; an external label replaces one of the same name.
     var externalLabels: [(name: String, value: String)] = []
     var unsafeLabels = UnsafeLabels.reject
+    var appName = AppName.keep
     /// The limits of a batch; nil sends each profile in its own request.
     var batch: Batch?
 
     /// The treatment of a profile from `/ingest` whose labels cannot be written in an `/ingest` query again.
     enum UnsafeLabels: String, CaseIterable { case reject, push }
+
+    /// Whether the label `app_name` is added where Alloy's components add it.
+    enum AppName: String, CaseIterable { case keep, alloy }
 
     /// The most that one Push request may carry.
     struct Batch: Equatable {
@@ -32,6 +36,7 @@ struct WriterConfig: Sendable {
         endpoints = entries.map(EndpointConfig.init)
         externalLabels = object.stringMembers("external_labels")
         unsafeLabels = object.choice("unsafe_labels", default: unsafeLabels)
+        appName = object.choice("app_name", default: appName)
         if let batch = object.object("batch") {
             self.batch = Batch(
                 maximumProfiles: batch.integer("max_profiles", in: 1...16_384, default: Batch().maximumProfiles),

@@ -12,7 +12,7 @@ enum ProfileLine {
         let tenant = profile.tenant.isEmpty ? "" : " tenant=\(JSONValue.quoted(profile.tenant))"
         let count = profile.sampleCount
         return """
-            \(time(profile)) \(plain(profile.label("__name__") ?? "")){\(set)} \(profile.format) \(size(profile)) B \
+            \(time(profile)) \(plain(profile.label("__name__") ?? "")){\(set)} \(profile.format) \(profile.byteCount) B \
             \(count) sample\(count == 1 ? "" : "s")\(tenant) \(api(profile)) \(profile.sequence)
             """
     }
@@ -24,17 +24,13 @@ enum ProfileLine {
             {"time":"\(time(profile))","sequence":\(profile.sequence),"api":"\(api(profile))",\
             "tenant":\(JSONValue.quoted(profile.tenant)),"labels":{\(labels.joined(separator: ","))},\
             "format":"\(profile.format)","content_type":\(JSONValue.quoted(profile.contentType)),\
-            "from":\(profile.from),"until":\(profile.until),"bytes":\(size(profile)),"samples":\(profile.sampleCount)}
+            "from":\(profile.from),"until":\(profile.until),"bytes":\(profile.byteCount),"samples":\(profile.sampleCount)}
             """
     }
 
     private static func time(_ profile: Profile) -> String { CivilTime(unixNanoseconds: profile.receivedAt).rfc3339 }
 
     private static func api(_ profile: Profile) -> String { profile.api == .push ? "push" : "ingest" }
-
-    private static func size(_ profile: Profile) -> Int {
-        (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count }
-    }
 
     /// A name as it is when it has only safe characters, else quoted.
     private static func plain(_ name: String) -> String {

@@ -4,11 +4,6 @@ import Synchronization
 
 /// Writes whole lines to standard output, which all instances in the process share; a blocked write can be aborted.
 final class StandardOutput: Sendable {
-    enum Result {
-        case written, aborted
-        case failed(SystemError)
-    }
-
     /// The right to write: one writer at a time, so that lines of two receivers do not mix.
     private struct Turn {
         var isTaken = false
@@ -30,35 +25,38 @@ final class StandardOutput: Sendable {
         Self.turn.signal()
     }
 
-    func write(_ line: String) -> Result {
+    /// Writes a line, after those of other instances.
+    ///
+    /// - Returns: false when aborted.
+    func write(_ line: String) throws(SystemError) -> Bool {
         let cutLine: ArraySlice<UInt8>? = Self.turn.wait { turn in
             if isAborted.load(ordering: .relaxed) { return .done(nil) }
             guard !turn.isTaken else { return .again(.never) }
             turn.isTaken = true
             return .done(turn.cutLine)
         }
-        guard let cutLine else { return .aborted }
+        guard let cutLine else { return false }
         let text = Array(line.utf8)
         let (result, rest) = write(cutLine + text)
         // A line of which nothing was written need not be completed.
         let cut = rest.count < text.count ? rest : rest.dropLast(text.count)
         Self.turn.withLock { $0 = Turn(cutLine: cut) }
         Self.turn.signal()
-        return result
+        return try result.get()
     }
 
-    /// - Returns: the result, and the bytes that were not written.
-    private func write(_ bytes: ArraySlice<UInt8>) -> (Result, rest: ArraySlice<UInt8>) {
+    /// - Returns: whether all was written, and the bytes that were not written.
+    private func write(_ bytes: ArraySlice<UInt8>) -> (Result<Bool, SystemError>, rest: ArraySlice<UInt8>) {
         var rest = bytes
         while !rest.isEmpty {
-            guard waitForRoom() else { return (.aborted, rest) }
+            guard waitForRoom() else { return (.success(false), rest) }
             // A pipe that is ready for writing takes this much without blocking.
             let part = rest.prefix(Int(PIPE_BUF))
             let count = unsafe part.withUnsafeBytes { unsafe Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno != EINTR, errno != EAGAIN { return (.failed(SystemError("write to standard output")), rest) }
+            if count < 0, errno != EINTR, errno != EAGAIN { return (.failure(SystemError("write to standard output")), rest) }
             rest = rest.dropFirst(max(0, count))
         }
-        return (.written, rest)
+        return (.success(true), rest)
     }
 
     /// - Returns: false when aborted.

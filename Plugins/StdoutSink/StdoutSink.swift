@@ -5,7 +5,7 @@ public import PluginABI
 import PluginKit
 
 /// Writes one line per profile to standard output: its metadata, not its bytes.
-final class StdoutSink: Receiver {
+final class StdoutSink: SynchronousReceiver {
     static let name = "gateway.stdout"
     static let version = "0.2.0"
 
@@ -14,18 +14,14 @@ final class StdoutSink: Receiver {
     private let format: Format
     private let output = StandardOutput()
 
-    init(config: ConfigObject, host: Host) throws {
+    init(config: ConfigObject, host: GatewayHost) throws {
         format = config.choice("format", default: .text)
         try output.open()
     }
 
-    func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
+    func deliver(_ profile: Profile, attempt: Attempt) throws -> Outcome {
         let line = format == .text ? ProfileLine.text(profile) : ProfileLine.json(profile)
-        switch output.write(line + "\n") {
-        case .written: delivery.finish(.delivered)
-        case .aborted: delivery.finish(.aborted)
-        case .failed(let error): delivery.finish(.retry("\(error)"))
-        }
+        return try output.write(line + "\n") ? .delivered : .aborted
     }
 
     func abort() { output.abort() }

@@ -4,10 +4,28 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdint.h>
 #include <time.h>
+
+// SHA-256 by the functions that need no provider. The first digest by EVP would make all that OpenSSL can known to it, which takes 2 MiB of
+// memory, and each would look the algorithm up.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+static inline void copenssl_sha256_begin(SHA256_CTX *state) { SHA256_Init(state); }
+static inline void copenssl_sha256_add(SHA256_CTX *state, const void *bytes, size_t count) { SHA256_Update(state, bytes, count); }
+static inline void copenssl_sha256_finish(SHA256_CTX *state, unsigned char *digest) { SHA256_Final(digest, state); }
+#pragma GCC diagnostic pop
+
+/// Writes the SHA-256 of bytes to the 32 bytes of `digest`.
+static inline void copenssl_sha256(const void *bytes, size_t count, unsigned char *digest) {
+    SHA256_CTX state;
+    copenssl_sha256_begin(&state);
+    copenssl_sha256_add(&state, bytes, count);
+    copenssl_sha256_finish(&state, digest);
+}
 
 /// HTTP/1.1 or 1.0 by ALPN; a client that lists other protocols only is told so (RFC 7301 section 3.2).
 static inline int copenssl_choose_protocol(SSL *session, const unsigned char **chosen, unsigned char *length,
@@ -78,13 +96,20 @@ static inline void copenssl_check_revocation(SSL_CTX *context) {
     X509_STORE_set_verify_cb(store, copenssl_allow_unlisted_authority);
 }
 
+/// When a certificate expires, Unix time; the largest number where it does not say.
+static inline int64_t copenssl_end(const X509 *certificate) {
+    struct tm time;
+    return certificate && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time) == 1 ? (int64_t)timegm(&time) : INT64_MAX;
+}
+
+/// When the certificate that a server shows expires, without those of its authorities.
+static inline int64_t copenssl_server_end(const SSL_CTX *context) { return copenssl_end(SSL_CTX_get0_certificate(context)); }
+
 /// When the first certificate of a chain expires, Unix time; the largest number where there is no chain.
 static inline int64_t copenssl_chain_end(const STACK_OF(X509) *chain) {
     int64_t end = INT64_MAX;
     for (int i = 0; i < sk_X509_num(chain); i++) {
-        struct tm time;
-        if (ASN1_TIME_to_tm(X509_get0_notAfter(sk_X509_value(chain, i)), &time) != 1) continue;
-        int64_t own = (int64_t)timegm(&time);
+        int64_t own = copenssl_end(sk_X509_value(chain, i));
         if (own < end) end = own;
     }
     return end;

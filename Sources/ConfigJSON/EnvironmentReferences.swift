@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 
 /// How a string with references to environment variables was written.
 public struct EnvironmentReference: Sendable {

@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// Recognizes config members that hold secrets, whose values no message shows.
 public enum SecretNames {
     private static let words = ["authorization", "cookie", "credential", "key", "pass", "private", "secret", "token"]

@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import PluginHost
 import Synchronization
 import Telemetry
 
@@ -10,18 +11,20 @@ final class GatewayProcess {
 
     init(_ signals: consuming Signals) { self.signals = signals }
 
-    /// Serves until SIGTERM or SIGINT, then drains.
+    /// Serves until SIGTERM or SIGINT, and `shutdown_delay` longer, then drains.
     ///
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
     func run(_ config: Config, path: String) throws(RunningGateway.StartError) -> Int32 {
         let (gateway, signal) = try start(config, path)
         let stopped = signal ?? waitForStop(gateway)
-        let timeout = gateway.setup.withLock { $0.config.shutdownTimeout }
+        let config = gateway.setup.withLock { $0.config }
+        // A gateway that is stopped while it starts was in no load balancer yet.
+        let delay = signal == nil ? config.shutdownDelay : .zero
         Log.info("stopping", ["signal": stopped])
         ServiceManager.isStopping()
-        let deadline = MonotonicTime.now + timeout
-        exitGuard.arm(deadline + ExitGuard.patience)
-        let status = gateway.drain(until: deadline) { self.isHurried() }
+        exitGuard.arm(.now + delay + config.shutdownTimeout + ExitGuard.patience)
+        let wasHurried = gateway.serveUnready(for: delay) { self.isHurried() }
+        let status = gateway.drain(until: .now + config.shutdownTimeout) { wasHurried || self.isHurried() }
         Log.info("stopped", ["status": "\(status)"])
         return status
     }
@@ -86,7 +89,7 @@ final class GatewayProcess {
 
 /// Ends the process when its orderly end takes too long, for whatever reason.
 final class ExitGuard: Sendable {
-    /// How much longer than `shutdown_timeout` the end may take.
+    /// How much longer than `shutdown_delay` and `shutdown_timeout` the end may take.
     static let patience = Duration.milliseconds(1900)
 
     private let deadline = Monitor(MonotonicTime.never)
@@ -108,6 +111,7 @@ final class ExitGuard: Sendable {
         deadline.wait { MonotonicTime.now >= $0 ? .done(()) : .again($0) }
         Log.error("not everything has ended in time; the process ends now")
         Log.flush(until: .now + .milliseconds(100))
+        CrashGuard.processEnds()
         _exit(1)
     }
 }

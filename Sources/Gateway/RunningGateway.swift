@@ -1,5 +1,4 @@
 import ConfigJSON
-import Glibc
 import HTTPServer
 import LinuxSystem
 import ProfileAPI
@@ -30,6 +29,7 @@ final class RunningGateway: Sendable {
     private let isStopping = Flag()
     private let hasUpkeepEnded = Flag()
     private let upkeep = Mutex<Thread?>(nil)
+    private let watchdog = Mutex<Watchdog?>(nil)
 
     var isReady: Bool { ready.load(ordering: .relaxed) }
     var receivers: [Receiver] { setup.withLock { $0.receivers } }
@@ -45,15 +45,15 @@ final class RunningGateway: Sendable {
     /// - Parameter path: the path of the config file, which reloads read again.
     init(_ config: Config, path: String) throws(StartError) {
         configPath = path
-        Descriptors.process.divide(DescriptorBudget.Demand(config, loops: Self.loopCount))
+        Descriptors.process.divide(DescriptorBudget.Demand(config, loops: config.loops))
         parts = try KeptParts(config)
         do throws(SystemError) {
-            loops = try (0..<Self.loopCount).map { _ throws(SystemError) in try EventLoop() }
+            loops = try (0..<config.loops).map { _ throws(SystemError) in try EventLoop() }
         } catch { throw StartError(messages: ["\(error)"]) }
     }
 
-    /// Half of the processors, at most 8; deliveries need the other half.
-    private static var loopCount: Int { min(8, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)) }
+    /// The most event loops that serve senders.
+    static let mostLoops = 64
 
     /// Creates every receiver and opens every listener, then serves.
     func start(_ config: Config) throws(StartError) {
@@ -76,6 +76,7 @@ final class RunningGateway: Sendable {
         // Logs at once which plugins have not made their instances yet.
         for receiver in receivers { receiver.checkOverdue(.now) }
         try startUpkeep()
+        try startWatchdog()
         ready.store(true, ordering: .relaxed)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
         ServiceManager.isReady("Ready, receivers: \(receivers.count)")
@@ -137,7 +138,29 @@ final class RunningGateway: Sendable {
         ServiceManager.sendAgain()
     }
 
+    private func startWatchdog() throws(StartError) {
+        do throws(SystemError) {
+            let new = try Watchdog.start { [self] in allLoops }
+            watchdog.withLock { $0 = new }
+        } catch { throw StartError(messages: ["\(error)"]) }
+    }
+
     // MARK: End
+
+    /// Answers `/-/ready` with 503 and serves everything else for `delay`, so that load balancers choose another gateway before
+    /// the sockets close. No reload changes anything from here on.
+    ///
+    /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
+    /// - Returns: true when `hurry` returned true.
+    func serveUnready(for delay: Duration, _ hurry: () -> Bool) -> Bool {
+        ready.store(false, ordering: .relaxed)
+        guard delay > .zero else { return false }
+        let end = MonotonicTime.now + delay
+        closeReloads()
+        Log.info("not ready any more, but still serving", ["shutdown_delay": delay.inWords])
+        let never = Flag()
+        return wait(until: end, hurry) { never.isSet(until: $0) }
+    }
 
     /// Stops accepting profiles and delivers the queued ones, within `shutdown_timeout`.
     ///
@@ -166,12 +189,14 @@ final class RunningGateway: Sendable {
         spool?.stop()
         parts.memories.stop()
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
+        watchdog.withLock { $0.take() }?.stop()
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
         for listener in setup.allListeners { listener.service.security.access?.stop() }
         stopUpkeep()
         // Breaks a reference cycle: the admin listener's routes hold the gateway.
         self.setup.withLock { $0 = RunningSetup() }
+        parts.crashes.end()
         return areDone && !shutdownTasks.hasFailed ? 0 : 1
     }
 
@@ -180,10 +205,14 @@ final class RunningGateway: Sendable {
 
     /// The running setup, after which no reload changes it.
     private func drainableSetup() -> RunningSetup {
-        reloadRequests.stop()
-        reloads.close(until: .now + .seconds(1))
+        closeReloads()
         isStopping.set()
         return setup.withLock { $0 }
+    }
+
+    private func closeReloads() {
+        reloadRequests.stop()
+        reloads.close(until: .now + .seconds(1))
     }
 
     /// Closes the listening sockets once every event loop has accepted the connections that the kernel had queued.

@@ -33,11 +33,12 @@ final class Connection {
     struct Request {
         /// Counts the connection's requests, so that a late answer to another one is recognized.
         var number: UInt32 = 0
-        var head = RequestHead()
-        /// Taken from the listener when the head is complete.
-        var service: Listener.Service
         /// Whether the connection serves another request after this one.
         var keepsAlive = true
+        /// Empty between requests, but for the peer.
+        var head: RequestHead
+        /// Taken from the listener when the head is complete.
+        var service: Listener.Service
     }
 
     /// The largest refused body that is read and discarded; for a larger one the connection is closed.
@@ -50,24 +51,25 @@ final class Connection {
     static let smallRead = 1024
     static let lingerTime = Duration.seconds(2)
 
+    // The order of what follows leaves few gaps: ten thousand connections may wait for their next request.
+
     let key: ConnectionKey
-    let peer: PeerAddress
     let listener: Listener
-    /// The limit for which the connection is answered 503; nil when it is served.
-    let limit: SenderLimit?
     let age: ConnectionAge
     unowned let table: ConnectionTable
     /// Its links in the table's list of idle connections.
     var idleLinks = IdleLinks()
 
     var transport: Transport
-    var interest = Poller.Interest.readable
-    var isClosed = false
     var phase: Phase
     var deadline: MonotonicTime
     var input = RequestInput()
     /// The memory that it has reserved, for its handshake or for `input`.
     var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
+    var isClosed = false
+    /// The limit for which the connection is answered 503; nil when it is served.
+    let limit: SenderLimit?
+    var interest = Poller.Interest.readable
     var request: Request
     /// The request's body, until the request is answered.
     var incoming: IncomingBody?
@@ -80,15 +82,17 @@ final class Connection {
         // Where TLS is spoken, a connection over a limit is closed instead; TLS may have been turned on since that was decided.
         phase = limit != nil || listener.service.security.certificates == nil ? .head : .handshake
         self.transport = transport
-        self.peer = peer
         self.key = key
         self.listener = listener
-        request = Request(service: listener.service)
+        // The address in words is made once for all requests.
+        request = Request(head: RequestHead(peer: peer, peerText: peer.address), service: listener.service)
         self.table = table
         self.limit = limit
         age = ConnectionAge(since: table.now)
         deadline = table.now + request.service.http.readTimeout
     }
+
+    var peer: PeerAddress { request.head.peer }
 
     // MARK: Readiness
 

@@ -150,9 +150,10 @@ extension Connection {
     // MARK: Head
 
     func begin(_ head: RequestHead, hasMore: Bool) {
+        let (peer, peerText) = (request.head.peer, request.head.peerText)
         request = Request(
-            number: request.number &+ 1, head: head, service: listener.service, keepsAlive: head.keepsAlive && !table.isDraining)
-        request.head.peer = peer
+            number: request.number &+ 1, keepsAlive: head.keepsAlive && !table.isDraining, head: head, service: listener.service)
+        (request.head.peer, request.head.peerText) = (peer, peerText)
         // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }
         switch request.service.security.access?.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {

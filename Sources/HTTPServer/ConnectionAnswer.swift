@@ -43,9 +43,14 @@ extension Connection {
     }
 
     func write() {
+        // The other loops are told before the answer leaves: a sender that has its answer may open a connection on one of them,
+        // which then has to know that this one is idle, and since when.
+        if request.keepsAlive { table.becameIdle(self, .kept) }
         switch answer.write(to: transport) {
         case .done: finishAnswer()
-        case .blocked: set(.writable)
+        case .blocked:
+            table.becameBusy(self)
+            set(.writable)
         case .failed: close()
         }
     }
@@ -53,10 +58,9 @@ extension Connection {
     private func finishAnswer() {
         guard request.keepsAlive else { return linger() }
         phase = .head
-        request.head = RequestHead()
+        request.head = RequestHead(peer: request.head.peer, peerText: request.head.peerText)
         input.requestEnded()
         deadline = table.now + request.service.http.idleTimeout
-        table.becameIdle(self, .kept)
         if interest == .writable {
             set(.readable)
             if !input.isEmpty { consumeInput() }

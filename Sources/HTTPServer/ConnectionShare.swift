@@ -50,6 +50,20 @@ package final class ConnectionShare: Sendable {
         for kind in IdleKind.allCases { idle.publish(.never, kind, of: number) }
     }
 
+    /// The loop that has fewest connections; nil when a given one has hardly more, for handing one over wakes the other loop.
+    func lessLoaded(than loop: EventLoop) -> EventLoop? {
+        loops.withLock { loops in
+            guard loops.count > 1 else { return nil }
+            let own = loop.load.load(ordering: .relaxed)
+            var (least, found) = (own - own / 8, EventLoop?.none)
+            for other in loops.values where other !== loop {
+                let load = other.load.load(ordering: .relaxed)
+                if load < least { (least, found) = (load, other) }
+            }
+            return found
+        }
+    }
+
     /// The loop with that number, while it runs.
     func loop(_ number: Int) -> EventLoop? { loops.withLock { $0[number] } }
 }
@@ -69,7 +83,7 @@ final class IdleBoard: Sendable {
     }
 
     /// Loop numbers are below this.
-    static let mostLoops = 9
+    static let mostLoops = 65
     private let times = (0..<(mostLoops * IdleKind.allCases.count)).map { _ in Time() }
     private let silent = Atomic<Int>(0)
 

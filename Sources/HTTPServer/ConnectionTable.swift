@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import Synchronization
 import Telemetry
 
 /// The connections and listeners of one event loop; used only on the loop's thread.
@@ -137,7 +138,7 @@ package final class ConnectionTable {
             switch listener.accept() {
             case .connection(let socket, let peer):
                 if listener.admit(peer) {
-                    place(socket, from: peer, listener)
+                    place(socket, from: peer, listener, spreads: limit < .max)
                 } else {
                     refuse(socket, from: peer, listener, .perAddress)
                 }
@@ -175,6 +176,7 @@ package final class ConnectionTable {
         let connection = Connection(Transport(socket), from: peer, key: key, listener: listener, table: self, refusedBy: limit)
         connections[slot] = connection
         count += 1
+        loop.load.wrappingAdd(1, ordering: .relaxed)
         guard watch(connection) else { return }
         if nextSweep == .never { nextSweep = now + sweepInterval }
         if limit == nil { becameIdle(connection, .silent) }
@@ -204,6 +206,7 @@ package final class ConnectionTable {
         connections[connection.key.slot] = nil
         free.append(connection.key.slot)
         count -= 1
+        loop.load.wrappingSubtract(1, ordering: .relaxed)
         if count == 0 { (connections, free) = ([], []) }
     }
 

@@ -11,6 +11,8 @@ package final class EventLoop: Sendable {
         let run: Work
     }
 
+    /// How many connections it serves, or is being handed.
+    let load = Atomic<Int>(0)
     private let inbox = Mutex<[PostedWork]>([])
     private let wakeup: Wakeup
     private let thread = Mutex<Thread?>(nil)
@@ -24,12 +26,16 @@ package final class EventLoop: Sendable {
         var response: Response?
     }
 
+    /// Set once, before the thread starts.
+    private let number = Atomic<Int>(0)
+
     package init() throws(SystemError) { wakeup = try Wakeup() }
 
     /// Starts the thread.
     ///
     /// - Parameter number: distinguishes this loop's connections from those of other loops.
     package func start(_ name: String, number: Int) throws(SystemError) {
+        self.number.store(number, ordering: .relaxed)
         let table = Mutex<ConnectionTable?>(try ConnectionTable(loop: self, number: number, wakeup: wakeup.descriptor))
         try thread.withLock { (thread) throws(SystemError) in
             thread = try Thread(name) {
@@ -38,6 +44,9 @@ package final class EventLoop: Sendable {
             }
         }
     }
+
+    /// Lets the other loops hand connections of a listener to this one, also before it accepts from it.
+    package func join(_ listener: Listener) { listener.share.join(self, number.load(ordering: .relaxed)) }
 
     /// Hands work to the loop's thread.
     package func post(_ work: @escaping Work) {

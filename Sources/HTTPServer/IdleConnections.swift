@@ -1,5 +1,4 @@
 import LinuxSystem
-import Synchronization
 import Telemetry
 
 /// The idle connections of one listener and one kind in one loop, in the order in which they became idle.
@@ -92,10 +91,14 @@ extension ConnectionTable {
 
     /// Serves an accepted connection. When there is no room, an idle connection is closed for it; when there is none, the new
     /// connection is refused.
-    func place(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, hops: Int = 0) {
+    ///
+    /// - Parameter spreads: whether another loop may serve it that has fewer connections.
+    func place(
+        _ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, hops: Int = 0, spreads: Bool = false
+    ) {
         let share = listener.share
         while true {
-            if listener.admitConnection() { return add(socket, from: peer, listener) }
+            if listener.admitConnection() { return serve(socket, from: peer, listener, spreads: spreads) }
             // A full listener must close one of its own connections; closing those of other listeners would not help.
             let full = listener.isFull ? listener : nil
             let board = full?.idle ?? share.idle
@@ -150,13 +153,4 @@ extension ConnectionTable {
         }
         return false
     }
-}
-
-/// A socket that is passed to another loop.
-private final class Parcel: Sendable {
-    private let socket: Mutex<FileDescriptor?>
-
-    init(_ socket: consuming FileDescriptor) { self.socket = Mutex(socket) }
-
-    func take() -> FileDescriptor? { socket.withLock { $0.take() } }
 }

@@ -26,4 +26,12 @@ extension Listener {
         page.add(.gauge, "pyroscope_receive_http_tcp_connections", help: "Connections open now.", labels, connectionCount)
         page.add(.gauge, "pyroscope_receive_http_tcp_connections_limit", help: "conn_limit; 0 is none.", labels, service.http.connLimit)
     }
+
+    /// Adds when the certificate that new connections are shown expires, where there is one.
+    package func collectCertificate(into page: inout Exposition) {
+        guard let certificates = service.security.certificates else { return }
+        page.add(
+            .gauge, "gateway_certificate_expiry_timestamp_seconds", help: "When the listener's certificate expires, Unix time.",
+            [MetricLabel(name: "listener", value: name)], Int(certificates.context.certificateEnd))
+    }
 }

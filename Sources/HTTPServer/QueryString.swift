@@ -45,8 +45,7 @@ package struct QueryString {
     func raw(_ name: String) -> ArraySlice<UInt8>? {
         for index in 0..<count {
             let parameter = index < first.count ? first[index] : more[index - first.count]
-            guard parameter.name.count == name.utf8.count, bytes[parameter.name].elementsEqual(name.utf8) else { continue }
-            return bytes[parameter.value]
+            if bytes[parameter.name].span.isEqual(to: name) { return bytes[parameter.value] }
         }
         return nil
     }
@@ -86,7 +85,7 @@ package struct QueryString {
 
     /// The decoded value of the first parameter with that name; nil when there is none, or it is malformed or not UTF-8.
     package func text(_ name: String) -> String? {
-        guard let bytes = try? value(name) else { return nil }
-        return String(validating: bytes, as: UTF8.self)
+        guard let bytes = try? value(name), let text = try? UTF8Span(validating: bytes.span) else { return nil }
+        return String(copying: text)
     }
 }

@@ -68,15 +68,15 @@ struct RequestBody: ~Copyable {
         return taken
     }
 
-    /// How much room to make for a socket read: little at first, because the buffer grows with the bytes received, not with the
-    /// size announced.
-    private var step: Int { content.count < 32 * 1024 ? 16 * 1024 : 256 * 1024 }
+    /// How much room to make after this many bytes: little at first, because the buffer grows with the bytes received, not with the
+    /// size announced; then enough for most profiles, because each growth may copy what is there.
+    private static func step(after count: Int) -> Int { count < 8 * 1024 ? 16 * 1024 : 256 * 1024 }
 
     /// Reads from a connection into the content, at most ``directBytes``.
     mutating func receive(from transport: borrowing Transport) throws(Refusal) -> Transfer {
         let direct = directBytes
         do throws(SystemError) {
-            let result = try transport.receive(into: &content, room: min(direct, step), limit: direct)
+            let result = try transport.receive(into: &content, room: min(direct, Self.step(after: content.count)), limit: direct)
             if case .done(let count) = result { state = advanced(by: count) }
             return result
         } catch { throw .noRoom }
@@ -100,6 +100,8 @@ struct RequestBody: ~Copyable {
             if direct > 0 {
                 let end = index + min(direct, input.endIndex - index)
                 do throws(SystemError) {
+                    // A sender that has sent this much usually sends the rest.
+                    if end - index >= 8 * 1024 { try content.reserve(min(direct, Self.step(after: end - index))) }
                     try unsafe content.append(input[index..<end].span.bytes)
                 } catch { throw .noRoom }
                 state = advanced(by: end - index)

@@ -19,6 +19,8 @@ package struct RequestHead: Sendable {
     var bytes: [UInt8] = []
     /// The sender's address; set by the connection, not read from the bytes.
     package var peer = PeerAddress.local
+    /// The sender's address in words; empty without an address.
+    package var peerText = ""
     package var method = 0..<0
     /// Path and query, with percent-encoding untouched; those of an absolute-form target stand without its scheme and authority.
     package var path = 0..<0
@@ -34,25 +36,29 @@ package struct RequestHead: Sendable {
     package subscript(range: Range<Int>) -> ArraySlice<UInt8> { bytes[range] }
 
     package func equals(_ range: Range<Int>, _ text: String) -> Bool {
-        text.utf8.count == range.count && bytes[range].elementsEqual(text.utf8)
+        bytes.span.extracting(range).isEqual(to: text)
     }
 
     /// The values of a field, in order; `name` is in lower case.
-    package func values(of name: String) -> Values { Values(head: self, name: name) }
+    package func values(of name: String) -> Values { Values(bytes: bytes, fields: fields, name: name) }
 
     /// The values of one field.
     package struct Values: Sequence, IteratorProtocol {
-        fileprivate let head: RequestHead
-        fileprivate let name: String
+        // Not the head, whose other parts would be copied.
+        private let bytes: [UInt8]
+        private let fields: [Field]
+        private let name: String
         private var index = 0
 
-        fileprivate init(head: RequestHead, name: String) { (self.head, self.name) = (head, name) }
+        fileprivate init(bytes: [UInt8], fields: [Field], name: String) {
+            (self.bytes, self.fields, self.name) = (bytes, fields, name)
+        }
 
         package mutating func next() -> ArraySlice<UInt8>? {
-            while index < head.fields.count {
-                let field = head.fields[index]
+            while index < fields.count {
+                let field = fields[index]
                 index += 1
-                if head.equals(field.name, name) { return head.bytes[field.value] }
+                if bytes.span.extracting(field.name).isEqual(to: name) { return bytes[field.value] }
             }
             return nil
         }
@@ -60,6 +66,27 @@ package struct RequestHead: Sendable {
 
     /// The first value of a field.
     package func value(of name: String) -> ArraySlice<UInt8>? {
-        fields.first { equals($0.name, name) }.map { bytes[$0.value] }
+        for field in fields where equals(field.name, name) { return bytes[field.value] }
+        return nil
+    }
+}
+
+extension Span<UInt8> {
+    /// Whether these are the bytes of a text.
+    func isEqual(to text: String) -> Bool {
+        let other = text.utf8.span
+        guard count == other.count else { return false }
+        for index in indices where self[index] != other[index] { return false }
+        return true
+    }
+
+    /// The first place of a byte, from an index on.
+    func firstIndex(of byte: UInt8, from start: Int) -> Int? {
+        var index = start
+        while index < count {
+            if self[index] == byte { return index }
+            index += 1
+        }
+        return nil
     }
 }

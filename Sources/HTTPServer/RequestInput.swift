@@ -2,7 +2,7 @@
 struct RequestInput {
     private var kept: [UInt8] = []
     /// How many of the bytes are known not to end a head.
-    private var searched = 0
+    private var searched: UInt32 = 0
     /// Whether a byte of the current request has arrived.
     private(set) var hasBegun = false
 
@@ -19,9 +19,9 @@ struct RequestInput {
     /// Parses the head of a request, whose first bytes `input` has.
     mutating func parseHead(_ input: ArraySlice<UInt8>) throws(RequestParser.Refusal) -> RequestParser.Progress {
         hasBegun = true
-        let progress = try RequestParser.parse(input, scanned: searched)
+        let progress = try RequestParser.parse(input, scanned: Int(searched))
         // The last three bytes may begin the empty line that ends the head.
-        if case .incomplete = progress { searched = max(0, input.count - 3) } else { searched = 0 }
+        if case .incomplete = progress { searched = UInt32(clamping: input.count - 3) } else { searched = 0 }
         return progress
     }
 

@@ -55,18 +55,18 @@ package struct RequestParser {
     /// The index after the empty line that ends the head, or after a bare LF, which is refused later and need not wait for more
     /// bytes.
     private static func endOfHead(_ input: ArraySlice<UInt8>, from start: Int) -> Int? {
-        var index = start
-        while let lineFeed = input[index...].firstIndex(of: 10) {
-            let before = lineFeed - input.startIndex
-            if before < 1 || input[lineFeed - 1] != 13 { return lineFeed + 1 }
-            if before >= 3, input[lineFeed - 2] == 10 { return lineFeed + 1 }
+        let bytes = input.span
+        var index = start - input.startIndex
+        while let lineFeed = bytes.firstIndex(of: 10, from: index) {
             index = lineFeed + 1
+            if lineFeed < 1 || bytes[lineFeed - 1] != 13 { return input.startIndex + index }
+            if lineFeed >= 3, bytes[lineFeed - 2] == 10 { return input.startIndex + index }
         }
         return nil
     }
 
     private static func checkSize(_ head: ArraySlice<UInt8>) throws(Refusal) {
-        let line = (head.firstIndex(of: 10) ?? head.endIndex) - head.startIndex
+        let line = head.span.firstIndex(of: 10, from: 0) ?? head.count
         if line > maximumLine + 1 {
             throw Refusal(status: 414, message: "the request line is longer than \(maximumLine) bytes")
         }
@@ -78,7 +78,7 @@ package struct RequestParser {
     private mutating func readLines() throws(Refusal) {
         var start = 0
         while true {
-            guard let lineFeed = head.bytes[start...].firstIndex(of: 10) else { throw .malformed("a line without an end") }
+            guard let lineFeed = head.bytes.span.firstIndex(of: 10, from: start) else { throw .malformed("a line without an end") }
             // RFC 9112 §2.2: one parser may take a bare LF for the end of a line, and another may not.
             guard lineFeed > start, head.bytes[lineFeed - 1] == 13 else { throw .malformed("a line that ends in LF without CR") }
             let line = start..<(lineFeed - 1)
@@ -111,15 +111,25 @@ package struct RequestParser {
     }
 
     private mutating func readTarget(_ range: Range<Int>) throws(Refusal) {
-        guard !range.isEmpty, head[range].allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
-            throw .malformed("the request target is empty or holds a space or a control character")
-        }
-        guard !head[range].contains(UInt8(ascii: "#")) else { throw .malformed("the request target holds a fragment") }
+        let (isClean, hasFragment) = scan(range)
+        guard isClean else { throw .malformed("the request target is empty or holds a space or a control character") }
+        guard !hasFragment else { throw .malformed("the request target holds a fragment") }
         var rest = range
         if head[range].first != UInt8(ascii: "/") { rest = try readAuthority(range) }
         let question = head[rest].firstIndex(of: UInt8(ascii: "?"))
         head.path = rest.lowerBound..<(question ?? rest.upperBound)
         if let question { head.query = (question + 1)..<rest.upperBound }
+    }
+
+    /// Whether a target is free of spaces and control characters, and whether it has a fragment.
+    private func scan(_ target: Range<Int>) -> (isClean: Bool, hasFragment: Bool) {
+        let bytes = head.bytes.span.extracting(target)
+        var (isClean, hasFragment) = (!bytes.isEmpty, false)
+        for index in bytes.indices {
+            if bytes[index] <= 0x20 || bytes[index] == 0x7F { isClean = false }
+            if bytes[index] == UInt8(ascii: "#") { hasFragment = true }
+        }
+        return (isClean, hasFragment)
     }
 
     /// Reads the authority of an absolute-form target (RFC 9112 §3.2.2), or the `*` of OPTIONS; returns the range of path and
@@ -257,7 +267,11 @@ package struct RequestParser {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
             UInt8(ascii: "-"), UInt8(ascii: "_"):
             true
-        default: "!#$%&'*+.^`|~".utf8.contains(byte)
+        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
+            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "|"),
+            UInt8(ascii: "~"):
+            true
+        default: false
         }
     }
 

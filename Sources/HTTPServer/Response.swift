@@ -85,12 +85,28 @@ package struct Response: Sendable {
     func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headers.reduce(160 + body.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 })
-        func add(_ texts: String...) { for text in texts { bytes += text.utf8 } }
-        add("HTTP/1.1 ", status.description, " ", Self.reason(status), "\r\nDate: ", date, "\r\nContent-Length: ", body.count.description)
-        for header in headers { add("\r\n", header.name, ": ", header.value) }
-        if !keepAlive { add("\r\nConnection: close") } else if minorVersion == 0 { add("\r\nConnection: keep-alive") }
-        add("\r\n\r\n")
+        bytes.append("HTTP/1.1 ")
+        bytes.append(status.description)
+        bytes.append(" ")
+        bytes.append(Self.reason(status))
+        bytes.append("\r\nDate: ")
+        bytes.append(date)
+        bytes.append("\r\nContent-Length: ")
+        bytes.append(body.count.description)
+        for header in headers {
+            bytes.append("\r\n")
+            bytes.append(header.name)
+            bytes.append(": ")
+            bytes.append(header.value)
+        }
+        if !keepAlive { bytes.append("\r\nConnection: close") } else if minorVersion == 0 { bytes.append("\r\nConnection: keep-alive") }
+        bytes.append("\r\n\r\n")
         if withBody { bytes += body }
         return bytes
     }
+}
+
+extension [UInt8] {
+    /// Appends the bytes of a text; the texts of an answer are appended one by one, because a list of them would be allocated.
+    fileprivate mutating func append(_ text: String) { append(contentsOf: text.utf8) }
 }

@@ -36,6 +36,9 @@ import PEM
 
     deinit { unsafe SSL_CTX_free(context) }
 
+    /// When the server's own certificate expires; Unix time in seconds.
+    var certificateEnd: Int64 { unsafe copenssl_server_end(context) }
+
     /// Makes the server's end of a connection over `socket`; nil when there is no memory for it.
     func session(_ socket: Int32) -> TLSSession? {
         guard let session = unsafe SSL_new(context) else { return nil }

@@ -8,10 +8,24 @@ import Glibc
     /// How many bytes it holds.
     public private(set) var count = 0
 
-    /// Makes an empty buffer, which allocates nothing before the first append.
-    public init() { unsafe storage = nil }
+    /// Called instead of free(3) with bytes that somebody else has; nil for bytes of this buffer's own.
+    private let release: (@Sendable () -> Void)?
 
-    deinit { unsafe free(storage) }
+    /// Makes an empty buffer, which allocates nothing before the first append.
+    public init() {
+        unsafe storage = nil
+        release = nil
+    }
+
+    /// Borrows bytes, which are never changed; nothing may be appended.
+    ///
+    /// - Parameter release: called when the buffer is destroyed; the bytes are valid until then.
+    public init(borrowing bytes: UnsafeRawBufferPointer, release: @escaping @Sendable () -> Void) {
+        unsafe storage = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+        (count, capacity, self.release) = (bytes.count, bytes.count, release)
+    }
+
+    deinit { if let release { release() } else { unsafe free(storage) } }
 
     /// The address of the bytes, valid until the next append or the end of this value; NULL when nothing was ever appended.
     public var address: UnsafeMutableRawPointer? { unsafe storage }

@@ -1,3 +1,4 @@
+import CForkGuard
 public import Glibc
 
 /// An open descriptor that is closed when its owner is destroyed.
@@ -8,11 +9,18 @@ public struct FileDescriptor: ~Copyable, Sendable {
     /// Takes ownership of an open descriptor.
     public init(owning number: Int32) { self.number = number }
 
-    deinit { close(number) }
+    deinit {
+        fork_guard_remove(number)
+        close(number)
+    }
+
+    /// Has the descriptor closed in children that a library forks, which would keep a port or a lock taken.
+    public func closeInForks() { fork_guard_add(number) }
 
     /// Releases ownership of the descriptor without closing it.
     public consuming func release() -> Int32 {
         let number = self.number
+        fork_guard_remove(number)
         discard self
         return number
     }
@@ -49,6 +57,8 @@ public struct FileDescriptor: ~Copyable, Sendable {
     /// Reads to the end of the file; fails with `EFBIG` beyond `limit` bytes.
     public func readAll(limit: Int) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
+        // Growing step by step would leave pieces of all sizes to the allocator, which keeps them.
+        if let size = try? size() { result.reserveCapacity(max(0, min(size, limit))) }
         var chunk = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
             let count = unsafe chunk.withUnsafeMutableBytes { buffer in

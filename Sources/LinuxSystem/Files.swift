@@ -79,6 +79,12 @@ extension FileDescriptor {
         guard retrying({ ftruncate(number, off_t(size)) }) == 0 else { throw SystemError("ftruncate") }
     }
 
+    /// Gives the first `count` bytes their blocks, so that writing them cannot fail because the disk, or the memory behind it, is full.
+    public func allocate(_ count: Int) throws(SystemError) {
+        let error = posix_fallocate(number, 0, off_t(count))
+        guard error == 0 else { throw SystemError("fallocate", code: error) }
+    }
+
     /// The file's size, in bytes.
     public func size() throws(SystemError) -> Int { Int(try status().st_size) }
 
@@ -127,6 +133,9 @@ public struct FileIdentity: Hashable, Sendable {
     private let inode: UInt
 
     init(_ status: stat) { (device, inode) = (status.st_dev, status.st_ino) }
+
+    /// The device and the inode in hexadecimal: `fe01-1a2b`.
+    public var text: String { "\(String(device, radix: 16))-\(String(inode, radix: 16))" }
 
     /// The identity of the file at `path`, relative to `directory` if one is given; links are followed.
     public init(of path: String, in directory: Int32 = AT_FDCWD) throws(SystemError) {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Paths handled byte by byte, as the system does: in Swift, a slash followed by a combining accent is one character and not a
 /// slash.
 extension StringProtocol {
@@ -16,5 +18,14 @@ extension UInt64 {
     public var sixteenDigits: String {
         let digits = String(self, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
+
+extension String {
+    /// The path from the root, if it is relative to the present working directory, which a library may change later.
+    public var absolutePath: String {
+        guard !isEmpty, !isAbsolutePath, let current = unsafe getcwd(nil, 0) else { return self }
+        defer { unsafe free(current) }
+        return unsafe String(cString: current) + "/" + self
     }
 }

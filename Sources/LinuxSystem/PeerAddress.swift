@@ -1,16 +1,16 @@
 import Glibc
 
-/// The peer of a connection, as senders are counted for fairness: an IPv4 address, the /64 network of an IPv6 address (a customer
-/// usually has a whole one), or all peers on Unix sockets together.
+/// The peer of a connection. Two are equal when they count as one sender: an IPv4 address, the /64 network of an IPv6 address (a
+/// customer usually has a whole one), or all peers on Unix sockets together.
 public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
-    /// The address in 16 bytes: the upper half of an IPv6 address, or an IPv4-mapped IPv6 address; all ones in `low` without an address.
+    /// The upper half of the address, which is an IPv6 address or an IPv4-mapped one; all ones without an address.
     private let high: UInt64
     private let low: UInt64
 
     private init(high: UInt64, low: UInt64) { (self.high, self.low) = (high, low) }
 
     /// A peer without an address, as on a Unix socket.
-    public static let local = PeerAddress(high: 0, low: .max)
+    public static let local = PeerAddress(high: .max, low: .max)
 
     /// Reads the address that `accept` returned; a family other than IPv4 and IPv6 gives ``local``.
     init(_ storage: sockaddr_storage) {
@@ -27,21 +27,45 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
                     UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
                 )
             }
-            let isMapped = halves.0 == 0 && halves.1 >> 32 == 0xFFFF
-            self.init(high: halves.0, low: isMapped ? halves.1 : 0)
+            self.init(high: halves.0, low: halves.1)
         default: self = .local
         }
     }
 
-    /// The address as 16 bytes, to be hashed.
-    public var bytes: [UInt8] {
-        [high, low].flatMap { half in stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> UInt64($0)) } }
+    private var isIPv4: Bool { high == 0 && low >> 32 == 0xFFFF }
+
+    /// Whether both count as one sender.
+    public static func == (one: PeerAddress, other: PeerAddress) -> Bool {
+        one.high == other.high && (one.low == other.low || !(one.isIPv4 || other.isIPv4))
     }
 
-    /// The usual text form: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
+    /// Hashes what tells senders apart.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(high)
+        if isIPv4 { hasher.combine(low) }
+    }
+
+    /// The sender as 16 bytes, to be hashed.
+    public var bytes: [UInt8] { (isIPv4 ? [high, low] : [high, 0]).flatMap { Self.bytes(of: $0) } }
+
+    private static func bytes(of half: UInt64) -> [UInt8] {
+        stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: half >> UInt64($0)) }
+    }
+
+    /// The whole address in its usual form (RFC 5952), `192.0.2.1` or `2001:db8::7`; empty without an address.
+    public var address: String {
+        if self == .local { return "" }
+        if isIPv4 { return description }
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        let bytes = Self.bytes(of: high) + Self.bytes(of: low)
+        guard unsafe inet_ntop(AF_INET6, bytes, &text, socklen_t(text.count)) != nil else { return "" }
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The sender in words: `192.0.2.1`, `2001:db8:0:1::/64`, or `unix`.
     public var description: String {
         if self == .local { return "unix" }
-        if low != 0 {
+        if isIPv4 {
             return stride(from: 24, through: 0, by: -8).map { "\(UInt8(truncatingIfNeeded: low >> UInt64($0)))" }.joined(separator: ".")
         }
         let groups = stride(from: 48, through: 0, by: -16).map { String(UInt16(truncatingIfNeeded: high >> UInt64($0)), radix: 16) }

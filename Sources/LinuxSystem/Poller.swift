@@ -15,6 +15,8 @@ import Glibc
         public static let writable = Interest(rawValue: EPOLLOUT.rawValue)
         /// The peer has closed or the descriptor failed; always reported.
         public static let hangup = Interest(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
+        /// Reported once for each change, not as long as the descriptor is ready.
+        public static let edge = Interest(rawValue: EPOLLET.rawValue)
         /// Wakes only one of the pollers that share the descriptor.
         public static let exclusive = Interest(rawValue: EPOLLEXCLUSIVE.rawValue)
     }
@@ -37,6 +39,9 @@ import Glibc
         epoll = FileDescriptor(owning: number)
         unsafe buffer = Array(repeating: epoll_event(), count: batch)
     }
+
+    /// The poller's own descriptor, which is readable when a descriptor in it is ready.
+    public var descriptor: Int32 { epoll.number }
 
     /// Adds a descriptor, which the caller keeps open and closes; throws EEXIST when it was added before.
     public func add(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {

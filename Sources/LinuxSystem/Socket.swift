@@ -33,45 +33,21 @@ public enum Socket {
         throw failure
     }
 
-    private struct Address {
-        var storage = sockaddr_storage()
-        var length: socklen_t = 0
-    }
-
-    private static func resolve(_ host: String, _ port: UInt16, _ place: String) throws(SystemError) -> [Address] {
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        var list: UnsafeMutablePointer<addrinfo>?
-        guard unsafe getaddrinfo(host, String(port), &hints, &list) == 0 else {
+    private static func resolve(_ host: String, _ port: UInt16, _ place: String) throws(SystemError) -> [SocketAddress] {
+        do throws(SocketAddress.Unknown) { return try SocketAddress.resolve(host, port: port, as: .listener) } catch {
             throw SystemError("\(place): no such address", code: EADDRNOTAVAIL)
         }
-        defer { unsafe freeaddrinfo(list) }
-        var found: [Address] = []
-        var next = unsafe list
-        while let info = unsafe next {
-            var address = Address()
-            address.length = unsafe info.pointee.ai_addrlen
-            unsafe withUnsafeMutableBytes(of: &address.storage) { storage in
-                unsafe storage.copyMemory(
-                    from: UnsafeRawBufferPointer(start: info.pointee.ai_addr, count: Int(info.pointee.ai_addrlen)))
-            }
-            found.append(address)
-            unsafe next = info.pointee.ai_next
-        }
-        return found
     }
 
-    private static func open(_ address: Address, _ place: String) throws(SystemError) -> FileDescriptor {
+    private static func open(_ address: SocketAddress, _ place: String) throws(SystemError) -> FileDescriptor {
         let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
-        let number = socket(Int32(address.storage.ss_family), type, 0)
+        let number = socket(address.family, type, 0)
         guard number >= 0 else { throw SystemError(place) }
         let descriptor = FileDescriptor(owning: number)
+        descriptor.closeInForks()
         set(number, SOL_SOCKET, SO_REUSEADDR, 1)
-        if Int32(address.storage.ss_family) == AF_INET6 { set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
-        let bound = unsafe withUnsafePointer(to: address.storage) { storage in
-            unsafe bind(number, UnsafeRawPointer(storage).assumingMemoryBound(to: sockaddr.self), address.length)
-        }
+        if address.family == AF_INET6 { set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+        let bound = unsafe address.withPointer { unsafe bind(number, $0, $1) }
         guard bound == 0, Glibc.listen(number, SOMAXCONN) == 0 else { throw SystemError(place) }
         return descriptor
     }
@@ -108,7 +84,9 @@ public enum Socket {
             }
             if number >= 0 {
                 set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-                return .connection(FileDescriptor(owning: number), PeerAddress(address))
+                let connection = FileDescriptor(owning: number)
+                connection.closeInForks()
+                return .connection(connection, PeerAddress(address))
             }
             switch errno {
             case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted(SystemError("accept"))
@@ -134,7 +112,18 @@ public enum Socket {
     /// Shuts down the sending direction; receiving goes on.
     public static func finishSending(_ socket: Int32) { shutdown(socket, Int32(SHUT_WR)) }
 
-    private static func set(_ socket: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+    /// Makes two stream sockets that are connected to each other (socketpair(2)).
+    ///
+    /// - Returns: their descriptors, which the caller owns.
+    public static func pair() throws(SystemError) -> (Int32, Int32) {
+        var ends: [Int32] = [-1, -1]
+        guard unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+            throw SystemError("socketpair")
+        }
+        return (ends[0], ends[1])
+    }
+
+    static func set(_ socket: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
         var value = value
         unsafe setsockopt(socket, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }

@@ -6,8 +6,13 @@ public enum ThreadPriority: Sendable {
     case usual
     /// A smaller part of the processors, by the nice value, 1 to 19; other threads may still wait for milliseconds when they wake.
     case nice(Int32)
+    /// As ``nice(_:)``, and threads that wake preempt it at once, because its slice is longer than theirs (since Linux 6.12).
+    case background(nice: Int32)
     /// The thread is preempted as soon as any other wants to run, and gets a few thousandths of a busy processor (`SCHED_IDLE`).
     case idle
+
+    /// The longest slice that the system gives, in nanoseconds.
+    private static let longestSlice: UInt64 = 100_000_000
 
     /// Applies the priority to the calling thread; if the system refuses, the thread keeps its own.
     public func apply() {
@@ -15,12 +20,19 @@ public enum ThreadPriority: Sendable {
         case .usual: break
         // On Linux, 0 means the calling thread alone.
         case .nice(let value): setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, value)
+        case .background(let value):
+            if clinux_set_nice_and_slice(value, Self.longestSlice) != 0 { ThreadPriority.nice(value).apply() }
         case .idle:
             var none = sched_param()
             _ = unsafe sched_setscheduler(0, CLINUX_SCHED_IDLE, &none)
         }
     }
 }
+
+/// Gives the calling thread, and those that it starts, a working directory and a umask of their own (unshare(2)).
+///
+/// - Returns: false where the system does not allow it, as in containers with a strict seccomp filter.
+@discardableResult public func separateWorkingDirectory() -> Bool { unshare(CLINUX_CLONE_FS) == 0 }
 
 /// A thread of the process, for work that may block; joined or detached exactly once.
 public struct Thread: ~Copyable, Sendable {

@@ -8,6 +8,8 @@
 
 #if UINTPTR_MAX == UINT64_MAX
 V1_0_SIZE(gw_outcome, sender_message, 56);
+V1_0_SIZE(gw_profile, peer, 192);
+V1_0_SIZE(gw_plugin, start, 88);
 FROZEN(gw_profile, sequence, 8);
 FROZEN(gw_profile, received_ns, 24);
 FROZEN(gw_profile, tenant, 48);
@@ -29,4 +31,10 @@ FROZEN(gw_plugin, flags, 8);
 FROZEN(gw_plugin, name, 16);
 FROZEN(gw_plugin, create, 48);
 FROZEN(gw_plugin, destroy, 80);
+FROZEN(gw_plugin, drain, 96);
+FROZEN(gw_plugin, config_schema, 112);
+FROZEN(gw_json_value, count, 4);
+FROZEN(gw_json_value, span, 8);
+FROZEN(gw_json_value, text, 32);
+FROZEN(gw_json_value, number, 48);
 #endif

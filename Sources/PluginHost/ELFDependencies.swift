@@ -54,7 +54,7 @@ struct ELFDependencies: Equatable {
     // MARK: Bytes
 
     /// Reads a little-endian number; nil outside the file, or from 2^61 on, so that three of them can be added without overflow.
-    private static func number(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> Int? {
+    static func number(_ bytes: [UInt8], _ offset: Int, _ size: Int) -> Int? {
         guard offset >= 0, offset <= bytes.count - size else { return nil }
         let value = bytes[offset..<(offset + size)].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         return value < 1 << 61 ? Int(value) : nil

@@ -56,7 +56,7 @@ enum FileTrust {
     }
 
     private static func follow(_ path: String) throws(PluginLibrary.LoadError) -> End {
-        var ahead = Array(components(path.isAbsolutePath ? path : "\(workingDirectory)/\(path)").reversed())
+        var ahead = Array(components(path.absolutePath).reversed())
         var current = ""
         var links = 0
         while let component = ahead.popLast() {
@@ -119,12 +119,6 @@ enum FileTrust {
         let count = unsafe readlink(path, &target, target.count)
         guard count >= 0 else { throw .unreadable(SystemError("read the link \(path)")) }
         return String(decoding: target[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    private static var workingDirectory: String {
-        guard let path = unsafe getcwd(nil, 0) else { return "." }
-        defer { unsafe free(path) }
-        return unsafe String(cString: path)
     }
 
     private static func isOurs(_ user: uid_t) -> Bool { user == 0 || user == geteuid() }

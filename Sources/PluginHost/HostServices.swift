@@ -1,3 +1,4 @@
+import CCrashGuard
 import ConfigJSON
 import Glibc
 import LinuxSystem
@@ -8,7 +9,7 @@ package import Telemetry
 
 /// The outcome of one operation of a plugin, as the gateway understood it.
 package struct DeliveryOutcome: Sendable {
-    package enum Status: Sendable { case delivered, retry, rejected, aborted }
+    package enum Status: UInt8, Sendable { case delivered = 1, retry, rejected, aborted }
 
     package var status: Status
     package var retryAfter: Duration = .zero
@@ -18,6 +19,18 @@ package struct DeliveryOutcome: Sendable {
     package var reason = ""
     /// The destination's message for the sender of the profile; may be empty.
     package var senderMessage = ""
+
+    package init(
+        status: Status, retryAfter: Duration = .zero, progress: UInt64 = 0, httpStatus: Int = 0, reason: String = "",
+        senderMessage: String = ""
+    ) {
+        self.status = status
+        self.retryAfter = retryAfter
+        self.progress = progress
+        self.httpStatus = httpStatus
+        self.reason = reason
+        self.senderMessage = senderMessage
+    }
 
     /// The most bytes of that message that a sender gets.
     static let longestMessage = 256
@@ -29,27 +42,39 @@ package protocol PluginEvents: AnyObject, Sendable {
     func finish(_ token: UInt, _ outcome: DeliveryOutcome)
     func pluginStated(_ health: Health, _ reason: String)
     func pluginLogged(_ level: Log.Level, _ message: String)
+    /// Reports that a timer of the plugin was set or taken back; who sleeps until ``PluginTimers/next`` looks again.
+    func timerSet()
     /// Reports that the plugin broke the contract.
     func pluginMisbehaved(_ breach: PluginBreach)
+    /// Reports that the plugin's process has ended, which was not asked for; its open operations are not finished any more.
+    func pluginEnded(_ end: PluginEnd)
 }
 
 /// The `gw_host` of one instance: the C functions that it may call, and the object that receives the calls.
 @safe package final class HostServices: Sendable {
     package let metrics: PluginMetrics
     let events: any PluginEvents
+    let timers = PluginTimers()
+    let loop = PluginLoop()
     /// The value of the extension `gw.environment/1`; nil when the config has no reference.
     private nonisolated(unsafe) let references: UnsafeMutablePointer<CChar>?
     /// The C table; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
     private let descriptors: PluginDescriptors
+    private let facts: InstanceFacts?
+    /// The value of `gw.instance/1`, made when it is first asked for.
+    private let instanceTable = Mutex<InstanceTable?>(nil)
     /// Whether the instance still counts among those that share the plugins' descriptors.
     private let isCounted = Atomic<Bool>(true)
 
-    /// - Parameter references: the paths of the config's strings that each consist of one reference to an environment variable.
+    /// - Parameters:
+    ///   - references: the paths of the config's strings that each consist of one reference to an environment variable.
+    ///   - facts: what the plugin may know of its instance; nil tells it nothing.
     package init(
-        events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = [], descriptors: PluginDescriptors = .process
+        events: any PluginEvents, metrics: PluginMetrics, references: Set<String> = [], facts: InstanceFacts? = nil,
+        descriptors: PluginDescriptors = .process
     ) {
-        (self.events, self.metrics, self.descriptors) = (events, metrics, descriptors)
+        (self.events, self.metrics, self.descriptors, self.facts) = (events, metrics, descriptors, facts)
         unsafe self.references = references.isEmpty ? nil : strdup(references.sorted().joined(separator: "\n"))
         descriptors.instanceBegan()
         unsafe table = .allocate(capacity: 1)
@@ -68,11 +93,7 @@ package protocol PluginEvents: AnyObject, Sendable {
                     unsafe HostServices.at(context)?.events.pluginStated(Health(health), reason.text)
                 },
                 metric: { context, kind, name, help, labels, count in
-                    let count = unsafe labels == nil ? 0 : min(max(0, count), HostServices.mostLabels)
-                    let labels = unsafe UnsafeBufferPointer(start: labels, count: count).map {
-                        unsafe MetricLabel(name: $0.name.text, value: $0.value.text)
-                    }
-                    return unsafe HostServices.at(context)?.declare(kind, name.text, help.text, labels) ?? 0
+                    unsafe HostServices.at(context)?.declare(kind, name.text, help.text, HostServices.copy(labels, count)) ?? 0
                 },
                 observe: { context, id, value in unsafe HostServices.at(context)?.metrics.observe(id, value) },
                 extension: { context, id in unsafe HostServices.at(context)?.extension(String(cString: id)) }))
@@ -87,16 +108,30 @@ package protocol PluginEvents: AnyObject, Sendable {
     private func `extension`(_ id: String) -> UnsafeRawPointer? {
         switch id {
         case GW_ENVIRONMENT_EXTENSION: unsafe UnsafeRawPointer(references)
+        case GW_INSTANCE_EXTENSION: unsafe instanceExtension()
         case GW_DESCRIPTORS_EXTENSION: unsafe UnsafeRawPointer(Self.shares)
+        case GW_TIMER_EXTENSION: unsafe UnsafeRawPointer(PluginTimers.table)
+        case GW_LOOP_EXTENSION: unsafe UnsafeRawPointer(PluginLoop.table)
+        case GW_JSON_EXTENSION: unsafe UnsafeRawPointer(JSONExtension.table)
         default: nil
         }
     }
 
-    /// The most labels of a metric; further ones are not read.
-    private static let mostLabels = 64
+    private func instanceExtension() -> UnsafeRawPointer? {
+        guard let facts else { return nil }
+        return unsafe instanceTable.withLock { table in
+            let made = table ?? InstanceTable(facts)
+            table = made
+            return unsafe UnsafeRawPointer(made.pointer)
+        }
+    }
 
-    /// Gives the instance's share of descriptors back; may be called more than once.
+    /// The most labels of a metric; further ones are not read.
+    static let mostLabels = 64
+
+    /// Gives the instance's descriptors and its share of them back; may be called more than once.
     func ended() {
+        loop.close()
         if isCounted.exchange(false, ordering: .relaxed) { descriptors.instanceEnded() }
     }
 
@@ -110,26 +145,19 @@ package protocol PluginEvents: AnyObject, Sendable {
         return unsafe shares
     }()
 
-    private static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
+    static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }
     }
 
     private func finish(_ token: UnsafeMutableRawPointer?, _ outcome: UnsafePointer<gw_outcome>) {
         let token = UInt(bitPattern: token)
-        // The header forbids NULL, and C passes it all the same.
-        guard UInt(bitPattern: outcome) != 0 else {
-            events.pluginMisbehaved(PluginBreach(.outcome, "an outcome that is NULL"))
-            return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was NULL"))
-        }
-        // The smallest valid outcome is version 1.0's, however large the struct is today.
-        let smallest = unsafe MemoryLayout<gw_outcome>.offset(of: \.reason).map { unsafe $0 + MemoryLayout<gw_slice>.size }
-        guard let smallest, unsafe outcome.pointee.size >= smallest else {
-            events.pluginMisbehaved(
-                PluginBreach(.outcome, "an outcome of \(unsafe outcome.pointee.size) bytes, shorter than version 1.0's"))
-            return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin's outcome was too short"))
+        let copy: gw_outcome
+        do throws(PluginBreach) { unsafe copy = try unsafe Self.copy(outcome) } catch {
+            events.pluginMisbehaved(error)
+            return events.finish(token, DeliveryOutcome(status: .retry, reason: "the plugin gave \(error.what)"))
         }
         let status: DeliveryOutcome.Status
-        switch unsafe outcome.pointee.status {
+        switch unsafe copy.status {
         case .delivered: status = .delivered
         case .retry: status = .retry
         case .rejected: status = .rejected
@@ -138,26 +166,59 @@ package protocol PluginEvents: AnyObject, Sendable {
             events.pluginMisbehaved(PluginBreach(.status, "an outcome with the status \(unknown.rawValue), which does not exist"))
             status = .rejected
         }
+        // More than the limit is decoded, because unprintable characters are removed; but not gigabytes, should a plugin pass a
+        // wrong count.
+        let message = status == .rejected ? unsafe copy.sender_message.text(upTo: 16 * DeliveryOutcome.longestMessage) : ""
         unsafe events.finish(
             token,
             DeliveryOutcome(
-                status: status, retryAfter: .nanoseconds(Int64(clamping: outcome.pointee.retry_after_ns)),
-                progress: outcome.pointee.progress, httpStatus: Int(outcome.pointee.http_status),
-                reason: outcome.pointee.reason.text, senderMessage: Self.senderMessage(outcome)))
+                status: status, retryAfter: .nanoseconds(Int64(clamping: copy.retry_after_ns)), progress: copy.progress,
+                httpStatus: Int(copy.http_status), reason: copy.reason.text,
+                senderMessage: message.printable.prefix(utf8: DeliveryOutcome.longestMessage)))
     }
 
-    /// The outcome's message for the sender, cut to the allowed length; empty when the plugin's struct is too old to have one.
-    private static func senderMessage(_ outcome: UnsafePointer<gw_outcome>) -> String {
-        let known = unsafe MemoryLayout<gw_outcome>.offset(of: \.sender_message).map { unsafe $0 + MemoryLayout<gw_slice>.size }
-        guard let known, unsafe outcome.pointee.size >= known, unsafe outcome.pointee.status == .rejected else { return "" }
-        let message = unsafe outcome.pointee.sender_message
-        // More than the limit is decoded, because unprintable characters are removed; but not gigabytes, should a plugin pass a
-        // wrong count.
-        return unsafe message.text(upTo: 16 * DeliveryOutcome.longestMessage).printable.prefix(utf8: DeliveryOutcome.longestMessage)
+    /// Copies an outcome; a field that is not wholly in the plugin's struct is zero.
+    private static func copy(_ outcome: UnsafePointer<gw_outcome>) throws(PluginBreach) -> gw_outcome {
+        // The header forbids NULL, and C passes it all the same.
+        guard UInt(bitPattern: outcome) != 0 else { throw PluginBreach(.outcome, "an outcome that is NULL") }
+        var size = 0
+        guard unsafe crash_guard_copy(&size, outcome, MemoryLayout<Int>.size) else {
+            throw PluginBreach(.outcome, "an outcome that cannot be read")
+        }
+        // The smallest valid outcome is version 1.0's, however large the struct is today.
+        guard UInt(bitPattern: size) >= UInt(GW_V1_0_OUTCOME) else {
+            throw PluginBreach(.outcome, "an outcome of \(size) bytes, shorter than version 1.0's")
+        }
+        var copy = unsafe gw_outcome()
+        let known = unsafe UInt(MemoryLayout<gw_outcome>.size)
+        guard unsafe crash_guard_copy(&copy, outcome, Int(min(UInt(bitPattern: size), known))) else {
+            throw PluginBreach(.outcome, "an outcome that cannot be read")
+        }
+        if UInt(bitPattern: size) < known { unsafe copy.sender_message = gw_slice() }
+        return unsafe copy
     }
 
-    private func declare(_ kind: gw_metric_kind, _ name: String, _ help: String, _ labels: [MetricLabel]) -> UInt32 {
+    /// Copies the labels of a metric; nil when they cannot be read.
+    private static func copy(_ labels: UnsafePointer<gw_label>?, _ count: Int) -> [MetricLabel]? {
+        guard let labels = unsafe labels, count > 0 else { return [] }
+        return unsafe withUnsafeTemporaryAllocation(of: gw_label.self, capacity: min(count, mostLabels)) { copy in
+            let size = unsafe copy.count * MemoryLayout<gw_label>.stride
+            guard let start = copy.baseAddress, unsafe crash_guard_copy(start, labels, size) else { return nil }
+            return unsafe copy.map { unsafe MetricLabel(name: $0.name.text, value: $0.value.text) }
+        }
+    }
+
+    /// Declares a metric of a plugin in another process.
+    func declare(_ kind: UInt32, _ name: String, _ help: String, _ labels: [MetricLabel]) -> UInt32 {
+        gw_metric_kind(rawValue: kind).map { declare($0, name, help, labels) } ?? 0
+    }
+
+    private func declare(_ kind: gw_metric_kind, _ name: String, _ help: String, _ labels: [MetricLabel]?) -> UInt32 {
         do throws(PluginMetrics.Refusal) {
+            guard let labels else { throw PluginMetrics.Refusal("metric \(quotedForPeople(name)) has labels that cannot be read") }
+            if metrics.hasOtherHelp(name, help) {
+                events.pluginMisbehaved(PluginBreach(.metric, "metric \(name) was declared before with another help text"))
+            }
             return try metrics.declare(kind, name: name, help: help, labels: labels)
         } catch {
             events.pluginMisbehaved(PluginBreach(.metric, error.message))
@@ -173,11 +234,14 @@ extension gw_slice {
     /// The bytes as text, cut to ``longestText``; invalid UTF-8 is replaced.
     var text: String { unsafe text(upTo: Self.longestText) }
 
-    /// The first bytes as text; empty for NULL, whatever the count.
+    /// The first bytes as text; empty for NULL, whatever the count, and for what cannot be read.
     func text(upTo limit: Int) -> String {
         // A count beyond Int is negative here.
         guard let bytes = unsafe bytes, unsafe count > 0 else { return "" }
-        return unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: min(count, limit)), as: UTF8.self)
+        return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: min(count, limit)) { copy in
+            let isReadable = unsafe copy.baseAddress.map { unsafe crash_guard_copy($0, bytes, copy.count) } ?? false
+            return isReadable ? unsafe String(decoding: copy, as: UTF8.self) : ""
+        }
     }
 }
 

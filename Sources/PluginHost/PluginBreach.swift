@@ -4,13 +4,15 @@ package struct PluginBreach: Error, Sendable, Equatable {
     package enum Kind: String, CaseIterable, Sendable {
         /// `finish` for an operation that was finished before, or never begun.
         case unknownToken = "unknown_token"
+        /// `finish` for an operation that was taken back, because the instance did not end.
+        case lateFinish = "late_finish"
         /// An outcome that is NULL, or shorter than version 1.0's.
         case outcome
         /// An outcome with a status that does not exist.
         case status
         /// A metric that is not the plugin's, or that contradicts an earlier one.
         case metric
-        /// `create` changed the process's working directory or umask.
+        /// `create` changed the working directory, the umask or the handling of signals.
         case processState = "process_state"
         /// A call or a delivery that takes longer than `delivery_timeout`.
         case overdue

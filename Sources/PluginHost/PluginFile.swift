@@ -31,7 +31,7 @@ package struct PluginName: Hashable, Sendable {
 /// The file of a plugin.
 package struct PluginFile: Equatable, Sendable {
     /// The path with every link resolved.
-    let path: String
+    package let path: String
     package let sha256: String?
 
     /// The identity of a library.
@@ -42,4 +42,11 @@ package struct PluginFile: Equatable, Sendable {
     }
 
     package var key: Key { sha256.map { .content(sha256: $0) } ?? .path(path) }
+
+    /// The names that the file exports, and those of them that are one for the whole process, whatever the loader is told; nil when
+    /// they cannot be read.
+    package var symbols: (exported: [String], unique: [String])? {
+        guard let bytes = try? FileDescriptor.openFile(path, O_RDONLY).readAll(limit: PluginLibrary.maximumFile) else { return nil }
+        return ELFSymbols(bytes).map { ($0.exported, $0.unique) }
+    }
 }

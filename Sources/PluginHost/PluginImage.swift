@@ -8,6 +8,8 @@ import Synchronization
     private let file: PluginFile
     /// The file's stamp when it was checked.
     private let stamp: FileStamp
+    /// The SHA-256 of the content, in lower-case hexadecimal.
+    let sha256: String
     /// The handle from `dlopen`; valid until the process ends.
     nonisolated(unsafe) let handle: UnsafeMutableRawPointer
 
@@ -23,7 +25,7 @@ import Synchronization
         var dependencies = DependencyTrust(copied: file.sha256 == nil ? nil : file.path)
         try dependencies.check(bytes, file.path)
         let copy = try Self.copy(bytes, file)
-        (self.file, self.stamp) = (file, stamp)
+        (self.file, self.stamp, sha256) = (file, stamp, SHA256.hex(of: bytes))
         try Self.check(checked, file, stamp)
         // RTLD_LOCAL keeps two plugins with equal type names apart. RTLD_NODELETE never unloads, because Swift's runtime keeps
         // pointers into the image.

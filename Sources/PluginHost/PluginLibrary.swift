@@ -15,6 +15,38 @@ import Telemetry
     private static let loaded = Mutex<[PluginFile.Key: PluginLibrary]>([:])
     /// The plugin's functions; valid until the process ends.
     nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
+    let later: Later
+
+    /// The functions that version 1.0 did not have; nil where the plugin has none.
+    @safe struct Later: Sendable {
+        let start: (@convention(c) @Sendable (UnsafeMutableRawPointer, UnsafeMutablePointer<gw_error>) -> Int32)?
+        let drain: (@convention(c) @Sendable (UnsafeMutableRawPointer) -> Void)?
+        let probe: (@convention(c) @Sendable (UnsafeMutableRawPointer, UnsafeMutableRawPointer?) -> Void)?
+        /// The JSON Schema of the config; empty where there is none.
+        let configSchema: String
+
+        /// The version of the interface that has what the table has.
+        let interface: String
+
+        init(_ table: UnsafePointer<gw_plugin>) {
+            let size = unsafe table.pointee.size
+            let has = { (offset: Int?) in offset.map { size >= $0 + MemoryLayout<UInt>.size } ?? false }
+            unsafe interface = has(MemoryLayout<gw_plugin>.offset(of: \.drain)) ? "1.1" : "1.0"
+            unsafe start = has(MemoryLayout<gw_plugin>.offset(of: \.start)) ? table.pointee.start : nil
+            unsafe drain = has(MemoryLayout<gw_plugin>.offset(of: \.drain)) ? table.pointee.drain : nil
+            unsafe probe = has(MemoryLayout<gw_plugin>.offset(of: \.probe)) ? table.pointee.probe : nil
+            // A slice is two words.
+            let schemaEnd = unsafe MemoryLayout<gw_plugin>.offset(of: \.config_schema).map { $0 + MemoryLayout<UInt>.size }
+            unsafe configSchema = has(schemaEnd) ? table.pointee.config_schema.text(upTo: Self.longestSchema) : ""
+        }
+
+        /// The most bytes of a schema; the rest is cut off.
+        private static let longestSchema = 256 << 10
+
+        var functions: PluginIdentity.LaterFunctions {
+            unsafe PluginIdentity.LaterFunctions(start: start != nil, drain: drain != nil, probe: probe != nil)
+        }
+    }
 
     /// Why a file is not loaded; each case has a sentence that says what to do.
     package enum LoadError: Error, CustomStringConvertible {
@@ -84,6 +116,15 @@ import Telemetry
         }
     }
 
+    package var identity: PluginIdentity {
+        PluginIdentity(
+            name: name, version: version, interface: later.interface, sha256: image.sha256, later: later.functions,
+            configSchema: later.configSchema)
+    }
+
+    /// An address in the library's memory.
+    var codeAddress: UnsafeRawPointer { unsafe UnsafeRawPointer(table) }
+
     /// Whether the plugin's file has changed since it was loaded; never true for a plugin with a pinned SHA-256.
     package var isOutdated: Bool { image.isOutdated }
 
@@ -94,13 +135,14 @@ import Telemetry
         guard let symbol = unsafe dlsym(image.handle, GW_PLUGIN_ENTRY) else { throw .noEntry(path) }
         let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
         guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(path) }
-        let smallest = unsafe MemoryLayout<gw_plugin>.size
+        let smallest = GW_V1_0_PLUGIN
         guard unsafe table.pointee.size >= smallest else {
             throw .tableTooSmall(path, size: unsafe table.pointee.size, smallest: smallest)
         }
         guard unsafe table.pointee.flags == 0 else { throw .unknownFlags(path, unsafe table.pointee.flags) }
         try unsafe Self.checkFunctions(table, path)
         unsafe self.table = unsafe table
+        unsafe later = Later(table)
         name = unsafe table.pointee.name.text
         version = unsafe table.pointee.version.text
         for (what, text) in [("name", name), ("version", version)] where !Self.isName(text) {

@@ -2,6 +2,13 @@ import PluginABI
 import Synchronization
 package import Telemetry
 
+/// Receives the metrics of a plugin that runs in another process than the gateway. Called from any thread.
+protocol MetricForwarder: AnyObject, Sendable {
+    /// A metric was declared that was not before.
+    func declared(_ id: UInt32, _ kind: UInt32, name: String, help: String, labels: [MetricLabel])
+    func observed(_ id: UInt32, _ value: Int64)
+}
+
 /// The metrics that one plugin instance has declared; `observe` takes no lock.
 @safe package final class PluginMetrics: Sendable {
     /// How many metrics an instance may declare; further declarations are refused.
@@ -40,8 +47,23 @@ package import Telemetry
     // Slot i points to cell i once that is declared; each slot is written once and read without the lock.
     private nonisolated(unsafe) let slots: UnsafeMutablePointer<Atomic<UInt>>
 
-    /// - Parameter previous: the metrics of the previous instance, if it was of the same plugin.
-    package init(continuing previous: PluginMetrics? = nil) {
+    private let prefix: String?
+    /// The plugins that come with the gateway may name their metrics as its own.
+    private static let ownPrefixes = ["gateway_file_", "gateway_stdout_"]
+
+    /// Where this object only forwards metrics; nil where it counts.
+    private let forwarder: (any MetricForwarder)?
+
+    /// - Parameters:
+    ///   - previous: the metrics of the previous instance, if it was of the same plugin.
+    ///   - plugin: the plugin's name, with which the names of its metrics begin; nil when it is checked elsewhere.
+    package convenience init(continuing previous: PluginMetrics? = nil, of plugin: String? = nil) {
+        self.init(continuing: previous, of: plugin, forwardingTo: nil)
+    }
+
+    init(continuing previous: PluginMetrics? = nil, of plugin: String? = nil, forwardingTo forwarder: (any MetricForwarder)?) {
+        self.forwarder = forwarder
+        prefix = plugin.map { $0.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? String($0) : "_" }.joined() + "_" }
         before = previous?.declared
         // Bounded, because names that change with each config must not accumulate.
         inherited = (previous?.earlier ?? []).suffix(Self.limit)
@@ -55,6 +77,10 @@ package import Telemetry
     ///
     /// - Throws: the reason why the metric is refused.
     func declare(_ kind: gw_metric_kind, name: String, help: String, labels: [MetricLabel]) throws(Refusal) -> UInt32 {
+        if name.hasPrefix("gateway_"), !Self.ownPrefixes.contains(where: name.hasPrefix) {
+            throw Refusal("metric \(quotedForPeople(name)) has a name of the gateway's own")
+        }
+        if let prefix, !name.hasPrefix(prefix) { throw Refusal("metric \(quotedForPeople(name)) does not begin with \(prefix)") }
         guard Self.isName(name), labels.allSatisfy({ Self.isName($0.name) && !$0.name.contains(":") }) else {
             throw Refusal("metric \(quotedForPeople(name)) has a name that Prometheus does not allow")
         }
@@ -72,8 +98,14 @@ package import Telemetry
             let bits = unsafe UInt(bitPattern: Unmanaged.passUnretained(cell).toOpaque())
             unsafe slots[cells.count].store(bits, ordering: .releasing)
             cells.append(cell)
+            forwarder?.declared(UInt32(cells.count), kind.rawValue, name: name, help: help, labels: labels)
             return UInt32(cells.count)
         }
+    }
+
+    /// Whether a metric of this name was declared with another help text; a page has one for each name, the first.
+    func hasOtherHelp(_ name: String, _ help: String) -> Bool {
+        declared.cells.withLock { $0.contains { $0.name == name && $0.help != help } }
     }
 
     /// The cell of an earlier instance for the same counter or histogram.
@@ -110,11 +142,14 @@ package import Telemetry
         guard 1...Self.limit ~= Int(id) else { return }
         let bits = unsafe slots[Int(id) - 1].load(ordering: .acquiring)
         guard let pointer = unsafe UnsafeRawPointer(bitPattern: bits) else { return }
-        let cell = unsafe Unmanaged<Cell>.fromOpaque(pointer).takeUnretainedValue()
-        switch cell.kind {
-        case .counter: cell.value.wrappingAdd(max(0, value), ordering: .relaxed)
-        case .gauge: cell.value.store(value, ordering: .relaxed)
-        default: cell.histogram?.observe(nanoseconds: max(0, value))
+        if let forwarder { return forwarder.observed(id, value) }
+        // Several come with each delivery, so the reference is not counted.
+        unsafe Unmanaged<Cell>.fromOpaque(pointer)._withUnsafeGuaranteedRef { cell in
+            switch cell.kind {
+            case .counter: cell.value.wrappingAdd(max(0, value), ordering: .relaxed)
+            case .gauge: cell.value.store(value, ordering: .relaxed)
+            default: cell.histogram?.observe(nanoseconds: max(0, value))
+            }
         }
     }
 

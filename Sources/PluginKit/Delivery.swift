@@ -1,8 +1,8 @@
 import LinuxSystem
 import PluginABI
 
-/// The outcome of one delivery attempt.
-public enum Outcome: Sendable {
+/// The outcome of one delivery attempt; as a thrown error, it is the outcome of the call that threw it.
+public enum Outcome: Error {
     /// Stored or accepted by the destination.
     case delivered
     /// Transient: the gateway may deliver the profile again after at least `after`, and then passes `progress` again.
@@ -12,38 +12,47 @@ public enum Outcome: Sendable {
     case rejected(String, httpStatus: Int = 0, senderMessage: String = "")
     /// Aborted because of ``Receiver/abort()``.
     case aborted
+
+    /// The outcome that an error stands for: itself when it is one, else a retry with the error's text as the reason.
+    init(_ error: any Error) { self = error as? Outcome ?? .retry("\(error)") }
+}
+
+/// What the gateway knows of one delivery attempt.
+public struct Attempt: Sendable {
+    /// The number of the attempt; 1 for the first.
+    public let number: Int
+    /// The `progress` of the last attempt's outcome; 0 at first.
+    public let progress: UInt64
 }
 
 /// One attempt to deliver a profile; finished exactly once, from any thread.
 ///
 /// The compiler prevents a second finish. A delivery that is dropped without an outcome is reported as rejected.
 @safe public struct Delivery: ~Copyable, Sendable {
-    private nonisolated(unsafe) let host: UnsafePointer<gw_host>
+    private let access: HostAccess
     private nonisolated(unsafe) let token: UnsafeMutableRawPointer?
+    private var isFinished = false
     /// The number of the attempt; 1 for the first.
     public let attempt: Int
     /// The `progress` of the last attempt's outcome; 0 at first.
     public let progress: UInt64
 
-    init(host: UnsafePointer<gw_host>, token: UnsafeMutableRawPointer?, attempt: Int, progress: UInt64) {
-        unsafe self.host = unsafe host
+    init(_ access: HostAccess, token: UnsafeMutableRawPointer?, attempt: Int = 1, progress: UInt64 = 0) {
+        self.access = access
         unsafe self.token = unsafe token
         self.attempt = attempt
         self.progress = progress
     }
 
-    deinit { unsafe Self.send(.rejected("the plugin dropped the delivery without an outcome"), host, token) }
+    deinit { if !isFinished { send(.rejected("the plugin dropped the delivery without an outcome")) } }
 
     /// Reports the outcome. After this, neither the profile nor its bytes may be accessed.
     public consuming func finish(_ outcome: Outcome) {
-        let (host, token) = unsafe (self.host, self.token)
-        discard self
-        unsafe Self.send(outcome, host, token)
+        send(outcome)
+        isFinished = true
     }
 
-    private static func send(
-        _ outcome: Outcome, _ host: UnsafePointer<gw_host>, _ token: UnsafeMutableRawPointer?
-    ) {
+    private func send(_ outcome: Outcome) {
         var result = unsafe gw_outcome()
         unsafe result.size = MemoryLayout<gw_outcome>.size
         var (text, message) = ("", "")
@@ -64,7 +73,7 @@ public enum Outcome: Sendable {
         unsafe text.withSlice { reason in
             unsafe message.withSlice { message in
                 unsafe (result.reason, result.sender_message) = unsafe (reason, message)
-                unsafe host.pointee.finish(host.pointee.context, token, &result)
+                access.use { host in unsafe host.pointee.finish(host.pointee.context, token, &result) }
             }
         }
     }

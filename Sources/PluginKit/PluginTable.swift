@@ -8,13 +8,23 @@ import Synchronization
 ///   - type: the receiver's class.
 ///   - hostSize: the size that the gateway passed to the entry. A gateway older than v1.0 gets NULL.
 public func pluginTable<R: Receiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
-    guard unsafe hostSize >= MemoryLayout<gw_host>.size else { return nil }
+    guard hostSize >= GW_V1_0_HOST else { return nil }
     return unsafe table.withLock { table in
         if let table = unsafe table { return unsafe UnsafePointer(table.pointer) }
         let pointer = unsafe makeTable(type)
         unsafe table = unsafe Table(pointer: pointer, type: type)
         return unsafe UnsafePointer(pointer)
     }
+}
+
+/// The same for a plugin whose deliveries are finished when the call returns.
+public func pluginTable<R: SynchronousReceiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
+    unsafe pluginTable(of: SynchronousCalls<R>.self, hostSize)
+}
+
+/// The same for a plugin with one task for each delivery.
+public func pluginTable<R: AsyncReceiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
+    unsafe pluginTable(of: AsyncCalls<R>.self, hostSize)
 }
 
 /// The library's table and type. A library has only one of each, because C functions have no context that could hold the type.
@@ -28,9 +38,9 @@ private let table = unsafe Mutex<Table?>(nil)
 /// The object behind the gateway's pointer to an instance.
 private final class Instance: Sendable {
     let receiver: any Receiver
-    let host: Host
+    let host: GatewayHost
 
-    init(_ receiver: any Receiver, _ host: Host) {
+    init(_ receiver: any Receiver, _ host: GatewayHost) {
         self.receiver = receiver
         self.host = host
     }
@@ -55,19 +65,35 @@ private func makeTable(_ type: any Receiver.Type) -> UnsafeMutablePointer<gw_plu
                 unsafe instance.receiver.deliver(
                     Profile(view: profile),
                     Delivery(
-                        host: instance.host.host, token: delivery.token, attempt: Int(delivery.attempt),
-                        progress: delivery.progress))
+                        instance.host.access, token: delivery.token, attempt: Int(delivery.attempt), progress: delivery.progress))
             },
             flush: { instance, token in
                 let instance = unsafe Instance.at(instance)
-                unsafe instance.receiver.flush(Delivery(host: instance.host.host, token: token, attempt: 1, progress: 0))
+                unsafe instance.receiver.flush(Delivery(instance.host.access, token: token))
             },
             abort: { instance in unsafe Instance.at(instance).receiver.abort() },
             destroy: { instance in
                 let instance = unsafe Unmanaged<Instance>.fromOpaque(instance).takeRetainedValue()
                 instance.receiver.close()
-            }))
+                instance.host.access.close()
+            },
+            start: { instance, error in
+                do { try unsafe Instance.at(instance).receiver.start() } catch let problem {
+                    unsafe write("\(problem)", to: &error.pointee)
+                    return 1
+                }
+                return 0
+            },
+            drain: { instance in unsafe Instance.at(instance).receiver.drain() },
+            probe: { instance, token in unsafe probe(Instance.at(instance), token) },
+            config_schema: permanentSlice(type.configSchema)))
+    if !(type is any Probing.Type) { unsafe pointer.pointee.probe = nil }
     return unsafe pointer
+}
+
+private func probe(_ instance: Instance, _ token: UnsafeMutableRawPointer?) {
+    let probe = unsafe Delivery(instance.host.access, token: token)
+    if let receiver = instance.receiver as? any Probing { receiver.probe(probe) }
 }
 
 private func permanentSlice(_ text: String) -> gw_slice {
@@ -84,7 +110,7 @@ private func create(
     do {
         let text = unsafe Array(UnsafeBufferPointer(start: config.bytes, count: config.count))
         if let value = JSONParser.parse(text, dialect: .strict, problems: problems) {
-            let host = unsafe Host(host)
+            let host = unsafe GatewayHost(access: HostAccess(host))
             let object = ConfigObject(host.markingReferences(value), path: "", problems: problems)
             let receiver = try type.init(config: object, host: host)
             object.refuseUnknown()

@@ -41,11 +41,19 @@ public import PluginABI
         unsafe Self.texts(view.pointee.headers, view.pointee.header_count)
     }
 
+    /// The sender's IP address, `192.0.2.7` or `2001:db8::7`; empty when it is not known, as from a gateway before 0.3.0.
+    public var peer: String {
+        unsafe view.pointee.size > Int(GW_V1_0_PROFILE) ? view.pointee.peer.text : ""
+    }
+
     /// The value of a label, or nil.
     public func label(_ name: String) -> String? { labels.first { $0.name == name }?.value }
 
     /// The number of payloads: exactly one from `/ingest`, one for each raw sample of a series from Push.
     public var sampleCount: Int { unsafe view.pointee.sample_count }
+
+    /// The bytes of all payloads together.
+    public var byteCount: Int { (0..<sampleCount).reduce(0) { unsafe $0 + sample($1).bytes.count } }
 
     /// One payload; its bytes are borrowed and live as long as the profile.
     @safe public struct Sample: Sendable {

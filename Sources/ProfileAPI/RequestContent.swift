@@ -16,8 +16,12 @@ struct InvalidRequest: Error {
 
 /// Validates a text for plugins, which are promised UTF-8 without NUL.
 func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidRequest) -> String {
-    guard let text = String(validating: bytes, as: UTF8.self) else { throw InvalidRequest("\(what): is not valid UTF-8") }
-    guard !bytes.contains(0) else { throw InvalidRequest("\(what): contains a NUL character") }
+    let text: String
+    do throws(UTF8.ValidationError) { text = String(copying: try UTF8Span(validating: bytes.span)) } catch {
+        throw InvalidRequest("\(what): is not valid UTF-8")
+    }
+    let span = bytes.span
+    for index in span.indices where span[index] == 0 { throw InvalidRequest("\(what): contains a NUL character") }
     return text
 }
 
@@ -29,6 +33,7 @@ extension ProfileContent {
             format: .pprof, samples: [])
         query = try validText(head[head.query], of: "query")
         tenant = try policy.tenant(head)
+        peer = head.peerText
         share = policy.isChosenBySender ? ShareKey(peer: head.peer) : ShareKey(tenant: tenant)
         var types = head.values(of: "content-type")
         if let type = types.next() { contentType = try validText(type, of: "content-type") }

@@ -57,6 +57,9 @@ final class RequestHash {
     /// Hashes the next piece of the body.
     func add(_ piece: Span<UInt8>) { unsafe hash.add(piece.bytes) }
 
-    /// Returns the key of everything hashed; nil when the hash could not get memory.
-    func finish() -> RequestKey? { hash.finish().flatMap { unsafe RequestKey($0.span.bytes) } }
+    /// Returns the key of everything hashed.
+    func finish() -> RequestKey? {
+        let digest = hash.finish()
+        return unsafe RequestKey(digest.span.bytes)
+    }
 }

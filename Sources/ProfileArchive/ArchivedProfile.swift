@@ -93,7 +93,7 @@ public struct ArchivedProfile: Sendable {
                 unsafe hash.add(piece.span.bytes)
                 return true
             }
-            return (found, hash.finish().map(SHA256.hexadecimal))
+            return (found, SHA256.hexadecimal(hash.finish()))
         } catch { throw Damage(description: "\(error)") }
     }
 

@@ -43,21 +43,23 @@ package struct LabelSet: Equatable, Sendable {
     package init() {}
 
     /// Takes labels that are already sorted by name, without duplicates.
-    init(sorted labels: [Label]) { self.labels = labels }
+    package init(sorted labels: [Label]) { self.labels = labels }
 
     /// Reads `app{key=value,…}`.
     package init(parsing text: String) throws(ParseError) {
-        let scalars = text.unicodeScalars
-        let brace = scalars.firstIndex(of: "{") ?? scalars.endIndex
+        // The signs of the grammar are ASCII, which no byte of another character equals.
+        let bytes = text.utf8
+        let brace = bytes.firstIndex(of: UInt8(ascii: "{")) ?? bytes.endIndex
         // Labels are collected first and sorted once: inserting each in its place would let one long name cost milliseconds.
         var found: [Label] = []
         found.reserveCapacity(8)
-        found.append(Label(name: Self.appName, value: try Self.serviceName(scalars[..<brace])))
+        found.append(Label(name: Self.appName, value: try Self.serviceName(bytes[..<brace])))
         defer { labels = Self.sortedLastWins(found) }
-        var rest = brace == scalars.endIndex ? scalars[brace...] : scalars[scalars.index(after: brace)...]
-        while let equals = rest.firstIndex(where: { $0 == "=" || $0 == "}" }), rest[equals] == "=" {
+        var rest = brace == bytes.endIndex ? bytes[brace...] : bytes[bytes.index(after: brace)...]
+        while let equals = rest.firstIndex(where: { $0 == UInt8(ascii: "=") || $0 == UInt8(ascii: "}") }), rest[equals] == UInt8(ascii: "=")
+        {
             let value = rest[rest.index(after: equals)...]
-            guard let end = value.firstIndex(where: { $0 == "," || $0 == "}" }) else { break }
+            guard let end = value.firstIndex(where: { $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "}") }) else { break }
             found.append(Label(name: try Self.labelName(rest[..<equals]), value: Self.trimmed(value[..<end])))
             rest = value[value.index(after: end)...]
         }
@@ -122,7 +124,7 @@ package struct LabelSet: Equatable, Sendable {
         self[self["service_name"] == nil ? "service_name" : "app_name"] = application
     }
 
-    private static func serviceName(_ text: Substring.UnicodeScalarView) throws(ParseError) -> String {
+    private static func serviceName(_ text: Substring.UTF8View) throws(ParseError) -> String {
         let name = trimmed(text)
         guard !name.isEmpty else { throw .serviceNameRequired }
         guard name.utf8.allSatisfy({ isNameByte($0) || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "-") }) else {
@@ -131,7 +133,7 @@ package struct LabelSet: Equatable, Sendable {
         return name
     }
 
-    private static func labelName(_ text: Substring.UnicodeScalarView) throws(ParseError) -> String {
+    private static func labelName(_ text: Substring.UTF8View) throws(ParseError) -> String {
         let name = trimmed(text)
         guard !name.isEmpty else { throw .labelNameRequired }
         if let character = name.first(where: { !$0.utf8.allSatisfy(isNameByte) }) {
@@ -144,8 +146,10 @@ package struct LabelSet: Equatable, Sendable {
         (48...57 ~= byte) || (65...90 ~= byte & 0xDF) || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
     }
 
-    private static func trimmed(_ text: Substring.UnicodeScalarView) -> String {
-        var text = text
+    private static func trimmed(_ text: Substring.UTF8View) -> String {
+        // Most texts have nothing to trim.
+        if let first = text.first, let last = text.last, 33...126 ~= first, 33...126 ~= last { return String(Substring(text)) }
+        var text = Substring(text).unicodeScalars
         while let first = text.first, isWhitespace(first) { text.removeFirst() }
         while let last = text.last, isWhitespace(last) { text.removeLast() }
         return String(text)

@@ -22,13 +22,21 @@ package struct LittleEndianWriter {
         bytes.append(contentsOf: text.utf8)
     }
 
-    mutating func add(_ labels: UnsafeBufferPointer<gw_label>) {
-        add(UInt32(clamping: labels.count))
+    /// - Parameter first: a further label that comes before them; nil for none.
+    mutating func add(_ labels: UnsafeBufferPointer<gw_label>, after first: (name: String, value: gw_slice)? = nil) {
+        unsafe add(UInt32(clamping: labels.count + (first == nil ? 0 : 1)))
+        if let first = unsafe first {
+            unsafe add(first.name)
+            unsafe add(first.value)
+        }
         unsafe labels.forEach { label in
             unsafe add(label.name)
             unsafe add(label.value)
         }
     }
+
+    /// Removes what was written and keeps the memory.
+    package mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
 
     package mutating func add(_ more: [UInt8]) { bytes += more }
 

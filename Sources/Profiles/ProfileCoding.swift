@@ -18,7 +18,8 @@ extension ReceivedProfile {
         unsafe writer.add(view.content_type)
         unsafe writer.add(view.content_encoding)
         unsafe writer.add(UnsafeBufferPointer(start: view.labels, count: view.label_count))
-        unsafe writer.add(UnsafeBufferPointer(start: view.headers, count: view.header_count))
+        let peer = unsafe view.peer.count > 0 ? (ProfileContent.peerHeader, view.peer) : nil
+        unsafe writer.add(UnsafeBufferPointer(start: view.headers, count: view.header_count), after: peer)
         writer.add(UInt32(clamping: sampleCount))
         for index in 0..<sampleCount {
             unsafe writer.add(sample(index).id)
@@ -39,6 +40,7 @@ extension ReceivedProfile {
         var size = 4 + 3 * 8 + 3 * 4
         unsafe texts.forEach { unsafe size += 4 + $0.count }
         unsafe tables.forEach { table in unsafe table.forEach { unsafe size += 8 + $0.name.count + $0.value.count } }
+        if unsafe view.peer.count > 0 { unsafe size += 8 + ProfileContent.peerHeader.utf8.count + view.peer.count }
         for index in 0..<sampleCount { unsafe size += 12 + sample(index).id.count + sample(index).bytes.count }
         return size
     }
@@ -73,6 +75,10 @@ extension ReceivedProfile {
 }
 
 extension ProfileContent {
+    /// The name under which the sender's address stands before the headers. No header has such a name; version 0.2.0 takes it for one,
+    /// and forwards only headers that it knows.
+    static let peerHeader = ":peer"
+
     /// Decodes a profile's head and checks what plugins rely on: a check sum shows that the bytes are those that were written,
     /// not that a gateway wrote them.
     fileprivate init?(_ reader: inout LittleEndianReader) {
@@ -81,17 +87,18 @@ extension ProfileContent {
             let from = reader.integer(Int64.self), let until = reader.integer(Int64.self),
             let tenant = reader.text(), let path = reader.text(), let query = reader.text(),
             let format = reader.text(), let type = reader.text(), let encoding = reader.text(),
-            let labels = Self.labels(&reader), let headers = Self.labels(&reader),
+            let labels = Self.labels(&reader), var headers = Self.labels(&reader),
             let samples = Self.samples(&reader)
         else { return nil }
         let ofTheHead = [tenant, path, query, type, encoding] + headers.flatMap { [$0.name, $0.value] }
         guard ofTheHead.allSatisfy({ Self.isText($0, ofOneLine: true) }), Self.areInOrder(labels),
             samples.allSatisfy({ Self.isText($0.id) }), api == .push || (samples.count == 1 && samples[0].id.isEmpty)
         else { return nil }
+        let peer = headers.first?.name == Self.peerHeader ? headers.removeFirst().value : ""
         self.init(
             api: api, receivedAt: received, path: path, format: ProfileFormat(rawValue: format) ?? .pprof, samples: samples)
         (self.from, self.until, self.tenant, self.labels) = (from, until, tenant, LabelSet(sorted: labels))
-        (self.query, contentType, contentEncoding, self.headers) = (query, type, encoding, headers)
+        (self.query, contentType, contentEncoding, self.headers, self.peer) = (query, type, encoding, headers, peer)
     }
 
     /// Whether a text may stand in a profile, and with `ofOneLine`, for a text of a request's head, in such a head again.

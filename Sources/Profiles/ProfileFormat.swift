@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// The format of a profile's bytes, determined as in Pyroscope's ingest handler: the first match wins.
 package enum ProfileFormat: String, Sendable {
     case trie, tree, lines, jfr, pprof, speedscope

@@ -21,6 +21,8 @@ package struct ProfileContent: Sendable {
     package var from: Int64 = 0
     package var until: Int64 = 0
     package var tenant = ""
+    /// The sender's IP address; empty when it is not known.
+    package var peer = ""
     /// The share of a queue that the profile counts against.
     package var share = ShareKey.unknown
     package var labels = LabelSet()
@@ -87,6 +89,12 @@ package struct ProfileContent: Sendable {
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())
     }
 
+    /// The end of the span that the profile covers, or else when it was received; Unix nanoseconds.
+    package var endedAt: Int64 {
+        let until = unsafe view.pointee.until_ns
+        return until == 0 ? receivedAt : until
+    }
+
     /// The bytes that belong to another profile, and are in memory once for all that share it.
     package var sharedByteCount: Int { head?.byteCount ?? 0 }
 
@@ -121,7 +129,7 @@ package struct ProfileContent: Sendable {
         var text = content.format.rawValue.utf8.count
         text += Self.textSize(of: content.labels.labels) + Self.textSize(of: headers)
         for sample in content.samples { text += sample.id.utf8.count }
-        let shared = [content.tenant, content.path, content.query, content.contentType, content.contentEncoding]
+        let shared = [content.tenant, content.path, content.query, content.contentType, content.contentEncoding, content.peer]
         if !sharesHead { for string in shared { text += string.utf8.count } }
         size = textAt + text
     }
@@ -168,6 +176,7 @@ package struct ProfileContent: Sendable {
         unsafe view.query = unsafe text(content.query)
         unsafe view.content_type = unsafe text(content.contentType)
         unsafe view.content_encoding = unsafe text(content.contentEncoding)
+        unsafe view.peer = unsafe text(content.peer)
     }
 
     private mutating func samples(

@@ -45,7 +45,7 @@ package struct ShareKey: Hashable, Sendable {
     /// A digest that cannot be aimed at: finding another name with a given key takes about 2^31 attempts.
     private init(hashing bytes: [UInt8]) {
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-        _ = unsafe SHA256(bytes, bytes.count, &digest)
+        unsafe copenssl_sha256(bytes, bytes.count, &digest)
         let value = digest.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) } >> (32 - UInt32(Self.bitWidth))
         self.init(rawValue: max(1, value))
     }

@@ -55,8 +55,12 @@ public struct AnswerBounds: Sendable {
 
     /// The bound that the response exceeded, in words; nil when none.
     public var excess: String? {
-        if headBytes > Self.head { return "more than \(Self.head >> 10) KiB of head and trailers" }
-        if bodyBytes > Self.body { return "a body of more than \(Self.body >> 20) MiB" }
-        return idleTurns > Self.mostIdleTurns ? "nothing but framing" : nil
+        if headBytes > Self.head { return Self.headExcess }
+        if bodyBytes > Self.body { return Self.bodyExcess }
+        return idleTurns > Self.mostIdleTurns ? Self.framingExcess : nil
     }
+
+    static let headExcess = "more than \(head >> 10) KiB of head and trailers"
+    static let bodyExcess = "a body of more than \(body >> 20) MiB"
+    static let framingExcess = "nothing but framing"
 }

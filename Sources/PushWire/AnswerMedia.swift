@@ -15,7 +15,7 @@ public struct AnswerMedia: Sendable {
     /// A web page comes from a proxy or a login page. The response to a Push has the codec of the call, or is empty.
     public func objection(isPush: Bool) -> String? {
         if isPage { return "the answer is \(shownType), a page and not Pyroscope's" }
-        if isPush, !body.isEmpty, mediaType != "application/proto" {
+        if isPush, !body.isEmpty, !isType("application/proto") {
             return "the answer to a Push is \(shownType), not application/proto"
         }
         return nil
@@ -23,8 +23,8 @@ public struct AnswerMedia: Sendable {
 
     /// Whether the response is a web page.
     public var isPage: Bool {
-        if !contentType.isEmpty { return mediaType == "text/html" || mediaType == "application/xhtml+xml" }
-        return Self.beginsAsPage(String(decoding: body.prefix(4096), as: UTF8.self))
+        if !contentType.isEmpty { return isType("text/html") || isType("application/xhtml+xml") }
+        return !body.isEmpty && Self.beginsAsPage(String(decoding: body.prefix(4096), as: UTF8.self))
     }
 
     /// Whether a text begins like a web page.
@@ -33,9 +33,14 @@ public struct AnswerMedia: Sendable {
         return start.hasPrefix("<!doctype html") || start.hasPrefix("<html")
     }
 
-    private var mediaType: String {
-        let type = contentType.prefix { $0 != ";" }.lowercased()
-        return String(type.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
+    /// Whether the media type is this one, which is in lower case; parameters do not count (RFC 9110 §8.3.1). It is asked for every
+    /// profile, so nothing is copied.
+    private func isType(_ name: String) -> Bool {
+        func isBlank(_ byte: UInt8) -> Bool { byte == 32 || 9...13 ~= byte }
+        var type = contentType.utf8.prefix { $0 != UInt8(ascii: ";") }
+        while let last = type.last, isBlank(last) { type.removeLast() }
+        while let first = type.first, isBlank(first) { type.removeFirst() }
+        return type.elementsEqual(name.utf8) { (65...90 ~= $0 ? $0 | 0x20 : $0) == $1 }
     }
 
     private var shownType: String { contentType.isEmpty ? "without a content type" : JSONValue.quoted(String(contentType.prefix(100))) }

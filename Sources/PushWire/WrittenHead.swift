@@ -14,13 +14,20 @@ public enum WrittenHead {
     /// - Throws: what is wrong with a header.
     public static func check(_ header: (name: String, value: String)) throws(Refusal) {
         guard isToken(header.name) else { throw Refusal(reason: "\(shown(header.name)) is no name of a header") }
-        if header.value.utf8.contains(where: isControl) { throw Refusal(reason: "the header \(header.name) \(held)") }
+        let value = header.value.utf8.span
+        for index in value.indices where isControl(value[index]) { throw Refusal(reason: "the header \(header.name) \(held)") }
     }
 
     /// - Parameter target: a path with its query, or a whole URL.
     public static func check(target: String) throws(Refusal) {
-        if target.utf8.contains(where: isControl) { throw Refusal(reason: "the URL or its query \(held)") }
-        if target.utf8.contains(where: { $0 == 0x20 || $0 == 0x09 }) { throw Refusal(reason: "the URL or its query holds white space") }
+        // It is long, and written for each profile, so its bytes are looked at once.
+        var (hasControl, hasSpace) = (false, false)
+        let bytes = target.utf8.span
+        for index in bytes.indices where bytes[index] <= 0x20 || bytes[index] == 0x7F {
+            if isControl(bytes[index]) { hasControl = true } else { hasSpace = true }
+        }
+        if hasControl { throw Refusal(reason: "the URL or its query \(held)") }
+        if hasSpace { throw Refusal(reason: "the URL or its query holds white space") }
     }
 
     /// Whether a text is a token, as header names must be.

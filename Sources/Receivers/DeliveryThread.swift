@@ -13,7 +13,7 @@ package final class DeliveryThread: Sendable {
     package enum Creation: Sendable {
         /// `create` has not returned.
         case pending
-        case made(PluginInstance, PluginLibrary)
+        case made(PluginInstance)
         case refused([Problem])
     }
 
@@ -26,29 +26,38 @@ package final class DeliveryThread: Sendable {
     let plugin: PluginName
     /// The config the instance is made from.
     let config: String
+    /// How the plugin runs in a process of its own; nil when it runs in the gateway's.
+    let isolation: ProcessIsolation?
     private let receiver: Receiver
     private let creation = Monitor(Creation.pending)
     private let thread = Mutex<Thread?>(nil)
+    /// The notes for the case of a crash; nil when none are kept.
+    let record: CallRecord?
 
     package init(of receiver: Receiver, _ config: ReceiverConfig) {
         number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
         (self.receiver, plugin, self.config) = (receiver, config.pluginName, config.pluginConfig.text)
+        isolation = config.isolation
+        record = receiver.trial == nil && isolation == nil ? CallRecord(receiver: config.name) : nil
     }
 
     /// The instance; nil while it has not been created.
-    var instance: PluginInstance? { if case .made(let instance, _) = creation.withLock({ $0 }) { instance } else { nil } }
-    package var library: PluginLibrary? { if case .made(_, let library) = creation.withLock({ $0 }) { library } else { nil } }
+    package var instance: PluginInstance? { if case .made(let instance) = creation.withLock({ $0 }) { instance } else { nil } }
     var isRefused: Bool { if case .refused = creation.withLock({ $0 }) { true } else { false } }
 
     /// Starts the thread, which loads the plugin and creates the instance; the instance then waits until it is made the current
     /// one.
     ///
-    /// - Parameter previous: the instance before, whose counters are continued if it is of the same plugin.
-    package func start(_ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil) throws(SystemError) {
-        receiver.state.withLock { $0.instances[number] = InstanceState(maxInFlight: config.maxInFlight, now: .now) }
+    /// - Parameters:
+    ///   - previous: the instance before, whose counters are continued if it is of the same plugin.
+    ///   - retries: whether a process that ends before it has made the instance is started again and again.
+    package func start(
+        _ config: ReceiverConfig, from folders: [String], after previous: DeliveryThread? = nil, retries: Bool = false
+    ) throws(SystemError) {
+        receiver.state.withLock { $0.instances[number] = InstanceState(maxInFlight: config.maxInFlight, record, now: .now) }
         do throws(SystemError) {
             try thread.withLock { (thread) throws(SystemError) in
-                thread = try Thread("rx-\(receiver.name)") { [self] in run(config, folders, previous) }
+                thread = try Thread("rx-\(receiver.name)") { [self] in run(config, folders, previous, retries) }
             }
         } catch {
             receiver.state.withLock { $0.instances[number] = nil }
@@ -71,28 +80,72 @@ package final class DeliveryThread: Sendable {
 
     // MARK: On the thread
 
-    private func run(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) {
-        let made = create(config, folders, previous)
+    private func run(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?, _ retries: Bool) {
+        // So that a chdir or umask of a plugin changes nothing for the others.
+        separateWorkingDirectory()
+        let made =
+            if let isolation { createProcess(config, isolation, folders, previous, retries) } else { create(config, folders, previous) }
         creation.withLock { $0 = made }
         let isAbandoned = receiver.noteCreation(made, of: self)
         creation.signal()
-        if case .made(let instance, _) = made {
-            if isAbandoned { instance.destroy() } else { receiver.deliverUntilEnd(with: instance, number: number) }
+        if case .made(let instance) = made {
+            if isAbandoned { during(.destroy) { instance.destroy() } } else { receiver.deliverUntilEnd(with: instance, self) }
         }
         receiver.noteEnd(of: number)
     }
 
     private func create(_ config: ReceiverConfig, _ folders: [String], _ previous: DeliveryThread?) -> Creation {
         do throws(PluginProblems) {
-            let library = try Self.load(config, from: folders)
-            let metrics = previous?.library?.name == library.name ? previous?.instance?.host.metrics : nil
+            record?.name(config.plugin)
+            let library = try during(.load) { () throws(PluginProblems) in try Self.load(config, from: folders) }
+            record?.name(library)
+            let metrics = previous?.instance?.name == library.name ? previous?.instance?.host.metrics : nil
             let host = HostServices(
-                events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics),
-                references: config.pluginConfig.wholeReferences)
+                events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics, of: library.name),
+                references: config.pluginConfig.wholeReferences, facts: receiver.facts(config))
             do throws(PluginInstance.Refusal) {
-                return .made(try PluginInstance(library, config: self.config, host: host), library)
+                let instance = try during(.create) { () throws(PluginInstance.Refusal) in
+                    try PluginInstance(library, config: self.config, host: host)
+                }
+                return .made(instance)
             } catch { throw PluginProblems(error, config) }
         } catch { return .refused(error.list) }
+    }
+
+    private func createProcess(
+        _ config: ReceiverConfig, _ isolation: ProcessIsolation, _ folders: [String], _ previous: DeliveryThread?, _ retries: Bool
+    ) -> Creation {
+        let file: PluginFile
+        do throws(PluginLibrary.LoadError) { file = try config.pluginName.find(in: folders) } catch {
+            return .refused(PluginProblems(error, config).list)
+        }
+        let metrics = previous?.instance?.file == file ? previous?.instance?.host.metrics : nil
+        let host = HostServices(
+            events: InstanceEvents(receiver, number), metrics: PluginMetrics(continuing: metrics),
+            descriptors: PluginDescriptors(limit: .max))
+        var ends = ProcessEnds()
+        while true {
+            do throws(PluginInstance.StartError) {
+                return .made(
+                    try PluginInstance(
+                        file, config: self.config, references: config.pluginConfig.wholeReferences, receiver.facts(config), isolation,
+                        createTime: config.deliveryTimeout, host: host))
+            } catch {
+                switch error {
+                case .notLoaded(let reason): return .refused(PluginProblems(notLoaded: reason, config).list)
+                case .refused(let refusal): return .refused(PluginProblems(refusal, config).list)
+                case .ended(let end):
+                    let problem = PluginProblems(notLoaded: "its process ended while it was created: \(end.how)", config)
+                    guard retries, receiver.waitToRestart(number, after: ends.add(end), end) else { return .refused(problem.list) }
+                }
+            }
+        }
+    }
+
+    /// Makes a call into the plugin on this thread, and notes it for the case of a crash.
+    func during<R, E: Error>(_ call: CallRecord.Call, sequence: UInt64 = 0, _ body: () throws(E) -> R) throws(E) -> R {
+        guard let record else { return try body() }
+        return try record.during(call, sequence: sequence, body)
     }
 
     private static func load(_ config: ReceiverConfig, from folders: [String]) throws(PluginProblems) -> PluginLibrary {
@@ -109,12 +162,23 @@ extension Receiver {
     fileprivate func noteCreation(_ creation: DeliveryThread.Creation, of thread: DeliveryThread) -> Bool {
         let now = MonotonicTime.now
         var refusal: String?
+        var made: PluginInstance?
+        if case .made(let instance) = creation { made = instance }
         if case .refused(let problems) = creation { refusal = problems.map(\.description).joined(separator: "; ") }
         let before = state.withLock { state in
-            defer { state.instances[thread.number]?.created(refusal) }
+            defer { state.instances[thread.number]?.created(refusal, made) }
             return state.instances[thread.number]
         }
-        state.signal()
+        wake()
+        if case .made(let instance) = creation, trial == nil {
+            let identity = instance.identity
+            Log.info(
+                "plugin loaded",
+                [
+                    "receiver": name, "plugin": identity.name, "version": identity.version, "interface": identity.interface,
+                    "path": instance.file.path, "sha256": identity.sha256, "isolation": instance.isIsolated ? "process" : "none",
+                ])
+        }
         let isAbandoned = before == nil || before?.phase == .abandoned
         guard isAbandoned || before?.overdue != nil else { return false }
         let what =
@@ -139,7 +203,9 @@ final class InstanceEvents: PluginEvents {
     func finish(_ token: UInt, _ outcome: DeliveryOutcome) { receiver.finish(token, outcome) }
     func pluginStated(_ health: Health, _ reason: String) { receiver.pluginStated(health, reason, by: number) }
     func pluginLogged(_ level: Log.Level, _ message: String) { receiver.pluginLogged(level, message) }
+    func timerSet() { receiver.timerSet() }
     func pluginMisbehaved(_ breach: PluginBreach) { receiver.noteBreach(breach) }
+    func pluginEnded(_ end: PluginEnd) { receiver.pluginEnded(end, number) }
 }
 
 extension Receiver {
@@ -152,6 +218,13 @@ extension Receiver {
         if changed, trial == nil {
             logOfPlugin(health == .ok ? .info : .warning, "receiver is \(health.rawValue)", ["receiver": name, "reason": reason])
         }
+    }
+
+    /// Wakes the instance's thread, which sleeps until its next timer.
+    func timerSet() {
+        // With the lock, so that the signal does not come between the thread's look at the timers and its sleep.
+        let mustWake = state.withLock { $0.mustWake(now: .now) }
+        if mustWake { wake() }
     }
 
     func pluginLogged(_ level: Log.Level, _ message: String) {
@@ -171,9 +244,11 @@ package struct PluginProblems: Error {
 
 extension PluginProblems {
     /// The problem of a plugin that cannot be loaded.
-    package init(_ error: PluginLibrary.LoadError, _ config: ReceiverConfig) {
+    package init(_ error: PluginLibrary.LoadError, _ config: ReceiverConfig) { self.init(notLoaded: "\(error)", config) }
+
+    init(notLoaded reason: String, _ config: ReceiverConfig) {
         let path = "\(Problems.path("receivers", config.name)).plugin"
-        list = [Problem(position: config.pluginPosition, path: path, message: "\(error)")]
+        list = [Problem(position: config.pluginPosition, path: path, message: printable(reason))]
     }
 
     /// The problems that a plugin reports: it names a member of its own config, which is located in the gateway's config.

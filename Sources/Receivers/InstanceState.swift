@@ -2,7 +2,7 @@ import LinuxSystem
 import PluginHost
 
 /// A call into a plugin; the raw value is its name in the log.
-enum PluginCall: String, Sendable { case create, deliver, flush, abort, destroy }
+enum PluginCall: String, Sendable { case create, start, deliver, drain, timer, ready, flush, abort, destroy }
 
 /// The state of one plugin instance: its phase, its calls, and the health of its destination.
 ///
@@ -51,12 +51,33 @@ struct InstanceState {
     private(set) var openDeliveries = 0
     /// The number of open operations.
     private(set) var openOperations = 0
+    /// The time at which the last delivery began.
+    private(set) var lastDelivery = MonotonicTime(nanoseconds: 0)
+    /// The notes for the case of a crash.
+    let record: CallRecord?
+    /// While the plugin has not been started, or its process has ended: why, and when it is started.
+    private(set) var down: (why: String, until: MonotonicTime)?
+    var isDown: Bool { down != nil }
+    private var later = PluginIdentity.LaterFunctions()
+    /// What `create` has made.
+    private var instance: PluginInstance?
+    /// When a timer of the plugin is due; `never` while the plugin has not been started.
+    var nextTimer: MonotonicTime { down == nil ? instance?.nextTimer ?? .never : .never }
+    /// How often `start` has failed since it last succeeded.
+    private var failedStarts = 0
+    /// Whether `start` has succeeded, or its process ended after that.
+    private(set) var hasStarted = false
+    private var isDraining = false
+    /// Whether the plugin is still to be told that few profiles follow.
+    var wantsDrain: Bool { later.drain && !isDraining && down == nil }
+    private var ends = ProcessEnds()
     /// The phase that follows as soon as it is created.
     private var next = Phase.made
 
     /// - Parameter maxInFlight: the most deliveries that may be open at the same time.
-    init(maxInFlight: Int, now: MonotonicTime) {
+    init(maxInFlight: Int, _ record: CallRecord? = nil, now: MonotonicTime) {
         pace = DeliveryPacing(limit: maxInFlight)
+        self.record = record
         call = (.create, now)
     }
 
@@ -71,10 +92,58 @@ struct InstanceState {
     /// Notes that `create` has returned.
     ///
     /// - Parameter refusal: the reason why it did not make an instance; nil when it did.
-    mutating func created(_ refusal: String?) {
+    /// - Parameter instance: what `create` has made; nil when it refused.
+    mutating func created(_ refusal: String?, _ instance: PluginInstance? = nil) {
         (call, self.refusal, overdue) = (nil, refusal, nil)
+        if let instance { (later, self.instance) = (instance.identity.later, instance) }
         if refusal != nil { phase = .ended } else if phase == .creating { phase = next }
+        // A failure only when `start` has failed.
+        if later.start { down = ("", MonotonicTime(nanoseconds: 0)) }
     }
+
+    /// Notes that the plugin's process has ended.
+    ///
+    /// - Returns: how long to wait before it is started again.
+    mutating func processEnded(_ end: PluginEnd, _ now: MonotonicTime) -> Duration {
+        let wait = ends.add(end)
+        down = ("the plugin's process ended: \(end.how)", now + wait)
+        (stated, overdue, call, isDraining) = ((.ok, ""), nil, nil, false)
+        return wait
+    }
+
+    /// Notes that its thread starts the plugin's process again.
+    mutating func restartBegan(_ now: MonotonicTime) { call = (.start, now) }
+
+    /// Notes that the plugin was started.
+    mutating func started() { (down, failedStarts, hasStarted) = (nil, 0, true) }
+
+    /// Notes that the plugin cannot work yet.
+    ///
+    /// - Returns: how long to wait before it is asked again: 1 s, and twice as long each time, up to 30 s.
+    mutating func startFailed(_ why: String, _ now: MonotonicTime) -> Duration {
+        let wait = min(.seconds(30), Duration.seconds(1 << min(failedStarts, 5)))
+        failedStarts += 1
+        down = (why, now + wait)
+        return wait
+    }
+
+    /// Notes that its thread tells the plugin that few profiles follow.
+    mutating func drainBegan(_ now: MonotonicTime) { (isDraining, call) = (true, (.drain, now)) }
+
+    /// Notes that its thread makes the call of a timer.
+    mutating func timerBegan(_ now: MonotonicTime) { call = (.timer, now) }
+
+    /// Notes that its thread, which has waited, makes the calls for descriptors that are ready.
+    ///
+    /// - Returns: false when it makes none any more.
+    mutating func readyBegan(_ now: MonotonicTime) -> Bool {
+        guard phase != .abandoned else { return false }
+        (call, sleepsUntil) = ((.ready, now), nil)
+        return true
+    }
+
+    /// Whether it is to get no profiles any more.
+    var isLeaving: Bool { next == .stopping || phase == .abandoned }
 
     /// Gives it no new profiles from here on.
     mutating func retire() {
@@ -98,13 +167,15 @@ struct InstanceState {
 
     mutating func abandon() { if phase != .ended { phase = .abandoned } }
 
-    mutating func ended() { (phase, call) = (.ended, nil) }
+    /// Notes that its thread makes no more calls. The instance refers to the receiver, which would keep itself by it.
+    mutating func ended() { (phase, call, instance) = (.ended, nil, nil) }
 
     // MARK: Calls and operations
 
     /// Notes that its thread calls `deliver`; the delivery is open until it is finished.
     mutating func deliveryBegan(isProbe: Bool, _ now: MonotonicTime) {
         call = (.deliver, now)
+        lastDelivery = now
         openOperations += 1
         openDeliveries += 1
         if isProbe { pace.probeBegan() }
@@ -144,38 +215,51 @@ struct InstanceState {
     /// The reason why the instance has failed; nil when it has not.
     var failure: String? {
         if phase == .creating { return "create of the plugin has not returned" }
-        return refusal ?? overdue ?? (pace.isFailing ? failingReason : nil)
+        return refusal ?? down.flatMap { $0.why.isEmpty ? nil : $0.why } ?? overdue ?? (pace.isFailing ? failingReason : nil)
     }
 }
 
 /// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it. A plain value.
 ///
-/// ``change(_:_:)`` is for what is done for each profile: a change through the subscript allocates memory for its coroutine.
+/// ``change(_:_:)`` and ``read(_:_:)`` are for what is done for each profile: the subscript copies the state.
 struct Instances {
-    private var entries: [(number: Int, state: InstanceState?)] = []
+    private var keys: [Int] = []
+    private var states: [InstanceState] = []
 
-    var count: Int { entries.count }
+    var count: Int { keys.count }
     /// The numbers, rising.
-    var numbers: [Int] { entries.map(\.number).sorted() }
+    var numbers: [Int] { keys.sorted() }
 
     /// The state of an instance; setting nil removes it.
     subscript(number: Int) -> InstanceState? {
-        get { entries.first { $0.number == number }?.state }
-        _modify {
-            let index = entries.firstIndex { $0.number == number } ?? entries.count
-            if index == entries.count { entries.append((number, nil)) }
-            defer { if entries[index].state == nil { entries.remove(at: index) } }
-            yield &entries[index].state
+        get {
+            guard let index = keys.firstIndex(of: number) else { return nil }
+            return states[index]
+        }
+        set {
+            let index = keys.firstIndex(of: number)
+            if let index, let newValue {
+                states[index] = newValue
+            } else if let index {
+                keys.remove(at: index)
+                states.remove(at: index)
+            } else if let newValue {
+                keys.append(number)
+                states.append(newValue)
+            }
         }
     }
 
     /// Changes the state of an instance in place; returns nil where there is none.
     @discardableResult
     mutating func change<R>(_ number: Int, _ body: (inout InstanceState) -> R) -> R? {
-        guard let index = entries.firstIndex(where: { $0.number == number }) else { return nil }
-        // Taken out and put back, so that it is not copied.
-        guard var state = entries[index].state.take() else { return nil }
-        defer { entries[index].state = state }
-        return body(&state)
+        guard let index = keys.firstIndex(of: number) else { return nil }
+        return body(&states[index])
+    }
+
+    /// Reads the state of an instance without a copy of it; returns nil where there is none.
+    func read<R>(_ number: Int, _ body: (borrowing InstanceState) -> R) -> R? {
+        guard let index = keys.firstIndex(of: number) else { return nil }
+        return body(states[index])
     }
 }

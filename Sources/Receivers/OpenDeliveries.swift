@@ -27,6 +27,9 @@ struct OpenDeliveries {
 
     private var slots: [Slot] = []
     private var free: [Int] = []
+    /// The tokens of operations that were taken back and may still be finished; the last ones only.
+    private var takenBack: [UInt] = []
+    private static let mostTakenBack = 1024
 
     /// Opens an operation and returns the token that ends it, which is never zero.
     mutating func open(_ operation: Operation, by instance: Int, isProbe: Bool = false, now: MonotonicTime) -> UInt {
@@ -47,8 +50,11 @@ struct OpenDeliveries {
     /// Whether `token` stands for an open operation.
     func isOpen(_ token: UInt) -> Bool { index(of: token).map { slots[$0].open != nil } ?? false }
 
+    /// The place of an operation, which no other open one has; from 0.
+    static func place(of token: UInt) -> Int { Int(token & 0xFFFF_FFFF) - 1 }
+
     private func index(of token: UInt) -> Int? {
-        let index = Int(token & 0xFFFF_FFFF) - 1
+        let index = Self.place(of: token)
         guard slots.indices.contains(index), slots[index].generation == UInt32(truncatingIfNeeded: token >> 32) else { return nil }
         return index
     }
@@ -62,12 +68,21 @@ struct OpenDeliveries {
     }
 
     /// Ends and returns all operations of an instance; their tokens are invalid from here on.
-    mutating func abandon(_ instance: Int) -> [Operation] {
+    mutating func abandon(_ instance: Int) -> [Open] {
         slots.indices.filter { slots[$0].open?.instance == instance }.compactMap { index in
             guard let open = slots[index].open.take() else { return nil }
             free.append(index)
-            return open.operation
+            takenBack.append(UInt(slots[index].generation) << 32 | UInt(index + 1))
+            return open
         }
+    }
+
+    /// Whether a token stands for an operation that was taken back; true once for each.
+    mutating func wasTakenBack(_ token: UInt) -> Bool {
+        takenBack.removeFirst(max(0, takenBack.count - Self.mostTakenBack))
+        guard let index = takenBack.firstIndex(of: token) else { return false }
+        takenBack.remove(at: index)
+        return true
     }
 
     /// The time at which the oldest open operation of an instance was opened; nil when none is open.

@@ -28,10 +28,6 @@ extension ReceiverQueue {
         var refusals = Refusals()
         let acceptedAt: MonotonicTime
         var place = Place.fresh
-        var age = Links()
-        var order = Links()
-        /// Its links in the list of its share's fresh entries.
-        var lane = Links()
         /// Distinguishes the entry from later ones at the same index, and from its own earlier delays.
         var serial: UInt32 = 0
 
@@ -45,6 +41,13 @@ extension ReceiverQueue {
             (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
         }
 
+        /// The place of a removed entry, which holds nothing.
+        static let unused = {
+            var entry = Entry(nil, sequence: 0, byteCount: 0, nil, acceptedAt: .never)
+            entry.place = .unused
+            return entry
+        }()
+
         /// True when it has been attempted and is still to be delivered.
         var isTried: Bool { attempts > 0 && letter == nil }
     }
@@ -55,10 +58,5 @@ extension ReceiverQueue {
         let reason: DropReason
     }
 
-    enum Place { case fresh, due, letter, delayed, open }
-
-    struct Links {
-        var previous: Int32 = -1
-        var next: Int32 = -1
-    }
+    enum Place { case fresh, due, letter, delayed, open, unused }
 }

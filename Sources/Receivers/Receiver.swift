@@ -1,6 +1,7 @@
 import ConfigJSON
 import LinuxSystem
 import PluginHost
+import ProfileArchive
 import Profiles
 package import SpoolStore
 import Synchronization
@@ -46,6 +47,15 @@ package final class Receiver: Sendable {
         /// The number of profiles that are being written as dead letters.
         var burying = 0
 
+        /// Profiles that were open when the plugin crashed.
+        var suspects = CrashSuspects()
+        /// Why the plugin was not started; nil when it was.
+        var startRefusal: String?
+        /// How often the plugin's process was started again.
+        var restarts = 0
+        /// When the memory of a large backlog was returned to the system; nil before the first time.
+        var memoryReturnedAt: MonotonicTime?
+
         init(_ config: ReceiverConfig) { self.config = config }
 
         /// The instance that profiles go to.
@@ -56,27 +66,51 @@ package final class Receiver: Sendable {
     /// The current config; a reload changes it.
     package var config: ReceiverConfig { state.withLock { $0.config } }
     let latency = Histogram()
+    /// From the end of each delivered profile's span to its delivery.
+    let profileAge = Histogram()
     /// The first lock in the order: ``Spool/state`` may be taken while it is held, never in the reverse order; see
     /// docs/architecture.md.
     let state: Monitor<State>
     /// The plugin instance that profiles go to, with its thread.
     let serving = Mutex<DeliveryThread?>(nil)
     let instanceCount = Atomic<Int>(0)
+    /// The instances whose threads wait for descriptors.
+    let watching = Mutex<[PluginInstance]>([])
     let spool: Spool?
     let deadLetters: DeadLetters?
+    private let gatewayVersion: String
+    /// The data directory, in which a plugin may have a folder; nil when there is none.
+    private let directory: DataDirectory?
     /// The plugin's warnings while a command tests the config; nil when they go to the log.
     let trial: Monitor<[String]>?
 
     /// - Parameters:
     ///   - spool: the spool, when the config stores profiles on disk or stored them there before.
     ///   - deadLetters: the store for profiles that are given up.
+    ///   - directory: the data directory, in which a plugin may have a folder.
     ///   - isTrial: whether a command only tests how the plugin judges its config.
-    package init(_ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, isTrial: Bool = false) {
+    package init(
+        _ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, directory: DataDirectory? = nil,
+        gatewayVersion: String = "", isTrial: Bool = false
+    ) {
         name = config.name
+        (self.directory, self.gatewayVersion) = (directory, gatewayVersion)
         trial = isTrial ? Monitor([]) : nil
         self.spool = spool
         self.deadLetters = deadLetters
         state = Monitor(State(config))
+    }
+
+    /// What a plugin may know of its instance.
+    func facts(_ config: ReceiverConfig) -> InstanceFacts {
+        InstanceFacts(
+            receiver: name, gatewayVersion: gatewayVersion, maxInFlight: config.maxInFlight, deliveryTimeout: config.deliveryTimeout
+        ) { [directory, name] in
+            do throws(SystemError) { return try directory?.made("plugin/\(FileName.component(name, ifEmpty: "unnamed"))").path } catch {
+                Log.error("the plugin's folder cannot be made", ["receiver": name, "error": "\(error)"])
+                return nil
+            }
+        }
     }
 
     /// The plugin's warnings so far, while a command tests the config.
@@ -135,7 +169,7 @@ package final class Receiver: Sendable {
             let result = body(&state)
             return (result, state.takeSettlements(), state.mustWake(now: .now))
         }
-        if hasWork { state.signal() }
+        if hasWork { wake() }
         tell(settlements)
         return result
     }
@@ -151,7 +185,15 @@ package final class Receiver: Sendable {
         case read(Backlog.Read)
         case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
         case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
+        /// Log that a profile is not delivered again, because it crashed the plugin.
+        case condemned(State.Event)
         case flush(token: UInt)
+        /// Start the plugin, and its process if that has ended.
+        case restart
+        /// Tell the plugin that few profiles follow.
+        case drain
+        /// Make the call of a timer of the plugin.
+        case timer
         /// Return freed memory to the system, because a large backlog has ended.
         case returnMemory
         /// Send results of profiles that were settled because their time ran out.
@@ -162,21 +204,29 @@ package final class Receiver: Sendable {
     }
 
     /// Makes the calls into one instance until it has ended; runs on the instance's thread.
-    func deliverUntilEnd(with instance: PluginInstance, number: Int) {
+    func deliverUntilEnd(with instance: PluginInstance, _ thread: DeliveryThread) {
+        var waiting = DescriptorWait(instance, thread)
+        defer { waiting.end(at: self) }
         while true {
-            switch state.wait({ $0.takeStep(of: number, now: .now) }) {
+            switch nextStep(&waiting) {
             case .read(var read):
                 read.run()
                 update { $0.refilled(read, now: .now) }
             case .deliver(let entry, let handle, let token):
                 guard let profile = profile(of: entry, handle, token: token) else { continue }
-                instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
+                thread.during(.deliver, sequence: entry.sequence) {
+                    instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
+                }
             case .bury(let entry, let handle, let letter):
                 if let profile = profile(of: entry, handle, token: nil) { bury(profile, entry, handle, letter.outcome) }
-            case .flush(let token): instance.flush(token: token)
+            case .condemned(let event): log(event)
+            case .flush(let token): thread.during(.flush) { instance.flush(token: token) }
+            case .restart: restart(instance, thread)
+            case .drain: thread.during(.drain) { instance.drain() }
+            case .timer: thread.during(.timer) { instance.fireTimer(now: .now) }
             case .returnMemory: returnFreedMemory()
             case .tell(let settlements): tell(settlements)
-            case .destroy: return instance.destroy()
+            case .destroy: return thread.during(.destroy) { instance.destroy() }
             case .leave: return
             }
         }
@@ -188,16 +238,25 @@ package final class Receiver: Sendable {
     func finish(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
         let finished = update { $0.finish(token, outcome, now) }
-        guard let finished else { return noteBreach(PluginBreach(.unknownToken, "an operation was finished twice, or never begun")) }
+        guard let finished else {
+            let isLate = state.withLock { $0.open.wasTakenBack(token) }
+            return noteBreach(
+                isLate
+                    ? PluginBreach(.lateFinish, "an operation was finished after it had been taken back")
+                    : PluginBreach(.unknownToken, "an operation was finished twice, or never begun"))
+        }
+        if let end = finished.deliveredEnd {
+            profileAge.observe(nanoseconds: max(0, MonotonicTime.unixNanoseconds.subtractingSaturated(end)))
+        }
         if let openedAt = finished.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in finished.events {
-            log(event, outcome)
+            log(event, outcome.reason)
             guard case .gaveUp(_, let handle, _, _) = event, let entry = finished.givenUp else { continue }
             if let profile = entry.profile, let letter = entry.letter { bury(profile, entry, handle, letter.outcome) }
         }
     }
 
-    private func log(_ event: State.Event, _ outcome: DeliveryOutcome) {
+    private func log(_ event: State.Event, _ error: String = "") {
         switch event {
         case .dropped(let reason, let sequence, let why):
             Log.warning(
@@ -206,7 +265,7 @@ package final class Receiver: Sendable {
             Log.warning(
                 "profile put with the dead letters",
                 ["receiver": name, "reason": reason.rawValue, "sequence": "\(sequence)", "error": why])
-        case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": outcome.reason])
+        case .failing: Log.warning("receiver is failing; probing it", ["receiver": name, "error": error])
         case .recovered: Log.info("receiver has recovered", ["receiver": name])
         }
     }

@@ -8,6 +8,8 @@ package enum DropReason: String, CaseIterable, Sendable {
     case shutdown
     /// The record in the spool could not be read.
     case damaged
+    /// The plugin crashed several times while it had only this profile.
+    case crashed
     /// The spool was full or could not be written.
     case spoolFull = "spool_full"
 }

@@ -135,6 +135,7 @@ extension Receiver.State {
     ) {
         if let token, closeOperation(token) == nil { return }
         let entry = queue[handle]
+        suspects.returned(entry.sequence)
         backlog?.resident -= entry.byteCount
         switch failure {
         case .damaged:

@@ -24,6 +24,9 @@ package struct ReceiverConfig {
     /// How long a delivery, or a call into the plugin, may take before the receiver counts as failed.
     package var deliveryTimeout = Duration.seconds(60)
 
+    /// How the plugin runs in a process of its own; nil runs it in the gateway's.
+    package var isolation: ProcessIsolation?
+
     package init(name: String) { self.name = name }
 
     package var pluginName: PluginName { PluginName(name: plugin, sha256: pluginHash) }

@@ -15,9 +15,10 @@ extension Receiver {
     /// - Parameter file: the file of the config's plugin.
     package func needsInstance(for new: ReceiverConfig, of file: PluginFile) -> Bool {
         guard let present = serving.withLock({ $0 }) else { return true }
-        return present.library.map { $0.file.key != file.key } ?? (present.plugin != new.pluginName)
-            || present.config != new.pluginConfig.text
-            || present.isRefused
+        // A process of its own takes the new content of the file; a library stays loaded until the gateway ends.
+        let isOther =
+            present.instance.map { $0.file.key != file.key || $0.isIsolated && $0.isOutdated } ?? (present.plugin != new.pluginName)
+        return isOther || present.config != new.pluginConfig.text || present.isolation != new.isolation || present.isRefused
     }
 
     /// The health that an instance states; nil when there is no instance of that number.
@@ -27,7 +28,7 @@ extension Receiver {
     package func serve(_ next: DeliveryThread) {
         state.withLock { $0.serve(next.number) }
         serving.withLock { $0 = next }
-        state.signal()
+        wake()
     }
 
     /// Changes the config, and the plugin instance if the config needs another one.
@@ -50,7 +51,7 @@ extension Receiver {
             state.evict(new.queue)
         }
         // The instances' threads may sleep without a limit.
-        state.signal()
+        wake()
         return former
     }
 
@@ -69,7 +70,7 @@ extension Receiver {
     /// - Returns: false when the plugin did not end; its memory is then kept.
     package func drain(_ lost: String, _ deadline: MovableDeadline) -> Bool {
         update { $0.isDraining = true }
-        state.signal()
+        wake()
         _ = deadline.wait { isDrained(until: $0) }
         close(lost)
         // The receiver and its thread hold references to each other.
@@ -83,7 +84,7 @@ extension Receiver {
     ///   profiles.
     package func retire(_ former: DeliveryThread, _ deadline: MovableDeadline) -> Bool {
         state.withLock { $0.instances[former.number]?.retire() }
-        state.signal()
+        wake()
         _ = deadline.wait { hasEnded(former.number, until: $0) }
         return stop(former)
     }
@@ -92,7 +93,7 @@ extension Receiver {
     private func isDrained(until deadline: MonotonicTime) -> Bool {
         state.wait { state in
             let hasNothing = state.serving?.phase == .creating && state.queuedCount == 0
-            if state.isClosed || hasNothing || state.serving?.phase == .ended { return .done(true) }
+            if state.isClosed || hasNothing || state.serving?.phase == .ended || state.startRefusal != nil { return .done(true) }
             return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
     }
@@ -113,25 +114,35 @@ extension Receiver {
             return true
         }
         if mustAbort { abort(thread) }
-        state.signal()
+        wake()
         let deadline = MonotonicTime.now + Self.abortTime
-        guard hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime)) else {
-            return abandon(thread)
-        }
+        guard
+            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime))
+                || kill(thread)
+        else { return abandon(thread) }
         thread.join()
         state.withLock { if $0.current != number { $0.instances[number] = nil } }
         return true
+    }
+
+    /// Kills the process of an isolated plugin that does not end.
+    ///
+    /// - Returns: whether the instance has ended then.
+    private func kill(_ thread: DeliveryThread) -> Bool {
+        guard thread.instance?.kill("it did not end after abort") == true else { return false }
+        noteBreach(PluginBreach(.openAfterAbort, "it did not end after abort"))
+        return hasEnded(thread.number, until: .now + Self.destroyTime)
     }
 
     /// Calls `abort` on a separate thread, because it may not return.
     private func abort(_ thread: DeliveryThread) {
         let returned: @Sendable () -> Void = { [self] in
             state.withLock { $0.instances[thread.number]?.abortReturned() }
-            state.signal()
+            wake()
         }
         do throws(SystemError) {
             try Thread.detached("abort-\(name)") {
-                thread.instance?.abort()
+                thread.during(.abort) { thread.instance?.abort() }
                 returned()
             }
         } catch {
@@ -149,6 +160,8 @@ extension Receiver {
             Log.error(
                 "plugin is overdue",
                 ["receiver": name, "plugin": config.plugin, "call": late.what, "for": now.since(late.since).inWords])
+            guard let present, present.number == late.number else { continue }
+            _ = present.instance?.kill("its \(late.what) took longer than delivery_timeout")
         }
     }
 
@@ -168,7 +181,7 @@ extension Receiver {
             let instance = state.instances[thread.number]
             return (state.abandon(thread.number), instance)
         }
-        state.signal()
+        wake()
         let call = instance?.oldestCall
         state.withLock { _ = $0.breaches.note(PluginBreach(.openAfterAbort, "it did not end after abort"), now) }
         Log.error(
@@ -186,7 +199,7 @@ extension Receiver {
     /// Notes that an instance's thread makes no more calls; called on that thread.
     func noteEnd(of number: Int) {
         state.withLock { $0.instances[number]?.ended() }
-        state.signal()
+        wake()
     }
 }
 
@@ -209,19 +222,19 @@ extension Receiver.State {
             queue.resetProgress()
             queue.wakeAll()
         }
-        (current, passes) = (next, 0)
+        (current, passes, startRefusal) = (next, 0, nil)
         instances[next]?.serve()
     }
 
     /// Notes for each instance whether a call or delivery takes too long.
     ///
     /// - Returns: those of instances that had none at the last check.
-    mutating func checkOverdue(_ timeout: Duration, _ now: MonotonicTime) -> [(what: String, since: MonotonicTime)] {
+    mutating func checkOverdue(_ timeout: Duration, _ now: MonotonicTime) -> [(number: Int, what: String, since: MonotonicTime)] {
         instances.numbers.compactMap { number in
             let late = instances[number]?.late(open.oldest(of: number), timeout, now: now)
             let wasLate = instances[number]?.overdue != nil
             instances[number]?.overdue = late.map { "\($0.what) takes longer than delivery_timeout" }
-            return wasLate ? nil : late
+            return wasLate ? nil : late.map { (number, $0.what, $0.since) }
         }
     }
 
@@ -239,9 +252,10 @@ extension Receiver.State {
         instances[number]?.abandon()
         // A thread whose instance is not listed any more ends.
         if number != current { instances[number] = nil }
-        return open.abandon(number).compactMap { operation in
-            instances[number]?.closed(operation)
-            guard case .delivery(let handle) = operation else { return nil }
+        return open.abandon(number).compactMap { opened in
+            instances[number]?.closed(opened.operation)
+            guard case .delivery(let handle) = opened.operation else { return nil }
+            suspects.returned(queue[handle].sequence)
             let profile = queue[handle].profile
             if isClosed { leaveInSpool(handle) } else { queue.putBack(handle) }
             return profile

@@ -7,8 +7,8 @@ extension Receiver {
     /// Adds what the receiver and its plugin count to the page of `/metrics`.
     package func collect(into page: inout Exposition) {
         let labels = [MetricLabel(name: "receiver", value: name)]
-        let (account, queued, bytes, health, breaches) = state.withLock {
-            ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0, $0.breaches)
+        let (account, queued, bytes, health, breaches, restarts) = state.withLock {
+            ($0.account, $0.queuedCount, $0.queuedBytes, $0.health.0, $0.breaches, $0.restarts)
         }
         page.add(.counter, "gateway_profiles_accepted_total", help: "Profiles taken into the receiver's queue.", labels, account.accepted)
         page.add(
@@ -24,32 +24,61 @@ extension Receiver {
         page.add(.counter, "gateway_retries_total", help: "Deliveries that ended in a retry.", labels, account.retries)
         page.add(.gauge, "gateway_queue_profiles", help: "Profiles queued, open deliveries included.", labels, queued)
         page.add(.gauge, "gateway_queue_bytes", help: "Bytes of the queued profiles.", labels, bytes)
-        page.add("gateway_delivery_seconds", help: "How long deliveries took, from the call to the outcome.", labels, latency)
+        collectTimes(labels, into: &page)
         for kind in PluginBreach.Kind.allCases {
             page.add(
                 .counter, "gateway_plugin_breaches_total", help: "Breaches of the plugin interface's contract, by kind.",
                 labels + [MetricLabel(name: "kind", value: kind.rawValue)], breaches.counts[kind] ?? 0)
         }
+        if let instance {
+            let identity = instance.identity
+            let facts = [
+                ("plugin", identity.name), ("version", identity.version), ("interface", identity.interface), ("path", instance.file.path),
+                ("sha256", identity.sha256), ("isolation", isolationName),
+            ]
+            page.add(
+                .gauge, "gateway_plugin_info", help: "1 for the plugin that the receiver has now.",
+                labels + facts.map { MetricLabel(name: $0.0, value: $0.1) }, 1)
+        }
+        page.add(
+            .counter, "gateway_plugin_restarts_total", help: "How often an isolated plugin's process ended and was started again.", labels,
+            restarts)
         page.add(
             .gauge, "gateway_receiver_health", help: "0 ok, 1 degraded, 2 failed.", labels,
             health == .ok ? 0 : health == .degraded ? 1 : 2)
         instance?.host.metrics.collect(receiver: name, into: &page)
     }
 
+    private func collectTimes(_ labels: [MetricLabel], into page: inout Exposition) {
+        page.add(
+            .gauge, "gateway_queue_oldest_seconds", help: "How long the oldest queued profile has waited; 0 when none is queued.", labels,
+            Double(state.withLock { $0.queue.longestWait(.now) }) / 1e9)
+        page.add("gateway_delivery_seconds", help: "How long deliveries took, from the call to the outcome.", labels, latency)
+        page.add(
+            "gateway_profile_age_seconds", help: "How old profiles were when they were delivered, from the end of what they cover.", labels,
+            profileAge)
+    }
+
     /// This receiver on the status page.
     package var statusObject: String {
-        let (health, queued, bytes, open, lastError, breaches) = state.withLock {
-            ($0.health, $0.queuedCount, $0.queuedBytes, $0.serving?.openDeliveries ?? 0, $0.serving?.lastError ?? "", $0.breaches)
+        let (health, queued, bytes, open, lastError, breaches, restarts) = state.withLock { state in
+            let (open, lastError) = (state.serving?.openDeliveries ?? 0, state.serving?.lastError ?? "")
+            return (state.health, state.queuedCount, state.queuedBytes, open, lastError, state.breaches, state.restarts)
         }
         let breachCount = breaches.counts.values.reduce(0, +)
-        let plugin = instance.map { "\($0.name) \($0.version)" } ?? config.plugin
+        let identity = instance?.identity
+        let plugin = identity.map { "\($0.name) \($0.version)" } ?? config.plugin
         return """
             {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
             "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
             "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError)),\
-            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.what ?? ""))}
+            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.what ?? "")),\
+            "plugin_path":\(JSONValue.quoted(instance?.file.path ?? "")),"plugin_interface":"\(identity?.interface ?? "")",\
+            "plugin_sha256":"\(identity?.sha256 ?? "")","isolation":"\(isolationName)","restarts":\(restarts)}
             """
     }
+
+    private var isolationName: String { present?.isolation == nil ? "none" : "process" }
 }
 
 extension DeadLetters {

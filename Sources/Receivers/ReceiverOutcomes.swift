@@ -1,5 +1,6 @@
 import LinuxSystem
 import PluginHost
+import Profiles
 import SpoolStore
 
 /// The handling of outcomes; every method runs with the receiver's lock held.
@@ -13,26 +14,36 @@ extension Receiver.State {
         case recovered
     }
 
+    /// The results of an ended operation.
+    struct Finished {
+        var events: [Event] = []
+        /// When the delivery was begun; nil for an operation that is none.
+        var openedAt: MonotonicTime?
+        /// The end of the delivered profile's span, Unix nanoseconds; nil when none was delivered.
+        var deliveredEnd: Int64?
+        /// The entry of ``Event/gaveUp(_:_:sequence:why:)``, for its dead letter.
+        var givenUp: ReceiverQueue.Entry?
+    }
+
     /// Ends one operation of any instance; returns nil when the token stands for no open operation.
-    ///
-    /// With ``Event/gaveUp(_:_:sequence:why:)`` the entry that was given up is returned, for its dead letter.
     ///
     /// An outcome of an instance that was replaced says nothing about the current destination, and its progress is useless to the
     /// current instance: it affects only the state of the old instance.
-    mutating func finish(
-        _ token: UInt, _ given: DeliveryOutcome, _ now: MonotonicTime
-    ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
+    mutating func finish(_ token: UInt, _ given: DeliveryOutcome, _ now: MonotonicTime) -> Finished? {
         guard let operation = closeOperation(token) else { return nil }
         let number = operation.instance
         guard case .delivery(let handle) = operation.operation else {
             flushed(number)
-            return ([], nil, nil)
+            return Finished()
         }
+        suspects.survived(queue[handle].sequence)
         var outcome = given
         if number != current { outcome.progress = 0 }
         let events: [Event]
+        var finished = Finished(openedAt: operation.openedAt)
         switch outcome.status {
         case .delivered:
+            finished.deliveredEnd = queue[handle].profile?.endedAt
             settle(handle, .delivered)
             account.delivered += 1
             if number == current { passes += 1 }
@@ -44,20 +55,23 @@ extension Receiver.State {
             events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
         case .retry, .aborted: events = retry(handle, outcome, operation, now)
         }
-        var givenUp: ReceiverQueue.Entry?
-        for case .gaveUp(_, let handle, _, _) in events { givenUp = queue[handle] }
-        return (number == current ? events : events.filter { $0 != .failing && $0 != .recovered }, operation.openedAt, givenUp)
+        for case .gaveUp(_, let handle, _, _) in events { finished.givenUp = queue[handle] }
+        finished.events = number == current ? events : events.filter { $0 != .failing && $0 != .recovered }
+        return finished
     }
 
     /// Closes the operation that a token stands for; returns nil when there is none.
     mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
         guard let operation = open.close(token) else { return nil }
-        instances.change(operation.instance) { $0.closed(operation.operation) }
+        instances.change(operation.instance) { instance in
+            instance.closed(operation.operation)
+            instance.record?.closed(OpenDeliveries.place(of: token))
+        }
         if operation.isProbe { instances.change(operation.instance) { $0.pace.probeEnded() } }
         return operation
     }
 
-    private mutating func flushed(_ number: Int) {
+    mutating func flushed(_ number: Int) {
         // The queue is empty; profiles that come later would not be delivered any more.
         if number == current, isDraining { isClosed = true }
         instances.change(number) { $0.stop() }

@@ -19,15 +19,17 @@ struct ReceiverQueue {
         let index: Int32
     }
 
-    private(set) var entries: [Entry?] = []
+    /// An unused one is empty and in ``free``.
+    private(set) var entries: [Entry] = []
+    private(set) var links = QueueLinks()
     private var free: [Int32] = []
-    private(set) var age = Ends()
-    private var fresh = Ends()
+    private(set) var age = QueueLinks.Ends()
+    private var fresh = QueueLinks.Ends()
     /// The fresh entries of each share, and the order in which shares take turns; an empty share is removed when its turn comes.
-    private var lanes: [ShareKey: Ends] = [:]
+    private var lanes: [ShareKey: QueueLinks.Ends] = [:]
     private var turns: [ShareKey] = []
-    private var due = Ends()
-    private var letters = Ends()
+    private var due = QueueLinks.Ends()
+    private var letters = QueueLinks.Ends()
     private var delays = DelayHeap()
     private var nextSerial: UInt32 = 0
     /// Whether a due entry is next when both fresh and due entries are ready.
@@ -35,10 +37,25 @@ struct ReceiverQueue {
     /// Whether the newest fresh entry is next while both ends of the fresh entries take turns.
     private var isNewestNext = true
 
-    struct Ends {
-        var first: Int32 = -1
-        var last: Int32 = -1
-        var count = 0
+    private enum List { case age, fresh, due, letters }
+
+    private subscript(list: List) -> QueueLinks.Ends {
+        get {
+            switch list {
+            case .age: age
+            case .fresh: fresh
+            case .due: due
+            case .letters: letters
+            }
+        }
+        set {
+            switch list {
+            case .age: age = newValue
+            case .fresh: fresh = newValue
+            case .due: due = newValue
+            case .letters: letters = newValue
+            }
+        }
     }
 
     /// The number of all entries.
@@ -71,12 +88,16 @@ struct ReceiverQueue {
         return nil
     }
 
+    /// An entry, which is read and changed in place: a copy would count references to all that it holds.
     subscript(handle: Handle) -> Entry {
-        get {
-            guard let entry = entries[Int(handle.index)] else { preconditionFailure("a settled entry was asked for") }
-            return entry
+        _read {
+            precondition(entries[Int(handle.index)].place != .unused, "a settled entry was asked for")
+            yield entries[Int(handle.index)]
         }
-        set { entries[Int(handle.index)] = newValue }
+        _modify {
+            precondition(entries[Int(handle.index)].place != .unused, "a settled entry was asked for")
+            yield &entries[Int(handle.index)]
+        }
     }
 
     /// Adds a profile as the newest entry, ready for delivery.
@@ -87,9 +108,9 @@ struct ReceiverQueue {
     }
 
     /// Adds an entry as the newest, ready for delivery.
-    mutating func append(_ new: Entry) {
-        var entry = new
+    mutating func append(_ entry: consuming Entry) {
         entry.serial = takeSerial()
+        let (share, bytes) = (entry.share, entry.byteCount)
         let index: Int32
         if let reused = free.popLast() {
             index = reused
@@ -97,12 +118,13 @@ struct ReceiverQueue {
         } else {
             index = Int32(entries.count)
             entries.append(entry)
+            links.addEntry()
         }
-        link(index, \.age, \.age, atEnd: true)
+        link(index, .age, .age, atEnd: true)
         makeReady(index, atEnd: true)
         count += 1
-        byteCount += new.byteCount
-        shares.add(new.share, bytes: new.byteCount)
+        byteCount += bytes
+        shares.add(share, bytes: bytes)
         peak = max(peak, byteCount)
     }
 
@@ -119,8 +141,8 @@ struct ReceiverQueue {
         if let share { endTurn(of: share) }
         // A new serial makes any record of the entry in the heap obsolete.
         let serial = takeSerial()
-        entries[Int(handle.index)]?.serial = serial
-        entries[Int(handle.index)]?.place = .open
+        entries[Int(handle.index)].serial = serial
+        entries[Int(handle.index)].place = .open
     }
 
     /// Ends a share's turn: moves it behind the other shares if it was its turn, and removes empty shares before it.
@@ -145,7 +167,7 @@ struct ReceiverQueue {
 
     /// Delays an open entry until `due`; then it is put before the ready entries of its kind.
     mutating func delay(_ handle: Handle, until due: MonotonicTime) {
-        entries[Int(handle.index)]?.place = .delayed
+        entries[Int(handle.index)].place = .delayed
         if self[handle].isTried { triedCount += 1 }
         if delays.count > 2 * count + 64 { delays = DelayHeap(delays.all.filter(isCurrent)) }
         delays.push(DelayHeap.Delay(due: due, index: handle.index, serial: self[handle].serial))
@@ -165,14 +187,14 @@ struct ReceiverQueue {
     /// Makes all delayed entries ready, due or not, except those for which `isHeld` is true.
     mutating func wakeAll(except isHeld: (Entry) -> Bool = { _ in false }) {
         let current = delays.all.filter(isCurrent)
-        let held = current.filter { entries[Int($0.index)].map(isHeld) ?? false }
+        let held = current.filter { isHeld(entries[Int($0.index)]) }
         let kept = Set(held.map(\.index))
         delays = DelayHeap(held)
         wake(current.map(\.index).filter { !kept.contains($0) })
     }
 
     private mutating func wake(_ indices: [Int32]) {
-        func sequence(_ index: Int32) -> UInt64 { entries[Int(index)]?.sequence ?? 0 }
+        func sequence(_ index: Int32) -> UInt64 { entries[Int(index)].sequence }
         for index in indices.sorted(by: { sequence($0) > sequence($1) }) {
             stopWaiting(index)
             makeReady(index, atEnd: false)
@@ -186,43 +208,42 @@ struct ReceiverQueue {
 
     /// Adds an entry that is in no list to the list for its kind.
     private mutating func makeReady(_ index: Int32, atEnd: Bool) {
-        guard let entry = entries[Int(index)] else { return }
-        let place: Place = entry.letter != nil ? .letter : entry.isTried ? .due : .fresh
-        entries[Int(index)]?.place = place
+        let (share, isTried) = (entries[Int(index)].share, entries[Int(index)].isTried)
+        let place: Place = entries[Int(index)].letter != nil ? .letter : isTried ? .due : .fresh
+        entries[Int(index)].place = place
         if place == .due { triedCount += 1 }
-        if let list = Self.list(of: place) { link(index, list, \.order, atEnd: atEnd) }
+        if let list = Self.list(of: place) { link(index, list, .order, atEnd: atEnd) }
         guard place == .fresh else { return }
         forgetEmptyLanes()
-        if lanes[entry.share] == nil { turns.append(entry.share) }
-        var lane = lanes[entry.share] ?? Ends()
-        link(index, &lane, \.lane, atEnd: atEnd)
-        lanes[entry.share] = lane
+        if lanes[share] == nil { turns.append(share) }
+        var lane = lanes[share] ?? QueueLinks.Ends()
+        links.link(index, &lane, .lane, atEnd: atEnd)
+        lanes[share] = lane
     }
 
     /// Removes an entry from the list that it waits in; its record in the heap stays and becomes obsolete.
     private mutating func stopWaiting(_ index: Int32) {
-        guard let entry = entries[Int(index)] else { return }
-        if let list = Self.list(of: entry.place) { unlink(index, list, \.order) }
-        if entry.place == .fresh, var lane = lanes[entry.share] {
-            unlink(index, &lane, \.lane)
-            lanes[entry.share] = lane
+        let (place, share) = (entries[Int(index)].place, entries[Int(index)].share)
+        if let list = Self.list(of: place) { unlink(index, list, .order) }
+        if place == .fresh, var lane = lanes[share] {
+            links.unlink(index, &lane, .lane)
+            lanes[share] = lane
         }
-        if entry.place == .due || (entry.place == .delayed && entry.isTried) { triedCount -= 1 }
+        if place == .due || (place == .delayed && entries[Int(index)].isTried) { triedCount -= 1 }
     }
 
-    private static func list(of place: Place) -> WritableKeyPath<Self, Ends>? {
+    private static func list(of place: Place) -> List? {
         switch place {
-        case .fresh: \.fresh
-        case .due: \.due
-        case .letter: \.letters
-        case .delayed, .open: nil
+        case .fresh: .fresh
+        case .due: .due
+        case .letter: .letters
+        case .delayed, .open, .unused: nil
         }
     }
 
     /// Whether a record in the heap still applies; false if its entry was removed, opened or made ready meanwhile.
     private func isCurrent(_ delay: DelayHeap.Delay) -> Bool {
-        guard let entry = entries[Int(delay.index)] else { return false }
-        return entry.serial == delay.serial && entry.place == .delayed
+        entries[Int(delay.index)].serial == delay.serial && entries[Int(delay.index)].place == .delayed
     }
 
     /// The due time of the first delayed entry.
@@ -234,67 +255,43 @@ struct ReceiverQueue {
     /// Resets the progress and refusals of all entries, because another instance may have another destination.
     mutating func resetProgress() {
         for index in entries.indices {
-            entries[index]?.progress = 0
-            entries[index]?.refusals = Refusals()
+            entries[index].progress = 0
+            entries[index].refusals = Refusals()
         }
     }
 
     /// Removes an entry from the queue, whatever its place.
     mutating func remove(_ handle: Handle) {
-        let entry = self[handle]
         stopWaiting(handle.index)
-        unlink(handle.index, \.age, \.age)
-        entries[Int(handle.index)] = nil
+        unlink(handle.index, .age, .age)
+        let (share, bytes) = (self[handle].share, self[handle].byteCount)
+        entries[Int(handle.index)] = .unused
         count -= 1
-        byteCount -= entry.byteCount
-        shares.remove(entry.share, bytes: entry.byteCount)
+        byteCount -= bytes
+        shares.remove(share, bytes: bytes)
         if count == 0 { removeAll() } else { free.append(handle.index) }
     }
 
     /// Frees the arrays of a large backlog when it has ended; small ones are used again. The remaining delays are all obsolete.
     private mutating func removeAll() {
         delays = DelayHeap()
-        guard entries.capacity <= 256 else { return (entries, free, lanes, turns) = ([], [], [:], []) }
+        guard entries.capacity <= 256 else { return (entries, links, free, lanes, turns) = ([], QueueLinks(), [], [:], []) }
         entries.removeAll(keepingCapacity: true)
+        links.removeAll()
         free.removeAll(keepingCapacity: true)
         lanes.removeAll(keepingCapacity: true)
         turns.removeAll(keepingCapacity: true)
     }
 
-    private mutating func link(
-        _ index: Int32, _ list: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>, atEnd: Bool
-    ) {
-        var ends = self[keyPath: list]
-        link(index, &ends, links, atEnd: atEnd)
-        self[keyPath: list] = ends
+    private mutating func link(_ index: Int32, _ list: List, _ chain: QueueLinks.Chain, atEnd: Bool) {
+        var ends = self[list]
+        links.link(index, &ends, chain, atEnd: atEnd)
+        self[list] = ends
     }
 
-    private mutating func unlink(_ index: Int32, _ list: WritableKeyPath<Self, Ends>, _ links: WritableKeyPath<Entry, Links>) {
-        var ends = self[keyPath: list]
-        unlink(index, &ends, links)
-        self[keyPath: list] = ends
-    }
-
-    private mutating func link(_ index: Int32, _ ends: inout Ends, _ links: WritableKeyPath<Entry, Links>, atEnd: Bool) {
-        let neighbour = atEnd ? ends.last : ends.first
-        entries[Int(index)]?[keyPath: links] = atEnd ? Links(previous: neighbour) : Links(next: neighbour)
-        if neighbour >= 0 {
-            if atEnd {
-                entries[Int(neighbour)]?[keyPath: links].next = index
-            } else {
-                entries[Int(neighbour)]?[keyPath: links].previous = index
-            }
-        }
-        if atEnd || neighbour < 0 { ends.last = index }
-        if !atEnd || neighbour < 0 { ends.first = index }
-        ends.count += 1
-    }
-
-    private mutating func unlink(_ index: Int32, _ ends: inout Ends, _ links: WritableKeyPath<Entry, Links>) {
-        guard let (previous, next) = entries[Int(index)].map({ ($0[keyPath: links].previous, $0[keyPath: links].next) })
-        else { return }
-        ends.count -= 1
-        if previous >= 0 { entries[Int(previous)]?[keyPath: links].next = next } else { ends.first = next }
-        if next >= 0 { entries[Int(next)]?[keyPath: links].previous = previous } else { ends.last = previous }
+    private mutating func unlink(_ index: Int32, _ list: List, _ chain: QueueLinks.Chain) {
+        var ends = self[list]
+        links.unlink(index, &ends, chain)
+        self[list] = ends
     }
 }

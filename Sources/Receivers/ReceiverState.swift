@@ -12,6 +12,7 @@ extension Receiver.State {
             backlog?.reader.settle(position)
             if entry.profile != nil { backlog?.resident -= entry.byteCount }
         }
+        suspects.forget(entry.sequence)
         queue.remove(handle)
     }
 
@@ -45,6 +46,7 @@ extension Receiver.State {
 
     /// The receiver's health, and the reason.
     var health: (Health, reason: String) {
+        if let startRefusal { return (.failed, startRefusal) }
         if let failure = serving?.failure { return (.failed, failure) }
         if let failure = backlog?.reader.spool.failure { return (.failed, "the spool cannot store profiles: \(failure)") }
         if let failure = backlog?.failure { return (failure.health, "the spool cannot be read: \(failure.error)") }

@@ -1,4 +1,5 @@
 import LinuxSystem
+import PluginHost
 
 /// What an instance's thread does next: first decided, which changes nothing, then begun. Every method runs with the receiver's
 /// lock held.
@@ -15,6 +16,11 @@ extension Receiver.State {
         /// Write the dead letter of an entry.
         case bury(ReceiverQueue.Handle)
         case deliver(ReceiverQueue.Handle, isProbe: Bool)
+        /// Make an entry a dead letter without another delivery, because it crashed the plugin.
+        case condemn(ReceiverQueue.Handle)
+        case restart
+        case drain
+        case timer
         case returnMemory
         case sleep(until: MonotonicTime)
     }
@@ -23,9 +29,10 @@ extension Receiver.State {
     mutating func takeStep(of number: Int, now: MonotonicTime) -> WaitStep<Receiver.Step> {
         instances.change(number) { $0.returned() }
         var hasMoreOld = false
-        if instances[number]?.phase == .working {
+        if instances.read(number, { $0.phase == .working }) == true {
             queue.wake(now: now)
             hasMoreOld = dropOld(now)
+            suspects.endTime(now)
         }
         return begin(hasMoreOld ? .tell : nextStep(of: number, now: now), by: number, now)
     }
@@ -34,33 +41,61 @@ extension Receiver.State {
 
     /// Decides the next step of an instance's thread.
     func nextStep(of number: Int, now: MonotonicTime) -> NextStep {
-        guard let instance = instances[number] else { return .leave }
+        instances.read(number) { decide($0, now) } ?? .leave
+    }
+
+    private func decide(_ instance: borrowing InstanceState, _ now: MonotonicTime) -> NextStep {
         switch instance.phase {
         case .working: return nextStep(of: instance, now)
+        case .retiring where instance.nextTimer <= now, .flushing where instance.nextTimer <= now: return .timer
+        case .stopping where instance.openOperations > 0 && instance.nextTimer <= now: return .timer
+        case .retiring where instance.wantsDrain: return .drain
         case .retiring where instance.openOperations == 0: return .flush
         case .stopping where instance.openOperations == 0 && instance.abortSince == nil: return .destroy
         case .abandoned: return .leave
-        case .creating, .made, .retiring, .flushing, .stopping, .destroying, .ended: return .sleep(until: .never)
+        case .retiring, .flushing: return .sleep(until: instance.nextTimer)
+        case .stopping: return .sleep(until: instance.openOperations > 0 ? instance.nextTimer : .never)
+        case .creating, .made, .destroying, .ended: return .sleep(until: .never)
         }
     }
 
     /// Decides the next step of the working instance's thread.
-    private func nextStep(of instance: InstanceState, _ now: MonotonicTime) -> NextStep {
+    private func nextStep(of instance: borrowing InstanceState, _ now: MonotonicTime) -> NextStep {
         if !settlements.isEmpty { return .tell }
+        if instance.nextTimer <= now { return .timer }
         if refill(now) != nil { return .read }
         if let handle = queue.firstLetter { return .bury(handle) }
-        if let (handle, isProbe) = nextDelivery(now) { return .deliver(handle, isProbe: isProbe) }
+        if let down = instance.down, down.until <= now { return .restart }
+        if isDraining, instance.wantsDrain { return .drain }
+        if let (handle, isProbe) = nextDelivery(now) {
+            return suspects.isCondemned(queue[handle].sequence) ? .condemn(handle) : .deliver(handle, isProbe: isProbe)
+        }
         if isDraining, queuedCount == 0, instance.openOperations == 0 { return .flush }
-        if queue.isOver(Self.largeBacklog) { return .returnMemory }
-        return .sleep(until: nextEvent)
+        if memoryReturn <= now { return .returnMemory }
+        return .sleep(until: nextEvent(of: instance))
     }
 
     /// The size in bytes from which a backlog's memory is returned to the system when it has ended.
     private static let largeBacklog = 4 << 20
+    /// The least time between two returns: pages that are returned have to be cleared again for the next profiles.
+    private static let memoryReturnInterval = Duration.seconds(5)
+
+    /// The time at which the memory of an ended backlog is returned to the system; never when there was none.
+    private var memoryReturn: MonotonicTime {
+        guard queue.isOver(Self.largeBacklog) else { return .never }
+        return memoryReturnedAt.map { $0 + Self.memoryReturnInterval } ?? MonotonicTime(nanoseconds: 0)
+    }
 
     /// The entry that the current instance gets next, and whether it is a probe of a failing receiver.
     private func nextDelivery(_ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
-        guard mayDeliver(now), let pace = serving?.pace else { return nil }
+        instances.read(current) { serving -> (handle: ReceiverQueue.Handle, isProbe: Bool)? in
+            guard mayDeliver(to: serving, now), let next = candidate(serving.pace, now) else { return nil }
+            let isAllowed = suspects.allows(queue[next.handle].sequence, beside: serving.openDeliveries, since: serving.lastDelivery, now)
+            return isAllowed ? next : nil
+        } ?? nil
+    }
+
+    private func candidate(_ pace: DeliveryPacing, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard pace.isFailing else { return nextReady(pace).map { ($0, false) } }
         // A profile that was never tried tells most about the destination. The newest one is taken, because the destination may
         // refuse all of many that came together.
@@ -73,8 +108,8 @@ extension Receiver.State {
     private func nextReady(_ pace: DeliveryPacing) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
 
     /// Whether ``nextDelivery(_:)`` would find an entry; must be cheap, because it is called for each new profile.
-    private func mayDeliver(_ now: MonotonicTime) -> Bool {
-        guard let serving, serving.phase == .working, serving.openDeliveries < config.maxInFlight else { return false }
+    private func mayDeliver(to serving: borrowing InstanceState, _ now: MonotonicTime) -> Bool {
+        guard serving.phase == .working, !serving.isDown, serving.openDeliveries < config.maxInFlight else { return false }
         if serving.pace.isFailing {
             return queue.freshCount > 0 && serving.pace.allowsProbe(ofFresh: true, now: now)
                 || queue.triedCount > 0 && serving.pace.allowsProbe(ofFresh: false, now: now)
@@ -86,20 +121,24 @@ extension Receiver.State {
 
     /// Whether the current instance's thread sleeps and has something to do; a needless wake-up costs more than a delivery.
     func mustWake(now: MonotonicTime) -> Bool {
-        guard !isDraining, !isClosed, instances.count == 1, let serving, serving.phase == .working else { return true }
-        guard let sleepsUntil = serving.sleepsUntil else { return false }
-        return mayDeliver(now) || queue.firstLetter != nil || needsRefill || nextEvent < sleepsUntil
-            || queue.isOver(Self.largeBacklog)
+        guard !isDraining, !isClosed, instances.count == 1 else { return true }
+        return instances.read(current) { serving in
+            guard serving.phase == .working else { return true }
+            guard let sleepsUntil = serving.sleepsUntil else { return false }
+            return mayDeliver(to: serving, now) || queue.firstLetter != nil || needsRefill || nextEvent(of: serving) < sleepsUntil
+        } ?? true
     }
 
     /// The earliest time at which something becomes due.
-    private var nextEvent: MonotonicTime {
+    private func nextEvent(of serving: borrowing InstanceState) -> MonotonicTime {
         var next = queue.nextDue
         // While a probe is open, the thread waits for its outcome and not for a time.
-        if let pace = serving?.pace, pace.isFailing, !pace.isProbing {
-            if queue.freshCount > 0 { next = min(next, pace.nextFreshProbe) }
-            if queue.triedCount > 0 { next = min(next, pace.nextProbe) }
+        if serving.pace.isFailing, !serving.pace.isProbing {
+            if queue.freshCount > 0 { next = min(next, serving.pace.nextFreshProbe) }
+            if queue.triedCount > 0 { next = min(next, serving.pace.nextProbe) }
         }
+        next = min(next, suspects.nextEvent(since: serving.lastDelivery), serving.nextTimer, memoryReturn)
+        if let down = serving.down { next = min(next, down.until) }
         if needsRefill, let failure = backlog?.failure { next = min(next, failure.retryAt) }
         if let maxAge = config.queue.maxAge, let oldest = queue.oldestWaiting { next = min(next, queue[oldest].acceptedAt + maxAge) }
         return next
@@ -128,6 +167,11 @@ extension Receiver.State {
             instances.change(number) { $0.destroyBegan(now) }
             return .done(.destroy)
         case .flush:
+            if instances[number]?.down != nil {
+                // There is no process that could hold anything back.
+                flushed(number)
+                return .again(now)
+            }
             instances.change(number) { $0.flushBegan(now) }
             return .done(.flush(token: open.open(.flush, by: number, now: now)))
         case .tell: return .done(.tell(takeSettlements()))
@@ -139,9 +183,20 @@ extension Receiver.State {
             open(handle)
             burying += 1
             return .done(.bury(queue[handle], handle, letter))
-        case .deliver(let handle, let isProbe): return .done(deliver(handle, by: number, isProbe: isProbe, now))
+        case .deliver(let handle, let isProbe): return deliver(handle, by: number, isProbe: isProbe, now)
+        case .condemn(let handle): return .done(.condemned(condemn(handle, now)))
+        case .restart:
+            instances.change(number) { $0.restartBegan(now) }
+            return .done(.restart)
+        case .drain:
+            instances.change(number) { $0.drainBegan(now) }
+            return .done(.drain)
+        case .timer:
+            instances.change(number) { $0.timerBegan(now) }
+            return .done(.timer)
         case .returnMemory:
             queue.forgetPeak()
+            memoryReturnedAt = now
             return .done(.returnMemory)
         case .sleep(let time):
             instances.change(number) { $0.sleeps(until: time) }
@@ -154,10 +209,21 @@ extension Receiver.State {
         if queue[handle].position != nil, queue[handle].profile == nil { backlog?.resident += queue[handle].byteCount }
     }
 
-    private mutating func deliver(_ handle: ReceiverQueue.Handle, by number: Int, isProbe: Bool, _ now: MonotonicTime) -> Receiver.Step {
+    private mutating func deliver(
+        _ handle: ReceiverQueue.Handle, by number: Int, isProbe: Bool, _ now: MonotonicTime
+    ) -> WaitStep<Receiver.Step> {
+        let (record, others) = instances.read(number) { ($0.record, $0.openDeliveries) } ?? (nil, 0)
+        guard suspects.begin(queue[handle].sequence, beside: others, record, now) else {
+            instances.change(number) { $0.sleeps(until: now + SuspectTurn.pause) }
+            return .again(now + SuspectTurn.pause)
+        }
         open(handle)
         queue[handle].attempts += 1
-        instances.change(number) { $0.deliveryBegan(isProbe: isProbe, now) }
-        return .deliver(queue[handle], handle, token: open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
+        let (sequence, token) = (queue[handle].sequence, open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
+        instances.change(number) { instance in
+            instance.deliveryBegan(isProbe: isProbe, now)
+            instance.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
+        }
+        return .done(.deliver(queue[handle], handle, token: token))
     }
 }

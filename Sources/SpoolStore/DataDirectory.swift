@@ -27,13 +27,7 @@ package final class DataDirectory: Sendable {
     private let state = Mutex(State())
 
     /// Opens nothing yet.
-    package init(_ path: String) { self.path = Self.absolute(path) }
-
-    private static func absolute(_ path: String) -> String {
-        guard !path.hasPrefix("/"), let current = unsafe getcwd(nil, 0) else { return path }
-        defer { unsafe free(current) }
-        return unsafe String(cString: current) + "/" + path
-    }
+    package init(_ path: String) { self.path = path.absolutePath }
 
     // MARK: Folders
 

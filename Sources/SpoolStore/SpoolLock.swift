@@ -15,6 +15,7 @@ final class SpoolLock: Sendable {
     /// - Parameter makes: whether to create the file if it does not exist.
     init(in folder: OpenFolder, makes: Bool) throws(SystemError) {
         file = try folder.open(Self.name, makes ? O_RDWR | O_CREAT : O_RDONLY, mode: 0o600)
+        file.closeInForks()
         identity = try file.identity()
     }
 

@@ -16,18 +16,25 @@ package final class Histogram: Sendable {
     static let bounds: [Double] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
     private let buckets = bounds.map { _ in Counter() } + [Counter()]
-    private let nanoseconds = Counter()
+    /// The bits of the sum in seconds. Nanoseconds in 64 bits would overflow: a sender may claim any time.
+    private let sum = Atomic<UInt64>(0)
 
     package init() {}
 
     package func observe(nanoseconds amount: Int64) {
         let seconds = Double(amount) / 1e9
         buckets[Self.bounds.firstIndex { seconds <= $0 } ?? Self.bounds.count].add()
-        nanoseconds.add(Int(amount))
+        var old = sum.load(ordering: .relaxed)
+        while true {
+            let new = (Double(bitPattern: old) + seconds).bitPattern
+            let (isDone, now) = sum.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+            if isDone { return }
+            old = now
+        }
     }
 
     /// The number of durations in each bucket, the last one for durations above every bound, and their sum in seconds.
-    var snapshot: (counts: [Int], sum: Double) { (buckets.map(\.value), Double(nanoseconds.value) / 1e9) }
+    var snapshot: (counts: [Int], sum: Double) { (buckets.map(\.value), Double(bitPattern: sum.load(ordering: .relaxed))) }
 }
 
 /// One label of a metric: a name and its value.

@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// `text` for one line of a terminal: characters that could move the cursor or reverse the text are escaped.
 package func printable(_ text: String) -> String {

@@ -32,7 +32,10 @@ private enum PluginTrial {
         let deadline = MonotonicTime.now + DeliveryThread.createTime
 
         init(_ entry: ReceiverConfig, _ folders: [String]) throws(SystemError) {
-            (self.entry, receiver) = (entry, Receiver(entry, isTrial: true))
+            var entry = entry
+            // A constructor or a `create` that crashes is then a problem, and does not end the command.
+            entry.isolation = entry.isolation ?? ProcessIsolation()
+            (self.entry, receiver) = (entry, Receiver(entry, gatewayVersion: RunningGateway.version, isTrial: true))
             thread = DeliveryThread(of: receiver, entry)
             try thread.start(entry, from: folders)
         }

@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import PluginHost
 import Receivers
 import Telemetry
 
@@ -10,6 +11,7 @@ enum Command {
         openStandardDescriptors()
         ignoreErrorSignals()
         let status = run(ProcessStart.arguments)
+        CrashGuard.processEnds()
         Log.flush()
         guard AbandonedInstances.isEmpty else {
             // Threads are still running plugin code, so destructors must not run.
@@ -31,10 +33,13 @@ enum Command {
             case "run": return try RunCommand.run(rest)
             case "check": return try CheckCommand.run(rest)
             case "reload": return try ReloadCommand.run(rest)
+            case "status": return try StatusCommand.run(rest)
             case "send": return try SendCommand.run(rest)
             case "replay": return try ReplayCommand.run(rest)
             case "queue": return try QueueCommand.run(rest)
             case "plugins": return try PluginsCommand.run(rest)
+            case "plugin": return try PluginCommand.run(rest)
+            case PluginChild.command, PluginRuleProcess.command: return runPlugin(word, rest)
             case "version", "--version": return try VersionCommand.run(rest)
             case "help", "--help", "-h": return try HelpCommand.run(rest)
             default: throw UsageError("no command \(quotedForPeople(word)); gateway help lists them")
@@ -43,6 +48,18 @@ enum Command {
             printError("gateway: \(error.message)")
             return 2
         }
+    }
+}
+
+extension Command {
+    /// Runs a plugin in this process; only the gateway starts itself with such a command.
+    private static func runPlugin(_ command: String, _ words: [String]) -> Int32 {
+        guard let parent = words.first.flatMap({ Int32($0) }), parent == getppid() else {
+            printError("gateway: \(command) is a command that the gateway itself gives")
+            return 2
+        }
+        guard command == PluginRuleProcess.command else { return PluginChild.run(parent: parent) }
+        return words.last.flatMap(PluginRule.init).map { PluginRuleProcess.run($0, parent: parent) } ?? 2
     }
 }
 

@@ -18,58 +18,36 @@ import PushWire
         let description: String
     }
 
-    private typealias Init = @convention(c) () -> UnsafeMutableRawPointer?
-    private typealias Perform = @convention(c) (UnsafeMutableRawPointer) -> CURLcode
-    private typealias Explain = @convention(c) (CURLcode) -> UnsafePointer<CChar>?
-    private typealias Append = @convention(c) (UnsafeMutablePointer<curl_slist>?, UnsafePointer<CChar>) -> UnsafeMutablePointer<curl_slist>?
-    private typealias FreeList = @convention(c) (UnsafeMutablePointer<curl_slist>?) -> Void
-    private typealias Cleanup = @convention(c) (UnsafeMutableRawPointer) -> Void
-
-    private let setOption: UnsafeMutableRawPointer
-    private let getInfo: UnsafeMutableRawPointer
-    private let perform: Perform
-    private let explain: Explain
-    private let append: Append
-    private let freeList: FreeList
-    private let cleanup: Cleanup
     private let handle: UnsafeMutableRawPointer
     private var received: [UInt8] = []
     private var bounds = AnswerBounds()
 
-    init() throws(DynamicLibrary.Missing) {
-        let curl = try DynamicLibrary("libcurl.so.4")
-        unsafe setOption = try curl.function("curl_easy_setopt")
-        unsafe getInfo = try curl.function("curl_easy_getinfo")
-        unsafe perform = unsafe unsafeBitCast(try curl.function("curl_easy_perform"), to: Perform.self)
-        unsafe explain = unsafe unsafeBitCast(try curl.function("curl_easy_strerror"), to: Explain.self)
-        unsafe append = unsafe unsafeBitCast(try curl.function("curl_slist_append"), to: Append.self)
-        unsafe freeList = unsafe unsafeBitCast(try curl.function("curl_slist_free_all"), to: FreeList.self)
-        unsafe cleanup = unsafe unsafeBitCast(try curl.function("curl_easy_cleanup"), to: Cleanup.self)
-        let start = unsafe unsafeBitCast(try curl.function("curl_easy_init"), to: Init.self)
-        guard let handle = unsafe start() else { throw DynamicLibrary.Missing(description: "libcurl has no memory") }
+    init() throws(Failure) {
+        if let why = unsafe ccurl_open() { throw Failure(description: unsafe String(cString: why)) }
+        guard let handle = unsafe ccurl_easy_init() else { throw Failure(description: "libcurl has no memory") }
         unsafe self.handle = unsafe handle
-        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROTOCOLS_STR, "http,https")
-        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_USERAGENT, "profile-gateway/\(RunningGateway.version)")
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_CONNECTTIMEOUT_MS, 10_000)
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_TIMEOUT_MS, 60_000)
-        if let exceptions = Self.withoutProxy { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_NOPROXY, exceptions) }
+        unsafe ccurl_set_text(handle, CURLOPT_PROTOCOLS_STR, "http,https")
+        unsafe ccurl_set_text(handle, CURLOPT_USERAGENT, "profile-gateway/\(RunningGateway.version)")
+        unsafe ccurl_set_long(handle, CURLOPT_CONNECTTIMEOUT_MS, 10_000)
+        unsafe ccurl_set_long(handle, CURLOPT_TIMEOUT_MS, 60_000)
+        if let exceptions = Self.withoutProxy { unsafe ccurl_set_text(handle, CURLOPT_NOPROXY, exceptions) }
         takeAnswers()
         watchTurns()
     }
 
-    deinit { unsafe cleanup(handle) }
+    deinit { unsafe ccurl_easy_cleanup(handle) }
 
     private func takeAnswers() {
-        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
-        unsafe ccurl_call_set_write(setOption, handle) { bytes, size, count, client in
+        unsafe ccurl_set_pointer(handle, CURLOPT_WRITEDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_write(handle) { bytes, size, count, client in
             guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
             let part = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
             return unsafe HTTPClient.at(client).keep(part) ? size * count : 0
         }
-        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_pointer(handle, CURLOPT_HEADERDATA, Unmanaged.passUnretained(self).toOpaque())
         // Called for each line of a head, of trailers, and of a proxy's response; libcurl keeps the lines, and does not bound
         // trailers.
-        unsafe ccurl_call_set_header(setOption, handle) { bytes, size, count, client in
+        unsafe ccurl_set_header(handle) { bytes, size, count, client in
             guard let client = unsafe client, let bytes = unsafe bytes else { return 0 }
             let line = unsafe UnsafeRawBufferPointer(start: bytes, count: size * count)
             return unsafe HTTPClient.at(client).bounds.takesHead(line) ? size * count : 0
@@ -77,9 +55,9 @@ import PushWire
     }
 
     private func watchTurns() {
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_NOPROGRESS, 0)
-        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_XFERINFODATA, Unmanaged.passUnretained(self).toOpaque())
-        unsafe ccurl_call_set_progress(setOption, handle) { client, _, _, _, sent in
+        unsafe ccurl_set_long(handle, CURLOPT_NOPROGRESS, 0)
+        unsafe ccurl_set_pointer(handle, CURLOPT_XFERINFODATA, Unmanaged.passUnretained(self).toOpaque())
+        unsafe ccurl_set_progress(handle) { client, _, _, _, sent in
             guard let client = unsafe client else { return 0 }
             return unsafe HTTPClient.at(client).bounds.takesTurn(sent: Int(sent), .now) ? 0 : 1
         }
@@ -106,7 +84,7 @@ import PushWire
     }
 
     /// Uses no proxy, even if the environment names one.
-    func goDirectly() { unsafe ccurl_call_set_text(setOption, handle, CURLOPT_PROXY, "") }
+    func goDirectly() { unsafe ccurl_set_text(handle, CURLOPT_PROXY, "") }
 
     // MARK: Requests
 
@@ -117,14 +95,36 @@ import PushWire
         var certificate = certificate
         unsafe certificate.withUnsafeMutableBytes { bytes in
             var blob = unsafe curl_blob(data: bytes.baseAddress, len: bytes.count, flags: UInt32(CURL_BLOB_COPY))
-            unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_CAINFO_BLOB, &blob)
+            unsafe ccurl_set_pointer(handle, CURLOPT_CAINFO_BLOB, &blob)
         }
         // The certificate has the names that senders use, not the address that is used here.
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_SSL_VERIFYHOST, 0)
+        unsafe ccurl_set_long(handle, CURLOPT_SSL_VERIFYHOST, 0)
     }
 
     /// Posts a body and waits for the response.
     func post(_ url: String, headers: [(name: String, value: String)], body: RawSpan) throws(Failure) -> Answer {
+        let list = unsafe try prepare(url, headers)
+        defer { unsafe ccurl_slist_free_all(list) }
+        unsafe ccurl_set_long(handle, CURLOPT_POSTFIELDSIZE, body.byteCount)
+        let result = unsafe body.withUnsafeBytes { bytes in
+            unsafe ccurl_set_pointer(handle, CURLOPT_POSTFIELDS, bytes.baseAddress ?? UnsafeRawPointer(handle))
+            return unsafe ccurl_easy_perform(handle)
+        }
+        return try answer(result)
+    }
+
+    /// Asks for a page and waits for the response.
+    func get(_ url: String, headers: [(name: String, value: String)]) throws(Failure) -> Answer {
+        let list = unsafe try prepare(url, headers)
+        defer { unsafe ccurl_slist_free_all(list) }
+        unsafe ccurl_set_long(handle, CURLOPT_HTTPGET, 1)
+        return try answer(unsafe ccurl_easy_perform(handle))
+    }
+
+    /// Sets what each request has; the headers that it returns are freed after the request.
+    private func prepare(
+        _ url: String, _ headers: [(name: String, value: String)]
+    ) throws(Failure) -> UnsafeMutablePointer<curl_slist>? {
         (received, bounds) = ([], AnswerBounds())
         do throws(WrittenHead.Refusal) {
             try WrittenHead.check(target: url)
@@ -132,30 +132,25 @@ import PushWire
         } catch { throw Failure(description: error.reason) }
         var list: UnsafeMutablePointer<curl_slist>?
         for header in [(name: "Expect", value: "")] + headers {
-            unsafe list = unsafe append(list, header.value.isEmpty ? "\(header.name):" : "\(header.name): \(header.value)")
+            unsafe list = unsafe ccurl_slist_append(list, header.value.isEmpty ? "\(header.name):" : "\(header.name): \(header.value)")
         }
-        defer { unsafe freeList(list) }
-        unsafe ccurl_call_set_text(setOption, handle, CURLOPT_URL, url)
-        unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_HTTPHEADER, list)
-        unsafe ccurl_call_set_long(setOption, handle, CURLOPT_POSTFIELDSIZE, body.byteCount)
-        let result = unsafe body.withUnsafeBytes { bytes in
-            unsafe ccurl_call_set_pointer(setOption, handle, CURLOPT_POSTFIELDS, bytes.baseAddress ?? UnsafeRawPointer(handle))
-            return unsafe perform(handle)
-        }
-        return try answer(result)
+        unsafe ccurl_set_text(handle, CURLOPT_URL, url)
+        unsafe ccurl_set_pointer(handle, CURLOPT_HTTPHEADER, list)
+        return unsafe list
     }
 
     private func answer(_ result: CURLcode) throws(Failure) -> Answer {
         let excess = bounds.excess
         guard result == CURLE_OK || excess != nil else {
-            throw Failure(description: unsafe explain(result).map { unsafe String(cString: $0) } ?? "libcurl error \(result.rawValue)")
+            let words = unsafe ccurl_easy_strerror(result).map { unsafe String(cString: $0) }
+            throw Failure(description: words ?? "libcurl error \(result.rawValue)")
         }
         // libcurl reports success even if the server closes the connection in the middle of a head.
         guard bounds.hasHead else { throw Failure(description: excess.map { "the answer has \($0)" } ?? Self.cutHead) }
         var status = 0
-        unsafe ccurl_call_get_long(getInfo, handle, CURLINFO_RESPONSE_CODE, &status)
+        unsafe ccurl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
         var type: UnsafeMutableRawPointer?
-        unsafe ccurl_call_get_pointer(getInfo, handle, CURLINFO_CONTENT_TYPE, &type)
+        unsafe ccurl_get_pointer(handle, CURLINFO_CONTENT_TYPE, &type)
         let contentType = unsafe type.map { unsafe String(cString: $0.assumingMemoryBound(to: CChar.self)) } ?? ""
         return Answer(status: status, media: AnswerMedia(contentType: contentType, body: received), excess: excess)
     }

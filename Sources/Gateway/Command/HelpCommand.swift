@@ -10,10 +10,12 @@ enum HelpCommand {
           run      serve until SIGTERM
           check    find every mistake in a config without running it
           reload   have a running gateway read its config again
+          status   show how a running gateway and its receivers are
           send     post profiles to a server as an SDK would
           replay   send what an archive or a dead-letter folder holds again
           queue    show, verify or drop what waits on disk
           plugins  show which plugins would be loaded, and from where
+          plugin   write the project of a new plugin, or try whether one keeps the contract
           version  print the version
           help     explain a command: gateway help COMMAND
         """
@@ -31,7 +33,8 @@ enum HelpCommand {
         usage: gateway run [--config FILE]
 
         Reads FILE (./gateway.json), opens its listeners and delivers what they receive to its receivers.
-        SIGTERM or SIGINT stops: nothing new is accepted, what is queued is delivered within shutdown_timeout.
+        SIGTERM or SIGINT stops: after shutdown_delay nothing new is accepted, and what is queued is delivered within
+        shutdown_timeout.
         SIGHUP reads FILE again: see gateway help reload.
         The log goes to standard error. Exit 0 stopped, 1 could not start or a plugin did not end.
         """,
@@ -48,6 +51,16 @@ enum HelpCommand {
         What did not change goes on: sockets, connections, queues. A config with a mistake changes nothing; its problems
         are printed, one a line. Where admin has auth, a header brings the credentials; with tls, the certificate that
         FILE names is the one that is trusted. No proxy is used. Exit 0 reloaded, 1 refused or not reached.
+
+        \(headers)
+        """,
+        "status": """
+        usage: gateway status [--config FILE] [--json] [HEADERS]
+
+        Asks the gateway at the admin address of FILE (./gateway.json) how it is, and prints its listeners, its receivers with their
+        health, the reason for it and what is queued, the spool, and what came of the last reading of the config.
+        With --json the gateway's page is printed as it is. HEADERS, tls and proxies are as in gateway help reload.
+        Exit 0 when the gateway has answered, 1 when it was not reached or refused.
 
         \(headers)
         """,
@@ -96,6 +109,19 @@ enum HelpCommand {
 
         Shows each plugin that FILE (./gateway.json) names: its name, version, file, SHA-256 and receivers.
         Exit 0 when all can be loaded, else 1.
+        """,
+        "plugin": """
+        usage: gateway plugin new NAME --language LANGUAGE [--in FOLDER] [--gateway PATH|URL]
+               gateway plugin check FILE.so [--config JSON] [--timeout DURATION] [--json]
+
+        new     writes a small plugin that works into the new folder NAME below FOLDER (.), with how to build, test and run it.
+                NAME takes lower-case letters, digits and hyphens, begins with a letter, and has at most 40 characters.
+                LANGUAGE is \(PluginLanguage.names). A project in swift depends on the gateway's package, at PATH or URL;
+                without --gateway it is that which this program was built of.
+        check   tries the rules of the plugin interface on a plugin, each in a process of its own, and prints what was seen, a line
+                a rule: pass, fail, or not tried. JSON is the plugin's config ({}). Made-up profiles are delivered to what it
+                names. A step may take DURATION (10s), a rule three times that.
+        Exit 0 done, 1 nothing was written, or a rule failed.
         """,
         "version": "usage: gateway version\n\nPrints the version.",
         "help": "usage: gateway help [COMMAND]\n\nExplains COMMAND, or lists all.",

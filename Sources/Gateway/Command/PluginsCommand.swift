@@ -1,18 +1,22 @@
 import ConfigJSON
-import Glibc
-import LinuxSystem
 import PluginHost
-import ProfileArchive
 import Receivers
 
 /// `gateway plugins`: shows which plugins would be loaded, and from where.
 enum PluginsCommand {
-    /// One plugin that the config names: its library, or why it cannot be loaded.
+    /// One plugin that the config names: what it is, or why it cannot be loaded.
     private struct Entry {
         let plugin: PluginName
-        let receivers: [String]
-        let library: Result<PluginLibrary, PluginLibrary.LoadError>
+        let receivers: [ReceiverConfig]
+        let found: Result<Found, Failure>
     }
+
+    private struct Found {
+        let file: PluginFile
+        let identity: PluginIdentity
+    }
+
+    private struct Failure: Error { let reason: String }
 
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
         let arguments = try Arguments(words, options: ["--config"], flags: ["--json"])
@@ -26,46 +30,70 @@ enum PluginsCommand {
         let entries = entries(file.config)
         let lines = entries.map { arguments.has("--json") ? json($0) : text($0) }
         print(arguments.has("--json") ? "[\(lines.joined(separator: ",\n "))]" : lines.joined(separator: "\n"))
-        return entries.contains { if case .failure = $0.library { true } else { false } } ? 1 : 0
+        return entries.contains { if case .failure = $0.found { true } else { false } } ? 1 : 0
     }
 
     private static func entries(_ config: Config) -> [Entry] {
         var names: [PluginName] = []
         for receiver in config.receivers where !names.contains(receiver.pluginName) { names.append(receiver.pluginName) }
         return names.map { name in
-            let receivers = config.receivers.filter { $0.pluginName == name }.map(\.name)
-            do throws(PluginLibrary.LoadError) {
-                let library = try PluginLibrary.load(name, from: config.pluginFolders)
-                return Entry(plugin: name, receivers: receivers, library: .success(library))
-            } catch { return Entry(plugin: name, receivers: receivers, library: .failure(error)) }
+            Entry(
+                plugin: name, receivers: config.receivers.filter { $0.pluginName == name },
+                found: Result { () throws(Failure) in try identify(name, config.pluginFolders) })
+        }
+    }
+
+    /// Loads the plugin in a process of its own, since its constructors may crash.
+    private static func identify(_ name: PluginName, _ folders: [String]) throws(Failure) -> Found {
+        let file: PluginFile
+        do throws(PluginLibrary.LoadError) { file = try name.find(in: folders) } catch { throw Failure(reason: "\(error)") }
+        do throws(PluginInstance.StartError) { return Found(file: file, identity: try PluginInstance.identify(file)) } catch {
+            switch error {
+            case .notLoaded(let reason): throw Failure(reason: reason)
+            case .refused(let refusal): throw Failure(reason: refusal.message)
+            case .ended(let end): throw Failure(reason: "its process ended while it was loaded: \(end.how)")
+            }
         }
     }
 
     private static func text(_ entry: Entry) -> String {
-        switch entry.library {
-        case .success(let library):
-            "\(entry.plugin.name)  \(library.name) \(library.version)  \(library.path)  sha256:\(sha256(library.path))\(library.file.sha256 == nil ? "" : " pinned")  for \(entry.receivers.joined(separator: ", "))"
-        case .failure(let error): "\(entry.plugin.name)  cannot be loaded: \(error)"
+        switch entry.found {
+        case .success(let found):
+            let receivers = entry.receivers.map { $0.isolation == nil ? $0.name : "\($0.name) (in a process of its own)" }
+            let words = [
+                entry.plugin.name, "\(found.identity.name) \(found.identity.version)", found.file.path,
+                "interface:\(found.identity.interface)",
+                "sha256:\(found.identity.sha256)\(found.file.sha256 == nil ? "" : " pinned")", "for \(receivers.joined(separator: ", "))",
+            ]
+            return words.joined(separator: "  ")
+        case .failure(let failure): return "\(entry.plugin.name)  cannot be loaded: \(failure.reason)"
         }
     }
 
     private static func json(_ entry: Entry) -> String {
-        let receivers = entry.receivers.map(JSONValue.quoted).joined(separator: ",")
-        let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin.name)),\"receivers\":[\(receivers)]"
-        switch entry.library {
-        case .success(let library):
+        let receivers = names(entry.receivers)
+        let head = "{\"plugin\":\(JSONValue.quoted(entry.plugin.name)),\"receivers\":\(receivers)"
+        switch entry.found {
+        case .success(let found):
             return """
-                \(head),"name":\(JSONValue.quoted(library.name)),"version":\(JSONValue.quoted(library.version)),\
-                "path":\(JSONValue.quoted(library.path)),"sha256":"\(sha256(library.path))","pinned":\(library.file.sha256 != nil)}
+                \(head),"isolated":\(names(entry.receivers.filter { $0.isolation != nil })),\
+                "name":\(JSONValue.quoted(found.identity.name)),"version":\(JSONValue.quoted(found.identity.version)),\
+                "interface":"\(found.identity.interface)","path":\(JSONValue.quoted(found.file.path)),\
+                "sha256":"\(found.identity.sha256)","pinned":\(found.file.sha256 != nil),\
+                "config_schema":\(schema(found.identity))}
                 """
-        case .failure(let error): return "\(head),\"error\":\(JSONValue.quoted("\(error)"))}"
+        case .failure(let failure): return "\(head),\"error\":\(JSONValue.quoted(failure.reason))}"
         }
     }
-}
 
-/// The SHA-256 of a file in lower-case hexadecimal, or the error.
-private func sha256(_ path: String) -> String {
-    do throws(SystemError) {
-        return SHA256.hex(of: try FileDescriptor.open(path, O_RDONLY).readAll(limit: 1 << 30))
-    } catch { return "\(error)" }
+    /// The schema of the plugin's config; null where there is none, or none that can be read.
+    private static func schema(_ identity: PluginIdentity) -> String {
+        let problems = Problems()
+        let value = JSONParser.parse(Array(identity.configSchema.utf8), dialect: .strict, problems: problems)
+        return problems.list.isEmpty ? value?.text ?? "null" : "null"
+    }
+
+    private static func names(_ receivers: [ReceiverConfig]) -> String {
+        "[\(receivers.map { JSONValue.quoted($0.name) }.joined(separator: ","))]"
+    }
 }

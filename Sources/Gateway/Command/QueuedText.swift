@@ -55,7 +55,8 @@ enum QueuedText {
         let told = [
             ("received", readableTime(view.receivedAt)), ("from", view.from == 0 ? "-" : readableTime(view.from)),
             ("until", view.until == 0 ? "-" : readableTime(view.until)), ("api", api(view)),
-            ("tenant", JSONValue.quoted(view.tenant)), ("path", printable(view.path)), ("query", printable(view.query)),
+            ("tenant", JSONValue.quoted(view.tenant)), ("peer", view.peer.isEmpty ? "-" : printable(view.peer)),
+            ("path", printable(view.path)), ("query", printable(view.query)),
             ("format", view.format), ("type", JSONValue.quoted(view.contentType)), ("encoding", JSONValue.quoted(view.contentEncoding)),
         ]
         let labels = view.labels.map { ("label", "\(plain($0.name))=\(JSONValue.quoted($0.value))") }
@@ -135,7 +136,8 @@ enum QueuedText {
         let samples = samples(view).map { "{\"id\":\(JSONValue.quoted($0.id)),\"bytes\":\($0.size),\"sha256\":\"\($0.hash)\"}" }
         let headers = view.headers.map { "[\(JSONValue.quoted($0.name)),\(JSONValue.quoted($0.value))]" }
         return [
-            ("from_ns", "\(view.from)"), ("until_ns", "\(view.until)"), ("path", JSONValue.quoted(view.path)),
+            ("from_ns", "\(view.from)"), ("until_ns", "\(view.until)"), ("peer", JSONValue.quoted(view.peer)),
+            ("path", JSONValue.quoted(view.path)),
             ("query", JSONValue.quoted(view.query)), ("content_type", JSONValue.quoted(view.contentType)),
             ("content_encoding", JSONValue.quoted(view.contentEncoding)), ("headers", "[\(headers.joined(separator: ","))]"),
             ("samples", "[\(samples.joined(separator: ","))]"),

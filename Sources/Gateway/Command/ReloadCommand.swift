@@ -1,7 +1,5 @@
 import ConfigJSON
-import Glibc
 import HTTPServer
-import LinuxSystem
 import PushWire
 import Telemetry
 
@@ -11,44 +9,17 @@ enum ReloadCommand {
         let arguments = try Arguments(words, options: Arguments.headerOptions.union(["--config"]))
         try arguments.refuseWords()
         let (path, headers) = (arguments.value("--config") ?? CheckCommand.defaultConfig, try arguments.headers())
-        do {
-            guard let admin = try admin(of: path) else { return fail("\(path): admin is off") }
-            guard admin.port != 0 else { return fail("\(path): admin.listen_port is 0, so the port is not known here") }
-            return try reload(admin, headers)
-        } catch { return fail("\(error)") }
+        do { return try reload(try AdminServer(of: path), headers) } catch {
+            printError("gateway: \(error); send the process a SIGHUP instead, and see its log")
+            return 1
+        }
     }
 
-    private static func fail(_ why: String) -> Int32 {
-        printError("gateway: \(why); send the process a SIGHUP instead, and see its log")
-        return 1
-    }
-
-    /// The admin listener's address in the config file; other mistakes in the file are ignored here, because the gateway reports
-    /// them.
-    private static func admin(of path: String) throws -> HTTPConfig? {
-        _ = try FileDescriptor.open(path, O_RDONLY)
-        let file = ConfigFile.read(path)
-        // The address may depend on environment variables that only the gateway has.
-        if let unknown = file.unresolved.first(where: { $0.path.hasPrefix("admin.") }) { throw unknown }
-        return file.config.admin?.http
-    }
-
-    private static func reload(_ admin: HTTPConfig, _ headers: [(name: String, value: String)]) throws -> Int32 {
-        let client = try HTTPClient()
-        // The admin listener is on this machine, so no proxy is used.
-        client.goDirectly()
-        if let tls = admin.tls { client.trustOnly(try tls.certificate.read()) }
-        let url = "\(admin.tls == nil ? "http" : "https")://\(host(admin.address)):\(admin.port)\(ReloadRequests.path)"
-        let answer = try client.post(url, headers: headers, body: RawSpan())
+    private static func reload(_ admin: AdminServer, _ headers: [(name: String, value: String)]) throws -> Int32 {
+        let answer = try admin.client().post(admin.url(ReloadRequests.path), headers: headers, body: RawSpan())
         let (lines, isReloaded) = told(answer, KnownSecrets(of: headers))
         for line in lines { print(line) }
         return isReloaded ? 0 : 1
-    }
-
-    /// The host to connect to for a listening address.
-    private static func host(_ address: String) -> String {
-        if ["", "0.0.0.0", "::", "[::]"].contains(address) { return "localhost" }
-        return address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address
     }
 
     /// The lines to print, which are the problems if there are any, and whether the gateway has reloaded.

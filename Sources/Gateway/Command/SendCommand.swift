@@ -23,7 +23,7 @@ enum SendCommand {
             words, options: Destination.options.union(["--name", "--format", "--from", "--until"]), flags: ["--push"])
         guard !arguments.words.isEmpty else { throw UsageError("send needs at least one file") }
         let options = try Options(arguments)
-        do throws(DynamicLibrary.Missing) {
+        do throws(HTTPClient.Failure) {
             return send(arguments.words, options, try HTTPClient())
         } catch {
             printError("gateway: \(error)")

@@ -1,5 +1,6 @@
 import ConfigJSON
 import HTTPServer
+import LinuxSystem
 import ProfileAPI
 import ProfileArchive
 import Receivers
@@ -18,9 +19,16 @@ struct Config {
     var pluginDirs: [String] = []
     var limits = Limits()
     var deadLetters = DeadLetterConfig()
+    /// How long the gateway still serves after the signal to stop, while it says that it is not ready.
+    var shutdownDelay = Duration.zero
     var shutdownTimeout = Duration.seconds(30)
+    /// The number of event loops that serve senders.
+    var loops = Self.usualLoops
     var listeners: [ListenerConfig] = []
     var receivers: [ReceiverConfig] = []
+
+    /// Half of the processors that were usable when the process started, at most 8; deliveries need the other half.
+    private static let usualLoops = min(8, max(1, Processors.usable / 2))
 }
 
 extension Config {

@@ -1,5 +1,6 @@
 import ConfigJSON
 import HTTPServer
+import LinuxSystem
 import ProfileAPI
 import ProfileArchive
 import Receivers
@@ -21,7 +22,9 @@ extension Config {
         pluginDirs = object.strings("plugin_dirs") ?? []
         if let limits = object.object("limits") { self.limits = Limits(limits) }
         if let bounds = object.object("dead_letters") { deadLetters = DeadLetterConfig(bounds) }
+        shutdownDelay = object.duration("shutdown_delay", default: shutdownDelay, zeroAllowed: true)
         shutdownTimeout = object.duration("shutdown_timeout", default: shutdownTimeout)
+        loops = object.integer("loops", in: 1...RunningGateway.mostLoops, default: loops)
         let listeners = object.members(of: "receive_http")
         self.listeners = listeners.map { member in
             ListenerConfig(
@@ -84,7 +87,7 @@ extension Config {
 
 extension ConfigObject {
     /// True when a member that should be of `kind` is absent or empty; a member of a wrong kind is reported by its getter.
-    fileprivate func lacks(_ name: String, _ kind: String) -> Bool {
+    func lacks(_ name: String, _ kind: String) -> Bool {
         guard let value = value(name) else { return true }
         return value.kind == kind && ["[]", "{}", "\"\""].contains(value.text)
     }
@@ -214,32 +217,6 @@ extension HTTPConfig {
     }
 }
 
-extension ReceiverConfig {
-    fileprivate init(_ name: String, _ object: ConfigObject, hasSpool: Bool) {
-        self.init(name: name)
-        pluginConfig = JSONValue(.object([]), at: object.position)
-        pluginPosition = object.value("plugin")?.position ?? object.position
-        plugin = object.string("plugin") ?? ""
-        if object.lacks("plugin", "a string") { object.refuse("plugin", "is required: a plugin's name or a path ending in .so") }
-        pluginHash = object.string("sha256")?.lowercased()
-        if let hash = pluginHash, hash.utf8.count != 64 || !hash.utf8.allSatisfy({ 48...57 ~= $0 || 97...102 ~= $0 }) {
-            object.refuse("sha256", "must be 64 hexadecimal digits, as sha256sum writes them")
-        }
-        if let config = object.value("config") {
-            if case .object = config.content {} else { object.refuse("config", "must be an object, is \(config.kind)") }
-            pluginConfig = config
-        }
-        required = object.bool("required", default: required)
-        requiredAtStart = object.bool("required_at_start", default: requiredAtStart)
-        queue.setStorage(hasSpool ? .disk : .memory)
-        if let queue = object.object("queue") { self.queue = QueueConfig(queue, hasSpool: hasSpool) }
-        if let retry = object.object("retry") { self.retry = RetryPolicy(retry, defaults: self.retry) }
-        maxInFlight = object.integer("max_in_flight", in: 1...65536, default: maxInFlight)
-        deliveryTimeout = object.duration("delivery_timeout", default: deliveryTimeout)
-        object.refuseUnknown()
-    }
-}
-
 extension SpoolConfig {
     fileprivate init(_ object: ConfigObject) {
         self.init()
@@ -250,38 +227,6 @@ extension SpoolConfig {
         if object.value("sync_interval") != nil, sync != .interval { object.refuse("sync_interval", "goes with sync: \"interval\"") }
         segmentBytes = object.size("segment_bytes", default: segmentBytes, atMost: 64 << 20)
         if segmentBytes < 64 << 10 { object.refuse("segment_bytes", "must be at least 64KiB, is \(segmentBytes) bytes") }
-        object.refuseUnknown()
-    }
-}
-
-extension QueueConfig {
-    fileprivate mutating func setStorage(_ storage: Storage) {
-        self.storage = storage
-        maxBytes = storage == .disk ? 1 << 30 : 64 << 20
-    }
-
-    fileprivate init(_ object: ConfigObject, hasSpool: Bool) {
-        self.init()
-        setStorage(object.choice("storage", default: hasSpool ? .disk : .memory))
-        if storage == .disk, !hasSpool { object.refuse("storage", "\"disk\" needs data_dir") }
-        maxBytes = object.size("max_bytes", default: maxBytes)
-        maxProfiles = object.integer("max_profiles", in: 1...Int(Int32.max), default: maxProfiles)
-        if object.value("max_age") != nil { maxAge = object.duration("max_age", default: .seconds(3600)) }
-        onFull = object.choice("on_full", default: onFull)
-        object.refuseUnknown()
-    }
-}
-
-extension RetryPolicy {
-    fileprivate init(_ object: ConfigObject, defaults: RetryPolicy) {
-        self = defaults
-        minimum = object.duration("min_backoff_period", default: defaults.minimum)
-        maximum = object.duration("max_backoff_period", default: defaults.maximum)
-        retries = object.integer("max_backoff_retries", in: 0...Int.max, default: defaults.retries)
-        longestRetryAfter = object.duration("max_retry_after", default: defaults.longestRetryAfter)
-        refusalsUntilRejected = object.integer("reject_after_refusals", in: 0...Int.max, default: defaults.refusalsUntilRejected)
-        refusedFor = object.duration("reject_after_period", default: defaults.refusedFor)
-        if maximum < minimum { object.refuse("max_backoff_period", "must not be shorter than min_backoff_period") }
         object.refuseUnknown()
     }
 }

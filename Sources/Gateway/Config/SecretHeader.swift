@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// Recognizes request headers that carry secrets.
 enum SecretHeader {
     /// Parts of the names of such headers: `Proxy-Authorization`, `Set-Cookie`, `X-API-Key`, `X-Auth-Key`,

@@ -7,6 +7,7 @@ struct AdminEndpoint: Routes {
     static let openPath = "/-/healthy"
     static let readyPath = "/-/ready"
     static let metricsPath = "/metrics"
+    static let statusPath = "/api/v1/status"
 
     let gateway: RunningGateway
     let visitors: AdminVisitors
@@ -22,7 +23,7 @@ struct AdminEndpoint: Routes {
         case Self.readyPath:
             return .refuse(gateway.isReady ? .text(200, "ready\n") : .error(503, "the gateway is starting or draining"))
         case Self.metricsPath: return .refuse(.text(200, gateway.metricsPage, type: "text/plain; version=0.0.4; charset=utf-8"))
-        case "/api/v1/status": return .refuse(.text(200, gateway.statusPage, type: "application/json"))
+        case Self.statusPath: return .refuse(.text(200, gateway.statusPage, type: "application/json"))
         case let path: return .refuse(.error(404, "no such path: \(quotedForPeople(path))"))
         }
     }

@@ -29,6 +29,7 @@ extension RunningGateway {
                 .counter, "gateway_requests_deduplicated_total", help: "Requests that got the answer of an identical one.",
                 [MetricLabel(name: "listener", value: listener.name)], parts.memories.deduplicated(of: listener.name))
         }
+        collectCertificates(into: &page)
         for receiver in shownReceivers { receiver.collect(into: &page) }
         if let deadLetters = parts.deadLetters { for receiver in shownReceivers { deadLetters.collect(receiver.name, into: &page) } }
         spool?.collect(into: &page)
@@ -38,6 +39,14 @@ extension RunningGateway {
         Descriptors.process.collect(into: &page)
         ProcessMetrics.collect(startedAt: startedAt, into: &page)
         return page.text
+    }
+
+    /// Adds the certificates of the listeners and of the admin listener; `admin` is the latter where no listener has that name.
+    private func collectCertificates(into page: inout Exposition) {
+        var names = Set<String>()
+        for listener in setup.withLock({ $0.allListeners }) where names.insert(listener.name).inserted {
+            listener.collectCertificate(into: &page)
+        }
     }
 
     private func collectProfiles(of listener: String, into page: inout Exposition) {

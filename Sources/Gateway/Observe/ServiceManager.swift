@@ -8,7 +8,7 @@ import Telemetry
 ///
 /// Never waits: a message that the manager does not take now is sent by ``sendAgain()``.
 enum ServiceManager {
-    private static let socket = unsafe getenv("NOTIFY_SOCKET").map { unsafe String(cString: $0) } ?? ""
+    private static let socket = variable("NOTIFY_SOCKET") ?? ""
     /// The messages that have not been taken yet, in order.
     private static let unsent = Mutex<[String]>([])
     /// Bounds the memory when the manager takes nothing at all.
@@ -23,11 +23,28 @@ enum ServiceManager {
 
     static func isStopping() { send("STOPPING=1\nSTATUS=Stopping: finishing requests and delivering what is queued") }
 
+    /// The longest time that the manager waits between two signs of life; nil when it wants none from this process.
+    static let watchdogLimit: Duration? = {
+        guard !socket.isEmpty, let microseconds = variable("WATCHDOG_USEC").flatMap({ Int64($0) }), microseconds > 0 else { return nil }
+        if let process = variable("WATCHDOG_PID"), process != "\(getpid())" { return nil }
+        return .microseconds(microseconds)
+    }()
+
+    /// Sends a sign of life. One that the manager does not take is not kept, for the next one comes soon.
+    static func isAlive() {
+        sendAgain()
+        do throws(SystemError) { try Socket.sendDatagram(Array("WATCHDOG=1".utf8), to: socket) } catch {
+            Log.debug("the service manager did not take a sign of life", ["error": "\(error)"])
+        }
+    }
+
     /// Sends the messages that have not been taken yet; called periodically.
     static func sendAgain() {
         guard unsent.withLock({ !$0.isEmpty }) else { return }
         sendAll()
     }
+
+    private static func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
 
     private static func send(_ message: String) {
         guard !socket.isEmpty else { return }

@@ -13,12 +13,14 @@ struct KeptParts: Sendable {
     let memories: RequestMemories
     /// The endings of objects that reloads have removed or replaced.
     let shutdownTasks = ShutdownTasks()
+    let directory: DataDirectory?
+    let crashes: CrashMemory
 
     /// Opens the spool, if the config has one.
     init(_ config: Config) throws(RunningGateway.StartError) {
         bodies = BodyBudget(limit: .max)
         largePushes = LargePushes(bodies: bodies)
-        let directory = config.dataDirectory.map(DataDirectory.init)
+        directory = config.dataDirectory.map(DataDirectory.init)
         do throws(SpoolRecovery.Refusal) {
             spool = try directory.map { directory throws(SpoolRecovery.Refusal) in
                 try Spool(directory, config.spool, pendingLimit: config.limits.maxInFlightBytes)
@@ -27,6 +29,8 @@ struct KeptParts: Sendable {
         deadLetters = directory.map {
             DeadLetters(in: $0, limits: config.deadLetters) { Descriptors.process.budget.deadLetterFiles }
         }
+        // After the spool, whose lock keeps a second gateway from the directory.
+        crashes = CrashMemory(in: directory)
         memories = RequestMemories(config.listeners.compactMap(config.window), in: directory, config.spool)
     }
 

@@ -74,6 +74,8 @@ extension RunningGateway {
         changeListeners(change, next)
         end(what: change, without: next, deadline)
         tellOfPlugins(next)
+        // Reading the config and the plugins took memory that is not needed any more.
+        returnFreedMemory()
     }
 
     private func changeReceivers(_ change: SetupChange, _ deadline: MonotonicTime) {
@@ -92,6 +94,7 @@ extension RunningGateway {
             step.running.fanOut.replace(step.running.config.forwardTo.compactMap(next.receiver))
             let listener = step.running.listener
             listener.serve(step.service)
+            for loop in loops { loop.join(listener) }
             for loop in loops { loop.post { if step.isNew { $0.listen(listener) } else { $0.adaptToTimeouts() } } }
             if step.isNew { Log.info("listening", ["listener": listener.name, "address": Self.address(listener)]) }
         }
@@ -109,8 +112,8 @@ extension RunningGateway {
 
     private func tellOfPlugins(_ next: RunningSetup) {
         for receiver in next.receivers {
-            guard let library = receiver.present?.library, library.isOutdated else { continue }
-            Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": library.path])
+            guard let instance = receiver.present?.instance, !instance.isIsolated, instance.isOutdated else { continue }
+            Log.warning("the plugin's file was changed; a restart loads it", ["receiver": receiver.name, "plugin": instance.file.path])
         }
     }
 }

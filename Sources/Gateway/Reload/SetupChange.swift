@@ -96,7 +96,7 @@ struct SetupChange {
     private mutating func refuseWhatNeedsRestart() {
         let changed = [
             ("data_dir", config.dataDirectory != old.config.dataDirectory), ("spool", config.spool != old.config.spool),
-            ("dead_letters", config.deadLetters != old.config.deadLetters),
+            ("dead_letters", config.deadLetters != old.config.deadLetters), ("loops", config.loops != old.config.loops),
         ]
         for (name, isChanged) in changed where isChanged {
             problems.append(Problem(position: nil, path: name, message: "is read at the start alone; restart to change it"))
@@ -109,14 +109,21 @@ struct SetupChange {
         do throws(PluginProblems) {
             let present = old.receiver(entry.name)
             if present == nil { try refuseWhatStillLeaves(entry) }
-            let receiver = present ?? Receiver(entry, spool: parts.spool, deadLetters: parts.deadLetters)
+            let receiver =
+                present
+                ?? Receiver(
+                    entry, spool: parts.spool, deadLetters: parts.deadLetters, directory: parts.directory,
+                    gatewayVersion: RunningGateway.version)
             let file: PluginFile
             do throws(PluginLibrary.LoadError) { file = try entry.pluginName.find(in: config.pluginFolders) } catch {
                 throw PluginProblems(error, entry)
             }
-            let next = present?.needsInstance(for: entry, of: file) == false ? nil : DeliveryThread(of: receiver, entry)
+            let now = MonotonicTime.unixNanoseconds / 1_000_000_000
+            let needsInstance =
+                present?.needsInstance(for: entry, of: file) ?? receiver.remember(parts.crashes.history, now: now, isStart: isStart)
+            let next = needsInstance ? DeliveryThread(of: receiver, entry) : nil
             do throws(SystemError) {
-                try next?.start(entry, from: config.pluginFolders, after: present?.present)
+                try next?.start(entry, from: config.pluginFolders, after: present?.present, retries: isStart)
             } catch { return note(error, Problems.path("receivers", entry.name)) }
             receivers.append(
                 ReceiverStep(

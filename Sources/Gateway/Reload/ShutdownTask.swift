@@ -58,6 +58,8 @@ final class ShutdownTasks: Sendable {
     var hasFailed: Bool { failed.load(ordering: .relaxed) }
 
     func start(_ task: ShutdownTask) {
+        // Those that are done keep what they have ended, and reloads may come faster than the periodic calls.
+        tidy()
         running.withLock { $0.append(task) }
         task.start()
     }

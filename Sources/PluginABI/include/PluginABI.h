@@ -21,7 +21,7 @@
 //           `max_in_flight` deliveries are open, so a plugin needs no queue.  It makes one attempt per `deliver`: retrying, spooling and
 //           dropping are the gateway's work.  Delivery is at least once and may be out of order; `sequence` tells duplicates.
 //           `delivered` means what the plugin's README says (HTTP: a 2xx read; file: data and directory entry synced; stdout: written).
-// End       No more `deliver` -> open tokens finish -> `flush` finishes -> `destroy`.  Past the deadline: `abort` -> tokens finish ->
+// End       `drain` -> no more `deliver` -> open tokens finish -> `flush` finishes -> `destroy`.  Past the deadline: `abort` -> tokens finish ->
 //           `destroy`.  Tokens open a second after `abort`: the gateway logs the plugin, keeps its memory and exits non-zero.
 //           A reload that changes plugin or config makes a new instance first; the old one ends so while the new one is at work.
 // Config    One strict RFC 8259 object, members in file order, {} when absent.  A plugin refuses unknown members, names the member in the
@@ -89,6 +89,7 @@ typedef struct gw_profile {
     gw_slice format, content_type, content_encoding; ///< "pprof", "jfr", "folded", ...; the request's own headers.
     const gw_label *GW_NULLABLE headers; size_t header_count; ///< Further request headers that the listener keeps, names in lower case.
     const gw_sample *GW_NULLABLE samples; size_t sample_count; ///< Exactly the bytes received.
+    gw_slice peer;                   ///< Since v1.1: the sender's IP address, "192.0.2.7" or "2001:db8::7"; empty when it is not known.
 } gw_profile;
 
 /// One attempt at handing one profile over.  Valid until `deliver` returns.
@@ -130,15 +131,9 @@ typedef struct gw_host {
                                   const gw_label *GW_NULLABLE labels, size_t label_count) GW_SENDABLE;
     /// Adds to a counter, sets a gauge, or observes a duration.  Lock-free.  [any-thread]
     void (*GW_NONNULL observe)(void *GW_NULLABLE context, uint32_t metric, int64_t value) GW_SENDABLE;
-    /// A further service by id ("gw.timer/1"), or NULL when the gateway has none such.  [any-thread]
+    /// A further service by id, or NULL when the gateway has none such: see PluginExtensions.h.  [any-thread]
     const void *GW_NULLABLE (*GW_NONNULL extension)(void *GW_NULLABLE context, const char *GW_NONNULL id) GW_SENDABLE;
 } gw_host;
-
-/// How many descriptors the instance may hold open at a time, at least 1.  It changes with a reload: who keeps connections asks again.
-#define GW_DESCRIPTORS_EXTENSION "gw.descriptors/1" ///< `share` takes `gw_host.context`.  [any-thread]
-typedef struct gw_descriptors { size_t size; uint32_t (*GW_NONNULL share)(void *GW_NULLABLE context) GW_SENDABLE; } gw_descriptors;
-/// The config's strings that were one `${NAME}` each, and count as the number or boolean they spell where one is wanted: a C string of
-#define GW_ENVIRONMENT_EXTENSION "gw.environment/1" ///< their paths ("a[0].b"), a line each.  Valid during `create`; NULL for none.
 
 /// Room the gateway lends for one error text.  Write at most `capacity` bytes, then set `count`.
 typedef struct gw_error { char *GW_NONNULL text; size_t capacity, count; } gw_error;
@@ -150,7 +145,7 @@ typedef struct gw_plugin {
     gw_slice name, version;          ///< "pyroscope.write", "1.2.0".
     /// Makes an instance from its JSON object; `config` and `error` are valid during the call.  Returns NULL and fills `error` when it
     /// will not.  No effect that another process can see but making directories (`check` calls it beside a running gateway): threads
-    /// and connections start with the first `deliver`.  [exclusive]
+    /// and connections begin with `start` or the first `deliver`.  [exclusive]
     void *GW_NULLABLE (*GW_NONNULL create)(const gw_host *GW_NONNULL host, gw_slice config, gw_error *GW_NONNULL error) GW_SENDABLE;
     /// Takes one profile.  The outcome follows through `finish`, now or later.  [exclusive]
     void (*GW_NONNULL deliver)(void *GW_NONNULL instance, const gw_profile *GW_NONNULL profile, const gw_delivery *GW_NONNULL delivery) GW_SENDABLE;
@@ -160,9 +155,24 @@ typedef struct gw_plugin {
     void (*GW_NONNULL abort)(void *GW_NONNULL instance) GW_SENDABLE;
     /// Frees the instance; returns when no thread of it can call the host.  No token is open, and no call follows.  [exclusive]
     void (*GW_NONNULL destroy)(void *GW_NONNULL instance) GW_SENDABLE;
+    // Since v1.1; each may be NULL.
+    /// Before the first `deliver`, not in `check`: threads and connections may begin.  Returns 0; or another number with a reason in
+    /// `error` when it cannot work yet: the receiver is failed, its profiles wait, and `start` is called again, later and later.  [exclusive]
+    int32_t (*GW_NULLABLE start)(void *GW_NONNULL instance, gw_error *GW_NONNULL error) GW_SENDABLE;
+    /// The end is near: nothing is to wait for more profiles any longer, because few or none follow.  Called once.  [exclusive]
+    void (*GW_NULLABLE drain)(void *GW_NONNULL instance) GW_SENDABLE;
+    /// Connects and authenticates without a profile, then finishes `token`: `delivered` when a delivery could succeed now, else with a
+    /// reason.  For `check --connect`, which neither starts the instance nor delivers to it, beside a running gateway.  [exclusive]
+    void (*GW_NULLABLE probe)(void *GW_NONNULL instance, void *GW_NULLABLE token) GW_SENDABLE;
+    gw_slice config_schema;          ///< A JSON Schema (2020-12) of the config, for people and editors; empty when there is none.
 } gw_plugin;
+
+/// The sizes of v1.0, below which a struct is not valid.
+enum { GW_V1_0_PROFILE = 192, GW_V1_0_DELIVERY = 32, GW_V1_0_OUTCOME = 56, GW_V1_0_HOST = 80, GW_V1_0_PLUGIN = 88 };
 
 /// The one symbol a plugin exports.  The major version is in its name; NULL means "not with this gateway".
 #define GW_PLUGIN_ENTRY "gw_plugin_v1"
 typedef const gw_plugin *GW_NULLABLE (*gw_plugin_entry)(size_t host_size) GW_SENDABLE;
+
+#include "PluginExtensions.h"
 #pragma GCC diagnostic pop

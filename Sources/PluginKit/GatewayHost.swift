@@ -1,35 +1,47 @@
 import ConfigJSON
 public import PluginABI
 
-/// The gateway's services for one instance; callable from any thread until ``Receiver/close()`` has returned.
-@safe public struct Host: Sendable {
-    nonisolated(unsafe) let host: UnsafePointer<gw_host>
-
-    init(_ host: UnsafePointer<gw_host>) { unsafe self.host = unsafe host }
+/// The gateway's services for one instance; callable from any thread.
+///
+/// Calls after ``Plugin/close()`` has returned do nothing.
+public struct GatewayHost: Sendable {
+    let access: HostAccess
 
     /// Writes one line to the gateway's log, tagged with the receiver.
     public func log(_ level: gw_level, _ message: String) {
-        unsafe message.withSlice { unsafe host.pointee.log(host.pointee.context, level, $0) }
+        unsafe message.withSlice { message in
+            access.use { host in unsafe host.pointee.log(host.pointee.context, level, message) }
+        }
     }
 
     /// Reports the instance's health; replaces the previous report.
     public func setHealth(_ health: gw_health, _ reason: String = "") {
-        unsafe reason.withSlice { unsafe host.pointee.set_health(host.pointee.context, health, $0) }
+        unsafe reason.withSlice { reason in
+            access.use { host in unsafe host.pointee.set_health(host.pointee.context, health, reason) }
+        }
     }
 
     /// How many descriptors the instance may have open at a time, at least 1; nil when the gateway does not divide them.
     ///
     /// It may change with a reload, so an instance that keeps connections should query it periodically.
     public var descriptorShare: Int? {
-        guard let found = unsafe host.pointee.extension(host.pointee.context, GW_DESCRIPTORS_EXTENSION) else { return nil }
-        return unsafe Int(found.assumingMemoryBound(to: gw_descriptors.self).pointee.share(host.pointee.context))
+        access.use { host in
+            guard let found = unsafe host.pointee.extension(host.pointee.context, GW_DESCRIPTORS_EXTENSION) else { return nil }
+            return unsafe Int(found.assumingMemoryBound(to: gw_descriptors.self).pointee.share(host.pointee.context))
+        } ?? nil
     }
+
+    /// Calls on the instance's own delivery thread; nil from a gateway that has none such.
+    public var loop: DeliveryLoop? { DeliveryLoop(access) }
 
     /// The config with those strings marked that may give a number or a boolean; during `create` only.
     func markingReferences(_ config: JSONValue) -> JSONValue {
-        guard let found = unsafe host.pointee.extension(host.pointee.context, GW_ENVIRONMENT_EXTENSION) else { return config }
-        let paths = Set(unsafe String(cString: found.assumingMemoryBound(to: CChar.self)).split(separator: "\n").map(String.init))
-        return config.markingReferences(paths.contains)
+        let text: String?? = access.use { host in
+            guard let found = unsafe host.pointee.extension(host.pointee.context, GW_ENVIRONMENT_EXTENSION) else { return nil }
+            return unsafe String(cString: found.assumingMemoryBound(to: CChar.self))
+        }
+        guard case let text?? = text else { return config }
+        return config.markingReferences(Set(text.split(separator: "\n").map(String.init)).contains)
     }
 
     /// Declares a metric; the same name and labels give the same metric.
@@ -57,19 +69,27 @@ public import PluginABI
             }
             return unsafe name.withSlice { name in
                 unsafe help.withSlice { help in
-                    unsafe host.pointee.metric(host.pointee.context, kind, name, help, table, table.count)
+                    access.use { host in unsafe host.pointee.metric(host.pointee.context, kind, name, help, table, table.count) }
                 }
             }
         }
-        return Metric(host: self, id: id)
+        return Metric(access: access, id: id ?? 0)
     }
+
+    /// Keeps the memory of a profile beyond its delivery, until ``release(_:)``.
+    func retain(_ profile: Profile) { access.use { host in unsafe host.pointee.retain(profile.view) } }
+
+    /// Gives the memory of a profile back. After the end of the instance it stays retained, because nothing may be called then.
+    func release(_ profile: Profile) { access.use { host in unsafe host.pointee.release(profile.view) } }
 
     /// A counter, gauge or histogram of the gateway; may be used from any thread and is cheap.
     public struct Metric: Sendable {
-        let host: Host
+        let access: HostAccess
         let id: UInt32
 
         /// Adds to a counter, sets a gauge, or observes a duration in nanoseconds.
-        public func observe(_ value: Int64) { unsafe host.host.pointee.observe(host.host.pointee.context, id, value) }
+        public func observe(_ value: Int64) {
+            access.use { host in unsafe host.pointee.observe(host.pointee.context, id, value) }
+        }
     }
 }

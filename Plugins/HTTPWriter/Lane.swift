@@ -1,0 +1,78 @@
+import LinuxSystem
+import PushWire
+
+/// A client that sends the requests of one transfer, one after another; on the thread of the transfers only.
+///
+/// There are two: ``PlainExchange`` speaks HTTP/1.1 without TLS, and ``CurlLane`` is libcurl for everything else. Whoever uses a lane
+/// does not know which it is.
+protocol Lane: AnyObject {
+    /// Called when the request has ended, after the lane has let go of it; ``result`` tells how.
+    var ended: () -> Void { get set }
+    /// How the last request ended.
+    var result: LaneResult { get }
+    /// The cost of the last request.
+    var cost: LaneCost { get }
+    /// The generation of connections that the request uses, or used last.
+    var generation: ConnectionGeneration? { get }
+
+    /// Prepares a request; its body must stay valid until it has ended.
+    func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal)
+
+    /// Gives the prepared request to the current generation of connections.
+    ///
+    /// - Returns: false when it cannot be sent for lack of memory.
+    func start(on connections: EndpointConnections, _ now: MonotonicTime) -> Bool
+
+    /// Prepares to send the same request again within the same time, when it failed for a reason that is not the server's.
+    ///
+    /// - Parameter hasRoom: true when a connection could not be opened for lack of descriptors, and some have since been freed.
+    /// - Returns: true when it must be started again.
+    func repeats(hasRoom: Bool) -> Bool
+
+    /// Ends the request without telling.
+    func cancel()
+}
+
+/// A request as a lane is given it.
+@safe struct LaneRequest {
+    /// Path and query, beginning with a slash, to go after the path of the endpoint's URL; or a whole URL for ``isElsewhere``.
+    var target: String
+    /// Headers beside those of the config, in the spelling in which they are sent; no name is also configured.
+    var headers: [(name: String, value: String)]
+    var body: UnsafeRawBufferPointer
+    /// The time at which it ends without an answer.
+    var deadline: MonotonicTime
+    /// Whether the target is the whole URL of a redirect.
+    var isElsewhere = false
+    /// Whether credentials, headers of the config and the client certificate may be sent there.
+    var isTrusted = true
+}
+
+/// How a request ended.
+struct LaneResult {
+    /// The status of the answer; 0 when none was received.
+    var status = 0
+    /// Whether the answer was received to its end.
+    var isWhole = false
+    /// The bound that the answer exceeded, in words; nil when none.
+    var excess: String?
+    /// Why there is no whole answer, in words.
+    var failure = ""
+    /// Whether a connection could not be opened for lack of descriptors.
+    var isDenied = false
+    /// Whether it failed without any answer, so that its connection and others of the same generation are suspect.
+    var isLost = false
+    /// The beginning of the body.
+    var body: [UInt8] = []
+    var contentType = ""
+    /// The URL of a redirect; nil when there is none.
+    var redirect: String?
+    var retryAfter = Duration.zero
+}
+
+/// The cost of a request, for the metrics.
+struct LaneCost {
+    var nanoseconds: Int64 = 0
+    var openedConnections = 0
+    var wireBytes = 0
+}

@@ -1,0 +1,152 @@
+import CCurl
+import Glibc
+import LinuxSystem
+import PushWire
+
+/// One request after another by the writer's own client, which speaks HTTP/1.1 without TLS; on the thread of the transfers only.
+///
+/// It keeps what belongs to the request; ``PlainPool`` gives it a connection, and moves it on when the socket is ready.
+@safe final class PlainExchange: Lane {
+    /// The event that the request waits for.
+    enum Phase { case idle, limit, lookup, connection, answer }
+
+    var ended: () -> Void = {}
+    var generation: ConnectionGeneration?
+    private let route: PlainRoute
+    private var head: [UInt8] = []
+    private var body = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+    private var sent = 0
+    private var began: MonotonicTime?
+    private(set) var cost = LaneCost()
+    private(set) var deadline = MonotonicTime.never
+    /// The time at which something must be done for the request, if nothing happens before.
+    var due = MonotonicTime.never
+    /// The place among the pool's running requests.
+    var slot = 0
+    var phase = Phase.idle
+    var connection: PlainConnection?
+    /// The addresses that remain to be tried.
+    var addresses: ArraySlice<SocketAddress> = []
+    var parser = AnswerParser(bodyLimit: UpstreamAnswer.bodyLimit)
+    /// Whether nothing more of the request is sent, because the answer is no success already, or it could not be sent.
+    private(set) var hasStopped = false
+    /// Whether the request must open a connection.
+    private(set) var isFresh = false
+    private var isStale = false
+    private var excess: String?
+    private(set) var failure: String?
+    private var isDenied = false
+
+    init(_ route: PlainRoute) { self.route = route }
+
+    // MARK: Request
+
+    func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal) {
+        try route.write(request, into: &head)
+        unsafe body = unsafe request.body
+        (deadline, began, isFresh, cost) = (request.deadline, nil, false, LaneCost())
+        forget()
+    }
+
+    /// Forgets how far the request has come.
+    private func forget() {
+        (sent, hasStopped, isStale, excess, failure, isDenied, phase) = (0, false, false, nil, nil, false, .idle)
+        parser.reset()
+    }
+
+    func start(on connections: EndpointConnections, _ now: MonotonicTime) -> Bool {
+        if began == nil { began = now }
+        return connections.add(self, now)
+    }
+
+    func cancel() {
+        generation?.plain?.cancel(self)
+        letGo()
+    }
+
+    /// A request is sent again, once and on a new connection, when its connection had carried another one before and ended without a
+    /// byte of an answer. That is what a server does that closes idle connections while a request is on its way to it.
+    ///
+    /// The server may have taken the request nevertheless, and hung up before it answered. libcurl repeats it all the same, and so
+    /// does any browser: profiles are delivered at least once, as after any failed attempt, and a receiver would repeat it too.
+    func repeats(hasRoom: Bool) -> Bool {
+        guard hasRoom || isStale && !isFresh else { return false }
+        if !hasRoom { isFresh = true }
+        forget()
+        return true
+    }
+
+    // MARK: Sending
+
+    /// Whether nothing is left to be sent.
+    var isSent: Bool { unsafe sent == head.count + body.count }
+
+    /// Sends as much as the socket takes.
+    func transmit(_ socket: Int32) -> LinuxSystem.Transfer {
+        let result = unsafe Socket.send(socket, head, body, from: sent)
+        if case .done(let count) = result {
+            sent += count
+            cost.wireBytes += count
+        }
+        return result
+    }
+
+    /// Whether the answer, once it is complete, counts: a success needs all of the request, any other answer does not.
+    var isSettled: Bool { isSent || hasStopped && parser.status >= 300 }
+
+    /// Notes that nothing more will be sent.
+    func stopSending() { hasStopped = true }
+
+    func noteConnected() { cost.openedConnections += 1 }
+
+    // MARK: End
+
+    /// Notes the end of the request; it is over once ``ended`` is called.
+    func end(failure: String? = nil, isDenied: Bool = false, isStale: Bool = false) {
+        (self.failure, self.isDenied, self.isStale) = (failure, isDenied, isStale)
+        letGo()
+    }
+
+    /// Notes why the answer cannot be read on.
+    func end(_ reason: AnswerParser.Failure) {
+        if case .excess(let what) = reason { excess = what }
+        failure = reason.words
+        letGo()
+    }
+
+    private func letGo() {
+        cost.nanoseconds = began.map { MonotonicTime.now.since($0).inNanoseconds } ?? 0
+        (connection, addresses) = (nil, [])
+    }
+
+    /// Notes that its time is over.
+    func endLate() {
+        let what =
+            switch phase {
+            case .idle, .limit: "while waiting for a connection"
+            case .lookup: "while looking up \(route.names.host)"
+            case .connection: "while connecting to \(route.place)"
+            case .answer: parser.hasBegun ? "in the middle of the answer" : isSent ? "without an answer" : "while sending"
+            }
+        end(failure: "timed out after \((began.map { deadline.since($0) } ?? .zero).inNanoseconds / 1_000_000) ms \(what)")
+    }
+
+    var result: LaneResult {
+        let status = parser.status
+        var result = LaneResult(status: status, isWhole: failure == nil, excess: excess, failure: failure ?? "", isDenied: isDenied)
+        result.isLost = failure != nil && !isDenied && status == 0 && excess == nil
+        (result.body, result.contentType) = (parser.body, parser.contentType)
+        if 300...399 ~= status { result.redirect = UpstreamURL.redirect(parser.location, from: route.url) }
+        result.retryAfter = Self.delay(parser.retryAfter)
+        return result
+    }
+
+    /// The time that a Retry-After asks for: seconds, or a date in any of the forms that libcurl reads; zero for anything else.
+    private static func delay(_ text: String) -> Duration {
+        guard let first = text.utf8.first, first != UInt8(ascii: "-") else { return .zero }
+        if let seconds = Int64(text.prefix { "0" <= $0 && $0 <= "9" }), seconds > 0 { return .seconds(seconds) }
+        guard Libcurl.isUsable else { return .zero }
+        let date = unsafe ccurl_getdate(text)
+        return .seconds(max(0, date - time(nil)))
+    }
+}

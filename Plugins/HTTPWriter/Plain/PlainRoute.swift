@@ -1,0 +1,62 @@
+import LinuxSystem
+import PushWire
+
+/// The way to an endpoint for the writer's own client, and what all heads of requests to it have in common; on the thread of the transfers
+/// only.
+final class PlainRoute {
+    let names: PlainNames
+    /// The endpoint's URL.
+    let url: String
+    /// Host and port for people.
+    let place: String
+    /// Whether addresses stay valid as long as the connections; otherwise for a minute.
+    let keepsAddresses: Bool
+    /// The method and the path of the endpoint's URL.
+    private let start: [UInt8]
+    /// The part of the head after the target: the version, and the headers that are the same for all requests.
+    private let constant: [UInt8]
+
+    /// - Returns: nil when only libcurl may go there.
+    init?(_ config: EndpointConfig, _ sockets: SocketWatcher) {
+        guard let (host, port) = config.plainPlace else { return nil }
+        names = PlainNames(host, port, sockets)
+        (url, self.place) = (config.url, "\(host) port \(port)")
+        keepsAddresses = config.maximumConnectionAge > .zero
+        start = Array("POST \(config.path)".utf8)
+        constant = Array(Self.headers(config, host: port == 80 ? host : "\(host):\(port)").utf8)
+    }
+
+    /// As libcurl has it: a header of the config replaces the client's own one, and is not sent when its value is empty.
+    private static func headers(_ config: EndpointConfig, host: String) -> String {
+        var text = " HTTP/1.1\r\n"
+        func add(_ header: (name: String, value: String)) {
+            if header.value.contains(where: { $0 != " " && $0 != "\t" }) { text += "\(header.name): \(header.value)\r\n" }
+        }
+        // The first Host counts, because a request has only one.
+        add(config.headers.first { $0.name.lowercased() == "host" } ?? ("Host", host))
+        for own in [("User-Agent", "profile-gateway/\(HTTPWriter.version)"), ("Accept", "*/*")]
+        where !config.headers.contains(where: { $0.name.lowercased() == own.0.lowercased() }) { add(own) }
+        for header in config.headers where header.name.lowercased() != "host" { add(header) }
+        return text
+    }
+
+    /// Writes the head of a request over `head`.
+    func write(_ request: LaneRequest, into head: inout [UInt8]) throws(WrittenHead.Refusal) {
+        try WrittenHead.check(target: request.target)
+        head.removeAll(keepingCapacity: true)
+        head.append(contentsOf: start)
+        head.append(contentsOf: request.target.utf8)
+        head.append(contentsOf: constant)
+        for header in request.headers {
+            try WrittenHead.check(header)
+            guard header.value.utf8.contains(where: { $0 != 32 && $0 != 9 }) else { continue }
+            head.append(contentsOf: header.name.utf8)
+            head.append(contentsOf: [UInt8(ascii: ":"), 32])
+            head.append(contentsOf: header.value.utf8)
+            head.append(contentsOf: [13, 10])
+        }
+        head.append(contentsOf: "Content-Length: ".utf8)
+        head.append(contentsOf: String(unsafe request.body.count).utf8)
+        head.append(contentsOf: "\r\n\r\n".utf8)
+    }
+}
