@@ -46,17 +46,31 @@ def nginx(folder, name, servers, connections=1024):
 
 
 def processes(pid):
-    """A process and its children."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and its children; none when it has ended meanwhile."""
+    try:
+        children = [c for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [pid] + [c for child in children for c in processes(int(child))]
 
 
-def cpu_seconds(pid):
-    total = 0
+def cpu_times(pid):
+    """The seconds that a process and its children have taken of the processor, as a user and in the kernel."""
+    user = kernel = 0
     for each in processes(pid):
         fields = pathlib.Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+        user, kernel = user + int(fields[11]), kernel + int(fields[12])
+    return user / TICKS, kernel / TICKS
+
+
+def cpu_seconds(pid):
+    return sum(cpu_times(pid))
+
+
+def context_switches(pid):
+    """How often the threads of a process and of its children have left a processor."""
+    tasks = (task for each in processes(pid) for task in pathlib.Path(f"/proc/{each}/task").iterdir())
+    return sum(int(n) for task in tasks for n in re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text()))
 
 
 def rss_mib(pid, field):
@@ -76,6 +90,17 @@ def sink_count(port):
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=10).read().decode()
     asked[port] = asked.get(port, 0) + 1
     return int(page.split()[9]) - asked[port]
+
+
+def settled_counts(ports):
+    """The counts of sinks, once none of them changes any more."""
+    last = None
+    for _ in range(100):
+        if (now := [sink_count(port) for port in ports]) == last:
+            break
+        last = now
+        time.sleep(0.1)
+    return last
 
 
 def settled_count(port):
@@ -116,13 +141,59 @@ def require_build():
         sys.exit("build first: make build")
 
 
-def start_gateway(folder, sinks, limits={}, http={}, queue={}, tls=None, more={}, listeners={}):
+def start_gateway(folder, sinks, limits={}, http={}, queue={}, tls=None, more={}, listeners={}, top={}, receiver={}, receivers={}, scheme="http", endpoint={}):
+    """A gateway that forwards to sinks. `top` goes into the config itself, `more` into its listener, `receiver` and `endpoint` into each
+    receiver and its endpoint, and `receivers` are further ones."""
     port = free_port()
-    receivers = {f"sink{i}": {"plugin": "HTTPWriter", "config": {"endpoint": [{"url": f"http://127.0.0.1:{p}"}]}, "queue": queue}
-                 for i, p in enumerate(sinks)}
+    receivers = {f"sink{i}": {"plugin": "HTTPWriter", "config": {"endpoint": [{"url": f"{scheme}://127.0.0.1:{p}", **endpoint}]}, "queue": queue, **receiver}
+                 for i, p in enumerate(sinks)} | receivers
     listener = {"http": {"listen_address": "127.0.0.1", "listen_port": port, **http}, "ack": "delivered", "forward_to": list(receivers), **({"tls": tls} if tls else {}), **more}
+    listeners = {"default": listener} | {name: {**other, "forward_to": list(receivers)} for name, other in listeners.items()}
     config = folder / "gateway.json"
-    config.write_text(json.dumps({"admin": None, "limits": limits, "receive_http": {"default": listener, **{name: {**other, "forward_to": list(receivers)} for name, other in listeners.items()}}, "receivers": receivers}))
+    config.write_text(json.dumps({"admin": None, "limits": limits, "receive_http": listeners, "receivers": receivers, **top}))
     process = subprocess.Popen([ROOT / ".build/release/gateway", "run", "--config", config], stderr=subprocess.DEVNULL)
     wait_for(port)
     return Contender("gateway, ack: delivered", process, port)
+
+
+def metric(admin, name):
+    page = urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics").read().decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if re.match(rf"{name}(\{{|\s)", line))
+
+
+def milliseconds(match):
+    return float(match[1]) * {"us": 0.001, "ms": 1, "s": 1000}[match[2]]
+
+
+def null_sink():
+    """Builds the plugin that does nothing, and returns its path."""
+    plugin = ROOT / ".build/null_sink.so"
+    subprocess.run(["gcc", "-std=c11", "-O2", "-shared", "-fPIC", "-I", ROOT / "Sources/PluginABI/include", "-o", plugin, HERE / "null_sink.c"], check=True)
+    return plugin
+
+
+LABELS = {"__name__": "process_cpu", "service_name": "checkout", "env": "prod"}
+
+
+def varint(number):
+    out = b""
+    while number > 0x7F:
+        out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+    return out + bytes([number])
+
+
+def field(number, content):
+    return bytes([number << 3 | 2]) + varint(len(content)) + content
+
+
+def push(sample):
+    """A push.v1 PushRequest of one series and one sample."""
+    labels = b"".join(field(1, field(1, name.encode()) + field(2, value.encode())) for name, value in LABELS.items())
+    return field(1, labels + field(2, field(1, sample) + field(2, b"6f6b1a6e-7a3e-4f0e-9d6b-000000000000")))
+
+
+def make_certificate(folder):
+    """A key and a certificate that signs itself, as members of `tls`."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "key", "-out", folder / "certificate", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"], check=True, capture_output=True)
+    return {"cert_file": str(folder / "certificate"), "key_file": str(folder / "key")}
