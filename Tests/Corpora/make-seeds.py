@@ -116,6 +116,19 @@ seeds(
     too_long="6\r\nhello\r\n0\r\n\r\n", too_short="4\r\nhello\r\n0\r\n\r\n", bare_line_feed="5\nhello", signed="+5\r\nhello",
     prefixed="0x5\r\nhello", two_sizes="5 5\r\nhello\r\n0\r\n\r\n", huge="fffffffffffffff\r\n", too_many_digits="0000000000000005\r\nhello",
 )
+OK = "HTTP/1.1 200 OK"
+CHUNKED = "Transfer-Encoding: chunked"
+seeds(
+    "answer",
+    length=head(OK, "Content-Type: application/proto", "Content-Length: 5") + "hello", until_close=head(OK, "Server: a") + "hello",
+    interim=head("HTTP/1.1 103 Early", "Link: a") + head("HTTP/1.1 204 No Content"), old=head("HTTP/1.0 503 No", "Retry-After: 7", "Connection: keep-alive"),
+    redirect=head("HTTP/1.1 307 Go", "Location: /x", "Content-Length: 0") + head(OK), bare_status="HTTP/1.1 404\r\nConnection: a, close\r\n\r\n",
+    chunked=head(OK, CHUNKED).encode() + chunked(b"hello", b", world"), trailers=head(OK, CHUNKED) + "5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\nnext",
+    both_framings=head(OK, "Content-Length: 5", CHUNKED) + "hello", two_lengths=head(OK, "Content-Length: 5", "Content-Length: 5") + "hello",
+    folded=head(OK, "X: y", " Content-Length: 5"), bare_line_feeds="HTTP/1.1 200 OK\nContent-Length: 0\n\n", nul=head(OK, "A: \0"), ssh="SSH-2.0-OpenSSH_9.2\r\n",
+    switch=head("HTTP/1.1 101 Switch", "Upgrade: a"), too_long=head(OK, CHUNKED) + "4\r\nhello\r\n0\r\n\r\n", cut=head(OK, CHUNKED) + "5\r\nhel",
+    many_fields=head(OK, *[f"X-{number}: {number}" for number in range(200)]),
+)
 
 
 def request(lines, body):
@@ -241,6 +254,8 @@ WORDS = {
     "config": ["{", "}", "[", "]", ":", ",", "//", "/*", "*/", "null", "true", "\\u0061", '"30s"', '"64MiB"', '"admin"', '"log"', '"level"', '"limits"',
                '"receive_http"', '"receivers"', '"http"', '"listen_port"', '"forward_to"', '"plugin"', '"queue"', '"retry"', '"max_bytes"', '"ack"'],
 }
+WORDS["answer"] = WORDS["body"] + ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 503\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Content-Length: 5\r\n", "\r\n\r\n",
+                                  "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "Location: ", "Retry-After: ", "Content-Type: "]
 WORDS["request"] = WORDS["head"] + ["/push.v1.PusherService/Push", "Content-Type: application/proto\r\n", "Content-Type: application/json\r\n",
                                     "Content-Encoding: gzip\r\n", "X-Scope-OrgID: ", "Connect-Timeout-Ms: ", "format=", "from="]
 for target, words in WORDS.items():

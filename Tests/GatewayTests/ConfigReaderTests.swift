@@ -51,7 +51,7 @@ struct ConfigReaderTests {
         #expect(file.config.log == Log.Settings(level: .info, format: .logfmt))
         #expect(file.config.limits == Limits(maxBodySize: 67_108_864, maxDecompressedSize: 268_435_456, maxInFlightBytes: 536_870_912))
         #expect(file.config.deadLetters == DeadLetterConfig(maxBytes: 1_073_741_824, maxAge: .seconds(604_800)))
-        #expect(file.config.shutdownTimeout == .seconds(30))
+        #expect((file.config.shutdownDelay, file.config.shutdownTimeout) == (.zero, .seconds(30)))
         #expect(file.config.pluginDirs.isEmpty)
         let listener = try #require(file.config.listeners.first)
         #expect((listener.name, listener.forwardTo) == ("l", ["r"]))
@@ -80,7 +80,7 @@ struct ConfigReaderTests {
             """
             {
               "admin": {"listen_address": "::1", "listen_port": 0}, "log": {"level": "debug", "format": "json"},
-              "plugin_dirs": ["/a", "/b"], "shutdown_timeout": "5m",
+              "plugin_dirs": ["/a", "/b"], "shutdown_delay": "10s", "shutdown_timeout": "5m", "loops": 64,
               "dead_letters": {"max_bytes": "2GiB", "max_age": "1d", "file_mode": "0600", "directory_mode": "770"},
               "limits": {"max_body_size": 1, "max_decompressed_size": "2KiB", "max_in_flight_bytes": "1.5MiB",
                          "max_in_flight_bytes_per_sender": "5KiB"},
@@ -102,7 +102,8 @@ struct ConfigReaderTests {
         #expect(file.lines.isEmpty)
         #expect(config.admin == AdminConfig(http: HTTPConfig(address: "::1", port: 0, connLimit: 256), hosts: ["::1"]))
         #expect(config.log == Log.Settings(level: .debug, format: .json))
-        #expect((config.pluginDirs, config.shutdownTimeout) == (["/a", "/b"], .seconds(300)))
+        #expect((config.pluginDirs, config.shutdownDelay, config.shutdownTimeout) == (["/a", "/b"], .seconds(10), .seconds(300)))
+        #expect(config.loops == 64)
         #expect(
             config.limits == Limits(maxBodySize: 1, maxDecompressedSize: 2048, maxInFlightBytes: 1_572_864, maxInFlightBytesPerSender: 5120)
         )
@@ -266,6 +267,9 @@ struct ConfigReaderTests {
 
     static let units: [(Section, String, String)] = [
         (.top, #""shutdown_timeout": "0s","#, "2:21: shutdown_timeout: \(aDuration), is \"0s\""),
+        (.top, #""shutdown_delay": "-1s","#, #"2:19: shutdown_delay: must be a duration such as "30s", is "-1s""#),
+        (.top, #""loops": 0,"#, "2:10: loops: must be a whole number, 1 to 64, is 0"),
+        (.top, #""loops": 65,"#, "2:10: loops: must be a whole number, 1 to 64, is 65"),
         (.http, #""server_read_timeout": 30"#, "4:24: receive_http.l.http.server_read_timeout: \(aDuration), is 30"),
         (.http, #""server_idle_timeout": "-5s""#, "4:24: receive_http.l.http.server_idle_timeout: \(aDuration), is \"-5s\""),
         (

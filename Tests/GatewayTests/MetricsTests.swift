@@ -59,6 +59,14 @@ struct MetricsTests {
         #expect(lines.count == 2 + Histogram.bounds.count + 1 + 2)
     }
 
+    @Test("The sum of a histogram does not overflow, whatever times senders claim")
+    func largeSum() {
+        let histogram = Histogram()
+        for _ in 0..<3 { histogram.observe(nanoseconds: .max) }
+        #expect(histogram.snapshot.counts.last == 3)
+        #expect(histogram.snapshot.sum > 2.7e10)
+    }
+
     @Test("A value equal to a bound is in the bucket of that bound")
     func bounds() {
         let histogram = Histogram()

@@ -15,7 +15,9 @@ struct OutcomeTests {
         func finish(_ token: UInt, _ outcome: DeliveryOutcome) { outcomes.withLock { $0.append(outcome) } }
         func pluginStated(_ health: Health, _ reason: String) {}
         func pluginLogged(_ level: Log.Level, _ message: String) {}
+        func timerSet() {}
         func pluginMisbehaved(_ breach: PluginBreach) { breaches.withLock { $0.append(breach.what) } }
+        func pluginEnded(_ end: PluginEnd) {}
     }
 
     /// Finishes a delivery as a plugin does, with this message in an outcome of this size.

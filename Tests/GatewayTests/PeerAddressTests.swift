@@ -15,11 +15,20 @@ struct PeerAddressTests {
         ])
     func description(address: String, expected: String) { #expect(peer(address).description == expected) }
 
+    @Test(
+        "The whole address is known in its usual form",
+        arguments: [
+            ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1:2:3:4:5"),
+            ("fe80:0::1", "fe80::1"), ("::1", "::1"), ("::2:ffff:1:1", "::2:ffff:1:1"),
+        ])
+    func whole(address: String, expected: String) { #expect(peer(address).address == expected) }
+
     @Test("Addresses in one /64 are one sender, and other senders have other bytes")
     func networks() {
         #expect(peer("2001:db8::1") == peer("2001:db8::ffff:ffff:ffff:ffff"))
         #expect(peer("2001:db8::1") != peer("2001:db8:0:1::1"))
         #expect(peer("192.0.2.7") != peer("192.0.2.8"))
+        #expect(peer("::1") == peer("::2") && peer("::1").hashValue == peer("::2").hashValue && peer("::1") != peer("0.0.0.1"))
         #expect(Set(["192.0.2.7", "192.0.2.8", "2001:db8::1", "2001:db8:0:1::1"].map { peer($0).bytes }).count == 4)
     }
 
@@ -28,7 +37,7 @@ struct PeerAddressTests {
         var storage = sockaddr_storage()
         storage.ss_family = sa_family_t(AF_UNIX)
         #expect(PeerAddress(storage) == .local)
-        #expect(PeerAddress(storage).description == "unix")
+        #expect(PeerAddress(storage).description == "unix" && PeerAddress(storage).address.isEmpty)
         #expect(peer("::1") != .local)
         #expect(peer("::1").description == "0:0:0:0::/64")
     }

@@ -13,7 +13,7 @@ struct ProfileTests {
         content.labels["b"] = "ü"
         content.labels["a"] = ""
         content.headers = [Label(name: "user-agent", value: "x")]
-        (content.contentType, content.contentEncoding) = ("c/t", "gzip")
+        (content.contentType, content.contentEncoding, content.peer) = ("c/t", "gzip", "192.0.2.7")
         return content
     }
 
@@ -32,8 +32,8 @@ struct ProfileTests {
         let view = profile.view.pointee
         #expect((view.size, view.sequence, view.api) == (MemoryLayout<gw_profile>.size, profile.sequence, .push))
         #expect([view.received_ns, view.from_ns, view.until_ns] == [1, 2, 3])
-        let texts = [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding].map(\.text)
-        #expect(texts == ["t", "/p", "q=1", "jfr", "c/t", "gzip"])
+        let texts = [view.tenant, view.path, view.query, view.format, view.content_type, view.content_encoding, view.peer].map(\.text)
+        #expect(texts == ["t", "/p", "q=1", "jfr", "c/t", "gzip", "192.0.2.7"])
         #expect(
             UnsafeBufferPointer(start: view.labels, count: view.label_count).map { "\($0.name.text)=\($0.value.text)" } == ["a=", "b=ü"])
         #expect(
@@ -42,6 +42,29 @@ struct ProfileTests {
             ])
         let seen = UnsafeBufferPointer(start: view.samples, count: view.sample_count).map { "\($0.id.text):\($0.bytes.text)" }
         #expect(seen == ["one:hello", ":", ":world"])
+    }
+
+    @Test("A profile ends at its until, or else when it was received")
+    func end() throws {
+        var content = Self.content(samples: [])
+        #expect(ReceivedProfile(content, body: ByteBuffer()).endedAt == 3)
+        content.until = 0
+        #expect(ReceivedProfile(content, body: ByteBuffer()).endedAt == 1)
+    }
+
+    @Test("A profile is the same after it was encoded and decoded, with a peer and without", arguments: ["192.0.2.7", "2001:db8::7", ""])
+    func coding(peer: String) throws {
+        var content = Self.content(samples: [ProfileContent.Sample(id: "one", range: 0..<5)])
+        content.peer = peer
+        let profile = ReceivedProfile(content, body: try Self.body("hello"))
+        var encoded = ByteBuffer()
+        try encoded.append(profile.encodedHead.span.bytes)
+        try encoded.append(Array("hello".utf8).span.bytes)
+        #expect(encoded.count == profile.encodedByteCount)
+        let decoded = ReceivedProfile.decode(encoded, at: 0, sequence: 1)
+        let view = try #require(decoded).view.pointee
+        #expect(view.peer.text == peer && view.header_count == 1 && view.headers?.pointee.name.text == "user-agent")
+        #expect(view.samples?.pointee.bytes.text == "hello")
     }
 
     @Test("An empty body is one empty sample")

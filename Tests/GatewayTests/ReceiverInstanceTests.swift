@@ -42,6 +42,26 @@ final class ReceiverInstanceTests {
 
     private static let retry = DeliveryOutcome(status: .retry, reason: "down")
 
+    @Test("The memory of a backlog of 4 MiB is returned when it has ended, and again five seconds later at the earliest")
+    func memoryReturn() throws {
+        /// Delivers two profiles, and tells whether their memory is returned then.
+        func returnsMemory(after bytes: Int, at now: MonotonicTime) throws -> Bool {
+            for _ in 0..<2 { state.accept(try .sample(body: bytes / 2), nil, config.queue, now) }
+            let tokens = [deliver(of: 0, at: now), deliver(of: 0, at: now)].map { $0?.token }
+            for token in tokens { _ = try settle(token, DeliveryOutcome(status: .delivered), at: now) }
+            if case .returnMemory? = step(of: 0, at: now) { return true }
+            return false
+        }
+        #expect(try !returnsMemory(after: 3 << 20, at: .at(1)))
+        #expect(try returnsMemory(after: 4 << 20, at: .at(2)))
+        #expect(try !returnsMemory(after: 4 << 20, at: .at(6)))
+        // The thread wakes up for what is still to be returned.
+        #expect(state.mustWake(now: .at(6)) == false)
+        #expect(step(of: 0, at: .at(6)) == nil && state.serving?.sleepsUntil == .at(7))
+        if case .returnMemory? = step(of: 0, at: .at(7)) {} else { Issue.record("the memory is not returned") }
+        #expect(step(of: 0, at: .at(20)) == nil)
+    }
+
     @Test("The old instance gets no new delivery, is flushed after its last one and then destroyed, and the queue stays")
     func life() throws {
         try accept(3)

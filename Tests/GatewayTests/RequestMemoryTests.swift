@@ -12,7 +12,9 @@ extension RequestKey {
     static func numbered(_ number: Int) throws -> RequestKey {
         let hash = SHA256Stream()
         hash.add(Array("\(number)".utf8).span.bytes)
-        return try #require(hash.finish().flatMap { RequestKey($0.span.bytes) })
+        let digest = hash.finish()
+        let key = RequestKey(digest.span.bytes)
+        return try #require(key)
     }
 }
 

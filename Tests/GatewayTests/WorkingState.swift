@@ -30,7 +30,7 @@ extension Receiver.State {
 
     mutating func finish(
         _ token: UInt, _ outcome: DeliveryOutcome, _ config: ReceiverConfig, _ now: MonotonicTime
-    ) -> (events: [Event], openedAt: MonotonicTime?, givenUp: ReceiverQueue.Entry?)? {
+    ) -> Finished? {
         self.config = config
         return finish(token, outcome, now)
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter and upstream answers")
+@Suite("HTTPWriter and upstream answers", .bothClients)
 struct HTTPWriterAnswerTests {
     private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)
@@ -161,7 +161,7 @@ struct HTTPWriterAnswerTests {
     func edges(value: String) throws { _ = try Self.writer(to: "http://127.0.0.1:1", #","retry_on":\#(value)"#) }
 }
 
-@Suite("Messages of destinations for senders")
+@Suite("Messages of destinations for senders", .bothClients)
 struct HTTPWriterSenderMessageTests {
     /// The message for the sender after an answer with this status and body.
     private static func message(

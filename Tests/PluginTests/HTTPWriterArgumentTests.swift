@@ -5,7 +5,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Options of HTTPWriter endpoints")
+@Suite("Options of HTTPWriter endpoints", .bothClients)
 struct HTTPWriterArgumentTests {
     private static func writer(to url: String, _ members: String, host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)",\#(members)}]}"#, host)

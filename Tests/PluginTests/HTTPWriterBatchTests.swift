@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("Batches of HTTPWriter, and labels that /ingest cannot carry")
+@Suite("Batches of HTTPWriter, and labels that /ingest cannot carry", .bothClients)
 struct HTTPWriterBatchTests {
     /// Delivers Pushes that all wait while the first request is held, and returns their outcomes.
     private func deliver(

@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter with several endpoints")
+@Suite("HTTPWriter with several endpoints", .bothClients)
 struct HTTPWriterEndpointTests {
     private func writer(_ servers: [UpstreamServer], host: TestHost = TestHost()) throws -> LoadedInstance {
         let endpoints = servers.enumerated().map { #"{"url":"\#($1.url)","name":"server\#($0)"}"# }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter with forged records and hostile destinations")
+@Suite("HTTPWriter with forged records and hostile destinations", .bothClients)
 struct HTTPWriterHostileTests {
     private static func writer(to url: String, _ members: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","name":"up"\#(members)}]}"#, host)

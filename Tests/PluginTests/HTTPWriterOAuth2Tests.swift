@@ -4,7 +4,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("OAuth2 in HTTPWriter")
+@Suite("OAuth2 in HTTPWriter", .bothClients)
 struct HTTPWriterOAuth2Tests {
     private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
         let oauth2 = #"{"client_id":"id:1","client_secret":"s&cret","token_url":"\#(tokens)/token"\#(more)}"#

@@ -3,7 +3,7 @@ import Testing
 
 @testable import TestSupport
 
-@Suite("HTTPWriter with profiles that an endpoint always refuses")
+@Suite("HTTPWriter with profiles that an endpoint always refuses", .bothClients)
 struct HTTPWriterPoisonTests {
     private static let poison = Array("poison".utf8)
 

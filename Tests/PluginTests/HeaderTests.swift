@@ -29,15 +29,17 @@ struct HeaderTests {
         #expect(result.status == 0, "\(result.err)")
     }
 
-    @Test("The header is short")
-    func length() throws {
-        let lines = try Project.text(of: Project.header).split(separator: "\n", omittingEmptySubsequences: false)
-        #expect(lines.count <= 170)
+    @Test("The header is short, and so are the extensions", arguments: [("PluginABI.h", 180), ("PluginExtensions.h", 85)])
+    func length(name: String, limit: Int) throws {
+        let lines = try Project.text(of: "\(Project.headerFolder)/\(name)").split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.count <= limit)
         #expect(lines.allSatisfy { $0.count <= 150 })
     }
 
     @Test("The layout of version 1.0 is fixed")
     func layout() {
+        #expect(GW_V1_0_PROFILE == 192 && GW_V1_0_DELIVERY == 32 && GW_V1_0_OUTCOME == 56 && GW_V1_0_HOST == 80 && GW_V1_0_PLUGIN == 88)
+        #expect(MemoryLayout<gw_plugin>.offset(of: \.start) == 88 && MemoryLayout<gw_plugin>.offset(of: \.drain) == 96)
         #expect(MemoryLayout<gw_slice>.size == 16)
         #expect(MemoryLayout<gw_label>.size == 32)
         #expect(MemoryLayout<gw_sample>.size == 32)

@@ -54,6 +54,27 @@ struct MisbehaviourTests {
         #expect(!gateway.log.contains { $0.contains("lost") })
     }
 
+    @Test(
+        "An outcome that cannot be read, or not wholly, is reported, and the profile is retried",
+        .disabled(if: Project.isSanitized, "a sanitizer handles fatal signals itself"),
+        arguments: ["unreadable outcome", "half an outcome"])
+    func unreadableOutcome(deed: String) throws {
+        let gateway = try gateway(deed, receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
+        try gateway.send()
+        try gateway.logLine(complaint, "receiver=odd", "kind=outcome", "cannot be read")
+        try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"odd\"}", toBe: "1")
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A text that cannot be read is empty", .disabled(if: Project.isSanitized, "a sanitizer handles fatal signals itself"))
+    func unreadableTexts() throws {
+        let gateway = try gateway("unreadable texts")
+        try gateway.send()
+        try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected", "error=\"\"")
+        try gateway.logLine(complaint, "receiver=odd", "kind=metric", "has labels that cannot be read")
+        #expect(try gateway.stop().status == 0)
+    }
+
     @Test("A text of NULL is empty, whatever its count, and so is one of an impossible count")
     func textsWithoutBytes() throws {
         let gateway = try gateway("texts without bytes")
@@ -92,6 +113,62 @@ struct MisbehaviourTests {
         #expect(try gateway.stop().status == 0)
     }
 
+    @Test("A working directory or umask that deliver changes moves no other receiver's archive")
+    func movesInDeliver() throws {
+        let folder = try TestFolder()
+        let odd = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        let gateway = try RunningGateway(
+            [
+                ("odd", #"{ "plugin": "\#(odd)", "config": { "do": "move in deliver" } }"#),
+                ("archive", #"{ "plugin": "FileSink", "config": { "directory": "./archive" } }"#),
+            ], in: folder)
+        for count in 1...3 {
+            try gateway.send()
+            for name in ["odd", "archive"] {
+                try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"\(name)\"}", toBe: "\(count)")
+            }
+        }
+        #expect(TestFolder.files(below: folder.path("archive")).filter { $0.hasSuffix(".json") }.count == 3)
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A metric that does not begin with the plugin's name is refused and named")
+    func metricsOfOthers() throws {
+        let gateway = try gateway("metrics of others")
+        try gateway.send()
+        try gateway.logLine(complaint, "kind=metric", "other_total", "does not begin with test_")
+        try gateway.wait(forMetric: "gateway_plugin_breaches_total{receiver=\"odd\",kind=\"metric\"}", toBe: "3")
+        let page = try gateway.admin("/metrics")
+        for name in ["other_total", "gateway_profiles_total", "testing"] { #expect(!page.contains(name)) }
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("A metric that is declared again with another help text keeps the first one, and that is named")
+    func anotherHelp() throws {
+        let gateway = try gateway("another help")
+        try gateway.send()
+        try gateway.logLine(complaint, "kind=metric", "test_help_total was declared before with another help text")
+        #expect(try gateway.admin("/metrics").contains("# HELP test_help_total one\n"))
+        #expect(try gateway.stop().status == 0)
+    }
+
+    @Test("An operation that is finished after it was taken back is reported, and its profile is delivered by the next instance")
+    func finishesLate() throws {
+        let gateway = try gateway("finish after all", settings: #""shutdown_timeout": "100ms","#)
+        try gateway.send()
+        while try gateway.status(of: "odd").open_deliveries == 0 {}
+        let config = try String(contentsOfFile: gateway.folder.path("gateway.json"), encoding: .utf8)
+        _ = try gateway.folder.write("gateway.json", config.replacingOccurrences(of: "finish after all", with: "nothing odd"))
+        gateway.process.signal(SIGHUP)
+        try gateway.logLine("plugin did not end after abort", "receiver=odd")
+        try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"odd\"}", toBe: "1")
+        _ = try gateway.folder.write("go", "")
+        try gateway.logLine(complaint, "receiver=odd", "kind=late_finish", "taken back")
+        #expect(try gateway.metric("gateway_profiles_delivered_total{receiver=\"odd\"}") == "1")
+        // The instance that was given up keeps its memory.
+        #expect(try gateway.stop().status == 1)
+    }
+
     @Test("A well-behaved plugin gets its calls in order")
     func life() throws {
         let gateway = try gateway("nothing odd")
@@ -110,6 +187,7 @@ struct MisbehaviourTests {
     func signals() throws {
         let gateway = try gateway("take signals")
         try gateway.send()
+        try gateway.logLine(complaint, "kind=process_state", "create changed the handling of SIGPIPE, SIGXFSZ")
         let status = try Project.text(of: "/proc/\(gateway.process.id)/status")
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigIgn:") })
         let ignored = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
@@ -247,7 +325,7 @@ struct MisbehaviourTests {
         let status = try gateway.status(of: "odd")
         #expect(status.health == "degraded")
         #expect(status.reason == "half of it")
-        #expect(status.plugin == "test.misbehaving 1.0.0")
+        #expect(status.plugin == "test 1.0.0")
         let page = try gateway.admin("/metrics").split(separator: "\n").map(String.init)
         #expect(page.contains(#"test_seen_total{receiver="odd",shard="a\"b\\c\nd"} 5"#))
         #expect(page.contains(#"test_seen_total{receiver="odd"} 0"#))

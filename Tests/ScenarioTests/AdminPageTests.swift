@@ -56,7 +56,8 @@ struct AdminPageTests {
         "process_virtual_memory_bytes", "process_open_fds", "process_max_fds", "gateway_profiles_received_total",
         "gateway_received_bytes_total", "gateway_requests_total", "gateway_profiles_accepted_total", "gateway_profiles_delivered_total",
         "gateway_profiles_dropped_total", "gateway_retries_total", "gateway_queue_profiles", "gateway_queue_bytes",
-        "gateway_delivery_seconds", "gateway_receiver_health", "pyroscope_receive_http_tcp_connections",
+        "gateway_delivery_seconds", "gateway_profile_age_seconds", "gateway_queue_oldest_seconds", "gateway_receiver_health",
+        "pyroscope_receive_http_tcp_connections",
         "pyroscope_receive_http_tcp_connections_limit", "pyroscope_write_sent_bytes_total", "pyroscope_write_sent_profiles_total",
         "pyroscope_write_dropped_bytes_total", "pyroscope_write_dropped_profiles_total", "pyroscope_write_retries_total",
     ]

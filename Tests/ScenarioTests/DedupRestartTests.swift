@@ -101,6 +101,8 @@ struct DedupRestartTests {
             let first = try Dedup.gateway(scenario, upstream, more: SpoolMembers.members())
             for _ in 0..<3 { #expect(try RawConnection(first.port).post("/ingest?name=app", "same").status == 200) }
             #expect(try Dedup.settle(first).deduplicated() == 2)
+            // The thread that writes them says so, perhaps after the answers.
+            try first.log.wait(for: "accepted requests cannot be written")
             #expect(first.log.lines.count { $0.contains("accepted requests cannot be written") } == 1)
         }
     }

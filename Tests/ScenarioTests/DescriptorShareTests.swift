@@ -104,14 +104,10 @@ struct DescriptorShareTests {
     @Test("A new connection closes the oldest idle one, also in another event loop", arguments: [4, 9])
     func severalLoops(limit: Int) throws {
         try Scenario.run { scenario in
-            let made = try scenario.run(
-                "cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "processors.so",
-                "\(Project.servers)/processors.c")
-            #expect(made.status == 0, "\(made.output)")
             let listener = GatewayProcess.listener(["console"], http: "\"conn_limit\": \(limit), \"server_read_timeout\": \"1h\",")
             let gateway = try GatewayProcess(
-                scenario, GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()]),
-                environment: ["LD_PRELOAD": scenario.path("processors.so")])
+                scenario,
+                GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console()], more: "\"loops\": 4,"))
             // These connect at once, so that every loop gets some.
             var kept = try (0..<limit).map { _ in try RawConnection(gateway.port) }
             for connection in kept { #expect(try connection.post("/ingest?name=a", "a 1").status == 200) }

@@ -12,27 +12,30 @@ struct ExternalLabelTests {
     }
 
     @Test(
-        "The name is rewritten only when an external label changes a value",
+        "The name is rewritten only when an external label changes a value, and then keeps all other labels and gets no more",
         arguments: [
-            Rewriting(sent: "/ingest?name=app", forwarded: "/ingest?name=app%7Benv%3Dstaging%2Cservice_name%3Dapp%2Czone%3Deu%7D"),
+            Rewriting(sent: "/ingest?name=app", forwarded: "/ingest?name=app%7Benv%3Dstaging%2Czone%3Deu%7D"),
             Rewriting(
                 sent: "/pyroscope/ingest?format=pprof&name=app%7bb%3d2%2ca%3d1%7d&from=1&x=%2f",
                 forwarded:
-                    "/pyroscope/ingest?format=pprof&name=app%7Ba%3D1%2Cb%3D2%2Cenv%3Dstaging%2Cservice_name%3Dapp%2Czone%3Deu%7D&from=1&x=%2f"
+                    "/pyroscope/ingest?format=pprof&name=app%7Ba%3D1%2Cb%3D2%2Cenv%3Dstaging%2Czone%3Deu%7D&from=1&x=%2f"
             ),
             Rewriting(
                 sent: "/ingest?name=app{env=prod,zone=eu}",
-                forwarded: "/ingest?name=app%7Benv%3Dstaging%2Cservice_name%3Dapp%2Czone%3Deu%7D"),
+                forwarded: "/ingest?name=app%7Benv%3Dstaging%2Czone%3Deu%7D"),
             Rewriting(
                 sent: "/ingest?name=app{service_name=svc}",
-                forwarded: "/ingest?name=app%7Bapp_name%3Dapp%2Cenv%3Dstaging%2Cservice_name%3Dsvc%2Czone%3Deu%7D"),
+                forwarded: "/ingest?name=app%7Benv%3Dstaging%2Cservice_name%3Dsvc%2Czone%3Deu%7D"),
+            Rewriting(
+                sent: "/ingest?name=app{service_name=svc,app_name=mine}&format=jfr",
+                forwarded: "/ingest?name=app%7Bapp_name%3Dmine%2Cenv%3Dstaging%2Cservice_name%3Dsvc%2Czone%3Deu%7D&format=jfr"),
             Rewriting(
                 sent: "/ingest?x=1&name=app{zone=eu,env=staging}&name=b", forwarded: "/ingest?x=1&name=app{zone=eu,env=staging}&name=b"),
             Rewriting(
                 sent: "/ingest?name=+app{env=staging,+zone=%65u}&+=%2b", forwarded: "/ingest?name=+app{env=staging,+zone=%65u}&+=%2b"),
             Rewriting(
                 sent: "/ingest?name=app{city=Z%C3%BCrich+x}",
-                forwarded: "/ingest?name=app%7Bcity%3DZ%C3%BCrich%20x%2Cenv%3Dstaging%2Cservice_name%3Dapp%2Czone%3Deu%7D"),
+                forwarded: "/ingest?name=app%7Bcity%3DZ%C3%BCrich%20x%2Cenv%3Dstaging%2Czone%3Deu%7D"),
         ])
     func rewriting(_ rewriting: Rewriting) throws {
         try Scenario.run { scenario in

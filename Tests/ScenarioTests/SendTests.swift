@@ -130,6 +130,8 @@ struct PluginsCommandTests {
         let version: String?
         let path: String?
         let sha256: String?
+        let interface: String?
+        let isolated: [String]?
         let error: String?
     }
 
@@ -142,20 +144,25 @@ struct PluginsCommandTests {
     @Test("Each plugin is listed once with name, version, file, SHA-256 and receivers, as text and as JSON")
     func listing() throws {
         try Scenario.run { scenario in
-            let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \"b\": { \"plugin\": \"StdoutSink\" }")
+            let isolated = "\"b\": { \"plugin\": \"StdoutSink\", \"isolation\": \"process\" }"
+            let file = try config(scenario, "\"a\": { \"plugin\": \"StdoutSink\" }, \(isolated)")
             let json = try scenario.start([try Project.builtGateway(), "plugins", "--config", file, "--json"])
             #expect(try json.waitForExit() == 0)
             let listed = try JSONDecoder().decode([Listed].self, from: Data(json.output.lines.joined(separator: "\n").utf8))
             let only = try #require(listed.first)
             #expect(listed.count == 1)
             #expect((only.plugin, only.name, only.receivers) == ("StdoutSink", "gateway.stdout", ["a", "b"]))
+            #expect((only.interface, only.isolated) == ("1.1", ["b"]))
             let path = try #require(only.path)
             let sum = try #require(only.sha256)
             #expect(try sum == Fixture.sha256(ofFile: path, scenario))
             let text = try scenario.start([try Project.builtGateway(), "plugins", "--config", file])
             #expect(try text.waitForExit() == 0)
             let version = try #require(only.version)
-            #expect(text.output.lines == ["StdoutSink  gateway.stdout \(version)  \(path)  sha256:\(sum)  for a, b"])
+            let words = [
+                "StdoutSink", "gateway.stdout \(version)", path, "interface:1.1", "sha256:\(sum)", "for a, b (in a process of its own)",
+            ]
+            #expect(text.output.lines == [words.joined(separator: "  ")])
         }
     }
 

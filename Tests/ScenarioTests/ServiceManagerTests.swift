@@ -82,6 +82,36 @@ struct ServiceManagerTests {
         }
     }
 
+    @Test("A manager with a watchdog gets signs of life until the gateway ends")
+    func watchdog() throws {
+        try Scenario.run { scenario in
+            let name = scenario.path("notify")
+            let manager = try NotifySocket(name)
+            let gateway = try GatewayProcess(scenario, config(1), environment: ["NOTIFY_SOCKET": name, "WATCHDOG_USEC": "400000"])
+            #expect(try manager.next().first == "READY=1")
+            for _ in 0..<3 { #expect(try manager.next() == ["WATCHDOG=1"]) }
+            gateway.process.signal(SIGTERM)
+            var message = try manager.next()
+            while message == ["WATCHDOG=1"] { message = try manager.next() }
+            #expect(message.first == "STOPPING=1")
+            #expect(try gateway.process.waitForExit() == 0)
+        }
+    }
+
+    @Test("A watchdog that is meant for another process gets no sign of life")
+    func watchdogOfOther() throws {
+        try Scenario.run { scenario in
+            let name = scenario.path("notify")
+            let manager = try NotifySocket(name)
+            let gateway = try GatewayProcess(
+                scenario, config(1), environment: ["NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"])
+            #expect(try manager.next().first == "READY=1")
+            try gateway.send(1)
+            #expect(try gateway.stop() == 0)
+            #expect(try manager.next().first == "STOPPING=1")
+        }
+    }
+
     private func monotonicMicroseconds() throws -> Int {
         var time = timespec()
         try #require(clock_gettime(CLOCK_MONOTONIC, &time) == 0)

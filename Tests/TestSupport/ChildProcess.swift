@@ -24,6 +24,10 @@ final class ChildProcess: @unchecked Sendable {
     }
 
     private static let birth = NSLock()
+    /// `posix_spawn_file_actions_addclosefrom_np` of glibc 2.34, which Swift's module of it leaves out.
+    private static let closeFrom = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
+        unsafeBitCast($0, to: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32).self)
+    }
 
     let id: pid_t
     let output = LineLog()
@@ -50,6 +54,8 @@ final class ChildProcess: @unchecked Sendable {
         case .lines, .unread: posix_spawn_file_actions_adddup2(&actions, out.writer, 1)
         }
         posix_spawn_file_actions_adddup2(&actions, err.writer, 2)
+        // Other tests have files open, some of them by Foundation, which are not close-on-exec.
+        _ = Self.closeFrom?(&actions, 3)
         // Threads of tests may block signals, and a child would inherit that.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
@@ -114,16 +120,16 @@ final class ChildProcess: @unchecked Sendable {
 
     /// Waits for the end and the last lines, and returns the exit status, or 128 plus the signal number.
     @discardableResult
-    func waitForExit() throws -> Int32 {
-        let status = try waitForStatus()
+    func waitForExit(patience: TimeInterval = Project.patience) throws -> Int32 {
+        let status = try waitForStatus(patience: patience)
         try errors.waitForEnd()
         if unreadOutput < 0 { try output.waitForEnd() }
         return status
     }
 
     /// Waits for the end, even if another process still has the streams open.
-    func waitForStatus() throws -> Int32 {
-        let limit = Date(timeIntervalSinceNow: Project.patience)
+    func waitForStatus(patience: TimeInterval = Project.patience) throws -> Int32 {
+        let limit = Date(timeIntervalSinceNow: patience)
         condition.lock()
         defer { condition.unlock() }
         while true {
@@ -133,10 +139,10 @@ final class ChildProcess: @unchecked Sendable {
     }
 
     /// Closes the input and waits for the end, and kills the process if that does not come in time.
-    func wait() throws -> Ended {
+    func wait(patience: TimeInterval = Project.patience) throws -> Ended {
         closeInput()
         do {
-            let status = try waitForExit()
+            let status = try waitForExit(patience: patience)
             return Ended(status: status, out: output.text, err: errors.text)
         } catch {
             signal(SIGKILL)
@@ -145,8 +151,10 @@ final class ChildProcess: @unchecked Sendable {
     }
 
     /// Runs a program to its end without input.
-    static func run(_ arguments: [String], in folder: String? = nil) throws -> Ended {
-        try ChildProcess(arguments, folder: folder).wait()
+    static func run(
+        _ arguments: [String], in folder: String? = nil, environment: [String: String] = [:], patience: TimeInterval = Project.patience
+    ) throws -> Ended {
+        try ChildProcess(arguments, folder: folder, environment: environment).wait(patience: patience)
     }
 
     private func closeInput() {

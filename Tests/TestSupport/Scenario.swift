@@ -29,7 +29,7 @@ final class Scenario {
     private func end() {
         for process in processes.reversed() { process.end() }
         for cleanup in cleanups.reversed() { cleanup() }
-        try? FileManager.default.removeItem(atPath: folder)
+        TestFolder.remove(folder)
     }
 
     /// Does this at the end of the scenario.

@@ -11,7 +11,18 @@ final class TestFolder: Sendable {
         try #require(chmod(path, 0o755) == 0)
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    deinit { Self.remove(path) }
+
+    /// Removes a folder, and the notes of killed gateways whose data directories were in it; see `CrashMemory`.
+    static func remove(_ path: String) {
+        for case let name as String in FileManager.default.enumerator(atPath: path) ?? .init() where name.hasSuffix("crash-id") {
+            guard let id = try? String(contentsOfFile: "\(path)/\(name)", encoding: .utf8), id.count == 16 else { continue }
+            for notes in (try? FileManager.default.contentsOfDirectory(atPath: "/dev/shm")) ?? [] where notes.hasSuffix("-\(id)") {
+                try? FileManager.default.removeItem(atPath: "/dev/shm/\(notes)")
+            }
+        }
+        try? FileManager.default.removeItem(atPath: path)
+    }
 
     func path(_ name: String) -> String { "\(path)/\(name)" }
 

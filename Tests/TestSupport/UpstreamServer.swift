@@ -26,12 +26,14 @@ final class UpstreamServer: Sendable {
     private let listening: TestSocket
     private let state = WaitableValue(State())
 
-    /// - Parameter answer: the bytes of the response to request number `index`, or nil to close the connection. It runs on the
-    ///   thread of the connection and may wait.
-    init(_ answer: @escaping @Sendable (_ index: Int, Request) -> String?) throws {
+    /// - Parameters:
+    ///   - closes: whether each connection is closed after an answer.
+    ///   - answer: the bytes of the response to request number `index`, or nil to close the connection. It runs on the thread of the
+    ///     connection and may wait.
+    init(closes: Bool = false, _ answer: @escaping @Sendable (_ index: Int, Request) -> String?) throws {
         (listening, port) = try TestSocket.bound()
         guard listen(listening.number, 64) == 0 else { throw Obstacle("cannot listen: errno \(errno)") }
-        Thread.detachNewThread { [state, listening] in Self.acceptAll(listening, state, answer) }
+        Thread.detachNewThread { [state, listening] in Self.acceptAll(listening, state, closes, answer) }
     }
 
     /// A server that always gives the same answer.
@@ -72,7 +74,7 @@ final class UpstreamServer: Sendable {
 
     /// Accepts connections, each of which gets a thread, until the server stops.
     private static func acceptAll(
-        _ listening: TestSocket, _ state: WaitableValue<State>, _ answer: @escaping @Sendable (Int, Request) -> String?
+        _ listening: TestSocket, _ state: WaitableValue<State>, _ closes: Bool, _ answer: @escaping @Sendable (Int, Request) -> String?
     ) {
         while true {
             let accepted = accept(listening.number, nil, nil)
@@ -85,13 +87,13 @@ final class UpstreamServer: Sendable {
                 return state.isStopped ? nil : state.connections - 1
             }
             guard let number else { return }
-            Thread.detachNewThread { serve(socket, number, state, answer) }
+            Thread.detachNewThread { serve(socket, number, state, closes, answer) }
         }
     }
 
     /// Answers the requests of one connection.
     private static func serve(
-        _ socket: TestSocket, _ number: Int, _ state: WaitableValue<State>, _ answer: @Sendable (Int, Request) -> String?
+        _ socket: TestSocket, _ number: Int, _ state: WaitableValue<State>, _ closes: Bool, _ answer: @Sendable (Int, Request) -> String?
     ) {
         var buffer: [UInt8] = []
         while let request = readRequest(socket.number, number, &buffer) {
@@ -102,6 +104,7 @@ final class UpstreamServer: Sendable {
             guard let text = answer(index, request) else { break }
             let bytes = Array(text.utf8)
             _ = send(socket.number, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+            if closes { break }
         }
         state.update { state in state.sockets.removeAll { $0 === socket } }
     }

@@ -3,7 +3,7 @@
 /// This folder compiles in two places: here, where `make test` replays those files, and with `Tests/Fuzz/Entry.swift` in the
 /// program that `make fuzz` runs.
 enum FuzzTarget: String, CaseIterable, Sendable {
-    case head, body, request, labels, query
+    case head, body, answer, request, labels, query
     case contentType = "content-type"
     case protobuf, json, gzip, config
     case grpcWeb = "grpc-web"
@@ -19,6 +19,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .head: fuzzHead(bytes)
         case .body: fuzzBody(bytes)
+        case .answer: fuzzAnswer(bytes)
         case .request: fuzzRequest(bytes)
         case .labels: fuzzLabels(bytes)
         case .query: fuzzQuery(bytes)

@@ -20,6 +20,6 @@ static void deliver(void *host, const gw_profile *profile, const gw_delivery *de
 }
 static void flush(void *host, void *token) { finish(host, token, GW_STATUS_DELIVERED); }
 static void nothing(void *host) { (void)host; } // No thread, no open delivery: abort and destroy have nothing to do.
-static const gw_plugin plugin = {sizeof plugin, 0, {(const uint8_t *)"example.lines", 13}, {(const uint8_t *)"1.0.0", 5},
-                                 create, deliver, flush, nothing, nothing};
+static const gw_plugin plugin = {.size = sizeof plugin, .name = {(const uint8_t *)"example.lines", 13}, .create = create,
+    .version = {(const uint8_t *)"1.0.0", 5}, .deliver = deliver, .flush = flush, .abort = nothing, .destroy = nothing};
 GW_EXPORT const gw_plugin *gw_plugin_v1(size_t host_size) { return host_size < sizeof(gw_host) ? NULL : &plugin; }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "PluginABI.h"
@@ -94,7 +95,7 @@ static void use_everything(instance *self, const gw_profile *profile) {
     host->observe(host->context, seconds, 20000000);
     char line[128];
     snprintf(line, sizeof line, "ids same=%d other=%d zero=%d extension=%s", counter == again, counter != other,
-             !counter || !other || !gauge || !seconds, host->extension(host->context, "gw.timer/1") ? "there" : "NULL");
+             !counter || !other || !gauge || !seconds, host->extension(host->context, "gw.none/1") ? "there" : "NULL");
     log_line(self, line);
 }
 
@@ -157,6 +158,25 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
         // Volatile, so that the compiler does not see the NULL that the header forbids.
         const gw_outcome *volatile none = NULL;
         self->host->finish(self->host->context, token, delivery->attempt == 1 ? none : &outcome);
+    } else if (does(self, "unreadable outcome")) {
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_DELIVERED};
+        const gw_outcome *volatile wild = (const gw_outcome *)4096;
+        self->host->finish(self->host->context, token, delivery->attempt == 1 ? wild : &outcome);
+    } else if (does(self, "half an outcome")) {
+        // The second half is on a page that cannot be read.
+        char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mprotect(pages + 4096, 4096, PROT_NONE);
+        size_t *half = (size_t *)(pages + 4096 - 32);
+        half[0] = sizeof(gw_outcome), half[1] = GW_STATUS_DELIVERED;
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_DELIVERED};
+        self->host->finish(self->host->context, token, delivery->attempt == 1 ? (const gw_outcome *)(void *)half : &outcome);
+    } else if (does(self, "unreadable texts")) {
+        const uint8_t *volatile wild = (const uint8_t *)4096;
+        gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_REJECTED, .reason = {wild, 5}, .sender_message = {wild, 6}};
+        self->host->log(self->host->context, GW_LEVEL_INFO, (gw_slice){wild, 9});
+        self->host->set_health(self->host->context, GW_HEALTH_DEGRADED, (gw_slice){wild, 1000});
+        self->host->metric(self->host->context, GW_METRIC_COUNTER, slice("test_labels_total"), slice(""), (const gw_label *)wild, 2);
+        self->host->finish(self->host->context, token, &outcome);
     } else if (does(self, "texts without bytes")) {
         gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_REJECTED, .reason = {NULL, 5}, .sender_message = {NULL, SIZE_MAX}};
         self->host->log(self->host->context, GW_LEVEL_INFO, (gw_slice){NULL, 9});
@@ -177,7 +197,7 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
     } else if (does(self, "level 99")) {
         self->host->log(self->host->context, (gw_level)99, slice("a later level"));
         finish(self, token, GW_STATUS_DELIVERED, "");
-    } else if (does(self, "never finish") || does(self, "block in abort") || does(self, "finish in abort") || does(self, "linger in abort")) {
+    } else if (does(self, "never finish") || does(self, "finish after all") || does(self, "block in abort") || does(self, "finish in abort") || does(self, "linger in abort")) {
         self->open = token;
     } else if (does(self, "block until abort")) {
         wait_for_abort(self);
@@ -194,6 +214,18 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
         finish(self, token, GW_STATUS_DELIVERED, "");
     } else if (does(self, "bad metrics")) {
         use_bad_metrics(self);
+        finish(self, token, GW_STATUS_DELIVERED, "");
+    } else if (does(self, "metrics of others")) {
+        for (const char *const *name = (const char *const[]){"other_total", "gateway_profiles_total", "testing", NULL}; *name; name++)
+            self->host->metric(self->host->context, GW_METRIC_COUNTER, slice(*name), slice("a"), NULL, 0);
+        finish(self, token, GW_STATUS_DELIVERED, "");
+    } else if (does(self, "another help")) {
+        self->host->metric(self->host->context, GW_METRIC_COUNTER, slice("test_help_total"), slice("one"), NULL, 0);
+        self->host->metric(self->host->context, GW_METRIC_COUNTER, slice("test_help_total"), slice("two"), NULL, 0);
+        finish(self, token, GW_STATUS_DELIVERED, "");
+    } else if (does(self, "move in deliver")) {
+        if (chdir("/") != 0) abort();
+        umask(0);
         finish(self, token, GW_STATUS_DELIVERED, "");
     } else if (does(self, "count attempts")) {
         char line[128];
@@ -221,9 +253,18 @@ static void flush(void *object, void *token) {
     if (does(self, "finish flush twice")) finish(self, token, GW_STATUS_DELIVERED, "");
 }
 
+static void *finish_after_all(void *object) {
+    instance *self = object;
+    while (access("go", F_OK) != 0) usleep(10000);
+    finish(self, self->open, GW_STATUS_DELIVERED, "");
+    return NULL;
+}
+
 static void abort_all(void *object) {
     instance *self = object;
+    pthread_t thread;
     log_line(self, "abort called");
+    if (does(self, "finish after all") && pthread_create(&thread, NULL, finish_after_all, self) == 0) pthread_detach(thread);
     if (does(self, "block in abort")) for (;;) pause();
     if (self->open && does(self, "finish in abort")) finish(self, self->open, GW_STATUS_ABORTED, "");
     if (self->open && does(self, "linger in abort")) {
@@ -246,6 +287,7 @@ static void destroy(void *object) {
 }
 
 static const gw_plugin plugin = {
-    sizeof plugin, 0, TEXT("test.misbehaving"), TEXT("1.0.0"), create, deliver, flush, abort_all, destroy,
+    .size = sizeof plugin, .name = TEXT("test"), .version = TEXT("1.0.0"),
+    .create = create, .deliver = deliver, .flush = flush, .abort = abort_all, .destroy = destroy,
 };
 GW_EXPORT const gw_plugin *gw_plugin_v1(size_t host_size) { return host_size < sizeof(gw_host) ? NULL : &plugin; }

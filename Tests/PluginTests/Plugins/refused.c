@@ -48,7 +48,8 @@ static void nothing(void *instance) { (void)instance; }
 #define FLAGS 0
 #endif
 static const gw_plugin plugin = {
-    TABLE_SIZE, FLAGS, TEXT(NAME), TEXT(VERSION), create, deliver, flush, nothing, nothing,
+    .size = TABLE_SIZE, .flags = FLAGS, .name = TEXT(NAME), .version = TEXT(VERSION),
+    .create = create, .deliver = deliver, .flush = flush, .abort = nothing, .destroy = nothing,
 };
 
 #ifdef NO_ENTRY

@@ -100,8 +100,9 @@ struct AnswerTableTests {
         "speaks no HTTP": both(AnswerServer.Answer(raw: "SSH-2.0-OpenSSH_9.2\r\n", then: "close")),
     ]
 
-    @Test("An answer of endless framing is abandoned before its timeout, and one of small chunks is accepted")
-    func framing() throws {
+    @Test(
+        "An answer of endless framing is abandoned before its timeout, and one of small chunks is accepted", arguments: ["auto", "libcurl"])
+    func framing(client: String) throws {
         try Scenario.run { scenario in
             let extensions = AnswerServer.Answer(
                 raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", more: String(repeating: "e", count: 0x10000))
@@ -110,7 +111,10 @@ struct AnswerTableTests {
             let server = try AnswerServer(scenario, ["bad": extensions, "good": AnswerServer.Answer(raw: small)])
             let receivers = ["bad", "good"].map { name in
                 let url = "http://127.0.0.1:\(server.port)/\(name)"
-                return (name, ReceiverEntry.endpoint(url, "\"remote_timeout\": \"10m\"", more: ReceiverEntry.oneRetry))
+                return (
+                    name,
+                    ReceiverEntry.endpoint(url, "\"client\": \"\(client)\", \"remote_timeout\": \"10m\"", more: ReceiverEntry.oneRetry)
+                )
             }
             let gateway = try GatewayProcess(scenario, receivers: Dictionary(uniqueKeysWithValues: receivers))
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", String(repeating: "b", count: 4 << 20)).status == 200)
@@ -137,8 +141,8 @@ struct AnswerTableTests {
         }
     }
 
-    @Test("Each answer has the outcome that the table says")
-    func walk() throws {
+    @Test("Each answer has the outcome that the table says", arguments: ["auto", "libcurl"])
+    func walk(client: String) throws {
         let cells = try AnswerTable.rows().enumerated().flatMap { index, row in
             (Self.cases[row.what] ?? []).enumerated().map { Cell(name: "r\(index)-\($0)", row: row, test: $1) }
         }
@@ -152,7 +156,8 @@ struct AnswerTableTests {
                 let url = cell.test.url ?? "http://127.0.0.1:\(server.port)/\(cell.name)"
                 // Only silent servers need to run into this timeout.
                 let timeout = cell.test.answer.then == "silent" ? "500ms" : "30s"
-                return (cell.name, ReceiverEntry.endpoint(url, "\"remote_timeout\": \"\(timeout)\"", more: ReceiverEntry.oneRetry))
+                let members = "\"client\": \"\(client)\", \"remote_timeout\": \"\(timeout)\""
+                return (cell.name, ReceiverEntry.endpoint(url, members, more: ReceiverEntry.oneRetry))
             }
             let names = [Case.API.ingest, .push].map { api in cells.filter { $0.test.api == api }.map(\.name) }
             let listeners = GatewayProcess.listener(names[0]) + GatewayProcess.listener(names[1], name: "pushes")
@@ -171,7 +176,7 @@ struct AnswerTableTests {
                 ]
                 #expect(fates[cell.row.fate] == 1, comment)
                 guard cell.test.url == nil else { continue }
-                // libcurl itself may repeat a request that the server cannot have begun.
+                // A client itself may repeat a request that the server cannot have begun.
                 let attempts = targets.count { $0.hasPrefix("/\(cell.name)/") }
                 #expect(cell.row.fate == "retried" ? attempts >= 2 : attempts == 1, comment)
             }

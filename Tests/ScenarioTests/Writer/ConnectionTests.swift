@@ -21,16 +21,18 @@ struct ConnectionTests {
         "A server that closes connections between requests causes no retry and no error",
         arguments: [
             ("", "keepalive_requests 1;"), ("", "keepalive_requests 2;"), ("", "keepalive_requests 3;"), ("", "keepalive_timeout 1ms;"),
+            ("libcurl", "keepalive_requests 2;"), ("libcurl", "keepalive_timeout 1ms;"),
             ("ssl", "keepalive_requests 2;"), ("ssl", "keepalive_timeout 1ms;"),
         ])
-    func closedBetween(listen: String, directive: String) throws {
+    func closedBetween(kind: String, directive: String) throws {
         try Scenario.run { scenario in
             _ = try Certificates(scenario)
             let upstream = try Recorder(scenario)
-            let tls = listen.isEmpty ? "" : Nginx.tls()
-            let nginx = try Nginx(scenario, before: upstream.port, listen: listen, server: "\(tls) \(directive)")
-            let url = listen.isEmpty ? nginx.url : nginx.secureURL
-            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(url, #""tls_config": { "ca_file": "ca.pem" }"#))
+            let isSecure = kind == "ssl"
+            let nginx = try Nginx(
+                scenario, before: upstream.port, listen: isSecure ? kind : "", server: "\(isSecure ? Nginx.tls() : "") \(directive)")
+            let members = kind == "libcurl" ? #""client": "libcurl""# : #""tls_config": { "ca_file": "ca.pem" }"#
+            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(isSecure ? nginx.secureURL : nginx.url, members))
             // Sequential profiles find the connection idle or closed; many at once follow.
             for number in 0..<50 {
                 try gateway.send(1, from: number)
@@ -44,11 +46,12 @@ struct ConnectionTests {
         }
     }
 
-    @Test("Profiles, bytes, attempts, latency and connections are counted by endpoint")
-    func counters() throws {
+    @Test("Profiles, bytes, attempts, latency and connections are counted by endpoint", arguments: ["auto", "libcurl"])
+    func counters(client: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(upstream.url, more: ReceiverEntry.oneRetry))
+            let gateway = try GatewayProcess(
+                scenario, up: ReceiverEntry.endpoint(upstream.url, #""client": "\#(client)""#, more: ReceiverEntry.oneRetry))
             for (number, target) in ["/ingest?name=a", "/ingest?name=a&answer=400", "/ingest?name=a&answer=500,200"].enumerated() {
                 #expect(try RawConnection(gateway.port).post(target, "main;work 1").status == 200)
                 try gateway.waitForOutcomes(number + 1)

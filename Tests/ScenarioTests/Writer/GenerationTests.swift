@@ -13,15 +13,18 @@ struct GenerationTests {
         return try GatewayProcess(scenario, config, environment: environment)
     }
 
-    @Test("A name whose address changes is followed under steady traffic, although the old address still answers")
-    func moves() throws {
+    @Test(
+        "A name whose address changes is followed under steady traffic, although the old address still answers",
+        arguments: ["auto", "libcurl"])
+    func moves(client: String) throws {
         try Scenario.run { scenario in
             let old = try Recorder(scenario)
             let new = try Recorder(scenario, port: old.port, host: "127.0.0.3")
             let names = try Names(scenario)
             try names.set("pyroscope.test", "127.0.0.1")
             let gateway = try Self.gateway(
-                scenario, "http://pyroscope.test:\(old.port)", #""max_connection_age": "300ms""#, environment: names.environment)
+                scenario, "http://pyroscope.test:\(old.port)", #""client": "\#(client)", "max_connection_age": "300ms""#,
+                environment: names.environment)
             try gateway.send(3)
             try gateway.waitForDeliveries(3)
             #expect(old.requests.count == 3 && new.requests.isEmpty)
@@ -32,15 +35,16 @@ struct GenerationTests {
         }
     }
 
-    @Test("A name whose old address is gone is followed also without max_connection_age")
-    func gone() throws {
+    @Test("A name whose old address is gone is followed also without max_connection_age", arguments: ["auto", "libcurl"])
+    func gone(client: String) throws {
         try Scenario.run { scenario in
             let old = try Recorder(scenario)
             let new = try Recorder(scenario, port: old.port, host: "127.0.0.3")
             let names = try Names(scenario)
             try names.set("pyroscope.test", "127.0.0.1")
             let gateway = try Self.gateway(
-                scenario, "http://pyroscope.test:\(old.port)", #""max_connection_age": "0s""#, environment: names.environment)
+                scenario, "http://pyroscope.test:\(old.port)", #""client": "\#(client)", "max_connection_age": "0s""#,
+                environment: names.environment)
             try gateway.send(1)
             try gateway.waitForDeliveries(1)
             try old.refuse()
@@ -92,14 +96,15 @@ struct GenerationTests {
         }
     }
 
-    @Test("A resolver that hangs is asked once, however many profiles wait for it", arguments: [1, 40])
-    func lookups(count: Int) throws {
+    @Test("A resolver that hangs is asked once, however many profiles wait for it", arguments: [1, 40], ["auto", "libcurl"])
+    func lookups(count: Int, client: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
             let names = try Names(scenario)
             try names.set("pyroscope.test", "hang")
             let gateway = try Self.gateway(
-                scenario, "http://pyroscope.test:\(upstream.port)", #""remote_timeout": "60s""#, environment: names.environment)
+                scenario, "http://pyroscope.test:\(upstream.port)", #""client": "\#(client)", "remote_timeout": "60s""#,
+                environment: names.environment)
             try gateway.send(count)
             try gateway.waitForMetrics("all of them") { $0.queued("up") == count }
             try names.set("pyroscope.test", "127.0.0.1")

@@ -163,7 +163,8 @@ struct WriterCheckTests {
     }
 
     private static let receiverProblems = [
-        (#""unsafe_labels": @"drop""#, "unsafe_labels"), (#""batch": { "max_profiles": @0 }"#, "batch.max_profiles"),
+        (#""unsafe_labels": @"drop""#, "unsafe_labels"), (#""app_name": @"pyroscope""#, "app_name"),
+        (#""batch": { "max_profiles": @0 }"#, "batch.max_profiles"),
         (#""batch": { "max_bytes": @"lots" }"#, "batch.max_bytes"), (#""batch": { @"max_profile": 1 }"#, "batch.max_profile"),
     ]
 
@@ -200,7 +201,8 @@ struct WriterCheckTests {
                     "follow_redirects": true, "enable_http2": true, "retry_on_http_429": true, "retry_on_422": false,
                     "compression": "gzip", "tenant": { "force": "k" },
                   }],
-                  "external_labels": { "l": "m" }, "unsafe_labels": "push", "batch": { "max_profiles": 10, "max_bytes": "1MiB" },
+                  "external_labels": { "l": "m" }, "unsafe_labels": "push", "app_name": "alloy",
+                  "batch": { "max_profiles": 10, "max_bytes": "1MiB" },
                 }
                 """
             let config = GatewayProcess.config(listeners: GatewayProcess.listener(["up"]), receivers: ["up": entry])

@@ -50,6 +50,8 @@ static void deliver(void *host, const gw_profile *profile, const gw_delivery *de
 }
 static void flush(void *host, void *token) { finish(host, token); }
 static void nothing(void *host) { (void)host; }
-static const gw_plugin plugin = {sizeof plugin, 0, {(const uint8_t *)"test.hoarder", 12}, {(const uint8_t *)"1.0.0", 5},
-                                 create, deliver, flush, nothing, nothing};
+static const gw_plugin plugin = {
+    .size = sizeof plugin, .name = {(const uint8_t *)"test.hoarder", 12}, .version = {(const uint8_t *)"1.0.0", 5},
+    .create = create, .deliver = deliver, .flush = flush, .abort = nothing, .destroy = nothing,
+};
 GW_EXPORT const gw_plugin *gw_plugin_v1(size_t host_size) { return host_size < sizeof(gw_host) ? NULL : &plugin; }
