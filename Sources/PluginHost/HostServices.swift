@@ -61,7 +61,7 @@ package protocol PluginEvents: AnyObject, Sendable {
     /// The C table; valid as long as this object.
     nonisolated(unsafe) let table: UnsafeMutablePointer<gw_host>
     private let descriptors: PluginDescriptors
-    private let facts: InstanceFacts?
+    let facts: InstanceFacts?
     /// The value of `gw.instance/1`, made when it is first asked for.
     private let instanceTable = Mutex<InstanceTable?>(nil)
     /// Whether the instance still counts among those that share the plugins' descriptors.

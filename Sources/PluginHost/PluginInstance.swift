@@ -1,6 +1,7 @@
 package import LinuxSystem
 import PluginABI
 package import Profiles
+import Telemetry
 
 /// One instance of a plugin, in this process or in one of its own; makes the calls of `gw_plugin` as its contract requires.
 ///
@@ -97,9 +98,7 @@ package import Profiles
         file = library.file
         hasChanged = { library.isOutdated }
         let own = ProcessState.own
-        // One at a time, so that a plugin is not blamed for what another one's `create` changes meanwhile.
-        let hasTurn = Self.takeTurn()
-        defer { if hasTurn { Self.endTurn() } }
+        let create = Creates.begin()
         var made: UnsafeMutableRawPointer?
         let problem = unsafe withErrorText { error in
             var config = config
@@ -109,31 +108,49 @@ package import Profiles
             }
             return unsafe made != nil
         }
-        if let change = own.restore() { host.events.pluginMisbehaved(PluginBreach(.processState, change)) }
+        let change = own.restore()
+        let wasAlone = Creates.end(create)
+        if let change {
+            if wasAlone {
+                host.events.pluginMisbehaved(PluginBreach(.processState, change))
+            } else {
+                Log.warning(
+                    "create of one of several plugins, which ran at once, broke the contract",
+                    ["receiver": host.facts?.receiver ?? "", "problem": change])
+            }
+        }
         guard let made = unsafe made else { throw Refusal(message: problem ?? "") }
         unsafe place = .here(plugin: library.table, instance: made, later: library.later)
     }
 
-    /// Whether a `create` is under way.
-    private static let creates = Monitor(false)
-    /// How long a `create` waits for another one, which may never return.
-    private static let longestTurn = Duration.seconds(1)
+    /// The calls of `create` in this process, one at a time, so that a plugin is not blamed for what another one changes.
+    private struct Creates {
+        /// How long a `create` waits for those before it, which may never return.
+        private static let longestWait = Duration.seconds(1)
+        private static let shared = Monitor(Creates())
 
-    /// - Returns: false when another `create` takes too long, which is not waited for.
-    private static func takeTurn() -> Bool {
-        let deadline = MonotonicTime.now + longestTurn
-        return creates.wait { isTaken -> WaitStep<Bool> in
-            guard isTaken else {
-                isTaken = true
-                return .done(true)
+        private var running = 0
+        private var begun = 0
+
+        /// - Returns: what ``end(_:)`` needs; nil when another call is still under way.
+        static func begin() -> Int? {
+            let deadline = MonotonicTime.now + longestWait
+            return shared.wait { creates -> WaitStep<Int?> in
+                guard creates.running == 0 || MonotonicTime.now >= deadline else { return .again(deadline) }
+                creates.running += 1
+                creates.begun += 1
+                return .done(creates.running == 1 ? creates.begun : nil)
             }
-            return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
-    }
 
-    private static func endTurn() {
-        creates.withLock { $0 = false }
-        creates.signal()
+        /// - Returns: whether no other call ran beside this one.
+        static func end(_ number: Int?) -> Bool {
+            defer { shared.signal() }
+            return shared.withLock { creates in
+                creates.running -= 1
+                return creates.begun == number
+            }
+        }
     }
 
     /// Hands over one profile; the outcome comes through the host's `finish`, perhaps before this call returns.

@@ -195,6 +195,26 @@ struct MisbehaviourTests {
         #expect(try gateway.stop().status == 0)
     }
 
+    @Test("No plugin is blamed for what another one changes when their create calls run at once")
+    func createsAtOnce() throws {
+        let folder = try TestFolder()
+        let odd = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"))
+        let gateway = try RunningGateway(
+            [
+                ("odd", #"{ "plugin": "\#(odd)", "config": { "do": "take signals and wait" } }"#),
+                ("good", #"{ "plugin": "\#(odd)", "config": { "do": "create beside" } }"#),
+            ], in: folder)
+        // Whichever began first: the other one waits for it only for a while, and begins beside it.
+        try gateway.logLine("ran at once", "receiver=good", "the handling of SIGPIPE")
+        _ = try folder.write("go", "")
+        try gateway.send()
+        for name in ["odd", "good"] {
+            try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"\(name)\"}", toBe: "1")
+            #expect(try gateway.metric("gateway_plugin_breaches_total{receiver=\"\(name)\",kind=\"process_state\"}") == "0")
+        }
+        #expect(try gateway.stop().status == 0)
+    }
+
     // MARK: Finishing
 
     @Test("The second finish of a delivery is reported and ignored")

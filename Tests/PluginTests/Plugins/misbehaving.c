@@ -50,6 +50,12 @@ static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
     if (does(self, "take signals")) signal(SIGPIPE, SIG_DFL), signal(SIGXFSZ, SIG_DFL);
+    if (does(self, "take signals and wait")) {
+        signal(SIGPIPE, SIG_DFL);
+        fclose(fopen("taken", "w"));
+        while (access("go", F_OK) != 0) usleep(10000);
+    }
+    if (does(self, "create beside")) while (access("taken", F_OK) != 0) usleep(10000);
     if (does(self, "move in create") && chdir("/") != 0) abort();
     if (does(self, "mask in create")) umask(0);
     if (does(self, "block in create")) for (;;) pause();
