@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// A profile is delivered when it is durable: its files and the folders that name them are synced. Waiting profiles are written and
 /// synced in batches, which take from all tenants in turn.
-final class FileSink: Receiver {
+final class FileSink: Receiver, Probing {
     static let name = "gateway.file"
     static let version = "0.2.0"
 
@@ -76,6 +76,14 @@ final class FileSink: Receiver {
     func deliver(_ profile: Profile, _ delivery: consuming Delivery) { submit(Job(profile, delivery)) }
 
     func flush(_ flush: consuming Delivery) { submit(Job(nil, flush)) }
+
+    func probe(_ probe: consuming Delivery) {
+        do throws(SystemError) {
+            try archive.make().tryWriting()
+            if let lack = config.lackOfRoom(for: 0, in: archive) { throw lack }
+            probe.finish(.delivered)
+        } catch { probe.finish(.retry("\(error)")) }
+    }
 
     private func submit(_ job: Job) {
         do throws(SystemError) {

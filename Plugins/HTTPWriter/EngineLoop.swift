@@ -36,6 +36,15 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
 
     func start(_ dispatch: Dispatch) {
         engine.start(dispatch)
+        go()
+    }
+
+    func probe(_ probe: SharedDelivery) {
+        engine.probe(probe)
+        go()
+    }
+
+    private func go() {
         engine.sendBatches()
         // libcurl begins a transfer when it is given the time for it.
         if case let now = MonotonicTime.now, engine.nextTurn <= now {

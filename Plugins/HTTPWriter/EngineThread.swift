@@ -13,6 +13,7 @@ final class EngineThread: EngineRunner {
     private enum Work {
         case dispatch(Dispatch)
         case flush(SharedDelivery)
+        case probe(SharedDelivery)
     }
 
     private let wakeup: Wakeup
@@ -32,6 +33,8 @@ final class EngineThread: EngineRunner {
     func start(_ dispatch: Dispatch) { add(.dispatch(dispatch)) }
 
     func flush(_ flush: SharedDelivery) { add(.flush(flush)) }
+
+    func probe(_ probe: SharedDelivery) { add(.probe(probe)) }
 
     private func add(_ work: Work) {
         let wasEmpty = inbox.withLock { inbox in
@@ -68,6 +71,7 @@ final class EngineThread: EngineRunner {
                 switch item {
                 case .dispatch(let dispatch): new.isAborting ? dispatch.finish(.aborted) : engine.start(dispatch)
                 case .flush(let flush): engine.add(flush)
+                case .probe(let probe): new.isAborting ? probe.finish(.aborted) : engine.probe(probe)
                 }
             }
             engine.sendBatches()

@@ -9,13 +9,13 @@ import Synchronization
 ///
 /// A profile is delivered when each endpoint has answered 2xx and the response was read. All requests of one receiver run on one
 /// thread: the gateway's delivery thread, or one of its own where the gateway cannot watch descriptors.
-final class HTTPWriter: Receiver {
+final class HTTPWriter: Receiver, Probing {
     static let name = "pyroscope.write"
     static let version = "0.2.0"
 
     private let config: WriterConfig
     private let host: GatewayHost
-    /// Nil before the first delivery, so that `gateway check` opens nothing.
+    /// Nil before the first delivery or probe, so that `gateway check` opens nothing.
     private let runner = Mutex<(any EngineRunner)?>(nil)
 
     init(config: ConfigObject, host: GatewayHost) throws {
@@ -31,6 +31,11 @@ final class HTTPWriter: Receiver {
     func flush(_ flush: consuming Delivery) {
         // Before the first delivery there is nothing to flush.
         if let runner = runner.withLock({ $0 }) { runner.flush(SharedDelivery(flush)) } else { flush.finish(.delivered) }
+    }
+
+    func probe(_ probe: consuming Delivery) {
+        let delivery = SharedDelivery(probe)
+        do throws(SystemError) { try begun().probe(delivery) } catch { delivery.finish(.retry("\(error)")) }
     }
 
     func abort() { runner.withLock { $0 }?.abort() }
@@ -51,6 +56,8 @@ final class HTTPWriter: Receiver {
 /// The runner of an instance's transfers; all calls but `abort` come from the gateway's delivery thread.
 protocol EngineRunner: AnyObject, Sendable {
     func start(_ dispatch: Dispatch)
+    /// Tries every endpoint without a profile, then finishes `probe`.
+    func probe(_ probe: SharedDelivery)
     /// Finishes the flush once everything that was started before it has ended.
     func flush(_ flush: SharedDelivery)
     /// Aborts all transfers soon; callable from any thread.

@@ -9,7 +9,7 @@ import PushWire
 /// During a request the lane points into the profile's bytes, which are not copied.
 final class Transfer {
     let endpoint: Int
-    /// The dispatches whose profiles are being sent, usually one.
+    /// The dispatches whose profiles are being sent, usually one; none for a probe of `gateway check --connect`.
     private(set) var items: [DispatchProgress] = []
     private(set) var request: UpstreamRequest?
     /// True when this request tests whether an endpoint that was down works again.
@@ -78,7 +78,8 @@ final class Transfer {
 
     private func wire(_ request: UpstreamRequest, to target: String, isElsewhere: Bool = false, isTrusted: Bool = true) -> LaneRequest {
         unsafe LaneRequest(
-            target: target, headers: headers(request, isTrusted: isTrusted), body: request.body(of: items[0].dispatch.profile, for: config),
+            target: target, headers: headers(request, isTrusted: isTrusted),
+            body: request.body(of: items.first?.dispatch.profile, for: config),
             deadline: deadline, isElsewhere: isElsewhere, isTrusted: isTrusted)
     }
 

@@ -15,10 +15,13 @@ import PushWire
     let config: WriterConfig
     let endpoints: [Endpoint]
     private let health: EndpointHealth
-    private let sockets: SocketWatcher
+    let host: GatewayHost
+    let sockets: SocketWatcher
     private var share: DescriptorShare
     private var idle: [[Transfer]]
-    private(set) var active: [ObjectIdentifier: Transfer] = [:]
+    var active: [ObjectIdentifier: Transfer] = [:]
+    /// The probe under way; nil when there is none.
+    var currentProbe: EndpointProbe?
     /// Per endpoint, the profiles that wait for the next batch.
     var batches: [[Waiting]]
     /// Per endpoint, the profiles of failed batches that are still to be sent alone.
@@ -28,7 +31,7 @@ import PushWire
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
     init(_ config: WriterConfig, _ host: GatewayHost, wakeup: Int32?) throws(SystemError) {
-        self.config = config
+        (self.config, self.host) = (config, host)
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
         batches = config.endpoints.map { _ in [] }
@@ -176,7 +179,7 @@ import PushWire
     private func wait(for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest) {
         for item in items { item.began() }
         do throws(Problem) {
-            let curl = try tokens.wait { [unowned self] failure in
+            try fetchToken(index, tokens) { [unowned self] failure in
                 for item in items { item.ended() }
                 if let failure {
                     tell(items, failure.isEmpty ? .aborted : .retry(failure, after: .zero, httpStatus: 0), index)
@@ -185,13 +188,6 @@ import PushWire
                 }
                 for item in items { finishIfComplete(item) }
             }
-            guard let curl else { return }
-            let connections = endpoints[index].connections
-            curl.ended = { [unowned tokens, unowned connections, unowned curl] result in
-                if curl.isLost(result) { connections.retire(curl.generation) }
-                if let again = tokens.take(result, .now), !connections.add(again, .now) { tokens.finish(Self.noToken) }
-            }
-            if !connections.add(curl, .now) { tokens.finish(Self.noToken) }
         } catch {
             for item in items { item.ended() }
             tokenFailed("\(error)", index)
@@ -199,7 +195,18 @@ import PushWire
         }
     }
 
-    private static let noMemory = "no memory for a transfer"
+    /// Has an endpoint's token fetched, and calls back as ``TokenSource/finish(_:)`` does.
+    func fetchToken(_ index: Int, _ tokens: TokenSource, _ told: @escaping TokenSource.Waiter) throws(Problem) {
+        guard let curl = try tokens.wait(told) else { return }
+        let connections = endpoints[index].connections
+        curl.ended = { [unowned tokens, unowned connections, unowned curl] result in
+            if curl.isLost(result) { connections.retire(curl.generation) }
+            if let again = tokens.take(result, .now), !connections.add(again, .now) { tokens.finish(Self.noToken) }
+        }
+        if !connections.add(curl, .now) { tokens.finish(Self.noToken) }
+    }
+
+    static let noMemory = "no memory for a transfer"
     private static let noToken = "oauth2: libcurl refused a request"
 
     /// Counts a failed token request as an endpoint that cannot be reached.
@@ -258,6 +265,7 @@ import PushWire
             for item in items { finishIfComplete(item) }
         }
         active = [:]
+        currentProbe?.abort()
         abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {
             if let curl = tokens.curl { curl.generation?.remove(curl) }

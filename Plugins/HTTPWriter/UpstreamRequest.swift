@@ -77,6 +77,20 @@ struct UpstreamRequest {
         for header in received where Self.traceHeaders.contains(header.name) { headers.append(header) }
     }
 
+    /// Makes a Push without a series, which tells whether the endpoint takes requests and stores nothing there.
+    static func withoutProfile() throws(Refusal) -> UpstreamRequest {
+        do throws(SystemError) { return UpstreamRequest(message: try PushMessage(joining: [])) } catch {
+            throw Refusal(reason: "\(error)", isTransient: true)
+        }
+    }
+
+    private init(message: PushMessage) {
+        (target, headers, self.message) = (Self.pushPath, Self.pushHeaders, message)
+    }
+
+    private static let pushPath = "/push.v1.PusherService/Push"
+    private static let pushHeaders = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
+
     /// The size in bytes of a Push message; 0 for `/ingest`.
     var messageSize: Int { message?.bytes.count ?? 0 }
 
@@ -116,8 +130,7 @@ struct UpstreamRequest {
 
     /// Makes a Connect unary call, whatever codec and compression the sender used.
     private init(push profile: Profile, _ labels: UpstreamLabels) throws(Refusal) {
-        target = "/push.v1.PusherService/Push"
-        headers = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
+        (target, headers) = (Self.pushPath, Self.pushHeaders)
         do throws(SystemError) {
             let samples = (0..<profile.sampleCount).map { index in
                 let sample = profile.sample(index)
@@ -127,11 +140,11 @@ struct UpstreamRequest {
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
-    /// The body, valid as long as this request and its profile are.
-    func body(of profile: Profile, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
+    /// The body, valid as long as this request and its profile are; no profile is needed for a Push.
+    func body(of profile: Profile?, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
         if isCompressed(for: endpoint) { return unsafe compressed.view }
         if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
-        return unsafe profile.sample(0).bytes
+        return unsafe profile?.sample(0).bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
     /// `app{key=value,…}`, sorted by key.

@@ -166,6 +166,22 @@ public final class OpenFolder: Sendable {
     /// Makes the folder's entries durable.
     public func synchronize() throws(SystemError) { try descriptor.synchronizeDirectory() }
 
+    /// Writes a small file, syncs it and removes it again, to find out whether that is possible.
+    public func tryWriting() throws(SystemError) {
+        let name = ".probe-\(getpid())"
+        // One that a killed process has left.
+        try? remove(name)
+        let file = try open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+        do throws(SystemError) {
+            try unsafe file.writeAll(Array("probe\n".utf8).span.bytes)
+            try file.synchronize()
+        } catch {
+            try? remove(name)
+            throw error
+        }
+        try remove(name)
+    }
+
     /// Locks the folder exclusively until this object is destroyed; returns false when somebody else has locked it, also within
     /// this process.
     public func lock() -> Bool { descriptor.lock() }

@@ -10,7 +10,7 @@ enum CheckCommand {
     static let defaultConfig = "./gateway.json"
 
     static func run(_ words: [String]) throws(UsageError) -> Int32 {
-        let arguments = try Arguments(words, options: ["--config"])
+        let arguments = try Arguments(words, options: ["--config"], flags: ["--connect"])
         try arguments.refuseWords()
         var file = ConfigFile.read(arguments.value("--config") ?? defaultConfig)
         PluginTrial.run(&file)
@@ -18,8 +18,9 @@ enum CheckCommand {
         file.problems.sortByPlace()
         file.warnings.sortByPlace()
         for line in file.lines { print(line) }
-        if file.problems.isEmpty { print("\(file.path): ok") }
-        return file.problems.isEmpty ? 0 : 1
+        guard file.problems.isEmpty else { return 1 }
+        print("\(file.path): ok")
+        return !arguments.has("--connect") || ConnectTrial.run(file.config) ? 0 : 1
     }
 }
 

@@ -39,10 +39,13 @@ enum HelpCommand {
         The log goes to standard error. Exit 0 stopped, 1 could not start or a plugin did not end.
         """,
         "check": """
-        usage: gateway check [--config FILE]
+        usage: gateway check [--config FILE] [--connect]
 
         Reads FILE (./gateway.json) as run would, plugins included, and prints every problem, one a line:
         file:line:column: path: what is wrong. Exit 0 when run would start, 1 when not.
+
+        With --connect, every endpoint is then looked up, connected to and asked with the configured credentials, without
+        a profile, and in every folder a file is written and removed: a line each with its time. Exit 1 when one fails.
         """,
         "reload": """
         usage: gateway reload [--config FILE] [HEADERS]

@@ -13,6 +13,8 @@ final class PluginSession {
         struct State {
             var outcomes: [UInt: DeliveryOutcome] = [:]
             var breaches: [String] = []
+            /// What the plugin has logged, but for details.
+            var messages: [String] = []
         }
 
         let state = Monitor(State())
@@ -29,7 +31,9 @@ final class PluginSession {
 
         func pluginMisbehaved(_ breach: PluginBreach) { state.withLock { $0.breaches.append(breach.what) } }
         func pluginStated(_ health: Health, _ reason: String) {}
-        func pluginLogged(_ level: Log.Level, _ message: String) {}
+        func pluginLogged(_ level: Log.Level, _ message: String) {
+            if level >= .info { state.withLock { if $0.messages.count < 1000 { $0.messages.append(message) } } }
+        }
         func timerSet() {
             // With the lock, so that the signal does not come between a look at the timers and the sleep after it.
             state.withLock { _ in }
@@ -64,10 +68,13 @@ final class PluginSession {
     }
 
     /// Makes an instance in a process of its own.
-    init(isolated file: PluginFile, _ config: String) throws(PluginInstance.StartError) {
+    init(
+        isolated file: PluginFile, _ config: String, references: Set<String> = [], _ facts: InstanceFacts = facts,
+        _ isolation: ProcessIsolation = ProcessIsolation()
+    ) throws(PluginInstance.StartError) {
         let host = HostServices(events: events, metrics: PluginMetrics(), descriptors: PluginDescriptors(limit: .max))
         instance = try PluginInstance(
-            file, config: config, references: [], Self.facts, ProcessIsolation(), createTime: .seconds(10), host: host)
+            file, config: config, references: references, facts, isolation, createTime: .seconds(10), host: host)
     }
 
     /// Hands over a profile.
@@ -131,6 +138,11 @@ final class PluginSession {
 
     /// The first breach of the contract; nil when there was none.
     var breach: String? { events.state.withLock { $0.breaches.first } }
+
+    func outcome(of token: UInt) -> DeliveryOutcome? { events.state.withLock { $0.outcomes[token] } }
+
+    /// What the plugin has logged, but for details.
+    var messages: [String] { events.state.withLock { $0.messages } }
 
     /// The outcomes of deliveries in words: `3 delivered, 1 retry`.
     func outcomes(of tokens: [UInt]) -> String {
