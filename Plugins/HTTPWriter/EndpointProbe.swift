@@ -87,14 +87,14 @@ extension TransferEngine {
             }
         } catch { return error.reason }
         guard transfer.start(on: endpoint.connections, now) else { return Self.noMemory }
-        active[ObjectIdentifier(transfer)] = transfer
+        activate(transfer)
         return nil
     }
 
     private func ended(_ transfer: Transfer, of probe: EndpointProbe) {
         let (result, endpoint) = (transfer.result, endpoints[transfer.endpoint])
         if transfer.goesOn(result, hasRoom: false), transfer.start(on: endpoint.connections, .now) { return }
-        active[ObjectIdentifier(transfer)] = nil
+        deactivate(transfer)
         probe.ended(endpoint.config, transfer.end(result, endpoint.secrets.known))
     }
 }

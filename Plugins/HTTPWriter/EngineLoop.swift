@@ -35,19 +35,20 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     }
 
     func start(_ dispatch: Dispatch) {
-        engine.start(dispatch)
-        go()
+        let now = MonotonicTime.now
+        engine.start(dispatch, now)
+        go(now)
     }
 
     func probe(_ probe: SharedDelivery) {
         engine.probe(probe)
-        go()
+        go(.now)
     }
 
-    private func go() {
+    private func go(_ now: MonotonicTime) {
         engine.sendBatches()
-        // libcurl begins a transfer when it is given the time for it.
-        if case let now = MonotonicTime.now, engine.nextTurn <= now {
+        // libcurl begins a transfer when it is given the time for it. The clock is read again only when that may have come meanwhile.
+        if case let next = engine.nextTurn, next <= now + .milliseconds(1), case let now = MonotonicTime.now, next <= now {
             engine.act(now)
             engine.sendBatches()
         }

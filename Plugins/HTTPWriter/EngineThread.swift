@@ -69,7 +69,7 @@ final class EngineThread: EngineRunner {
             if new.isAborting { engine.abort() }
             for item in new.work {
                 switch item {
-                case .dispatch(let dispatch): new.isAborting ? dispatch.finish(.aborted) : engine.start(dispatch)
+                case .dispatch(let dispatch): new.isAborting ? dispatch.finish(.aborted) : engine.start(dispatch, .now)
                 case .flush(let flush): engine.add(flush)
                 case .probe(let probe): new.isAborting ? probe.finish(.aborted) : engine.probe(probe)
                 }

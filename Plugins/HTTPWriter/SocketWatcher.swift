@@ -28,6 +28,8 @@ final class SocketWatcher {
     /// The sockets of connections, which are opened and closed here, with their generation.
     private var connections: [Int32: ObjectIdentifier] = [:]
     private var events: [Poller.Event] = []
+    /// The time at which the present turn began; the clock is read once for all that is done in it.
+    var now = MonotonicTime.now
     /// The most open connections, over all generations.
     var limit = Int.max
 
@@ -106,6 +108,7 @@ final class SocketWatcher {
         var isWoken = false
         events.removeAll(keepingCapacity: true)
         poller.wait(until: timer, into: &events)
+        now = .now
         for event in events {
             let socket = Int32(truncatingIfNeeded: event.key)
             if event.key == Self.wakeupKey {

@@ -44,14 +44,13 @@ extension TransferEngine {
     }
 
     private func isPushing(_ index: Int) -> Bool {
-        active.values.contains { $0.endpoint == index && $0.request?.holdsBatches == true }
+        active.contains { $0.endpoint == index && $0.holdsBatches }
     }
 
     private func send(_ batch: [Waiting], _ index: Int, holdsBatches: Bool) {
         do throws(UpstreamRequest.Refusal) {
-            var request = batch.count == 1 ? batch[0].request : try UpstreamRequest(joining: batch.map(\.request))
-            request.holdsBatches = holdsBatches
-            begin(index, batch.map(\.item), request, .now)
+            let request = batch.count == 1 ? batch[0].request : try UpstreamRequest.joining(batch.map(\.request))
+            begin(index, batch.map(\.item), request, .now, holdsBatches: holdsBatches)
         } catch { tell(batch.map(\.item), .retry(error.reason, after: .zero, httpStatus: 0), index) }
         end(batch)
     }
@@ -97,7 +96,7 @@ extension TransferEngine {
     }
 
     private func openParts(_ index: Int) -> Int {
-        active.values.count { $0.endpoint == index && $0.request?.message != nil && $0.request?.holdsBatches == false }
+        active.count { $0.endpoint == index && $0.request?.message != nil && !$0.holdsBatches }
     }
 
     /// Aborts the queued profiles.

@@ -19,7 +19,8 @@ import PushWire
     let sockets: SocketWatcher
     private var share: DescriptorShare
     private var idle: [[Transfer]]
-    var active: [ObjectIdentifier: Transfer] = [:]
+    /// The transfers under way, each with its index.
+    private(set) var active: [Transfer] = []
     /// The probe under way; nil when there is none.
     var currentProbe: EndpointProbe?
     /// Per endpoint, the profiles that wait for the next batch.
@@ -59,12 +60,13 @@ import PushWire
     /// - Returns: true when the wakeup was signalled.
     func turn(until time: MonotonicTime) -> Bool {
         let isWoken = sockets.wait(until: time)
-        act(.now)
+        act(sockets.now)
         return isWoken
     }
 
     /// Handles the timers that are due.
     func act(_ now: MonotonicTime) {
+        sockets.now = now
         for endpoint in endpoints { endpoint.connections.turn(now) }
         if share.nextLook <= now, share.look(now) { obeyShare() }
     }
@@ -85,15 +87,15 @@ import PushWire
     // MARK: Transfers
 
     /// Begins the attempts of one dispatch at the endpoints that still need the profile.
-    func start(_ dispatch: Dispatch) {
+    func start(_ dispatch: Dispatch, _ now: MonotonicTime) {
+        sockets.now = now
         let refusal = refusals.isEmpty ? nil : refusals.removeValue(forKey: dispatch.profile.sequence)
         let refuser = dispatch.before.refuser.flatMap { $0 < endpoints.count ? endpoints[$0].config.name : nil }
         let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal, refuser: refuser)
-        let now = MonotonicTime.now
         // Held open, so that it is not finished before every endpoint was tried, even if some end at once.
         progress.began()
         do throws(UpstreamRequest.Refusal) {
-            let request = try UpstreamRequest(dispatch.profile, config)
+            let request = try UpstreamRequest.of(dispatch.profile, config)
             for index in endpoints.indices where progress.needs(index) {
                 if !joinBatch((progress, request), index) { begin(index, [progress], request, now) }
             }
@@ -126,14 +128,19 @@ import PushWire
     /// Finishes a flush once everything that was started before it has ended.
     func add(_ flush: SharedDelivery) { flushes.add(flush) }
 
-    func begin(_ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime) {
+    /// Begins an attempt with these profiles at an endpoint.
+    ///
+    /// - Parameter holdsBatches: true when the endpoint's next batch waits for the end of this request.
+    func begin(
+        _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime, holdsBatches: Bool = false
+    ) {
         let endpoint = endpoints[index]
         // A single endpoint is not checked here: the gateway probes the receiver as a whole.
         guard endpoints.count == 1 || items.allSatisfy({ endpoint.admits($0.dispatch, now) }) else { return tellDown(items, index, now) }
         if let tokens = endpoint.tokens, tokens.current(now) == nil {
             // Waiting for the token of an endpoint that is down would hold up the deliveries to the other endpoints.
             if endpoints.count > 1, endpoint.isDown, tokens.isAsked { return tellDown(items, index, now) }
-            return wait(for: tokens, index, items, request)
+            return wait(for: tokens, index, items, request, holdsBatches: holdsBatches)
         }
         guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
             return tell(items, .retry(Self.noMemory, after: .zero, httpStatus: 0), index)
@@ -144,8 +151,20 @@ import PushWire
         guard transfer.start(on: endpoint.connections, now) else {
             return take(.retry(Self.noMemory, after: .zero, httpStatus: 0), of: transfer, items)
         }
-        active[ObjectIdentifier(transfer)] = transfer
+        transfer.holdsBatches = holdsBatches
+        activate(transfer)
         for item in items { item.began() }
+    }
+
+    func activate(_ transfer: Transfer) {
+        transfer.index = active.count
+        active.append(transfer)
+    }
+
+    func deactivate(_ transfer: Transfer) {
+        active.swapAt(transfer.index, active.count - 1)
+        active[transfer.index].index = transfer.index
+        active.removeLast()
     }
 
     private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: [DispatchProgress]) {
@@ -176,7 +195,9 @@ import PushWire
     }
 
     /// Begins the attempt when the endpoint's token arrives.
-    private func wait(for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest) {
+    private func wait(
+        for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, holdsBatches: Bool
+    ) {
         for item in items { item.began() }
         do throws(Problem) {
             try fetchToken(index, tokens) { [unowned self] failure in
@@ -184,7 +205,7 @@ import PushWire
                 if let failure {
                     tell(items, failure.isEmpty ? .aborted : .retry(failure, after: .zero, httpStatus: 0), index)
                 } else {
-                    begin(index, items, request, .now)
+                    begin(index, items, request, .now, holdsBatches: holdsBatches)
                 }
                 for item in items { finishIfComplete(item) }
             }
@@ -224,7 +245,7 @@ import PushWire
             result = LaneResult(failure: Self.noMemory)
         }
         if result.isLost { endpoint.connections.retire(transfer.generation) }
-        active[ObjectIdentifier(transfer)] = nil
+        deactivate(transfer)
         let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
         let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets.known), transfer.authorization)
         endpoint.spent(cost)
@@ -233,7 +254,7 @@ import PushWire
             // One of the profiles may be the reason, and the others need not fail with it. A failure says nothing about the
             // endpoint yet.
             let ended = if case .rejected = verdict { verdict } else { Verdict.aborted }
-            endpoint.ended(ended, [], isProbe: transfer.isProbe, isReached: true, now: .now)
+            endpoint.ended(ended, [], isProbe: transfer.isProbe, isReached: true, now: sockets.now)
             return split(items, parts, transfer.endpoint)
         }
         for item in items { item.ended() }
@@ -249,14 +270,14 @@ import PushWire
 
     private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress], isReached: Bool = false) {
         endpoints[transfer.endpoint].ended(
-            verdict, items.map(\.dispatch), isProbe: transfer.isProbe, isReached: isReached, now: .now)
+            verdict, items.map(\.dispatch), isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
         tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
     }
 
     /// Aborts every open attempt.
     func abort() {
-        for transfer in active.values {
+        for transfer in active {
             transfer.cancel()
             let items = transfer.items
             transfer.release()
@@ -264,7 +285,7 @@ import PushWire
             tell(items, .aborted, transfer.endpoint)
             for item in items { finishIfComplete(item) }
         }
-        active = [:]
+        active = []
         currentProbe?.abort()
         abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {

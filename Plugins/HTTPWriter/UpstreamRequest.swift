@@ -3,8 +3,9 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// The request that sends one profile, or a batch of them, to an endpoint: path and query, headers, and body.
-struct UpstreamRequest {
+/// The request that sends one profile, or a batch of them, to an endpoint: path and query, headers, and body. On the thread of the
+/// transfers only.
+final class UpstreamRequest {
     /// Why a profile cannot be sent; permanent for this profile, unless transient.
     struct Refusal: Error {
         let reason: String
@@ -14,18 +15,18 @@ struct UpstreamRequest {
 
     /// Path and query, beginning with a slash; they follow the path of the endpoint's URL.
     let target: String
-    private(set) var headers: [(name: String, value: String)]
+    private let headers: [(name: String, value: String)]
     /// The message of a Push; nil for `/ingest`, whose body is the profile's only sample, as it was received.
-    private(set) var message: PushMessage?
-    private var compressed = Compressed()
-    /// True when the endpoint's next batch waits for the end of this request.
-    var holdsBatches = false
-
+    let message: PushMessage?
+    /// The gzip-compressed message, made once for all endpoints that want it.
+    private var compressed: ByteBuffer?
     /// The sender's tenant; empty when there was none.
-    private var tenant = ""
+    private let tenant: String
+    /// The requests that were joined; empty for the request of one profile.
+    let parts: [UpstreamRequest]
 
-    /// Headers that connect a request to its trace.
-    private static let traceHeaders = ["traceparent", "tracestate", "uber-trace-id"]
+    /// The received headers that matter: the types of the body, and what connects a request to its trace.
+    private static let kept = ["content-type", "traceparent", "tracestate", "uber-trace-id"]
 
     /// The headers for one endpoint, including the tenant as the endpoint's config wants it.
     func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
@@ -42,50 +43,36 @@ struct UpstreamRequest {
         return own
     }
 
-    /// The gzip-compressed message, made once for all endpoints that want it.
-    private final class Compressed {
-        private(set) var bytes: ByteBuffer?
-
-        func make(_ message: PushMessage) -> Bool {
-            if bytes == nil { bytes = message.bytes.withBytes { unsafe Gzip.deflate($0.bytes) } }
-            return bytes != nil
-        }
-
-        var view: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: bytes?.address, count: bytes?.count ?? 0) }
+    /// Whether the body for an endpoint is compressed; if compression fails, the plain body is sent.
+    func isCompressed(for endpoint: EndpointConfig) -> Bool {
+        guard endpoint.compresses, let message else { return false }
+        if compressed == nil { compressed = message.bytes.withBytes { unsafe Gzip.deflate($0.bytes) } }
+        return compressed != nil
     }
 
-    /// Whether the body for an endpoint is compressed; if compression fails, the plain body is sent.
-    func isCompressed(for endpoint: EndpointConfig) -> Bool { endpoint.compresses && message.map(compressed.make) == true }
-
-    /// The requests that were joined; empty for the request of one profile.
-    private(set) var parts: [UpstreamRequest] = []
+    private init(
+        _ target: String, _ headers: [(name: String, value: String)], tenant: String, _ message: PushMessage? = nil,
+        parts: [UpstreamRequest] = []
+    ) {
+        (self.target, self.headers, self.tenant, self.message, self.parts) = (target, headers, tenant, message, parts)
+    }
 
     /// Makes the request for the API that received the profile; a profile whose labels `/ingest` cannot carry may go as a Push
     /// (`unsafe_labels`).
-    init(_ profile: Profile, _ config: WriterConfig) throws(Refusal) {
-        // Each getter of a profile makes its texts anew.
-        let received = profile.headers
-        if profile.api == .push {
-            try self.init(push: profile, UpstreamLabels(profile, config))
-        } else {
-            do throws(Refusal) { try self.init(ingest: profile, received, UpstreamLabels(profile, config)) } catch {
-                guard config.unsafeLabels == .push, Self.isPlainPprof(profile) else { throw error }
-                try self.init(push: profile, UpstreamLabels(profile, config))
-            }
+    static func of(_ profile: Profile, _ config: WriterConfig) throws(Refusal) -> UpstreamRequest {
+        let received = profile.headers(named: kept)
+        if profile.api == .push { return try push(profile, received, UpstreamLabels(profile, config)) }
+        do throws(Refusal) { return try ingest(profile, received, UpstreamLabels(profile, config)) } catch {
+            guard config.unsafeLabels == .push, isPlainPprof(profile) else { throw error }
+            return try push(profile, received, UpstreamLabels(profile, config))
         }
-        tenant = profile.tenant
-        for header in received where Self.traceHeaders.contains(header.name) { headers.append(header) }
     }
 
     /// Makes a Push without a series, which tells whether the endpoint takes requests and stores nothing there.
     static func withoutProfile() throws(Refusal) -> UpstreamRequest {
-        do throws(SystemError) { return UpstreamRequest(message: try PushMessage(joining: [])) } catch {
+        do throws(SystemError) { return UpstreamRequest(pushPath, pushHeaders, tenant: "", try PushMessage(joining: [])) } catch {
             throw Refusal(reason: "\(error)", isTransient: true)
         }
-    }
-
-    private init(message: PushMessage) {
-        (target, headers, self.message) = (Self.pushPath, Self.pushHeaders, message)
     }
 
     private static let pushPath = "/push.v1.PusherService/Push"
@@ -95,13 +82,11 @@ struct UpstreamRequest {
     var messageSize: Int { message?.bytes.count ?? 0 }
 
     /// Joins Pushes that differ only in their series.
-    init(joining requests: [UpstreamRequest]) throws(Refusal) {
-        self = requests[0]
-        parts = requests
+    static func joining(_ requests: [UpstreamRequest]) throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
-            message = try PushMessage(joining: requests.compactMap(\.message))
+            let message = try PushMessage(joining: requests.compactMap(\.message))
+            return UpstreamRequest(requests[0].target, requests[0].headers, tenant: requests[0].tenant, message, parts: requests)
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
-        compressed = Compressed()
     }
 
     /// Whether two Pushes can be joined.
@@ -116,33 +101,36 @@ struct UpstreamRequest {
     }
 
     /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if the labels do.
-    private init(ingest profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels) throws(Refusal) {
-        let encoding = profile.contentEncoding
+    private static func ingest(
+        _ profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels
+    ) throws(Refusal) -> UpstreamRequest {
         var query = profile.query
-        if let labels = labels.ofIngest { query = Self.replacingName(in: query, by: try Self.nameValue(labels)) }
-        target = query.isEmpty ? profile.path : profile.path + "?" + query
-        message = nil
-        // Without this header, libcurl would send the content type of a web form.
-        headers = [("Content-Type", profile.contentType)]
-        for header in received where header.name == "content-type" { headers.append(("Content-Type", header.value)) }
-        if !encoding.isEmpty { headers.append(("Content-Encoding", encoding)) }
+        if let labels = labels.ofIngest { query = replacingName(in: query, by: try nameValue(labels)) }
+        // Without a Content-Type, libcurl would send that of a web form.
+        var headers = [("Content-Type", profile.contentType)]
+        if case let encoding = profile.contentEncoding, !encoding.isEmpty { headers.append(("Content-Encoding", encoding)) }
+        for header in received { headers.append((header.name == "content-type" ? "Content-Type" : header.name, header.value)) }
+        return UpstreamRequest(query.isEmpty ? profile.path : profile.path + "?" + query, headers, tenant: profile.tenant)
     }
 
     /// Makes a Connect unary call, whatever codec and compression the sender used.
-    private init(push profile: Profile, _ labels: UpstreamLabels) throws(Refusal) {
-        (target, headers) = (Self.pushPath, Self.pushHeaders)
+    private static func push(
+        _ profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels
+    ) throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
             let samples = (0..<profile.sampleCount).map { index in
                 let sample = profile.sample(index)
                 return unsafe PushMessage.Sample(id: sample.id, bytes: sample.bytes)
             }
-            message = try PushMessage(labels: labels.ofPush, samples: samples)
+            let message = try PushMessage(labels: labels.ofPush, samples: samples)
+            let traces = received.filter { $0.name != "content-type" }
+            return UpstreamRequest(pushPath, pushHeaders + traces, tenant: profile.tenant, message)
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
     /// The body, valid as long as this request and its profile are; no profile is needed for a Push.
     func body(of profile: Profile?, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
-        if isCompressed(for: endpoint) { return unsafe compressed.view }
+        if isCompressed(for: endpoint) { return unsafe UnsafeRawBufferPointer(start: compressed?.address, count: compressed?.count ?? 0) }
         if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
         return unsafe profile?.sample(0).bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }

@@ -186,7 +186,7 @@ struct RequestBody: ~Copyable {
         case (.value, 13): next = .lineReturn
         case (.name, UInt8(ascii: ":")): next = .value
         case (.lineStart, _), (.name, _):
-            guard RequestParser.isTokenByte(byte) else { throw .malformed("a trailer line without a proper name and colon") }
+            guard byte.isTokenByte else { throw .malformed("a trailer line without a proper name and colon") }
             next = .name
         case (.value, 0..<9), (.value, 11..<32), (.value, 127): throw .malformed("a control character in a trailer")
         case (.value, _): next = .value

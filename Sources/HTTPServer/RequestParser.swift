@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// Parses request heads strictly: whatever RFC 9112 allows a server to refuse is refused, because two parsers of a lenient
 /// message can disagree about where it ends.
 package struct RequestParser {
@@ -39,7 +41,7 @@ package struct RequestParser {
             throw Refusal(status: 505, message: "HTTP/2 is not spoken here; use HTTP/1.1")
         }
         // A first byte that no method can have is refused at once: a client that speaks TLS may never send the end of a line.
-        if let first = input[start...].first, !isTokenByte(first), first != 13 || start + 1 < input.endIndex {
+        if let first = input[start...].first, !first.isTokenByte, first != 13 || start + 1 < input.endIndex {
             throw .malformed("the method is no token")
         }
         let end = endOfHead(input[start...], from: max(start, input.startIndex + scanned))
@@ -95,7 +97,7 @@ package struct RequestParser {
         guard let first = head.bytes[line].firstIndex(of: 32), let last = head.bytes[line].lastIndex(of: 32), first < last
         else { throw .malformed("the request line is not: method, target, version") }
         head.method = line.lowerBound..<first
-        guard !head.method.isEmpty, head[head.method].allSatisfy(Self.isTokenByte) else {
+        guard !head.method.isEmpty, head[head.method].allSatisfy(\.isTokenByte) else {
             throw .malformed("the method is no token")
         }
         try readVersion((last + 1)..<line.upperBound)
@@ -153,7 +155,7 @@ package struct RequestParser {
         guard head.bytes[line.lowerBound] != 32, head.bytes[line.lowerBound] != 9 else { throw .malformed("a folded header line") }
         // RFC 9112 §5.1: no white space is allowed between name and colon.
         guard let colon = head.bytes[line].firstIndex(of: UInt8(ascii: ":")), colon > line.lowerBound,
-            head.bytes[line.lowerBound..<colon].allSatisfy(Self.isTokenByte)
+            head.bytes[line.lowerBound..<colon].allSatisfy(\.isTokenByte)
         else { throw .malformed("a header line without a proper name and colon") }
         guard head.fields.count < Self.maximumFields else {
             throw Refusal(status: 431, message: "more than \(Self.maximumFields) header lines")
@@ -256,22 +258,17 @@ package struct RequestParser {
             return name[index] != UInt8(ascii: "%") || digits.count == 2 && digits.allSatisfy(isHexadecimal)
         }
         return !name.isEmpty && isEncoded
-            && name.allSatisfy { isTokenByte($0) && !"#^`|".utf8.contains($0) || "();=".utf8.contains($0) }
+            && name.allSatisfy { isHostByte($0) }
     }
 
     // MARK: Bytes
 
-    /// Whether a token may contain the byte, RFC 9110 §5.6.2.
-    package static func isTokenByte(_ byte: UInt8) -> Bool {
+    /// Whether a name of a host may contain the byte, RFC 3986 §3.2.2.
+    private static func isHostByte(_ byte: UInt8) -> Bool {
         switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-            UInt8(ascii: "-"), UInt8(ascii: "_"):
-            true
-        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
-            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "|"),
-            UInt8(ascii: "~"):
-            true
-        default: false
+        case UInt8(ascii: "#"), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "|"): false
+        case UInt8(ascii: "("), UInt8(ascii: ")"), UInt8(ascii: ";"), UInt8(ascii: "="): true
+        default: byte.isTokenByte
         }
     }
 

@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// One HTTP answer; the connection adds Date, Content-Length and Connection.
 package struct Response: Sendable {
@@ -85,28 +86,23 @@ package struct Response: Sendable {
     func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headers.reduce(160 + body.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 })
-        bytes.append("HTTP/1.1 ")
-        bytes.append(status.description)
-        bytes.append(" ")
-        bytes.append(Self.reason(status))
-        bytes.append("\r\nDate: ")
-        bytes.append(date)
-        bytes.append("\r\nContent-Length: ")
-        bytes.append(body.count.description)
+        bytes.append(utf8: "HTTP/1.1 ")
+        bytes.append(utf8: status.description)
+        bytes.append(utf8: " ")
+        bytes.append(utf8: Self.reason(status))
+        bytes.append(utf8: "\r\nDate: ")
+        bytes.append(utf8: date)
+        bytes.append(utf8: "\r\nContent-Length: ")
+        bytes.append(utf8: body.count.description)
         for header in headers {
-            bytes.append("\r\n")
-            bytes.append(header.name)
-            bytes.append(": ")
-            bytes.append(header.value)
+            bytes.append(utf8: "\r\n")
+            bytes.append(utf8: header.name)
+            bytes.append(utf8: ": ")
+            bytes.append(utf8: header.value)
         }
-        if !keepAlive { bytes.append("\r\nConnection: close") } else if minorVersion == 0 { bytes.append("\r\nConnection: keep-alive") }
-        bytes.append("\r\n\r\n")
+        if !keepAlive { bytes.append(utf8: "\r\nConnection: close") } else if minorVersion == 0 { bytes.append(utf8: "\r\nConnection: keep-alive") }
+        bytes.append(utf8: "\r\n\r\n")
         if withBody { bytes += body }
         return bytes
     }
-}
-
-extension [UInt8] {
-    /// Appends the bytes of a text; the texts of an answer are appended one by one, because a list of them would be allocated.
-    fileprivate mutating func append(_ text: String) { append(contentsOf: text.utf8) }
 }

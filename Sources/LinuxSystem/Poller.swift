@@ -77,6 +77,8 @@ import Glibc
 
     private static func milliseconds(until deadline: MonotonicTime) -> Int32 {
         if deadline == .never { return -1 }
+        // The beginning of the clock, which stands for "do not wait", costs no look at it.
+        if deadline.nanoseconds <= 0 { return 0 }
         let left = deadline.nanoseconds - MonotonicTime.now.nanoseconds
         // Rounded up: waking a moment too early would repeat the wait in a busy loop until the deadline.
         return left <= 0 ? 0 : Int32(clamping: (left + 999_999) / 1_000_000)

@@ -41,6 +41,17 @@ public import PluginABI
         unsafe Self.texts(view.pointee.headers, view.pointee.header_count)
     }
 
+    /// The request headers with one of these names, in lower case; cheaper than all of ``headers``.
+    public func headers(named names: [String]) -> [(name: String, value: String)] {
+        var found: [(name: String, value: String)] = []
+        unsafe UnsafeBufferPointer(start: view.pointee.headers, count: view.pointee.header_count).forEach { header in
+            if names.contains(where: { unsafe header.name.isEqual(to: $0) }) {
+                unsafe found.append((header.name.text, header.value.text))
+            }
+        }
+        return found
+    }
+
     /// The sender's IP address, `192.0.2.7` or `2001:db8::7`; empty when it is not known, as from a gateway before 0.3.0.
     public var peer: String {
         unsafe view.pointee.size > Int(GW_V1_0_PROFILE) ? view.pointee.peer.text : ""

@@ -3,6 +3,14 @@ import PluginABI
 extension gw_slice {
     /// The bytes as text.
     var text: String { unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+
+    /// Whether these are the bytes of a text.
+    func isEqual(to text: String) -> Bool {
+        let other = text.utf8.span
+        guard unsafe count == other.count else { return false }
+        for index in other.indices where unsafe bytes?[index] != other[index] { return false }
+        return true
+    }
 }
 
 extension String {

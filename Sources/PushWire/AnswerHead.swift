@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// The status line of an answer, and those of its fields that matter to a client.
 struct AnswerHead: Sendable {
     /// How the end of the body is found (RFC 9112 §6.3).
@@ -31,7 +33,8 @@ struct AnswerHead: Sendable {
 
     /// Whether a line, or its beginning, can be a status line.
     static func beginsAsAnswer(_ line: Span<UInt8>) -> Bool {
-        for (index, expected) in "HTTP/1.".utf8.enumerated() where index < line.count && line[index] != expected { return false }
+        let begin = "HTTP/1.".utf8.span
+        for index in 0..<Swift.min(line.count, begin.count) where line[index] != begin[index] { return false }
         return true
     }
 
@@ -79,7 +82,7 @@ struct AnswerHead: Sendable {
         // RFC 9112 §5.2: a line that begins with white space continues the line before it.
         guard line[0] != 32, line[0] != 9 else { throw .malformed("a folded header line") }
         var colon = 0
-        while colon < line.count, isTokenByte(line[colon]) { colon += 1 }
+        while colon < line.count, line[colon].isTokenByte { colon += 1 }
         // RFC 9112 §5.1: no white space is allowed between name and colon.
         guard colon > 0, colon < line.count, line[colon] == UInt8(ascii: ":") else {
             throw .malformed("a header line without a proper name and colon")
@@ -124,16 +127,6 @@ struct AnswerHead: Sendable {
     /// Whether a byte may stand in a value, a reason or a chunk extension (RFC 9110 §5.5).
     static func isText(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != 0x7F || byte == 9 }
 
-    /// Whether a byte may stand in a name (RFC 9110 §5.6.2).
-    private static func isTokenByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-            UInt8(ascii: "-"), UInt8(ascii: "_"):
-            true
-        default: "!#$%&'*+.^`|~".utf8.contains(byte)
-        }
-    }
-
     private static func digit(_ byte: UInt8) -> Int? { 48...57 ~= byte ? Int(byte) - 48 : nil }
 
     /// The value of decimal digits; nil for any other text, and for more than 18 digits, which no size has.
@@ -149,12 +142,9 @@ struct AnswerHead: Sendable {
 
     /// Whether a part of a line is a text in lower case, whatever the case of the part.
     private static func equals(_ line: Span<UInt8>, _ range: Range<Int>, _ text: String) -> Bool {
-        guard range.count == text.utf8.count else { return false }
-        var index = range.lowerBound
-        for expected in text.utf8 {
-            guard (65...90 ~= line[index] ? line[index] | 0x20 : line[index]) == expected else { return false }
-            index += 1
-        }
+        let (part, expected) = (line.extracting(range), text.utf8.span)
+        guard part.count == expected.count else { return false }
+        for index in part.indices where (65...90 ~= part[index] ? part[index] | 0x20 : part[index]) != expected[index] { return false }
         return true
     }
 

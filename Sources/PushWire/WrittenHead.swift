@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// Checks the texts that are written into the head of a request (RFC 9110 §5, RFC 9112 §3).
 ///
@@ -32,7 +33,9 @@ public enum WrittenHead {
 
     /// Whether a text is a token, as header names must be.
     public static func isToken(_ text: String) -> Bool {
-        !text.isEmpty && text.utf8.allSatisfy { (48...57 ~= $0) || (65...90 ~= $0 & 0xDF) || "!#$%&'*+-.^_`|~".utf8.contains($0) }
+        let bytes = text.utf8.span
+        for index in bytes.indices where !bytes[index].isTokenByte { return false }
+        return !bytes.isEmpty
     }
 
     private static let held = "holds a line break, a NUL or another control character"

@@ -155,7 +155,7 @@ package final class Receiver: Sendable {
         _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void
     ) {
         let now = MonotonicTime.now
-        let report = update { state -> String? in
+        let report = update(now) { state -> String? in
             if let reserved { state.release(reserved, config.queue) }
             for index in profiles.indices { each(&state, index, now) }
             return state.drops.due(now)
@@ -164,10 +164,10 @@ package final class Receiver: Sendable {
     }
 
     /// Changes the state, wakes waiting threads if needed, and then sends the results to waiting senders.
-    func update<R>(_ body: (inout State) -> R) -> R {
+    func update<R>(_ now: MonotonicTime = .now, _ body: (inout State) -> R) -> R {
         let (result, settlements, hasWork) = state.withLock { state in
             let result = body(&state)
-            return (result, state.takeSettlements(), state.mustWake(now: .now))
+            return (result, state.takeSettlements(), state.mustWake(now: now))
         }
         if hasWork { wake() }
         tell(settlements)
@@ -237,7 +237,7 @@ package final class Receiver: Sendable {
     /// Processes the outcome of one operation; the only place where outcomes arrive, from any thread of the plugin.
     func finish(_ token: UInt, _ outcome: DeliveryOutcome) {
         let now = MonotonicTime.now
-        let finished = update { $0.finish(token, outcome, now) }
+        let finished = update(now) { $0.finish(token, outcome, now) }
         guard let finished else {
             let isLate = state.withLock { $0.open.wasTakenBack(token) }
             return noteBreach(

@@ -64,7 +64,7 @@ extension Receiver: SpoolClient {
 
     func spoolNeedsRoom(in segment: UInt64, sparing spared: Set<ShareKey>) {
         // In small steps, because senders and the plugin need the lock too.
-        while update({ $0.dropSome(in: segment, sparing: spared, now: .now) }) {}
+        while update(.now, { $0.dropSome(in: segment, sparing: spared, now: .now) }) {}
     }
 
     func spoolPositions(in segment: UInt64) -> [SpoolPosition]? { update { $0.positions(in: segment, now: .now) } }

@@ -310,6 +310,6 @@ struct RequestParserTests {
     @Test("Only the bytes of RFC 9110 are token bytes")
     func tokens() {
         let allowed = Set("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)
-        for byte in UInt8.min...UInt8.max { #expect(RequestParser.isTokenByte(byte) == allowed.contains(byte), "\(byte)") }
+        for byte in UInt8.min...UInt8.max { #expect(byte.isTokenByte == allowed.contains(byte), "\(byte)") }
     }
 }

@@ -115,7 +115,7 @@ import PushWire
     }
 
     private func letGo() {
-        cost.nanoseconds = began.map { MonotonicTime.now.since($0).inNanoseconds } ?? 0
+        cost.nanoseconds = began.map { route.sockets.now.since($0).inNanoseconds } ?? 0
         (connection, addresses) = (nil, [])
     }
 

@@ -5,6 +5,7 @@ import PushWire
 /// only.
 final class PlainRoute {
     let names: PlainNames
+    let sockets: SocketWatcher
     /// The endpoint's URL.
     let url: String
     /// Host and port for people.
@@ -19,7 +20,7 @@ final class PlainRoute {
     /// - Returns: nil when only libcurl may go there.
     init?(_ config: EndpointConfig, _ sockets: SocketWatcher) {
         guard let (host, port) = config.plainPlace else { return nil }
-        names = PlainNames(host, port, sockets)
+        (names, self.sockets) = (PlainNames(host, port, sockets), sockets)
         (url, self.place) = (config.url, "\(host) port \(port)")
         keepsAddresses = config.maximumConnectionAge > .zero
         start = Array("POST \(config.path)".utf8)
@@ -45,18 +46,18 @@ final class PlainRoute {
         try WrittenHead.check(target: request.target)
         head.removeAll(keepingCapacity: true)
         head.append(contentsOf: start)
-        head.append(contentsOf: request.target.utf8)
+        head.append(utf8: request.target)
         head.append(contentsOf: constant)
         for header in request.headers {
             try WrittenHead.check(header)
             guard header.value.utf8.contains(where: { $0 != 32 && $0 != 9 }) else { continue }
-            head.append(contentsOf: header.name.utf8)
-            head.append(contentsOf: [UInt8(ascii: ":"), 32])
-            head.append(contentsOf: header.value.utf8)
-            head.append(contentsOf: [13, 10])
+            head.append(utf8: header.name)
+            head.append(utf8: ": ")
+            head.append(utf8: header.value)
+            head.append(utf8: "\r\n")
         }
-        head.append(contentsOf: "Content-Length: ".utf8)
-        head.append(contentsOf: String(unsafe request.body.count).utf8)
-        head.append(contentsOf: "\r\n\r\n".utf8)
+        head.append(utf8: "Content-Length: ")
+        head.append(utf8: String(unsafe request.body.count))
+        head.append(utf8: "\r\n\r\n")
     }
 }

@@ -156,7 +156,7 @@ extension ListenerConfig {
         if let kept = object.strings("keep_headers") {
             keepHeaders = []
             for name in kept.map({ $0.lowercased() }) where !keepHeaders.contains(name) { keepHeaders.append(name) }
-            for header in kept where header.isEmpty || !header.utf8.allSatisfy(RequestParser.isTokenByte) {
+            for header in kept where header.isEmpty || !header.utf8.allSatisfy(\.isTokenByte) {
                 object.refuse("keep_headers", "\(JSONValue.quoted(header)) is no header name")
             }
         }
