@@ -15,7 +15,6 @@ extension UInt8 {
 extension Array<UInt8> {
     /// Appends the bytes of a text; faster than `append(contentsOf:)`, which looks at each of them.
     @inlinable public mutating func append(utf8 text: String) {
-        let isCopied: Void? = unsafe text.utf8.withContiguousStorageIfAvailable { unsafe append(contentsOf: $0) }
-        if isCopied == nil { append(contentsOf: text.utf8) }
+        unsafe text.utf8.span.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
     }
 }

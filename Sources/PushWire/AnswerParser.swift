@@ -77,12 +77,15 @@ public struct AnswerParser: Sendable {
     public var hasHead: Bool { state != .statusLine && state != .fields }
     /// Whether the connection may carry another request, once the answer is complete.
     public var keepsAlive: Bool { head.keepsAlive }
-    /// The last Content-Type that is not empty; empty when there is none.
-    public var contentType: String { String(decoding: head.contentType, as: UTF8.self) }
-    /// The first Location that is not empty; empty when there is none.
-    public var location: String { String(decoding: head.location, as: UTF8.self) }
-    /// The last Retry-After; empty when there is none.
-    public var retryAfter: String { String(decoding: head.retryAfter, as: UTF8.self) }
+    /// The last Content-Type that is not empty, the first Location that is not empty, and the last Retry-After; empty when there is none.
+    ///
+    /// They are read at once, because each read of a parser that an object holds copies the parser.
+    public var texts: (contentType: String, location: String, retryAfter: String) {
+        (
+            String(decoding: head.contentType, as: UTF8.self), String(decoding: head.location, as: UTF8.self),
+            String(decoding: head.retryAfter, as: UTF8.self)
+        )
+    }
 
     // MARK: Input
 

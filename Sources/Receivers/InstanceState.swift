@@ -32,21 +32,18 @@ struct InstanceState {
 
     private(set) var phase = Phase.creating
     var pace: DeliveryPacing
-    /// The health that the plugin has stated.
-    var stated = (health: Health.ok, reason: "")
-    /// The reason why it is failing.
-    var failingReason = ""
-    var lastError = ""
-    /// The reason why `create` refused to make the instance; nil when it did not refuse.
-    private(set) var refusal: String?
+    /// What changes seldom, in an object so that a copy of the state is cheap.
+    private var rarely = Rarely(Rare())
+    private var rare: Rare {
+        get { rarely.state }
+        set { rarely = Rarely(newValue) }
+    }
     /// The call of its own thread that has not returned, and the time at which it began.
     private(set) var call: (name: PluginCall, since: MonotonicTime)?
     /// The time at which `abort` was called, until it returns; the instance must not be destroyed before.
     private(set) var abortSince: MonotonicTime?
     /// The time until which its thread sleeps; nil while it is awake.
     private(set) var sleepsUntil: MonotonicTime?
-    /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
-    var overdue: String?
     /// The number of open deliveries, without a flush.
     private(set) var openDeliveries = 0
     /// The number of open operations.
@@ -55,21 +52,21 @@ struct InstanceState {
     private(set) var lastDelivery = MonotonicTime(nanoseconds: 0)
     /// The notes for the case of a crash.
     let record: CallRecord?
-    /// While the plugin has not been started, or its process has ended: why, and when it is started.
-    private(set) var down: (why: String, until: MonotonicTime)?
-    var isDown: Bool { down != nil }
+    /// While the plugin has not been started, or its process has ended: when it is started.
+    private(set) var downUntil: MonotonicTime?
+    var isDown: Bool { downUntil != nil }
     private var later = PluginIdentity.LaterFunctions()
     /// What `create` has made.
     private var instance: PluginInstance?
     /// When a timer of the plugin is due; `never` while the plugin has not been started.
-    var nextTimer: MonotonicTime { down == nil ? instance?.nextTimer ?? .never : .never }
+    var nextTimer: MonotonicTime { downUntil == nil ? instance?.nextTimer ?? .never : .never }
     /// How often `start` has failed since it last succeeded.
     private var failedStarts = 0
     /// Whether `start` has succeeded, or its process ended after that.
     private(set) var hasStarted = false
     private var isDraining = false
     /// Whether the plugin is still to be told that few profiles follow.
-    var wantsDrain: Bool { later.drain && !isDraining && down == nil }
+    var wantsDrain: Bool { later.drain && !isDraining && downUntil == nil }
     private var ends = ProcessEnds()
     /// The phase that follows as soon as it is created.
     private var next = Phase.made
@@ -80,6 +77,32 @@ struct InstanceState {
         self.record = record
         call = (.create, now)
     }
+
+    // MARK: What changes seldom
+
+    private struct Rare {
+        var stated = (health: Health.ok, reason: "")
+        var failingReason = ""
+        var lastError = ""
+        var refusal: String?
+        var overdue: String?
+        var down = ""
+    }
+
+    private final class Rarely {
+        let state: Rare
+        init(_ state: Rare) { self.state = state }
+    }
+
+    /// The health that the plugin has stated.
+    var stated: (health: Health, reason: String) { get { rare.stated } set { rare.stated = newValue } }
+    /// The reason why it is failing.
+    var failingReason: String { get { rare.failingReason } set { rare.failingReason = newValue } }
+    var lastError: String { get { rare.lastError } set { rare.lastError = newValue } }
+    /// The reason why `create` refused to make the instance; nil when it did not refuse.
+    private(set) var refusal: String? { get { rare.refusal } set { rare.refusal = newValue } }
+    /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
+    var overdue: String? { get { rare.overdue } set { if newValue != rare.overdue { rare.overdue = newValue } } }
 
     // MARK: Phases
 
@@ -98,7 +121,7 @@ struct InstanceState {
         if let instance { (later, self.instance) = (instance.identity.later, instance) }
         if refusal != nil { phase = .ended } else if phase == .creating { phase = next }
         // A failure only when `start` has failed.
-        if later.start { down = ("", MonotonicTime(nanoseconds: 0)) }
+        if later.start { goesDown("", until: MonotonicTime(nanoseconds: 0)) }
     }
 
     /// Notes that the plugin's process has ended.
@@ -106,16 +129,18 @@ struct InstanceState {
     /// - Returns: how long to wait before it is started again.
     mutating func processEnded(_ end: PluginEnd, _ now: MonotonicTime) -> Duration {
         let wait = ends.add(end)
-        down = ("the plugin's process ended: \(end.how)", now + wait)
+        goesDown("the plugin's process ended: \(end.how)", until: now + wait)
         (stated, overdue, call, isDraining) = ((.ok, ""), nil, nil, false)
         return wait
     }
+
+    private mutating func goesDown(_ why: String, until time: MonotonicTime) { (rare.down, downUntil) = (why, time) }
 
     /// Notes that its thread starts the plugin's process again.
     mutating func restartBegan(_ now: MonotonicTime) { call = (.start, now) }
 
     /// Notes that the plugin was started.
-    mutating func started() { (down, failedStarts, hasStarted) = (nil, 0, true) }
+    mutating func started() { (downUntil, failedStarts, hasStarted) = (nil, 0, true) }
 
     /// Notes that the plugin cannot work yet.
     ///
@@ -123,7 +148,7 @@ struct InstanceState {
     mutating func startFailed(_ why: String, _ now: MonotonicTime) -> Duration {
         let wait = min(.seconds(30), Duration.seconds(1 << min(failedStarts, 5)))
         failedStarts += 1
-        down = (why, now + wait)
+        goesDown(why, until: now + wait)
         return wait
     }
 
@@ -215,7 +240,7 @@ struct InstanceState {
     /// The reason why the instance has failed; nil when it has not.
     var failure: String? {
         if phase == .creating { return "create of the plugin has not returned" }
-        return refusal ?? down.flatMap { $0.why.isEmpty ? nil : $0.why } ?? overdue ?? (pace.isFailing ? failingReason : nil)
+        return refusal ?? (isDown && !rare.down.isEmpty ? rare.down : nil) ?? overdue ?? (pace.isFailing ? failingReason : nil)
     }
 }
 

@@ -65,9 +65,9 @@ extension Receiver.State {
         if instance.nextTimer <= now { return .timer }
         if refill(now) != nil { return .read }
         if let handle = queue.firstLetter { return .bury(handle) }
-        if let down = instance.down, down.until <= now { return .restart }
+        if let downUntil = instance.downUntil, downUntil <= now { return .restart }
         if isDraining, instance.wantsDrain { return .drain }
-        if let (handle, isProbe) = nextDelivery(now) {
+        if let (handle, isProbe) = nextDelivery(to: instance, now) {
             return suspects.isCondemned(queue[handle].sequence) ? .condemn(handle) : .deliver(handle, isProbe: isProbe)
         }
         if isDraining, queuedCount == 0, instance.openOperations == 0 { return .flush }
@@ -86,13 +86,13 @@ extension Receiver.State {
         return memoryReturnedAt.map { $0 + Self.memoryReturnInterval } ?? MonotonicTime(nanoseconds: 0)
     }
 
-    /// The entry that the current instance gets next, and whether it is a probe of a failing receiver.
-    private func nextDelivery(_ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
-        instances.read(current) { serving -> (handle: ReceiverQueue.Handle, isProbe: Bool)? in
-            guard mayDeliver(to: serving, now), let next = candidate(serving.pace, now) else { return nil }
-            let isAllowed = suspects.allows(queue[next.handle].sequence, beside: serving.openDeliveries, since: serving.lastDelivery, now)
-            return isAllowed ? next : nil
-        } ?? nil
+    /// The entry that the working instance gets next, and whether it is a probe of a failing receiver.
+    private func nextDelivery(
+        to serving: borrowing InstanceState, _ now: MonotonicTime
+    ) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
+        guard mayDeliver(to: serving, now), let next = candidate(serving.pace, now) else { return nil }
+        let isAllowed = suspects.allows(queue[next.handle].sequence, beside: serving.openDeliveries, since: serving.lastDelivery, now)
+        return isAllowed ? next : nil
     }
 
     private func candidate(_ pace: DeliveryPacing, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
@@ -138,7 +138,7 @@ extension Receiver.State {
             if queue.triedCount > 0 { next = min(next, serving.pace.nextProbe) }
         }
         next = min(next, suspects.nextEvent(since: serving.lastDelivery), serving.nextTimer, memoryReturn)
-        if let down = serving.down { next = min(next, down.until) }
+        if let downUntil = serving.downUntil { next = min(next, downUntil) }
         if needsRefill, let failure = backlog?.failure { next = min(next, failure.retryAt) }
         if let maxAge = config.queue.maxAge, let oldest = queue.oldestWaiting { next = min(next, queue[oldest].acceptedAt + maxAge) }
         return next
@@ -167,7 +167,7 @@ extension Receiver.State {
             instances.change(number) { $0.destroyBegan(now) }
             return .done(.destroy)
         case .flush:
-            if instances[number]?.down != nil {
+            if instances[number]?.isDown == true {
                 // There is no process that could hold anything back.
                 flushed(number)
                 return .again(now)

@@ -135,9 +135,10 @@ import PushWire
         let status = parser.status
         var result = LaneResult(status: status, isWhole: failure == nil, excess: excess, failure: failure ?? "", isDenied: isDenied)
         result.isLost = failure != nil && !isDenied && status == 0 && excess == nil
-        (result.body, result.contentType) = (parser.body, parser.contentType)
-        if 300...399 ~= status { result.redirect = UpstreamURL.redirect(parser.location, from: route.url) }
-        result.retryAfter = Self.delay(parser.retryAfter)
+        let texts = parser.texts
+        (result.body, result.contentType) = (parser.body, texts.contentType)
+        if 300...399 ~= status { result.redirect = UpstreamURL.redirect(texts.location, from: route.url) }
+        result.retryAfter = Self.delay(texts.retryAfter)
         return result
     }
 

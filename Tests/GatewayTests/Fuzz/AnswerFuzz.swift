@@ -16,7 +16,7 @@ private struct AnswerOutcome: Equatable {
             if isCut { try parser.takeEnd() }
         } catch { failure = error }
         (status, body, flags) = (parser.status, parser.body, [parser.isComplete, parser.hasHead, parser.keepsAlive])
-        texts = [parser.contentType, parser.location, parser.retryAfter]
+        texts = [parser.texts.contentType, parser.texts.location, parser.texts.retryAfter]
         promise(body.count <= 64, "a body over its limit")
         promise(status == 0 || 200...999 ~= status, "a status that is none")
     }
