@@ -100,7 +100,11 @@ package struct Response: Sendable {
             bytes.append(utf8: ": ")
             bytes.append(utf8: header.value)
         }
-        if !keepAlive { bytes.append(utf8: "\r\nConnection: close") } else if minorVersion == 0 { bytes.append(utf8: "\r\nConnection: keep-alive") }
+        if !keepAlive {
+            bytes.append(utf8: "\r\nConnection: close")
+        } else if minorVersion == 0 {
+            bytes.append(utf8: "\r\nConnection: keep-alive")
+        }
         bytes.append(utf8: "\r\n\r\n")
         if withBody { bytes += body }
         return bytes

@@ -95,14 +95,29 @@ struct InstanceState {
     }
 
     /// The health that the plugin has stated.
-    var stated: (health: Health, reason: String) { get { rare.stated } set { rare.stated = newValue } }
+    var stated: (health: Health, reason: String) {
+        get { rare.stated }
+        set { rare.stated = newValue }
+    }
     /// The reason why it is failing.
-    var failingReason: String { get { rare.failingReason } set { rare.failingReason = newValue } }
-    var lastError: String { get { rare.lastError } set { rare.lastError = newValue } }
+    var failingReason: String {
+        get { rare.failingReason }
+        set { rare.failingReason = newValue }
+    }
+    var lastError: String {
+        get { rare.lastError }
+        set { rare.lastError = newValue }
+    }
     /// The reason why `create` refused to make the instance; nil when it did not refuse.
-    private(set) var refusal: String? { get { rare.refusal } set { rare.refusal = newValue } }
+    private(set) var refusal: String? {
+        get { rare.refusal }
+        set { rare.refusal = newValue }
+    }
     /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
-    var overdue: String? { get { rare.overdue } set { if newValue != rare.overdue { rare.overdue = newValue } } }
+    var overdue: String? {
+        get { rare.overdue }
+        set { if newValue != rare.overdue { rare.overdue = newValue } }
+    }
 
     // MARK: Phases
 
@@ -241,50 +256,5 @@ struct InstanceState {
     var failure: String? {
         if phase == .creating { return "create of the plugin has not returned" }
         return refusal ?? (isDown && !rare.down.isEmpty ? rare.down : nil) ?? overdue ?? (pace.isFailing ? failingReason : nil)
-    }
-}
-
-/// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it. A plain value.
-///
-/// ``change(_:_:)`` and ``read(_:_:)`` are for what is done for each profile: the subscript copies the state.
-struct Instances {
-    private var keys: [Int] = []
-    private var states: [InstanceState] = []
-
-    var count: Int { keys.count }
-    /// The numbers, rising.
-    var numbers: [Int] { keys.sorted() }
-
-    /// The state of an instance; setting nil removes it.
-    subscript(number: Int) -> InstanceState? {
-        get {
-            guard let index = keys.firstIndex(of: number) else { return nil }
-            return states[index]
-        }
-        set {
-            let index = keys.firstIndex(of: number)
-            if let index, let newValue {
-                states[index] = newValue
-            } else if let index {
-                keys.remove(at: index)
-                states.remove(at: index)
-            } else if let newValue {
-                keys.append(number)
-                states.append(newValue)
-            }
-        }
-    }
-
-    /// Changes the state of an instance in place; returns nil where there is none.
-    @discardableResult
-    mutating func change<R>(_ number: Int, _ body: (inout InstanceState) -> R) -> R? {
-        guard let index = keys.firstIndex(of: number) else { return nil }
-        return body(&states[index])
-    }
-
-    /// Reads the state of an instance without a copy of it; returns nil where there is none.
-    func read<R>(_ number: Int, _ body: (borrowing InstanceState) -> R) -> R? {
-        guard let index = keys.firstIndex(of: number) else { return nil }
-        return body(states[index])
     }
 }

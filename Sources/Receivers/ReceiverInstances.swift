@@ -59,8 +59,11 @@ extension Receiver {
 
     /// The time that a plugin may take to finish its operations after `abort`, according to its contract.
     private static let abortTime = Duration.seconds(1)
-    /// The time that `destroy` may take after that.
-    private static let destroyTime = Duration.milliseconds(500)
+    /// The time that `destroy` may take after that. A process of a plugin is killed then, or has been, and on a machine that is very busy
+    /// its end takes a while; nothing of the gateway's is in its hands meanwhile.
+    private static func destroyTime(of thread: DeliveryThread) -> Duration {
+        thread.isolation == nil ? .milliseconds(500) : .seconds(3)
+    }
 
     /// Delivers the queue's profiles while there is time, and ends the plugin instance.
     ///
@@ -117,7 +120,7 @@ extension Receiver {
         wake()
         let deadline = MonotonicTime.now + Self.abortTime
         guard
-            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime))
+            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime(of: thread)))
                 || kill(thread)
         else { return abandon(thread) }
         thread.join()
@@ -131,7 +134,7 @@ extension Receiver {
     private func kill(_ thread: DeliveryThread) -> Bool {
         guard thread.instance?.kill("it did not end after abort") == true else { return false }
         noteBreach(PluginBreach(.openAfterAbort, "it did not end after abort"))
-        return hasEnded(thread.number, until: .now + Self.destroyTime)
+        return hasEnded(thread.number, until: .now + Self.destroyTime(of: thread))
     }
 
     /// Calls `abort` on a separate thread, because it may not return.

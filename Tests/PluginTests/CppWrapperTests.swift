@@ -159,7 +159,7 @@ struct CppWrapperTests {
         #expect(try gateway.send() == "200")
         try gateway.logLine("1 profiles because of the timer")
         try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"b\"}", toBe: "1")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         let full = config.replacing(#""delay":1"#, with: #""delay":1e6"#)
         let second = try RunningGateway(
             [("b", receiver.replacing(config, with: full))], in: folder, environment: ["SIZE": "2", "LOUD": "false"])

@@ -115,7 +115,7 @@ struct ExtensionTests {
         let gateway = try gateway(#"{"early": 1}"#, isolation, in: folder)
         try gateway.send()
         try gateway.logLine("timer of create")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         let checked = try check(#"{"early": 1}"#, in: folder)
         #expect(checked.status == 0 && !(checked.out + checked.err).contains("timer of create"))
     }
@@ -126,7 +126,7 @@ struct ExtensionTests {
         try gateway.send()
         try gateway.logLine("the plugin's process ended", "receiver=odd", "timer")
         #expect(try gateway.status(of: "odd").health == "failed")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     // MARK: gw.loop/1
@@ -170,7 +170,7 @@ struct ExtensionTests {
         let gateway = try gateway(#"{"loop_ms": 1, "crash": 1}"#, .process, in: TestFolder())
         try gateway.send()
         try gateway.logLine("the plugin's process ended", "receiver=odd", "ready")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("plugin check makes the calls of timers and descriptors", arguments: [#"{"hold_ms": 20}"#, #"{"loop_ms": 20}"#])

@@ -42,7 +42,7 @@ struct MisbehaviourTests {
         #expect(status.health == "degraded" && status.reason.contains("broke its contract"))
         #expect(status.breaches == 1 && status.last_breach.contains("finished twice"))
         #expect(try gateway.status(of: "good").health == "ok")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("An outcome that is NULL is reported, and the profile is retried")
@@ -50,7 +50,7 @@ struct MisbehaviourTests {
         let gateway = try gateway("no outcome", receiver: #""retry": { "min_backoff_period": "10ms", "max_backoff_period": "20ms" },"#)
         try gateway.send()
         try gateway.logLine(complaint, "receiver=odd", "kind=outcome", "NULL")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         #expect(!gateway.log.contains { $0.contains("lost") })
     }
 
@@ -63,7 +63,7 @@ struct MisbehaviourTests {
         try gateway.send()
         try gateway.logLine(complaint, "receiver=odd", "kind=outcome", "cannot be read")
         try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"odd\"}", toBe: "1")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A text that cannot be read is empty", .disabled(if: Project.isSanitized, "a sanitizer handles fatal signals itself"))
@@ -72,7 +72,7 @@ struct MisbehaviourTests {
         try gateway.send()
         try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected", "error=\"\"")
         try gateway.logLine(complaint, "receiver=odd", "kind=metric", "has labels that cannot be read")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A text of NULL is empty, whatever its count, and so is one of an impossible count")
@@ -81,7 +81,7 @@ struct MisbehaviourTests {
         try gateway.send()
         try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected", "error=\"\"")
         #expect(try gateway.status(of: "odd").health == "degraded")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A plugin's text is cut at 4 KiB")
@@ -90,7 +90,7 @@ struct MisbehaviourTests {
         try gateway.send()
         let line = try gateway.logLine("profile dropped", "receiver=odd")
         #expect(line.contains(String(repeating: "a", count: 4096)) && !line.contains(String(repeating: "a", count: 4097)))
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A plugin that logs without end loses lines, which are counted, and the others' lines stay")
@@ -110,7 +110,7 @@ struct MisbehaviourTests {
         try gateway.logLine(complaint, "kind=process_state", what == "move in create" ? "directory to /" : "umask to 0")
         #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(gateway.process.id)/cwd") != "/")
         #expect(try !Project.text(of: "/proc/\(gateway.process.id)/status").contains("Umask:\t0000"))
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A working directory or umask that deliver changes moves no other receiver's archive")
@@ -129,7 +129,7 @@ struct MisbehaviourTests {
             }
         }
         #expect(TestFolder.files(below: folder.path("archive")).filter { $0.hasSuffix(".json") }.count == 3)
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A metric that does not begin with the plugin's name is refused and named")
@@ -140,7 +140,7 @@ struct MisbehaviourTests {
         try gateway.wait(forMetric: "gateway_plugin_breaches_total{receiver=\"odd\",kind=\"metric\"}", toBe: "3")
         let page = try gateway.admin("/metrics")
         for name in ["other_total", "gateway_profiles_total", "testing"] { #expect(!page.contains(name)) }
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A metric that is declared again with another help text keeps the first one, and that is named")
@@ -149,7 +149,7 @@ struct MisbehaviourTests {
         try gateway.send()
         try gateway.logLine(complaint, "kind=metric", "test_help_total was declared before with another help text")
         #expect(try gateway.admin("/metrics").contains("# HELP test_help_total one\n"))
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("An operation that is finished after it was taken back is reported, and its profile is delivered by the next instance")
@@ -192,7 +192,7 @@ struct MisbehaviourTests {
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigIgn:") })
         let ignored = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
         for signal in [SIGPIPE, SIGXFSZ] { #expect(ignored & 1 << UInt64(signal - 1) != 0, "signal \(signal)") }
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("No plugin is blamed for what another one changes when their create calls run at once")
@@ -212,7 +212,7 @@ struct MisbehaviourTests {
             try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"\(name)\"}", toBe: "1")
             #expect(try gateway.metric("gateway_plugin_breaches_total{receiver=\"\(name)\",kind=\"process_state\"}") == "0")
         }
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     // MARK: Finishing
@@ -224,7 +224,7 @@ struct MisbehaviourTests {
         try gateway.logLine(complaint, "receiver=odd", "finished twice")
         #expect(try delivered(gateway, "odd") == "1")
         #expect(try gateway.metric(#"gateway_profiles_dropped_total{receiver="odd",reason="rejected"}"#) == "0")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("The second finish of a flush is reported and ignored")
@@ -294,7 +294,7 @@ struct MisbehaviourTests {
         let line = try gateway.logLine("profile dropped", "receiver=odd", "reason=rejected")
         #expect(line.contains(what == "status 0" ? "a forgotten status" : "a later status"))
         #expect(try gateway.metric(#"gateway_profiles_dropped_total{receiver="odd",reason="rejected"}"#) == "1")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A retry has its attempt number and the progress of the previous attempt")
@@ -473,7 +473,7 @@ struct MisbehaviourTests {
         let gateway = try gateway("linger in flush")
         try gateway.send()
         let start = ContinuousClock.now
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         // The plugin takes 50 ms, and the gateway would wait a second for a call that does not return.
         #expect(ContinuousClock.now - start < .milliseconds(900))
     }

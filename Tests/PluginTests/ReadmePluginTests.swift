@@ -38,7 +38,7 @@ struct ReadmePluginTests {
         let gateway = try RunningGateway([("lines", #"{ "plugin": "\#(try build(in: folder))" }"#)], in: folder)
         #expect(try gateway.send(name: "checkout{env=prod}") == "200")
         #expect(try gateway.send(name: "cart{note=two\nlines}") == "200")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         #expect(
             try Project.text(of: folder.path("profiles.txt")) == """
                 __name__=checkout env=prod service_name=checkout 1 sample

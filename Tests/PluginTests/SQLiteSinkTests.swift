@@ -71,7 +71,7 @@ struct SQLiteSinkTests {
         try Self.delivered(gateway, 3)
         #expect(try Self.query("SELECT group_concat(bytes, ',') FROM samples ORDER BY sequence", folder) == "one 1,two 1,three 1")
         #expect(try gateway.status(of: "db").health == "ok")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A batch is committed when its first profile is old", arguments: Isolation.allCases)
@@ -83,7 +83,7 @@ struct SQLiteSinkTests {
             try Self.delivered(gateway, number)
         }
         #expect(try Self.query("SELECT count(*) FROM profiles", folder) == "3")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("A batch is committed when the end is near", arguments: Isolation.allCases)
@@ -92,7 +92,7 @@ struct SQLiteSinkTests {
         let gateway = try Self.gateway(Self.endless, isolation, in: folder)
         try Self.send(["one 1", "two 1"], to: gateway)
         try Self.waitForOpen(2, gateway)
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         #expect(try Self.query("SELECT count(*) FROM samples", folder) == "2")
     }
 
@@ -108,7 +108,7 @@ struct SQLiteSinkTests {
         #expect(try Self.query("SELECT hex(bytes) FROM samples \(mine)", folder) == "6D61696E3B776F726B20310A")
         let left = "SELECT (SELECT count(*) FROM labels) + (SELECT count(*) FROM samples)"
         #expect(try Self.query("PRAGMA foreign_keys = ON; DELETE FROM profiles; \(left)", folder) == "0")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     // MARK: Failures
@@ -127,7 +127,7 @@ struct SQLiteSinkTests {
         }
         let gateway = try Self.gateway(#""batch": 4, "wait_ms": 20"#, data: folder.path("data"), in: folder)
         try Self.wait(for: "all profiles") { try Self.query("SELECT count(*) FROM samples", folder) == "\(all.count)" }
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         let stored = try Self.query("SELECT bytes FROM samples", folder).split(separator: "\n").map(String.init)
         #expect(stored.sorted() == all.sorted())
     }
@@ -145,7 +145,7 @@ struct SQLiteSinkTests {
         for data in ["data", "copy"] {
             let gateway = try Self.gateway(#""batch": 1"#, data: folder.path(data), in: folder)
             try Self.delivered(gateway, 1)
-            #expect(try gateway.stop().status == 0)
+            try gateway.endsWell()
             #expect(try Self.query("SELECT count(*) FROM profiles JOIN samples USING (sequence)", folder) == "1")
         }
     }
@@ -167,7 +167,7 @@ struct SQLiteSinkTests {
         try Self.delivered(gateway, 2)
         #expect(try gateway.status(of: "db").health == "ok")
         #expect(try Self.query("SELECT count(*) FROM profiles", folder) == "2")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     @Test("On a full disk the profiles wait, and are stored when there is room", .enabled(if: SmallDisk.isPossible, SmallDisk.reason))
@@ -186,7 +186,7 @@ struct SQLiteSinkTests {
             try disk.setBallast(mebibytes: 0)
             try Self.wait(for: "the profile") { try Self.query("SELECT count(*) FROM samples", folder, path: path) == "2" }
             try Self.wait(for: "a receiver that is well") { try gateway.status(of: "db").health == "ok" }
-            #expect(try gateway.stop().status == 0)
+            try gateway.endsWell()
         }
     }
 
@@ -200,7 +200,7 @@ struct SQLiteSinkTests {
         _ = try folder.folder("later")
         try Self.delivered(gateway, 1)
         #expect(try Self.query("SELECT count(*) FROM profiles", folder, path: path) == "1")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
     }
 
     // MARK: Rules

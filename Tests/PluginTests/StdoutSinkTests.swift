@@ -211,7 +211,7 @@ struct StdoutSinkTests {
         try gateway.logLine("overdue", "receiver=console")
         #expect(try gateway.status(of: "console").health == "failed")
         #expect(try gateway.status(of: "archive").health == "ok")
-        #expect(try gateway.stop().status == 0)
+        try gateway.endsWell()
         #expect(TestFolder.files(below: folder.path("archive")).count == 40)
     }
 

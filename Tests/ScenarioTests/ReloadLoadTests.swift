@@ -78,7 +78,9 @@ struct ReloadLoadTests {
                 let first = try RawConnection(gateway.adminPort)
                 for round in rounds {
                     try gateway.write(config(round), scenario)
-                    #expect(try first.post("/-/reload").status == 200)
+                    do { #expect(try first.post("/-/reload").status == 200) } catch {
+                        throw NeverCame(what: "an answer to reload \(round): \(error)", seen: gateway.log.lines.suffix(30))
+                    }
                 }
                 let outcome = senders.stop()
                 #expect(outcome.failures == [], "of \(outcome.sent)")

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Testing
 
 /// The built gateway, running with a config of the test.
 final class RunningGateway: Sendable {
@@ -131,5 +132,11 @@ final class RunningGateway: Sendable {
     func stop() throws -> ChildProcess.Ended {
         process.signal(SIGTERM)
         return try process.wait()
+    }
+
+    /// Stops the gateway, which must end with 0; else the end of its log is told.
+    func endsWell(_ location: SourceLocation = #_sourceLocation) throws {
+        let ended = try stop()
+        #expect(ended.status == 0, "\(ended.err.suffix(3000))", sourceLocation: location)
     }
 }

@@ -1,0 +1,44 @@
+/// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it. A plain value.
+///
+/// ``change(_:_:)`` and ``read(_:_:)`` are for what is done for each profile: the subscript copies the state.
+struct Instances {
+    private var keys: [Int] = []
+    private var states: [InstanceState] = []
+
+    var count: Int { keys.count }
+    /// The numbers, rising.
+    var numbers: [Int] { keys.sorted() }
+
+    /// The state of an instance; setting nil removes it.
+    subscript(number: Int) -> InstanceState? {
+        get {
+            guard let index = keys.firstIndex(of: number) else { return nil }
+            return states[index]
+        }
+        set {
+            let index = keys.firstIndex(of: number)
+            if let index, let newValue {
+                states[index] = newValue
+            } else if let index {
+                keys.remove(at: index)
+                states.remove(at: index)
+            } else if let newValue {
+                keys.append(number)
+                states.append(newValue)
+            }
+        }
+    }
+
+    /// Changes the state of an instance in place; returns nil where there is none.
+    @discardableResult
+    mutating func change<R>(_ number: Int, _ body: (inout InstanceState) -> R) -> R? {
+        guard let index = keys.firstIndex(of: number) else { return nil }
+        return body(&states[index])
+    }
+
+    /// Reads the state of an instance without a copy of it; returns nil where there is none.
+    func read<R>(_ number: Int, _ body: (borrowing InstanceState) -> R) -> R? {
+        guard let index = keys.firstIndex(of: number) else { return nil }
+        return body(states[index])
+    }
+}
