@@ -1,3 +1,5 @@
+package import LinuxSystem
+
 /// A listener's `http` block; names and defaults are Alloy's.
 package struct HTTPConfig: Equatable {
     /// Empty is all interfaces.
@@ -18,6 +20,10 @@ package struct HTTPConfig: Equatable {
     package var idleTimeout = Duration.seconds(120)
     /// The age at which a connection closes with its next answer; zero is never.
     package var maximumConnectionAge = Duration.zero
+    /// Whose X-Forwarded-For and PROXY headers are believed.
+    package var trustedProxies = AddressRanges()
+    /// Whether each connection begins with a PROXY header.
+    package var proxyProtocol = false
     /// nil serves plain HTTP.
     package var tls: TLSConfig?
     /// nil lets everybody send.

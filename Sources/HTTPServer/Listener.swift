@@ -96,8 +96,17 @@ package final class Listener: Sendable {
     }
 
     /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and the connection is
-    /// not counted then.
-    func admit(_ peer: PeerAddress) -> Bool { addresses.admit(peer, limit: service.http.connLimitPerAddress) }
+    /// not counted then. A trusted proxy has connections of many senders, and no limit.
+    func admit(_ peer: PeerAddress) -> Bool {
+        let http = service.http
+        return addresses.admit(peer, limit: http.trustedProxies.contains(peer) ? 0 : http.connLimitPerAddress)
+    }
+
+    /// Counts a connection for another address than before; false when that has more than `conn_limit_per_address` now.
+    func move(_ peer: PeerAddress, to other: PeerAddress) -> Bool {
+        addresses.release(peer)
+        return admit(other) || !addresses.admit(other, limit: 0)
+    }
 
     /// Counts one connection fewer from an address.
     func release(_ peer: PeerAddress) { addresses.release(peer) }
@@ -127,6 +136,7 @@ package final class Listener: Sendable {
 package final class ListenerCounters: Sendable {
     package let bytes = Counter()
     let failedHandshakes = Counter()
+    let refusals = RefusalLog()
     /// Idle connections that were closed to make room for another one.
     let madeRoom = Counter()
     /// Refused connections, by the limit that had been reached.

@@ -161,6 +161,8 @@ extension ListenerConfig {
             }
         }
         refuseSecrets(object)
+        pathPrefix = object.pathPrefix("path_prefix")
+        health = object.bool("health", default: health)
         ack = object.choice("ack", default: ack)
         if let tls = object.object("tls") {
             if http.tls != nil { object.refuse("tls", "is given beside http.tls; one of them is meant") }
@@ -211,6 +213,7 @@ extension HTTPConfig {
         minimumBodyRate = object.size("min_body_rate", default: minimumBodyRate, zeroAllowed: true)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
         maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
+        readProxies(object)
         // Alloy has `tls` here, beside the address.
         tls = object.object("tls").flatMap(TLSConfig.init)
         object.refuseUnknown()

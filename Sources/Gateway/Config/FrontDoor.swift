@@ -1,0 +1,48 @@
+import ConfigJSON
+import HTTPServer
+import LinuxSystem
+
+/// Reading of the options for what stands before a listener: proxies, and the path below which they pass requests on.
+extension ConfigObject {
+    /// A path that stands before all others: empty, or with a slash at the beginning and none at the end.
+    func pathPrefix(_ name: String) -> String {
+        guard let text = string(name) else { return "" }
+        if let objection = Self.objection(toPrefix: text) {
+            refuse(name, "\(objection), is \(JSONValue.quoted(text))")
+            return ""
+        }
+        return text.hasSuffix("/") ? String(text.dropLast()) : text
+    }
+
+    private static func objection(toPrefix text: String) -> String? {
+        guard text.hasPrefix("/") else { return "must begin with a slash" }
+        if text.utf8.contains(UInt8(ascii: "%")) { return "must not have percent-encodings, which are compared with nothing" }
+        let others = "/-._~!$&'()*+,;=:@".utf8
+        guard text.utf8.allSatisfy({ 48...57 ~= $0 || 65...90 ~= $0 & 0xDF || others.contains($0) }) else {
+            return "must have only characters that a path may have"
+        }
+        let segments = text.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        if segments.contains(".") || segments.contains("..") { return "must not have the segments . and .." }
+        return segments.dropLast().contains("") ? "must not have an empty segment" : nil
+    }
+
+    /// The addresses whose word about senders is believed.
+    func addressRanges(_ name: String) -> AddressRanges {
+        var ranges = AddressRanges()
+        for text in strings(name) ?? [] {
+            if let objection = ranges.add(text) { refuse(name, "\(JSONValue.quoted(text)) \(objection)") }
+        }
+        return ranges
+    }
+}
+
+extension HTTPConfig {
+    /// Reads what concerns proxies in front of the listener.
+    mutating func readProxies(_ object: ConfigObject) {
+        trustedProxies = object.addressRanges("trusted_proxies")
+        proxyProtocol = object.bool("proxy_protocol", default: proxyProtocol)
+        if proxyProtocol, object.strings("trusted_proxies") ?? [] == [] {
+            object.refuse("proxy_protocol", "needs trusted_proxies: connections of all other addresses are closed")
+        }
+    }
+}
