@@ -191,6 +191,7 @@ final class RunningGateway: Sendable {
         watchdog.withLock { $0.take() }?.stop()
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
+        setup.admin?.close()
         for listener in setup.allListeners { listener.service.security.access?.stop() }
         stopUpkeep()
         // Breaks a reference cycle: the admin listener's routes hold the gateway.

@@ -2,10 +2,12 @@ package import LinuxSystem
 
 /// A listener's `http` block; names and defaults are Alloy's.
 package struct HTTPConfig: Equatable {
-    /// Empty is all interfaces.
+    /// Empty is all interfaces; `unix:` and a path is a Unix socket.
     package var address = ""
     /// 0 is any free port.
     package var port: UInt16 = 8080
+    /// The permissions of the file of a Unix socket.
+    package var socketMode: UInt32 = 0o660
     /// The most connections at a time; 0 is no limit.
     package var connLimit = 16384
     /// The most connections from one address; 0 is no limit.

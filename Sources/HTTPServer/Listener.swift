@@ -25,9 +25,9 @@ package final class Listener: Sendable {
     private let addresses = AddressCounts()
     /// The idle times of its connections.
     let idle = IdleBoard()
-    /// The port in use; differs from the configured one when that is 0.
+    /// The port in use; differs from the configured one when that is 0. A Unix socket has 0.
     package let port: UInt16
-    private let socket: Mutex<FileDescriptor?>
+    private let socket: Mutex<ListeningSocket?>
     private let connections = Atomic<Int>(0)
     private let lacksRoom = Atomic<Bool>(false)
     private let current: Mutex<Service>
@@ -49,21 +49,29 @@ package final class Listener: Sendable {
         self.share = share
         current = Mutex(service)
         let opened = try Self.open(service.http, other)
-        port = Socket.port(of: opened)
+        port = opened.port
         socket = Mutex(consume opened)
     }
 
-    private static func open(_ http: HTTPConfig, _ other: Listener?) throws(SystemError) -> FileDescriptor {
-        let shared = try other?.socket.withLock { (socket) throws(SystemError) in try socket?.duplicate() }
+    private static func open(_ http: HTTPConfig, _ other: Listener?) throws(SystemError) -> ListeningSocket {
+        let shared = try other?.socket.withLock { (socket) throws(SystemError) in try socket?.share() }
         if let shared { return shared }
-        return try Socket.listen(address: http.address, port: http.port)
+        return try ListeningSocket(http)
     }
 
     /// The current service.
     package var service: Service { current.withLock { $0 } }
 
     /// Changes the service, for requests that begin from now on.
-    package func serve(_ new: Service) { current.withLock { $0 = new } }
+    package func serve(_ new: Service) {
+        let old = current.withLock { current in
+            defer { current = new }
+            return current
+        }
+        // A new socket has its permissions already.
+        guard old.http.socketMode != new.http.socketMode else { return }
+        socket.withLock { $0?.set(mode: new.http.socketMode, listener: name) }
+    }
 
     /// Whether its connections close after their current request.
     var isClosing: Bool { closing.load(ordering: .relaxed) }
@@ -71,12 +79,12 @@ package final class Listener: Sendable {
     package func beginClosing() { closing.store(true, ordering: .relaxed) }
 
     /// The number of the listening socket; nil after ``close()``.
-    var descriptor: Int32? { socket.withLock { $0?.number } }
+    var descriptor: Int32? { socket.withLock { $0?.descriptor.number } }
 
     /// Accepts the next waiting connection; the lock keeps the socket from being closed meanwhile.
     func accept() -> Socket.Accepted {
         socket.withLock { socket in
-            guard let number = socket?.number else { return .none }
+            guard let number = socket?.descriptor.number else { return .none }
             return Socket.accept(number)
         }
     }

@@ -63,4 +63,49 @@ struct FrontDoorConfigTests {
             #expect(problem(read(http: http)).hasPrefix("receive_http.l.http.proxy_protocol: needs trusted_proxies"))
         }
     }
+
+    // MARK: Unix sockets
+
+    @Test("A listener and the admin listener may be at Unix sockets, whose mode is 0660 unless it is given")
+    func unixSockets() throws {
+        let file = read(
+            http: #""listen_address": "unix:/run/in.sock", "socket_mode": "600""#, admin: #""listen_address": "unix:/run/admin.sock""#)
+        #expect(file.lines.isEmpty, "\(file.lines)")
+        let (listener, admin) = (try #require(file.config.listeners.first).http, try #require(file.config.admin).http)
+        #expect((listener.socketPath, listener.port, listener.socketMode) == ("/run/in.sock", 0, 0o600))
+        #expect((admin.socketPath, admin.port, admin.socketMode) == ("/run/admin.sock", 0, 0o660))
+        #expect(read().config.listeners.first?.http.socketPath == nil)
+    }
+
+    static let refused: [(String, String)] = [
+        (#""listen_address": "unix:/run/x", "listen_port": 0"#, "listen_port: means nothing beside a Unix socket"),
+        (#""socket_mode": "0600""#, "socket_mode: goes with the listen_address of a Unix socket"),
+        (#""listen_address": "unix:/run/x", "socket_mode": "0800""#, "socket_mode: must be an octal number"),
+        (#""listen_address": "unix:/run/x", "socket_mode": "1777""#, "socket_mode: must be an octal number"),
+        (#""listen_address": "unix:/run/x", "socket_mode": "66""#, "socket_mode: must be an octal number"),
+        (#""listen_address": "unix:/run/x", "socket_mode": "0440""#, "socket_mode: lets nobody connect"),
+        (#""listen_address": "unix:/run/x", "socket_mode": 432"#, "socket_mode: must be a string"),
+        (#""listen_address": "unix:/run/a\tb""#, "listen_address: has a control character"),
+    ]
+
+    @Test("What a Unix socket cannot have is refused", arguments: refused)
+    func refusedSocket(http: String, reason: String) {
+        #expect(problem(read(http: http)).hasPrefix("receive_http.l.http.\(reason)"))
+        #expect(problem(read(admin: http)).hasPrefix("admin.\(reason)"))
+    }
+
+    @Test("A path may have 107 bytes", arguments: [(106, true), (107, true), (108, false)])
+    func longestPath(count: Int, isAccepted: Bool) {
+        let file = read(http: "\"listen_address\": \"unix:/\(String(repeating: "s", count: count - 1))\"")
+        #expect(file.lines.isEmpty == isAccepted && (isAccepted || problem(file).contains("has a path of 108 bytes")))
+    }
+
+    @Test("A mode for everybody is a warning, and two listeners at one socket are a problem")
+    func warnings() {
+        let open = read(http: #""listen_address": "unix:/run/x", "socket_mode": "0666""#)
+        #expect(open.problems.isEmpty && open.warnings.map { "\($0)" }.first?.contains("lets everybody on this machine connect") == true)
+        let both = read(http: #""listen_address": "unix:/run/x""#, admin: #""listen_address": "unix:/run/x""#)
+        #expect(problem(both) == #"receive_http.l: wants the socket "/run/x", as admin does"#)
+        #expect(read(http: #""listen_address": "unix:/run/x""#, admin: #""listen_address": "unix:/run/X""#).lines.isEmpty)
+    }
 }

@@ -37,6 +37,25 @@ extension ConfigObject {
 }
 
 extension HTTPConfig {
+    /// Reads where to listen.
+    mutating func readAddress(_ object: ConfigObject) {
+        address = object.listenAddress("listen_address", default: address)
+        guard socketPath != nil else {
+            port = object.port("listen_port", default: port)
+            if object.value("socket_mode") != nil { object.refuse("socket_mode", "goes with the listen_address of a Unix socket") }
+            return
+        }
+        port = 0
+        if object.value("listen_port") != nil { object.refuse("listen_port", "means nothing beside a Unix socket") }
+        guard let text = object.string("socket_mode") else { return }
+        guard 3...4 ~= text.utf8.count, text.utf8.allSatisfy({ 48...55 ~= $0 }), let mode = UInt32(text, radix: 8), mode <= 0o777 else {
+            return object.refuse("socket_mode", "must be an octal number such as \"0660\", at most \"0777\", is \(JSONValue.quoted(text))")
+        }
+        socketMode = mode
+        if mode & 0o222 == 0 { object.refuse("socket_mode", "lets nobody connect: \(JSONValue.quoted(text))") }
+        if mode & 0o002 != 0 { object.warn("socket_mode", "lets everybody on this machine connect: \(JSONValue.quoted(text))") }
+    }
+
     /// Reads what concerns proxies in front of the listener.
     mutating func readProxies(_ object: ConfigObject) {
         trustedProxies = object.addressRanges("trusted_proxies")

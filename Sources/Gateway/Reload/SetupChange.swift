@@ -213,7 +213,7 @@ struct SetupChange {
 
     /// A listener at the same address that the new config has under another name, or no longer has.
     private func leaving(_ http: HTTPConfig) -> Listener? {
-        guard http.port != 0 else { return nil }
+        guard http.port != 0 || http.socketPath != nil else { return nil }
         let leaving = old.runningListeners.first { running in
             running.config.http.hasAddress(of: http)
                 && !config.listeners.contains { $0.name == running.config.name && $0.http.hasAddress(of: http) }
