@@ -64,12 +64,9 @@ package final class Listener: Sendable {
 
     /// Changes the service, for requests that begin from now on.
     package func serve(_ new: Service) {
-        let old = current.withLock { current in
-            defer { current = new }
-            return current
-        }
-        // A new socket has its permissions already.
-        guard old.http.socketMode != new.http.socketMode else { return }
+        current.withLock { $0 = new }
+        guard new.http.socketPath != nil else { return }
+        // The socket may be another listener's, with its mode.
         socket.withLock { $0?.set(mode: new.http.socketMode, listener: name) }
     }
 

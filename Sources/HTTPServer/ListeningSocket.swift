@@ -22,8 +22,9 @@ struct ListeningSocket: ~Copyable {
 
     init(_ http: HTTPConfig) throws(SystemError) {
         if let path = http.socketPath?.absolutePath {
-            descriptor = try Socket.listen(path: path, mode: http.socketMode)
-            file = SocketFile(path)
+            let opened = try Socket.listen(path: path, mode: http.socketMode)
+            file = try SocketFile(path)
+            descriptor = opened
         } else {
             descriptor = try Socket.listen(address: http.address, port: http.port)
             file = nil

@@ -47,21 +47,21 @@ extension Socket {
 /// May be used from any thread.
 public final class SocketFile: Sendable {
     private let path: String
-    private let device: UInt
-    private let inode: UInt
+    /// While it is open, no other file gets the number of its inode.
+    private let file: FileDescriptor
 
     /// Takes over the file at a path, which was just made.
-    public init?(_ path: String) {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return nil }
-        (self.path, device, inode) = (path, status.st_dev, status.st_ino)
+    public init(_ path: String) throws(SystemError) {
+        file = try FileDescriptor.open(path, CLINUX_O_PATH | O_NOFOLLOW)
+        self.path = path
     }
 
     deinit { if isThere { unsafe unlink(path) } }
 
     private var isThere: Bool {
         var status = stat()
-        return unsafe lstat(path, &status) == 0 && status.st_dev == device && status.st_ino == inode
+        guard unsafe lstat(path, &status) == 0, let own = try? file.status() else { return false }
+        return status.st_dev == own.st_dev && status.st_ino == own.st_ino
     }
 
     /// Changes the permissions, at most `0o777`.

@@ -24,7 +24,7 @@ struct SocketFileTests {
         let socket = try Socket.listen(path: path, mode: bits)
         let (isOpen, isConnected) = (socket.number >= 0, try connects(path))
         #expect(mode(path) == bits && isConnected && isOpen)
-        let file = try #require(SocketFile(path))
+        let file = try SocketFile(path)
         try file.set(mode: 0o640)
         #expect(mode(path) == 0o640)
     }
@@ -65,8 +65,8 @@ struct SocketFileTests {
         let folder = try TestFolder()
         let path = folder.path("s")
         let socket = try Socket.listen(path: path, mode: 0o600)
-        var (one, other) = (SocketFile(path), SocketFile?.none)
-        other = one
+        var one: SocketFile? = try SocketFile(path)
+        var other = one
         one = nil
         #expect(mode(path) != nil && one == nil && other != nil)
         other = nil
@@ -75,7 +75,7 @@ struct SocketFileTests {
         var owner: SocketFile?
         do {
             _ = try Socket.listen(path: path, mode: 0o600)
-            owner = SocketFile(path)
+            owner = try SocketFile(path)
             unlink(path)
         }
         _ = try folder.write("s", "another")
