@@ -17,6 +17,12 @@ struct ConnectionOptions: Sendable {
     /// Hosts to reach without the proxy, separated by commas.
     var noProxy: String?
     var proxyHeaders: [(name: String, value: String)] = []
+    /// The path of a Unix socket to connect to instead of the URL's host.
+    var unixSocket: String?
+    /// The address of this machine that connections come from; nil is what the system chooses.
+    var sourceAddress: SocketAddress?
+    /// ``sourceAddress`` as the config has it.
+    var sourceText = ""
 
     enum Version: String, CaseIterable, Sendable {
         case tls10 = "TLS10"
@@ -55,7 +61,23 @@ extension ConnectionOptions {
         }
         if noProxy != nil, proxy == .none { endpoint.refuse("no_proxy", "means nothing without proxy_url") }
         if noProxy != nil, proxy == .environment { endpoint.refuse("no_proxy", "is the environment's with proxy_from_environment") }
+        readSource(endpoint)
         if !proxyHeaders.isEmpty, proxy == .none { endpoint.refuse("proxy_connect_header", "means nothing without a proxy") }
+    }
+
+    /// Reads through what, and from where, connections are made.
+    private mutating func readSource(_ endpoint: ConfigObject) {
+        if let path = endpoint.string("unix_socket") {
+            unixSocket = path.absolutePath
+            if SocketAddress(path: path.absolutePath) == nil {
+                endpoint.refuse("unix_socket", "must be a path of 1 to \(SocketAddress.longestPath) bytes, is \(JSONValue.quoted(path))")
+            }
+            if proxy != .none { endpoint.refuse("unix_socket", "leaves nothing to do for a proxy") }
+        }
+        guard let text = endpoint.string("source_address") else { return }
+        (sourceAddress, sourceText) = (SocketAddress(literal: text, port: 0), text)
+        if sourceAddress == nil { endpoint.refuse("source_address", "must be an IP address of this machine, is \(JSONValue.quoted(text))") }
+        if unixSocket != nil { endpoint.refuse("source_address", "means nothing for a Unix socket") }
     }
 
     private mutating func read(_ tls: ConfigObject) {

@@ -11,6 +11,12 @@ extension CurlHandle {
         unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYPEER, options.skipsVerification ? 0 : 1)
         unsafe ccurl_set_long(easy, CURLOPT_SSL_VERIFYHOST, options.skipsVerification ? 0 : 2)
         unsafe ccurl_set_long(easy, CURLOPT_SSLVERSION, options.minimumVersion.curlVersion)
+        unsafe ccurl_set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options.unixSocket)
+        if let source = options.sourceAddress {
+            unsafe ccurl_set_text(easy, CURLOPT_INTERFACE, "host!\(options.sourceText)")
+            // An address of the other family cannot be reached from it.
+            unsafe ccurl_set_long(easy, CURLOPT_IPRESOLVE, source.isIPv6 ? Int(CURL_IPRESOLVE_V6) : Int(CURL_IPRESOLVE_V4))
+        }
         switch options.proxy {
         // An empty text, because without one libcurl would use the environment's proxy variables.
         case .none: unsafe ccurl_set_text(easy, CURLOPT_PROXY, "")

@@ -25,13 +25,12 @@ final class RunningGateway: Sendable {
     private let adminLoop = Mutex<EventLoop?>(nil)
     var spool: Spool? { parts.spool }
     var shutdownTasks: ShutdownTasks { parts.shutdownTasks }
-    private let ready = Atomic<Bool>(false)
     private let isStopping = Flag()
     private let hasUpkeepEnded = Flag()
     private let upkeep = Mutex<Thread?>(nil)
     private let watchdog = Mutex<Watchdog?>(nil)
 
-    var isReady: Bool { ready.load(ordering: .relaxed) }
+    var isReady: Bool { parts.readiness.isReady }
     var receivers: [Receiver] { setup.withLock { $0.receivers } }
     var listeners: [Listener] { setup.withLock { $0.listeners } }
 
@@ -77,7 +76,7 @@ final class RunningGateway: Sendable {
         for receiver in receivers { receiver.checkOverdue(.now) }
         try startUpkeep()
         try startWatchdog()
-        ready.store(true, ordering: .relaxed)
+        parts.readiness.set(true)
         Log.info("ready", ["version": Self.version, "config": configPath, "receivers": "\(receivers.count)"])
         ServiceManager.isReady("Ready, receivers: \(receivers.count)")
     }
@@ -153,7 +152,7 @@ final class RunningGateway: Sendable {
     /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
     /// - Returns: true when `hurry` returned true.
     func serveUnready(for delay: Duration, _ hurry: () -> Bool) -> Bool {
-        ready.store(false, ordering: .relaxed)
+        parts.readiness.set(false)
         guard delay > .zero else { return false }
         let end = MonotonicTime.now + delay
         closeReloads()
@@ -167,7 +166,7 @@ final class RunningGateway: Sendable {
     /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
     func drain(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Int32 {
-        ready.store(false, ordering: .relaxed)
+        parts.readiness.set(false)
         let (start, setup) = (MonotonicTime.now, drainableSetup())
         stopListening()
         let busy = LoopCount(loops.count)
@@ -192,6 +191,7 @@ final class RunningGateway: Sendable {
         watchdog.withLock { $0.take() }?.stop()
         for loop in loops { loop.stop() }
         adminLoop.withLock { $0.take() }?.stop()
+        setup.admin?.close()
         for listener in setup.allListeners { listener.service.security.access?.stop() }
         stopUpkeep()
         // Breaks a reference cycle: the admin listener's routes hold the gateway.

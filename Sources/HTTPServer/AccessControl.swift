@@ -45,7 +45,6 @@ package final class AccessControl: Sendable {
     private static let maximumPerPassword = 256
 
     private let config: AuthConfig
-    private let openPath: String?
     private let files: SourceFiles
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
@@ -53,11 +52,8 @@ package final class AccessControl: Sendable {
     private let worker = Worker<Void>("passwords", priority: .nice(15))
 
     /// Reads the files of `config`.
-    ///
-    /// - Parameter openPath: a path that is served without credentials.
-    init(_ config: AuthConfig, openPath: String? = nil) throws(FileProblems) {
+    init(_ config: AuthConfig) throws(FileProblems) {
         self.config = config
-        self.openPath = openPath
         files = SourceFiles(config.users, config.tokens)
         state = Mutex(try Self.read(config))
     }
@@ -73,7 +69,6 @@ package final class AccessControl: Sendable {
 
     /// Decides on a request by its head; never blocks.
     func judge(_ head: RequestHead, hasCertificate: Bool) -> Verdict {
-        if let openPath, head.equals(head.path, openPath) { return .allowed }
         if config.clientCertificate, hasCertificate { return .allowed }
         let values = Array(head.values(of: "authorization"))
         guard !values.isEmpty else { return .refused(refusal("credentials are required")) }

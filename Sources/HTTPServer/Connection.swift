@@ -2,10 +2,12 @@ import LinuxSystem
 
 /// One connection: a state machine that its event loop drives; nothing in it blocks.
 ///
-///     (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
-///                      └────────────────► discarding ─────────────────────▲
+///     (proxyHeader ─►) (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
+///                                       └────────────────► discarding ─────────────────────▲
 final class Connection {
     enum Phase {
+        /// The PROXY header has not come yet, or not whole.
+        case proxyHeader
         /// The TLS handshake is under way.
         case handshake
         /// Waiting for a request, or in the middle of its head.
@@ -35,6 +37,8 @@ final class Connection {
         var number: UInt32 = 0
         /// Whether the connection serves another request after this one.
         var keepsAlive = true
+        /// Whether the head names another peer than the connection's, by X-Forwarded-For.
+        var isForwarded = false
         /// Empty between requests, but for the peer.
         var head: RequestHead
         /// Taken from the listener when the head is complete.
@@ -55,6 +59,8 @@ final class Connection {
 
     let key: ConnectionKey
     let listener: Listener
+    /// Whom the connection comes from: the socket's peer, or whom the PROXY header names.
+    var peer: PeerAddress
     let age: ConnectionAge
     unowned let table: ConnectionTable
     /// Its links in the table's list of idle connections.
@@ -80,19 +86,19 @@ final class Connection {
         refusedBy limit: SenderLimit?
     ) {
         // Where TLS is spoken, a connection over a limit is closed instead; TLS may have been turned on since that was decided.
-        phase = limit != nil || listener.service.security.certificates == nil ? .head : .handshake
+        let service = listener.service
+        phase = limit != nil ? .head : service.http.proxyProtocol ? .proxyHeader : service.security.certificates == nil ? .head : .handshake
         self.transport = transport
         self.key = key
         self.listener = listener
+        self.peer = peer
         // The address in words is made once for all requests.
-        request = Request(head: RequestHead(peer: peer, peerText: peer.address), service: listener.service)
+        request = Request(head: RequestHead(peer: peer, peerText: peer.address), service: service)
         self.table = table
         self.limit = limit
         age = ConnectionAge(since: table.now)
         deadline = table.now + request.service.http.readTimeout
     }
-
-    var peer: PeerAddress { request.head.peer }
 
     // MARK: Readiness
 
@@ -100,6 +106,7 @@ final class Connection {
     func start() {
         // The TLS hello may have arrived already; the poller reports it, and the connection then waits for its turn.
         if case .handshake = phase { return }
+        if awaitsProxyHeader { return beginProxyHeader() }
         if let limit { refuse(for: limit) } else { readable(isHangup: false) }
     }
 
@@ -124,6 +131,7 @@ final class Connection {
             if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
         case .body(let handler):
             if incoming?.directBytes ?? 0 > 0 { receiveBody(handler) } else { receive() }
+        case .proxyHeader: readProxyHeader()
         case .handshake, .head, .discarding, .lingering: receive()
         }
     }
@@ -185,7 +193,7 @@ final class Connection {
                 received = received.dropFirst(left)
                 discard(response, left: left - (count - received.count))
             case .lingering: return
-            case .handshake, .verifying, .paused, .waiting, .writing: return keep(received)
+            case .proxyHeader, .handshake, .verifying, .paused, .waiting, .writing: return keep(received)
             }
         }
     }

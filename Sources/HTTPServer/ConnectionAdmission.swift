@@ -54,7 +54,7 @@ extension Connection {
             refusePlainHTTP()
         case .failed(let reason):
             listener.counters.failedHandshakes.add()
-            Log.debug("TLS handshake failed", ["listener": listener.name, "reason": reason])
+            logMistake(.tls, "TLS handshake failed", reason)
             close()
         }
     }
@@ -150,17 +150,28 @@ extension Connection {
     // MARK: Head
 
     func begin(_ head: RequestHead, hasMore: Bool) {
-        let (peer, peerText) = (request.head.peer, request.head.peerText)
+        let peerText = request.head.peerText
         request = Request(
             number: request.number &+ 1, keepsAlive: head.keepsAlive && !table.isDraining, head: head, service: listener.service)
         (request.head.peer, request.head.peerText) = (peer, peerText)
+        nameClient()
         // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }
-        switch request.service.security.access?.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) ?? .allowed {
+        guard let access = request.service.security.access, !request.service.routes.isOpen(request.head) else {
+            return admit(hasMore: hasMore)
+        }
+        switch access.judge(request.head, hasCertificate: transport.hasVerifiedCertificate) {
         case .allowed: admit(hasMore: hasMore)
         case .refused(let response): refuseBody(response)
         case .unsettled(let credentials): verify(credentials)
         }
+    }
+
+    /// Takes the client's address from X-Forwarded-For, where the connection comes from a trusted proxy.
+    private func nameClient() {
+        let trusted = request.service.http.trustedProxies
+        guard trusted.contains(peer), let client = ForwardedFor.client(request.head, trusted: trusted) else { return }
+        (request.head.peer, request.head.peerText, request.isForwarded) = (client, client.address, true)
     }
 
     private func admit(hasMore: Bool) {
@@ -185,7 +196,7 @@ extension Connection {
     private func verify(_ credentials: Credentials) {
         phase = .verifying
         let (loop, key, number) = (table.loop, key, request.number)
-        request.service.security.access?.verify(credentials, from: peer) { verdict in
+        request.service.security.access?.verify(credentials, from: request.head.peer) { verdict in
             loop.post { table in table.connection(key)?.verified(request: number, verdict) }
         }
     }

@@ -25,14 +25,7 @@ extension Connection {
         if table.isDraining || listener.isClosing || age.isOver(http.maximumConnectionAge, now: table.now) { request.keepsAlive = false }
         let outcome = response.outcome ?? response.status
         listener.counters.answered(outcome)
-        if outcome >= 400 {
-            Log.debug(
-                "request refused",
-                [
-                    "listener": listener.name, "status": "\(outcome)",
-                    "reason": String(decoding: response.body.prefix(512), as: UTF8.self),
-                ])
-        }
+        if outcome >= 400 { logRefusal(outcome, response) }
         answer.begin(
             response.serialized(
                 date: table.date.current(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion,
@@ -58,7 +51,8 @@ extension Connection {
     private func finishAnswer() {
         guard request.keepsAlive else { return linger() }
         phase = .head
-        request.head = RequestHead(peer: request.head.peer, peerText: request.head.peerText)
+        request.head = RequestHead(peer: peer, peerText: request.isForwarded ? peer.address : request.head.peerText)
+        request.isForwarded = false
         input.requestEnded()
         deadline = table.now + request.service.http.idleTimeout
         if interest == .writable {
@@ -95,8 +89,10 @@ extension Connection {
         }
         guard now >= deadline else { return }
         switch phase {
+        case .proxyHeader: refuseProxyHeader("it did not come within server_read_timeout")
         case .handshake:
             listener.counters.failedHandshakes.add()
+            logMistake(.tls, "TLS handshake failed", "it took longer than server_read_timeout")
             close()
         case .paused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
@@ -113,7 +109,7 @@ extension Connection {
 
     /// Closes a connection that has no request; if a request has arrived but was not read yet, it is served instead.
     func closeIfIdle() {
-        if case .handshake = phase { return close() }
+        if isShakingHands || awaitsProxyHeader { return close() }
         guard case .head = phase, input.isEmpty else { return }
         receive()
         if !isClosed, case .head = phase, input.isEmpty { close() }
@@ -122,7 +118,7 @@ extension Connection {
     /// Answers 503 to a request that is still arriving, or that waits for its answer and can still be given up.
     func refuse(because why: String) {
         switch phase {
-        case .handshake: close()
+        case .proxyHeader, .handshake: close()
         case .head, .verifying, .body, .paused, .discarding: refuse(.error(503, why))
         case .waiting(let handler):
             if let response = handler.giveUp(.listenerEnds(why)) { refuse(response) }

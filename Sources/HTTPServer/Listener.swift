@@ -25,9 +25,9 @@ package final class Listener: Sendable {
     private let addresses = AddressCounts()
     /// The idle times of its connections.
     let idle = IdleBoard()
-    /// The port in use; differs from the configured one when that is 0.
+    /// The port in use; differs from the configured one when that is 0. A Unix socket has 0.
     package let port: UInt16
-    private let socket: Mutex<FileDescriptor?>
+    private let socket: Mutex<ListeningSocket?>
     private let connections = Atomic<Int>(0)
     private let lacksRoom = Atomic<Bool>(false)
     private let current: Mutex<Service>
@@ -49,21 +49,26 @@ package final class Listener: Sendable {
         self.share = share
         current = Mutex(service)
         let opened = try Self.open(service.http, other)
-        port = Socket.port(of: opened)
+        port = opened.port
         socket = Mutex(consume opened)
     }
 
-    private static func open(_ http: HTTPConfig, _ other: Listener?) throws(SystemError) -> FileDescriptor {
-        let shared = try other?.socket.withLock { (socket) throws(SystemError) in try socket?.duplicate() }
+    private static func open(_ http: HTTPConfig, _ other: Listener?) throws(SystemError) -> ListeningSocket {
+        let shared = try other?.socket.withLock { (socket) throws(SystemError) in try socket?.share() }
         if let shared { return shared }
-        return try Socket.listen(address: http.address, port: http.port)
+        return try ListeningSocket(http)
     }
 
     /// The current service.
     package var service: Service { current.withLock { $0 } }
 
     /// Changes the service, for requests that begin from now on.
-    package func serve(_ new: Service) { current.withLock { $0 = new } }
+    package func serve(_ new: Service) {
+        current.withLock { $0 = new }
+        guard new.http.socketPath != nil else { return }
+        // The socket may be another listener's, with its mode.
+        socket.withLock { $0?.set(mode: new.http.socketMode, listener: name) }
+    }
 
     /// Whether its connections close after their current request.
     var isClosing: Bool { closing.load(ordering: .relaxed) }
@@ -71,12 +76,12 @@ package final class Listener: Sendable {
     package func beginClosing() { closing.store(true, ordering: .relaxed) }
 
     /// The number of the listening socket; nil after ``close()``.
-    var descriptor: Int32? { socket.withLock { $0?.number } }
+    var descriptor: Int32? { socket.withLock { $0?.descriptor.number } }
 
     /// Accepts the next waiting connection; the lock keeps the socket from being closed meanwhile.
     func accept() -> Socket.Accepted {
         socket.withLock { socket in
-            guard let number = socket?.number else { return .none }
+            guard let number = socket?.descriptor.number else { return .none }
             return Socket.accept(number)
         }
     }
@@ -96,8 +101,17 @@ package final class Listener: Sendable {
     }
 
     /// Counts one more connection from an address; false when `conn_limit_per_address` has been reached, and the connection is
-    /// not counted then.
-    func admit(_ peer: PeerAddress) -> Bool { addresses.admit(peer, limit: service.http.connLimitPerAddress) }
+    /// not counted then. A trusted proxy has connections of many senders, and no limit.
+    func admit(_ peer: PeerAddress) -> Bool {
+        let http = service.http
+        return addresses.admit(peer, limit: http.trustedProxies.contains(peer) ? 0 : http.connLimitPerAddress)
+    }
+
+    /// Counts a connection for another address than before; false when that has more than `conn_limit_per_address` now.
+    func move(_ peer: PeerAddress, to other: PeerAddress) -> Bool {
+        addresses.release(peer)
+        return admit(other) || !addresses.admit(other, limit: 0)
+    }
 
     /// Counts one connection fewer from an address.
     func release(_ peer: PeerAddress) { addresses.release(peer) }
@@ -127,6 +141,7 @@ package final class Listener: Sendable {
 package final class ListenerCounters: Sendable {
     package let bytes = Counter()
     let failedHandshakes = Counter()
+    let refusals = RefusalLog()
     /// Idle connections that were closed to make room for another one.
     let madeRoom = Counter()
     /// Refused connections, by the limit that had been reached.

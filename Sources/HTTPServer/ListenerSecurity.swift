@@ -28,14 +28,13 @@ extension Listener {
         /// Decides who may send; nil lets everybody send.
         package private(set) var access: AccessControl?
 
-        /// - Parameter openPath: a path that is served without credentials.
-        package init(_ http: HTTPConfig, openPath: String? = nil) throws(FileProblems) {
+        package init(_ http: HTTPConfig) throws(FileProblems) {
             var problems = FileProblems()
             certificates = problems.collect(all: { () throws(FileProblems) in
                 try http.tls.map { tls throws(FileProblems) in try ServerCertificates(tls) }
             })
             access = problems.collect(all: { () throws(FileProblems) in
-                try http.auth.map { auth throws(FileProblems) in try AccessControl(auth, openPath: openPath) }
+                try http.auth.map { auth throws(FileProblems) in try AccessControl(auth) }
             })
             try problems.check()
         }

@@ -39,6 +39,30 @@ package struct RequestHead: Sendable {
         bytes.span.extracting(range).isEqual(to: text)
     }
 
+    /// Whether the path is a route's, below a prefix.
+    ///
+    /// Senders make paths of a URL and a route, so a slash may come several times, and one may be at the end.
+    ///
+    /// - Parameter prefix: begins with a slash and does not end in one, or is empty.
+    package func leads(to route: String, below prefix: String = "") -> Bool {
+        if prefix.isEmpty, equals(path, route) { return true }
+        var index = path.lowerBound
+        for text in [prefix.utf8, route.utf8] {
+            for byte in text {
+                guard index < path.upperBound, bytes[index] == byte else { return false }
+                index += 1
+                if byte == UInt8(ascii: "/") { index = afterSlashes(index) }
+            }
+        }
+        return afterSlashes(index) == path.upperBound
+    }
+
+    private func afterSlashes(_ start: Int) -> Int {
+        var index = start
+        while index < path.upperBound, bytes[index] == UInt8(ascii: "/") { index += 1 }
+        return index
+    }
+
     /// The values of a field, in order; `name` is in lower case.
     package func values(of name: String) -> Values { Values(bytes: bytes, fields: fields, name: name) }
 

@@ -33,6 +33,14 @@ package struct Response: Sendable {
         return response
     }
 
+    /// The answer to whoever asks whether the process serves.
+    package static let healthy = text(200, "healthy\n")
+
+    /// The answer to whoever asks whether requests may be sent here.
+    package static func readiness(_ isReady: Bool) -> Response {
+        isReady ? text(200, "ready\n") : error(503, "the gateway is starting or draining")
+    }
+
     package static func text(_ status: Int, _ text: String, type: String = "text/plain; charset=utf-8") -> Response {
         Response(status: status, headers: [("Content-Type", type)], body: Array(text.utf8))
     }

@@ -4,6 +4,9 @@ package import LinuxSystem
 package protocol Routes: Sendable {
     /// Decides whether a request's body is wanted; called on the event loop, so it must not block.
     func admit(_ head: RequestHead) -> Admission
+
+    /// Whether a request is served without credentials; called on the event loop, like ``admit(_:)``.
+    func isOpen(_ head: RequestHead) -> Bool
 }
 
 /// The decision on one request, made from its head alone.

@@ -32,6 +32,41 @@ public struct PeerAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Reads the literal address that a text is, such as `192.0.2.1` or `2001:db8::7`; nil for any other text.
+    public init?(literal text: String) {
+        // The C library stops at a NUL.
+        guard text.utf8.allSatisfy({ $0 != 0 }) else { return nil }
+        var (four, six) = (in_addr(), in6_addr())
+        if unsafe inet_pton(AF_INET, text, &four) == 1 {
+            self.init(ipv4: UInt32(bigEndian: four.s_addr))
+        } else if unsafe inet_pton(AF_INET6, text, &six) == 1 {
+            let bytes = unsafe withUnsafeBytes(of: six) { unsafe Array($0) }
+            self.init(ipv6: bytes[...])
+            // This one stands for no address.
+            if isSame(as: .local) { return nil }
+        } else {
+            return nil
+        }
+    }
+
+    /// An IPv4 address, its first number in the highest bits.
+    public init(ipv4 address: UInt32) { self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(address)) }
+
+    /// An IPv6 address of 16 bytes in network order; missing ones count as 0.
+    public init(ipv6 bytes: ArraySlice<UInt8>) {
+        func half(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } << UInt64(64 - 8 * bytes.count) }
+        self.init(high: half(bytes.prefix(8)), low: half(bytes.dropFirst(8).prefix(8)))
+    }
+
+    /// Whether both are the same address, not only the same sender.
+    public func isSame(as other: PeerAddress) -> Bool { high == other.high && low == other.low }
+
+    /// The address with zeros behind the first `prefix` bits, of 128.
+    func masked(to prefix: Int) -> PeerAddress {
+        func mask(_ bits: Int) -> UInt64 { bits <= 0 ? 0 : bits >= 64 ? .max : ~(UInt64.max >> UInt64(bits)) }
+        return PeerAddress(high: high & mask(prefix), low: low & mask(prefix - 64))
+    }
+
     private var isIPv4: Bool { high == 0 && low >> 32 == 0xFFFF }
 
     /// Whether both count as one sender.

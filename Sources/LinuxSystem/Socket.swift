@@ -101,6 +101,11 @@ public enum Socket {
         Transfer(unsafe recv(socket, &buffer, min(limit, buffer.count), 0))
     }
 
+    /// Copies what is available into `buffer`, at most `limit` bytes; it stays there to be received.
+    public static func peek(_ socket: Int32, into buffer: inout [UInt8], atMost limit: Int) -> Transfer {
+        Transfer(unsafe recv(socket, &buffer, min(limit, buffer.count), Int32(MSG_PEEK)))
+    }
+
     /// Sends the bytes from `offset` on; never raises SIGPIPE.
     public static func send(_ socket: Int32, _ bytes: [UInt8], from offset: Int) -> Transfer {
         unsafe bytes.withUnsafeBytes { buffer in

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// The address of a TCP socket, IPv4 or IPv6, with its port.
+/// The address of a socket: of TCP, IPv4 or IPv6 with its port, or the path of a Unix socket.
 public struct SocketAddress: Equatable, Sendable {
     var storage = sockaddr_storage()
     var length: socklen_t = 0
@@ -36,13 +36,29 @@ public struct SocketAddress: Equatable, Sendable {
         }
     }
 
+    /// The address of the Unix socket at a path; nil when the path is empty, has a NUL, or is longer than 107 bytes.
+    public init?(path: String) {
+        let bytes = Array(path.utf8)
+        guard 1...Self.longestPath ~= bytes.count, !bytes.contains(0) else { return nil }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
+        unsafe withUnsafeBytes(of: &address) { unsafe set($0) }
+    }
+
+    /// The most bytes of the path of a Unix socket (unix(7)).
+    public static let longestPath = 107
+
     private mutating func set(_ address: UnsafeRawBufferPointer) {
         length = socklen_t(address.count)
         unsafe withUnsafeMutableBytes(of: &storage) { unsafe $0.copyMemory(from: address) }
     }
 
-    /// The address family, `AF_INET` or `AF_INET6`.
+    /// The address family, `AF_INET`, `AF_INET6` or `AF_UNIX`.
     public var family: Int32 { Int32(storage.ss_family) }
+
+    /// Whether it is an IPv6 address.
+    public var isIPv6: Bool { family == AF_INET6 }
 
     /// The addresses of a host, in the order in which they should be tried; a name is looked up, which may take long.
     public static func resolve(_ host: String, port: UInt16, as kind: Kind) throws(Unknown) -> [SocketAddress] {
@@ -96,6 +112,15 @@ extension Socket {
         set(socket, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
         if unsafe address.withPointer({ unsafe Glibc.connect(socket, $0, $1) }) == 0 { return .connected }
         return errno == EINPROGRESS || errno == EINTR ? .underWay : .failed(errno)
+    }
+
+    /// Binds a socket to an address of this machine, whose port is chosen when the socket connects.
+    ///
+    /// - Returns: the `errno` of a failure; nil after a success.
+    public static func setSource(of socket: Int32, to address: SocketAddress) -> Int32? {
+        // IP_BIND_ADDRESS_NO_PORT of linux/in.h: one local port can serve connections to several places then.
+        set(socket, Int32(IPPROTO_IP), 24, 1)
+        return unsafe address.withPointer({ unsafe bind(socket, $0, $1) }) == 0 ? nil : errno
     }
 
     /// The `errno` with which a socket failed, which is forgotten then; 0 when it did not fail.

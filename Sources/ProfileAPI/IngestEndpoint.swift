@@ -11,16 +11,17 @@ package struct IngestEndpoint: Sendable {
 
     package init(limits: Limits, intake: ProfileIntake) { (self.limits, self.intake) = (limits, intake) }
 
-    func admit(_ head: RequestHead) -> Admission {
+    /// - Parameter path: the path of the profile, however the sender wrote it.
+    func admit(_ head: RequestHead, path: String) -> Admission {
         do throws(InvalidRequest) {
-            return .receive(IngestRequest(head, try content(of: head), .ingest, intake, bodyLimit: limits.maxBodySize))
+            return .receive(IngestRequest(head, try content(of: head, path: path), .ingest, intake, bodyLimit: limits.maxBodySize))
         } catch { return .refuse(AnswerForm.ingest.failure(error)) }
     }
 
     /// Everything about the profile except its bytes.
-    private func content(of head: RequestHead) throws(InvalidRequest) -> ProfileContent {
+    private func content(of head: RequestHead, path: String) throws(InvalidRequest) -> ProfileContent {
         let query = QueryString(head[head.query])
-        var content = try intake.content(.ingest, head)
+        var content = try intake.content(.ingest, head, path: path)
         content.labels = try labels(query)
         content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
         content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0

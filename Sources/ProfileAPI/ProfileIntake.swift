@@ -33,8 +33,10 @@ package struct ProfileIntake: Sendable {
     /// Reads from a request's head what all its profiles have in common.
     ///
     /// A tenant that is over its rate is refused here, before the request's body is read.
-    func content(_ api: gw_api, _ head: RequestHead) throws(InvalidRequest) -> ProfileContent {
-        let content = try ProfileContent(api: api, head, tenant: tenant, keeping: keepHeaders)
+    ///
+    /// - Parameter path: the path of the profiles, however the sender wrote it.
+    func content(_ api: gw_api, _ head: RequestHead, path: String) throws(InvalidRequest) -> ProfileContent {
+        let content = try ProfileContent(api: api, head, path: path, tenant: tenant, keeping: keepHeaders)
         let wait = rates?.wait(content.tenant, profiles: 1, bytes: head.framing.announced ?? 0)
         if let refusal = Self.refusal(content.tenant, wait ?? nil) { throw refusal }
         return content

@@ -30,7 +30,7 @@ struct PushCall: Sendable {
             timeLimit = try head.value(of: "connect-timeout-ms").map { value throws(PushFailure) in try Self.timeout(value) }
         }
         do throws(InvalidRequest) {
-            content = try intake.content(.push, head)
+            content = try intake.content(.push, head, path: PushEndpoint.path)
         } catch { throw PushFailure(error) }
     }
 

@@ -26,11 +26,9 @@ func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidReques
 }
 
 extension ProfileContent {
-    /// Reads what both APIs take from a request's head: path, query, tenant, and the headers that are kept.
-    init(api: gw_api, _ head: RequestHead, tenant policy: TenantPolicy, keeping kept: [String]) throws(InvalidRequest) {
-        self.init(
-            api: api, receivedAt: MonotonicTime.unixNanoseconds, path: try validText(head[head.path], of: "path"),
-            format: .pprof, samples: [])
+    /// Reads what both APIs take from a request's head: query, tenant, and the headers that are kept.
+    init(api: gw_api, _ head: RequestHead, path: String, tenant policy: TenantPolicy, keeping kept: [String]) throws(InvalidRequest) {
+        self.init(api: api, receivedAt: MonotonicTime.unixNanoseconds, path: path, format: .pprof, samples: [])
         query = try validText(head[head.query], of: "query")
         tenant = try policy.tenant(head)
         peer = head.peerText

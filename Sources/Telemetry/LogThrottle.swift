@@ -1,13 +1,12 @@
 package import LinuxSystem
 
-/// Limits a line that could come many times a second to one in ten seconds.
-package struct LogThrottle {
-    private static let interval = Duration.seconds(10)
-
+/// Limits a line that could come many times a second to one in an interval.
+package struct LogThrottle: Sendable {
+    private let interval: Duration
     private var nextLine = MonotonicTime(nanoseconds: 0)
     private var count = 0
 
-    package init() {}
+    package init(every interval: Duration = .seconds(10)) { self.interval = interval }
 
     /// Counts one more event.
     ///
@@ -15,7 +14,7 @@ package struct LogThrottle {
     package mutating func count(_ now: MonotonicTime) -> Int? {
         count += 1
         guard nextLine <= now else { return nil }
-        defer { (count, nextLine) = (0, now + Self.interval) }
+        defer { (count, nextLine) = (0, now + interval) }
         return count
     }
 }

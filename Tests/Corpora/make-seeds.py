@@ -464,3 +464,24 @@ seeds(
     runpath=elf((1, 1), (29, 9)), rpath=elf((1, 1), (15, 9)), both=elf((1, 1), (15, 9), (29, 17)), far=elf((1, 2**60)), no_end=elf((1, 1), strings=b"\0libx"),
     long_table=elf((1, 1), size=2**40), headers_far=elf((1, 1))[:32] + b"\xff" * 8 + elf((1, 1))[40:], cut=elf((1, 1), (29, 9))[:150],
 )
+
+
+def proxy_block(command, family, content, count=None):
+    """A header of the PROXY protocol, version 2."""
+    count = len(content) if count is None else count
+    return b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(">BBH", command, family, count) + content
+
+
+PROXY_FOUR = bytes([192, 0, 2, 7, 10, 0, 0, 1]) + struct.pack(">HH", 49152, 80)
+PROXY_SIX = bytes.fromhex("20010db8000000000000000000000007") + bytes(15) + b"\1" + struct.pack(">HH", 49152, 443)
+
+seeds(
+    "proxy",
+    tcp4="PROXY TCP4 192.0.2.7 10.0.0.1 56324 443\r\nPOST /ingest HTTP/1.1\r\n", tcp6="PROXY TCP6 2001:db8::7 ::1 1 2\r\n",
+    unknown="PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", longest="PROXY UNKNOWN " + "x" * 91 + "\r\n", too_long="PROXY UNKNOWN " + "x" * 100 + "\r\n",
+    bare_lf="PROXY TCP4 192.0.2.7 10.0.0.1 1 2\n", zeroes="PROXY TCP4 192.0.2.07 10.0.0.1 01 2\r\n",
+    block4=proxy_block(0x21, 0x11, PROXY_FOUR) + b"POST", block6=proxy_block(0x21, 0x21, PROXY_SIX), local=proxy_block(0x20, 0, b""),
+    extensions=proxy_block(0x21, 0x11, PROXY_FOUR + b"\x02\0\x04host\x04\0\1\0"), unspecified=proxy_block(0x21, 0, b""), short=proxy_block(0x21, 0x21, PROXY_FOUR),
+    unix=proxy_block(0x21, 0x31, b"/run/a".ljust(108, b"\0") * 2), large=proxy_block(0x21, 0x11, PROXY_FOUR + bytes(4000)), too_large=proxy_block(0x21, 0x11, PROXY_FOUR, 4097),
+    version3=proxy_block(0x31, 0x11, PROXY_FOUR), command=proxy_block(0x22, 0x11, PROXY_FOUR), other="GET / HTTP/1.1\r\n", all_ones=proxy_block(0x21, 0x21, b"\xff" * 36),
+)

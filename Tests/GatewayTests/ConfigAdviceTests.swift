@@ -25,7 +25,8 @@ struct ConfigAdviceTests {
         arguments: [
             ("*", "all interfaces"), ("127.0.0.1:80", "has a port"), ("host:80", "has a port"),
             (":8080", "has a port"), ("[::]", "brackets"), ("[::1]:80", "brackets"), ("unix:///run/x", "URL"),
-            ("unix:/run/x", "Unix socket"), ("./x.sock", "Unix socket"), ("@x", "Unix socket"), ("https://x", "URL"),
+            ("unix:", "names no file"), ("unix:@x", "abstract"),
+            ("unix:/run/", "names no file"), ("./x.sock", "Unix socket"), ("@x", "Unix socket"), ("https://x", "URL"),
             (" ::1", "white space"),
             ("a b", "white space"), ("::1\n", "white space"), ("1::2::3", "no IPv6 address"), ("300.1.1.1", "neither"),
             ("1.2.3.4.5", "neither"),

@@ -229,7 +229,7 @@ struct HTTPServerTests {
                 #expect(reason.isEmpty || answer.text.contains(reason), "\(answer.text)", sourceLocation: location)
             }
             try check("/", 404, "no such path")
-            try check("/ingest/", 404, "no such path")
+            try check("/ingest/x", 404, "no such path")
             try check("/ingest", 400, "name: is required")
             try check("/ingest?name=", 400, "service name is required")
             try check("/ingest?name=%7Ba=b%7D", 400, "service name is required")

@@ -14,11 +14,13 @@ final class PlainNames: SocketOwner {
     private let sockets: SocketWatcher
     private var lookup: PlainLookup?
 
-    /// - Parameter host: the host of a URL; an IPv6 address stands in brackets there.
-    init(_ host: String, _ port: UInt16, _ sockets: SocketWatcher) {
+    /// - Parameters:
+    ///   - host: the host of a URL; an IPv6 address stands in brackets there.
+    ///   - socket: the Unix socket that is connected to instead.
+    init(_ host: String, _ port: UInt16, _ sockets: SocketWatcher, socket: SocketAddress? = nil) {
         self.host = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
         (self.port, self.sockets) = (port, sockets)
-        known = Self.known(self.host.lowercased(), port)
+        known = socket.map { [$0] } ?? Self.known(self.host.lowercased(), port)
     }
 
     /// A literal address, or those of this machine for the names that mean it (RFC 6761 §6.3), which no resolver has to know.

@@ -179,10 +179,17 @@ final class PlainPool {
     private func connect(_ exchange: PlainExchange, _ failure: Int32, _ now: MonotonicTime) {
         var failure = failure
         while let address = exchange.addresses.popFirst() {
+            // An address of the other family cannot be reached from the source.
+            if let source = route.source, source.family != address.family { continue }
             do throws(SystemError) {
                 let socket = try sockets.open(address.family, Socket.stream, 0, of: generation)
                 connections += 1
                 let connection = PlainConnection(socket, address, self, sockets)
+                if let code = route.source.flatMap({ Socket.setSource(of: socket, to: $0) }) {
+                    failure = code
+                    close(connection)
+                    continue
+                }
                 switch Socket.connect(socket, to: address) {
                 case .connected: return connected(connection, exchange, now)
                 case .underWay:

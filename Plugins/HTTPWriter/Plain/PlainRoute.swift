@@ -12,6 +12,8 @@ final class PlainRoute {
     let place: String
     /// Whether addresses stay valid as long as the connections; otherwise for a minute.
     let keepsAddresses: Bool
+    /// The address of this machine that connections come from; nil is what the system chooses.
+    let source: SocketAddress?
     /// The method and the path of the endpoint's URL.
     private let start: [UInt8]
     /// The part of the head after the target: the version, and the headers that are the same for all requests.
@@ -20,8 +22,11 @@ final class PlainRoute {
     /// - Returns: nil when only libcurl may go there.
     init?(_ config: EndpointConfig, _ sockets: SocketWatcher) {
         guard let (host, port) = config.plainPlace else { return nil }
-        (names, self.sockets) = (PlainNames(host, port, sockets), sockets)
-        (url, self.place) = (config.url, "\(host) port \(port)")
+        let path = config.connection.unixSocket
+        self.sockets = sockets
+        names = PlainNames(host, port, sockets, socket: path.flatMap(SocketAddress.init(path:)))
+        (url, self.place) = (config.url, path.map { "unix:\($0)" } ?? "\(host) port \(port)")
+        source = config.connection.sourceAddress
         keepsAddresses = config.maximumConnectionAge > .zero
         start = Array("POST \(config.path)".utf8)
         constant = Array(Self.headers(config, host: port == 80 ? host : "\(host):\(port)").utf8)

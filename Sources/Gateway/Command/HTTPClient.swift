@@ -86,6 +86,9 @@ import PushWire
     /// Uses no proxy, even if the environment names one.
     func goDirectly() { unsafe ccurl_set_text(handle, CURLOPT_PROXY, "") }
 
+    /// Connects to the Unix socket at a path, whatever host the URL names.
+    func connect(throughSocket path: String) { unsafe ccurl_set_text(handle, CURLOPT_UNIX_SOCKET_PATH, path) }
+
     // MARK: Requests
 
     /// Trusts only a server with this certificate.

@@ -48,6 +48,10 @@ struct ListenerConfig: Equatable {
     var http = HTTPConfig()
     /// Request headers that plugins see, names in lower case.
     var keepHeaders = ["traceparent", "tracestate", "uber-trace-id", "user-agent"]
+    /// What stands before every path; empty is nothing.
+    var pathPrefix = ""
+    /// Whether the listener answers those who ask for health, without credentials.
+    var health = true
     var ack = AckMode.queued
     var tenant = TenantPolicy.pass
     /// nil is no limit.

@@ -92,7 +92,7 @@ extension ConfigObject {
         return value.kind == kind && ["[]", "{}", "\"\""].contains(value.text)
     }
 
-    fileprivate func port(_ name: String, default fallback: UInt16) -> UInt16 {
+    func port(_ name: String, default fallback: UInt16) -> UInt16 {
         // A wrong port becomes 0, so that no other listener is reported to use the same one.
         UInt16(clamping: integer(name, in: 0...65535, default: value(name) == nil ? Int(fallback) : 0))
     }
@@ -100,8 +100,7 @@ extension ConfigObject {
 
 extension AdminConfig {
     fileprivate init(_ object: ConfigObject) {
-        http.address = object.listenAddress("listen_address", default: http.address)
-        http.port = object.port("listen_port", default: http.port)
+        http.readAddress(object)
         let names = object.strings("hosts") ?? []
         for name in names where !ListenAddress.isHostName(name) {
             object.refuse("hosts", "\(JSONValue.quoted(name)) is no name of a host; ports are not given, and IP addresses need not be")
@@ -161,6 +160,8 @@ extension ListenerConfig {
             }
         }
         refuseSecrets(object)
+        pathPrefix = object.pathPrefix("path_prefix")
+        health = object.bool("health", default: health)
         ack = object.choice("ack", default: ack)
         if let tls = object.object("tls") {
             if http.tls != nil { object.refuse("tls", "is given beside http.tls; one of them is meant") }
@@ -202,8 +203,7 @@ extension ListenerConfig {
 extension HTTPConfig {
     fileprivate init(_ object: ConfigObject) {
         self.init()
-        address = object.listenAddress("listen_address", default: address)
-        port = object.port("listen_port", default: port)
+        readAddress(object)
         connLimit = object.integer("conn_limit", in: 0...Int.max, default: connLimit)
         connLimitPerAddress = object.integer("conn_limit_per_address", in: 0...Int.max, default: connLimitPerAddress)
         readTimeout = object.duration("server_read_timeout", default: readTimeout)
@@ -211,6 +211,7 @@ extension HTTPConfig {
         minimumBodyRate = object.size("min_body_rate", default: minimumBodyRate, zeroAllowed: true)
         idleTimeout = object.duration("server_idle_timeout", default: idleTimeout)
         maximumConnectionAge = object.duration("max_connection_age", default: maximumConnectionAge, zeroAllowed: true)
+        readProxies(object)
         // Alloy has `tls` here, beside the address.
         tls = object.object("tls").flatMap(TLSConfig.init)
         object.refuseUnknown()

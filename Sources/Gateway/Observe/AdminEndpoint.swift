@@ -12,6 +12,8 @@ struct AdminEndpoint: Routes {
     let gateway: RunningGateway
     let visitors: AdminVisitors
 
+    func isOpen(_ head: RequestHead) -> Bool { head.equals(head.path, Self.openPath) }
+
     func admit(_ head: RequestHead) -> Admission {
         if let objection = visitors.objection(to: head) { return .refuse(.error(403, objection)) }
         if head.equals(head.path, ReloadRequests.path) { return gateway.reloadRequests.admit(head) }
@@ -19,9 +21,8 @@ struct AdminEndpoint: Routes {
             return .refuse(.wrongMethod(use: "GET, HEAD", "use GET"))
         }
         switch String(decoding: head[head.path], as: UTF8.self) {
-        case Self.openPath: return .refuse(.text(200, "healthy\n"))
-        case Self.readyPath:
-            return .refuse(gateway.isReady ? .text(200, "ready\n") : .error(503, "the gateway is starting or draining"))
+        case Self.openPath: return .refuse(.healthy)
+        case Self.readyPath: return .refuse(.readiness(gateway.isReady))
         case Self.metricsPath: return .refuse(.text(200, gateway.metricsPage, type: "text/plain; version=0.0.4; charset=utf-8"))
         case Self.statusPath: return .refuse(.text(200, gateway.statusPage, type: "application/json"))
         case let path: return .refuse(.error(404, "no such path: \(quotedForPeople(path))"))

@@ -2,6 +2,7 @@ import HTTPServer
 import ProfileAPI
 import Receivers
 import SpoolStore
+import Synchronization
 
 /// The parts of the gateway that every config uses, from the start to the end of the process.
 struct KeptParts: Sendable {
@@ -15,6 +16,7 @@ struct KeptParts: Sendable {
     let shutdownTasks = ShutdownTasks()
     let directory: DataDirectory?
     let crashes: CrashMemory
+    let readiness = Readiness()
 
     /// Opens the spool, if the config has one.
     init(_ config: Config) throws(RunningGateway.StartError) {
@@ -35,9 +37,20 @@ struct KeptParts: Sendable {
     }
 
     /// The routes of a `receive_http` listener.
-    func routes(_ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
-        IngestRoutes(
+    func routes(_ listener: ListenerConfig, _ limits: Limits, _ intake: ProfileIntake) -> IngestRoutes {
+        let isReady: @Sendable () -> Bool = { [readiness] in readiness.isReady }
+        return IngestRoutes(
             ingest: IngestEndpoint(limits: limits, intake: intake),
-            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes))
+            push: PushEndpoint(limits: limits, intake: intake, largePushes: largePushes), below: listener.pathPrefix,
+            isReady: listener.health ? isReady : nil)
     }
+}
+
+/// Whether the gateway takes profiles: false while it starts, and from the signal to stop on.
+final class Readiness: Sendable {
+    private let state = Atomic<Bool>(false)
+
+    var isReady: Bool { state.load(ordering: .relaxed) }
+
+    func set(_ isReady: Bool) { state.store(isReady, ordering: .relaxed) }
 }

@@ -106,6 +106,7 @@ extension RunningGateway {
 
     private static func address(_ listener: Listener) -> String {
         let configured = listener.service.http.address
+        if listener.service.http.socketPath != nil { return configured }
         let address = configured.isEmpty ? "[::]" : configured
         return "\(address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address):\(listener.port)"
     }

@@ -24,8 +24,3 @@ struct RunningSetup: Sendable {
     func receiver(_ name: String) -> Receiver? { receivers.first { $0.name == name } }
     func running(_ name: String) -> RunningListener? { runningListeners.first { $0.config.name == name } }
 }
-
-extension HTTPConfig {
-    /// Whether the two have the same address and port, so that a listening socket can be kept.
-    func hasAddress(of other: HTTPConfig) -> Bool { address == other.address && port == other.port }
-}

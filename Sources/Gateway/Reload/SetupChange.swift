@@ -174,7 +174,7 @@ struct SetupChange {
             found.collect(all: { () throws(FileProblems) in try Listener.Security(entry.http) })
         }
         let admin = found.collect(all: { () throws(FileProblems) in
-            try config.admin.map { admin throws(FileProblems) in try Listener.Security(admin.http, openPath: AdminEndpoint.openPath) }
+            try config.admin.map { admin throws(FileProblems) in try Listener.Security(admin.http) }
         })
         problems += found.list
         return found.list.isEmpty ? (listeners.compactMap(\.self), admin) : nil
@@ -194,7 +194,7 @@ struct SetupChange {
         let service = Listener.Service(
             entry.http,
             security: present.map { security.keeping($0.listener.service.security, entry.http, as: $0.config.http) } ?? security,
-            routes: parts.routes(config.limits, intake))
+            routes: parts.routes(entry, config.limits, intake))
         do throws(SystemError) {
             let listener = if let kept { kept.listener } else { try open(entry, service, counters) }
             let running = RunningSetup.RunningListener(
@@ -213,7 +213,7 @@ struct SetupChange {
 
     /// A listener at the same address that the new config has under another name, or no longer has.
     private func leaving(_ http: HTTPConfig) -> Listener? {
-        guard http.port != 0 else { return nil }
+        guard http.port != 0 || http.socketPath != nil else { return nil }
         let leaving = old.runningListeners.first { running in
             running.config.http.hasAddress(of: http)
                 && !config.listeners.contains { $0.name == running.config.name && $0.http.hasAddress(of: http) }

@@ -23,6 +23,7 @@ extern int fallocate(int, int, off_t, off_t);
 #define CLINUX_PUNCH_HOLE_KEEP_SIZE 3
 extern unsigned long getauxval(unsigned long);
 #define CLINUX_AT_EXECFN 31
+#define CLINUX_O_PATH 010000000
 extern int unshare(int);
 #define CLINUX_CLONE_FS 0x200
 extern int prctl(int, ...);

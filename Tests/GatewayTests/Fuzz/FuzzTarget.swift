@@ -12,7 +12,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case spoolNames = "spool-names"
     case deadLetters = "dead-letters"
     case archiveIndex = "archive-index"
-    case sidecar, elf
+    case sidecar, elf, proxy
 
     /// Runs the target with `bytes`, and ends the process when the result breaks a promise.
     func run(_ bytes: [UInt8]) {
@@ -41,6 +41,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .archiveIndex: fuzzArchiveIndex(bytes)
         case .sidecar: fuzzSidecar(bytes)
         case .elf: fuzzELF(bytes)
+        case .proxy: fuzzProxy(bytes)
         }
     }
 }
