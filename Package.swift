@@ -54,6 +54,8 @@ let package = Package(
             cSettings: hardenedC),
         // The files that `gateway plugin new` writes, and with them the SDK, as bytes in the program.
         .target(name: "CPluginTemplates", path: "Sources/CPluginTemplates", cSettings: hardenedC),
+        // What a browser loads for the admin listener's page, as bytes in the program.
+        .target(name: "CPageAssets", path: "Sources/CPageAssets", exclude: ["web"], cSettings: hardenedC),
         .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
         .target(
             name: "LinuxSystem", dependencies: ["CForkGuard", "CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
@@ -112,8 +114,8 @@ let package = Package(
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "CCrypt", "CCurl", "COpenSSL", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem", "PEM",
-                "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore",
+                "CCrypt", "CCurl", "COpenSSL", "CPageAssets", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem",
+                "PEM", "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore",
                 "Telemetry",
             ],
             path: "Sources/Gateway",

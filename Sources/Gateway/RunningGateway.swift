@@ -20,6 +20,7 @@ final class RunningGateway: Sendable {
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
     let reloads = Reloads()
+    let page = GatewayPage()
     /// Removed receivers that still deliver their profiles.
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
@@ -134,6 +135,7 @@ final class RunningGateway: Sendable {
         for receiver in receivers { receiver.checkOverdue(.now) }
         for listener in setup.withLock({ $0.allListeners }) { listener.service.security.refreshFiles(listener: listener.name) }
         parts.deadLetters?.tick(now: .now)
+        page.tick(self)
         shutdownTasks.tidy()
         ServiceManager.sendAgain()
     }
@@ -207,6 +209,7 @@ final class RunningGateway: Sendable {
     private func drainableSetup() -> RunningSetup {
         closeReloads()
         isStopping.set()
+        page.live.stop()
         return setup.withLock { $0 }
     }
 

@@ -2,7 +2,7 @@ import LinuxSystem
 
 /// One connection: a state machine that its event loop drives; nothing in it blocks.
 ///
-///     (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
+///     (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► feeding, lingering ─► closed)
 ///                      └────────────────► discarding ─────────────────────▲
 final class Connection {
     enum Phase {
@@ -22,6 +22,8 @@ final class Connection {
         case waiting(any RequestHandler)
         /// The answer is being sent.
         case writing
+        /// An answer without an end is being sent.
+        case feeding(Response.Feed)
         /// Sending has ended. Further input is read and discarded, because closing with unread input would reset the connection
         /// and could destroy the answer.
         case lingering
@@ -106,7 +108,7 @@ final class Connection {
     func ready(_ events: Poller.Interest) {
         if case .handshake = phase { return events.isDisjoint(with: .hangup) ? awaitTurn() : close() }
         if !events.isDisjoint(with: .writable) {
-            if phase.isWriting { write() } else { continueReading() }
+            if case .feeding(let feed) = phase { write(feed) } else if phase.isWriting { write() } else { continueReading() }
         }
         if !events.isDisjoint(with: [.readable, .hangup]), !isClosed { readable(isHangup: !events.isDisjoint(with: .hangup)) }
         readAgainIfUnread()
@@ -124,7 +126,7 @@ final class Connection {
             if isHangup { close() } else { set(phase.isWriting ? .writable : []) }
         case .body(let handler):
             if incoming?.directBytes ?? 0 > 0 { receiveBody(handler) } else { receive() }
-        case .handshake, .head, .discarding, .lingering: receive()
+        case .handshake, .head, .discarding, .feeding, .lingering: receive()
         }
     }
 
@@ -185,6 +187,8 @@ final class Connection {
                 received = received.dropFirst(left)
                 discard(response, left: left - (count - received.count))
             case .lingering: return
+            // A client that says something in the middle of it does not want the rest.
+            case .feeding: return close()
             case .handshake, .verifying, .paused, .waiting, .writing: return keep(received)
             }
         }

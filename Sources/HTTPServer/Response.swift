@@ -7,6 +7,8 @@ package struct Response: Sendable {
     package var body: [UInt8] = []
     /// The status that is counted and logged, when a protocol sends it inside a 200.
     package var outcome: Int?
+    /// What follows `body` until the connection closes; nil for an answer that ends with its body.
+    package var feed: Feed?
 
     package init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = [], outcome: Int? = nil) {
         self.status = status
@@ -91,8 +93,10 @@ package struct Response: Sendable {
         bytes.append(Self.reason(status))
         bytes.append("\r\nDate: ")
         bytes.append(date)
-        bytes.append("\r\nContent-Length: ")
-        bytes.append(body.count.description)
+        if feed == nil {
+            bytes.append("\r\nContent-Length: ")
+            bytes.append(body.count.description)
+        }
         for header in headers {
             bytes.append("\r\n")
             bytes.append(header.name)

@@ -169,6 +169,20 @@ final class RawConnection {
         return responses + [Response(status: 0, headers: [], body: received)]
     }
 
+    /// Reads until a text has come, and returns what came up to its end.
+    func read(until text: String) throws -> String {
+        let wanted = Array(text.utf8)
+        var searched = 0
+        while true {
+            for start in searched..<max(searched, received.count - wanted.count + 1) where received[start...].starts(with: wanted) {
+                defer { received.removeFirst(start + wanted.count) }
+                return String(decoding: received[..<(start + wanted.count)], as: UTF8.self)
+            }
+            searched = max(0, received.count - wanted.count + 1)
+            guard try receive() else { throw NeverCame(what: text, seen: [String(decoding: received, as: UTF8.self)]) }
+        }
+    }
+
     /// Reads until the peer closes, and returns what it sent.
     func readToEnd() throws -> String {
         while try receive() {}

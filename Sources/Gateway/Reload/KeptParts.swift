@@ -15,6 +15,8 @@ struct KeptParts: Sendable {
     let shutdownTasks = ShutdownTasks()
     let directory: DataDirectory?
     let crashes: CrashMemory
+    /// The accepted profiles that the page shows.
+    let recent = FanOut.Recent()
 
     /// Opens the spool, if the config has one.
     init(_ config: Config) throws(RunningGateway.StartError) {
