@@ -63,6 +63,10 @@ let package = Package(
         .target(
             name: "PushWire", dependencies: ["COpenSSL", "CZlib", "ConfigJSON", "LinuxSystem"], path: "Sources/PushWire",
             swiftSettings: settings),
+        // What is in a profile's body; `gateway profile` and the pages show it.
+        .target(
+            name: "ProfileReader", dependencies: ["ConfigJSON", "LinuxSystem", "PushWire"], path: "Sources/ProfileReader",
+            swiftSettings: settings),
         .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
         .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem"], path: "Sources/PEM", swiftSettings: settings),
         .target(
@@ -114,9 +118,9 @@ let package = Package(
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "CCrypt", "CCurl", "COpenSSL", "CPageAssets", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem",
-                "PEM", "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore",
-                "Telemetry",
+                "CCrypt", "CCurl", "COpenSSL", "CPageAssets", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer",
+                "LinuxSystem", "PEM", "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "ProfileReader",
+                "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry",
             ],
             path: "Sources/Gateway",
             swiftSettings: internalSettings, linkerSettings: hardening),
@@ -139,8 +143,9 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "ConfigJSON", "Gateway", "HTTPServer", "LinuxSystem", "PluginABI", "PluginHost", "ProfileAPI", "ProfileArchive", "Profiles",
-                "PushWire", "Receivers", "SpoolStore", "Telemetry", "TestSupport",
+                "ConfigJSON", "Gateway", "HTTPServer", "LinuxSystem", "PluginABI", "PluginHost", "ProfileAPI", "ProfileArchive",
+                "ProfileReader",
+                "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry", "TestSupport",
             ],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),

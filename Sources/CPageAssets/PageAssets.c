@@ -11,6 +11,12 @@ static bytes page_css = {
 static bytes page_js = {
 #embed "web/page.js"
 };
+static bytes flame_css = {
+#embed "web/flame.css"
+};
+static bytes flame_js = {
+#embed "web/flame.js"
+};
 static bytes icon_svg = {
 #embed "web/icon.svg"
 };
@@ -20,6 +26,8 @@ static bytes icon_svg = {
 static const page_asset assets[] = {
     ASSET("page.css", "text/css; charset=utf-8", page_css),
     ASSET("page.js", "text/javascript; charset=utf-8", page_js),
+    ASSET("flame.css", "text/css; charset=utf-8", flame_css),
+    ASSET("flame.js", "text/javascript; charset=utf-8", flame_js),
     ASSET("icon.svg", "image/svg+xml", icon_svg),
 };
 

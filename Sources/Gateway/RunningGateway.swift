@@ -21,6 +21,7 @@ final class RunningGateway: Sendable {
     let reloadRequests = ReloadRequests()
     let reloads = Reloads()
     let page = GatewayPage()
+    let profileRequests = ProfileRequests()
     /// Removed receivers that still deliver their profiles.
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
@@ -193,6 +194,7 @@ final class RunningGateway: Sendable {
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         watchdog.withLock { $0.take() }?.stop()
         for loop in loops { loop.stop() }
+        profileRequests.stop(until: .now + .milliseconds(200))
         adminLoop.withLock { $0.take() }?.stop()
         for listener in setup.allListeners { listener.service.security.access?.stop() }
         stopUpkeep()

@@ -30,6 +30,9 @@ struct AdminEndpoint: Routes {
         case Self.eventsPath:
             // The answer to a HEAD ends with its head.
             return .refuse(head.equals(head.method, "HEAD") ? LiveEvents.head : gateway.page.live.answer())
+        case let path where path.hasPrefix(ProfilePage.path):
+            return gateway.profileRequests.admit(
+                path.dropFirst(ProfilePage.path.count), QueryString(head[head.query]), gateway.parts.recent)
         case let path where path.hasPrefix(PageFrame.assets):
             return .refuse(PageAssets.answer(path.dropFirst(PageFrame.assets.count)) ?? .error(404, "no such file of the page"))
         case let path: return .refuse(.error(404, "no such path: \(quotedForPeople(path))"))

@@ -33,6 +33,7 @@ enum PageFrame {
             <meta name="color-scheme" content="light dark">
             <link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
             <link rel="stylesheet" href="/assets/page.css">
+            <link rel="stylesheet" href="/assets/flame.css">
             <script type="module" src="/assets/page.js"></script>
             </head>
             <body\(isLive ? " data-events=\"/api/v1/events\"" : "" as HTML)>
