@@ -48,16 +48,21 @@ function listen(address) {
   }
 }
 
-/** Shows the flame graph of the profile, and copies its stacks. */
+/** Shows the flame graph of the profile. */
 async function showProfile(element) {
   const { showFlameGraph } = await import("./flame.js");
-  const types = JSON.parse(element.dataset.sampleTypes);
   const load = async (type) => {
     const answer = await fetch(`${element.dataset.json}?sample_type=${type}`);
-    if (!answer.ok) { element.textContent = `The flame graph is not there: ${(await answer.json()).message}`; return; }
-    showFlameGraph(element, { json: await answer.json(), sampleTypes: types, onSampleType: load });
+    const json = await answer.json();
+    if (!answer.ok) throw new Error(json.message);
+    return json;
   };
-  await load(Number(element.dataset.sampleType));
+  try {
+    const json = await load(element.dataset.sampleType);
+    showFlameGraph(element, { json, sampleTypes: JSON.parse(element.dataset.sampleTypes), onSampleType: load });
+  } catch (error) {
+    element.textContent = `The flame graph cannot be shown: ${error.message}`;
+  }
 }
 
 filter?.addEventListener("input", applyFilter);

@@ -1,4 +1,6 @@
 import LinuxSystem
+import PluginHost
+import Receivers
 
 /// The picture of where profiles come in and where they go, drawn as SVG with classes alone: the page allows no styles in it.
 struct FlowPicture {

@@ -4,6 +4,7 @@ import PluginHost
 import ProfileAPI
 import Receivers
 import SpoolStore
+import Synchronization
 import Telemetry
 
 /// What the page shows of the gateway at one moment.

@@ -131,8 +131,7 @@ struct ProfilePage {
             <p>The flame graph is drawn by JavaScript; the table below needs none.</p></div></section>
             <section aria-labelledby="functions-heading"><h2 id="functions-heading">Functions</h2>
             <ul class="actions" aria-label="What is counted">\(choices)</ul>
-            <p class="actions"><a href="\(folded)">All stacks, folded</a>\
-            <button type="button" data-copy="\(folded)" hidden>Copy as folded</button><span id="copied" role="status"></span></p>
+            <p class="actions"><a href="\(folded)">All stacks, folded</a></p>
             \(PageFrame.table(
                 "The functions that count most, by what their own code counts", ["Function", "Self", "Self %", "Total", "Total %"], rows))
             </section>

@@ -18,12 +18,13 @@ struct RecentTable {
     var html: HTML {
         if bounds.profiles == 0 || bounds.bytes == 0 { return "<p>Recent profiles are not kept: admin.recent is 0.</p>" }
         if entries.isEmpty { return "<p>No profile has been accepted yet.</p>" }
-        let words = filter.lowercased().split(separator: " ")
+        let words = filter.lowercased().split(separator: " ").map(String.init)
         var (rows, bytes): ([HTML], Int) = ([], 0)
         for entry in entries where rows.count < Self.mostRows && bytes < Self.mostBytes {
             guard words.isEmpty || entry.matches(words) else { continue }
-            rows.append(entry.row)
-            bytes += entry.row.text.utf8.count
+            let row = entry.row
+            rows.append(row)
+            bytes += row.text.utf8.count
         }
         let table = PageFrame.table(
             "The last accepted profiles, the newest first",
@@ -43,7 +44,7 @@ struct RecentTable {
 }
 
 extension FanOut.Recent.Entry {
-    fileprivate func matches(_ words: [Substring]) -> Bool {
+    fileprivate func matches(_ words: [String]) -> Bool {
         let fates = fates.map { "\($0.receiver) \($0.fate.word)" }.joined(separator: " ")
         let text = "\(summary.labels) \(summary.tenant) \(summary.format) \(summary.peer) \(fates)".lowercased()
         return words.allSatisfy { text.contains($0) }
@@ -51,12 +52,12 @@ extension FanOut.Recent.Entry {
 
     fileprivate var row: HTML {
         let time = CivilTime(unixNanoseconds: summary.receivedAt).rfc3339
-        let where_: [HTML] = fates.map { "<li>\($0.receiver): \($0.fate.badge)</li>" }
+        let places: [HTML] = fates.map { "<li>\($0.receiver): \($0.fate.badge)</li>" }
         return """
             <tr><th scope="row"><a id="p\(sequence)" href="/profiles/\(sequence)"><time datetime="\(time)">\
             \(String(time.dropFirst(11).dropLast()))</time></a></th>\
             <td class="labels">\(shortLabels)</td><td>\(summary.tenant)</td><td>\(summary.format)</td>\
-            <td class="number">\(readableSize(summary.byteCount))</td><td>\(summary.peer)</td><td><ul>\(where_)</ul></td></tr>
+            <td class="number">\(readableSize(summary.byteCount))</td><td>\(summary.peer)</td><td><ul>\(places)</ul></td></tr>
             """
     }
 

@@ -1,6 +1,7 @@
 import ConfigJSON
 import LinuxSystem
 import PluginHost
+import Receivers
 import Telemetry
 
 /// The parts of the page, each on one line, because server-sent events end with a line.
