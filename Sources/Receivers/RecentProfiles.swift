@@ -61,7 +61,7 @@ extension FanOut {
         package var changes: Int { ring.withLock { $0.changes } }
 
         /// The kept profiles, the newest first.
-        package var entries: [Entry] { ring.withLock { $0.kept }.map(\.entry) }
+        package var entries: [Entry] { ring.withLock { $0.kept }.sorted { $0.sequence > $1.sequence }.map(\.entry) }
 
         package subscript(sequence: UInt64) -> Entry? { ring.withLock { $0.place(of: sequence) }?.entry }
 
@@ -192,8 +192,8 @@ private struct RecentRing: Sendable {
         return place.sequence == sequence ? place : nil
     }
 
-    /// The filled places, the newest first.
-    var kept: [Place] { places.filter { $0.sequence != 0 }.sorted { $0.sequence > $1.sequence } }
+    /// The filled places.
+    var kept: [Place] { places.filter { $0.sequence != 0 } }
 }
 
 extension FanOut.Recent.Fate {

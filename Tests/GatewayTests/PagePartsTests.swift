@@ -19,7 +19,8 @@ struct PagePartsTests {
     @Test(
         "Rates are readable",
         arguments: [
-            (0, "0"), (0.004, "0"), (0.42, "0.42"), (7.06, "7.1"), (99.94, "99.9"), (12_300, "12\u{202F}300"), (.infinity, "0"), (.nan, "0"),
+            (0, "0"), (0.004, "0"), (0.42, "0.42"), (7.06, "7.1"), (99.94, "99.9"), (12_300, "12\u{202F}300"), (.infinity, "0"),
+            (.nan, "0"),
             (1e300, "1\u{202F}000\u{202F}000\u{202F}000\u{202F}000\u{202F}000"),
         ] as [(Double, String)])
     func rates(value: Double, text: String) { #expect(ReadableNumber.rate(value) == text) }
@@ -27,7 +28,8 @@ struct PagePartsTests {
     @Test(
         "Times are readable",
         arguments: [
-            (-1, "0 s"), (0.0004, "0.4 ms"), (0.085, "85 ms"), (1.25, "1.3 s"), (90, "90 s"), (600, "10 min"), (7200, "2 h"), (.nan, "0 s"),
+            (-1, "0 s"), (0.0004, "0.4 ms"), (0.085, "85 ms"), (0.85, "850 ms"), (1.25, "1.25 s"), (12.3, "12 s"), (90, "90 s"),
+            (600, "10 min"), (7200, "2 h"), (.nan, "0 s"),
             (1e300, "1\u{202F}000\u{202F}000\u{202F}000 h"),
         ] as [(Double, String)])
     func seconds(value: Double, text: String) { #expect(ReadableNumber.seconds(value) == text) }
@@ -45,7 +47,9 @@ struct PagePartsTests {
     func multipart() {
         let type = "multipart/form-data; boundary=\"x y\""
         func body(_ parts: [(String, String)]) -> [UInt8] {
-            Array((parts.map { "--x y\r\nContent-Disposition: form-data; name=\"\($0.0)\"; filename=a\r\n\r\n\($0.1)\r\n" }.joined() + "--x y--\r\n").utf8)
+            Array(
+                (parts.map { "--x y\r\nContent-Disposition: form-data; name=\"\($0.0)\"; filename=a\r\n\r\n\($0.1)\r\n" }.joined()
+                    + "--x y--\r\n").utf8)
         }
         func find(_ body: [UInt8], _ type: String) -> String? {
             MultipartPart.content(named: "profile", in: body, contentType: type).map { String(decoding: $0, as: UTF8.self) }

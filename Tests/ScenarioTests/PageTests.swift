@@ -30,7 +30,9 @@ struct PageTests {
     func policy() throws {
         try Scenario.run { scenario in
             let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
-            let types = ["/": "text/html", "/assets/page.css": "text/css", "/assets/page.js": "text/javascript", "/assets/icon.svg": "image/svg"]
+            let types = [
+                "/": "text/html", "/assets/page.css": "text/css", "/assets/page.js": "text/javascript", "/assets/icon.svg": "image/svg",
+            ]
             for (path, type) in types {
                 let answer = try get(gateway, path)
                 #expect(answer.status == 200 && answer.header("Content-Type")?.hasPrefix(type) == true, "\(path)")
@@ -41,8 +43,12 @@ struct PageTests {
                 #expect(answer.header("X-Content-Type-Options") == "nosniff" && answer.header("Referrer-Policy") == "no-referrer")
             }
             let text = try get(gateway, "/").text
-            for inline in ["style=", "<style", "onclick", "javascript:", "http://", "https://"] { #expect(!text.contains(inline), "\(inline)") }
-            #expect(text.components(separatedBy: "<script").count == 2 && text.contains("<script type=\"module\" src=\"/assets/page.js\"></script>"))
+            for inline in ["style=", "<style", "onclick", "javascript:", "http://", "https://"] {
+                #expect(!text.contains(inline), "\(inline)")
+            }
+            #expect(
+                text.components(separatedBy: "<script").count == 2
+                    && text.contains("<script type=\"module\" src=\"/assets/page.js\"></script>"))
             for landmark in ["<main", "<header", "<h1>", "scope=\"col\"", "<caption>", "role=\"status\"", "lang=\"en\""] {
                 #expect(text.contains(landmark), "\(landmark)")
             }
@@ -69,7 +75,9 @@ struct PageTests {
             try gateway.waitForMetrics("a failing receiver") { $0.health("dead") == 2 && $0.delivered("a<b>") == 10 }
             let text = try page(gateway, with: "a&lt;b&gt;", "&lt;img src=x onerror=alert(1)&gt;", "Failing: dead", "404 Not Found: 1")
             #expect(!text.contains("<img") && !text.contains("<script>") && !text.contains("a<b>"))
-            for part in ["badge failed", "delivered</span>", "retrying</span>", "HTTP 500", "Isolation", "Dead letters", "<svg class=\"flow\""] {
+            for part in [
+                "badge failed", "delivered</span>", "retrying</span>", "HTTP 500", "Isolation", "Dead letters", "<svg class=\"flow\"",
+            ] {
                 #expect(text.contains(part), "\(part)")
             }
         }
@@ -120,14 +128,16 @@ struct PageTests {
     @Test("The last profiles are kept up to admin.recent, and none at 0", arguments: [(2, 2), (3, 3), (4, 3)])
     func recentBound(sent: Int, kept: Int) throws {
         try Scenario.run { scenario in
-            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], admin: "\"recent\": { \"profiles\": 3 }")
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], admin: "\"recent\": { \"profiles\": 3 }")
             for number in 0..<sent { try gateway.send(1, to: "/ingest?name=app\(number)") }
             let text = try page(gateway, with: "&quot;app\(sent - 1)&quot;")
             #expect(text.contains("\(kept) of \(kept) kept"))
             #expect(text.contains("&quot;app0&quot;") == (sent == kept))
         }
         try Scenario.run { scenario in
-            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], admin: "\"recent\": { \"bytes\": 0 }")
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], admin: "\"recent\": { \"bytes\": 0 }")
             try gateway.send(1)
             try page(gateway, with: "admin.recent is 0")
         }
@@ -150,7 +160,9 @@ struct PageEventTests {
             let stream = try events(gateway.adminPort)
             let begin = try stream.read(until: "event: recent\n")
             #expect(begin.contains("200 OK") && begin.contains("text/event-stream") && !begin.contains("Content-Length"))
-            for part in ["summary", "flow", "charts", "listeners", "receivers", "process"] { #expect(begin.contains("event: \(part)\ndata: ")) }
+            for part in ["summary", "flow", "charts", "listeners", "receivers", "process"] {
+                #expect(begin.contains("event: \(part)\ndata: "))
+            }
             try gateway.send(1, to: "/ingest?name=live")
             #expect(try stream.read(until: "service_name=&quot;live&quot;").contains("event: recent\n"))
             let head = try RawConnection(gateway.adminPort)

@@ -18,7 +18,8 @@ struct FlowPicture {
         for (from, listener) in listeners.enumerated() {
             let y = Self.middle(from, of: listeners.count, in: height)
             for (to, receiver) in receivers.enumerated() where listener.forwardTo.contains(receiver.picture.name) {
-                lines.append(Self.line(y, Self.middle(to, of: receivers.count, in: height), receiver, isMoving: listener.rates.profiles > 0))
+                lines.append(
+                    Self.line(y, Self.middle(to, of: receivers.count, in: height), receiver, isMoving: listener.rates.profiles > 0))
             }
             boxes.append(
                 Self.box(

@@ -33,7 +33,7 @@ final class GatewayPage: Sendable {
         ]
         if isDue || hasNew { parts.append(("charts", charts)) }
         if isRecentDue(gateway.parts.recent, now) || hasNew { parts.append(("recent", recentTable(gateway, filter: "").html)) }
-        live.send(parts, now: now)
+        live.send(parts, isComplete: hasNew, now: now)
     }
 
     private func takeSample(_ overview: Overview) {

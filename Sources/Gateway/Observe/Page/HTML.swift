@@ -1,5 +1,5 @@
 /// A piece of HTML. A text that is put into it is escaped, because most texts come from peers, plugins and destinations.
-struct HTML: ExpressibleByStringInterpolation, Sendable, Equatable {
+struct HTML: ExpressibleByStringInterpolation, Sendable, Hashable {
     private(set) var text: String
 
     init(stringLiteral value: String) { text = value }
@@ -62,11 +62,11 @@ enum ReadableNumber {
         return result
     }
 
-    /// `85 ms`, `12.3 s`, `4 min`, `2 h`.
+    /// `0.4 ms`, `850 ms`, `1.25 s`, `12 s`, `4 min`, `2 h`.
     static func seconds(_ value: Double) -> String {
         guard value.isFinite, value > 0 else { return "0 s" }
-        if value < 0.0995 { return decimals(value * 1000, value < 0.00995 ? 1 : 0) + " ms" }
-        if value < 10 { return decimals(value, 1) + " s" }
+        if value < 0.9995 { return decimals(value * 1000, value < 0.00995 ? 1 : 0) + " ms" }
+        if value < 10 { return decimals(value, 2) + " s" }
         if value < 120 { return decimals(value, 0) + " s" }
         if value < 7200 { return decimals(value / 60, 0) + " min" }
         return decimals(min(value / 3600, 1e9), 0) + " h"

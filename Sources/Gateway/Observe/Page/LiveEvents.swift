@@ -66,11 +66,13 @@ final class LiveEvents: Sendable {
 
     /// Sends the parts that have changed, and all of them to pages that have just connected.
     ///
-    /// - Parameter parts: those that may have changed; all while ``hasNew``.
-    func send(_ parts: [(id: String, html: HTML)], now: MonotonicTime) {
+    /// - Parameters:
+    ///   - parts: those that may have changed.
+    ///   - isComplete: whether these are all parts, as is needed while ``hasNew``.
+    func send(_ parts: [(id: String, html: HTML)], isComplete: Bool, now: MonotonicTime) {
         state.withLock { state in
             var (changed, all): ([UInt8], [UInt8]) = ([], [])
-            let hasNew = state.streams.contains { !$0.hasAll }
+            let hasNew = isComplete && state.streams.contains { !$0.hasAll }
             for part in parts where part.html.text.utf8.count <= Self.largestPart {
                 let isChanged = state.sent[part.id] != part.html.text
                 guard isChanged || hasNew else { continue }
@@ -84,7 +86,7 @@ final class LiveEvents: Sendable {
             for index in state.streams.indices {
                 guard let feed = state.streams[index].feed else { continue }
                 let bytes = state.streams[index].hasAll ? changed : all
-                state.streams[index].hasAll = true
+                if hasNew { state.streams[index].hasAll = true }
                 if !bytes.isEmpty { feed.send(bytes) }
                 if now >= state.streams[index].since + Self.longestTime { feed.end() }
             }

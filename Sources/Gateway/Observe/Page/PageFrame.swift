@@ -69,8 +69,10 @@ enum PageFrame {
     }
 
     /// A table that can be scrolled sideways, also by keyboard. The first cell of each row is its heading.
-    static func table(_ caption: HTML, _ columns: [HTML], _ rows: [HTML]) -> HTML {
-        let heads: [HTML] = columns.map { "<th scope=\"col\">\($0)</th>" }
+    ///
+    /// - Parameter numbers: the columns that hold numbers.
+    static func table(_ caption: HTML, _ columns: [HTML], numbers: Set<HTML> = [], _ rows: [HTML]) -> HTML {
+        let heads: [HTML] = columns.map { "<th scope=\"col\"\(numbers.contains($0) ? " class=\"number\"" : "" as HTML)>\($0)</th>" }
         return """
             <div class="scroll" tabindex="0" role="region" aria-label="\(caption)"><table><caption>\(caption)</caption>\
             <thead><tr>\(heads)</tr></thead><tbody>\(rows)</tbody></table></div>

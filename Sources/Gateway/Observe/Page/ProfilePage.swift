@@ -114,7 +114,8 @@ struct ProfilePage {
         let choices: [HTML] = types.enumerated().map { number, choice in
             let name: HTML = "\(choice.name) (\(choice.unit))"
             return number == type
-                ? "<li><strong aria-current=\"true\">\(name)</strong></li>" : "<li><a href=\"?sample_type=\(number)#functions-heading\">\(name)</a></li>"
+                ? "<li><strong aria-current=\"true\">\(name)</strong></li>"
+                : "<li><a href=\"?sample_type=\(number)#functions-heading\">\(name)</a></li>"
         }
         let total = profile.total(sampleType: type)
         let rows: [HTML] = profile.topFunctions(sampleType: type, limit: Self.mostFunctions).map { function in
@@ -133,7 +134,8 @@ struct ProfilePage {
             <ul class="actions" aria-label="What is counted">\(choices)</ul>
             <p class="actions"><a href="\(folded)">All stacks, folded</a></p>
             \(PageFrame.table(
-                "The functions that count most, by what their own code counts", ["Function", "Self", "Self %", "Total", "Total %"], rows))
+                "The functions that count most, by what their own code counts", ["Function", "Self", "Self %", "Total", "Total %"],
+                numbers: ["Self", "Self %", "Total", "Total %"], rows))
             </section>
             """
     }

@@ -25,7 +25,8 @@ final class ProfileRequests: Sendable {
             return .refuse(PageFrame.problem(404, title: "No such page", "There is no page of this name."))
         }
         guard let entry = recent[sequence] else {
-            return .refuse(PageFrame.problem(404, title: "No such profile", "Only the last profiles are kept, and this one is not among them."))
+            return .refuse(
+                PageFrame.problem(404, title: "No such profile", "Only the last profiles are kept, and this one is not among them."))
         }
         let page = ProfilePage(entry: entry, view: view, sampleType: query.text("sample_type").flatMap { Int($0) })
         if let response = page.answerWithoutReading { return .refuse(response) }

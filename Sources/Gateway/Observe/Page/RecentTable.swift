@@ -28,7 +28,7 @@ struct RecentTable {
         }
         let table = PageFrame.table(
             "The last accepted profiles, the newest first",
-            ["Received", "Labels", "Tenant", "Format", "Size", "Sender", "Where it went"], rows)
+            ["Received", "Labels", "Tenant", "Format", "Size", "Sender", "Where it went"], numbers: ["Size"], rows)
         return "\(table)<p class=\"note\" data-count>\(rows.count) of \(entries.count) kept profiles are shown.</p>"
     }
 
@@ -54,8 +54,8 @@ extension FanOut.Recent.Entry {
         let time = CivilTime(unixNanoseconds: summary.receivedAt).rfc3339
         let places: [HTML] = fates.map { "<li>\($0.receiver): \($0.fate.badge)</li>" }
         return """
-            <tr><th scope="row"><a id="p\(sequence)" href="/profiles/\(sequence)"><time datetime="\(time)">\
-            \(String(time.dropFirst(11).dropLast()))</time></a></th>\
+            <tr><th scope="row" class="time"><a id="p\(sequence)" href="/profiles/\(sequence)"><time datetime="\(time)">\
+            \(String(time.dropFirst(11).prefix(8)))</time></a></th>\
             <td class="labels">\(shortLabels)</td><td>\(summary.tenant)</td><td>\(summary.format)</td>\
             <td class="number">\(readableSize(summary.byteCount))</td><td>\(summary.peer)</td><td><ul>\(places)</ul></td></tr>
             """
@@ -84,7 +84,7 @@ extension FanOut.Recent.Fate {
         case .queued: "<span class=\"badge queued\">queued</span>"
         case .delivered: "<span class=\"badge ok\">delivered</span>"
         case .retrying(let attempts, let why):
-            "<span class=\"badge degraded\">retrying</span> <span class=\"note\">after \(attempts) attempts: \(why)</span>"
+            "<span class=\"badge degraded\">retrying</span> <span class=\"note\">after \(counted(attempts, "attempt")): \(why)</span>"
         case .dropped(let reason, let why):
             "<span class=\"badge failed\">dropped</span> <span class=\"note\">\(reason.rawValue)\(why.isEmpty ? "" : ": \(why)" as HTML)</span>"
         case .deadLetter(let reason, let why):

@@ -37,7 +37,8 @@ extension Overview {
         }
         return PageFrame.table(
             "Listeners: what comes in",
-            ["Listener", "Address", "Profiles/s", "Bytes/s", "Profiles", "Bytes", "Connections", "Refused"], rows)
+            ["Listener", "Address", "Profiles/s", "Bytes/s", "Profiles", "Bytes", "Connections", "Refused"],
+            numbers: ["Profiles/s", "Bytes/s", "Profiles", "Bytes", "Connections"], rows)
     }
 
     var receiversTable: HTML {
@@ -46,13 +47,12 @@ extension Overview {
             [
                 "Receiver", "Plugin", "Health", "Queue", "Oldest", "Deliveries/s", "Latency", "Delivered", "Retries", "Dropped",
                 "Dead letters", "Breaches", "Isolation",
-            ], receivers.map(\.row))
+            ], numbers: ["Queue", "Oldest", "Deliveries/s", "Latency", "Delivered", "Retries", "Dead letters"], receivers.map(\.row))
     }
 
     var process: HTML {
-        let since = MonotonicTime.unixNanoseconds.subtractingSaturated(startedAt)
         var facts: [(HTML, HTML)] = [
-            ("Version", "\(version)"), ("Running for", "\(ReadableNumber.seconds(Double(max(0, since)) / 1e9))"),
+            ("Version", "\(version)"), ("Started", "<time>\(CivilTime(unixNanoseconds: startedAt).rfc3339)</time>"),
             ("Memory", "\(readableSize(memory))"), ("Config", "\(configPath)"),
             (
                 "Config last read",
@@ -94,7 +94,7 @@ extension Overview.ReceiverRow {
         return """
             <tr class="\(picture.health.rawValue)"><th scope="row">\(picture.name)\(picture.isRequired ? "" : " <small>(optional)</small>" as HTML)</th>\
             <td>\(picture.plugin) \(picture.version)</td>\
-            <td><span class="badge \(picture.health.rawValue)">\(picture.health.rawValue)</span>\(notes)</td>\
+            <td class="wide"><span class="badge \(picture.health.rawValue)">\(picture.health.rawValue)</span>\(notes)</td>\
             <td class="number">\(ReadableNumber.count(picture.queuedProfiles))<span class="note">\(readableSize(picture.queuedBytes))</span></td>\
             <td class="number">\(picture.queuedProfiles == 0 ? "–" : "\(ReadableNumber.seconds(picture.oldestSeconds))" as HTML)</td>\
             <td class="number">\(ReadableNumber.rate(rate))</td>\
