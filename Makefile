@@ -33,6 +33,7 @@ sanitize:
 # What needs other compilers or tools than the tests themselves: each script of Tests/System.
 test-system:
 	@scripts/setup test
+	@scripts/setup system
 	swift build -c release
 	@for script in Tests/System/*; do echo "$$script"; "$$script" || exit 1; done
 

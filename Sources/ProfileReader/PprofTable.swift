@@ -5,9 +5,9 @@ struct PprofTable<Entry> {
     private var near: [Int32] = []
     private var far: [UInt64: Int32] = [:]
 
-    /// Adds an entry.
-    mutating func add(_ id: UInt64, _ entry: Entry, _ what: String, _ limit: Int) throws(ReadProfile.Problem) {
-        guard id != 0 else { throw .init("a \(what) has the id 0") }
+    /// Adds an entry; one without an id gets its place, from 1, as Pyroscope's profiler of .NET means it.
+    mutating func add(_ written: UInt64, _ entry: Entry, _ what: String, _ limit: Int) throws(ReadProfile.Problem) {
+        let id = written == 0 ? UInt64(entries.count) + 1 : written
         guard self[id] == nil else { throw .init("two \(what)s have the id \(id)") }
         guard entries.count < limit else { throw .init("the profile has more than \(limit) \(what)s") }
         let place = Int32(clamping: entries.count)

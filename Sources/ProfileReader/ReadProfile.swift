@@ -40,7 +40,8 @@ public struct ReadProfile: Sendable {
 
     /// What is counted, in the order of the profile; at least one.
     public let sampleTypes: [SampleType]
-    /// The index of the sample type to show first: the one that the profile names, else the last one, as pprof has it.
+    /// The index of the sample type to show first: the one that the profile names, else the last one that counts anything; pprof takes
+    /// the last one.
     public let defaultSampleType: Int
     let tree: StackTree
 
@@ -85,7 +86,8 @@ public struct ReadProfile: Sendable {
     }
 
     init(_ tree: StackTree, _ types: [SampleType], defaultType: Int? = nil) {
-        (self.tree, sampleTypes, defaultSampleType) = (tree, types, defaultType ?? types.count - 1)
+        (self.tree, sampleTypes) = (tree, types)
+        defaultSampleType = defaultType ?? tree.magnitudes.lastIndex { $0 > 0 } ?? types.count - 1
     }
 
     /// All values of a sample type added up, negative ones as if they were positive, as pprof's total is; 0 for an unknown one.

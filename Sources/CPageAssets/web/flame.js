@@ -131,7 +131,7 @@ class FlameGraph {
     this.search.type = "search";
     this.search.autocomplete = "off";
     this.search.spellcheck = false;
-    this.search.addEventListener("input", () => this.find(this.search.value));
+    for (const event of ["input", "change"]) this.search.addEventListener(event, () => this.find(this.search.value));
     this.matched = make("output", "flame-matched");
     this.matched.setAttribute("aria-live", "polite");
     this.orientation = this.button("Flame", "flame-orientation", () => this.turn());
@@ -139,7 +139,7 @@ class FlameGraph {
     this.orientation.setAttribute("aria-pressed", "false");
     this.reset = this.button("Reset zoom", "flame-reset", () => this.zoomTo(0));
     this.copyButton = this.button("Copy as folded", "flame-copy", () => this.copy());
-    bar.append(this.labelled("Search", this.search), this.matched, this.orientation, this.reset, this.copyButton);
+    bar.append(this.labelled("Search", this.search), this.orientation, this.reset, this.copyButton, this.matched);
     return bar;
   }
 

@@ -95,7 +95,7 @@ enum HelpCommand {
                gateway profile graph  FILE [--format FORMAT] [--sample-type NAME]
 
         Reads one profile. FORMAT is pprof, folded, lines or speedscope, and is guessed when not given; JFR is not read.
-        NAME is what is counted, such as cpu or inuse_space; without it, it is what the profile names, else its last one.
+        NAME is what is counted, such as cpu or inuse_space; without it, it is what the profile names, else the last that counts.
         top     prints N (20; 0 is all) functions: what each counts by itself, and with all that is called from it, as
                 go tool pprof -top has it.
         folded  prints the stacks, one a line: functions from the outermost one on with semicolons between them, and the value.
