@@ -72,8 +72,9 @@ extension FanOut {
             guard isOn.load(ordering: .relaxed) else { return }
             for profile in profiles {
                 // What is replaced is freed after the lock is released.
-                var (_, isOver) = ring.withLock { $0.add(profile, receivers) }
-                while isOver { (_, isOver) = ring.withLock { $0.removeOldest() } }
+                let added = ring.withLock { $0.add(profile, receivers) }
+                var isOver = added.isOver
+                while isOver { isOver = ring.withLock { $0.removeOldest() }.isOver }
             }
         }
 
@@ -86,7 +87,7 @@ extension FanOut {
 
 /// The places of the ring; a plain value, protected by its owner's lock.
 private struct RecentRing: Sendable {
-    private enum Content: Sendable {
+    enum Content: Sendable {
         case whole(ReceivedProfile)
         case summary(ReceivedProfile.Summary)
     }
@@ -103,9 +104,9 @@ private struct RecentRing: Sendable {
         private static let fixedSize = 256
         static let mostText = 256
 
-        /// Fills the place, and returns what was in it.
-        mutating func fill(_ profile: ReceivedProfile, _ receivers: [String], _ bounds: FanOut.Recent.Bounds) -> Place? {
-            let former = sequence == 0 ? nil : self
+        /// Fills the place, and returns what was in it; `fates` keeps its memory.
+        mutating func fill(_ profile: ReceivedProfile, _ receivers: [String], _ bounds: FanOut.Recent.Bounds) -> Content {
+            let former = content
             (sequence, self.receivers) = (profile.sequence, receivers)
             fates.removeAll(keepingCapacity: true)
             for _ in receivers { fates.append(.queued) }
@@ -148,7 +149,7 @@ private struct RecentRing: Sendable {
     /// Adds a profile in the place of one that is as many profiles older as there are places.
     ///
     /// - Returns: what it has replaced, and whether more must be removed to keep the bound of bytes.
-    mutating func add(_ profile: ReceivedProfile, _ receivers: [String]) -> (Place?, isOver: Bool) {
+    mutating func add(_ profile: ReceivedProfile, _ receivers: [String]) -> (Content?, isOver: Bool) {
         let sequence = profile.sequence
         guard !places.isEmpty, sequence > 0, sequence >= newest || newest - sequence < UInt64(places.count) else { return (nil, false) }
         newest = max(newest, sequence)
