@@ -227,7 +227,8 @@ class FlameGraph {
     const shown = this.visible();
     const rows = shown.reduce((most, place) => Math.max(most, places.depth[place] + 1), 1);
     const hadFocus = this.tree.contains(document.activeElement);
-    this.elements.clear();
+    const before = this.elements;
+    this.elements = new Map();
     if (!shown.includes(this.active)) this.active = zoom;
     const row = parseFloat(getComputedStyle(this.tree).getPropertyValue("--flame-row")) || 20;
     const whole = places.total[zoom];
@@ -236,7 +237,9 @@ class FlameGraph {
       const left = isAbove || whole <= 0 ? 0 : (places.start[place] - places.start[zoom]) / whole;
       const share = isAbove || place === zoom || whole <= 0 ? 1 : places.total[place] / whole;
       const line = this.isFlame ? rows - 1 - places.depth[place] : places.depth[place];
-      const frame = this.makeFrame(place, isAbove, share * this.width);
+      const frame = before.get(place) ?? this.makeFrame(place);
+      frame.className = `flame-frame ${colorOf(places.name[place])}${isAbove ? " flame-above" : ""}`;
+      frame.firstChild.hidden = share * this.width <= 28;
       frame.style.left = `${left * 100}%`;
       frame.style.width = `${share * 100}%`;
       frame.style.top = `${line * row}px`;
@@ -245,23 +248,24 @@ class FlameGraph {
     });
     this.tree.style.height = `${rows * row}px`;
     this.tree.setAttribute("aria-label", `Flame graph of ${places.type}, ${formatValue(places.total[0], places.unit)} in all`);
-    this.tree.replaceChildren(...frames);
+    // A new size of the window changes no frame, so what is there stays.
+    const isSame = frames.length === this.tree.children.length && frames.every((frame, index) => frame === this.tree.children[index]);
+    if (!isSame) this.tree.replaceChildren(...frames);
     this.reset.disabled = zoom === 0;
     this.mark();
     this.activate(this.active);
-    if (hadFocus) this.elements.get(this.active)?.focus();
+    if (hadFocus && !isSame) this.elements.get(this.active)?.focus();
   }
 
-  makeFrame(place, isAbove, width) {
-    const { places } = this;
-    const frame = make("div", `flame-frame ${colorOf(places.name[place])}${isAbove ? " flame-above" : ""}`);
+  makeFrame(place) {
+    const frame = make("div");
     frame.setAttribute("role", "treeitem");
-    frame.setAttribute("aria-level", String(places.depth[place] + 1));
+    frame.setAttribute("aria-level", String(this.places.depth[place] + 1));
     frame.setAttribute("aria-label", this.describe(place));
     frame.setAttribute("aria-selected", "false");
     frame.tabIndex = -1;
     frame.dataset.place = String(place);
-    if (width > 28) frame.append(make("span", "flame-name", places.name[place]));
+    frame.append(make("span", "flame-name", this.places.name[place]));
     return frame;
   }
 
@@ -323,7 +327,7 @@ class FlameGraph {
 
   zoomTo(place) {
     this.zoom = place;
-    this.active = place;
+    this.activate(place);
     this.draw();
   }
 
@@ -373,6 +377,7 @@ class FlameGraph {
       const json = await this.onSampleType?.(index);
       if (!json || Number(this.select.value) !== index || !this.root.isConnected) return;
       this.places = new Places(json);
+      this.elements.clear();
       this.zoom = 0;
       this.active = 0;
       this.text.hidden = true;
