@@ -20,37 +20,63 @@ extension ReceivedProfile {
         package var sampleCount = 0
 
         package init() {}
+    }
 
-        /// The bytes of its texts.
-        package var textByteCount: Int {
-            tenant.utf8.count + peer.utf8.count + labels.utf8.count + format.utf8.count + contentType.utf8.count
+    /// A ``Summary`` in a form that costs little to make: numbers, and all texts in one array.
+    package struct Outline: Sendable {
+        private let numbers: Summary
+        /// Tenant, sender, format, content type, and names and values of labels, each behind its length.
+        private let texts: [UInt8]
+
+        package init(_ profile: ReceivedProfile) {
+            let view = unsafe profile.view.pointee
+            var numbers = Summary()
+            (numbers.receivedAt, numbers.from, numbers.until) = unsafe (view.received_ns, view.from_ns, view.until_ns)
+            (numbers.isPush, numbers.sampleCount) = (profile.api == .push, profile.sampleCount)
+            unsafe UnsafeBufferPointer(start: view.samples, count: view.sample_count).forEach { unsafe numbers.byteCount += $0.bytes.count }
+            self.numbers = numbers
+            let labels = unsafe UnsafeBufferPointer(start: view.labels, count: view.label_count)
+            var size = unsafe 16 + view.tenant.count + view.peer.count + view.format.count + view.content_type.count
+            unsafe labels.forEach { label in unsafe size += 8 + label.name.count + label.value.count }
+            texts = unsafe [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
+                unsafe Self.put(view.tenant, bytes, &count)
+                unsafe Self.put(view.peer, bytes, &count)
+                unsafe Self.put(view.format, bytes, &count)
+                unsafe Self.put(view.content_type, bytes, &count)
+                unsafe labels.forEach { label in
+                    unsafe Self.put(label.name, bytes, &count)
+                    unsafe Self.put(label.value, bytes, &count)
+                }
+            }
+        }
+
+        private static func put(_ text: gw_slice, _ bytes: UnsafeMutableBufferPointer<UInt8>, _ count: inout Int) {
+            guard let start = unsafe UnsafeMutableRawPointer(bytes.baseAddress)?.advanced(by: count) else { return }
+            unsafe start.storeBytes(of: UInt32(clamping: text.count).littleEndian, as: UInt32.self)
+            if let source = unsafe text.bytes { unsafe (start + 4).copyMemory(from: source, byteCount: text.count) }
+            unsafe count += 4 + text.count
+        }
+
+        /// The bytes that it takes.
+        package var byteCount: Int { MemoryLayout<Outline>.stride + texts.count }
+
+        package var summary: Summary {
+            var summary = numbers
+            unsafe texts.withUnsafeBytes { bytes in
+                var reader = unsafe LittleEndianReader(bytes)
+                (summary.tenant, summary.peer) = (reader.text() ?? "", reader.text() ?? "")
+                (summary.format, summary.contentType) = (reader.text() ?? "", reader.text() ?? "")
+                while let name = reader.text(), let value = reader.text() {
+                    if !summary.labels.isEmpty { summary.labels += ", " }
+                    summary.labels += "\(name)=\"\(value)\""
+                }
+            }
+            return summary
         }
     }
 
-    package var summary: Summary {
-        let view = unsafe view.pointee
-        var summary = Summary()
-        (summary.isPush, summary.sampleCount) = (api == .push, sampleCount)
-        (summary.receivedAt, summary.from, summary.until) = unsafe (view.received_ns, view.from_ns, view.until_ns)
-        summary.tenant = unsafe String(slice: view.tenant)
-        summary.peer = unsafe String(slice: view.peer)
-        summary.format = unsafe String(slice: view.format)
-        summary.contentType = unsafe String(slice: view.content_type)
-        for index in 0..<sampleCount { summary.byteCount += withSample(index) { $0.byteCount } }
-        unsafe UnsafeBufferPointer(start: view.labels, count: view.label_count).forEach { label in
-            if !summary.labels.isEmpty { summary.labels += ", " }
-            summary.labels += unsafe String(slice: label.name) + "=\"" + String(slice: label.value) + "\""
-        }
-        return summary
-    }
+    package var summary: Summary { Outline(self).summary }
 
     /// The bytes that it keeps in memory, with what its body's buffer has beyond the body.
     package var heldByteCount: Int { byteCount + unusedByteCount + sharedByteCount }
-}
-
-extension String {
-    /// Copies a text of the plugin interface.
-    fileprivate init(slice: gw_slice) {
-        unsafe self.init(decoding: UnsafeBufferPointer(start: slice.bytes, count: slice.bytes == nil ? 0 : slice.count), as: UTF8.self)
-    }
 }

@@ -89,13 +89,14 @@ extension FanOut {
 private struct RecentRing: Sendable {
     enum Content: Sendable {
         case whole(ReceivedProfile)
-        case summary(ReceivedProfile.Summary)
+        case outline(ReceivedProfile.Outline)
+        case nothing
     }
 
     struct Place: Sendable {
         /// 0 when the place is free, for no profile has this sequence.
         var sequence: UInt64 = 0
-        private var content = Content.summary(ReceivedProfile.Summary())
+        private var content = Content.nothing
         private(set) var byteCount = 0
         var receivers: [String] = []
         var fates: [FanOut.Recent.Fate] = []
@@ -114,8 +115,8 @@ private struct RecentRing: Sendable {
             if bounds.keepsBodies, own + profile.heldByteCount <= bounds.bytes {
                 (content, byteCount) = (.whole(profile), own + profile.heldByteCount)
             } else {
-                let summary = profile.summary
-                (content, byteCount) = (.summary(summary), own + MemoryLayout<ReceivedProfile.Summary>.stride + summary.textByteCount)
+                let outline = ReceivedProfile.Outline(profile)
+                (content, byteCount) = (.outline(outline), own + outline.byteCount)
             }
             return former
         }
@@ -125,7 +126,10 @@ private struct RecentRing: Sendable {
             switch content {
             case .whole(let profile):
                 return FanOut.Recent.Entry(sequence: sequence, summary: profile.summary, profile: profile, fates: fates)
-            case .summary(let summary): return FanOut.Recent.Entry(sequence: sequence, summary: summary, profile: nil, fates: fates)
+            case .outline(let outline):
+                return FanOut.Recent.Entry(sequence: sequence, summary: outline.summary, profile: nil, fates: fates)
+            case .nothing:
+                return FanOut.Recent.Entry(sequence: sequence, summary: ReceivedProfile.Summary(), profile: nil, fates: fates)
             }
         }
     }

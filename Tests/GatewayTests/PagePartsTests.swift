@@ -1,7 +1,9 @@
 import LinuxSystem
+import Telemetry
 import Testing
 
 @testable import Gateway
+@testable import HTTPServer
 
 @Suite("Parts of the admin listener's page")
 struct PagePartsTests {
@@ -41,6 +43,54 @@ struct PagePartsTests {
         let kept = min(added, 181)
         #expect(ring.inOrder.map(\.profiles) == Array((added - kept)..<added))
         #expect(ring.last?.profiles == (added == 0 ? nil : added - 1))
+    }
+
+    @Test("So many requests have a place, and one that has ended makes room", arguments: [1, 8])
+    func places(most: Int) {
+        let places = Places(most)
+        #expect(places.areFree)
+        for _ in 0..<most { #expect(places.take()) }
+        for _ in 0..<3 { #expect(!places.take(), "none is free, and refused ones take none") }
+        places.giveBack()
+        #expect(places.take() && !places.take() && !places.areFree)
+        for _ in 0..<most { places.giveBack() }
+        #expect(places.areFree)
+    }
+
+    @Test("A reader that is behind by more than the room is disconnected", arguments: [(99, true), (100, true), (101, false)])
+    func feed(bytes: Int, isOpen: Bool) {
+        let released = Counter()
+        var feed: Response.Feed? = Response.Feed(room: 100) { released.add() }
+        #expect(feed?.send([UInt8](repeating: 1, count: bytes - 1)) == true)
+        #expect(feed?.send([2]) == isOpen)
+        #expect(feed?.send([]) == isOpen, "it stays so")
+        switch feed?.next(isBlocked: false) {
+        case .bytes(let taken): #expect(isOpen && taken.count == bytes)
+        case .overrun: #expect(!isOpen)
+        default: Issue.record("neither bytes nor an end")
+        }
+        #expect(released.value == 0)
+        feed?.release()
+        #expect(feed?.send([1]) == false)
+        feed = nil
+        #expect(released.value == 1, "once")
+    }
+
+    @Test("A feed that was never begun is released, and one that has ended sends what it had")
+    func feedEnds() {
+        let released = Counter()
+        _ = Response.Feed(room: 1) { released.add() }
+        #expect(released.value == 1)
+        let feed = Response.Feed(room: 10) {}
+        feed.send([1, 2])
+        feed.end()
+        #expect(!feed.send([3]))
+        guard case .nothing = feed.next(isBlocked: true), case .bytes([1, 2]) = feed.next(isBlocked: false),
+            case .ended = feed.next(isBlocked: false)
+        else {
+            Issue.record("the bytes come before the end")
+            return
+        }
     }
 
     @Test("A part of a multipart body is found by its name")

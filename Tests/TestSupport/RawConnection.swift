@@ -174,12 +174,16 @@ final class RawConnection {
         let wanted = Array(text.utf8)
         var searched = 0
         while true {
-            for start in searched..<max(searched, received.count - wanted.count + 1) where received[start...].starts(with: wanted) {
-                defer { received.removeFirst(start + wanted.count) }
-                return String(decoding: received[..<(start + wanted.count)], as: UTF8.self)
+            let found = received.withUnsafeBytes { bytes -> Int? in
+                guard let start = bytes.baseAddress else { return nil }
+                return memmem(start + searched, bytes.count - searched, wanted, wanted.count).map { start.distance(to: $0) }
+            }
+            if let found {
+                defer { received.removeFirst(found + wanted.count) }
+                return String(decoding: received[..<(found + wanted.count)], as: UTF8.self)
             }
             searched = max(0, received.count - wanted.count + 1)
-            guard try receive() else { throw NeverCame(what: text, seen: [String(decoding: received, as: UTF8.self)]) }
+            guard try receive() else { throw NeverCame(what: text, seen: [String(decoding: received.suffix(2000), as: UTF8.self)]) }
         }
     }
 

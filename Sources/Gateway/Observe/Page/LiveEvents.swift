@@ -6,8 +6,6 @@ import Synchronization
 ///
 /// Each event replaces one part of the page, and is made once for all pages. Nothing is made while no page is open.
 final class LiveEvents: Sendable {
-    /// The most pages that get updates at a time.
-    static let mostStreams = 16
     /// The most bytes that wait for one page; one that is further behind is disconnected, and connects again.
     private static let room = 2 << 20
     /// A part that is larger gets no updates.
@@ -34,22 +32,20 @@ final class LiveEvents: Sendable {
     /// The answer without any event.
     static var head: Response { Response(status: 200, headers: PageFrame.headers("text/event-stream")) }
 
-    private let open = Atomic<Int>(0)
+    /// The pages that get updates at a time.
+    private let places = Places(16)
     private let state = Mutex(State())
 
     /// Whether no page is connected.
-    var isIdle: Bool { open.load(ordering: .relaxed) == 0 }
+    var isIdle: Bool { places.areFree }
 
     /// Whether a page is connected that has got nothing yet.
     var hasNew: Bool { state.withLock { $0.streams.contains { !$0.hasAll && $0.feed != nil } } }
 
     /// The answer to a page that wants updates.
     func answer() -> Response {
-        guard open.wrappingAdd(1, ordering: .relaxed).newValue <= Self.mostStreams else {
-            open.wrappingSubtract(1, ordering: .relaxed)
-            return .error(503, "\(Self.mostStreams) pages get updates already")
-        }
-        let feed = Response.Feed(room: Self.room) { [weak self] in self?.closed() }
+        guard places.take() else { return .error(503, "\(places.most) pages get updates already") }
+        let feed = Response.Feed(room: Self.room) { [places] in places.giveBack() }
         feed.send(Array("retry: 2000\n\n".utf8))
         let isStopped = state.withLock { state in
             state.streams.removeAll { $0.feed == nil }
@@ -61,8 +57,6 @@ final class LiveEvents: Sendable {
         response.feed = feed
         return response
     }
-
-    private func closed() { open.wrappingSubtract(1, ordering: .relaxed) }
 
     /// Sends the parts that have changed, and all of them to pages that have just connected.
     ///

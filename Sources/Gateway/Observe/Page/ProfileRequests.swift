@@ -1,12 +1,9 @@
 import HTTPServer
 import LinuxSystem
 import Receivers
-import Synchronization
 
 /// The requests for pages of profiles. Profiles are read one at a time on a thread of its own, because reading takes up to seconds.
 final class ProfileRequests: Sendable {
-    /// The most requests that wait for the thread.
-    static let mostWaiting = 8
     /// A request for a page has no body; a small one that a client sends anyway is read and ignored.
     private static let bodyLimit = 4096
 
@@ -16,7 +13,8 @@ final class ProfileRequests: Sendable {
     }
 
     private let worker = Worker<Job>("profile-reader", priority: .nice(10))
-    private let waiting = Atomic<Int>(0)
+    /// The requests that wait for the thread, with the one that it serves.
+    private let places = Places(8)
 
     /// Decides on `/profiles/…`.
     func admit(_ rest: Substring, _ query: QueryString, _ recent: FanOut.Recent) -> Admission {
@@ -46,19 +44,16 @@ final class ProfileRequests: Sendable {
     }
 
     private func read(_ page: ProfilePage, _ reply: Reply) {
-        guard waiting.wrappingAdd(1, ordering: .relaxed).newValue <= Self.mostWaiting else {
-            waiting.wrappingSubtract(1, ordering: .relaxed)
-            return reply.send(.error(503, "\(Self.mostWaiting) other profiles wait to be read"))
-        }
+        guard places.take() else { return reply.send(.error(503, "\(places.most) other profiles wait to be read")) }
         do throws(SystemError) {
-            try worker.submit(Job(page: page, reply: reply)) { [self] jobs in
+            try worker.submit(Job(page: page, reply: reply)) { [places] jobs in
                 for job in jobs {
                     job.reply.send(job.page.answer())
-                    waiting.wrappingSubtract(1, ordering: .relaxed)
+                    places.giveBack()
                 }
             }
         } catch {
-            waiting.wrappingSubtract(1, ordering: .relaxed)
+            places.giveBack()
             reply.send(.error(503, "\(error)"))
         }
     }
