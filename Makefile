@@ -9,6 +9,7 @@ run: build
 	@echo "  curl -i 'http://127.0.0.1:9999/ingest?name=myapp&format=pprof' --data-binary @$(CURDIR)/Tests/Fixtures/go-cpu.pprof"
 	@echo
 	@echo "It is archived under ./archive and shown below. Ctrl-C stops."
+	@echo "To see it and everything else in a browser: http://127.0.0.1:12345/"
 	@echo
 	@.build/release/gateway run --config examples/gateway.json
 
@@ -32,6 +33,7 @@ sanitize:
 # What needs other compilers or tools than the tests themselves: each script of Tests/System.
 test-system:
 	@scripts/setup test
+	@scripts/setup system
 	swift build -c release
 	@for script in Tests/System/*; do echo "$$script"; "$$script" || exit 1; done
 

@@ -54,12 +54,18 @@ let package = Package(
             cSettings: hardenedC),
         // The files that `gateway plugin new` writes, and with them the SDK, as bytes in the program.
         .target(name: "CPluginTemplates", path: "Sources/CPluginTemplates", cSettings: hardenedC),
+        // What a browser loads for the admin listener's page, as bytes in the program.
+        .target(name: "CPageAssets", path: "Sources/CPageAssets", exclude: ["web"], cSettings: hardenedC),
         .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
         .target(
             name: "LinuxSystem", dependencies: ["CForkGuard", "CLinux"], path: "Sources/LinuxSystem", exclude: ["CLinux"],
             swiftSettings: settings),
         .target(
             name: "PushWire", dependencies: ["COpenSSL", "CZlib", "ConfigJSON", "LinuxSystem"], path: "Sources/PushWire",
+            swiftSettings: settings),
+        // What is in a profile's body; `gateway profile` and the pages show it.
+        .target(
+            name: "ProfileReader", dependencies: ["ConfigJSON", "LinuxSystem", "PushWire"], path: "Sources/ProfileReader",
             swiftSettings: settings),
         .target(name: "ConfigJSON", dependencies: ["LinuxSystem"], path: "Sources/ConfigJSON", swiftSettings: settings),
         .target(name: "PEM", dependencies: ["ConfigJSON", "COpenSSL", "LinuxSystem"], path: "Sources/PEM", swiftSettings: settings),
@@ -112,9 +118,9 @@ let package = Package(
         .executableTarget(
             name: "Gateway",
             dependencies: [
-                "CCrypt", "CCurl", "COpenSSL", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer", "LinuxSystem", "PEM",
-                "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "Profiles", "PushWire", "Receivers", "SpoolStore",
-                "Telemetry",
+                "CCrypt", "CCurl", "COpenSSL", "CPageAssets", "CPluginTemplates", "CProcessStart", "ConfigJSON", "HTTPServer",
+                "LinuxSystem", "PEM", "PluginABI", "PluginHost", "PluginKit", "ProfileAPI", "ProfileArchive", "ProfileReader",
+                "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry",
             ],
             path: "Sources/Gateway",
             swiftSettings: internalSettings, linkerSettings: hardening),
@@ -137,8 +143,9 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "ConfigJSON", "Gateway", "HTTPServer", "LinuxSystem", "PluginABI", "PluginHost", "ProfileAPI", "ProfileArchive", "Profiles",
-                "PushWire", "Receivers", "SpoolStore", "Telemetry", "TestSupport",
+                "ConfigJSON", "Gateway", "HTTPServer", "LinuxSystem", "PluginABI", "PluginHost", "ProfileAPI", "ProfileArchive",
+                "ProfileReader",
+                "Profiles", "PushWire", "Receivers", "SpoolStore", "Telemetry", "TestSupport",
             ],
             path: "Tests/GatewayTests",
             swiftSettings: testSettings),

@@ -20,6 +20,8 @@ final class RunningGateway: Sendable {
     let reloadStatus = Mutex(ReloadStatus())
     let reloadRequests = ReloadRequests()
     let reloads = Reloads()
+    let page = GatewayPage()
+    let profileRequests = ProfileRequests()
     /// Removed receivers that still deliver their profiles.
     let leaving = Mutex<[Receiver]>([])
     private let adminLoop = Mutex<EventLoop?>(nil)
@@ -133,6 +135,7 @@ final class RunningGateway: Sendable {
         for receiver in receivers { receiver.checkOverdue(.now) }
         for listener in setup.withLock({ $0.allListeners }) { listener.service.security.refreshFiles(listener: listener.name) }
         parts.deadLetters?.tick(now: .now)
+        page.tick(self)
         shutdownTasks.tidy()
         ServiceManager.sendAgain()
     }
@@ -190,6 +193,7 @@ final class RunningGateway: Sendable {
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         watchdog.withLock { $0.take() }?.stop()
         for loop in loops { loop.stop() }
+        profileRequests.stop(until: .now + .milliseconds(200))
         adminLoop.withLock { $0.take() }?.stop()
         setup.admin?.close()
         for listener in setup.allListeners { listener.service.security.access?.stop() }
@@ -207,6 +211,7 @@ final class RunningGateway: Sendable {
     private func drainableSetup() -> RunningSetup {
         closeReloads()
         isStopping.set()
+        page.live.stop()
         return setup.withLock { $0 }
     }
 

@@ -2,8 +2,8 @@ import LinuxSystem
 
 /// One connection: a state machine that its event loop drives; nothing in it blocks.
 ///
-///     (proxyHeader ─►) (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …     (or ─► lingering ─► closed)
-///                                       └────────────────► discarding ─────────────────────▲
+///     (proxyHeader ─►) (handshake ─►) head (─► verifying) ─► body ⇄ paused, ─► waiting ─► writing ─► head …
+///                                       └────────────────► discarding ─────────────────────▲    (or ─► feeding, lingering ─► closed)
 final class Connection {
     enum Phase {
         /// The PROXY header has not come yet, or not whole.
@@ -24,6 +24,8 @@ final class Connection {
         case waiting(any RequestHandler)
         /// The answer is being sent.
         case writing
+        /// An answer without an end is being sent.
+        case feeding(Response.Feed)
         /// Sending has ended. Further input is read and discarded, because closing with unread input would reset the connection
         /// and could destroy the answer.
         case lingering
@@ -113,7 +115,7 @@ final class Connection {
     func ready(_ events: Poller.Interest) {
         if case .handshake = phase { return events.isDisjoint(with: .hangup) ? awaitTurn() : close() }
         if !events.isDisjoint(with: .writable) {
-            if phase.isWriting { write() } else { continueReading() }
+            if case .feeding(let feed) = phase { write(feed) } else if phase.isWriting { write() } else { continueReading() }
         }
         if !events.isDisjoint(with: [.readable, .hangup]), !isClosed { readable(isHangup: !events.isDisjoint(with: .hangup)) }
         readAgainIfUnread()
@@ -132,7 +134,7 @@ final class Connection {
         case .body(let handler):
             if incoming?.directBytes ?? 0 > 0 { receiveBody(handler) } else { receive() }
         case .proxyHeader: readProxyHeader()
-        case .handshake, .head, .discarding, .lingering: receive()
+        case .handshake, .head, .discarding, .feeding, .lingering: receive()
         }
     }
 
@@ -193,6 +195,8 @@ final class Connection {
                 received = received.dropFirst(left)
                 discard(response, left: left - (count - received.count))
             case .lingering: return
+            // A client that says something in the middle of it does not want the rest.
+            case .feeding: return close()
             case .proxyHeader, .handshake, .verifying, .paused, .waiting, .writing: return keep(received)
             }
         }

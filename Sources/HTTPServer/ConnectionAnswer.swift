@@ -26,6 +26,7 @@ extension Connection {
         let outcome = response.outcome ?? response.status
         listener.counters.answered(outcome)
         if outcome >= 400 { logRefusal(outcome, response) }
+        if let feed = response.feed, !request.head.equals(request.head.method, "HEAD") { return respond(response, with: feed) }
         answer.begin(
             response.serialized(
                 date: table.date.current(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion,
@@ -63,7 +64,7 @@ extension Connection {
 
     /// Stops sending, and closes only later, so that the peer gets the answer: closing with unread input would reset the
     /// connection.
-    private func linger() {
+    func linger() {
         transport.finishSending()
         phase = .lingering
         deadline = table.now + Self.lingerTime
@@ -103,14 +104,17 @@ extension Connection {
         case .waiting(let handler):
             // Something has to be answered now, whatever the handler says.
             reply(request: request.number, handler.giveUp(.timeout) ?? .error(504, "the answer did not come in time"))
-        case .writing, .lingering: close()
+        case .writing, .feeding, .lingering: close()
         }
     }
 
     /// Closes a connection that has no request; if a request has arrived but was not read yet, it is served instead.
     func closeIfIdle() {
-        if isShakingHands || awaitsProxyHeader { return close() }
-        guard case .head = phase, input.isEmpty else { return }
+        switch phase {
+        case .proxyHeader, .handshake, .feeding: return close()
+        case .head where input.isEmpty: break
+        default: return
+        }
         receive()
         if !isClosed, case .head = phase, input.isEmpty { close() }
     }
@@ -118,7 +122,7 @@ extension Connection {
     /// Answers 503 to a request that is still arriving, or that waits for its answer and can still be given up.
     func refuse(because why: String) {
         switch phase {
-        case .proxyHeader, .handshake: close()
+        case .proxyHeader, .handshake, .feeding: close()
         case .head, .verifying, .body, .paused, .discarding: refuse(.error(503, why))
         case .waiting(let handler):
             if let response = handler.giveUp(.listenerEnds(why)) { refuse(response) }
@@ -132,6 +136,7 @@ extension Connection {
         table.becameBusy(self)
         transport.prepareToClose()
         if case .waiting(let handler) = phase { _ = handler.giveUp(.disconnected) }
+        if case .feeding(let feed) = phase { feed.release() }
         incoming = nil
         releaseReserved()
         if limit == nil { listener.release(peer) }

@@ -8,6 +8,8 @@ package struct Response: Sendable {
     package var body: [UInt8] = []
     /// The status that is counted and logged, when a protocol sends it inside a 200.
     package var outcome: Int?
+    /// What follows `body` until the connection closes; nil for an answer that ends with its body.
+    package var feed: Feed?
 
     package init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = [], outcome: Int? = nil) {
         self.status = status
@@ -100,8 +102,10 @@ package struct Response: Sendable {
         bytes.append(utf8: Self.reason(status))
         bytes.append(utf8: "\r\nDate: ")
         bytes.append(utf8: date)
-        bytes.append(utf8: "\r\nContent-Length: ")
-        bytes.append(utf8: body.count.description)
+        if feed == nil {
+            bytes.append(utf8: "\r\nContent-Length: ")
+            bytes.append(utf8: body.count.description)
+        }
         for header in headers {
             bytes.append(utf8: "\r\n")
             bytes.append(utf8: header.name)

@@ -4,7 +4,8 @@ import Glibc
 /// A growable buffer that is moved, not copied, between owners; its address does not change except by an append.
 @safe public struct ByteBuffer: ~Copyable, @unchecked Sendable {
     private var storage: UnsafeMutableRawPointer?
-    private var capacity = 0
+    /// How many bytes it has memory for.
+    public private(set) var capacity = 0
     /// How many bytes it holds.
     public private(set) var count = 0
 

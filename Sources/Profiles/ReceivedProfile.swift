@@ -54,6 +54,8 @@ package struct ProfileContent: Sendable {
     package let share: ShareKey
     /// The bytes that the profile takes of a queue: its body, texts and tables.
     package let byteCount: Int
+    /// The bytes that the body's buffer has beyond the body.
+    let unusedByteCount: Int
     private let body: ByteBuffer
     /// The profile whose block holds the texts of the request's head; nil when this profile's own block does.
     private let head: ReceivedProfile?
@@ -85,6 +87,7 @@ package struct ProfileContent: Sendable {
         unsafe block = layout.allocate()
         unsafe view = layout.fill(content, sequence: self.sequence, body: body.address, head: head?.view)
         byteCount = layout.size + body.count
+        unusedByteCount = body.capacity - body.count
         self.body = body
         unsafe layout.setOwner(Unmanaged.passUnretained(self).toOpaque())
     }

@@ -9,15 +9,18 @@ import Synchronization
 package final class FanOut: Sendable {
     private let targets: Mutex<Targets>
     private let spool: Spool?
+    private let recent: Recent?
 
-    /// - Parameter spool: the spool that profiles are written to before they are offered, for receivers with disk storage.
-    package init(receivers: [Receiver], spool: Spool? = nil) {
-        targets = Mutex(Targets(receivers, spool))
-        self.spool = spool
+    /// - Parameters:
+    ///   - spool: the spool that profiles are written to before they are offered, for receivers with disk storage.
+    ///   - recent: keeps the accepted profiles for the page.
+    package init(receivers: [Receiver], spool: Spool? = nil, recent: Recent? = nil) {
+        targets = Mutex(Targets(receivers, spool, recent))
+        (self.spool, self.recent) = (spool, recent)
     }
 
     /// Replaces the receivers, or the same receivers' rules, for later submissions.
-    package func replace(_ receivers: [Receiver]) { targets.withLock { $0 = Targets(receivers, spool) } }
+    package func replace(_ receivers: [Receiver]) { targets.withLock { $0 = Targets(receivers, spool, recent) } }
 
     /// The reason why a request was refused; no receiver has its profiles then.
     package enum Refusal: Sendable, Equatable {
@@ -102,8 +105,12 @@ private struct Targets: Sendable {
     private let careful: [Target]
     /// The names of the receivers whose profiles are written to the spool.
     let durable: [String]
+    private let names: [String]
+    private let recent: FanOut.Recent?
 
-    init(_ receivers: [Receiver], _ spool: Spool?) {
+    init(_ receivers: [Receiver], _ spool: Spool?, _ recent: FanOut.Recent?) {
+        self.recent = recent
+        names = receivers.map(\.name)
         all = receivers.map { receiver in
             let config = receiver.config
             return Target(receiver: receiver, config: config, isDurable: spool != nil && config.queue.storage == .disk)
@@ -158,6 +165,8 @@ private struct Targets: Sendable {
         _ profiles: [ReceivedProfile], at positions: [SpoolPosition]?, _ sizes: Sizes, _ waiting: (any Submitter)?,
         isStored: Bool = true
     ) {
+        // Before the receivers get them, and tell what becomes of them.
+        recent?.add(profiles, to: names)
         var acknowledgement: Acknowledgement?
         if let waiting, !required.isEmpty, !profiles.isEmpty {
             acknowledgement = Acknowledgement(profiles: profiles.count, receivers: required, for: waiting)

@@ -53,10 +53,15 @@ package final class Receiver: Sendable {
         var startRefusal: String?
         /// How often the plugin's process was started again.
         var restarts = 0
+        /// Where the fates of profiles are noted for the page; nil in tests.
+        var recent: FanOut.Recent?
         /// When the memory of a large backlog was returned to the system; nil before the first time.
         var memoryReturnedAt: MonotonicTime?
 
         init(_ config: ReceiverConfig) { self.config = config }
+
+        /// Notes what has become of a profile.
+        func note(_ sequence: UInt64, _ fate: @autoclosure () -> FanOut.Recent.Fate) { recent?.note(sequence, config.name, fate()) }
 
         /// The instance that profiles go to.
         var serving: InstanceState? { instances[current] }
@@ -88,17 +93,20 @@ package final class Receiver: Sendable {
     ///   - spool: the spool, when the config stores profiles on disk or stored them there before.
     ///   - deadLetters: the store for profiles that are given up.
     ///   - directory: the data directory, in which a plugin may have a folder.
+    ///   - recent: where it notes what becomes of its profiles.
     ///   - isTrial: whether a command only tests how the plugin judges its config.
     package init(
         _ config: ReceiverConfig, spool: Spool? = nil, deadLetters: DeadLetters? = nil, directory: DataDirectory? = nil,
-        gatewayVersion: String = "", isTrial: Bool = false
+        gatewayVersion: String = "", recent: FanOut.Recent? = nil, isTrial: Bool = false
     ) {
         name = config.name
         (self.directory, self.gatewayVersion) = (directory, gatewayVersion)
         trial = isTrial ? Monitor([]) : nil
         self.spool = spool
         self.deadLetters = deadLetters
-        state = Monitor(State(config))
+        var state = State(config)
+        state.recent = recent
+        self.state = Monitor(state)
     }
 
     /// What a plugin may know of its instance.
@@ -148,7 +156,7 @@ package final class Receiver: Sendable {
 
     /// Counts profiles that the spool could not store as dropped.
     func offerUnstored(_ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ config: ReceiverConfig) {
-        accept(profiles, reserved, config) { state, _, _ in state.acceptUnstored(acknowledgement) }
+        accept(profiles, reserved, config) { state, index, _ in state.acceptUnstored(profiles[index].sequence, acknowledgement) }
     }
 
     private func accept(

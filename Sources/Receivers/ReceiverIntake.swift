@@ -18,20 +18,20 @@ extension Receiver.State {
         if isClosed {
             // The queue is no longer processed; a profile in the spool is delivered after the next start.
             if let position { return keep(profile, at: position, acknowledgement) }
-            return refuse(.shutdown, at: nil, acknowledgement, .unavailable)
+            return refuse(profile.sequence, .shutdown, at: nil, acknowledgement, .unavailable)
         }
         guard size <= bounds.maxBytes else {
             drops.count(.tooLarge)
-            return refuse(.tooLarge, at: position, acknowledgement, .failed(status: 0, isRetryable: false))
+            return refuse(profile.sequence, .tooLarge, at: position, acknowledgement, .failed(status: 0, isRetryable: false))
         }
         if bounds.onFull == .reject, !isPromised, !hasRoom(count: 1, bytes: size, bounds) {
             // Only receivers that are not required get here without a reservation.
             drops.count(.queueFull)
-            return refuse(.queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
+            return refuse(profile.sequence, .queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
         }
         guard bounds.onFull == .reject || makeRoom(for: size, position?.share ?? profile.share, bounds, now) else {
             drops.count(.queueFull)
-            return refuse(.queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
+            return refuse(profile.sequence, .queueFull, at: position, acknowledgement, .failed(status: 0, isRetryable: true))
         }
         append(profile, at: position, size, acknowledgement, now)
     }
@@ -54,17 +54,19 @@ extension Receiver.State {
     }
 
     /// Counts a profile that could not be stored in the spool as dropped.
-    mutating func acceptUnstored(_ acknowledgement: Acknowledgement?) {
+    mutating func acceptUnstored(_ sequence: UInt64, _ acknowledgement: Acknowledgement?) {
         account.accepted += 1
         drops.count(.spoolFull)
-        refuse(.spoolFull, at: nil, acknowledgement, .unavailable)
+        refuse(sequence, .spoolFull, at: nil, acknowledgement, .unavailable)
     }
 
     mutating func refuse(
-        _ reason: DropReason, at position: SpoolPosition?, _ acknowledgement: Acknowledgement?, _ settlement: Settlement
+        _ sequence: UInt64, _ reason: DropReason, at position: SpoolPosition?, _ acknowledgement: Acknowledgement?,
+        _ settlement: Settlement
     ) {
         if let acknowledgement { settlements.append((acknowledgement, settlement)) }
         if let position { backlog?.refuse(position) }
+        note(sequence, .dropped(reason, why: ""))
         account.drop(reason)
     }
 

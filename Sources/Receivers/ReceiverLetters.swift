@@ -13,6 +13,7 @@ extension Receiver.State {
         }
         guard keepsDeadLetters, !isClosed else {
             drop(handle, reason, status: outcome.httpStatus, message: outcome.senderMessage)
+            note(sequence, .dropped(reason, why: outcome.reason))
             return [.dropped(reason, sequence: sequence, why: outcome.reason)]
         }
         // The sender is told now; the profile is settled only when the letter is durable.
@@ -24,6 +25,7 @@ extension Receiver.State {
         }
         queue[handle].letter = ReceiverQueue.Letter(outcome: outcome, reason: reason)
         burying += 1
+        note(sequence, .deadLetter(reason, why: outcome.reason))
         return [.gaveUp(reason, handle, sequence: sequence, why: outcome.reason)]
     }
 

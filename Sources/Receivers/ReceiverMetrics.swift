@@ -1,6 +1,6 @@
 import ConfigJSON
 import LinuxSystem
-import PluginHost
+package import PluginHost
 package import Telemetry
 
 extension Receiver {
@@ -59,22 +59,67 @@ extension Receiver {
             profileAge)
     }
 
+    /// What the status page and the admin listener's page show of a receiver.
+    package struct Picture: Sendable {
+        package let name: String
+        package let isRequired: Bool
+        package var plugin = ""
+        package var version = ""
+        package var isolation = "none"
+        package let health: Health
+        package let reason: String
+        package let queuedProfiles: Int
+        package let queuedBytes: Int
+        package let oldestSeconds: Double
+        package let openDeliveries: Int
+        package let accepted: Int
+        package let delivered: Int
+        package let retries: Int
+        /// The reasons for which profiles were dropped, with their numbers.
+        package let drops: [(reason: String, count: Int)]
+        package let deadLettered: Int
+        package let lastError: String
+        package let breaches: Int
+        package let lastBreach: String
+        package let restarts: Int
+        /// The deliveries so far and the seconds that they took together.
+        package var deliveries = (count: 0, seconds: 0.0)
+
+        fileprivate init(_ state: Receiver.State) {
+            (name, isRequired) = (state.config.name, state.config.required)
+            (health, reason) = state.health
+            (queuedProfiles, queuedBytes) = (state.queuedCount, state.queuedBytes)
+            oldestSeconds = Double(state.queue.longestWait(.now)) / 1e9
+            (openDeliveries, lastError) = (state.serving?.openDeliveries ?? 0, state.serving?.lastError ?? "")
+            (accepted, delivered, retries) = (state.account.accepted, state.account.delivered, state.account.retries)
+            drops = DropReason.allCases.compactMap { reason in state.account.dropped[reason].map { (reason.rawValue, $0) } }
+            deadLettered = state.account.deadLettered
+            (breaches, lastBreach) = (state.breaches.counts.values.reduce(0, +), state.breaches.last?.what ?? "")
+            restarts = state.restarts
+        }
+    }
+
+    package var picture: Picture {
+        var picture = state.withLock { Picture($0) }
+        let identity = instance?.identity
+        (picture.plugin, picture.version) = (identity?.name ?? config.plugin, identity?.version ?? "")
+        (picture.isolation, picture.deliveries) = (isolationName, latency.total)
+        return picture
+    }
+
     /// This receiver on the status page.
     package var statusObject: String {
-        let (health, queued, bytes, open, lastError, breaches, restarts) = state.withLock { state in
-            let (open, lastError) = (state.serving?.openDeliveries ?? 0, state.serving?.lastError ?? "")
-            return (state.health, state.queuedCount, state.queuedBytes, open, lastError, state.breaches, state.restarts)
-        }
-        let breachCount = breaches.counts.values.reduce(0, +)
+        let picture = picture
         let identity = instance?.identity
-        let plugin = identity.map { "\($0.name) \($0.version)" } ?? config.plugin
+        let plugin = picture.version.isEmpty ? picture.plugin : "\(picture.plugin) \(picture.version)"
         return """
-            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(config.required),\
-            "health":"\(health.0.rawValue)","reason":\(JSONValue.quoted(health.reason)),"queue_profiles":\(queued),\
-            "queue_bytes":\(bytes),"open_deliveries":\(open),"last_error":\(JSONValue.quoted(lastError)),\
-            "breaches":\(breachCount),"last_breach":\(JSONValue.quoted(breaches.last?.what ?? "")),\
+            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(picture.isRequired),\
+            "health":"\(picture.health.rawValue)","reason":\(JSONValue.quoted(picture.reason)),\
+            "queue_profiles":\(picture.queuedProfiles),"queue_bytes":\(picture.queuedBytes),\
+            "open_deliveries":\(picture.openDeliveries),"last_error":\(JSONValue.quoted(picture.lastError)),\
+            "breaches":\(picture.breaches),"last_breach":\(JSONValue.quoted(picture.lastBreach)),\
             "plugin_path":\(JSONValue.quoted(instance?.file.path ?? "")),"plugin_interface":"\(identity?.interface ?? "")",\
-            "plugin_sha256":"\(identity?.sha256 ?? "")","isolation":"\(isolationName)","restarts":\(restarts)}
+            "plugin_sha256":"\(identity?.sha256 ?? "")","isolation":"\(picture.isolation)","restarts":\(picture.restarts)}
             """
     }
 

@@ -44,6 +44,7 @@ extension Receiver.State {
         switch outcome.status {
         case .delivered:
             finished.deliveredEnd = queue[handle].profile?.endedAt
+            note(queue[handle].sequence, .delivered)
             settle(handle, .delivered)
             account.delivered += 1
             if number == current { passes += 1 }
@@ -109,6 +110,7 @@ extension Receiver.State {
             proven.reason = queue[handle].refusals.text(outcome.reason, now: now)
             return giveUp(handle, .rejected, proven)
         }
+        note(before.sequence, .retrying(attempts: before.attempts, why: outcome.reason))
         queue[handle].progress = outcome.progress
         let events: [Event]
         if outcome.progress != before.progress {

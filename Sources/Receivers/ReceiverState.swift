@@ -17,6 +17,7 @@ extension Receiver.State {
     }
 
     mutating func drop(_ handle: ReceiverQueue.Handle, _ reason: DropReason, status: Int = 0, message: String = "") {
+        note(queue[handle].sequence, .dropped(reason, why: message))
         settle(handle, reason == .shutdown ? .unavailable : .failed(status: status, isRetryable: reason != .rejected, message: message))
         account.drop(reason)
     }

@@ -33,6 +33,11 @@ package final class Histogram: Sendable {
         }
     }
 
+    /// How many durations were counted, and their sum in seconds.
+    package var total: (count: Int, seconds: Double) {
+        (buckets.reduce(0) { $0 + $1.value }, Double(bitPattern: sum.load(ordering: .relaxed)))
+    }
+
     /// The number of durations in each bucket, the last one for durations above every bound, and their sum in seconds.
     var snapshot: (counts: [Int], sum: Double) { (buckets.map(\.value), Double(bitPattern: sum.load(ordering: .relaxed))) }
 }

@@ -485,3 +485,53 @@ seeds(
     unix=proxy_block(0x21, 0x31, b"/run/a".ljust(108, b"\0") * 2), large=proxy_block(0x21, 0x11, PROXY_FOUR + bytes(4000)), too_large=proxy_block(0x21, 0x11, PROXY_FOUR, 4097),
     version3=proxy_block(0x31, 0x11, PROXY_FOUR), command=proxy_block(0x22, 0x11, PROXY_FOUR), other="GET / HTTP/1.1\r\n", all_ones=proxy_block(0x21, 0x21, b"\xff" * 36),
 )
+
+
+def pprof(types, samples, locations, functions, texts, default=0):
+    """A profile.proto; samples are lists of locations with values, locations are lists of functions."""
+    body = b"".join(field(1, b"\x08" + varint(name) + b"\x10" + varint(unit)) for name, unit in types)
+    for stack, values in samples:
+        body += field(2, field(1, b"".join(map(varint, stack))) + field(2, b"".join(varint(value % 2**64) for value in values)))
+    body += field(3, b"\x08\x01\x28\x01")
+    for place, lines in locations:
+        body += field(4, b"\x08" + varint(place) + b"\x10\x01" + b"".join(field(4, b"\x08" + varint(line) + b"\x10\x07") for line in lines))
+    body += b"".join(field(5, b"\x08" + varint(number) + b"\x10" + varint(name)) for number, name in functions)
+    return body + b"".join(field(6, text) for text in texts) + b"\x70" + varint(default)
+
+
+TYPES, TEXTS = ((1, 2), (3, 4)), ("", "samples", "count", "cpu", "nanoseconds", "main", "work", "F[struct { A int; B int }]")
+FUNCTIONS = ((1, 5), (2, 6), (3, 7))
+usual = pprof(TYPES, (((2, 1), (1, 10)), ((3, 2, 1), (2, 20))), ((1, (1,)), (2, (2, 3)), (3, (3,))), FUNCTIONS, TEXTS, 1)
+seeds(
+    "pprof",
+    one=PPROF, usual=usual, gzip=compressed(usual), recursion=pprof(TYPES, (((1, 1, 1), (1, 10)), ((1, 2, 1), (1, 10))), ((1, (1,)), (2, (2,))), FUNCTIONS, TEXTS),
+    negative=pprof(TYPES, (((2, 1), (-1, -(2**63))), ((1,), (2**63 - 1, -(2**63)))), ((1, (1,)), (2, (2,))), FUNCTIONS, TEXTS),
+    no_ids=pprof(TYPES, (((2, 1), (1, 1)),), ((0, (1,)), (0, (2,))), ((0, 5), (0, 6)), TEXTS), far_ids=pprof(TYPES, (((2**63, 2**64 - 1), (1, 1)),), ((2**63, (2**62,)), (2**64 - 1, ())), ((2**62, 5),), TEXTS),
+    no_location=pprof(TYPES, (((9,), (1, 1)),), (), (), TEXTS), no_function=pprof(TYPES, (((1,), (1, 1)),), ((1, (9,)),), (), TEXTS), no_text=pprof(TYPES, (((1,), (1, 1)),), ((1, (1,)),), ((1, 99),), TEXTS),
+    empty_stack=pprof(TYPES, (((), (1, 1)),), (), (), TEXTS), nameless=pprof(TYPES, (((1,), (1, 1)),), ((1, ()),), (), TEXTS), values=pprof(TYPES, (((1,), (1,)),), ((1, (1,)),), FUNCTIONS, TEXTS),
+    unpacked=PPROF.replace(b"\x12\x06\x0a\x01\x01\x12\x01\x05", b"\x12\x04\x08\x01\x10\x05"), group=usual + b"\x33\x34", cut=usual[:-9], empty="",
+    deep=pprof(TYPES, ((tuple(1 + number % 3 for number in range(90)), (1, 1)),), ((1, (1,)), (2, (2,)), (3, (3,))), FUNCTIONS, TEXTS),
+)
+seeds(
+    "stacks",
+    usual="main;work 3\nmain;work;leaf 4\nmain 1\n", spaces="main (a.py:1);work (b.py:2) 12", crlf="a;b 1\r\nc 2\r\n", recursion="a;a;b;a 5\na 6", empty_frames=";;a 1\n; 2\n 3",
+    negative="a -5\na;b 9223372036854775807\nb -9223372036854775808", too_large="a 9223372036854775808", no_count="a;b\nc x", unprintable="a\tb;\u202ec 1\n\xe9 2".encode("latin-1", "replace"),
+    many="\n".join(f"a;f{number % 9};g{number} {number}" for number in range(200)), lines="main;work\nmain;work\nmain", gzip=compressed(b"a;b 1\n"), deep=";".join("ab" * 45) + " 1", empty="",
+)
+
+
+def speedscope(*profiles, frames=("main", "work", "leaf")):
+    return json.dumps({"$schema": "https://www.speedscope.app/file-format-schema.json", "shared": {"frames": [{"name": name} for name in frames]}, "profiles": profiles})
+
+
+SAMPLED = {"type": "sampled", "name": "thread 1", "unit": "seconds", "startValue": 0, "endValue": 1, "samples": [[0, 1], [0, 1, 2], []], "weights": [0.01, 0.02, 1e-9]}
+EVENTS = [{"type": "O", "frame": 0, "at": 0}, {"type": "O", "frame": 1, "at": 2.5}, {"type": "C", "frame": 1, "at": 4}, {"type": "C", "frame": 0, "at": 9}]
+EVENTED = {"type": "evented", "unit": "milliseconds", "startValue": 0, "endValue": 9, "events": EVENTS}
+seeds(
+    "speedscope",
+    sampled=speedscope(SAMPLED), evented=speedscope(EVENTED), both=speedscope(SAMPLED, EVENTED, {**SAMPLED, "unit": "bytes"}, {**SAMPLED, "unit": "none"}),
+    names=speedscope(SAMPLED, frames=("a\n\"\\b", "\U0001f525;", "")), half=speedscope(SAMPLED).replace("main", "\\ud83d\\u0041\\u12"), far=speedscope({**SAMPLED, "samples": [[3]], "weights": [1]}),
+    weights=speedscope({**SAMPLED, "weights": [1]}), huge=speedscope({**SAMPLED, "weights": [1e300, -1e300, 1]}), backwards=speedscope({**EVENTED, "events": EVENTS[::-1]}),
+    wrong_close=speedscope({**EVENTED, "events": EVENTS[:2] + [EVENTS[3]]}), unit=speedscope({**SAMPLED, "unit": "weeks"}), profiles_first='{"profiles":[%s],"shared":{"frames":[{"file":"x","name":"a"},{"name":"b"},{"name":"c"}]}}' % json.dumps(SAMPLED),
+    twice='{"shared":[],"shared":{"frames":[]},"profiles":[]}', deep='{"shared":' + "[" * 300, cut=speedscope(SAMPLED)[:-30], empty="",
+)

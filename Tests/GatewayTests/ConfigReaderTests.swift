@@ -187,6 +187,33 @@ struct ConfigReaderTests {
         #expect(file.lines.isEmpty)
     }
 
+    @Test(
+        "Bodies are kept for the page by default where only this machine reaches it",
+        arguments: [
+            (#"{}"#, true), (#"{"listen_address": "127.0.0.9"}"#, true), (#"{"listen_address": "localhost"}"#, true),
+            (#"{"listen_address": "0.0.0.0"}"#, false), (#"{"listen_address": ""}"#, false), (#"{"listen_address": "10.0.0.1"}"#, false),
+            (#"{"listen_address": "10.0.0.1", "show_profiles": true}"#, true), (#"{"show_profiles": false}"#, false),
+        ])
+    func showsProfiles(admin: String, shows: Bool) {
+        let file = Self.read(Section.top.text(#""admin": \#(admin),"#))
+        #expect(file.config.admin?.recent.keepsBodies == shows)
+        #expect(file.config.admin?.recent.profiles == 200 && file.config.admin?.recent.bytes == 8 << 20)
+        #expect(file.lines.isEmpty)
+    }
+
+    @Test(
+        "The bounds of recent profiles are read at, below and above their limits",
+        arguments: [
+            (#"{"profiles": 0}"#, nil), (#"{"profiles": 10000}"#, nil), (#"{"bytes": 0}"#, nil), (#"{"bytes": "1GiB"}"#, nil),
+            (#"{"profiles": 10001}"#, "admin.recent.profiles: must be"), (#"{"profiles": -1}"#, "admin.recent.profiles: must be"),
+            (#"{"bytes": 1073741825}"#, "admin.recent.bytes: must be"), (#"{"count": 1}"#, "admin.recent.count: unknown"),
+        ] as [(String, String?)])
+    func recent(bounds: String, problem: String?) {
+        let lines = Self.read(Section.top.text(#""admin": {"recent": \#(bounds)},"#)).lines
+        #expect(lines.isEmpty == (problem == nil), "\(lines)")
+        if let problem { #expect(lines.first?.contains(problem) == true, "\(lines)") }
+    }
+
     // MARK: Problems
 
     static let unknown: [(Section, String, String)] = [

@@ -166,7 +166,7 @@ struct CommandTests {
             #expect(version.output.first?.wholeMatch(of: #/gateway \d+\.\d+\.\d+/#) != nil)
             let help = try gateway(scenario, "help")
             #expect(help.status == 0)
-            for command in ["run", "check", "reload", "status", "send", "replay", "plugins", "version", "help"] {
+            for command in ["run", "check", "reload", "status", "send", "replay", "profile", "plugins", "version", "help"] {
                 #expect(help.output.contains { $0.hasPrefix("  \(command) ") })
                 let page = try gateway(scenario, "help", command)
                 #expect(page.status == 0)

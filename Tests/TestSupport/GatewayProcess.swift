@@ -19,14 +19,15 @@ final class GatewayProcess {
     ///
     /// - Parameters:
     ///   - config: members of the config without the outer braces; ports of 0 are read from the log.
+    ///   - admin: further members of `admin`.
     ///   - descriptors: the limit of open descriptors, if any.
     ///   - fileSize: the limit of file sizes, if any.
     init(
         _ scenario: Scenario, _ config: String, environment: [String: String] = [:], stdout: ChildProcess.Stream = .lines,
-        descriptors: Int? = nil, fileSize: Int? = nil
+        admin: String = "", descriptors: Int? = nil, fileSize: Int? = nil
     ) throws {
         (self.scenario, self.config, self.environment) = (scenario, config, environment)
-        let admin = "\"admin\": { \"listen_address\": \"127.0.0.1\", \"listen_port\": 0 },"
+        let admin = Self.admin.replacing(" },", with: ", \(admin) },")
         let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
         let limits = [descriptors.map { "--nofile=\($0)" }, fileSize.map { "--fsize=\($0)" }].compactMap(\.self)
         let limit = limits.isEmpty ? [] : ["prlimit"] + limits
@@ -63,11 +64,11 @@ final class GatewayProcess {
     /// Starts a gateway with one listener that forwards to all receivers, in the order of their names.
     convenience init(
         _ scenario: Scenario, receivers: [String: String], http: String = "", more: String = "", stdout: ChildProcess.Stream = .lines,
-        descriptors: Int? = nil
+        admin: String = "", descriptors: Int? = nil
     ) throws {
         let listeners = Self.listener(receivers.keys.sorted(), http: http)
         let config = Self.config(listeners: listeners, receivers: receivers, more: more)
-        try self.init(scenario, config, stdout: stdout, descriptors: descriptors)
+        try self.init(scenario, config, stdout: stdout, admin: admin, descriptors: descriptors)
     }
 
     /// The value of a logfmt field that has no quotes.

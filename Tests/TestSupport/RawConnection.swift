@@ -169,6 +169,21 @@ final class RawConnection {
         return responses + [Response(status: 0, headers: [], body: received)]
     }
 
+    /// Reads until a text has come, and returns what came up to its end.
+    func read(until text: String) throws -> String {
+        let wanted = Data(text.utf8)
+        var searched = 0
+        while true {
+            if let found = Data(received[searched...]).range(of: wanted) {
+                let end = searched + found.upperBound
+                defer { received.removeFirst(end) }
+                return String(decoding: received[..<end], as: UTF8.self)
+            }
+            searched = max(0, received.count - wanted.count + 1)
+            guard try receive() else { throw NeverCame(what: text, seen: [String(decoding: received.suffix(2000), as: UTF8.self)]) }
+        }
+    }
+
     /// Reads until the peer closes, and returns what it sent.
     func readToEnd() throws -> String {
         while try receive() {}

@@ -36,6 +36,7 @@ enum Command {
             case "status": return try StatusCommand.run(rest)
             case "send": return try SendCommand.run(rest)
             case "replay": return try ReplayCommand.run(rest)
+            case "profile": return try ProfileCommand.run(rest)
             case "queue": return try QueueCommand.run(rest)
             case "plugins": return try PluginsCommand.run(rest)
             case "plugin": return try PluginCommand.run(rest)

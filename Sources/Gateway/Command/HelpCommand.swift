@@ -13,6 +13,7 @@ enum HelpCommand {
           status   show how a running gateway and its receivers are
           send     post profiles to a server as an SDK would
           replay   send what an archive or a dead-letter folder holds again
+          profile  show the functions or the stacks in the file of a profile
           queue    show, verify or drop what waits on disk
           plugins  show which plugins would be loaded, and from where
           plugin   write the project of a new plugin, or try whether one keeps the contract
@@ -90,6 +91,19 @@ enum HelpCommand {
 
         \(headers)
         \(proxies)
+        """,
+        "profile": """
+        usage: gateway profile top    FILE [--format FORMAT] [--sample-type NAME] [--limit N] [--json]
+               gateway profile folded FILE [--format FORMAT] [--sample-type NAME]
+               gateway profile graph  FILE [--format FORMAT] [--sample-type NAME]
+
+        Reads one profile. FORMAT is pprof, folded, lines or speedscope, and is guessed when not given; JFR is not read.
+        NAME is what is counted, such as cpu or inuse_space; without it, it is what the profile names, else the last that counts.
+        top     prints N (20; 0 is all) functions: what each counts by itself, and with all that is called from it, as
+                go tool pprof -top has it.
+        folded  prints the stacks, one a line: functions from the outermost one on with semicolons between them, and the value.
+        graph   prints JSON that a page can draw as a flame graph.
+        Exit 0 done, 1 when the file cannot be read.
         """,
         "queue": """
         usage: gateway queue list   [--json]

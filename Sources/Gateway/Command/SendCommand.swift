@@ -85,7 +85,7 @@ enum SendCommand {
     }
 
     /// Guesses the format of a file when none was given.
-    private static func guessFormat(_ bytes: [UInt8], _ file: String) -> String {
+    static func guessFormat(_ bytes: [UInt8], _ file: String) -> String {
         if bytes.starts(with: "FLR\0".utf8) { return "jfr" }
         if bytes.starts(with: [0x1F, 0x8B]) { return "pprof" }
         let name = file.lowercased()

@@ -40,6 +40,8 @@ struct AdminConfig: Equatable {
     var http = HTTPConfig(address: "127.0.0.1", port: 12345, connLimit: 256)
     /// The names by which the admin listener may be addressed, in lower case, beside IP addresses and `localhost`.
     var hosts: [String] = []
+    /// The accepted profiles that the page shows; its default address is a loopback address, so bodies are kept by default.
+    var recent = FanOut.Recent.Bounds()
 }
 
 /// One entry of `receive_http`.

@@ -110,6 +110,21 @@ extension AdminConfig {
         http.tls = object.object("tls").flatMap(TLSConfig.init)
         http.auth = object.object("auth").map { AuthConfig($0, tls: http.tls) }
         http.warnOfClearCredentials(object)
+        if let bounds = object.object("recent") { recent = FanOut.Recent.Bounds(bounds) }
+        recent.keepsBodies = object.bool("show_profiles", default: HostAddress.isLoopback(http.address))
+        object.refuseUnknown()
+    }
+}
+
+extension FanOut.Recent.Bounds {
+    /// The page lists every kept profile.
+    private static let mostProfiles = 10_000
+    private static let mostBytes = 1 << 30
+
+    fileprivate init(_ object: ConfigObject) {
+        self.init()
+        profiles = object.integer("profiles", in: 0...Self.mostProfiles, default: profiles)
+        bytes = object.size("bytes", default: bytes, atMost: Self.mostBytes, zeroAllowed: true)
         object.refuseUnknown()
     }
 }

@@ -8,6 +8,7 @@ struct AdminEndpoint: Routes {
     static let readyPath = "/-/ready"
     static let metricsPath = "/metrics"
     static let statusPath = "/api/v1/status"
+    static let eventsPath = "/api/v1/events"
 
     let gateway: RunningGateway
     let visitors: AdminVisitors
@@ -25,6 +26,16 @@ struct AdminEndpoint: Routes {
         case Self.readyPath: return .refuse(.readiness(gateway.isReady))
         case Self.metricsPath: return .refuse(.text(200, gateway.metricsPage, type: "text/plain; version=0.0.4; charset=utf-8"))
         case Self.statusPath: return .refuse(.text(200, gateway.statusPage, type: "application/json"))
+        case PageFrame.pagePath:
+            return .refuse(gateway.page.answer(gateway, filter: QueryString(head[head.query]).text("filter") ?? ""))
+        case Self.eventsPath:
+            // The answer to a HEAD ends with its head.
+            return .refuse(head.equals(head.method, "HEAD") ? LiveEvents.head : gateway.page.live.answer())
+        case let path where path.hasPrefix(ProfilePage.path):
+            return gateway.profileRequests.admit(
+                path.dropFirst(ProfilePage.path.count), QueryString(head[head.query]), gateway.parts.recent)
+        case let path where path.hasPrefix(PageFrame.assets):
+            return .refuse(PageAssets.answer(path.dropFirst(PageFrame.assets.count)) ?? .error(404, "no such file of the page"))
         case let path: return .refuse(.error(404, "no such path: \(quotedForPeople(path))"))
         }
     }

@@ -60,7 +60,7 @@ extension RunningGateway {
 
     /// The receivers, and those that were removed and still deliver; of several with one name only the first, because Prometheus
     /// would take them for one.
-    private var shownReceivers: [Receiver] {
+    var shownReceivers: [Receiver] {
         let (receivers, leaving) = (receivers, leaving.withLock { $0 })
         var names = Set(receivers.map(\.name))
         return receivers + leaving.reversed().filter { names.insert($0.name).inserted }
@@ -91,22 +91,29 @@ extension ReloadStatus {
 }
 
 /// The process metrics that Prometheus' own client libraries have.
-private enum ProcessMetrics {
-    static func collect(startedAt: Int64, into page: inout Exposition) {
+enum ProcessMetrics {
+    fileprivate static func collect(startedAt: Int64, into page: inout Exposition) {
         var usage = rusage()
         unsafe getrusage(RUSAGE_SELF.rawValue, &usage)
         let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime)
         page.add(.counter, "process_cpu_seconds_total", help: "User and system time spent.", [], cpu)
         page.add(.gauge, "process_start_time_seconds", help: "When the process started, Unix time.", [], Double(startedAt) / 1e9)
-        let pages = (try? FileDescriptor.open("/proc/self/statm", O_RDONLY).readAll(limit: 4096)) ?? []
-        let sizes = String(decoding: pages, as: UTF8.self).split(separator: " ").compactMap { Int($0) }
-        if sizes.count > 1 {
-            let pageSize = sysconf(Int32(_SC_PAGESIZE))
-            page.add(.gauge, "process_virtual_memory_bytes", help: "Virtual memory.", [], sizes[0] * pageSize)
-            page.add(.gauge, "process_resident_memory_bytes", help: "Resident memory.", [], sizes[1] * pageSize)
+        if let memory {
+            page.add(.gauge, "process_virtual_memory_bytes", help: "Virtual memory.", [], memory.virtual)
+            page.add(.gauge, "process_resident_memory_bytes", help: "Resident memory.", [], memory.resident)
         }
         page.add(.gauge, "process_max_fds", help: "The limit of open descriptors.", [], descriptorLimit)
         page.add(.gauge, "process_open_fds", help: "Open descriptors.", [], openDescriptors())
+    }
+
+    /// The resident memory; 0 when it is not known.
+    static var residentBytes: Int { memory?.resident ?? 0 }
+
+    private static var memory: (virtual: Int, resident: Int)? {
+        let pages = (try? FileDescriptor.open("/proc/self/statm", O_RDONLY).readAll(limit: 4096)) ?? []
+        let sizes = String(decoding: pages, as: UTF8.self).split(separator: " ").compactMap { Int($0) }
+        let pageSize = sysconf(Int32(_SC_PAGESIZE))
+        return sizes.count > 1 ? (sizes[0] * pageSize, sizes[1] * pageSize) : nil
     }
 
     private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }

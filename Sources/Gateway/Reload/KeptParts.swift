@@ -17,6 +17,8 @@ struct KeptParts: Sendable {
     let directory: DataDirectory?
     let crashes: CrashMemory
     let readiness = Readiness()
+    /// The accepted profiles that the page shows.
+    let recent = FanOut.Recent()
 
     /// Opens the spool, if the config has one.
     init(_ config: Config) throws(RunningGateway.StartError) {

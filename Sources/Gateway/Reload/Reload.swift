@@ -65,6 +65,7 @@ extension RunningGateway {
         Log.configure(change.config.log)
         parts.bodies.change(limit: change.config.limits.maxInFlightBytes, share: change.config.limits.maxInFlightBytesPerSender)
         Descriptors.process.divide(DescriptorBudget.Demand(change.config, loops: loops.count))
+        parts.recent.change(change.config.admin?.recent ?? .none)
         let deadline = MonotonicTime.now + change.config.shutdownTimeout
         changeReceivers(change, deadline)
         let next = RunningSetup(
@@ -98,6 +99,8 @@ extension RunningGateway {
             for loop in loops { loop.post { if step.isNew { $0.listen(listener) } else { $0.adaptToTimeouts() } } }
             if step.isNew { Log.info("listening", ["listener": listener.name, "address": Self.address(listener)]) }
         }
+        // Pages that are open show their credentials again.
+        if change.old.config.admin != change.config.admin { page.live.endAll() }
         guard let admin = change.admin else { return }
         admin.listener.serve(admin.service)
         postToAdmin { if admin.isNew { $0.listen(admin.listener) } else { $0.adaptToTimeouts() } }

@@ -113,7 +113,7 @@ struct SetupChange {
                 present
                 ?? Receiver(
                     entry, spool: parts.spool, deadLetters: parts.deadLetters, directory: parts.directory,
-                    gatewayVersion: RunningGateway.version)
+                    gatewayVersion: RunningGateway.version, recent: parts.recent)
             let file: PluginFile
             do throws(PluginLibrary.LoadError) { file = try entry.pluginName.find(in: config.pluginFolders) } catch {
                 throw PluginProblems(error, entry)
@@ -184,7 +184,7 @@ struct SetupChange {
         let present = old.running(entry.name)
         let kept = present.flatMap { $0.config.http.hasAddress(of: entry.http) ? $0 : nil }
         let rates = present?.config.rateLimit == entry.rateLimit ? present?.rates : nil
-        let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: parts.spool)
+        let fanOut = kept?.fanOut ?? FanOut(receivers: [], spool: parts.spool, recent: parts.recent)
         let memory = config.window(of: entry).map(parts.memories.memory)
         let counters = present?.listener.counters ?? ListenerCounters()
         let profiles = present?.profiles ?? ProfileCounters()

@@ -13,6 +13,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case deadLetters = "dead-letters"
     case archiveIndex = "archive-index"
     case sidecar, elf, proxy
+    case pprof, stacks, speedscope
 
     /// Runs the target with `bytes`, and ends the process when the result breaks a promise.
     func run(_ bytes: [UInt8]) {
@@ -42,6 +43,9 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .sidecar: fuzzSidecar(bytes)
         case .elf: fuzzELF(bytes)
         case .proxy: fuzzProxy(bytes)
+        case .pprof: fuzzPprof(bytes)
+        case .stacks: fuzzStacks(bytes)
+        case .speedscope: fuzzSpeedscope(bytes)
         }
     }
 }
