@@ -27,7 +27,7 @@ final class GatewayProcess {
         admin: String = "", descriptors: Int? = nil, fileSize: Int? = nil
     ) throws {
         (self.scenario, self.config, self.environment) = (scenario, config, environment)
-        let admin = Self.admin.replacing(" },", with: ", \(admin) },")
+        let admin = admin.isEmpty ? Self.admin : Self.admin.replacing(" },", with: ", \(admin) },")
         let file = try scenario.write("{ \(admin)\n\(config)\n}\n", to: "gateway.json")
         let limits = [descriptors.map { "--nofile=\($0)" }, fileSize.map { "--fsize=\($0)" }].compactMap(\.self)
         let limit = limits.isEmpty ? [] : ["prlimit"] + limits
