@@ -80,8 +80,9 @@ struct UnixSocketTests {
             let before = file(path)?.inode
             for (mode, name) in [("0600", "default"), ("0640", "other"), ("", "other"), ("0620", "default")] {
                 try gateway.reload(config(scenario, mode: mode, name: name), scenario)
-                let wanted = UInt32(mode.isEmpty ? "0660" : mode, radix: 8)
-                _ = try gateway.log.poll(for: "the mode") { file(path)?.mode == wanted ? true : nil }
+                _ = try gateway.log.poll(for: "the mode") {
+                    file(path)?.mode == UInt32(mode.isEmpty ? "0660" : mode, radix: 8) ? true : nil
+                }
                 #expect(file(path)?.inode == before)
                 #expect(try post(scenario) == 200)
             }
