@@ -171,18 +171,14 @@ final class RawConnection {
 
     /// Reads until a text has come, and returns what came up to its end.
     func read(until text: String) throws -> String {
-        let wanted = Array(text.utf8)
         var searched = 0
         while true {
-            let found = received.withUnsafeBytes { bytes -> Int? in
-                guard let start = bytes.baseAddress else { return nil }
-                return memmem(start + searched, bytes.count - searched, wanted, wanted.count).map { start.distance(to: $0) }
-            }
+            let found = Data(received[searched...]).range(of: Data(text.utf8)).map { searched + $0.lowerBound }
             if let found {
-                defer { received.removeFirst(found + wanted.count) }
-                return String(decoding: received[..<(found + wanted.count)], as: UTF8.self)
+                defer { received.removeFirst(found + text.utf8.count) }
+                return String(decoding: received[..<(found + text.utf8.count)], as: UTF8.self)
             }
-            searched = max(0, received.count - wanted.count + 1)
+            searched = max(0, received.count - text.utf8.count + 1)
             guard try receive() else { throw NeverCame(what: text, seen: [String(decoding: received.suffix(2000), as: UTF8.self)]) }
         }
     }
