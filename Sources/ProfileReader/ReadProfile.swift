@@ -99,6 +99,9 @@ public struct ReadProfile: Sendable {
 
 extension ReadProfile {
     /// How large a profile may be; a larger one is refused with a ``Problem``.
+    ///
+    /// At the standard limits, reading takes at most some 300 MiB of memory for a body that is made to take most of it. Usual profiles
+    /// of 1 MiB take less than 50 MiB.
     public struct Limits: Sendable {
         /// The bytes of the body, once it is decompressed.
         public var bytes = 64 << 20
@@ -114,6 +117,8 @@ extension ReadProfile {
         public var frames = 10_000_000
         /// The different places of functions in stacks.
         public var nodes = 500_000
+        /// The different places times the sample types.
+        public var values = 4_000_000
         /// The different names of functions.
         public var names = 200_000
         /// The bytes of a name; a longer one is cut, and is not a problem.

@@ -72,6 +72,9 @@ struct StackTree: Sendable {
         let key = UInt64(node) << 32 | UInt64(UInt32(bitPattern: name))
         if let known = children[key] { return Int(known) }
         guard count <= limits.nodes else { throw Problem("the stacks differ in more than \(limits.nodes) places") }
+        guard values.count <= limits.values else {
+            throw Problem("the stacks differ in too many places for \(sampleTypes) sample types: more than \(limits.values) values")
+        }
         let made = count
         children[key] = Int32(clamping: made)
         parents.append(Int32(clamping: node))

@@ -188,6 +188,7 @@ struct PprofReaderTests {
         check(\.depth, 3, "sample 1 has more than 2 locations")
         check(\.frames, 5, "the stacks have more than 4 frames together")
         check(\.nodes, 3, "the stacks differ in more than 2 places")
+        check(\.values, 3, "the stacks differ in too many places for 1 sample types: more than 2 values")
         check(\.names, 3, "the profile names more than 2 functions")
     }
 
