@@ -66,6 +66,7 @@ extension Receiver {
         package var plugin = ""
         package var version = ""
         package var isolation = "none"
+        fileprivate var pluginFile = (path: "", interface: "", sha256: "")
         package let health: Health
         package let reason: String
         package let queuedProfiles: Int
@@ -104,26 +105,31 @@ extension Receiver {
         let identity = instance?.identity
         (picture.plugin, picture.version) = (identity?.name ?? config.plugin, identity?.version ?? "")
         (picture.isolation, picture.deliveries) = (isolationName, latency.total)
+        picture.pluginFile = (instance?.file.path ?? "", identity?.interface ?? "", identity?.sha256 ?? "")
         return picture
     }
 
+    private var isolationName: String { present?.isolation == nil ? "none" : "process" }
+}
+
+extension Receiver.Picture {
     /// This receiver on the status page.
-    package var statusObject: String {
-        let picture = picture
-        let identity = instance?.identity
-        let plugin = picture.version.isEmpty ? picture.plugin : "\(picture.plugin) \(picture.version)"
+    ///
+    /// - Parameter more: further members.
+    package func statusObject(_ more: String) -> String {
+        let plugin = version.isEmpty ? plugin : "\(plugin) \(version)"
+        let dropped = drops.map { "\(JSONValue.quoted($0.reason)):\($0.count)" }.joined(separator: ",")
         return """
-            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(picture.isRequired),\
-            "health":"\(picture.health.rawValue)","reason":\(JSONValue.quoted(picture.reason)),\
-            "queue_profiles":\(picture.queuedProfiles),"queue_bytes":\(picture.queuedBytes),\
-            "open_deliveries":\(picture.openDeliveries),"last_error":\(JSONValue.quoted(picture.lastError)),\
-            "breaches":\(picture.breaches),"last_breach":\(JSONValue.quoted(picture.lastBreach)),\
-            "plugin_path":\(JSONValue.quoted(instance?.file.path ?? "")),"plugin_interface":"\(identity?.interface ?? "")",\
-            "plugin_sha256":"\(identity?.sha256 ?? "")","isolation":"\(picture.isolation)","restarts":\(picture.restarts)}
+            {"name":\(JSONValue.quoted(name)),"plugin":\(JSONValue.quoted(plugin)),"required":\(isRequired),\
+            "health":"\(health.rawValue)","reason":\(JSONValue.quoted(reason)),\
+            "queue_profiles":\(queuedProfiles),"queue_bytes":\(queuedBytes),"queue_oldest_seconds":\(oldestSeconds),\
+            "open_deliveries":\(openDeliveries),"last_error":\(JSONValue.quoted(lastError)),\
+            "delivered":\(delivered),"retries":\(retries),"dropped":{\(dropped)},"dead_lettered":\(deadLettered),\
+            "breaches":\(breaches),"last_breach":\(JSONValue.quoted(lastBreach)),\
+            "plugin_path":\(JSONValue.quoted(pluginFile.path)),"plugin_interface":"\(pluginFile.interface)",\
+            "plugin_sha256":"\(pluginFile.sha256)","isolation":"\(isolation)","restarts":\(restarts)\(more)}
             """
     }
-
-    private var isolationName: String { present?.isolation == nil ? "none" : "process" }
 }
 
 extension DeadLetters {

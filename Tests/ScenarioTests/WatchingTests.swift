@@ -35,6 +35,7 @@ struct WatchingTests {
                     "dead": ReceiverEntry.writer(dead.url, more: "\"required\": false, \(ReceiverEntry.quickRetry)"),
                 ], more: "\"data_dir\": \"data\",")
             try gateway.send(6)
+            #expect(try RawConnection(gateway.port).post("/nowhere", "x").status == 404)
             try gateway.waitForMetrics("a failed receiver") { $0.delivered("archive") == 6 && $0.health("dead") == 2 }
 
             let seen = try status(scenario, gateway.adminPort)
@@ -42,9 +43,14 @@ struct WatchingTests {
             let lines = seen.output
             #expect(lines.first?.contains(#/^gateway \d+\.\d+\.\d+ is ready, with the config .*gateway\.json$/#) == true, "\(lines)")
             #expect(lines.contains { $0.hasPrefix("the config was last read at ") && $0.hasSuffix(", and is what runs") })
-            #expect(lines.contains { $0.split(separator: " ") == ["default", "127.0.0.1:\(gateway.port)", "0"] }, "\(lines)")
+            let listener = lines.first { $0.hasPrefix("default ") }?.split(separator: " ").map(String.init) ?? []
+            #expect(Array(listener.prefix(4)) == ["default", "127.0.0.1:\(gateway.port)", "0", "6"], "\(lines)")
             #expect(lines.contains { $0.contains(#/^archive +ok +0 +0 B +0 +0 +0 +\S+ \d/#) }, "\(lines)")
             #expect(lines.contains { $0.contains(#/^dead +failed +6 +[\d.]+ \S+ +\d/#) }, "\(lines)")
+            #expect(lines.contains { $0.contains(#/^archive +6 +[\d.]+ +(-|[\d.]+ \S+) +- +0 +0 +0 +none$/#) }, "\(lines)")
+            #expect(lines.contains { $0.contains(#/^dead +0 +0 .*[1-9]\d* +0 +0 +none$/#) }, "\(lines)")
+            #expect(lines.contains("default: refused: 404 Not Found: 1"), "\(lines)")
+            #expect(lines.contains { $0.contains(#/^memory: [\d.]+ MiB$/#) }, "\(lines)")
             #expect(lines.contains { $0.hasPrefix("dead: health: ") && $0.contains("out of paper") })
             #expect(lines.contains { $0.hasPrefix("dead: last error: ") && $0.contains("HTTP 500") })
             #expect(lines.last?.contains(#/^spool: segments: \d+, \d/#) == true, "\(lines)")

@@ -1,5 +1,6 @@
 import ConfigJSON
 import HTTPServer
+import LinuxSystem
 import PushWire
 import Telemetry
 
@@ -56,8 +57,9 @@ private struct StatusText {
     var lines: [String] {
         let version = text(page, "version")
         let state = page.bool("ready", default: false) ? "is ready" : "is not ready"
+        let memory = "memory: \(readableSize(number(page, "memory_bytes")))"
         return ["gateway \(version) \(state), with the config \(text(page, "config"))"] + reloadLines + [""] + listenerLines + [""]
-            + receiverLines + [""] + spoolLines
+            + receiverLines + [""] + deliveryLines + [""] + noteLines + [memory] + spoolLines
     }
 
     private var reloadLines: [String] {
@@ -67,10 +69,14 @@ private struct StatusText {
     }
 
     private var listenerLines: [String] {
-        var table = AlignedTable(["LISTENER", "ADDRESS", "CONNECTIONS"])
+        var table = AlignedTable(["LISTENER", "ADDRESS", "CONNECTIONS", "PROFILES", "PER SECOND", "BYTES", "PER SECOND"])
         for listener in listeners {
             let address = AdminServer.place(text(listener, "address"), number(listener, "port"))
-            table.add([text(listener, "name"), address, "\(number(listener, "connections"))"])
+            table.add([
+                text(listener, "name"), address, "\(number(listener, "connections"))", "\(number(listener, "profiles"))",
+                ReadableNumber.rate(decimal(listener, "profiles_per_second") ?? 0), readableSize(number(listener, "bytes")),
+                readableSize(Int(min(decimal(listener, "bytes_per_second") ?? 0, 1e15))),
+            ])
         }
         return table.lines
     }
@@ -82,13 +88,40 @@ private struct StatusText {
             let queued = ["\(number(receiver, "queue_profiles"))", readableSize(number(receiver, "queue_bytes"))]
             table.add([text(receiver, "name"), text(receiver, "health")] + queued + numbers + [text(receiver, "plugin")])
         }
-        let notes = [("reason", "health"), ("last_error", "last error"), ("last_breach", "last breach")]
         return table.lines
+    }
+
+    private var deliveryLines: [String] {
+        var table = AlignedTable([
+            "RECEIVER", "DELIVERED", "PER SECOND", "LATENCY", "OLDEST", "RETRIES", "DROPPED", "DEAD LETTERS", "ISOLATION",
+        ])
+        for receiver in receivers {
+            let latency = decimal(receiver, "latency_seconds").map(ReadableNumber.seconds) ?? "-"
+            let oldest =
+                number(receiver, "queue_profiles") == 0 ? "-" : ReadableNumber.seconds(decimal(receiver, "queue_oldest_seconds") ?? 0)
+            let dropped = counts(receiver, "dropped").reduce(0) { $0.addingSaturated($1.count) }
+            table.add([
+                text(receiver, "name"), "\(number(receiver, "delivered"))",
+                ReadableNumber.rate(decimal(receiver, "deliveries_per_second") ?? 0),
+                latency, oldest, "\(number(receiver, "retries"))", "\(dropped)", "\(number(receiver, "dead_lettered"))",
+                text(receiver, "isolation"),
+            ])
+        }
+        return table.lines
+    }
+
+    /// What does not fit into a table.
+    private var noteLines: [String] {
+        let members = [("reason", "health"), ("last_error", "last error"), ("last_breach", "last breach")]
+        let refused = listeners.flatMap { listener in
+            counts(listener, "refused").map { "\(text(listener, "name")): refused: \(printable($0.name)): \($0.count)" }
+        }
+        return refused
             + receivers.flatMap { receiver in
-                notes.compactMap { member, title in
+                members.compactMap { member, title in
                     let said = text(receiver, member)
                     return said.isEmpty ? nil : "\(text(receiver, "name")): \(title): \(said)"
-                }
+                } + counts(receiver, "dropped").map { "\(text(receiver, "name")): dropped: \(printable($0.name)): \($0.count)" }
             }
     }
 
@@ -101,6 +134,21 @@ private struct StatusText {
     }
 
     private func text(_ object: ConfigObject, _ member: String) -> String { printable(object.string(member) ?? "") }
+
+    /// A number with a fraction; nil where the page has none.
+    private func decimal(_ object: ConfigObject, _ member: String) -> Double? {
+        guard case .number(let digits) = object.value(member)?.content else { return nil }
+        return Double(digits)
+    }
+
+    /// The members of an object whose values are counts.
+    private func counts(_ object: ConfigObject, _ member: String) -> [(name: String, count: Int)] {
+        guard case .object(let members) = object.value(member)?.content else { return [] }
+        return members.compactMap { entry in
+            guard case .number(let digits) = entry.value.content, let count = Int(digits) else { return nil }
+            return (entry.name, count)
+        }
+    }
 
     private func number(_ object: ConfigObject, _ member: String) -> Int { object.integer(member, in: 0...(.max), default: 0) }
 }

@@ -68,17 +68,35 @@ extension RunningGateway {
 
     /// The page of `/api/v1/status`, as JSON.
     var statusPage: String {
-        let listeners = listeners.map { listener in
-            "{\"name\":\(JSONValue.quoted(listener.name)),\"address\":\(JSONValue.quoted(listener.service.http.address)),\"port\":\(listener.port),\"connections\":\(listener.connectionCount)}"
-        }
-        let receivers = shownReceivers.map(\.statusObject)
+        let overview = page.overview(self)
+        let listeners = overview.listeners.map(\.statusObject)
+        let receivers = overview.receivers.map(\.statusObject)
         let reload = reloadStatus.withLock { $0 }.statusObject
         return """
             {"version":\(JSONValue.quoted(Self.version)),"config":\(JSONValue.quoted(configPath)),"ready":\(isReady),"reload":\(reload),\
             "listeners":[\(listeners.joined(separator: ","))],"receivers":[\(receivers.joined(separator: ","))],\
-            "spool":\(spool?.statusObject ?? "null")}
+            "spool":\(spool?.statusObject ?? "null"),"memory_bytes":\(overview.memory)}
 
             """
+    }
+}
+
+extension Overview.ListenerRow {
+    fileprivate var statusObject: String {
+        let refused = refused.map { "\(JSONValue.quoted($0.what)):\($0.count)" }.joined(separator: ",")
+        return """
+            {"name":\(JSONValue.quoted(name)),"address":\(JSONValue.quoted(host)),"port":\(port),"connections":\(connections),\
+            "profiles":\(profiles),"bytes":\(bytes),"profiles_per_second":\(rates.profiles),"bytes_per_second":\(rates.bytes),\
+            "refused":{\(refused)}}
+            """
+    }
+}
+
+extension Overview.ReceiverRow {
+    fileprivate var statusObject: String {
+        let letters = deadLetters.map { "\($0)" } ?? "null"
+        let seconds = latency.map { "\($0)" } ?? "null"
+        return picture.statusObject(",\"dead_letters\":\(letters),\"deliveries_per_second\":\(rate),\"latency_seconds\":\(seconds)")
     }
 }
 

@@ -53,7 +53,8 @@ final class GatewayPage: Sendable {
         }
     }
 
-    private func overview(_ gateway: RunningGateway) -> Overview {
+    /// What the gateway is like now, with the rates of the last 5 to 10 s.
+    func overview(_ gateway: RunningGateway) -> Overview {
         var overview = Overview(gateway)
         let marks = state.withLock { $0.marks.before ?? $0.marks.newest }
         if let marks { overview.rate(since: marks) }

@@ -11,7 +11,10 @@ import Telemetry
 struct Overview: Sendable {
     struct ListenerRow: Sendable {
         let name: String
+        /// Host and port, or a Unix socket, in words.
         let address: String
+        let host: String
+        let port: UInt16
         let connections: Int
         let profiles: Int
         let bytes: Int
@@ -105,7 +108,7 @@ extension Overview.ListenerRow {
         let listener = running.listener
         name = listener.name
         address = AdminServer.place(listener.service.http.address.isEmpty ? "[::]" : listener.service.http.address, listener.port)
-        connections = listener.connectionCount
+        (host, port, connections) = (listener.service.http.address, listener.port, listener.connectionCount)
         profiles = running.profiles.ingest.value + running.profiles.push.value
         bytes = listener.counters.bytes.value
         refused =
