@@ -29,7 +29,7 @@ test:
 sanitize:
 	@scripts/setup test
 	Tests/Sanitizers/run address --build-only
-	@nice -n 19 Tests/Sanitizers/run thread --build-only >/dev/null 2>&1 & \
+	@scripts/idly Tests/Sanitizers/run thread --build-only >/dev/null 2>&1 & \
 		Tests/Sanitizers/run address && wait && Tests/Sanitizers/run thread
 
 # What needs other compilers or tools than the tests themselves: each script of Tests/System.
