@@ -54,7 +54,7 @@ let package = Package(
             cSettings: hardenedC),
         // The files that `gateway plugin new` writes, and with them the SDK, as bytes in the program.
         .target(name: "CPluginTemplates", path: "Sources/CPluginTemplates", cSettings: hardenedC),
-        // What a browser loads for the admin listener's page, as bytes in the program.
+        // The files of the admin listener's page, as bytes in the program.
         .target(name: "CPageAssets", path: "Sources/CPageAssets", exclude: ["web"], cSettings: hardenedC),
         .systemLibrary(name: "CLinux", path: "Sources/LinuxSystem/CLinux"),
         .target(
@@ -63,7 +63,7 @@ let package = Package(
         .target(
             name: "PushWire", dependencies: ["COpenSSL", "CZlib", "ConfigJSON", "LinuxSystem"], path: "Sources/PushWire",
             swiftSettings: settings),
-        // What is in a profile's body; `gateway profile` and the pages show it.
+        // Reads the bodies of profiles, for `gateway profile` and the page.
         .target(
             name: "ProfileReader", dependencies: ["ConfigJSON", "LinuxSystem", "PushWire"], path: "Sources/ProfileReader",
             swiftSettings: settings),

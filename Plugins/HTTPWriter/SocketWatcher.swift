@@ -2,7 +2,7 @@ import CCurl
 import Glibc
 import LinuxSystem
 
-/// What is told that its socket is ready; on the thread of the transfers only.
+/// The object that is called when its socket is ready; on the thread of the transfers only.
 protocol SocketOwner: AnyObject {
     func act(_ socket: Int32, _ ready: Poller.Interest)
 }

@@ -5,7 +5,7 @@ import Telemetry
 package struct IngestRoutes: Routes {
     let ingest: IngestEndpoint
     let push: PushEndpoint
-    /// What stands before every path but those of health, `/pyroscope` for example; empty is nothing.
+    /// The prefix of every path but those of health, `/pyroscope` for example; empty for none.
     let prefix: String
     /// Whether requests may be sent here; nil answers nobody who asks for health.
     let isReady: (@Sendable () -> Bool)?

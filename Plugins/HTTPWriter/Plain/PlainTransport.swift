@@ -66,7 +66,7 @@ extension PlainPool {
 
     private func take(_ count: Int, _ exchange: PlainExchange, _ connection: PlainConnection) {
         do throws(AnswerParser.Failure) {
-            // What follows the answer belongs to no request.
+            // Bytes after the answer belong to no request.
             if try exchange.parser.take(buffer.span.extracting(..<count)) < count { connection.canBeKept = false }
         } catch {
             exchange.end(error)

@@ -1,4 +1,4 @@
-// What a browser loads for the page of the admin listener.
+// The files of the admin listener's page.
 #pragma once
 #include <stddef.h>
 

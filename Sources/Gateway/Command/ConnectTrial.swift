@@ -90,7 +90,7 @@ struct ConnectTrial: Sendable {
         guard session.instance.identity.later.probe else {
             return Report(lines: ["\(path): not tried, because its plugin has no probe"])
         }
-        // What create logged is among the warnings of `check`.
+        // `check` has printed the messages of create as warnings already.
         let earlier = session.messages.count
         let token = session.probe()
         _ = session.open(of: [token], after: entry.deliveryTimeout)

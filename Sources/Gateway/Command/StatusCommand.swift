@@ -110,7 +110,7 @@ private struct StatusText {
         return table.lines
     }
 
-    /// What does not fit into a table.
+    /// The texts and counts that are too long or too many for a table, a line each.
     private var noteLines: [String] {
         let members = [("reason", "health"), ("last_error", "last error"), ("last_breach", "last breach")]
         let refused = listeners.flatMap { listener in

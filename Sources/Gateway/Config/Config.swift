@@ -50,7 +50,7 @@ struct ListenerConfig: Equatable {
     var http = HTTPConfig()
     /// Request headers that plugins see, names in lower case.
     var keepHeaders = ["traceparent", "tracestate", "uber-trace-id", "user-agent"]
-    /// What stands before every path; empty is nothing.
+    /// The prefix of every path; empty for none.
     var pathPrefix = ""
     /// Whether the listener answers those who ask for health, without credentials.
     var health = true

@@ -7,7 +7,7 @@ import Synchronization
 final class GatewayPage: Sendable {
     private struct State {
         var samples = SampleRing()
-        /// What was counted at the newest sample and at the one before; rates count from the latter.
+        /// The counters at the newest sample and at the one before it; rates are computed since the earlier one.
         var marks: (before: Marks?, newest: Marks?)
         /// ``FanOut/Recent/changes`` when the recent profiles were last sent, and when that was.
         var recent = (changes: -1, at: MonotonicTime(nanoseconds: 0))
