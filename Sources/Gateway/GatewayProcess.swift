@@ -90,7 +90,7 @@ final class GatewayProcess {
 /// Ends the process when its orderly end takes too long, for whatever reason.
 final class ExitGuard: Sendable {
     /// How much longer than `shutdown_delay` and `shutdown_timeout` the end may take.
-    static let patience = Duration.milliseconds(1900)
+    static let patience = Duration.milliseconds(2900)
 
     private let deadline = Monitor(MonotonicTime.never)
 

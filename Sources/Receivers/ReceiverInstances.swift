@@ -59,11 +59,8 @@ extension Receiver {
 
     /// The time that a plugin may take to finish its operations after `abort`, according to its contract.
     private static let abortTime = Duration.seconds(1)
-    /// The time that `destroy` may take after that. A process of a plugin is killed then, or has been, and on a machine that is very busy
-    /// its end takes a while; nothing of the gateway's is in its hands meanwhile.
-    private static func destroyTime(of thread: DeliveryThread) -> Duration {
-        thread.isolation == nil ? .milliseconds(500) : .seconds(3)
-    }
+    /// The time that `destroy` may take after that, and the end of a plugin's process that was killed.
+    private static let destroyTime = Duration.milliseconds(500)
 
     /// Delivers the queue's profiles while there is time, and ends the plugin instance.
     ///
@@ -119,10 +116,10 @@ extension Receiver {
         if mustAbort { abort(thread) }
         wake()
         let deadline = MonotonicTime.now + Self.abortTime
-        guard
-            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime(of: thread)))
-                || kill(thread)
-        else { return abandon(thread) }
+        let hasEnded =
+            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime))
+            || kill(thread)
+        guard hasEnded else { return abandon(thread) }
         thread.join()
         state.withLock { if $0.current != number { $0.instances[number] = nil } }
         return true
@@ -134,7 +131,7 @@ extension Receiver {
     private func kill(_ thread: DeliveryThread) -> Bool {
         guard thread.instance?.kill("it did not end after abort") == true else { return false }
         noteBreach(PluginBreach(.openAfterAbort, "it did not end after abort"))
-        return hasEnded(thread.number, until: .now + Self.destroyTime(of: thread))
+        return hasEnded(thread.number, until: .now + Self.destroyTime)
     }
 
     /// Calls `abort` on a separate thread, because it may not return.
@@ -178,6 +175,9 @@ extension Receiver {
     }
 
     /// Stops waiting for an instance; its open profiles go back into the queue.
+    ///
+    /// - Returns: whether nothing of the gateway's is left in the plugin's hands: a process that was killed has copies alone, and on a
+    ///   very busy machine it may take a while to be gone.
     private func abandon(_ thread: DeliveryThread) -> Bool {
         let now = MonotonicTime.now
         let (profiles, instance) = update { state in
@@ -186,7 +186,9 @@ extension Receiver {
         }
         wake()
         let call = instance?.oldestCall
-        state.withLock { _ = $0.breaches.note(PluginBreach(.openAfterAbort, "it did not end after abort"), now) }
+        let isOutside = thread.isolation != nil
+        // Of a process this was noted as it was killed.
+        if !isOutside { state.withLock { _ = $0.breaches.note(PluginBreach(.openAfterAbort, "it did not end after abort"), now) } }
         Log.error(
             "plugin did not end after abort; it is not waited for",
             [
@@ -196,7 +198,7 @@ extension Receiver {
         // The plugin may still access the profiles.
         AbandonedInstances.add(thread, profiles)
         thread.detach()
-        return false
+        return isOutside
     }
 
     /// Notes that an instance's thread makes no more calls; called on that thread.
