@@ -60,6 +60,7 @@ package struct ProfileContent: Sendable {
     /// The profile whose block holds the texts of the request's head; nil when this profile's own block does.
     private let head: ReceivedProfile?
     private nonisolated(unsafe) let block: UnsafeMutableRawPointer
+    private let isLeftOut = Atomic<Bool>(false)
 
     // Starting at the clock keeps the numbers unique over a restart; when the clock was set back, a spool moves them past its
     // own.
@@ -97,6 +98,10 @@ package struct ProfileContent: Sendable {
         let until = unsafe view.pointee.until_ns
         return until == 0 ? receivedAt : until
     }
+
+    /// Whether the list of recent profiles has left this one out; false for a profile that was read from the spool.
+    package var isLeftOutOfRecent: Bool { isLeftOut.load(ordering: .relaxed) }
+    package func leaveOutOfRecent() { isLeftOut.store(true, ordering: .relaxed) }
 
     /// The bytes that belong to another profile, and are in memory once for all that share it.
     package var sharedByteCount: Int { head?.byteCount ?? 0 }

@@ -43,8 +43,9 @@ extension Receiver.State {
         var finished = Finished(openedAt: operation.openedAt)
         switch outcome.status {
         case .delivered:
-            finished.deliveredEnd = queue[handle].profile?.endedAt
-            note(queue[handle].sequence, .delivered)
+            let profile = queue[handle].profile
+            finished.deliveredEnd = profile?.endedAt
+            if profile?.isLeftOutOfRecent != true { note(queue[handle].sequence, .delivered) }
             settle(handle, .delivered)
             account.delivered += 1
             if number == current { passes += 1 }

@@ -1,11 +1,12 @@
+import LinuxSystem
 package import Profiles
 import Synchronization
 
 extension FanOut {
     /// The profiles that were accepted last, with what became of each at its receivers; for the admin listener's page. Thread-safe.
     ///
-    /// Sequences increase by one from profile to profile, so a profile's place in the ring is its sequence modulo the number of
-    /// places: adding and finding take constant time and allocate nothing.
+    /// At more than ``mostPerSecond`` profiles a second only a part of them is kept, evenly spread: a link to one of them stays good for
+    /// longer, and keeping them costs no more when there are more.
     package final class Recent: Sendable {
         /// How much is kept.
         package struct Bounds: Equatable, Sendable {
@@ -43,7 +44,12 @@ extension FanOut {
             package let fates: [(receiver: String, fate: Fate)]
         }
 
+        /// How many profiles a second are kept; as many may come at once after a second without any.
+        package static let mostPerSecond = 1000
+
         private let isOn = Atomic<Bool>(false)
+        /// The time up to which ``mostPerSecond`` is used up, each profile taking its part of a second, in nanoseconds of the monotonic clock.
+        private let usedUntil = Atomic<Int64>(0)
         private let ring = Mutex(RecentRing())
 
         package init() {}
@@ -68,14 +74,29 @@ extension FanOut {
         /// The bytes that are kept.
         var byteCount: Int { ring.withLock { $0.byteCount } }
 
-        func add(_ profiles: [ReceivedProfile], to receivers: [String]) {
+        /// Keeps profiles that were accepted at `now`, or marks those that it leaves out.
+        func add(_ profiles: [ReceivedProfile], to receivers: [String], _ now: @autoclosure () -> MonotonicTime = .now) {
             guard isOn.load(ordering: .relaxed) else { return }
+            let now = now()
             for profile in profiles {
+                guard takesAnother(now) else {
+                    profile.leaveOutOfRecent()
+                    continue
+                }
                 // What is replaced is freed after the lock is released.
                 let added = ring.withLock { $0.add(profile, receivers) }
                 var isOver = added.isOver
                 while isOver { isOver = ring.withLock { $0.removeOldest() }.isOver }
             }
+        }
+
+        private func takesAnother(_ now: MonotonicTime) -> Bool {
+            let second: Int64 = 1_000_000_000
+            let used = max(usedUntil.load(ordering: .relaxed), now.nanoseconds - second) + second / Int64(Self.mostPerSecond)
+            guard used <= now.nanoseconds else { return false }
+            // Two threads may take the same part of a second, which does no harm.
+            usedUntil.store(used, ordering: .relaxed)
+            return true
         }
 
         func note(_ sequence: UInt64, _ receiver: String, _ fate: @autoclosure () -> Fate) {
@@ -94,8 +115,7 @@ private struct RecentRing: Sendable {
     }
 
     struct Place: Sendable {
-        /// 0 when the place is free, for no profile has this sequence.
-        var sequence: UInt64 = 0
+        private(set) var sequence: UInt64 = 0
         private var content = Content.nothing
         private(set) var byteCount = 0
         var receivers: [String] = []
@@ -138,67 +158,58 @@ private struct RecentRing: Sendable {
     private(set) var places: [Place]
     private(set) var byteCount = 0
     private(set) var changes: Int
-    /// The highest sequence that was added.
-    private var newest: UInt64 = 0
-    /// No kept profile has a lower sequence.
-    private var oldest: UInt64 = 0
+    /// The number of filled places, the index of the next one to fill, and the index of each by its profile's sequence.
+    private var (count, next) = (0, 0)
+    private var indices: [UInt64: Int] = [:]
 
     init(_ bounds: FanOut.Recent.Bounds = .none, changes: Int = 0) {
         (self.bounds, self.changes) = (bounds, changes)
         places = Array(repeating: Place(), count: bounds.bytes == 0 ? 0 : bounds.profiles)
+        indices.reserveCapacity(places.count)
     }
 
-    private func index(of sequence: UInt64) -> Int { Int(sequence % UInt64(places.count)) }
-
-    /// Adds a profile in the place of one that is as many profiles older as there are places.
+    /// Adds a profile, in the place of the oldest one when all are filled.
     ///
     /// - Returns: what it has replaced, and whether more must be removed to keep the bound of bytes.
     mutating func add(_ profile: ReceivedProfile, _ receivers: [String]) -> (Content?, isOver: Bool) {
-        let sequence = profile.sequence
-        guard !places.isEmpty, sequence > 0, sequence >= newest || newest - sequence < UInt64(places.count) else { return (nil, false) }
-        newest = max(newest, sequence)
-        let first = newest >= UInt64(places.count) ? newest - UInt64(places.count) + 1 : 1
-        oldest = min(max(oldest, first), sequence)
-        let index = index(of: sequence)
-        byteCount -= places[index].byteCount
-        let former = places[index].fill(profile, receivers, bounds)
-        byteCount += places[index].byteCount
+        guard !places.isEmpty else { return (nil, false) }
+        if count == places.count { forget(next) } else { count += 1 }
+        let former = places[next].fill(profile, receivers, bounds)
+        byteCount += places[next].byteCount
+        indices[profile.sequence] = next
+        next = (next + 1) % places.count
         changes &+= 1
         return (former, byteCount > bounds.bytes)
     }
 
-    /// Removes the oldest profile.
+    private mutating func forget(_ index: Int) {
+        byteCount -= places[index].byteCount
+        indices[places[index].sequence] = nil
+    }
+
+    /// Removes the oldest profile when all together have too many bytes.
     ///
     /// - Returns: what was removed, and whether more must be removed.
     mutating func removeOldest() -> (Place?, isOver: Bool) {
-        while byteCount > bounds.bytes, oldest <= newest {
-            let index = index(of: oldest)
-            oldest += 1
-            guard places[index].sequence != 0, places[index].sequence < oldest else { continue }
-            let former = places[index]
-            byteCount -= former.byteCount
-            places[index] = Place()
-            return (former, byteCount > bounds.bytes)
-        }
-        return (nil, false)
+        guard byteCount > bounds.bytes, count > 0 else { return (nil, false) }
+        let oldest = (next + places.count - count) % places.count
+        let former = places[oldest]
+        forget(oldest)
+        places[oldest] = Place()
+        count -= 1
+        return (former, byteCount > bounds.bytes)
     }
 
     mutating func note(_ sequence: UInt64, _ receiver: String, _ fate: () -> FanOut.Recent.Fate) {
-        guard !places.isEmpty else { return }
-        let index = index(of: sequence)
-        guard places[index].sequence == sequence, let number = places[index].receivers.firstIndex(of: receiver) else { return }
+        guard let index = indices[sequence], let number = places[index].receivers.firstIndex(of: receiver) else { return }
         places[index].fates[number] = fate().shortened(to: Place.mostText)
         changes &+= 1
     }
 
-    func place(of sequence: UInt64) -> Place? {
-        guard !places.isEmpty, sequence != 0 else { return nil }
-        let place = places[index(of: sequence)]
-        return place.sequence == sequence ? place : nil
-    }
+    func place(of sequence: UInt64) -> Place? { indices[sequence].map { places[$0] } }
 
     /// The filled places.
-    var kept: [Place] { places.filter { $0.sequence != 0 } }
+    var kept: [Place] { indices.values.map { places[$0] } }
 }
 
 extension FanOut.Recent.Fate {

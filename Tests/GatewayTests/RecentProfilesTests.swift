@@ -94,19 +94,36 @@ struct RecentProfilesTests {
         #expect(recent.entries.isEmpty && recent.byteCount == 0)
     }
 
-    @Test("Gaps, late profiles and lower sequences do no harm")
+    @Test("Gaps and lower sequences do no harm, and the list is in the order of the sequences")
     func gaps() throws {
         let recent = Self.recent(Self.bounds(4))
-        recent.add(try Self.profiles(1, from: 10), to: ["a"])
-        recent.add(try Self.profiles(1, from: 13), to: ["a"])
-        recent.add(try Self.profiles(1, from: 11), to: ["a"])
+        for sequence: UInt64 in [10, 13, 11, .max] { recent.add(try Self.profiles(1, from: sequence), to: ["a"]) }
+        #expect(recent.entries.map(\.sequence) == [.max, 13, 11, 10])
         recent.add(try Self.profiles(1, from: 5), to: ["a"])
-        #expect(recent.entries.map(\.sequence) == [13, 11, 10], "what is older than the ring is not taken")
-        recent.add(try Self.profiles(1, from: 1_000_000), to: ["a"])
-        #expect(recent.entries.first?.sequence == 1_000_000)
-        #expect(recent[13] != nil || recent[10] != nil, "the others stay until their places are needed")
-        recent.add(try Self.profiles(1, from: .max), to: ["a"])
-        #expect(recent[.max] != nil)
+        #expect(recent.entries.map(\.sequence) == [.max, 13, 11, 5], "the one that came first goes first")
+        #expect(recent[10] == nil && recent[11] != nil)
+    }
+
+    @Test("Up to a thousand profiles a second are kept, and a part of more")
+    func rate() throws {
+        let recent = Self.recent(Self.bounds(10_000))
+        let start = MonotonicTime.now
+        /// Adds profiles at one time, and returns how many of them are kept.
+        func kept(of count: Int, after time: Duration) throws -> Int {
+            let (before, profiles) = (recent.entries.count, try Self.profiles(count, from: UInt64(recent.changes + 1) << 20))
+            recent.add(profiles, to: ["a"], start + time)
+            let kept = recent.entries.count - before
+            #expect(profiles.count { $0.isLeftOutOfRecent } == count - kept)
+            return kept
+        }
+        #expect(try kept(of: 999, after: .zero) == 999)
+        #expect(try kept(of: 3, after: .zero) == 1)
+        #expect(try kept(of: 1, after: .microseconds(999)) == 0)
+        #expect(try kept(of: 2, after: .milliseconds(1)) == 1)
+        var count = 0
+        for step in 0..<1000 { count += try kept(of: 7, after: .milliseconds(2 + step)) }
+        #expect(count == 1000)
+        #expect(try kept(of: 2000, after: .seconds(60)) == 1000)
     }
 
     @Test("Outcomes are noted for the receiver that has them, and long texts are cut")

@@ -17,7 +17,7 @@ final class GatewayPage: Sendable {
     private let state = Mutex(State())
 
     /// More changes than these since the last update make updates of the recent profiles rare, because nobody can read them.
-    private static let manyChanges = 1000
+    private static let manyChanges = 400
     private static let rareUpdates = Duration.seconds(2)
 
     /// Takes a sample when one is due, and sends updates to the open pages; called periodically from one thread.
