@@ -165,9 +165,10 @@ extension Receiver {
         var made: PluginInstance?
         if case .made(let instance) = creation { made = instance }
         if case .refused(let problems) = creation { refusal = problems.map(\.description).joined(separator: "; ") }
-        let before = state.withLock { state in
-            defer { state.instances[thread.number]?.created(refusal, made) }
-            return state.instances[thread.number]
+        let (isAbandoned, wasOverdue, call) = state.withLock { state in
+            let instance = state.instances[thread.number]
+            defer { instance?.created(refusal, made) }
+            return (instance == nil || instance?.phase == .abandoned, instance?.overdue != nil, instance?.call)
         }
         wake()
         if case .made(let instance) = creation, trial == nil {
@@ -179,14 +180,13 @@ extension Receiver {
                     "path": instance.file.path, "sha256": identity.sha256, "isolation": instance.isIsolated ? "process" : "none",
                 ])
         }
-        let isAbandoned = before == nil || before?.phase == .abandoned
-        guard isAbandoned || before?.overdue != nil else { return false }
+        guard isAbandoned || wasOverdue else { return false }
         let what =
             isAbandoned ? "create of the plugin has returned; nobody waits for it any more" : "create of the plugin has returned"
         Log.write(
             refusal == nil ? .info : .error, what,
             [
-                "receiver": name, "plugin": thread.plugin.name, "after": now.since(before?.call?.since ?? now).inWords,
+                "receiver": name, "plugin": thread.plugin.name, "after": now.since(call?.since ?? now).inWords,
                 "error": refusal ?? "none",
             ])
         return isAbandoned

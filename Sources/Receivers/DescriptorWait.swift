@@ -45,7 +45,7 @@ extension Receiver {
     }
 
     private func callReady(_ instance: PluginInstance, _ thread: DeliveryThread) {
-        let isAllowed = state.withLock { $0.instances.change(thread.number) { $0.readyBegan(.now) } }
+        let isAllowed = state.withLock { $0.instances[thread.number]?.readyBegan(.now) }
         if isAllowed == true { thread.during(.ready) { instance.callReady() } }
     }
 

@@ -6,8 +6,8 @@ enum PluginCall: String, Sendable { case create, start, deliver, drain, timer, r
 
 /// The state of one plugin instance: its phase, its calls, and the health of its destination.
 ///
-/// A plain value, protected by the receiver's lock.
-struct InstanceState {
+/// Protected by the receiver's lock, which it does not leave. An object, because a plain value would be copied where it is only read.
+final class InstanceState {
     /// The phases of an instance's life, in order; some may be skipped.
     enum Phase {
         /// `create` has not returned.
@@ -32,12 +32,17 @@ struct InstanceState {
 
     private(set) var phase = Phase.creating
     var pace: DeliveryPacing
-    /// What changes seldom, in an object so that a copy of the state is cheap.
-    private var rarely = Rarely(Rare())
-    private var rare: Rare {
-        get { rarely.state }
-        set { rarely = Rarely(newValue) }
-    }
+    /// The health that the plugin has stated.
+    var stated = (health: Health.ok, reason: "")
+    /// The reason why it is failing.
+    var failingReason = ""
+    var lastError = ""
+    /// The reason why `create` refused to make the instance; nil when it did not refuse.
+    private(set) var refusal: String?
+    /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
+    var overdue: String?
+    /// Why it is down; empty when it is not, or has not been started yet.
+    private var down = ""
     /// The call of its own thread that has not returned, and the time at which it began.
     private(set) var call: (name: PluginCall, since: MonotonicTime)?
     /// The time at which `abort` was called, until it returns; the instance must not be destroyed before.
@@ -78,51 +83,10 @@ struct InstanceState {
         call = (.create, now)
     }
 
-    // MARK: What changes seldom
-
-    private struct Rare {
-        var stated = (health: Health.ok, reason: "")
-        var failingReason = ""
-        var lastError = ""
-        var refusal: String?
-        var overdue: String?
-        var down = ""
-    }
-
-    private final class Rarely {
-        let state: Rare
-        init(_ state: Rare) { self.state = state }
-    }
-
-    /// The health that the plugin has stated.
-    var stated: (health: Health, reason: String) {
-        get { rare.stated }
-        set { rare.stated = newValue }
-    }
-    /// The reason why it is failing.
-    var failingReason: String {
-        get { rare.failingReason }
-        set { rare.failingReason = newValue }
-    }
-    var lastError: String {
-        get { rare.lastError }
-        set { rare.lastError = newValue }
-    }
-    /// The reason why `create` refused to make the instance; nil when it did not refuse.
-    private(set) var refusal: String? {
-        get { rare.refusal }
-        set { rare.refusal = newValue }
-    }
-    /// A description of a call or delivery that takes longer than `delivery_timeout`, for the health; nil when there is none.
-    var overdue: String? {
-        get { rare.overdue }
-        set { if newValue != rare.overdue { rare.overdue = newValue } }
-    }
-
     // MARK: Phases
 
     /// Lets it get profiles, at once or as soon as it is created.
-    mutating func serve() {
+    func serve() {
         next = .working
         if phase == .made { phase = .working }
     }
@@ -131,7 +95,7 @@ struct InstanceState {
     ///
     /// - Parameter refusal: the reason why it did not make an instance; nil when it did.
     /// - Parameter instance: what `create` has made; nil when it refused.
-    mutating func created(_ refusal: String?, _ instance: PluginInstance? = nil) {
+    func created(_ refusal: String?, _ instance: PluginInstance? = nil) {
         (call, self.refusal, overdue) = (nil, refusal, nil)
         if let instance { (later, self.instance) = (instance.identity.later, instance) }
         if refusal != nil { phase = .ended } else if phase == .creating { phase = next }
@@ -142,25 +106,25 @@ struct InstanceState {
     /// Notes that the plugin's process has ended.
     ///
     /// - Returns: how long to wait before it is started again.
-    mutating func processEnded(_ end: PluginEnd, _ now: MonotonicTime) -> Duration {
+    func processEnded(_ end: PluginEnd, _ now: MonotonicTime) -> Duration {
         let wait = ends.add(end)
         goesDown("the plugin's process ended: \(end.how)", until: now + wait)
         (stated, overdue, call, isDraining) = ((.ok, ""), nil, nil, false)
         return wait
     }
 
-    private mutating func goesDown(_ why: String, until time: MonotonicTime) { (rare.down, downUntil) = (why, time) }
+    private func goesDown(_ why: String, until time: MonotonicTime) { (down, downUntil) = (why, time) }
 
     /// Notes that its thread starts the plugin's process again.
-    mutating func restartBegan(_ now: MonotonicTime) { call = (.start, now) }
+    func restartBegan(_ now: MonotonicTime) { call = (.start, now) }
 
     /// Notes that the plugin was started.
-    mutating func started() { (downUntil, failedStarts, hasStarted) = (nil, 0, true) }
+    func started() { (downUntil, failedStarts, hasStarted) = (nil, 0, true) }
 
     /// Notes that the plugin cannot work yet.
     ///
     /// - Returns: how long to wait before it is asked again: 1 s, and twice as long each time, up to 30 s.
-    mutating func startFailed(_ why: String, _ now: MonotonicTime) -> Duration {
+    func startFailed(_ why: String, _ now: MonotonicTime) -> Duration {
         let wait = min(.seconds(30), Duration.seconds(1 << min(failedStarts, 5)))
         failedStarts += 1
         goesDown(why, until: now + wait)
@@ -168,15 +132,15 @@ struct InstanceState {
     }
 
     /// Notes that its thread tells the plugin that few profiles follow.
-    mutating func drainBegan(_ now: MonotonicTime) { (isDraining, call) = (true, (.drain, now)) }
+    func drainBegan(_ now: MonotonicTime) { (isDraining, call) = (true, (.drain, now)) }
 
     /// Notes that its thread makes the call of a timer.
-    mutating func timerBegan(_ now: MonotonicTime) { call = (.timer, now) }
+    func timerBegan(_ now: MonotonicTime) { call = (.timer, now) }
 
     /// Notes that its thread, which has waited, makes the calls for descriptors that are ready.
     ///
     /// - Returns: false when it makes none any more.
-    mutating func readyBegan(_ now: MonotonicTime) -> Bool {
+    func readyBegan(_ now: MonotonicTime) -> Bool {
         guard phase != .abandoned else { return false }
         (call, sleepsUntil) = ((.ready, now), nil)
         return true
@@ -186,34 +150,34 @@ struct InstanceState {
     var isLeaving: Bool { next == .stopping || phase == .abandoned }
 
     /// Gives it no new profiles from here on.
-    mutating func retire() {
+    func retire() {
         next = .stopping
         if phase == .working { phase = .retiring } else if phase == .made { phase = .stopping }
     }
 
     /// Notes that its thread calls `flush`, which is an open operation until it is finished.
-    mutating func flushBegan(_ now: MonotonicTime) {
+    func flushBegan(_ now: MonotonicTime) {
         (phase, call) = (.flushing, (.flush, now))
         count(.flush, 1)
     }
 
     /// Begins no more operations; open ones may still finish.
-    mutating func stop() {
+    func stop() {
         next = .stopping
         if [.made, .working, .retiring, .flushing].contains(phase) { phase = .stopping }
     }
 
-    mutating func destroyBegan(_ now: MonotonicTime) { (phase, call) = (.destroying, (.destroy, now)) }
+    func destroyBegan(_ now: MonotonicTime) { (phase, call) = (.destroying, (.destroy, now)) }
 
-    mutating func abandon() { if phase != .ended { phase = .abandoned } }
+    func abandon() { if phase != .ended { phase = .abandoned } }
 
     /// Notes that its thread makes no more calls. The instance refers to the receiver, which would keep itself by it.
-    mutating func ended() { (phase, call, instance) = (.ended, nil, nil) }
+    func ended() { (phase, call, instance) = (.ended, nil, nil) }
 
     // MARK: Calls and operations
 
     /// Notes that its thread calls `deliver`; the delivery is open until it is finished.
-    mutating func deliveryBegan(isProbe: Bool, _ now: MonotonicTime) {
+    func deliveryBegan(isProbe: Bool, _ now: MonotonicTime) {
         call = (.deliver, now)
         lastDelivery = now
         openOperations += 1
@@ -221,17 +185,17 @@ struct InstanceState {
         if isProbe { pace.probeBegan() }
     }
 
-    mutating func sleeps(until time: MonotonicTime) { sleepsUntil = time }
+    func sleeps(until time: MonotonicTime) { sleepsUntil = time }
 
     /// Notes that its thread has returned from a call or woken up.
-    mutating func returned() { (call, sleepsUntil) = (nil, nil) }
+    func returned() { (call, sleepsUntil) = (nil, nil) }
 
-    mutating func abortBegan(_ now: MonotonicTime) { abortSince = now }
-    mutating func abortReturned() { abortSince = nil }
+    func abortBegan(_ now: MonotonicTime) { abortSince = now }
+    func abortReturned() { abortSince = nil }
 
-    mutating func closed(_ operation: OpenDeliveries.Operation) { count(operation, -1) }
+    func closed(_ operation: OpenDeliveries.Operation) { count(operation, -1) }
 
-    private mutating func count(_ operation: OpenDeliveries.Operation, _ change: Int) {
+    private func count(_ operation: OpenDeliveries.Operation, _ change: Int) {
         openOperations += change
         if case .delivery = operation { openDeliveries += change }
     }
@@ -255,6 +219,6 @@ struct InstanceState {
     /// The reason why the instance has failed; nil when it has not.
     var failure: String? {
         if phase == .creating { return "create of the plugin has not returned" }
-        return refusal ?? (isDown && !rare.down.isEmpty ? rare.down : nil) ?? overdue ?? (pace.isFailing ? failingReason : nil)
+        return refusal ?? (isDown && !down.isEmpty ? down : nil) ?? overdue ?? (pace.isFailing ? failingReason : nil)
     }
 }

@@ -1,6 +1,4 @@
-/// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it. A plain value.
-///
-/// ``change(_:_:)`` and ``read(_:_:)`` are for what is done for each profile: the subscript copies the state.
+/// The states of a receiver's instances by their numbers: one instance, or two while a reload replaces it.
 struct Instances {
     private var keys: [Int] = []
     private var states: [InstanceState] = []
@@ -27,18 +25,5 @@ struct Instances {
                 states.append(newValue)
             }
         }
-    }
-
-    /// Changes the state of an instance in place; returns nil where there is none.
-    @discardableResult
-    mutating func change<R>(_ number: Int, _ body: (inout InstanceState) -> R) -> R? {
-        guard let index = keys.firstIndex(of: number) else { return nil }
-        return body(&states[index])
-    }
-
-    /// Reads the state of an instance without a copy of it; returns nil where there is none.
-    func read<R>(_ number: Int, _ body: (borrowing InstanceState) -> R) -> R? {
-        guard let index = keys.firstIndex(of: number) else { return nil }
-        return body(states[index])
     }
 }

@@ -60,14 +60,14 @@ extension Receiver {
         switch thread.during(.start, { instance.start() }) {
         case .started: break
         // The pause ends before, when the end of the process is told.
-        case .ended: return state.withLock { _ = $0.instances.change(number) { $0.startFailed("the plugin's process ended", .now) } }
+        case .ended: return state.withLock { _ = $0.instances[number]?.startFailed("the plugin's process ended", .now) }
         case .failed(let problem):
-            let wait = state.withLock { $0.instances.change(number) { $0.startFailed(problem, .now) } } ?? .zero
+            let wait = state.withLock { $0.instances[number]?.startFailed(problem, .now) } ?? .zero
             return Log.error(
                 "the plugin cannot work yet",
                 ["receiver": name, "plugin": config.plugin, "error": problem, "started_again_in": wait.inWords])
         }
-        state.withLock { _ = $0.instances.change(number) { $0.started() } }
+        state.withLock { _ = $0.instances[number]?.started() }
         if !isFirst { Log.info("the plugin was started again", ["receiver": name, "plugin": config.plugin]) }
     }
 }
@@ -90,10 +90,8 @@ extension Receiver.State {
         let opened = open.abandon(number)
         var sequences: Set<UInt64> = []
         for operation in opened {
-            instances.change(number) { instance in
-                instance.closed(operation.operation)
-                if operation.isProbe { instance.pace.probeEnded() }
-            }
+            instances[number]?.closed(operation.operation)
+            if operation.isProbe { instances[number]?.pace.probeEnded() }
             guard case .delivery(let handle) = operation.operation else {
                 flushed(number)
                 continue
@@ -104,6 +102,6 @@ extension Receiver.State {
         }
         suspects.crashed(open: sequences)
         restarts += 1
-        return (sequences.count, instances.change(number) { $0.processEnded(end, now) } ?? .zero)
+        return (sequences.count, instances[number]?.processEnded(end, now) ?? .zero)
     }
 }

@@ -180,12 +180,12 @@ extension Receiver {
     ///   very busy machine it may take a while to be gone.
     private func abandon(_ thread: DeliveryThread) -> Bool {
         let now = MonotonicTime.now
-        let (profiles, instance) = update { state in
+        let (profiles, call, openOperations) = update { state in
             let instance = state.instances[thread.number]
-            return (state.abandon(thread.number), instance)
+            let (call, openOperations) = (instance?.oldestCall, instance?.openOperations ?? 0)
+            return (state.abandon(thread.number), call, openOperations)
         }
         wake()
-        let call = instance?.oldestCall
         let isOutside = thread.isolation != nil
         // Of a process this was noted as it was killed.
         if !isOutside { state.withLock { _ = $0.breaches.note(PluginBreach(.openAfterAbort, "it did not end after abort"), now) } }
@@ -193,7 +193,7 @@ extension Receiver {
             "plugin did not end after abort; it is not waited for",
             [
                 "receiver": name, "plugin": thread.plugin.name, "call": call?.name.rawValue ?? "none",
-                "for": call.map { now.since($0.since).inWords } ?? "0s", "open_operations": "\(instance?.openOperations ?? 0)",
+                "for": call.map { now.since($0.since).inWords } ?? "0s", "open_operations": "\(openOperations)",
             ])
         // The plugin may still access the profiles.
         AbandonedInstances.add(thread, profiles)

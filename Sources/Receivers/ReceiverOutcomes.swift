@@ -51,7 +51,7 @@ extension Receiver.State {
             if number == current { passes += 1 }
             events = sawLife(of: number)
         case .rejected:
-            instances.change(number) { $0.lastError = outcome.reason }
+            instances[number]?.lastError = outcome.reason
             // A rejection without an answer of the destination says nothing about the destination's health.
             let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
             events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
@@ -65,23 +65,22 @@ extension Receiver.State {
     /// Closes the operation that a token stands for; returns nil when there is none.
     mutating func closeOperation(_ token: UInt) -> OpenDeliveries.Open? {
         guard let operation = open.close(token) else { return nil }
-        instances.change(operation.instance) { instance in
-            instance.closed(operation.operation)
-            instance.record?.closed(OpenDeliveries.place(of: token))
-        }
-        if operation.isProbe { instances.change(operation.instance) { $0.pace.probeEnded() } }
+        let instance = instances[operation.instance]
+        instance?.closed(operation.operation)
+        instance?.record?.closed(OpenDeliveries.place(of: token))
+        if operation.isProbe { instance?.pace.probeEnded() }
         return operation
     }
 
     mutating func flushed(_ number: Int) {
         // The queue is empty; profiles that come later would not be delivered any more.
         if number == current, isDraining { isClosed = true }
-        instances.change(number) { $0.stop() }
+        instances[number]?.stop()
     }
 
     private mutating func sawLife(of number: Int) -> [Event] {
-        guard instances.change(number, { $0.pace.sawLife() }) == true else { return [] }
-        instances.change(number) { $0.failingReason = "" }
+        guard instances[number]?.pace.sawLife() == true else { return [] }
+        instances[number]?.failingReason = ""
         // Profiles that were refused although others passed keep their due time; otherwise they would get the first attempts after
         // each failure.
         if number == current { queue.wakeAll { $0.refusals.isSuspect || $0.letter != nil } }
@@ -92,7 +91,7 @@ extension Receiver.State {
         _ handle: ReceiverQueue.Handle, _ outcome: DeliveryOutcome, _ operation: OpenDeliveries.Open, _ now: MonotonicTime
     ) -> [Event] {
         account.retries += 1
-        instances.change(operation.instance) { $0.lastError = outcome.reason }
+        instances[operation.instance]?.lastError = outcome.reason
         if isClosed {
             leaveInSpool(handle)
             return []
@@ -146,13 +145,11 @@ extension Receiver.State {
         _ operation: OpenDeliveries.Open,
         _ now: MonotonicTime
     ) -> [Event] {
-        let number = operation.instance
-        let began = instances.change(number) { instance in
-            defer { if instance.pace.isFailing { instance.failingReason = outcome.reason } }
-            return instance.pace.sawRetry(
-                of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
-        }
-        return began == true ? [.failing] : []
+        guard let instance = instances[operation.instance] else { return [] }
+        let began = instance.pace.sawRetry(
+            of: entry.sequence, isEvidence: isEvidence, isProbe: operation.isProbe, policy: policy, now: now)
+        if instance.pace.isFailing { instance.failingReason = outcome.reason }
+        return began ? [.failing] : []
     }
 }
 

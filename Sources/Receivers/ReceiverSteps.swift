@@ -27,9 +27,9 @@ extension Receiver.State {
 
     /// Takes the next step of an instance's thread, which has returned from its last call or has woken up.
     mutating func takeStep(of number: Int, now: MonotonicTime) -> WaitStep<Receiver.Step> {
-        instances.change(number) { $0.returned() }
+        instances[number]?.returned()
         var hasMoreOld = false
-        if instances.read(number, { $0.phase == .working }) == true {
+        if instances[number]?.phase == .working {
             queue.wake(now: now)
             hasMoreOld = dropOld(now)
             suspects.endTime(now)
@@ -41,10 +41,10 @@ extension Receiver.State {
 
     /// Decides the next step of an instance's thread.
     func nextStep(of number: Int, now: MonotonicTime) -> NextStep {
-        instances.read(number) { decide($0, now) } ?? .leave
+        instances[number].map { decide($0, now) } ?? .leave
     }
 
-    private func decide(_ instance: borrowing InstanceState, _ now: MonotonicTime) -> NextStep {
+    private func decide(_ instance: InstanceState, _ now: MonotonicTime) -> NextStep {
         switch instance.phase {
         case .working: return nextStep(of: instance, now)
         case .retiring where instance.nextTimer <= now, .flushing where instance.nextTimer <= now: return .timer
@@ -60,7 +60,7 @@ extension Receiver.State {
     }
 
     /// Decides the next step of the working instance's thread.
-    private func nextStep(of instance: borrowing InstanceState, _ now: MonotonicTime) -> NextStep {
+    private func nextStep(of instance: InstanceState, _ now: MonotonicTime) -> NextStep {
         if !settlements.isEmpty { return .tell }
         if instance.nextTimer <= now { return .timer }
         if refill(now) != nil { return .read }
@@ -88,7 +88,7 @@ extension Receiver.State {
 
     /// The entry that the working instance gets next, and whether it is a probe of a failing receiver.
     private func nextDelivery(
-        to serving: borrowing InstanceState, _ now: MonotonicTime
+        to serving: InstanceState, _ now: MonotonicTime
     ) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard mayDeliver(to: serving, now), let next = candidate(serving.pace, now) else { return nil }
         let isAllowed = suspects.allows(queue[next.handle].sequence, beside: serving.openDeliveries, since: serving.lastDelivery, now)
@@ -108,7 +108,7 @@ extension Receiver.State {
     private func nextReady(_ pace: DeliveryPacing) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
 
     /// Whether ``nextDelivery(_:)`` would find an entry; must be cheap, because it is called for each new profile.
-    private func mayDeliver(to serving: borrowing InstanceState, _ now: MonotonicTime) -> Bool {
+    private func mayDeliver(to serving: InstanceState, _ now: MonotonicTime) -> Bool {
         guard serving.phase == .working, !serving.isDown, serving.openDeliveries < config.maxInFlight else { return false }
         if serving.pace.isFailing {
             return queue.freshCount > 0 && serving.pace.allowsProbe(ofFresh: true, now: now)
@@ -122,15 +122,13 @@ extension Receiver.State {
     /// Whether the current instance's thread sleeps and has something to do; a needless wake-up costs more than a delivery.
     func mustWake(now: MonotonicTime) -> Bool {
         guard !isDraining, !isClosed, instances.count == 1 else { return true }
-        return instances.read(current) { serving in
-            guard serving.phase == .working else { return true }
-            guard let sleepsUntil = serving.sleepsUntil else { return false }
-            return mayDeliver(to: serving, now) || queue.firstLetter != nil || needsRefill || nextEvent(of: serving) < sleepsUntil
-        } ?? true
+        guard let serving, serving.phase == .working else { return true }
+        guard let sleepsUntil = serving.sleepsUntil else { return false }
+        return mayDeliver(to: serving, now) || queue.firstLetter != nil || needsRefill || nextEvent(of: serving) < sleepsUntil
     }
 
     /// The earliest time at which something becomes due.
-    private func nextEvent(of serving: borrowing InstanceState) -> MonotonicTime {
+    private func nextEvent(of serving: InstanceState) -> MonotonicTime {
         var next = queue.nextDue
         // While a probe is open, the thread waits for its outcome and not for a time.
         if serving.pace.isFailing, !serving.pace.isProbing {
@@ -164,7 +162,7 @@ extension Receiver.State {
         switch step {
         case .leave: return .done(.leave)
         case .destroy:
-            instances.change(number) { $0.destroyBegan(now) }
+            instances[number]?.destroyBegan(now)
             return .done(.destroy)
         case .flush:
             if instances[number]?.isDown == true {
@@ -172,7 +170,7 @@ extension Receiver.State {
                 flushed(number)
                 return .again(now)
             }
-            instances.change(number) { $0.flushBegan(now) }
+            instances[number]?.flushBegan(now)
             return .done(.flush(token: open.open(.flush, by: number, now: now)))
         case .tell: return .done(.tell(takeSettlements()))
         case .read:
@@ -186,20 +184,20 @@ extension Receiver.State {
         case .deliver(let handle, let isProbe): return deliver(handle, by: number, isProbe: isProbe, now)
         case .condemn(let handle): return .done(.condemned(condemn(handle, now)))
         case .restart:
-            instances.change(number) { $0.restartBegan(now) }
+            instances[number]?.restartBegan(now)
             return .done(.restart)
         case .drain:
-            instances.change(number) { $0.drainBegan(now) }
+            instances[number]?.drainBegan(now)
             return .done(.drain)
         case .timer:
-            instances.change(number) { $0.timerBegan(now) }
+            instances[number]?.timerBegan(now)
             return .done(.timer)
         case .returnMemory:
             queue.forgetPeak()
             memoryReturnedAt = now
             return .done(.returnMemory)
         case .sleep(let time):
-            instances.change(number) { $0.sleeps(until: time) }
+            instances[number]?.sleeps(until: time)
             return .again(time)
         }
     }
@@ -212,18 +210,16 @@ extension Receiver.State {
     private mutating func deliver(
         _ handle: ReceiverQueue.Handle, by number: Int, isProbe: Bool, _ now: MonotonicTime
     ) -> WaitStep<Receiver.Step> {
-        let (record, others) = instances.read(number) { ($0.record, $0.openDeliveries) } ?? (nil, 0)
-        guard suspects.begin(queue[handle].sequence, beside: others, record, now) else {
-            instances.change(number) { $0.sleeps(until: now + SuspectTurn.pause) }
+        let instance = instances[number]
+        guard suspects.begin(queue[handle].sequence, beside: instance?.openDeliveries ?? 0, instance?.record, now) else {
+            instance?.sleeps(until: now + SuspectTurn.pause)
             return .again(now + SuspectTurn.pause)
         }
         open(handle)
         queue[handle].attempts += 1
         let (sequence, token) = (queue[handle].sequence, open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
-        instances.change(number) { instance in
-            instance.deliveryBegan(isProbe: isProbe, now)
-            instance.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
-        }
+        instance?.deliveryBegan(isProbe: isProbe, now)
+        instance?.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
         return .done(.deliver(queue[handle], handle, token: token))
     }
 }
