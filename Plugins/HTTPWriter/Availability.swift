@@ -71,7 +71,7 @@ struct Availability {
     mutating func ended(isProbe: Bool) { if isProbe { isProbing = false } }
 
     /// Notes that the endpoint works: it accepted these profiles, or rejected them permanently.
-    mutating func succeeded(_ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
+    mutating func succeeded(_ profiles: some Sequence<Attempt>, isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
         (failures, failuresInARow, failedProbes, lastSuccess) = (0, 0, 0, now)
         for profile in profiles { known.forget(profile.sequence) }
@@ -120,7 +120,7 @@ struct FailedProfiles {
         while failures.count > Self.most || order.count - oldest > 2 * Self.most { forgetOldest() }
     }
 
-    mutating func forget(_ sequence: UInt64) { failures[sequence] = nil }
+    mutating func forget(_ sequence: UInt64) { if !failures.isEmpty { failures[sequence] = nil } }
 
     private mutating func forgetOldest() {
         if failures.removeValue(forKey: order[oldest]) != nil { hasForgotten = true }

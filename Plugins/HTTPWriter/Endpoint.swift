@@ -94,33 +94,37 @@ final class Endpoint {
     /// Takes the verdict of an attempt, which may be about several profiles.
     ///
     /// - Parameter isReached: whether the request was sent.
-    func ended(_ verdict: Verdict, _ dispatches: [Dispatch], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
-        if case let retries = dispatches.count(where: { $0.attempt > 1 }), retries > 0 { metrics.retries.observe(Int64(retries)) }
-        let bytes = dispatches.reduce(0) { $0 + $1.byteCount }
+    func ended(_ verdict: Verdict, _ items: [DispatchProgress], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
+        var (retries, bytes) = (0, 0)
+        for item in items {
+            if item.dispatch.attempt > 1 { retries += 1 }
+            bytes += item.dispatch.byteCount
+        }
+        if retries > 0 { metrics.retries.observe(Int64(retries)) }
         switch verdict {
         case .delivered:
             (refusal, oddity) = ("", "")
-            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
-            metrics.sentProfiles.observe(Int64(dispatches.count))
+            availability.succeeded(items.lazy.map(\.dispatch.identity), isProbe: isProbe, now: now)
+            metrics.sentProfiles.observe(Int64(items.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status, _):
-            availability.succeeded(dispatches.map(\.identity), isProbe: isProbe, now: now)
+            availability.succeeded(items.lazy.map(\.dispatch.identity), isProbe: isProbe, now: now)
             // These statuses mean that no profile will be accepted until a person corrects the credentials.
             if status == 401 || status == 403 { refusal = reason }
-            metrics.droppedProfiles.observe(Int64(dispatches.count))
+            metrics.droppedProfiles.observe(Int64(items.count))
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, _, let status):
             lastFailure = reason
-            failed(status != 0 ? .refused : isReached ? .unanswered : .unreached, dispatches, isProbe, now)
+            failed(status != 0 ? .refused : isReached ? .unanswered : .unreached, items, isProbe, now)
         case .misanswered(let reason, _):
             (lastFailure, oddity) = (reason, reason)
-            failed(.refused, dispatches, isProbe, now)
+            failed(.refused, items, isProbe, now)
         case .aborted: availability.ended(isProbe: isProbe)
         }
     }
 
-    private func failed(_ failure: Availability.Failure, _ dispatches: [Dispatch], _ isProbe: Bool, _ now: MonotonicTime) {
-        availability.failed(failure, dispatches.map(\.identity), isProbe: isProbe, now: now)
+    private func failed(_ failure: Availability.Failure, _ items: [DispatchProgress], _ isProbe: Bool, _ now: MonotonicTime) {
+        availability.failed(failure, items.map(\.dispatch.identity), isProbe: isProbe, now: now)
     }
 }
 

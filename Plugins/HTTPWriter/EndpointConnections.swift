@@ -67,7 +67,8 @@ final class EndpointConnections {
 
     /// The time at which ``turn(_:)`` has work even without a socket event.
     var nextTurn: MonotonicTime {
-        retired.reduce(min(current?.replacedAt ?? .never, current?.nextTurn ?? .never)) { min($0, $1.nextTurn) }
+        let next = current.map { min($0.replacedAt, $0.nextTurn) } ?? .never
+        return retired.isEmpty ? next : retired.reduce(next) { min($0, $1.nextTurn) }
     }
 
     func turn(_ now: MonotonicTime) {

@@ -53,7 +53,11 @@ import PushWire
     var descriptor: Int32 { sockets.descriptor }
 
     /// The time of the next timer.
-    var nextTurn: MonotonicTime { endpoints.reduce(share.nextLook) { min($0, $1.connections.nextTurn) } }
+    var nextTurn: MonotonicTime {
+        var next = share.nextLook
+        for endpoint in endpoints { next = min(next, endpoint.connections.nextTurn) }
+        return next
+    }
 
     /// Waits for events or until the time has come, and handles events and timers.
     ///
@@ -269,8 +273,7 @@ import PushWire
     }
 
     private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress], isReached: Bool = false) {
-        endpoints[transfer.endpoint].ended(
-            verdict, items.map(\.dispatch), isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
+        endpoints[transfer.endpoint].ended(verdict, items, isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
         tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
     }

@@ -43,9 +43,11 @@ package struct QueryString {
 
     /// The undecoded value of the first parameter with that name; nil when there is none.
     func raw(_ name: String) -> ArraySlice<UInt8>? {
+        let (span, start) = (bytes.span, bytes.startIndex)
         for index in 0..<count {
             let parameter = index < first.count ? first[index] : more[index - first.count]
-            if bytes[parameter.name].span.isEqual(to: name) { return bytes[parameter.value] }
+            let place = (parameter.name.lowerBound - start)..<(parameter.name.upperBound - start)
+            if span.extracting(place).isEqual(to: name) { return bytes[parameter.value] }
         }
         return nil
     }

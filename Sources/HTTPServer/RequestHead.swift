@@ -64,7 +64,14 @@ package struct RequestHead: Sendable {
     }
 
     /// The values of a field, in order; `name` is in lower case.
-    package func values(of name: String) -> Values { Values(bytes: bytes, fields: fields, name: name) }
+    package func values(of name: String) -> Values {
+        let (text, all) = (bytes.span, fields.span)
+        for index in all.indices where text.extracting(all[index].name).isEqual(to: name) {
+            return Values(bytes: bytes, fields: fields, name: name, index: index)
+        }
+        // Most requests have none of the fields that are asked for, and then nothing is referred to.
+        return Values(bytes: [], fields: [], name: "", index: 0)
+    }
 
     /// The values of one field.
     package struct Values: Sequence, IteratorProtocol {
@@ -72,10 +79,10 @@ package struct RequestHead: Sendable {
         private let bytes: [UInt8]
         private let fields: [Field]
         private let name: String
-        private var index = 0
+        private var index: Int
 
-        fileprivate init(bytes: [UInt8], fields: [Field], name: String) {
-            (self.bytes, self.fields, self.name) = (bytes, fields, name)
+        fileprivate init(bytes: [UInt8], fields: [Field], name: String, index: Int) {
+            (self.bytes, self.fields, self.name, self.index) = (bytes, fields, name, index)
         }
 
         package mutating func next() -> ArraySlice<UInt8>? {

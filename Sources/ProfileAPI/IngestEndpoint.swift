@@ -14,7 +14,7 @@ package struct IngestEndpoint: Sendable {
     /// - Parameter path: the path of the profile, however the sender wrote it.
     func admit(_ head: RequestHead, path: String) -> Admission {
         do throws(InvalidRequest) {
-            return .receive(IngestRequest(head, try content(of: head, path: path), .ingest, intake, bodyLimit: limits.maxBodySize))
+            return .receive(IngestRequest(head, try content(of: head, path: path), intake, bodyLimit: limits.maxBodySize))
         } catch { return .refuse(AnswerForm.ingest.failure(error)) }
     }
 
@@ -46,10 +46,17 @@ package struct IngestEndpoint: Sendable {
 
 /// One request to `/ingest`.
 private final class IngestRequest: ProfileRequest {
+    private var content: ProfileContent
+
+    init(_ head: RequestHead, _ content: consuming ProfileContent, _ intake: ProfileIntake, bodyLimit: Int) {
+        // Kept first, because `super.init` would otherwise read what has been moved.
+        self.content = content
+        super.init(head, self.content, .ingest, intake, bodyLimit: bodyLimit)
+    }
+
     override func accept(_ body: consuming ByteBuffer, _ reply: Reply) {
         let wait = charge?.charge(profiles: 1, bytes: body.count)
-        if let refusal = ProfileIntake.refusal(content.tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
-        var content = content
+        if let refusal = ProfileIntake.refusal(tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]
         intake.submit([ReceivedProfile(content, body: body)], form, reply)
     }

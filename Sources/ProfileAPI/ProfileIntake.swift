@@ -7,7 +7,7 @@ import SpoolStore
 package import Telemetry
 
 /// Hands the profiles of a listener's endpoints to the fan-out, and gives the answer that the listener's `ack` promises.
-package struct ProfileIntake: Sendable {
+package final class ProfileIntake: Sendable {
     let ack: AckMode
     let tenant: TenantPolicy
     package let rates: RateLimiter?
@@ -15,7 +15,7 @@ package struct ProfileIntake: Sendable {
     let fanOut: FanOut
     let counters: ProfileCounters
     /// Recognizes repeated requests; nil delivers a sender's retry like any other request.
-    var memory: RequestMemory?
+    private let memory: RequestMemory?
 
     package init(
         ack: AckMode, tenant: TenantPolicy, rates: RateLimiter?, keepHeaders: [String], fanOut: FanOut, counters: ProfileCounters,
@@ -43,17 +43,18 @@ package struct ProfileIntake: Sendable {
     }
 
     /// Detects whether the request repeats another one; nil when the listener does not deduplicate.
-    func repeats(_ content: ProfileContent, _ head: RequestHead) -> RepeatedRequest? {
-        memory.map { RepeatedRequest($0, RequestHash(listener: $0.listener, content, head)) }
+    func repeats(_ content: borrowing ProfileContent, _ head: RequestHead) -> RepeatedRequest? {
+        guard let memory else { return nil }
+        return RepeatedRequest(memory, RequestHash(listener: memory.listener, content, head))
     }
 
     /// The senders whose memory a request's body takes.
-    func senders(_ content: ProfileContent, _ head: RequestHead) -> [BodySender] {
-        tenant.isChosenBySender ? [.tenant(content.tenant), .peer(head.peer)] : [.tenant(content.tenant)]
+    func senders(_ tenant: String, _ head: RequestHead) -> [BodySender] {
+        self.tenant.isChosenBySender ? [.tenant(tenant), .peer(head.peer)] : [.tenant(tenant)]
     }
 
     /// The charge of a request against its tenant's rate; nil when the listener has no rate limit.
-    func charge(_ content: ProfileContent) -> RateCharge? { rates.map { RateCharge($0, content.tenant) } }
+    func charge(_ tenant: String) -> RateCharge? { rates.map { RateCharge($0, tenant) } }
 
     /// The refusal of a tenant that must wait; nil when it need not.
     static func refusal(_ tenant: String, _ wait: Duration?) -> InvalidRequest? {

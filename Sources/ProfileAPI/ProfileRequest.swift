@@ -7,7 +7,7 @@ import Profiles
 /// Each API has a subclass, which makes profiles of the body.
 class ProfileRequest: RequestHandler {
     let intake: ProfileIntake
-    let content: ProfileContent
+    let tenant: String
     let form: AnswerForm
     let bodyLimit: Int
     let timeLimit: Duration?
@@ -18,12 +18,13 @@ class ProfileRequest: RequestHandler {
     let repeats: RepeatedRequest?
 
     init(
-        _ head: RequestHead, _ content: ProfileContent, _ form: AnswerForm, _ intake: ProfileIntake, bodyLimit: Int,
+        _ head: RequestHead, _ content: borrowing ProfileContent, _ form: AnswerForm, _ intake: ProfileIntake, bodyLimit: Int,
         timeLimit: Duration? = nil
     ) {
-        (self.intake, self.content, self.form, self.bodyLimit, self.timeLimit) = (intake, content, form, bodyLimit, timeLimit)
-        senders = intake.senders(content, head)
-        charge = intake.charge(content)
+        (self.intake, self.form, self.bodyLimit, self.timeLimit) = (intake, form, bodyLimit, timeLimit)
+        tenant = content.tenant
+        senders = intake.senders(tenant, head)
+        charge = intake.charge(tenant)
         repeats = intake.repeats(content, head)
     }
 
@@ -43,7 +44,7 @@ class ProfileRequest: RequestHandler {
     }
 
     final func received(_ piece: Span<UInt8>) -> Response? {
-        if let charge, let refusal = ProfileIntake.refusal(content.tenant, charge.arrived(piece.count)) { return form.failure(refusal) }
+        if let charge, let refusal = ProfileIntake.refusal(tenant, charge.arrived(piece.count)) { return form.failure(refusal) }
         repeats?.arrived(piece)
         return nil
     }

@@ -5,7 +5,7 @@ import Profiles
 import Telemetry
 
 /// A Push as its head announces it: the form of the message and of the answer, and the time limit of the answer.
-struct PushCall: Sendable {
+final class PushCall: Sendable {
     let form: PushForm
     /// Whether the body as a whole is compressed; for gRPC-Web, whether frames may be compressed.
     let isCompressed: Bool

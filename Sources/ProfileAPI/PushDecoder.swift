@@ -114,27 +114,24 @@ struct PushDecoder {
     /// Makes one profile of each series. A single profile keeps the message as its storage; each of several gets a copy of its
     /// samples.
     private func profiles(_ request: DecodedPush, _ bytes: consuming ByteBuffer) throws(DecodedPush.Malformed) -> [ReceivedProfile] {
-        var content = call.content
         if request.series.count == 1 {
-            content.labels = request.series[0].labels
-            content.samples = request.series[0].samples
-            return [ReceivedProfile(content, body: bytes)]
+            let series = request.series[0]
+            return [ReceivedProfile(call.content.copy(labels: series.labels, samples: series.samples), body: bytes)]
         }
         grow(request.series.flatMap(\.samples).reduce(0) { $0 + $1.range.count })
-        let head = ReceivedProfile(content, body: ByteBuffer())
+        let head = ReceivedProfile(call.content, body: ByteBuffer())
         var profiles: [ReceivedProfile] = []
         for series in request.series {
             var body = ByteBuffer()
-            content.labels = series.labels
-            content.samples = []
+            var samples: [ProfileContent.Sample] = []
             for sample in series.samples {
                 let start = body.count
                 do throws(SystemError) {
                     try bytes.withBytes { (all) throws(SystemError) in try unsafe body.append(all.extracting(sample.range).bytes) }
                 } catch { throw DecodedPush.Malformed("no memory for a sample") }
-                content.samples.append(ProfileContent.Sample(id: sample.id, range: start..<body.count))
+                samples.append(ProfileContent.Sample(id: sample.id, range: start..<body.count))
             }
-            profiles.append(ReceivedProfile(content, body: body, sharing: head))
+            profiles.append(ReceivedProfile(call.content.copy(labels: series.labels, samples: samples), body: body, sharing: head))
         }
         return profiles
     }

@@ -32,7 +32,7 @@ final class RequestHash {
 
     /// Hashes everything besides the body that determines how the request is handled: its listener, tenant, path, query and
     /// encoding headers.
-    init(listener: String, _ content: ProfileContent, _ head: RequestHead) {
+    init(listener: String, _ content: borrowing ProfileContent, _ head: RequestHead) {
         for text in [listener, content.tenant, content.path, content.query] { add(Array(text.utf8)[...]) }
         for name in ["content-type", "content-encoding", "grpc-encoding"] {
             let values = Array(head.values(of: name))

@@ -4,8 +4,9 @@ import Synchronization
 
 /// The content of a ``ReceivedProfile``: everything that a request said, before it is laid out for plugins.
 ///
-/// Every text is valid UTF-8 without NUL; the code that sets it has checked that.
-package struct ProfileContent: Sendable {
+/// Every text is valid UTF-8 without NUL; the code that sets it has checked that. It is passed on and never copied unasked, since each of
+/// its texts would be counted anew.
+package struct ProfileContent: ~Copyable, Sendable {
     /// One payload: the range of its bytes in the body, and its id in a Push.
     package struct Sample: Sendable {
         package var id = ""
@@ -36,6 +37,14 @@ package struct ProfileContent: Sendable {
 
     package init(api: gw_api, receivedAt: Int64, path: String, format: ProfileFormat, samples: [Sample]) {
         (self.api, self.receivedAt, self.path, self.format, self.samples) = (api, receivedAt, path, format, samples)
+    }
+
+    /// A copy with the labels and payloads of one profile.
+    package func copy(labels: LabelSet, samples: [Sample]) -> ProfileContent {
+        var copy = ProfileContent(api: api, receivedAt: receivedAt, path: path, format: format, samples: samples)
+        (copy.labels, copy.from, copy.until, copy.tenant, copy.peer, copy.share) = (labels, from, until, tenant, peer, share)
+        (copy.query, copy.contentType, copy.contentEncoding, copy.headers) = (query, contentType, contentEncoding, headers)
+        return copy
     }
 }
 
@@ -79,7 +88,7 @@ package struct ProfileContent: Sendable {
     /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a long
     ///   query holds that query once. It lives as long as this profile, so it should have no body.
     /// - Parameter sequence: the sequence of a profile from the spool; nil takes the next one.
-    package init(_ content: ProfileContent, body: consuming ByteBuffer, sharing head: ReceivedProfile? = nil, sequence: UInt64? = nil) {
+    package init(_ content: borrowing ProfileContent, body: consuming ByteBuffer, sharing head: ReceivedProfile? = nil, sequence: UInt64? = nil) {
         self.head = head
         self.sequence = sequence ?? Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
         api = content.api
@@ -128,7 +137,7 @@ package struct ProfileContent: Sendable {
     private var textAt: Int
     private var block: UnsafeMutableRawPointer?
 
-    init(_ content: ProfileContent, sharesHead: Bool) {
+    init(_ content: borrowing ProfileContent, sharesHead: Bool) {
         labelsAt = unsafe Self.ownerSize + MemoryLayout<gw_profile>.size
         headersAt = unsafe labelsAt + MemoryLayout<gw_label>.stride * content.labels.labels.count
         let headers = sharesHead ? [] : content.headers
@@ -155,7 +164,7 @@ package struct ProfileContent: Sendable {
     func setOwner(_ owner: UnsafeMutableRawPointer) { unsafe block?.storeBytes(of: owner, as: UnsafeMutableRawPointer.self) }
 
     mutating func fill(
-        _ content: ProfileContent, sequence: UInt64, body: UnsafeMutableRawPointer?, head: UnsafePointer<gw_profile>?
+        _ content: borrowing ProfileContent, sequence: UInt64, body: UnsafeMutableRawPointer?, head: UnsafePointer<gw_profile>?
     ) -> UnsafePointer<gw_profile> {
         guard let block = unsafe block else { preconditionFailure("fill follows allocate") }
         let view = unsafe (block + Self.ownerSize).bindMemory(to: gw_profile.self, capacity: 1)
@@ -176,7 +185,7 @@ package struct ProfileContent: Sendable {
     }
 
     /// Writes what all profiles of a request have in common.
-    private mutating func fillHead(of view: inout gw_profile, _ content: ProfileContent) {
+    private mutating func fillHead(of view: inout gw_profile, _ content: borrowing ProfileContent) {
         unsafe view.headers = unsafe table(content.headers, at: headersAt)
         unsafe view.header_count = content.headers.count
         unsafe view.tenant = unsafe text(content.tenant)

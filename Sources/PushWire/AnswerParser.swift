@@ -79,8 +79,9 @@ public struct AnswerParser: Sendable {
     public var keepsAlive: Bool { head.keepsAlive }
     /// The last Content-Type that is not empty, the first Location that is not empty, and the last Retry-After; empty when there is none.
     ///
-    /// They are read at once, because each read of a parser that an object holds copies the parser.
-    public var texts: (contentType: String, location: String, retryAfter: String) {
+    /// They are read at once, and by a method that could change the parser, because another kind of read of one that an object holds
+    /// copies it.
+    public mutating func texts() -> (contentType: String, location: String, retryAfter: String) {
         (
             String(decoding: head.contentType, as: UTF8.self), String(decoding: head.location, as: UTF8.self),
             String(decoding: head.retryAfter, as: UTF8.self)

@@ -93,9 +93,12 @@ package protocol Submitter: AnyObject, Sendable {
 private struct Targets: Sendable {
     private struct Target: Sendable {
         let receiver: Receiver
-        let config: ReceiverConfig
+        let bounds: QueueConfig
+        let isRequired: Bool
+        let promisesRoom: Bool
         let isDurable: Bool
 
+        var name: String { receiver.name }
         func size(_ sizes: Sizes) -> [Int] { isDurable ? sizes.onDisk : sizes.inMemory }
     }
 
@@ -113,11 +116,13 @@ private struct Targets: Sendable {
         names = receivers.map(\.name)
         all = receivers.map { receiver in
             let config = receiver.config
-            return Target(receiver: receiver, config: config, isDurable: spool != nil && config.queue.storage == .disk)
+            return Target(
+                receiver: receiver, bounds: config.queue, isRequired: config.required, promisesRoom: config.promisesRoom,
+                isDurable: spool != nil && config.queue.storage == .disk)
         }
-        required = all.filter(\.config.required).map(\.config.name)
-        careful = all.filter(\.config.promisesRoom)
-        durable = all.filter(\.isDurable).map(\.config.name)
+        required = all.filter(\.isRequired).map(\.name)
+        careful = all.filter(\.promisesRoom)
+        durable = all.filter(\.isDurable).map(\.name)
     }
 
     /// The sizes of profiles in a queue in memory and in one on disk; empty where no receiver reserves room.
@@ -138,15 +143,15 @@ private struct Targets: Sendable {
 
     /// Reserves room in all receivers that must; returns the name of a receiver that has none, and then nothing is reserved.
     func reserve(_ sizes: Sizes) -> String? {
-        for (index, target) in careful.enumerated() where !target.receiver.reserve(target.size(sizes), target.config) {
-            for target in careful[..<index] { target.receiver.cancelReservation(target.size(sizes), target.config) }
-            return target.config.name
+        for (index, target) in careful.enumerated() where !target.receiver.reserve(target.size(sizes), target.bounds) {
+            for target in careful[..<index] { target.receiver.cancelReservation(target.size(sizes), target.bounds) }
+            return target.name
         }
         return nil
     }
 
     func cancel(_ sizes: Sizes) {
-        for target in careful { target.receiver.cancelReservation(target.size(sizes), target.config) }
+        for target in careful { target.receiver.cancelReservation(target.size(sizes), target.bounds) }
     }
 
     /// The refusal that a failed write leads to; nil when the profiles are dropped because every receiver drops. When the cause is
@@ -157,7 +162,7 @@ private struct Targets: Sendable {
         // The directory will come back with its contents, so no receiver drops anything because of it.
         case .away: .away
         case .noDescriptor: .noDescriptor
-        case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.config.name) }
+        case .system: careful.first(where: \.isDurable).map { .spoolFull(receiver: $0.name) }
         }
     }
 
@@ -172,12 +177,12 @@ private struct Targets: Sendable {
             acknowledgement = Acknowledgement(profiles: profiles.count, receivers: required, for: waiting)
         }
         for target in all {
-            let told = target.config.required ? acknowledgement : nil
-            let reserved = target.config.promisesRoom ? target.size(sizes) : nil
+            let told = target.isRequired ? acknowledgement : nil
+            let reserved = target.promisesRoom ? target.size(sizes) : nil
             if target.isDurable, !isStored {
-                target.receiver.offerUnstored(profiles, told, reserved: reserved, target.config)
+                target.receiver.offerUnstored(profiles, told, reserved: reserved, target.bounds)
             } else {
-                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, told, reserved: reserved, target.config)
+                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, told, reserved: reserved, target.bounds)
             }
         }
         if acknowledgement == nil { waiting?.settled(nil) }

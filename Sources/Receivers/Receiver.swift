@@ -133,10 +133,10 @@ package final class Receiver: Sendable {
     // MARK: Offering profiles
 
     /// Reserves room for profiles of these sizes, which are offered next; returns false when the queue is full.
-    func reserve(_ sizes: [Int], _ config: ReceiverConfig) -> Bool { state.withLock { $0.reserve(sizes, config.queue) } }
+    func reserve(_ sizes: [Int], _ bounds: QueueConfig) -> Bool { state.withLock { $0.reserve(sizes, bounds) } }
 
     /// Releases reserved room.
-    func cancelReservation(_ sizes: [Int], _ config: ReceiverConfig) { state.withLock { $0.release(sizes, config.queue) } }
+    func cancelReservation(_ sizes: [Int], _ bounds: QueueConfig) { state.withLock { $0.release(sizes, bounds) } }
 
     /// Adds profiles to the queue, making room by the queue's rule.
     ///
@@ -144,27 +144,27 @@ package final class Receiver: Sendable {
     ///   - positions: their positions in the spool; nil when they are only in memory.
     ///   - acknowledgement: receives the result of each profile.
     ///   - reserved: the sizes for which room was reserved; nil when none was.
-    ///   - config: the rules under which room was reserved; a reload may have changed them since.
+    ///   - bounds: the rules under which room was reserved; a reload may have changed them since.
     func offer(
         _ profiles: [ReceivedProfile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, reserved: [Int]? = nil,
-        _ config: ReceiverConfig
+        _ bounds: QueueConfig
     ) {
-        accept(profiles, reserved, config) { state, index, now in
-            state.accept(profiles[index], at: positions?[index], acknowledgement, config.queue, isPromised: reserved != nil, now)
+        accept(profiles, reserved, bounds) { state, index, now in
+            state.accept(profiles[index], at: positions?[index], acknowledgement, bounds, isPromised: reserved != nil, now)
         }
     }
 
     /// Counts profiles that the spool could not store as dropped.
-    func offerUnstored(_ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ config: ReceiverConfig) {
-        accept(profiles, reserved, config) { state, index, _ in state.acceptUnstored(profiles[index].sequence, acknowledgement) }
+    func offerUnstored(_ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ bounds: QueueConfig) {
+        accept(profiles, reserved, bounds) { state, index, _ in state.acceptUnstored(profiles[index].sequence, acknowledgement) }
     }
 
     private func accept(
-        _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ config: ReceiverConfig, _ each: (inout State, Int, MonotonicTime) -> Void
+        _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ bounds: QueueConfig, _ each: (inout State, Int, MonotonicTime) -> Void
     ) {
         let now = MonotonicTime.now
         let report = update(now) { state -> String? in
-            if let reserved { state.release(reserved, config.queue) }
+            if let reserved { state.release(reserved, bounds) }
             for index in profiles.indices { each(&state, index, now) }
             return state.drops.due(now)
         }

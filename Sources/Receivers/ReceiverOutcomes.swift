@@ -37,11 +37,9 @@ extension Receiver.State {
             return Finished()
         }
         suspects.survived(queue[handle].sequence)
-        var outcome = given
-        if number != current { outcome.progress = 0 }
         let events: [Event]
         var finished = Finished(openedAt: operation.openedAt)
-        switch outcome.status {
+        switch given.status {
         case .delivered:
             let profile = queue[handle].profile
             finished.deliveredEnd = profile?.endedAt
@@ -51,11 +49,14 @@ extension Receiver.State {
             if number == current { passes += 1 }
             events = sawLife(of: number)
         case .rejected:
-            instances[number]?.lastError = outcome.reason
+            instances[number]?.lastError = given.reason
             // A rejection without an answer of the destination says nothing about the destination's health.
-            let isAnswer = outcome.httpStatus != 0 || instances[number]?.pace.isFailing == false
-            events = giveUp(handle, .rejected, outcome) + (isAnswer ? sawLife(of: number) : [])
-        case .retry, .aborted: events = retry(handle, outcome, operation, now)
+            let isAnswer = given.httpStatus != 0 || instances[number]?.pace.isFailing == false
+            events = giveUp(handle, .rejected, given) + (isAnswer ? sawLife(of: number) : [])
+        case .retry, .aborted:
+            var outcome = given
+            if number != current { outcome.progress = 0 }
+            events = retry(handle, outcome, operation, now)
         }
         for case .gaveUp(_, let handle, _, _) in events { finished.givenUp = queue[handle] }
         finished.events = number == current ? events : events.filter { $0 != .failing && $0 != .recovered }

@@ -6,13 +6,12 @@ import SpoolStore
 extension Receiver.State {
     /// Removes an entry from the queue, and notes the result for its sender.
     mutating func settle(_ handle: ReceiverQueue.Handle, _ settlement: Settlement) {
-        let entry = queue[handle]
-        if let acknowledgement = entry.acknowledgement { settlements.append((acknowledgement, settlement)) }
-        if let position = entry.position {
+        if let acknowledgement = queue[handle].acknowledgement { settlements.append((acknowledgement, settlement)) }
+        if let position = queue[handle].position {
             backlog?.reader.settle(position)
-            if entry.profile != nil { backlog?.resident -= entry.byteCount }
+            if queue[handle].profile != nil { backlog?.resident -= queue[handle].byteCount }
         }
-        suspects.forget(entry.sequence)
+        suspects.forget(queue[handle].sequence)
         queue.remove(handle)
     }
 

@@ -90,22 +90,22 @@ extension Receiver.State {
     private func nextDelivery(
         to serving: InstanceState, _ now: MonotonicTime
     ) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
-        guard mayDeliver(to: serving, now), let next = candidate(serving.pace, now) else { return nil }
+        guard mayDeliver(to: serving, now), let next = candidate(serving, now) else { return nil }
         let isAllowed = suspects.allows(queue[next.handle].sequence, beside: serving.openDeliveries, since: serving.lastDelivery, now)
         return isAllowed ? next : nil
     }
 
-    private func candidate(_ pace: DeliveryPacing, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
-        guard pace.isFailing else { return nextReady(pace).map { ($0, false) } }
+    private func candidate(_ serving: InstanceState, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
+        guard serving.pace.isFailing else { return nextReady(serving).map { ($0, false) } }
         // A profile that was never tried tells most about the destination. The newest one is taken, because the destination may
         // refuse all of many that came together.
-        if let fresh = queue.newestFresh, pace.allowsProbe(ofFresh: true, now: now) { return (fresh, true) }
+        if let fresh = queue.newestFresh, serving.pace.allowsProbe(ofFresh: true, now: now) { return (fresh, true) }
         return queue.leastTried.map { ($0, true) }
     }
 
     /// The next ready entry. After a failure the newest entries take turns with the oldest, because the destination may refuse
     /// those from before the failure.
-    private func nextReady(_ pace: DeliveryPacing) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: pace.isRecovering) }
+    private func nextReady(_ serving: InstanceState) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: serving.pace.isRecovering) }
 
     /// Whether ``nextDelivery(_:)`` would find an entry; must be cheap, because it is called for each new profile.
     private func mayDeliver(to serving: InstanceState, _ now: MonotonicTime) -> Bool {
@@ -114,7 +114,7 @@ extension Receiver.State {
             return queue.freshCount > 0 && serving.pace.allowsProbe(ofFresh: true, now: now)
                 || queue.triedCount > 0 && serving.pace.allowsProbe(ofFresh: false, now: now)
         }
-        guard let next = nextReady(serving.pace), serving.pace.allows(open: serving.openDeliveries) else { return false }
+        guard let next = nextReady(serving), serving.pace.allows(open: serving.openDeliveries) else { return false }
         guard let backlog, queue[next].position != nil, queue[next].profile == nil else { return true }
         return (serving.openDeliveries == 0 && burying == 0) || backlog.resident + queue[next].byteCount <= Backlog.openBytes
     }

@@ -79,7 +79,8 @@ struct AnswerParserTests {
             _ = try parser.take(Array(text.utf8).span)
             try parser.takeEnd()
         }
-        #expect(parser.texts == ("", "", "") && parser.body == [] && parser.keepsAlive)
+        let texts = parser.texts()
+        #expect(texts == ("", "", "") && parser.body == [] && parser.keepsAlive)
     }
 
     @Test("Content-Type, Location and Retry-After are those of the answer itself")
@@ -89,7 +90,8 @@ struct AnswerParserTests {
             "HTTP/1.1 103 Early\r\nContent-Type: no/no\r\nRetry-After: 1\r\n\r\nHTTP/1.1 307 Go\r\ncontent-type: a/b \r\nContent-Type:\r\n"
             + "LOCATION:\r\nLocation: /first\r\nLocation: /second\r\nRetry-After: 2\r\nretry-after: 3\r\nContent-Length: 0\r\n\r\n"
         _ = try parser.take(Array(text.utf8).span)
-        #expect(parser.texts == ("a/b", "/first", "3"))
+        let texts = parser.texts()
+        #expect(texts == ("a/b", "/first", "3"))
     }
 
     // MARK: What is refused

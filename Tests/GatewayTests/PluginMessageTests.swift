@@ -145,7 +145,7 @@ struct PluginMessageTests {
             return
         }
         #expect(time == .at(10) + .milliseconds(100))
-        state.instances.change(0) { $0.started() }
+        state.instances[0]?.started()
         guard case .done(.deliver) = state.takeStep(of: 0, now: .at(11)) else {
             Issue.record("nothing is delivered again")
             return

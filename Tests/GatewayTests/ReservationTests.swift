@@ -125,12 +125,13 @@ final class ReservationTests {
         var head = ProfileContent(
             api: .push, receivedAt: 1, tenant: "team", path: "/push.v1.PusherService/Push", query: "from=1", format: .pprof, samples: [])
         head.headers = [Label(name: "user-agent", value: String(repeating: "x", count: 3000))]
-        var content = head
-        content.labels = LabelSet(sorted: [Label(name: "__name__", value: "cpu"), Label(name: "env", value: "prod")])
-        content.samples = [.init(id: "first", range: 0..<7), .init(id: "", range: 7..<7), .init(id: "second", range: 7..<20)]
+        let labels = LabelSet(sorted: [Label(name: "__name__", value: "cpu"), Label(name: "env", value: "prod")])
+        let samples: [ProfileContent.Sample] = [
+            .init(id: "first", range: 0..<7), .init(id: "", range: 7..<7), .init(id: "second", range: 7..<20),
+        ]
         var body = ByteBuffer()
         try body.append([UInt8](repeating: 1, count: 20).span.bytes)
-        let shared = ReceivedProfile(content, body: body, sharing: ReceivedProfile(head, body: ByteBuffer()))
+        let shared = ReceivedProfile(head.copy(labels: labels, samples: samples), body: body, sharing: ReceivedProfile(head, body: ByteBuffer()))
         let profiles = try [.sample(), .sample(body: 1), .sample(body: 5000), shared]
         let positions = try SpoolOnDisk(folder).store(profiles, for: receivers)
         #expect(profiles.map { SpoolRecord.headLength(receivers) + $0.encodedByteCount } == positions.map { Int($0.length) })

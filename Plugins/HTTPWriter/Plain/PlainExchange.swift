@@ -133,13 +133,12 @@ import PushWire
 
     var result: LaneResult {
         let status = parser.status
-        var result = LaneResult(status: status, isWhole: failure == nil, excess: excess, failure: failure ?? "", isDenied: isDenied)
-        result.isLost = failure != nil && !isDenied && status == 0 && excess == nil
-        let texts = parser.texts
-        (result.body, result.contentType) = (parser.body, texts.contentType)
-        if 300...399 ~= status { result.redirect = UpstreamURL.redirect(texts.location, from: route.url) }
-        result.retryAfter = Self.delay(texts.retryAfter)
-        return result
+        let texts = parser.texts()
+        return LaneResult(
+            status: status, isWhole: failure == nil, excess: excess, failure: failure ?? "", isDenied: isDenied,
+            isLost: failure != nil && !isDenied && status == 0 && excess == nil, body: parser.body, contentType: texts.contentType,
+            redirect: 300...399 ~= status ? UpstreamURL.redirect(texts.location, from: route.url) : nil,
+            retryAfter: Self.delay(texts.retryAfter))
     }
 
     /// The time that a Retry-After asks for: seconds, or a date in any of the forms that libcurl reads; zero for anything else.

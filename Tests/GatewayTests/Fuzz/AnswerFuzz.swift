@@ -16,7 +16,8 @@ private struct AnswerOutcome: Equatable {
             if isCut { try parser.takeEnd() }
         } catch { failure = error }
         (status, body, flags) = (parser.status, parser.body, [parser.isComplete, parser.hasHead, parser.keepsAlive])
-        texts = [parser.texts.contentType, parser.texts.location, parser.texts.retryAfter]
+        let fields = parser.texts()
+        texts = [fields.contentType, fields.location, fields.retryAfter]
         promise(body.count <= 64, "a body over its limit")
         promise(status == 0 || 200...999 ~= status, "a status that is none")
     }
