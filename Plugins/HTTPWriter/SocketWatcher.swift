@@ -23,11 +23,10 @@ final class SocketWatcher {
     /// The epoll key of the wakeup; a socket's key is its number.
     private static let wakeupKey = UInt64.max
 
-    private var poller: Poller
+    private let poller: Poller
     private var watches: [Int32: Watch] = [:]
     /// The sockets of connections, which are opened and closed here, with their generation.
     private var connections: [Int32: ObjectIdentifier] = [:]
-    private var events: [Poller.Event] = []
     /// The time at which the present turn began; the clock is read once for all that is done in it.
     var now = MonotonicTime.now
     /// The most open connections, over all generations.
@@ -106,10 +105,10 @@ final class SocketWatcher {
     /// - Returns: true when the wakeup was signalled.
     func wait(until timer: MonotonicTime) -> Bool {
         var isWoken = false
-        events.removeAll(keepingCapacity: true)
-        poller.wait(until: timer, into: &events)
+        let count = poller.wait(until: timer)
         now = .now
-        for event in events {
+        for index in 0..<count {
+            let event = poller[index]
             let socket = Int32(truncatingIfNeeded: event.key)
             if event.key == Self.wakeupKey {
                 isWoken = true

@@ -16,7 +16,7 @@ package final class ConnectionTable {
     private static let listenerBit: UInt64 = 1 << 63
 
     let number: Int
-    private var poller: Poller
+    private let poller: Poller
     private var connections: [Connection?] = []
     private var free: [Int] = []
     private(set) var count = 0
@@ -90,12 +90,10 @@ package final class ConnectionTable {
     // MARK: The loop
 
     func run() {
-        var events: [Poller.Event] = []
         while !isStopped {
-            events.removeAll(keepingCapacity: true)
-            poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now, into: &events)
+            let count = poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now)
             now = .now
-            for event in events { handle(event) }
+            for index in 0..<count { handle(poller[index]) }
             readUnread()
             beginNextHandshakeStep()
             if now >= acceptsAgainAt { acceptAgain() }

@@ -30,15 +30,19 @@ import Glibc
     }
 
     private let epoll: FileDescriptor
-    private var buffer: [epoll_event]
+    /// Allocated apart, so that waiting changes nothing of the poller itself, which may be a constant of an object.
+    private let buffer: UnsafeMutableBufferPointer<epoll_event>
 
     /// Makes a poller that reports at most `batch` events at a time.
     public init(batch: Int = 256) throws(SystemError) {
         let number = epoll_create1(Int32(EPOLL_CLOEXEC))
         guard number >= 0 else { throw SystemError("epoll_create1") }
         epoll = FileDescriptor(owning: number)
-        unsafe buffer = Array(repeating: epoll_event(), count: batch)
+        unsafe buffer = .allocate(capacity: batch)
+        unsafe buffer.initialize(repeating: epoll_event())
     }
+
+    deinit { unsafe buffer.deallocate() }
 
     /// The poller's own descriptor, which is readable when a descriptor in it is ready.
     public var descriptor: Int32 { epoll.number }
@@ -66,13 +70,17 @@ import Glibc
         guard unsafe epoll_ctl(epoll.number, verb, descriptor, &event) == 0 else { throw SystemError("epoll_ctl") }
     }
 
-    /// Waits until a descriptor is ready or `deadline` has passed, then appends the events to `events`.
-    public mutating func wait(until deadline: MonotonicTime, into events: inout [Event]) {
-        let count = unsafe epoll_wait(epoll.number, &buffer, Int32(buffer.count), Self.milliseconds(until: deadline))
-        guard count > 0 else { return }
-        for index in 0..<Int(count) {
-            events.append(unsafe Event(key: buffer[index].data.u64, ready: Interest(rawValue: buffer[index].events)))
-        }
+    /// Waits until a descriptor is ready or `deadline` has passed.
+    ///
+    /// - Returns: the number of events; ``subscript(_:)`` gives each of them until the next wait.
+    public func wait(until deadline: MonotonicTime) -> Int {
+        max(0, Int(unsafe epoll_wait(epoll.number, buffer.baseAddress, Int32(buffer.count), Self.milliseconds(until: deadline))))
+    }
+
+    /// An event of the last wait; `index` is below the number that it returned.
+    public subscript(index: Int) -> Event {
+        precondition(unsafe buffer.indices.contains(index), "an event beyond the last one")
+        return unsafe Event(key: buffer[index].data.u64, ready: Interest(rawValue: buffer[index].events))
     }
 
     private static func milliseconds(until deadline: MonotonicTime) -> Int32 {

@@ -16,7 +16,7 @@ import Synchronization
     }
 
     private final class Polling {
-        var poller: Poller
+        let poller: Poller
 
         init(_ wakeup: Wakeup) throws(SystemError) {
             poller = try Poller()
@@ -32,7 +32,8 @@ import Synchronization
     private var keys: [Int32: UInt64] = [:]
     /// A key is used once, so that an event of a descriptor that is not watched any more is told from one of its successor.
     private var lastKey = PluginLoop.wakeupKey
-    private var events: [Poller.Event] = []
+    /// The number of events of the last wait whose calls are still to be made.
+    private var readyCount = 0
     private let used = Atomic<Bool>(false)
     private let isSignalled = Atomic<Bool>(false)
 
@@ -90,18 +91,22 @@ import Synchronization
     ///
     /// - Returns: whether ``makeCalls()`` has calls to make.
     func wait(until deadline: MonotonicTime) -> Bool {
-        events.removeAll(keepingCapacity: true)
-        polling?.poller.wait(until: deadline, into: &events)
+        guard let polling else { return false }
+        let count = polling.poller.wait(until: deadline)
+        readyCount = count
+        let isSignal = (0..<count).contains { polling.poller[$0].key == Self.wakeupKey }
         // Before the thread looks for work, so that a signal that comes after the look is another edge.
-        if events.contains(where: { $0.key == Self.wakeupKey }) { isSignalled.store(false, ordering: .sequentiallyConsistent) }
-        return events.contains { $0.key != Self.wakeupKey }
+        if isSignal { isSignalled.store(false, ordering: .sequentiallyConsistent) }
+        return count > (isSignal ? 1 : 0)
     }
 
     /// Makes the calls for the descriptors that were ready; each call may change what is watched.
     func makeCalls() {
-        let ready = events
-        events.removeAll(keepingCapacity: true)
-        for event in ready where event.key != Self.wakeupKey {
+        guard let polling else { return }
+        let count = readyCount
+        readyCount = 0
+        for index in 0..<count {
+            let event = polling.poller[index]
             if let watch = watches[event.key] { unsafe watch.ready(watch.argument, event.ready.rawValue) }
         }
     }

@@ -88,7 +88,9 @@ package struct ProfileContent: ~Copyable, Sendable {
     /// - Parameter head: a profile of the same request whose texts this one shares, so that a request of many series with a long
     ///   query holds that query once. It lives as long as this profile, so it should have no body.
     /// - Parameter sequence: the sequence of a profile from the spool; nil takes the next one.
-    package init(_ content: borrowing ProfileContent, body: consuming ByteBuffer, sharing head: ReceivedProfile? = nil, sequence: UInt64? = nil) {
+    package init(
+        _ content: borrowing ProfileContent, body: consuming ByteBuffer, sharing head: ReceivedProfile? = nil, sequence: UInt64? = nil
+    ) {
         self.head = head
         self.sequence = sequence ?? Self.nextSequence.wrappingAdd(1, ordering: .relaxed).oldValue
         api = content.api

@@ -61,7 +61,9 @@ package final class Receiver: Sendable {
         init(_ config: ReceiverConfig) { self.config = config }
 
         /// Notes what has become of a profile, for the page.
-        mutating func note(_ sequence: UInt64, _ fate: @autoclosure () -> FanOut.Recent.Fate) { recent?.note(sequence, config.name, fate()) }
+        mutating func note(_ sequence: UInt64, _ fate: @autoclosure () -> FanOut.Recent.Fate) {
+            recent?.note(sequence, config.name, fate())
+        }
 
         /// The instance that profiles go to.
         var serving: InstanceState? { instances[current] }

@@ -131,7 +131,8 @@ final class ReservationTests {
         ]
         var body = ByteBuffer()
         try body.append([UInt8](repeating: 1, count: 20).span.bytes)
-        let shared = ReceivedProfile(head.copy(labels: labels, samples: samples), body: body, sharing: ReceivedProfile(head, body: ByteBuffer()))
+        let shared = ReceivedProfile(
+            head.copy(labels: labels, samples: samples), body: body, sharing: ReceivedProfile(head, body: ByteBuffer()))
         let profiles = try [.sample(), .sample(body: 1), .sample(body: 5000), shared]
         let positions = try SpoolOnDisk(folder).store(profiles, for: receivers)
         #expect(profiles.map { SpoolRecord.headLength(receivers) + $0.encodedByteCount } == positions.map { Int($0.length) })
