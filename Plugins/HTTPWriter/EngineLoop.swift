@@ -31,7 +31,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         abortion = DeliveryLoop.Handler { [unowned self] in engine.abort() }
         let code = loop.watch(engine.descriptor, readiness)
         guard code == 0 else { throw SystemError("watch the connections", code: code) }
-        schedule()
+        schedule(engine.nextTurn)
     }
 
     func start(_ dispatch: Dispatch) {
@@ -48,11 +48,13 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     private func go(_ now: MonotonicTime) {
         engine.sendBatches()
         // libcurl begins a transfer when it is given the time for it. The clock is read again only when that may have come meanwhile.
-        if case let next = engine.nextTurn, next <= now + .milliseconds(1), case let now = MonotonicTime.now, next <= now {
+        var next = engine.nextTurn
+        if next <= now + .milliseconds(1), case let now = MonotonicTime.now, next <= now {
             engine.act(now)
             engine.sendBatches()
+            next = engine.nextTurn
         }
-        schedule()
+        schedule(next)
     }
 
     func flush(_ flush: SharedDelivery) { engine.add(flush) }
@@ -69,11 +71,11 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     private func turn() {
         _ = engine.turn(until: MonotonicTime(nanoseconds: 0))
         engine.sendBatches()
-        schedule()
+        schedule(engine.nextTurn)
     }
 
-    private func schedule() {
-        guard let timeout, case let next = engine.nextTurn, next < nextTurn else { return }
+    private func schedule(_ next: MonotonicTime) {
+        guard next < nextTurn, let timeout else { return }
         nextTurn = next
         loop.set(Timer.turn, after: max(.zero, next.since(.now)), timeout)
     }

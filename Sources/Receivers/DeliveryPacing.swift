@@ -5,7 +5,7 @@ import LinuxSystem
 /// A receiver is failing after five retries in a row, each of another profile, that are evidence against the destination: it could
 /// not be reached, or it refused a profile that it had never refused before. A failing receiver is probed with one delivery at a
 /// time until one gets through; after that the number of open deliveries doubles from 1 up to the receiver's `max_in_flight`.
-struct DeliveryPacing {
+final class DeliveryPacing {
     static let retriesUntilFailing = 5
 
     private var limit: Int
@@ -27,7 +27,7 @@ struct DeliveryPacing {
     }
 
     /// Changes `max_in_flight`.
-    mutating func change(limit new: Int) {
+    func change(limit new: Int) {
         window = window == limit ? new : min(window, new)
         limit = new
     }
@@ -43,16 +43,16 @@ struct DeliveryPacing {
         !isProbing && (isFresh ? nextFreshProbe : nextProbe) <= now
     }
 
-    mutating func probeBegan() { isProbing = true }
-    mutating func probeEnded() { isProbing = false }
+    func probeBegan() { isProbing = true }
+    func probeEnded() { isProbing = false }
 
     /// Allows the next probe at once.
-    mutating func hurry() { (nextProbe, nextFreshProbe) = (MonotonicTime(nanoseconds: 0), MonotonicTime(nanoseconds: 0)) }
+    func hurry() { (nextProbe, nextFreshProbe) = (MonotonicTime(nanoseconds: 0), MonotonicTime(nanoseconds: 0)) }
 
     /// Notes a sign of life of the destination: a delivery, a rejection, or a retry with more progress than the last one.
     ///
     /// - Returns: true when this ends the receiver's failing state.
-    mutating func sawLife() -> Bool {
+    func sawLife() -> Bool {
         evidence.removeAll(keepingCapacity: true)
         if isFailing {
             (isFailing, failedProbes, window) = (false, 0, 1)
@@ -69,7 +69,7 @@ struct DeliveryPacing {
     ///   - isProbe: whether the delivery was a probe; the deliveries that were open when the failure began do not count as failed
     ///     probes.
     /// - Returns: true when the receiver becomes failing with this retry.
-    mutating func sawRetry(of sequence: UInt64, isEvidence: Bool, isProbe: Bool, policy: RetryPolicy, now: MonotonicTime) -> Bool {
+    func sawRetry(of sequence: UInt64, isEvidence: Bool, isProbe: Bool, policy: RetryPolicy, now: MonotonicTime) -> Bool {
         if isFailing {
             if isProbe {
                 failedProbes += 1
@@ -84,7 +84,7 @@ struct DeliveryPacing {
         return true
     }
 
-    private mutating func setNextProbe(_ policy: RetryPolicy, _ now: MonotonicTime) {
+    private func setNextProbe(_ policy: RetryPolicy, _ now: MonotonicTime) {
         nextProbe = now + policy.delay(afterAttempt: max(failedProbes, 1))
         nextFreshProbe = now + policy.minimum
     }

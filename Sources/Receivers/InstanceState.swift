@@ -31,7 +31,7 @@ final class InstanceState {
     }
 
     private(set) var phase = Phase.creating
-    var pace: DeliveryPacing
+    let pace: DeliveryPacing
     /// The health that the plugin has stated.
     var stated = (health: Health.ok, reason: "")
     /// The reason why it is failing.

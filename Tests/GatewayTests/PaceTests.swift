@@ -6,7 +6,7 @@ import Testing
 @Suite("A receiver's pace")
 final class PaceTests {
     private static let policy = RetryPolicy(minimum: .seconds(1), maximum: .seconds(4), retries: 0)
-    private var pace = DeliveryPacing(limit: 10)
+    private let pace = DeliveryPacing(limit: 10)
 
     /// Reports a retry of one profile.
     @discardableResult
