@@ -38,13 +38,13 @@ enum ForwardedFor {
         if text.first == UInt8(ascii: "[") {
             guard let end = text.firstIndex(of: UInt8(ascii: "]")), isPort(text[(end + 1)...]) else { return nil }
             let inside = text[(text.startIndex + 1)..<end]
-            return inside.contains(UInt8(ascii: ":")) ? PeerAddress(literal: String(decoding: inside, as: UTF8.self)) : nil
+            return inside.contains(UInt8(ascii: ":")) ? PeerAddress(ofSender: inside) : nil
         }
         if text.count(where: { $0 == UInt8(ascii: ":") }) == 1, let colon = text.firstIndex(of: UInt8(ascii: ":")) {
             guard isPort(text[colon...]) else { return nil }
             text = text[..<colon]
         }
-        return PeerAddress(literal: String(decoding: text, as: UTF8.self))
+        return PeerAddress(ofSender: text)
     }
 
     /// Whether a text is empty, or a colon and a port.
@@ -52,5 +52,14 @@ enum ForwardedFor {
         if text.isEmpty { return true }
         guard text.first == UInt8(ascii: ":"), text.count <= 6, let port = RequestParser.number(text.dropFirst()) else { return false }
         return port <= 65535
+    }
+}
+
+extension PeerAddress {
+    /// Reads a sender's literal address; nil for any other text, and for an address in the network whose last one stands for no address,
+    /// for all of that network counts as one sender. It is one of multicast, from which nobody sends.
+    init?(ofSender text: ArraySlice<UInt8>) {
+        self.init(literal: String(decoding: text, as: UTF8.self))
+        if self == .local { return nil }
     }
 }

@@ -58,7 +58,7 @@ enum ProxyHeader {
     }
 
     private static func address(_ word: ArraySlice<UInt8>, _ isIPv6: Bool) -> PeerAddress? {
-        word.contains(UInt8(ascii: ":")) == isIPv6 ? PeerAddress(literal: String(decoding: word, as: UTF8.self)) : nil
+        word.contains(UInt8(ascii: ":")) == isIPv6 ? PeerAddress(ofSender: word) : nil
     }
 
     private static func isPort(_ word: ArraySlice<UInt8>) -> Bool {
@@ -91,7 +91,7 @@ enum ProxyHeader {
         case 0x11: return .header(source: PeerAddress(ipv4: block.prefix(4).reduce(0) { $0 << 8 | UInt32($1) }), length: length)
         case 0x21:
             let source = PeerAddress(ipv6: block.prefix(16))
-            return .header(source: source.isSame(as: .local) ? nil : source, length: length)
+            return .header(source: source == .local ? nil : source, length: length)
         default: return .header(source: nil, length: length)
         }
     }

@@ -47,8 +47,9 @@ public enum Socket {
         descriptor.closeInForks()
         set(number, SOL_SOCKET, SO_REUSEADDR, 1)
         if address.family == AF_INET6 { set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
-        let bound = unsafe address.withPointer { unsafe bind(number, $0, $1) }
-        guard bound == 0, Glibc.listen(number, SOMAXCONN) == 0 else { throw SystemError(place) }
+        let failure = unsafe address.errno { unsafe bind(number, $0, $1) }
+        guard failure == 0 else { throw SystemError(place, code: failure) }
+        guard Glibc.listen(number, SOMAXCONN) == 0 else { throw SystemError(place) }
         return descriptor
     }
 

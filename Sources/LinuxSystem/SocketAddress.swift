@@ -86,10 +86,12 @@ public struct SocketAddress: Equatable, Sendable {
         return unsafe one.length == other.length && memcmp(&one.storage, &other.storage, Int(one.length)) == 0
     }
 
-    /// Calls a function of the C library that takes an address.
-    func withPointer<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+    /// Calls a function of the C library with the address, such as connect(2).
+    ///
+    /// - Returns: 0, or the `errno` with which the call failed, read before anything else could change it.
+    func errno(of call: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         unsafe withUnsafePointer(to: storage) { storage in
-            unsafe body(UnsafeRawPointer(storage).assumingMemoryBound(to: sockaddr.self), length)
+            unsafe call(UnsafeRawPointer(storage).assumingMemoryBound(to: sockaddr.self), length) == 0 ? 0 : Glibc.errno
         }
     }
 }
@@ -110,8 +112,11 @@ extension Socket {
     /// Begins to connect a non-blocking socket, and switches Nagle's algorithm off.
     public static func connect(_ socket: Int32, to address: SocketAddress) -> Connecting {
         set(socket, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-        if unsafe address.withPointer({ unsafe Glibc.connect(socket, $0, $1) }) == 0 { return .connected }
-        return errno == EINPROGRESS || errno == EINTR ? .underWay : .failed(errno)
+        switch unsafe address.errno(of: { unsafe Glibc.connect(socket, $0, $1) }) {
+        case 0: return .connected
+        case EINPROGRESS, EINTR: return .underWay
+        case let failure: return .failed(failure)
+        }
     }
 
     /// Binds a socket to an address of this machine, whose port is chosen when the socket connects.
@@ -120,7 +125,8 @@ extension Socket {
     public static func setSource(of socket: Int32, to address: SocketAddress) -> Int32? {
         // IP_BIND_ADDRESS_NO_PORT of linux/in.h: one local port can serve connections to several places then.
         set(socket, Int32(IPPROTO_IP), 24, 1)
-        return unsafe address.withPointer({ unsafe bind(socket, $0, $1) }) == 0 ? nil : errno
+        let failure = unsafe address.errno { unsafe bind(socket, $0, $1) }
+        return failure == 0 ? nil : failure
     }
 
     /// The `errno` with which a socket failed, which is forgotten then; 0 when it did not fail.

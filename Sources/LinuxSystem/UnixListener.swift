@@ -14,7 +14,8 @@ extension Socket {
         guard number >= 0 else { throw SystemError(place) }
         let descriptor = FileDescriptor(owning: number)
         descriptor.closeInForks()
-        guard unsafe address.withPointer({ unsafe bind(number, $0, $1) }) == 0 else { throw SystemError(place) }
+        let failure = unsafe address.errno { unsafe bind(number, $0, $1) }
+        guard failure == 0 else { throw SystemError(place, code: failure) }
         // Nobody can connect before the socket listens, so nobody can by wider permissions.
         guard unsafe chmod(path, mode) == 0, Glibc.listen(number, SOMAXCONN) == 0 else {
             let failure = SystemError(place)
@@ -35,9 +36,9 @@ extension Socket {
         let number = socket(AF_UNIX, Self.stream | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard number >= 0 else { throw SystemError(place) }
         let probe = FileDescriptor(owning: number)
-        let isLive = unsafe address.withPointer { unsafe Glibc.connect(probe.number, $0, $1) } == 0
-        // Any other error leaves it open whether somebody listens.
-        guard !isLive, errno == ECONNREFUSED else { throw SystemError(place, code: isLive || errno == EAGAIN ? EADDRINUSE : errno) }
+        let failure = unsafe address.errno { unsafe Glibc.connect(probe.number, $0, $1) }
+        // Any other error leaves it open whether somebody listens; with EAGAIN, as many wait to be accepted as may.
+        guard failure == ECONNREFUSED else { throw SystemError(place, code: failure == 0 || failure == EAGAIN ? EADDRINUSE : failure) }
         guard unsafe unlink(path) == 0 || errno == ENOENT else { throw SystemError(place) }
     }
 }

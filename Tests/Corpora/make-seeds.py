@@ -250,6 +250,8 @@ WORDS = {
     "json": ["{", "}", "[", "]", ":", ",", '"series"', '"labels"', '"samples"', '"name"', '"value"', '"rawProfile"', '"ID"', "null", "true", "\\u0061",
              "\\ud83d\\ude00", "YQ=="],
     "gzip": ["\x1f\x8b\x08"],
+    "multipart": ["\r\n", "\r\n\r\n", "--x", "\r\n--x", "\r\n--x--\r\n", "Content-Disposition: ", "form-data", "; name=", '"profile"', "; filename=",
+                  "multipart/form-data", "; boundary=", "\n"],
     "references": ["${", "}", "$${", ":-", "${A}", "${B:-", "${C}"],
     "config": ["{", "}", "[", "]", ":", ",", "//", "/*", "*/", "null", "true", "\\u0061", '"30s"', '"64MiB"', '"admin"', '"log"', '"level"', '"limits"',
                '"receive_http"', '"receivers"', '"http"', '"listen_port"', '"forward_to"', '"plugin"', '"queue"', '"retry"', '"max_bytes"', '"ack"'],
@@ -484,6 +486,29 @@ seeds(
     extensions=proxy_block(0x21, 0x11, PROXY_FOUR + b"\x02\0\x04host\x04\0\1\0"), unspecified=proxy_block(0x21, 0, b""), short=proxy_block(0x21, 0x21, PROXY_FOUR),
     unix=proxy_block(0x21, 0x31, b"/run/a".ljust(108, b"\0") * 2), large=proxy_block(0x21, 0x11, PROXY_FOUR + bytes(4000)), too_large=proxy_block(0x21, 0x11, PROXY_FOUR, 4097),
     version3=proxy_block(0x31, 0x11, PROXY_FOUR), command=proxy_block(0x22, 0x11, PROXY_FOUR), other="GET / HTTP/1.1\r\n", all_ones=proxy_block(0x21, 0x21, b"\xff" * 36),
+)
+
+
+def part(name, content, more="", head="Content-Disposition: form-data; name="):
+    return f"--x\r\n{head}{name}{more}\r\n\r\n{content}\r\n"
+
+
+def parts(*written, boundary="x", tail="--x--\r\n"):
+    """The Content-Type, a line feed, and the body."""
+    return f"multipart/form-data; boundary={boundary}\n" + "".join(written) + tail
+
+
+seeds(
+    "multipart",
+    usual=parts(part('"profile"', "main;work 1"), part('"sample_type_config"', "{}")), last=parts(*[part('"a"', "b")] * 15, part('"profile"', "c")),
+    beyond=parts(*[part('"a"', "b")] * 16, part('"profile"', "c")), quoted=parts(part("profile", "c"), boundary='"x"; charset=utf-8'),
+    more=parts(part('"profile"', "c", '; filename="profile.pprof"\r\nContent-Type: application/octet-stream')), empty_part=parts(part('"profile"', "")),
+    upper_case=parts(part('"profile"', "c", head="CONTENT-DISPOSITION: FORM-DATA; NAME=")), line_before="multipart/form-data; boundary=x\n\r\n" + part("profile", "c") + "--x--",
+    boundary_inside=parts(part('"profile"', "--x\r\n-x\r\n--")), file_name=parts(part('"a"', "b", '; filename="; name=profile"'), part('"profile"', "c")),
+    no_end=parts(part('"profile"', "c"), tail=""), no_head_end=parts("--x\r\nContent-Disposition: form-data; name=profile\r\n"), no_head=parts("--x\r\n\r\nc\r\n"),
+    no_boundary="multipart/form-data\n" + part("profile", "c"), empty_boundary=parts(part("profile", "c"), boundary=""), longest=parts("--" + "b" * 70 + "\r\n\r\n", boundary="b" * 70),
+    too_long=parts("--" + "b" * 71 + "\r\n\r\n", boundary="b" * 71), long_head=parts(part('"profile"', "c", "\r\nX: " + "y" * 3900)), go=b"multipart/form-data; boundary=0a1b\n" + multipart("0a1b", profile="x", sample_type_config="{}"),
+    not_utf8=b"multipart/form-data; boundary=\xff\n--\xff\r\n\xff\r\n\r\n\r\n--\xff", empty="",
 )
 
 

@@ -114,4 +114,36 @@ struct PagePartsTests {
         #expect(find(body(many + [("profile", "last")]), type) == "last")
         #expect(find(body(many + [("other", "a"), ("profile", "beyond")]), type) == nil)
     }
+
+    /// What is found in a body with one part, whose head this is.
+    private func multipart(head: String, boundary: String = "x") -> String? {
+        let body = "--\(boundary)\r\n\(head)\r\n\r\nbytes\r\n--\(boundary)--\r\n"
+        return MultipartPart.content(named: "profile", in: Array(body.utf8), contentType: "multipart/form-data; boundary=\(boundary)")
+            .map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    @Test(
+        "A part's name is what its head says, and not what a file's name says",
+        arguments: [
+            ("; name=profile", true), (";NAME=\"profile\"; filename=a", true), ("; filename=\"a;b\"; name=\"profile\"", true),
+            ("; filename=\"a\\\"; name=b\"; name=profile", true), ("; filename=\"; name=profile\"", false),
+            ("; filename=\"a\\\"; name=profile\"", false), ("; name=profiles", false), ("; name=\"profile", true), ("", false),
+        ])
+    func multipartName(parameters: String, isFound: Bool) {
+        #expect((multipart(head: "X: y\r\nCONTENT-Disposition: form-data\(parameters)") != nil) == isFound)
+        #expect(multipart(head: "X-Content-Disposition: form-data\(parameters)") == nil)
+    }
+
+    @Test("A boundary may have 70 bytes", arguments: [(1, true), (69, true), (70, true), (71, false)])
+    func multipartBoundary(count: Int, isRead: Bool) {
+        let found = multipart(head: "Content-Disposition: form-data; name=profile", boundary: String(repeating: "b", count: count))
+        #expect(found == (isRead ? "bytes" : nil))
+    }
+
+    @Test("A part's head may have 8192 bytes", arguments: [(8191, true), (8192, true), (8193, false)])
+    func multipartHead(count: Int, isRead: Bool) {
+        let head = "Content-Disposition: form-data; name=profile\r\nX: "
+        // The line break after the boundary counts.
+        #expect(multipart(head: head + String(repeating: "y", count: count - head.utf8.count - 2)) == (isRead ? "bytes" : nil))
+    }
 }

@@ -85,6 +85,22 @@ struct ProxyHeaderTests {
         #expect(parse(Self.block(0x21, 0x31, [UInt8](repeating: 47, count: 216))) == "- 232")
     }
 
+    @Test("An address in the network of the one that stands for no address names nobody, and the ones beside it do")
+    func reserved() {
+        func block(_ last: UInt8) -> [UInt8] {
+            var content = [UInt8](repeating: 0xFF, count: 7) + Self.six[7...]
+            content[7] = last
+            return Self.block(0x21, 0x21, content)
+        }
+        #expect(parse(block(0xFF)) == "- 52" && parse(Self.block(0x21, 0x21, [UInt8](repeating: 0xFF, count: 36))) == "- 52")
+        #expect(parse(block(0xFE)) == "ffff:ffff:ffff:fffe::7 52")
+        #expect(parse("PROXY TCP6 ffff:ffff:ffff:ffff::1 ::1 1 2\r\n") == "the PROXY line has an address that is none of its protocol")
+        #expect(parse("PROXY TCP6 ffff:ffff:ffff:fffe::1 ::1 1 2\r\n") == "ffff:ffff:ffff:fffe::1 43")
+        func forwarded(_ text: String) -> String? { ForwardedFor.address(Array(text.utf8)[...])?.address }
+        #expect(forwarded("ffff:ffff:ffff:ffff::1") == nil && forwarded("[ffff:ffff:ffff:ffff::1]:80") == nil)
+        #expect(forwarded("[ffff:ffff:ffff:fffe::1]:80") == "ffff:ffff:ffff:fffe::1")
+    }
+
     @Test("Another version, command, family or protocol is refused")
     func unknown() {
         for command: UInt8 in [0x11, 0x31, 0x22, 0x2F, 0x00] {

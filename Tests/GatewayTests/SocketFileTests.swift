@@ -14,7 +14,7 @@ struct SocketFileTests {
     /// Whether somebody accepts connections at a path.
     private func connects(_ path: String) throws -> Bool {
         let probe = TestSocket(owning: Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
-        return try #require(SocketAddress(path: path)).withPointer { connect(probe.number, $0, $1) } == 0
+        return try #require(SocketAddress(path: path)).errno { connect(probe.number, $0, $1) } == 0
     }
 
     @Test("The file has exactly the mode that was asked for", arguments: [UInt32(0o600), 0o660, 0o666, 0o777])
@@ -41,6 +41,21 @@ struct SocketFileTests {
         #expect(error?.code == EADDRINUSE && error?.operation == "listen on unix:\(path)")
         let (isOpen, isConnected) = (second.number >= 0, try connects(path))
         #expect(isConnected && isOpen, "the first one goes on")
+    }
+
+    @Test("A socket at which somebody listens is not replaced while nobody can connect, since as many wait as may")
+    func crowded() throws {
+        let folder = try TestFolder()
+        let path = folder.path("s")
+        let address = try #require(SocketAddress(path: path))
+        let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
+        let own = TestSocket(owning: Glibc.socket(AF_UNIX, type, 0))
+        #expect(address.errno { bind(own.number, $0, $1) } == 0 && Glibc.listen(own.number, 0) == 0)
+        let waiting = (0..<3).map { _ in TestSocket(owning: Glibc.socket(AF_UNIX, type, 0)) }
+        #expect(waiting.map { socket in address.errno { connect(socket.number, $0, $1) } }.contains(EAGAIN))
+        let error = #expect(throws: SystemError.self) { _ = try Socket.listen(path: path, mode: 0o600) }
+        #expect(error?.code == EADDRINUSE && mode(path) != nil)
+        #expect(own.number >= 0 && waiting.count == 3, "they are open until here")
     }
 
     @Test("Whatever is not a socket is left alone", arguments: ["file", "folder", "link"])

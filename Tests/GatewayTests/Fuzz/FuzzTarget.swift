@@ -12,7 +12,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case spoolNames = "spool-names"
     case deadLetters = "dead-letters"
     case archiveIndex = "archive-index"
-    case sidecar, elf, proxy
+    case sidecar, elf, proxy, multipart
     case pprof, stacks, speedscope
 
     /// Runs the target with `bytes`, and ends the process when the result breaks a promise.
@@ -43,6 +43,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
         case .sidecar: fuzzSidecar(bytes)
         case .elf: fuzzELF(bytes)
         case .proxy: fuzzProxy(bytes)
+        case .multipart: fuzzMultipart(bytes)
         case .pprof: fuzzPprof(bytes)
         case .stacks: fuzzStacks(bytes)
         case .speedscope: fuzzSpeedscope(bytes)

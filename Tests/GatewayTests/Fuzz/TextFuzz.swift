@@ -3,6 +3,7 @@ import ConfigJSON
 @testable import Gateway
 @testable import HTTPServer
 @testable import Profiles
+@testable import Receivers
 
 // MARK: Labels
 

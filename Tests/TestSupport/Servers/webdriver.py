@@ -112,9 +112,9 @@ class Element:
 
 
 class Browser:
-    """A chromium of its own, with a new profile, which ends with the block."""
+    """A chromium of its own, with a new profile, which ends with the block; without scripts, it runs none of a page's, only those of the test."""
 
-    def __init__(self, patience=PATIENCE, options=()):
+    def __init__(self, patience=PATIENCE, options=(), scripts=True):
         self.patience = patience
         self.folder = tempfile.mkdtemp(prefix="browser-")
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -128,6 +128,8 @@ class Browser:
             own = [*OPTIONS, *options, f"--user-data-dir={self.folder}/profile", *(["--no-sandbox"] if os.getuid() == 0 else [])]
             wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": own, "binary": shutil.which("chromium")}}
             wanted["goog:loggingPrefs"] = {"browser": "ALL"}
+            if not scripts:
+                wanted["goog:chromeOptions"]["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
             self.session = self.request("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
             self.cdp("Page.addScriptToEvaluateOnNewDocument", source=NOTE_VIOLATIONS)
         except BaseException:
