@@ -55,7 +55,7 @@ final class PluginProcess: Sendable {
     private let isolation: ProcessIsolation
     /// How long `create` may take, and how long the process may take to end after `destroy`.
     private let createTime: Duration
-    private static let destroyTime = Duration.milliseconds(400)
+    private static let destroyTime = Duration.seconds(1)
     private let current = Mutex<Run?>(nil)
 
     /// Prepares the process, without starting it.
@@ -204,7 +204,8 @@ final class PluginProcess: Sendable {
                 run.kill("it had \(memory >> 20) MiB of memory, and may have \(limit >> 20)")
             }
         }
-        var end = run.process.end(within: .milliseconds(200))
+        // On a busy machine a process that crashes may take a while from the end of its socket to its own.
+        var end = run.process.end(within: .seconds(1))
         if end == nil {
             run.kill("it closed its socket")
             end = run.process.end(mustWait: true)
@@ -217,7 +218,10 @@ final class PluginProcess: Sendable {
         let report = unsafe CrashReport(run.notes.address, now: 0)?.instances.first
         let age = MonotonicTime.now.since(run.began)
         let unexpected = run.state.withLock { state -> PluginEnd? in
-            let end = PluginEnd(how: state.killed ?? "\(how)", call: report?.call, sequence: report?.sequence ?? 0, age: age)
+            // A process that is killed may have been about to end for a reason of its own.
+            let isKilled = how == .signaled(SIGKILL) || how == .unknown
+            let why = isKilled ? state.killed : nil
+            let end = PluginEnd(how: why ?? "\(how)", call: report?.call, sequence: report?.sequence ?? 0, age: age)
             state.hasEnded = true
             if case .success? = state.answer { return state.isLeaving ? nil : end }
             state.answer = state.answer ?? .failure(.ended(end))

@@ -470,11 +470,16 @@ struct MisbehaviourTests {
 
     @Test("A flush that returns shortly after its finish does not delay the end")
     func lingers() throws {
-        let gateway = try gateway("linger in flush")
-        try gateway.send()
-        let start = ContinuousClock.now
-        try gateway.endsWell()
-        // The plugin takes 50 ms, and the gateway would wait a second for a call that does not return.
-        #expect(ContinuousClock.now - start < .milliseconds(900))
+        let limit = Date(timeIntervalSinceNow: Project.patience)
+        while true {
+            let gateway = try gateway("linger in flush")
+            try gateway.send()
+            let start = ContinuousClock.now
+            try gateway.endsWell()
+            // The plugin takes 50 ms, and the gateway would always wait a second for a call that does not return. On a busy machine
+            // an end may take as long by itself, and then the attempt is repeated.
+            if ContinuousClock.now - start < .milliseconds(900) { return }
+            try #require(Date() < limit, "no end was quicker than the wait for a call that does not return")
+        }
     }
 }

@@ -34,7 +34,7 @@ struct PluginProcessTests {
         let folder = try TestFolder()
         let gateway = try gateway(
             "crasher.c", #"{ "by": "\#(way)" }"#,
-            #""delivery_timeout": "\#(way == "hang" ? "300ms" : "60s")", "process": { "memory": "48MiB" },"#,
+            #""delivery_timeout": "\#(way == "hang" ? "2s" : "60s")", "process": { "memory": "48MiB" },"#,
             settings: #""data_dir": "\#(folder.path("data"))","#, in: folder)
         for body in ["ok 1", "poison 1", "ok 2"] { #expect(try gateway.send(body) == "200") }
         try gateway.logLine("profile put with the dead letters", "receiver=odd", "reason=crashed")

@@ -289,7 +289,7 @@ struct HTTPServerTests {
 
     @Test("A sender slower than server_read_timeout gets 408, in the head and in the body")
     func readTimeout() throws {
-        try run(http: "\"server_read_timeout\": \"200ms\",") { _, gateway in
+        try run(http: "\"server_read_timeout\": \"500ms\",") { _, gateway in
             for request in [
                 "POST /ingest?na", Self.head + "Content-Length: 10\r\n\r\nhalf", Self.head + "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
             ] {
@@ -307,7 +307,7 @@ struct HTTPServerTests {
 
     @Test("An idle connection is closed after server_idle_timeout without an answer")
     func idleTimeout() throws {
-        try run(http: "\"server_idle_timeout\": \"200ms\",") { _, gateway in
+        try run(http: "\"server_idle_timeout\": \"500ms\",") { _, gateway in
             let connection = try RawConnection(gateway.port)
             #expect(try connection.post("/ingest?name=a", "a 1").status == 200)
             #expect(try connection.readToEnd() == "")

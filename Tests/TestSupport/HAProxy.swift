@@ -10,7 +10,7 @@ struct HAProxy {
     ///   - upstream: the port that connections are passed on to.
     ///   - server: parameters of the server, such as `send-proxy-v2`.
     init(_ scenario: Scenario, before upstream: UInt16, server: String) throws {
-        port = try Nginx.freePort()
+        port = try scenario.port()
         let file = try scenario.write(
             """
             defaults

@@ -39,7 +39,7 @@ struct Nginx {
     ///   - listen: further parameters of `listen`, such as `ssl http2`.
     init(_ scenario: Scenario, before upstream: UInt16? = nil, listen: String = "", location: String = "", server: String = "") throws {
         self.scenario = scenario
-        port = try Self.freePort()
+        port = try scenario.port()
         prefix = scenario.path("nginx-\(port)")
         try FileManager.default.createDirectory(atPath: prefix, withIntermediateDirectories: true)
         let user = getuid() == 0 ? "user root;" : ""
@@ -97,21 +97,4 @@ struct Nginx {
 
     /// Debian installs nginx in a folder that only root has in PATH.
     private static var program: String { access("/usr/sbin/nginx", X_OK) == 0 ? "/usr/sbin/nginx" : "nginx" }
-
-    /// A port that is free at the moment.
-    static func freePort() throws -> UInt16 {
-        let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        defer { Glibc.close(socket) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(socket, $0, length) == 0 && getsockname(socket, $0, &length) == 0
-            }
-        }
-        guard isBound else { throw NeverCame(what: "a free port", seen: []) }
-        return UInt16(bigEndian: address.sin_port)
-    }
 }

@@ -8,7 +8,7 @@ struct Proxy {
 
     /// - Parameter credentials: the required user and password, separated by a space.
     init(_ scenario: Scenario, credentials: String? = nil) throws {
-        port = try Nginx.freePort()
+        port = try scenario.port()
         let file = try scenario.write(
             """
             Port \(port)

@@ -5,8 +5,12 @@ extension GatewayProcess {
 
     /// Starts a gateway that answers senders when every required receiver has settled.
     convenience init(_ scenario: Scenario, delivering receivers: [String: String], http: String = "") throws {
-        let listener = Self.listener(receivers.keys.sorted(), http: http, more: "\"ack\": \"delivered\",")
-        try self.init(scenario, Self.config(listeners: listener, receivers: receivers))
+        try self.init(scenario, Self.config(delivering: receivers, http: http))
+    }
+
+    /// The config of a gateway that answers senders when every required receiver has settled.
+    static func config(delivering receivers: [String: String], http: String = "", more: String = "") -> String {
+        config(listeners: listener(receivers.keys.sorted(), http: http, more: "\"ack\": \"delivered\", \(more)"), receivers: receivers)
     }
 
     /// Sends one Push in JSON on its own connection.

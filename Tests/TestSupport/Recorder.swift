@@ -29,9 +29,10 @@ final class Recorder {
     private var read = 0
 
     /// - Parameters:
-    ///   - port: the port of a recorder that has ended; 0 is any port.
+    ///   - port: the port of a recorder that has ended, or of one at another address; nil is any port.
     ///   - host: another address of this machine.
-    init(_ scenario: Scenario, port wanted: UInt16 = 0, host: String = "127.0.0.1") throws {
+    init(_ scenario: Scenario, port wanted: UInt16? = nil, host: String = "127.0.0.1") throws {
+        let wanted = try wanted ?? scenario.port()
         process = try scenario.start(["python3", "-u", "\(Project.servers)/recorder.py", "\(wanted)", host])
         let line = try process.output.wait(for: "\"listening\"")
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0

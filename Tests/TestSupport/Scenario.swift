@@ -43,6 +43,13 @@ final class Scenario {
         return process
     }
 
+    /// A port of the loopback interface for a server of this scenario; no other process gets it before the scenario ends.
+    func port() throws -> UInt16 {
+        let (socket, port) = try TestSocket.bound()
+        atEnd { withExtendedLifetime(socket) {} }
+        return port
+    }
+
     /// Has the counters of this gateway checked at the end.
     func keep(_ gateway: GatewayProcess) { gateways.append(gateway) }
 

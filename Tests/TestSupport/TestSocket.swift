@@ -16,8 +16,12 @@ final class TestSocket: Sendable {
     deinit { close(number) }
 
     /// A socket with a port of the loopback interface that does not listen yet, so that connections are refused.
+    ///
+    /// Nobody else gets the port by chance, but a server that asks for it with `SO_REUSEADDR` gets it.
     static func bound() throws -> (socket: TestSocket, port: UInt16) {
         let bound = TestSocket(owning: Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        var on: Int32 = 1
+        setsockopt(bound.number, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
