@@ -24,13 +24,11 @@ test:
 	swift build --build-tests
 	Tests/run .build/debug
 
-# Runs the tests with AddressSanitizer, and then with ThreadSanitizer, in the gateway and its plugins. The second build takes the time that the
-# first tests leave idle; should it fail, it is made again and says why.
+# Runs the tests with AddressSanitizer, and then with ThreadSanitizer, in the gateway and its plugins.
 sanitize:
 	@scripts/setup test
-	Tests/Sanitizers/run address --build-only
-	@scripts/idly Tests/Sanitizers/run thread --build-only >/dev/null 2>&1 & \
-		Tests/Sanitizers/run address && wait && Tests/Sanitizers/run thread
+	Tests/Sanitizers/run address
+	Tests/Sanitizers/run thread
 
 # What needs other compilers or tools than the tests themselves: each script of Tests/System.
 test-system:

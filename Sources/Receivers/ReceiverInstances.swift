@@ -125,11 +125,11 @@ extension Receiver {
         return true
     }
 
-    /// Kills the process of an isolated plugin that does not end.
+    /// Kills the process of an isolated plugin that does not end; in `destroy` that is done anyway.
     ///
     /// - Returns: whether the instance has ended then.
     private func kill(_ thread: DeliveryThread) -> Bool {
-        guard thread.instance?.kill("it did not end after abort") == true else { return false }
+        guard !isDestroying(thread.number), thread.instance?.kill("it did not end after abort") == true else { return false }
         noteBreach(PluginBreach(.openAfterAbort, "it did not end after abort"))
         return hasEnded(thread.number, until: .now + Self.destroyTime)
     }
@@ -195,8 +195,8 @@ extension Receiver {
                 "receiver": name, "plugin": thread.plugin.name, "call": call?.name.rawValue ?? "none",
                 "for": call.map { now.since($0.since).inWords } ?? "0s", "open_operations": "\(openOperations)",
             ])
-        // The plugin may still access the profiles.
-        AbandonedInstances.add(thread, profiles)
+        // A plugin in this process may still access the profiles.
+        AbandonedInstances.add(thread, isOutside ? [] : profiles)
         thread.detach()
         return isOutside
     }
