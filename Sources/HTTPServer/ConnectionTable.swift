@@ -91,9 +91,9 @@ package final class ConnectionTable {
 
     func run() {
         while !isStopped {
-            let count = poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now)
+            let ready = poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now)
             now = .now
-            for index in 0..<count { handle(poller[index]) }
+            for index in 0..<ready { handle(poller[index]) }
             readUnread()
             beginNextHandshakeStep()
             if now >= acceptsAgainAt { acceptAgain() }
