@@ -107,6 +107,7 @@ import Synchronization
         readyCount = 0
         for index in 0..<count {
             let event = polling.poller[index]
+            // No watch has the key of the wakeup.
             if let watch = watches[event.key] { unsafe watch.ready(watch.argument, event.ready.rawValue) }
         }
     }

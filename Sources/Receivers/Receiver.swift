@@ -60,7 +60,7 @@ package final class Receiver: Sendable {
 
         init(_ config: ReceiverConfig) { self.config = config }
 
-        /// Notes what has become of a profile, for the page.
+        /// Notes what has become of a profile, for the page. Mutating, because otherwise the compiler copies the whole state for the call.
         mutating func note(_ sequence: UInt64, _ fate: @autoclosure () -> FanOut.Recent.Fate) {
             recent?.note(sequence, config.name, fate())
         }

@@ -115,7 +115,7 @@ struct PagePartsTests {
         #expect(find(body(many + [("other", "a"), ("profile", "beyond")]), type) == nil)
     }
 
-    /// What is found in a body with one part, whose head this is.
+    /// The content that is found in a body with one part that has this head; nil when none is found.
     private func multipart(head: String, boundary: String = "x") -> String? {
         let body = "--\(boundary)\r\n\(head)\r\n\r\nbytes\r\n--\(boundary)--\r\n"
         return MultipartPart.content(named: "profile", in: Array(body.utf8), contentType: "multipart/form-data; boundary=\(boundary)")

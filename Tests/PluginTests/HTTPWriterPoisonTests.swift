@@ -104,6 +104,7 @@ struct HTTPWriterPoisonTests {
     func refusedProbes() throws {
         let healthy = try UpstreamServer(always: "200 OK")
         let profiles = (1...5).map { TestProfile(sequence: UInt64($0)) }
+        let limit = ContinuousClock.now + .seconds(Project.patience)
         var (server, writer, began): (UpstreamServer, LoadedInstance, ContinuousClock.Instant)
         // On a busy machine the first probe may be due before the second attempt, and then all is repeated.
         repeat {
@@ -117,7 +118,7 @@ struct HTTPWriterPoisonTests {
             if began - last >= .seconds(1) { continue }
             #expect(told.status == .retry && told.retryAfter <= .seconds(1) && told.reason.contains("is down"))
             break
-        } while true
+        } while ContinuousClock.now < limit
         _ = try Self.insist(writer, profiles[1])
         // One probe fails a second after the fifth failure, so the next one comes a second after that.
         #expect(server.requests.count == 7 && ContinuousClock.now - began >= .milliseconds(1000))
