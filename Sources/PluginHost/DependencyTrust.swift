@@ -3,7 +3,7 @@ import LinuxSystem
 
 /// Checks that only root and the gateway's user can change the libraries that a plugin loads from its own folders (RUNPATH, RPATH).
 ///
-/// Libraries that are already loaded in the process are not searched for. Libraries not found in those folders come from the
+/// Libraries that are already loaded in the process, or come with the gateway, are not searched for. Libraries not found in those folders come from the
 /// system.
 struct DependencyTrust {
     /// The plugin's path if it is loaded from a sealed copy, which has no folder for `$ORIGIN`; its dependencies are loaded by
@@ -28,7 +28,7 @@ struct DependencyTrust {
         below += inherited
         var folders = found.runPath.isEmpty ? below : []
         for folder in found.runPath { folders.append(try expand(folder, path)) }
-        for name in found.needed where !Self.isLoaded(name) {
+        for name in found.needed where !Self.isGiven(name) {
             do throws(PluginLibrary.LoadError) { try check(name, neededBy: path, folders, below) } catch {
                 throw .dependency(path, name, "\(error)")
             }
@@ -83,9 +83,14 @@ struct DependencyTrust {
         return folder
     }
 
-    /// Whether the loader would use a library that is already loaded in the process.
-    private static func isLoaded(_ name: String) -> Bool {
-        guard !name.hasSlash, let handle = unsafe dlopen(name, RTLD_LAZY | RTLD_NOLOAD) else { return false }
+    /// The library behind `async` in Swift, which the gateway itself does without. It fits only the `libswiftCore` of the same release,
+    /// so plugins get the one that the gateway's own folder for libraries has.
+    private static let concurrency = "libswift_Concurrency.so"
+
+    /// Whether the loader would use a library that is already loaded in the process; ``concurrency`` is loaded first.
+    private static func isGiven(_ name: String) -> Bool {
+        let flags = name == concurrency ? RTLD_NODELETE : RTLD_NOLOAD
+        guard !name.hasSlash, let handle = unsafe dlopen(name, RTLD_LAZY | flags) else { return false }
         unsafe dlclose(handle)
         return true
     }

@@ -14,7 +14,7 @@ public enum Outcome: Error {
     case aborted
 
     /// The outcome that an error stands for: itself when it is one, else a retry with the error's text as the reason.
-    init(_ error: any Error) { self = error as? Outcome ?? .retry("\(error)") }
+    package init(_ error: any Error) { self = error as? Outcome ?? .retry("\(error)") }
 }
 
 /// What the gateway knows of one delivery attempt.
@@ -23,6 +23,8 @@ public struct Attempt: Sendable {
     public let number: Int
     /// The `progress` of the last attempt's outcome; 0 at first.
     public let progress: UInt64
+
+    package init(number: Int, progress: UInt64) { (self.number, self.progress) = (number, progress) }
 }
 
 /// One attempt to deliver a profile; finished exactly once, from any thread.

@@ -77,10 +77,10 @@ public struct GatewayHost: Sendable {
     }
 
     /// Keeps the memory of a profile beyond its delivery, until ``release(_:)``.
-    func retain(_ profile: Profile) { access.use { host in unsafe host.pointee.retain(profile.view) } }
+    package func retain(_ profile: Profile) { access.use { host in unsafe host.pointee.retain(profile.view) } }
 
     /// Gives the memory of a profile back. After the end of the instance it stays retained, because nothing may be called then.
-    func release(_ profile: Profile) { access.use { host in unsafe host.pointee.release(profile.view) } }
+    package func release(_ profile: Profile) { access.use { host in unsafe host.pointee.release(profile.view) } }
 
     /// A counter, gauge or histogram of the gateway; may be used from any thread and is cheap.
     public struct Metric: Sendable {

@@ -3,7 +3,7 @@ public import ConfigJSON
 /// What every plugin in Swift has: a name, a config, a beginning and an end; a plugin conforms to one of the three protocols below.
 ///
 /// - ``SynchronousReceiver``: `deliver` returns the outcome. The simplest, for a file, a terminal, a library that blocks.
-/// - ``AsyncReceiver``: `deliver` is `async` and returns the outcome; many deliveries are at work at a time.
+/// - `AsyncReceiver`, of the module PluginKitAsync: `deliver` is `async` and returns the outcome; many deliveries are at work at a time.
 /// - ``Receiver``: `deliver` gets a ``Delivery`` to finish at any time from any thread, for plugins with threads of their own.
 ///
 /// The gateway makes an instance from its config, hands it profiles one at a time, and destroys it. All calls but `abort` come from

@@ -22,11 +22,6 @@ public func pluginTable<R: SynchronousReceiver>(of type: R.Type, _ hostSize: Int
     unsafe pluginTable(of: SynchronousCalls<R>.self, hostSize)
 }
 
-/// The same for a plugin with one task for each delivery.
-public func pluginTable<R: AsyncReceiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
-    unsafe pluginTable(of: AsyncCalls<R>.self, hostSize)
-}
-
 /// The library's table and type. A library has only one of each, because C functions have no context that could hold the type.
 @unsafe private struct Table: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<gw_plugin>

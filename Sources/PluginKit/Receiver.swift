@@ -1,7 +1,7 @@
 /// A plugin that finishes its deliveries at any time, from any thread.
 ///
 /// It owes an outcome for each ``Delivery``, also after ``abort()``. Where one call or one task does the whole delivery,
-/// ``SynchronousReceiver`` and ``AsyncReceiver`` need no care for that.
+/// ``SynchronousReceiver`` and `AsyncReceiver` need no care for that.
 public protocol Receiver: Plugin {
     /// Takes one profile; the outcome is reported to `delivery`, now or later, from any thread.
     ///

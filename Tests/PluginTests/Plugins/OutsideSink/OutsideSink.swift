@@ -2,6 +2,7 @@ import ConfigJSON
 import Foundation
 import PluginABI
 import PluginKit
+import PluginKitAsync
 
 /// Does with each profile what its label `do` says, in a package that imports Foundation too.
 final class OutsideSink: AsyncReceiver {

@@ -1,6 +1,7 @@
 import ConfigJSON
 import PluginABI
 import PluginKit
+import PluginKitAsync
 
 /// Appends one line per profile to a file, and syncs many lines at once.
 ///

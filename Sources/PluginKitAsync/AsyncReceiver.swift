@@ -1,3 +1,6 @@
+public import PluginABI
+public import PluginKit
+
 /// A plugin with one task for each delivery, so that many are at work at a time.
 ///
 /// Up to `max_in_flight` tasks run at once. Nothing in them may block a thread, which all tasks of the process share: work that
@@ -22,4 +25,13 @@ public protocol AsyncReceiver: Plugin {
 extension AsyncReceiver {
     /// Does nothing, for a plugin that holds nothing back.
     public func drain() async {}
+}
+
+/// The table of C functions that makes `type` a plugin, as for the other kinds of plugins.
+///
+/// - Parameters:
+///   - type: the receiver's class.
+///   - hostSize: the size that the gateway passed to the entry. A gateway older than v1.0 gets NULL.
+public func pluginTable<R: AsyncReceiver>(of type: R.Type, _ hostSize: Int) -> UnsafePointer<gw_plugin>? {
+    unsafe pluginTable(of: AsyncCalls<R>.self, hostSize)
 }

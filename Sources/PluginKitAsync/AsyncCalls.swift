@@ -1,5 +1,6 @@
 import ConfigJSON
 import LinuxSystem
+import PluginKit
 
 /// Makes an ``AsyncReceiver`` a ``Receiver``: a task for each call, and the outcome of the task for its delivery.
 ///
