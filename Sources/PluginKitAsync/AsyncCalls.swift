@@ -2,10 +2,10 @@ import ConfigJSON
 import LinuxSystem
 import PluginKit
 
-/// Makes an ``AsyncReceiver`` a ``Receiver``: a task for each call, and the outcome of the task for its delivery.
+/// Makes an ``AsyncReceiver`` a `Receiver`: a task for each call, and the outcome of the task for its delivery.
 ///
 /// A task that ignores its cancellation outlives the abort and even the instance: its delivery is finished without it, its late
-/// outcome is dropped, and ``HostAccess`` keeps it from the gateway's table.
+/// outcome is dropped, and `HostAccess` keeps it from the gateway's table.
 final class AsyncCalls<Sink: AsyncReceiver>: Receiver {
     static var name: String { Sink.name }
     static var version: String { Sink.version }

@@ -6,8 +6,8 @@ public import PluginKit
 /// Up to `max_in_flight` tasks run at once. Nothing in them may block a thread, which all tasks of the process share: work that
 /// blocks, such as writing to a disk, belongs on a thread or a dispatch queue, with a continuation to wait for it.
 ///
-/// ``Plugin/close()`` is called when all tasks have ended, or a quarter of a second after they were cancelled: one that ignores that
-/// may go on, and its ``GatewayHost`` does nothing any more.
+/// `close()` is called when all tasks have ended, or a quarter of a second after they were cancelled: one that ignores that
+/// may go on, and its `GatewayHost` does nothing any more.
 public protocol AsyncReceiver: Plugin {
     /// Delivers one profile, which is valid until this returns.
     ///
@@ -15,7 +15,7 @@ public protocol AsyncReceiver: Plugin {
     /// no effect.
     ///
     /// - Returns: the outcome.
-    /// - Throws: an ``Outcome``, or any other error, which means a retry with the error's text as the reason.
+    /// - Throws: an `Outcome`, or any other error, which means a retry with the error's text as the reason.
     func deliver(_ profile: Profile, attempt: Attempt) async throws -> Outcome
 
     /// Sends what waits for more profiles, because few or none follow; called once, beside the deliveries that are at work.

@@ -33,6 +33,13 @@ struct HardeningTests {
         #expect(!segments.contains { $0.first == "LOAD" && $0.contains { $0.hasPrefix("RWE") || $0 == "WE" } })
     }
 
+    @Test("Nothing links the library behind async, which takes memory that only some plugins need", arguments: files)
+    func concurrency(file: String) throws {
+        let needed = try readelf("--dynamic", file, .release).filter { $0.contains("(NEEDED)") }
+        #expect(!needed.contains { $0.contains("libswift_Concurrency") || $0.contains("libdispatch") })
+        #expect(needed.contains { $0.contains("libswiftCore") })
+    }
+
     @Test("The stack is protected", arguments: files, Project.Build.allCases)
     func stackProtector(file: String, build: Project.Build) throws {
         #expect(try readelf("--dyn-syms", file, build).contains { $0.contains("__stack_chk_fail") })

@@ -55,6 +55,17 @@ struct PluginTrustTests {
         #expect(try complaint(path) == "")
     }
 
+    @Test("A plugin gets the library behind async from the gateway's runtime, whatever its own folders have")
+    func concurrency() throws {
+        let place = try folder.folder("libraries")
+        let stub = try ChildProcess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", "\(place)/libswift_Concurrency.so"])
+        try #require(stub.status == 0, "\(stub.err)")
+        chmod("\(place)/libswift_Concurrency.so", 0o666)
+        let flags = ["-L\(place)", "-Wl,--no-as-needed", "-lswift_Concurrency"]
+        #expect(try complaint(plugin("libwithout.so", flags)) == "")
+        #expect(try complaint(plugin("libwith.so", flags + ["-Wl,-rpath,\(place)"])) == "")
+    }
+
     @Test("A library that others can write, or one in such a folder, is refused", arguments: ["--enable-new-dtags", "--disable-new-dtags"])
     func writable(tags: String) throws {
         let place = try folder.folder("libraries")
