@@ -7,8 +7,8 @@ import Telemetry
 package final class ConnectionTable {
     let loop: EventLoop
     /// The buffer that sockets are read into before it is known which body the bytes belong to; one for all connections, so that
-    /// an idle connection holds no buffer.
-    var scratch = [UInt8](repeating: 0, count: 64 * 1024)
+    /// an idle connection holds no buffer. It is empty before the first connection.
+    var scratch: [UInt8] = []
     private(set) var now = MonotonicTime.now
     private(set) var isDraining = false
 
@@ -167,6 +167,7 @@ package final class ConnectionTable {
     ///
     /// - Parameter limit: the limit for which it is answered 503; nil when it is served.
     func add(_ socket: consuming FileDescriptor, from peer: PeerAddress, _ listener: Listener, refusedBy limit: SenderLimit? = nil) {
+        if scratch.isEmpty { scratch = [UInt8](repeating: 0, count: 64 * 1024) }
         nextGeneration &+= 1
         let slot = free.popLast() ?? connections.count
         if slot == connections.count { connections.append(nil) }
