@@ -76,7 +76,9 @@ final class UpstreamRequest {
     }
 
     private static let pushPath = "/push.v1.PusherService/Push"
-    private static let pushHeaders = [("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1")]
+    private static let pushHeaders: [(name: String, value: String)] = [
+        ("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1"),
+    ]
 
     /// The size in bytes of a Push message; 0 for `/ingest`.
     var messageSize: Int { message?.bytes.count ?? 0 }
@@ -107,7 +109,9 @@ final class UpstreamRequest {
         var query = profile.query
         if let labels = labels.ofIngest { query = replacingName(in: query, by: try nameValue(labels)) }
         // Without a Content-Type, libcurl would send that of a web form.
-        var headers = [("Content-Type", profile.contentType)]
+        var headers: [(name: String, value: String)] = []
+        headers.reserveCapacity(received.count + 2)
+        headers.append(("Content-Type", profile.contentType))
         if case let encoding = profile.contentEncoding, !encoding.isEmpty { headers.append(("Content-Encoding", encoding)) }
         for header in received { headers.append((header.name == "content-type" ? "Content-Type" : header.name, header.value)) }
         return UpstreamRequest(query.isEmpty ? profile.path : profile.path + "?" + query, headers, tenant: profile.tenant)

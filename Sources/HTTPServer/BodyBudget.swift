@@ -106,9 +106,13 @@ package final class BodyBudget: Sendable {
             var joined: [Sender] = []
             joined.reserveCapacity(names.count)
             for name in names {
-                let sender = senders.all[name] ?? Sender(name)
-                if senders.all.updateValue(sender, forKey: name) != nil, sender.bodies.load(ordering: .relaxed) == 0 {
-                    senders.idleCount -= 1
+                let sender: Sender
+                if let known = senders.all[name] {
+                    sender = known
+                    if known.bodies.load(ordering: .relaxed) == 0 { senders.idleCount -= 1 }
+                } else {
+                    sender = Sender(name)
+                    senders.all[name] = sender
                 }
                 if sender.bodies.wrappingAdd(1, ordering: .relaxed).newValue == 1, case .peer = name {
                     peers.wrappingAdd(1, ordering: .relaxed)

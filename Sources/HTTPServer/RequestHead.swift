@@ -110,14 +110,4 @@ extension Span<UInt8> {
         for index in indices where self[index] != other[index] { return false }
         return true
     }
-
-    /// The first place of a byte, from an index on.
-    func firstIndex(of byte: UInt8, from start: Int) -> Int? {
-        var index = start
-        while index < count {
-            if self[index] == byte { return index }
-            index += 1
-        }
-        return nil
-    }
 }

@@ -154,13 +154,13 @@ package struct RequestParser {
         // RFC 9112 §5.2: a line that begins with white space continues the line before it.
         guard head.bytes[line.lowerBound] != 32, head.bytes[line.lowerBound] != 9 else { throw .malformed("a folded header line") }
         // RFC 9112 §5.1: no white space is allowed between name and colon.
-        guard let colon = head.bytes[line].firstIndex(of: UInt8(ascii: ":")), colon > line.lowerBound,
-            head.bytes[line.lowerBound..<colon].allSatisfy(\.isTokenByte)
-        else { throw .malformed("a header line without a proper name and colon") }
+        let colon = lowerName(line)
+        guard colon > line.lowerBound, colon < line.upperBound, head.bytes[colon] == UInt8(ascii: ":") else {
+            throw .malformed("a header line without a proper name and colon")
+        }
         guard head.fields.count < Self.maximumFields else {
             throw Refusal(status: 431, message: "more than \(Self.maximumFields) header lines")
         }
-        for index in line.lowerBound..<colon { head.bytes[index] = Self.lowered(head.bytes[index]) }
         var value = (colon + 1)..<line.upperBound
         while let first = head[value].first, first == 32 || first == 9 { value = (value.lowerBound + 1)..<value.upperBound }
         while let last = head[value].last, last == 32 || last == 9 { value = value.lowerBound..<(value.upperBound - 1) }
@@ -171,6 +171,17 @@ package struct RequestParser {
         let field = RequestHead.Field(name: line.lowerBound..<colon, value: value)
         head.fields.append(field)
         try note(field)
+    }
+
+    /// Makes the token at the beginning of a line lower-case, and returns the index after it.
+    private mutating func lowerName(_ line: Range<Int>) -> Int {
+        var bytes = head.bytes.mutableSpan
+        var index = line.lowerBound
+        while index < line.upperBound, bytes[index].isTokenByte {
+            bytes[index] = Self.lowered(bytes[index])
+            index += 1
+        }
+        return index
     }
 
     /// Notes the fields that frame the message or decide on the connection, RFC 9112 §6 and §9, and `Expect`.
@@ -216,8 +227,7 @@ package struct RequestParser {
         }
     }
 
-    private var closes = false
-    private var wantsKeepAlive = false
+    private var (closes, wantsKeepAlive) = (false, false)
 
     private mutating func finish() throws(Refusal) {
         try checkHost()
@@ -257,8 +267,7 @@ package struct RequestParser {
             let digits = name[(index + 1)...].prefix(2)
             return name[index] != UInt8(ascii: "%") || digits.count == 2 && digits.allSatisfy(isHexadecimal)
         }
-        return !name.isEmpty && isEncoded
-            && name.allSatisfy { isHostByte($0) }
+        return !name.isEmpty && isEncoded && name.allSatisfy(isHostByte)
     }
 
     // MARK: Bytes

@@ -1,3 +1,5 @@
+import Glibc
+
 extension UInt8 {
     /// Whether the byte may stand in a token, such as a header's name (RFC 9110 §5.6.2).
     @inlinable public var isTokenByte: Bool {
@@ -16,5 +18,16 @@ extension Array<UInt8> {
     /// Appends the bytes of a text; faster than `append(contentsOf:)`, which looks at each of them.
     @inlinable public mutating func append(utf8 text: String) {
         unsafe text.utf8.span.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
+    }
+}
+
+extension Span<UInt8> {
+    /// The first place of a byte, from an index on; the C library looks at many bytes at a time.
+    public func firstIndex(of byte: UInt8, from start: Int) -> Int? {
+        guard start < count else { return nil }
+        return unsafe extracting(start...).withUnsafeBytes { rest in
+            guard let first = rest.baseAddress, let found = unsafe memchr(first, Int32(byte), rest.count) else { return nil }
+            return unsafe start + (UnsafeRawPointer(found) - first)
+        }
     }
 }

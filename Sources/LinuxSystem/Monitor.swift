@@ -13,7 +13,11 @@ public import Glibc
         self.state = state
         unsafe lock = .allocate(capacity: 1)
         unsafe changed = .allocate(capacity: 1)
-        unsafe pthread_mutex_init(lock, nil)
+        var kind = pthread_mutexattr_t()
+        unsafe pthread_mutexattr_init(&kind)
+        // A thread tries for some microseconds before it sleeps: the lock is held for about one, and a sleep costs several.
+        unsafe pthread_mutexattr_settype(&kind, Int32(PTHREAD_MUTEX_ADAPTIVE_NP))
+        unsafe pthread_mutex_init(lock, &kind)
         var attributes = pthread_condattr_t()
         unsafe pthread_condattr_init(&attributes)
         unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)

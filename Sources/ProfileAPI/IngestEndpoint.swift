@@ -58,6 +58,8 @@ private final class IngestRequest: ProfileRequest {
         let wait = charge?.charge(profiles: 1, bytes: body.count)
         if let refusal = ProfileIntake.refusal(tenant, wait ?? nil) { return reply.send(form.failure(refusal)) }
         content.samples = [ProfileContent.Sample(range: 0..<body.count)]
-        intake.submit([ReceivedProfile(content, body: body)], form, reply)
+        let profiles = [ReceivedProfile(content, body: body)]
+        keepUntilAnswered(profiles)
+        intake.submit(profiles, form, reply)
     }
 }

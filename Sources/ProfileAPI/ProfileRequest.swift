@@ -16,6 +16,9 @@ class ProfileRequest: RequestHandler {
     let charge: RateCharge?
     /// Detects whether it repeats another request; nil when the listener does not deduplicate.
     let repeats: RepeatedRequest?
+    /// The profiles, kept until the answer is sent: the event loop then gives back the memory that it took for them. A receiver's thread
+    /// that did it would wait for the lock of this thread's part of the heap, and make this one wait.
+    private var profiles: [ReceivedProfile] = []
 
     init(
         _ head: RequestHead, _ content: borrowing ProfileContent, _ form: AnswerForm, _ intake: ProfileIntake, bodyLimit: Int,
@@ -30,6 +33,8 @@ class ProfileRequest: RequestHandler {
 
     /// Makes profiles of the body and submits them.
     func accept(_ body: consuming ByteBuffer, _ reply: Reply) { preconditionFailure("a subclass accepts the body") }
+
+    final func keepUntilAnswered(_ profiles: [ReceivedProfile]) { self.profiles = profiles }
 
     /// Gives the request up.
     ///

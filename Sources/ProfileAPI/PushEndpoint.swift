@@ -66,8 +66,9 @@ private final class PushRequest: ProfileRequest {
                 return decodeLater(body, reply)
             }
             if decoder.takesLong(body, message) { return decodeLater(body, reply) }
-            guard let message else { return submission.submit(try decoder.profiles(body), size, reply) }
-            submission.submit(try decoder.profiles(message), size, reply)
+            let profiles = if let message { try decoder.profiles(message) } else { try decoder.profiles(body) }
+            keepUntilAnswered(profiles)
+            submission.submit(profiles, size, reply)
         } catch { reply.send(call.form.failure(error)) }
     }
 

@@ -60,6 +60,11 @@ package struct ShareUsage: Sendable {
         package init(profiles: Int = 0, bytes: Int = 0) {
             (self.profiles, self.bytes) = (profiles, bytes)
         }
+
+        fileprivate mutating func add(profiles: Int, bytes: Int) {
+            self.profiles += profiles
+            self.bytes += bytes
+        }
     }
 
     package private(set) var amounts: [ShareKey: Amount] = [:]
@@ -69,17 +74,13 @@ package struct ShareUsage: Sendable {
     package subscript(key: ShareKey) -> Amount { amounts[key] ?? Amount() }
 
     package mutating func add(_ key: ShareKey, profiles: Int = 1, bytes: Int) {
-        var amount = self[key]
-        amount.profiles += profiles
-        amount.bytes += bytes
-        amounts[key] = amount
+        amounts[key, default: Amount()].add(profiles: profiles, bytes: bytes)
     }
 
     package mutating func remove(_ key: ShareKey, bytes: Int) {
-        guard var amount = amounts[key] else { return }
-        amount.profiles -= 1
-        amount.bytes -= bytes
-        amounts[key] = amount.profiles > 0 ? amount : nil
+        guard let place = amounts.index(forKey: key) else { return }
+        amounts.values[place].add(profiles: -1, bytes: -bytes)
+        if amounts.values[place].profiles <= 0 { amounts.remove(at: place) }
     }
 
     package mutating func add(_ other: ShareUsage) {

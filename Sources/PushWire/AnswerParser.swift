@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// Reads one HTTP/1.x answer as its bytes arrive, strictly: what RFC 9112 lets a client refuse is refused, because two readers of a
 /// lenient answer can disagree about where it ends.
 ///
@@ -139,13 +141,11 @@ public struct AnswerParser: Sendable {
 
     /// Takes the rest of a line, or all bytes if its end is not among them; returns the index after them.
     private mutating func takeLine(_ bytes: Span<UInt8>, from start: Int) throws(Failure) -> Int {
-        var end = start
-        while end < bytes.count, bytes[end] != 10 { end += 1 }
-        guard end < bytes.count else {
-            line.reserveCapacity(line.count + end - start)
-            for index in start..<end { line.append(bytes[index]) }
+        guard let end = bytes.firstIndex(of: 10, from: start) else {
+            line.reserveCapacity(line.count + bytes.count - start)
+            for index in start..<bytes.count { line.append(bytes[index]) }
             _ = try check(line.span)
-            return end
+            return bytes.count
         }
         if line.isEmpty {
             try take(line: bytes.extracting(start...end))

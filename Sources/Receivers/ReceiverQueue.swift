@@ -84,6 +84,8 @@ struct ReceiverQueue {
     func nextReady(fromBothEnds: Bool = false) -> Handle? {
         if due.first >= 0, isDueNext || fresh.first < 0 { return Handle(index: due.first) }
         if fromBothEnds, isNewestNext { return newestFresh }
+        // All fresh entries are of one share.
+        if turns.count == 1 { return fresh.first < 0 ? nil : Handle(index: fresh.first) }
         for share in turns { if let first = lanes[share]?.first, first >= 0 { return Handle(index: first) } }
         return nil
     }
@@ -150,9 +152,9 @@ struct ReceiverQueue {
         guard let turn = turns.firstIndex(where: { $0 == share || lanes[$0]?.count ?? 0 > 0 }) else { return }
         let isItsTurn = turns[turn] == share
         for empty in turns[..<turn] { lanes[empty] = nil }
-        if isItsTurn, lanes[share]?.count == 0 { lanes[share] = nil }
         turns.removeFirst(turn + (isItsTurn ? 1 : 0))
-        if isItsTurn, lanes[share] != nil { turns.append(share) }
+        guard isItsTurn, let lane = lanes.index(forKey: share) else { return }
+        if lanes.values[lane].count == 0 { lanes.remove(at: lane) } else { turns.append(share) }
     }
 
     /// Removes empty shares when there are many, because their turns may not come for a long time.
@@ -215,20 +217,18 @@ struct ReceiverQueue {
         if let list = Self.list(of: place) { link(index, list, .order, atEnd: atEnd) }
         guard place == .fresh else { return }
         forgetEmptyLanes()
-        if lanes[share] == nil { turns.append(share) }
-        var lane = lanes[share] ?? QueueLinks.Ends()
+        if let lane = lanes.index(forKey: share) { return links.link(index, &lanes.values[lane], .lane, atEnd: atEnd) }
+        var lane = QueueLinks.Ends()
         links.link(index, &lane, .lane, atEnd: atEnd)
         lanes[share] = lane
+        turns.append(share)
     }
 
     /// Removes an entry from the list that it waits in; its record in the heap stays and becomes obsolete.
     private mutating func stopWaiting(_ index: Int32) {
         let (place, share) = (entries[Int(index)].place, entries[Int(index)].share)
         if let list = Self.list(of: place) { unlink(index, list, .order) }
-        if place == .fresh, var lane = lanes[share] {
-            links.unlink(index, &lane, .lane)
-            lanes[share] = lane
-        }
+        if place == .fresh, let lane = lanes.index(forKey: share) { links.unlink(index, &lanes.values[lane], .lane) }
         if place == .due || (place == .delayed && entries[Int(index)].isTried) { triedCount -= 1 }
     }
 
