@@ -3,8 +3,8 @@ import LinuxSystem
 
 /// Checks that only root and the gateway's user can change the libraries that a plugin loads from its own folders (RUNPATH, RPATH).
 ///
-/// Libraries that are already loaded in the process, or come with the gateway, are not searched for. Libraries not found in those folders come from the
-/// system.
+/// Libraries that are already loaded in the process, or come with the gateway, are not searched for. Libraries not found in those
+/// folders come from the system.
 struct DependencyTrust {
     /// The plugin's path if it is loaded from a sealed copy, which has no folder for `$ORIGIN`; its dependencies are loaded by
     /// their own paths.
