@@ -36,7 +36,7 @@ struct HardeningTests {
     @Test("Nothing links the library behind async, which takes memory that only some plugins need", arguments: files)
     func concurrency(file: String) throws {
         let needed = try readelf("--dynamic", file, .release).filter { $0.contains("(NEEDED)") }
-        #expect(!needed.contains { $0.contains("libswift_Concurrency") || $0.contains("libdispatch") })
+        #expect(!needed.contains { $0.contains("libswift_Concurrency") })
         #expect(needed.contains { $0.contains("libswiftCore") })
     }
 
