@@ -5,13 +5,27 @@ import Testing
 
 @testable import TestSupport
 
+/// Makes standard output a pipe until `restore` is called, which must be before the test ends: the testing library writes there then, and
+/// the pipe may be full.
+///
+/// - Returns: the end to read from.
+private func pipeOutput() throws -> (end: Int32, restore: () -> Void) {
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    let original = dup(1)
+    try #require(dup2(ends[1], 1) == 1)
+    return (ends[0], { dup2(original, 1) })
+}
+
 /// The next lines of a pipe, or fewer when nothing more comes in time.
 private func readLines(_ count: Int, from end: Int32) -> [Substring] {
     var text: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 65536)
     var polled = pollfd(fd: end, events: Int16(POLLIN), revents: 0)
     while text.count(where: { $0 == 10 }) < count, poll(&polled, 1, Int32(Project.patience * 1000)) == 1 {
-        text += chunk[..<max(0, read(end, &chunk, chunk.count))]
+        let size = read(end, &chunk, chunk.count)
+        guard size > 0 else { break }
+        text += chunk[..<size]
     }
     return String(decoding: text, as: UTF8.self).split(separator: "\n")
 }
@@ -94,11 +108,8 @@ struct StdoutSinkTests {
     func twoInstances() async throws {
         await #expect(processExitsWith: .success) {
             // The pipe is read here: the testing library reads a child's output only when it has run the tests before it.
-            var ends: [Int32] = [-1, -1]
-            try #require(pipe(&ends) == 0)
-            let original = dup(1)
-            try #require(dup2(ends[1], 1) == 1)
-            defer { dup2(original, 1) }
+            let (end, restore) = try pipeOutput()
+            defer { restore() }
             let plugin = try LoadedPlugin.release("StdoutSink")
             for name in ["aaaa", "bbbb"] {
                 let sink = try plugin.create("{}", TestHost())
@@ -112,7 +123,7 @@ struct StdoutSinkTests {
                     sink.destroy()
                 }
             }
-            let lines = readLines(100, from: ends[0])
+            let lines = readLines(100, from: end)
             #expect(lines.count == 100)
             #expect(lines.filter { $0.contains(String(repeating: "aaaa", count: 4096)) }.count == 50)
             #expect(lines.filter { $0.contains(String(repeating: "bbbb", count: 4096)) }.count == 50)
@@ -122,12 +133,8 @@ struct StdoutSinkTests {
     @Test("A reader that does not read blocks the delivery, and abort ends it")
     func abortWhileBlocked() async throws {
         await #expect(processExitsWith: .success) {
-            var ends: [Int32] = [-1, -1]
-            try #require(pipe(&ends) == 0)
-            let original = dup(1)
-            try #require(dup2(ends[1], 1) == 1)
-            // The testing library writes to standard output at the end, which must not be the full pipe then.
-            defer { dup2(original, 1) }
+            let (end, restore) = try pipeOutput()
+            defer { restore() }
             let host = TestHost()
             let sink = try LoadedPlugin.release("StdoutSink").create("{}", host)
             let hasReturned = WaitableValue(false)
@@ -138,7 +145,7 @@ struct StdoutSinkTests {
                 hasReturned.update { $0 = true }
             }
             // One line exceeds the 64 KiB of a pipe, so only its beginning is written.
-            var polled = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
+            var polled = pollfd(fd: end, events: Int16(POLLIN), revents: 0)
             try #require(poll(&polled, 1, 30_000) == 1)
             #expect(host.said.current.finishes.isEmpty)
             sink.abort()
@@ -151,11 +158,8 @@ struct StdoutSinkTests {
     @Test("An instance that waits behind another one's line is aborted alone, and an aborted line is completed before the next")
     func abortWhileWaiting() async throws {
         await #expect(processExitsWith: .success) {
-            var ends: [Int32] = [-1, -1]
-            try #require(pipe(&ends) == 0)
-            let original = dup(1)
-            try #require(dup2(ends[1], 1) == 1)
-            defer { dup2(original, 1) }
+            let (end, restore) = try pipeOutput()
+            defer { restore() }
             let plugin = try LoadedPlugin.release("StdoutSink")
             let sinks = try (0..<3).map { _ in try plugin.create("{}", TestHost()) }
             let returned = WaitableValue<Set<Int>>([])
@@ -167,7 +171,7 @@ struct StdoutSinkTests {
                 }
             }
             deliver(0, 100_000)
-            var polled = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
+            var polled = pollfd(fd: end, events: Int16(POLLIN), revents: 0)
             try #require(poll(&polled, 1, 30_000) == 1)
             deliver(1, 10)
             sinks[1].abort()
@@ -176,7 +180,7 @@ struct StdoutSinkTests {
             sinks[0].abort()
             try returned.wait(for: "the one that writes") { $0 == [0, 1] ? true : nil }
             deliver(2, 10)
-            let lines = readLines(2, from: ends[0])
+            let lines = readLines(2, from: end)
             #expect(lines.map { $0.contains(String(repeating: "0", count: 100_000)) } == [true, false])
             #expect(lines.last?.contains("note=\"2222222222\"") == true)
             try returned.wait(for: "the last one") { $0.count == 3 ? true : nil }
@@ -188,12 +192,9 @@ struct StdoutSinkTests {
     func closedPipe() async throws {
         await #expect(processExitsWith: .success) {
             signal(SIGPIPE, SIG_IGN)
-            var ends: [Int32] = [-1, -1]
-            try #require(pipe(&ends) == 0)
-            let original = dup(1)
-            try #require(dup2(ends[1], 1) == 1)
-            defer { dup2(original, 1) }
-            close(ends[0])
+            let (end, restore) = try pipeOutput()
+            defer { restore() }
+            close(end)
             let sink = try LoadedPlugin.release("StdoutSink").create("{}", TestHost())
             let outcome = try sink.deliver(TestProfile())
             #expect(outcome.status == .retry)
