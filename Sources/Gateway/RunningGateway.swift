@@ -205,7 +205,7 @@ final class RunningGateway: Sendable {
     }
 
     /// The time that plugins get to abort and to be destroyed, beyond the deadline.
-    private static let endingTime = Duration.milliseconds(2200)
+    private static let endingTime = Receiver.endingTime + .milliseconds(200)
 
     /// The running setup, after which no reload changes it.
     private func drainableSetup() -> RunningSetup {

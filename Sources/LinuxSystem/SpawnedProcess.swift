@@ -45,8 +45,6 @@ public final class SpawnedProcess: Sendable {
     private static let requests = Monitor<[Request]>([])
     /// Starts the thread that starts processes, once; nil when the system refused.
     private static let spawner: Void? = try? Thread.detached("spawner") {
-        // The processes that a thread starts have its priority.
-        priority.apply()
         while true {
             let request = requests.wait { $0.isEmpty ? .again(.never) : .done($0.removeFirst()) }
             do throws(SystemError) {
@@ -58,16 +56,13 @@ public final class SpawnedProcess: Sendable {
         }
     }
 
-    /// Lower than this process's, so that one that takes all processors, or is started again and again, hardly delays this one.
-    private static let priority = ThreadPriority.background(nice: 10)
-
     /// How long to wait until a process has begun.
     private static let startTime = Duration.seconds(10)
 
     /// Starts this program's own binary, even if its file was replaced or removed, with these words behind its name.
     ///
-    /// The process has no signal blocked, a low priority (``ThreadPriority/background(nice:)``), is the first of a group of its own,
-    /// reads nothing on standard input, and has standard output and standard error of this process.
+    /// The process has no signal blocked, is the first of a group of its own, reads nothing on standard input, and has standard output
+    /// and standard error of this process.
     ///
     /// - Parameter descriptors: open descriptors that it gets as 3, 4, and so on.
     public static func start(_ arguments: [String], _ descriptors: [Int32]) throws(SystemError) -> SpawnedProcess {
@@ -152,12 +147,12 @@ public final class SpawnedProcess: Sendable {
 
     /// How the process ended; nil when it still runs after this time. A process that ends closes its sockets a moment before.
     public func end(within time: Duration) -> End? {
-        let deadline = MonotonicTime.now + time
-        while MonotonicTime.now < deadline {
+        var patience = Patience(time)
+        while true {
             if let end = end(mustWait: false) { return end }
+            if patience.look() == nil { return nil }
             _ = poll(nil, 0, 10)
         }
-        return end(mustWait: false)
     }
 
     /// The memory of its own that the process has, in bytes: what it has allocated and touched, without files and shared memory; nil

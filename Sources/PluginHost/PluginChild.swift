@@ -87,6 +87,8 @@ package final class PluginChild: Sendable {
     }
 
     private func restrict(_ start: PluginStart, _ parent: pid_t) throws(SystemError) {
+        // The plugin's threads are started later, and have the priority of this one.
+        if start.hasLowPriority { ThreadPriority.background(nice: 10).apply() }
         try ProcessRestriction.limitDescriptors(to: start.files)
         if let user = start.user { try ProcessRestriction.become(user: user.id, group: user.group) }
         ProcessRestriction.endWithParent(parent)

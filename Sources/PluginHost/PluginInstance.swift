@@ -62,9 +62,9 @@ import Telemetry
         let stamp = FileStamp(of: file.path)
         let start = PluginStart(
             receiver: facts.receiver, path: file.path, sha256: file.sha256 ?? "", config: config, references: references.sorted(),
-            files: isolation.files, user: isolation.user, gatewayVersion: facts.gatewayVersion,
-            directory: isolation.user == nil ? facts.makeDirectory() ?? "" : "", maxInFlight: facts.maxInFlight,
-            deliveryTimeout: facts.deliveryTimeout)
+            files: isolation.files, user: isolation.user, hasLowPriority: isolation.hasLowPriority,
+            gatewayVersion: facts.gatewayVersion, directory: isolation.user == nil ? facts.makeDirectory() ?? "" : "",
+            maxInFlight: facts.maxInFlight, deliveryTimeout: facts.deliveryTimeout)
         let process = PluginProcess(start, isolation, createTime: createTime, host: host)
         identity = try process.create()
         (self.file, self.host) = (file, host)

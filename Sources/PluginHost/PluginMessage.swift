@@ -57,6 +57,7 @@ struct PluginStart: Sendable {
     let references: [String]
     let files: Int
     let user: SystemUser?
+    let hasLowPriority: Bool
     /// The values of `gw.instance/1`.
     let gatewayVersion: String
     let directory: String
@@ -208,6 +209,7 @@ extension LittleEndianWriter {
         add(UInt32(clamping: start.files))
         add(start.user?.id ?? .max)
         add(start.user?.group ?? .max)
+        add(UInt8(start.hasLowPriority ? 1 : 0))
         add([start.gatewayVersion, start.directory])
         add(UInt32(clamping: start.maxInFlight))
         add(start.deliveryTimeout.inNanoseconds)
@@ -263,9 +265,10 @@ extension PluginStart {
     init?(_ reader: inout LittleEndianReader) {
         guard let receiver = reader.text(), let path = reader.text(), let sha256 = reader.text(), let config = reader.text(),
             let references = reader.text(), let files = reader.integer(UInt32.self), let user = reader.integer(UInt32.self),
-            let group = reader.integer(UInt32.self), let version = reader.text(), let directory = reader.text(),
-            let maxInFlight = reader.integer(UInt32.self), let timeout = reader.integer(Int64.self)
+            let group = reader.integer(UInt32.self), let priority = reader.integer(UInt8.self), let version = reader.text(),
+            let directory = reader.text(), let maxInFlight = reader.integer(UInt32.self), let timeout = reader.integer(Int64.self)
         else { return nil }
+        hasLowPriority = priority != 0
         (gatewayVersion, self.directory) = (version, directory)
         (self.maxInFlight, deliveryTimeout) = (Int(maxInFlight), .nanoseconds(timeout))
         (self.receiver, self.path, self.sha256, self.config, self.files) = (receiver, path, sha256, config, Int(files))

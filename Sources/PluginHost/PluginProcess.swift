@@ -53,9 +53,8 @@ final class PluginProcess: Sendable {
     private let host: HostServices
     private let beginning: PluginStart
     private let isolation: ProcessIsolation
-    /// How long `create` may take, and how long the process may take to end after `destroy`.
+    /// How long `create` and `start` may take.
     private let createTime: Duration
-    private static let destroyTime = Duration.seconds(1)
     private let current = Mutex<Run?>(nil)
 
     /// Prepares the process, without starting it.
@@ -78,7 +77,7 @@ final class PluginProcess: Sendable {
         let host = HostServices(events: NoEvents(), metrics: PluginMetrics(), descriptors: PluginDescriptors(limit: .max))
         let start = PluginStart(
             receiver: "", path: file.path, sha256: file.sha256 ?? "", config: "", references: [], files: ProcessIsolation().files,
-            user: nil, gatewayVersion: "", directory: "", maxInFlight: 0, deliveryTimeout: .zero)
+            user: nil, hasLowPriority: false, gatewayVersion: "", directory: "", maxInFlight: 0, deliveryTimeout: .zero)
         let process = PluginProcess(start, ProcessIsolation(), createTime: .seconds(3), host: host)
         defer { process.destroy() }
         return try process.create()
@@ -100,12 +99,8 @@ final class PluginProcess: Sendable {
         } catch { throw .ended(PluginEnd(how: "it cannot be started: \(error)")) }
         // A failure shows as the end of the process.
         try? run.channel.send(.create(beginning))
-        let deadline = MonotonicTime.now + createTime
-        let answer = run.state.wait { state -> WaitStep<Result<PluginIdentity, PluginInstance.StartError>?> in
-            if let answer = state.answer { return .done(answer) }
-            return MonotonicTime.now >= deadline ? .done(nil) : .again(deadline)
-        }
-        guard let answer else {
+        var patience = Patience(createTime)
+        guard let answer = run.state.wait(&patience, { $0.answer }) else {
             run.kill("create did not return within \(createTime.inNanoseconds / 1_000_000_000) seconds")
             throw .ended(waitForEnd(run))
         }
@@ -114,11 +109,8 @@ final class PluginProcess: Sendable {
 
     /// Waits for the end of a process that was killed; the system may need a moment.
     private func waitForEnd(_ run: Run) -> PluginEnd {
-        let deadline = MonotonicTime.now + .seconds(1)
-        let answer = run.state.wait { state -> WaitStep<Result<PluginIdentity, PluginInstance.StartError>?> in
-            state.answer != nil || MonotonicTime.now >= deadline ? .done(state.answer) : .again(deadline)
-        }
-        if case .failure(.ended(let end))? = answer { return end }
+        var patience = Patience(ProcessIsolation.killTime)
+        if case .failure(.ended(let end))? = run.state.wait(&patience, { $0.answer }) { return end }
         return PluginEnd(how: "it was ended, but is still there")
     }
 
@@ -130,12 +122,9 @@ final class PluginProcess: Sendable {
         guard let run = current.withLock({ $0 }) else { return .ended }
         run.state.withLock { $0.started = nil }
         try? run.channel.send(.start)
-        let deadline = MonotonicTime.now + createTime
-        let answer = run.state.wait { state -> WaitStep<String?> in
-            if let started = state.started { return .done(started) }
-            return state.hasEnded || MonotonicTime.now >= deadline ? .done(nil) : .again(deadline)
-        }
-        guard let answer else {
+        var patience = Patience(createTime)
+        let answer = run.state.wait(&patience) { state in state.started.map(Optional.some) ?? (state.hasEnded ? .some(nil) : nil) }
+        guard case let answer?? = answer else {
             run.kill("start did not return within \(createTime.inNanoseconds / 1_000_000_000) seconds")
             return .ended
         }
@@ -171,15 +160,15 @@ final class PluginProcess: Sendable {
         guard let run = current.withLock({ $0.take() }) else { return }
         run.state.withLock { $0.isLeaving = true }
         try? run.channel.send(.destroy)
-        if !hasEnded(run, within: Self.destroyTime) {
+        if !hasEnded(run, within: ProcessIsolation.destroyTime) {
             run.kill(nil)
-            _ = hasEnded(run, within: Self.destroyTime)
+            _ = hasEnded(run, within: ProcessIsolation.killTime)
         }
     }
 
     private func hasEnded(_ run: Run, within time: Duration) -> Bool {
-        let deadline = MonotonicTime.now + time
-        return run.state.wait { $0.hasEnded || MonotonicTime.now >= deadline ? .done($0.hasEnded) : .again(deadline) }
+        var patience = Patience(time)
+        return run.state.wait(&patience) { $0.hasEnded ? true : nil } ?? false
     }
 
     /// Kills the process.

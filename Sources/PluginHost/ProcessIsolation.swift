@@ -8,6 +8,14 @@ package struct ProcessIsolation: Equatable, Sendable {
     package var files = 1024
     /// The user that the process runs as; nil for the gateway's own.
     package var user: SystemUser?
+    /// Whether it has a lower priority than the gateway, so that a process that takes all processors, or is started again and again,
+    /// hardly delays the gateway. A command that waits for the process does not want that.
+    package var hasLowPriority = false
+
+    /// How long `destroy` and the end of the process after it may take, before it is killed.
+    package static let destroyTime = Duration.seconds(1)
+    /// How long the system may take to end a process that is killed, before it is no longer waited for.
+    package static let killTime = Duration.milliseconds(500)
 
     package init() {}
 }

@@ -85,8 +85,9 @@ struct Backlog {
     }
 
     /// True when more senders wait than memory should be spent on, because the destination is away.
-    var hasTooManyWaiting: Bool { acknowledgements.count > Self.mostWaiting }
-    static let mostWaiting = 65_536
+    var hasTooManyWaiting: Bool { acknowledgements.count > mostWaiting }
+    /// The most senders that may wait for profiles behind the cursor.
+    var mostWaiting = 65_536
 
     /// True when every record of a segment is settled or an entry.
     func isPast(_ segment: UInt64) -> Bool {

@@ -37,7 +37,9 @@ package final class DeliveryThread: Sendable {
     package init(of receiver: Receiver, _ config: ReceiverConfig) {
         number = receiver.instanceCount.wrappingAdd(1, ordering: .relaxed).oldValue
         (self.receiver, plugin, self.config) = (receiver, config.pluginName, config.pluginConfig.text)
-        isolation = config.isolation
+        var isolation = config.isolation
+        isolation?.hasLowPriority = receiver.trial == nil
+        self.isolation = isolation
         record = receiver.trial == nil && isolation == nil ? CallRecord(receiver: config.name) : nil
     }
 
@@ -65,11 +67,9 @@ package final class DeliveryThread: Sendable {
         }
     }
 
-    /// Waits for `create`, at most until `deadline`.
-    package func creation(until deadline: MonotonicTime) -> Creation {
-        creation.wait { creation in
-            if case .pending = creation, MonotonicTime.now < deadline { .again(deadline) } else { .done(creation) }
-        }
+    /// Waits for `create`, as long as there is patience.
+    package func creation(_ patience: inout Patience) -> Creation {
+        creation.wait(&patience) { creation in if case .pending = creation { nil } else { creation } } ?? .pending
     }
 
     /// Waits until the thread has ended; only called when its last call has returned.

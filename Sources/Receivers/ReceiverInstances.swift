@@ -59,8 +59,10 @@ extension Receiver {
 
     /// The time that a plugin may take to finish its operations after `abort`, according to its contract.
     private static let abortTime = Duration.seconds(1)
-    /// The time that `destroy` may take after that, and the end of a plugin's process that was killed.
+    /// The time that `destroy` may take after that in this process.
     private static let destroyTime = Duration.milliseconds(500)
+    /// The longest time from `abort` until an instance has ended, or is no longer waited for.
+    package static let endingTime = abortTime + ProcessIsolation.destroyTime + ProcessIsolation.killTime
 
     /// Delivers the queue's profiles while there is time, and ends the plugin instance.
     ///
@@ -115,10 +117,10 @@ extension Receiver {
         }
         if mustAbort { abort(thread) }
         wake()
-        let deadline = MonotonicTime.now + Self.abortTime
+        // A process that does not end in `destroy` is killed by the thread that waits for it there.
+        let destroyTime = thread.isolation == nil ? Self.destroyTime : ProcessIsolation.destroyTime + ProcessIsolation.killTime
         let hasEnded =
-            hasEnded(number, until: deadline) || (isDestroying(number) && hasEnded(number, until: deadline + Self.destroyTime))
-            || kill(thread)
+            hasEnded(number, within: Self.abortTime) || (isDestroying(number) && hasEnded(number, within: destroyTime)) || kill(thread)
         guard hasEnded else { return abandon(thread) }
         thread.join()
         state.withLock { if $0.current != number { $0.instances[number] = nil } }
@@ -131,7 +133,7 @@ extension Receiver {
     private func kill(_ thread: DeliveryThread) -> Bool {
         guard !isDestroying(thread.number), thread.instance?.kill("it did not end after abort") == true else { return false }
         noteBreach(PluginBreach(.openAfterAbort, "it did not end after abort"))
-        return hasEnded(thread.number, until: .now + Self.destroyTime)
+        return hasEnded(thread.number, within: ProcessIsolation.killTime)
     }
 
     /// Calls `abort` on a separate thread, because it may not return.
@@ -169,9 +171,13 @@ extension Receiver {
 
     private func hasEnded(_ number: Int, until deadline: MonotonicTime) -> Bool {
         state.wait { state in
-            let phase = state.instances[number]?.phase ?? .ended
-            return phase == .ended ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+            state.hasEnded(number) ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
+    }
+
+    private func hasEnded(_ number: Int, within time: Duration) -> Bool {
+        var patience = Patience(time)
+        return state.wait(&patience) { $0.hasEnded(number) ? true : nil } ?? false
     }
 
     /// Stops waiting for an instance; its open profiles go back into the queue.
@@ -274,4 +280,8 @@ extension Duration {
         let tenths = inNanoseconds / 100_000_000
         return "\(tenths / 10).\(tenths % 10)s"
     }
+}
+
+extension Receiver.State {
+    fileprivate func hasEnded(_ number: Int) -> Bool { (instances[number]?.phase ?? .ended) == .ended }
 }

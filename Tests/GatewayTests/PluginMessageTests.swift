@@ -13,11 +13,12 @@ struct PluginMessageTests {
         .create(
             PluginStart(
                 receiver: "r", path: "/p.so", sha256: "", config: "{\"a\":\"ü\"}", references: ["a", "b[0].c"], files: 77,
-                user: SystemUser(id: 5, group: 6), gatewayVersion: "1.2", directory: "/d", maxInFlight: 7, deliveryTimeout: .seconds(8))),
+                user: SystemUser(id: 5, group: 6), hasLowPriority: true, gatewayVersion: "1.2", directory: "/d", maxInFlight: 7,
+                deliveryTimeout: .seconds(8))),
         .create(
             PluginStart(
-                receiver: "", path: "", sha256: "ab", config: "{}", references: [], files: 0, user: nil, gatewayVersion: "", directory: "",
-                maxInFlight: 1, deliveryTimeout: .zero)),
+                receiver: "", path: "", sha256: "ab", config: "{}", references: [], files: 0, user: nil,
+                hasLowPriority: false, gatewayVersion: "", directory: "", maxInFlight: 1, deliveryTimeout: .zero)),
         .deliver(token: .max, attempt: 3, progress: 9, sequence: 1, place: place), .flush(token: 7), .abort, .destroy, .start, .drain,
         .probe(token: 8), .started("not yet"),
         .created(

@@ -108,13 +108,13 @@ struct RecentProfilesTests {
     func rate() throws {
         let recent = Self.recent(Self.bounds(10_000))
         let start = MonotonicTime.now
+        var all: [ReceivedProfile] = []
         /// Adds profiles at one time, and returns how many of them are kept.
         func kept(of count: Int, after time: Duration) throws -> Int {
-            let (before, profiles) = (recent.entries.count, try Self.profiles(count, from: UInt64(recent.changes + 1) << 20))
+            let profiles = try Self.profiles(count, from: UInt64(recent.changes + 1) << 20)
             recent.add(profiles, to: ["a"], start + time)
-            let kept = recent.entries.count - before
-            #expect(profiles.count { $0.isLeftOutOfRecent } == count - kept)
-            return kept
+            all += profiles
+            return profiles.count { !$0.isLeftOutOfRecent }
         }
         #expect(try kept(of: 999, after: .zero) == 999)
         #expect(try kept(of: 3, after: .zero) == 1)
@@ -124,6 +124,7 @@ struct RecentProfilesTests {
         for step in 0..<1000 { count += try kept(of: 7, after: .milliseconds(2 + step)) }
         #expect(count == 1000)
         #expect(try kept(of: 2000, after: .seconds(60)) == 1000)
+        #expect(recent.entries.map(\.sequence) == all.filter { !$0.isLeftOutOfRecent }.map(\.sequence).reversed())
     }
 
     @Test("Outcomes are noted for the receiver that has them, and long texts are cut")

@@ -136,6 +136,20 @@ struct PluginProcessTests {
         try gateway.endsWell()
     }
 
+    @Test("A process that a command waits for has the command's own priority")
+    func priorityOfCheck() throws {
+        let folder = try TestFolder()
+        try CPlugin.build("crasher.c", as: folder.path("teller.so"))
+        let config = try folder.write(
+            "gateway.json",
+            """
+            { "receivers": { "a": { "plugin": "\(folder.path("teller.so"))", "isolation": "process", "config": { "by": "telling" } } },
+              "receive_http": { "default": { "forward_to": ["a"] } } }
+            """)
+        let ended = try ChildProcess.run([try Project.built("gateway"), "check", "--config", config])
+        #expect(ended.status == 0 && ended.out.contains("nice=\(getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0))"))
+    }
+
     @Test("The bounds of a process are checked when the config is read")
     func bounds() throws {
         let cases = [

@@ -30,7 +30,6 @@ private enum PluginTrial {
         let entry: ReceiverConfig
         let receiver: Receiver
         let thread: DeliveryThread
-        let deadline = MonotonicTime.now + DeliveryThread.createTime
 
         init(_ entry: ReceiverConfig, _ folders: [String]) throws(SystemError) {
             var entry = entry
@@ -49,8 +48,9 @@ private enum PluginTrial {
                 file.add([problem(entry, "\(error)")])
             }
         }
+        var patience = Patience(DeliveryThread.createTime)
         for trial in trials {
-            switch trial.thread.creation(until: trial.deadline) {
+            switch trial.thread.creation(&patience) {
             case .made: file.warnings += warnings(trial)
             case .refused(let list): file.add(list)
             case .pending:
@@ -60,7 +60,7 @@ private enum PluginTrial {
         }
         let shutdownTasks = trials.map { trial in ShutdownTask(trial.entry.name, until: .now) { trial.receiver.retire(trial.thread, $0) } }
         for task in shutdownTasks { task.start() }
-        let deadline = MonotonicTime.now + .seconds(2)
+        let deadline = MonotonicTime.now + Receiver.endingTime + .milliseconds(200)
         for task in shutdownTasks where task.isDone(until: deadline) { _ = task.takeResult() }
     }
 

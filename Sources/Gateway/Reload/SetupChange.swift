@@ -17,8 +17,6 @@ struct SetupChange {
         let isNew: Bool
         /// The new plugin instance; nil keeps the present one.
         let next: DeliveryThread?
-        /// The time until which its `create` may take.
-        let deadline: MonotonicTime
     }
 
     /// One listener of the new config.
@@ -66,7 +64,8 @@ struct SetupChange {
         if !isStart { refuseWhatNeedsRestart() }
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
         // All instances are created at the same time, because each may take long.
-        for step in receivers { waitForInstance(step) }
+        var patience = Patience(DeliveryThread.createTime)
+        for step in receivers { waitForInstance(step, &patience) }
         let security = readSecurity()
         if problems.isEmpty, let security {
             for (entry, security) in zip(config.listeners, security.listeners) { prepare(entry, security) }
@@ -125,9 +124,7 @@ struct SetupChange {
             do throws(SystemError) {
                 try next?.start(entry, from: config.pluginFolders, after: present?.present, retries: isStart)
             } catch { return note(error, Problems.path("receivers", entry.name)) }
-            receivers.append(
-                ReceiverStep(
-                    config: entry, receiver: receiver, isNew: present == nil, next: next, deadline: .now + DeliveryThread.createTime))
+            receivers.append(ReceiverStep(config: entry, receiver: receiver, isNew: present == nil, next: next))
         } catch { problems += error.list }
     }
 
@@ -139,9 +136,9 @@ struct SetupChange {
     }
 
     /// Waits for the plugin to make an instance; at the start, a slow one delays only its own receiver, unless it is required.
-    private mutating func waitForInstance(_ step: ReceiverStep) {
+    private mutating func waitForInstance(_ step: ReceiverStep, _ patience: inout Patience) {
         guard let next = step.next else { return }
-        switch next.creation(until: step.deadline) {
+        switch next.creation(&patience) {
         case .made where step.config.requiredAtStart && isStart: refuseFailed(step, next)
         case .made: break
         case .refused(let list): problems += list

@@ -1,5 +1,5 @@
 // A plugin that ends its process when a profile has the word "poison" in its body, in the way that its config names: {"by":"segv"}.
-// A profile with the word "report" has it log what the process may do.
+// A profile with the word "report" has it log what the process may do, and {"by":"telling"} has it warn of that at once.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -77,7 +77,7 @@ static void crash(const instance *self) {
     if (by(self, "thread") && pthread_create(&thread, NULL, crash_elsewhere, NULL) == 0) wait_for_ever();
 }
 
-static void report(const instance *self) {
+static void report(const instance *self, uint32_t level) {
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     int highest = 0;
@@ -87,7 +87,7 @@ static void report(const instance *self) {
         text, sizeof text, "report " VERSION " pid=%d parent=%d user=%u group=%u privileges=%d files=%lu highest=%d nice=%d", (int)getpid(), (int)getppid(),
         getuid(), getgid(), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), (unsigned long)files.rlim_cur, highest,
         getpriority(PRIO_PROCESS, 0));
-    self->host->log(self->host->context, GW_LEVEL_INFO, (gw_slice){(const uint8_t *)text, (size_t)count});
+    self->host->log(self->host->context, level, (gw_slice){(const uint8_t *)text, (size_t)count});
 }
 
 static void *create(const gw_host *host, gw_slice config, gw_error *error) {
@@ -100,6 +100,7 @@ static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     if (memmem(config.bytes, config.count, "at once", 7) && access("calm", F_OK) != 0) abort();
     self->host = host;
     memcpy(self->config, config.bytes, config.count);
+    if (by(self, "telling")) report(self, GW_LEVEL_WARNING);
     return self;
 }
 
@@ -107,7 +108,7 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
     instance *self = object;
     gw_slice body = profile->samples[0].bytes;
     if (memmem(body.bytes, body.count, "poison", 6)) crash(self);
-    if (memmem(body.bytes, body.count, "report", 6)) report(self);
+    if (memmem(body.bytes, body.count, "report", 6)) report(self, GW_LEVEL_INFO);
     gw_outcome outcome = {.size = sizeof outcome, .status = GW_STATUS_DELIVERED};
     self->host->finish(self->host->context, delivery->token, &outcome);
 }
