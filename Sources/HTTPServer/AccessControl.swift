@@ -49,7 +49,7 @@ package final class AccessControl: Sendable {
     private let key = Secrets.randomKey()
     private let state: Mutex<State>
     /// Each job only makes the thread look at `queue`.
-    private let worker = Worker<Void>("passwords", priority: .nice(15))
+    private let worker = Worker<Void>("passwords", priority: .background(nice: 10))
 
     /// Reads the files of `config`.
     init(_ config: AuthConfig) throws(FileProblems) {

@@ -11,7 +11,7 @@ package final class LargePushes: Sendable {
     private let bodies: BodyBudget
     private let queue = Mutex(FairQueue<Job>(order: .oldestFirst))
     /// Each job only makes the thread look at `queue`.
-    private let worker = Worker<Void>("large-pushes", priority: .nice(19))
+    private let worker = Worker<Void>("large-pushes", priority: .background(nice: 10))
 
     package init(bodies: BodyBudget) { self.bodies = bodies }
 

@@ -19,6 +19,8 @@ package final class DeliveryThread: Sendable {
 
     /// The time that `create` may take before its receiver is started without it.
     package static let createTime = Duration.seconds(3)
+    /// The time that it may take in a process of its own, which must begin first, where nothing else waits for it.
+    package static let processCreateTime = Duration.seconds(10)
 
     /// Identifies the instance within its receiver; later ones have higher numbers.
     package let number: Int

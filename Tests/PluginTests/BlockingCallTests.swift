@@ -84,7 +84,7 @@ struct BlockingCallTests {
         let ended = try run("check", Self.receivers("block in create", plugin), in: folder)
         let (status, out) = (ended.status, ended.out)
         #expect(status == 1)
-        #expect(out.contains("receivers.odd: create of the plugin has not returned after 3.0s"))
+        #expect(out.contains("receivers.odd: create of the plugin has not returned after 10.0s"))
     }
 
     @Test("An abort or destroy that does not return is logged, and the process ends", arguments: ["abort", "destroy"])

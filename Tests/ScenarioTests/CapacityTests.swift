@@ -10,7 +10,9 @@ struct CapacityTests {
         try Scenario.run { scenario in
             let count = 10_000
             try Self.raiseDescriptorLimit(to: count + 2000)
-            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+            // On a busy machine the test takes longer than a connection may be without a request.
+            let http = "\"server_read_timeout\": \"10m\", \"server_idle_timeout\": \"10m\","
+            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], http: http)
             try gateway.send(count)
             func resident() throws -> Int {
                 try gateway.waitForMetrics("a quiet gateway") { $0.queued("console") == 0 }["process_resident_memory_bytes"]

@@ -263,7 +263,7 @@ struct DeliveredTests {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
             try upstream.hold()
-            let listener = GatewayProcess.listener(["up"], http: "\"server_read_timeout\": \"1s\",", more: "\"ack\": \"delivered\",")
+            let listener = GatewayProcess.listener(["up"], http: "\"server_read_timeout\": \"4s\",", more: "\"ack\": \"delivered\",")
             let receivers = ["up": ReceiverEntry.writer(upstream.url)]
             let limits = "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },"
             let gateway = try GatewayProcess(scenario, GatewayProcess.config(listeners: listener, receivers: receivers, more: limits))

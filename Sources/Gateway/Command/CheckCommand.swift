@@ -48,13 +48,13 @@ private enum PluginTrial {
                 file.add([problem(entry, "\(error)")])
             }
         }
-        var patience = Patience(DeliveryThread.createTime)
+        var patience = Patience(DeliveryThread.processCreateTime)
         for trial in trials {
             switch trial.thread.creation(&patience) {
             case .made: file.warnings += warnings(trial)
             case .refused(let list): file.add(list)
             case .pending:
-                let message = "create of the plugin has not returned after \(DeliveryThread.createTime.inWords)"
+                let message = "create of the plugin has not returned after \(DeliveryThread.processCreateTime.inWords)"
                 file.add([problem(trial.entry, message)])
             }
         }

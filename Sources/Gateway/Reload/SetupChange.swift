@@ -65,7 +65,9 @@ struct SetupChange {
         for entry in config.receivers where !entry.plugin.isEmpty { prepare(entry) }
         // All instances are created at the same time, because each may take long.
         var patience = Patience(DeliveryThread.createTime)
-        for step in receivers { waitForInstance(step, &patience) }
+        for step in receivers where !mayTakeLonger(step) { waitForInstance(step, &patience, of: DeliveryThread.createTime) }
+        patience = Patience(DeliveryThread.processCreateTime - DeliveryThread.createTime + patience.left)
+        for step in receivers where mayTakeLonger(step) { waitForInstance(step, &patience, of: DeliveryThread.processCreateTime) }
         let security = readSecurity()
         if problems.isEmpty, let security {
             for (entry, security) in zip(config.listeners, security.listeners) { prepare(entry, security) }
@@ -136,7 +138,7 @@ struct SetupChange {
     }
 
     /// Waits for the plugin to make an instance; at the start, a slow one delays only its own receiver, unless it is required.
-    private mutating func waitForInstance(_ step: ReceiverStep, _ patience: inout Patience) {
+    private mutating func waitForInstance(_ step: ReceiverStep, _ patience: inout Patience, of time: Duration) {
         guard let next = step.next else { return }
         switch next.creation(&patience) {
         case .made where step.config.requiredAtStart && isStart: refuseFailed(step, next)
@@ -144,9 +146,14 @@ struct SetupChange {
         case .refused(let list): problems += list
         case .pending where isStart && !step.config.requiredAtStart: break
         case .pending:
-            let message = "create of the plugin has not returned after \(DeliveryThread.createTime.inWords)"
+            let message = "create of the plugin has not returned after \(time.inWords)"
             problems.append(Problem(position: step.config.pluginPosition, path: path(of: step), message: message))
         }
+    }
+
+    /// Whether the start or the reload fails when the instance is not there in time, and its process must begin first.
+    private func mayTakeLonger(_ step: ReceiverStep) -> Bool {
+        step.config.isolation != nil && (step.config.requiredAtStart || !isStart)
     }
 
     /// Refuses a receiver that is required at the start and reports a failure.
