@@ -123,7 +123,7 @@ struct DescriptorShareTests {
             #expect(try gateway.metrics().connections() == limit)
             for connection in kept { connection.send("POST /ingest?na") }
             // Bytes that arrived but were not read yet make a request open too.
-            for _ in 0..<10 { #expect(try RawConnection(gateway.port).readResponse().status == 503) }
+            for _ in 0..<4 { #expect(try RawConnection(gateway.port).readResponse().status == 503) }
             withExtendedLifetime(kept) {}
             try gateway.waitForMetrics("the deliveries") { $0.delivered("console") == limit + 50 }
             #expect(try gateway.stop() == 0)
