@@ -93,7 +93,7 @@ struct StageTests {
     @Test("An isolated plugin whose start does not return is started again")
     func hang() throws {
         let folder = try TestFolder()
-        let gateway = try gateway(#"{"hang":1}"#, .process, #""delivery_timeout": "2s","#, in: folder)
+        let gateway = try gateway(#"{"hang":1}"#, .process, #""delivery_timeout": "5s","#, in: folder)
         try gateway.send()
         try gateway.logLine("the plugin's process ended", "start")
         _ = try folder.write("go", "")

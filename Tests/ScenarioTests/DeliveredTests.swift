@@ -296,7 +296,7 @@ struct DeliveredTests {
 
     @Test("A profile that is evicted, too old or too large is answered with 500", arguments: API.allCases)
     func dropped(api: API) throws {
-        let bounds = "\"max_in_flight\": 1, \"queue\": { \"max_profiles\": 2, \"max_age\": \"2s\", \"max_bytes\": \"4KiB\" },"
+        let bounds = "\"max_in_flight\": 1, \"queue\": { \"max_profiles\": 2, \"max_age\": \"4s\", \"max_bytes\": \"4KiB\" },"
         try run(bounds) { gateway, upstream in
             try upstream.hold()
             let (first, second, third) = (try RawConnection(gateway.port), try RawConnection(gateway.port), try RawConnection(gateway.port))

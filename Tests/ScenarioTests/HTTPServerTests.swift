@@ -429,7 +429,7 @@ struct HTTPServerTests {
 
     @Test("Over max_in_flight_bytes one body is read and the others wait, and those that wait too long get 503")
     func bodiesInFlight() throws {
-        try run(http: "\"server_read_timeout\": \"1s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
+        try run(http: "\"server_read_timeout\": \"4s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
             let size = 200_000
             let head = Self.head + "Content-Length: \(size)\r\nExpect: 100-continue\r\n\r\n"
             let senders = try (0..<3).map { _ in try RawConnection(gateway.port) }
@@ -451,7 +451,7 @@ struct HTTPServerTests {
 
     @Test("A sender that leaves over max_in_flight_bytes does not block the next body in line")
     func turnIsGivenBack() throws {
-        try run(http: "\"server_read_timeout\": \"5s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
+        try run(http: "\"server_read_timeout\": \"60s\",", more: "\"limits\": { \"max_in_flight_bytes\": \"64KiB\" },") { _, gateway in
             let size = 200_000
             let patient = try RawConnection(gateway.port)
             patient.send(Self.head + "Content-Length: \(size)\r\nExpect: 100-continue\r\n\r\n")

@@ -103,7 +103,7 @@ struct ProxiedTests {
     @Test("A connection without a proper header, or not from a trusted address, is closed without an answer, and logged once a minute")
     func refused() throws {
         try Scenario.run { scenario in
-            let gateway = try GatewayProcess.keeping(scenario, http: Self.proxied + "\"server_read_timeout\": \"300ms\", ")
+            let gateway = try GatewayProcess.keeping(scenario, http: Self.proxied + "\"server_read_timeout\": \"1s\", ")
             func isClosed(_ bytes: [UInt8], from number: UInt32 = 0) throws -> Bool {
                 let connection = try RawConnection(gateway.port, from: number)
                 connection.send(bytes)
