@@ -2,6 +2,7 @@ import Glibc
 import LinuxSystem
 import ProfileArchive
 import Synchronization
+import Telemetry
 
 /// A plugin's library loaded into the process, from a checked file or, when its SHA-256 is pinned, from a sealed copy.
 @safe final class PluginImage: Sendable {
@@ -27,15 +28,26 @@ import Synchronization
         let copy = try Self.copy(bytes, file)
         (self.file, self.stamp, sha256) = (file, stamp, SHA256.hex(of: bytes))
         try Self.check(checked, file, stamp)
+        unsafe handle = try unsafe Self.load(copy?.path ?? file.path, file)
+        try Self.check(checked, file, stamp)
+    }
+
+    private static func load(_ path: String, _ file: PluginFile) throws(PluginLibrary.LoadError) -> UnsafeMutableRawPointer {
+        let own = ProcessState.own
+        let turn = StartTurns.begin()
         // RTLD_LOCAL keeps two plugins with equal type names apart. RTLD_NODELETE never unloads, because Swift's runtime keeps
         // pointers into the image.
-        guard let handle = unsafe dlopen(copy?.path ?? file.path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
-            throw .notLoadable(file.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
+        let handle = unsafe dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
+        let reason = unsafe handle == nil ? dlerror().map { unsafe String(cString: $0) } ?? "no reason given" : ""
+        // The library's constructors have run.
+        let change = own.restore()
+        let wasAlone = StartTurns.end(turn)
+        if let change {
+            let what = wasAlone ? "a plugin" : "one of several plugins, which started at once,"
+            Log.warning("loading \(what) broke the contract", ["path": file.path, "problem": "it changed \(change)"])
         }
-        // The library's constructors have run, and may have changed signal handlers.
-        ignoreErrorSignals()
-        unsafe self.handle = unsafe handle
-        try Self.check(checked, file, stamp)
+        guard let handle = unsafe handle else { throw .notLoadable(file.path, reason: reason) }
+        return unsafe handle
     }
 
     private static func open(_ file: PluginFile) throws(PluginLibrary.LoadError) -> FileDescriptor {

@@ -98,7 +98,7 @@ import Telemetry
         file = library.file
         hasChanged = { library.isOutdated }
         let own = ProcessState.own
-        let create = Creates.begin()
+        let turn = StartTurns.begin()
         var made: UnsafeMutableRawPointer?
         let problem = unsafe withErrorText { error in
             var config = config
@@ -108,49 +108,19 @@ import Telemetry
             }
             return unsafe made != nil
         }
-        let change = own.restore()
-        let wasAlone = Creates.end(create)
+        let change = own.restore().map { "create changed \($0)" }
+        let wasAlone = StartTurns.end(turn)
         if let change {
             if wasAlone {
                 host.events.pluginMisbehaved(PluginBreach(.processState, change))
             } else {
                 Log.warning(
-                    "create of one of several plugins, which ran at once, broke the contract",
+                    "create of one of several plugins, which started at once, broke the contract",
                     ["receiver": host.facts?.receiver ?? "", "problem": change])
             }
         }
         guard let made = unsafe made else { throw Refusal(message: problem ?? "") }
         unsafe place = .here(plugin: library.table, instance: made, later: library.later)
-    }
-
-    /// The calls of `create` in this process, one at a time, so that a plugin is not blamed for what another one changes.
-    private struct Creates {
-        /// How long a `create` waits for those before it, which may never return.
-        private static let longestWait = Duration.seconds(1)
-        private static let shared = Monitor(Creates())
-
-        private var running = 0
-        private var begun = 0
-
-        /// - Returns: what ``end(_:)`` needs; nil when another call is still under way.
-        static func begin() -> Int? {
-            let deadline = MonotonicTime.now + longestWait
-            return shared.wait { creates -> WaitStep<Int?> in
-                guard creates.running == 0 || MonotonicTime.now >= deadline else { return .again(deadline) }
-                creates.running += 1
-                creates.begun += 1
-                return .done(creates.running == 1 ? creates.begun : nil)
-            }
-        }
-
-        /// - Returns: whether no other call ran beside this one.
-        static func end(_ number: Int?) -> Bool {
-            defer { shared.signal() }
-            return shared.withLock { creates in
-                creates.running -= 1
-                return creates.begun == number
-            }
-        }
     }
 
     /// Hands over one profile; the outcome comes through the host's `finish`, perhaps before this call returns.

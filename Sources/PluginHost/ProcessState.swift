@@ -11,9 +11,12 @@ struct ProcessState: Equatable {
     /// The signals that the gateway ignores or waits for. Those of errors are not among them: language runtimes handle them too.
     private static let signals = [SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGPIPE, SIGXFSZ]
 
-    /// The gateway's own state, which it never changes. Noted before the first `create`: what is read beside another plugin's
+    /// The gateway's own state, which it never changes. Noted before the first plugin is loaded: what is read beside another plugin's
     /// `create` may be that plugin's.
-    static let own = ProcessState()
+    static let own: ProcessState = {
+        ignoreErrorSignals()
+        return ProcessState()
+    }()
 
     /// Reads the present state, without changing it for a moment as umask(2) would.
     init() {
@@ -33,7 +36,7 @@ struct ProcessState: Equatable {
 
     /// Brings this state back.
     ///
-    /// - Returns: what had been changed, as a part of a sentence; nil when nothing had.
+    /// - Returns: what had been changed, as an object of "changed"; nil when nothing had.
     func restore() -> String? {
         let present = ProcessState()
         guard present != self else { return nil }
@@ -51,6 +54,6 @@ struct ProcessState: Equatable {
             changes.append("the handling of \(changed.map(signalName).joined(separator: ", "))")
             for number in changed { signal(number, [SIGPIPE, SIGXFSZ].contains(number) ? SIG_IGN : SIG_DFL) }
         }
-        return "create changed \(changes.joined(separator: " and "))"
+        return changes.joined(separator: " and ")
     }
 }

@@ -188,10 +188,27 @@ struct MisbehaviourTests {
         let gateway = try gateway("take signals")
         try gateway.send()
         try gateway.logLine(complaint, "kind=process_state", "create changed the handling of SIGPIPE, SIGXFSZ")
+        #expect(try Self.ignored(by: gateway).isSuperset(of: [SIGPIPE, SIGXFSZ]))
+        try gateway.endsWell()
+    }
+
+    /// The signals that the gateway's process ignores.
+    private static func ignored(by gateway: RunningGateway) throws -> Set<Int32> {
         let status = try Project.text(of: "/proc/\(gateway.process.id)/status")
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigIgn:") })
-        let ignored = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
-        for signal in [SIGPIPE, SIGXFSZ] { #expect(ignored & 1 << UInt64(signal - 1) != 0, "signal \(signal)") }
+        let bits = try #require(UInt64(line.split(separator: "\t")[1], radix: 16))
+        return Set((1...Int32(64)).filter { bits & 1 << UInt64($0 - 1) != 0 })
+    }
+
+    @Test("SIGPIPE stays ignored although a plugin changes it while it is loaded, and its create is not blamed")
+    func signalsAtLoad() throws {
+        let folder = try TestFolder()
+        let odd = try CPlugin.build("misbehaving.c", as: folder.path("libodd.so"), ["-DTAKE_SIGNALS_AT_LOAD"])
+        let gateway = try RunningGateway([("odd", #"{ "plugin": "\#(odd)", "config": { "do": "nothing odd" } }"#)], in: folder)
+        try gateway.send()
+        try gateway.logLine("loading a plugin broke the contract", "libodd.so", "it changed the handling of SIGPIPE")
+        #expect(try Self.ignored(by: gateway).isSuperset(of: [SIGPIPE]))
+        #expect(try gateway.metric("gateway_plugin_breaches_total{receiver=\"odd\",kind=\"process_state\"}") == "0")
         try gateway.endsWell()
     }
 
@@ -204,8 +221,8 @@ struct MisbehaviourTests {
                 ("odd", #"{ "plugin": "\#(odd)", "config": { "do": "take signals and wait" } }"#),
                 ("good", #"{ "plugin": "\#(odd)", "config": { "do": "create beside" } }"#),
             ], in: folder)
-        // Whichever began first: the other one waits for it only for a while, and begins beside it.
-        try gateway.logLine("ran at once", "receiver=good", "the handling of SIGPIPE")
+        // Whichever began first: the other one waits for it only for a while, and is loaded or created beside it.
+        try gateway.logLine("one of several plugins, which started at once", "the handling of SIGPIPE")
         _ = try folder.write("go", "")
         try gateway.send()
         for name in ["odd", "good"] {

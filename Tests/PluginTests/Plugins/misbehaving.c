@@ -38,6 +38,10 @@ static void finish(instance *self, void *token, gw_status status, const char *re
     self->host->finish(self->host->context, token, &outcome);
 }
 
+#ifdef TAKE_SIGNALS_AT_LOAD
+__attribute__((constructor)) static void take_signals(void) { signal(SIGPIPE, SIG_DFL); }
+#endif
+
 static void *create(const gw_host *host, gw_slice config, gw_error *error) {
     instance *self = calloc(1, sizeof *self);
     if (!self || config.count >= sizeof self->config) {
