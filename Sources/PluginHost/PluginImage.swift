@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import PluginABI
 import ProfileArchive
 import Synchronization
 import Telemetry
@@ -11,10 +12,10 @@ import Telemetry
     private let stamp: FileStamp
     /// The SHA-256 of the content, in lower-case hexadecimal.
     let sha256: String
-    /// The handle from `dlopen`; valid until the process ends.
-    nonisolated(unsafe) let handle: UnsafeMutableRawPointer
+    /// The plugin's functions; valid until the process ends, and not checked.
+    nonisolated(unsafe) let table: UnsafePointer<gw_plugin>
 
-    /// Checks everything that can be checked without running the library, then loads it, which runs its constructors.
+    /// Checks everything that can be checked without running the library, then loads it, which runs its constructors, and calls its entry.
     ///
     /// A file that is not pinned is loaded by its path, for debuggers and for `$ORIGIN`; before and after loading, the path is
     /// checked to lead to the same unchanged file.
@@ -28,26 +29,47 @@ import Telemetry
         let copy = try Self.copy(bytes, file)
         (self.file, self.stamp, sha256) = (file, stamp, SHA256.hex(of: bytes))
         try Self.check(checked, file, stamp)
-        unsafe handle = try unsafe Self.load(copy?.path ?? file.path, file)
-        try Self.check(checked, file, stamp)
+        unsafe table = try unsafe Self.inTurn(file.path) { () throws(PluginLibrary.LoadError) in
+            let handle = unsafe try Self.load(copy?.path ?? file.path, file)
+            try Self.check(checked, file, stamp)
+            return unsafe try Self.table(handle, file.path)
+        }
     }
 
-    private static func load(_ path: String, _ file: PluginFile) throws(PluginLibrary.LoadError) -> UnsafeMutableRawPointer {
-        let own = ProcessState.own
+    /// Runs the library's first code beside that of no other plugin, and puts back what it changes in the process.
+    private static func inTurn<R>(
+        _ path: String, _ body: () throws(PluginLibrary.LoadError) -> R
+    ) throws(PluginLibrary.LoadError) -> R {
         let turn = StartTurns.begin()
+        defer {
+            let change = ProcessState.own.restore()
+            let wasAlone = StartTurns.end(turn)
+            if let change {
+                let what = wasAlone ? "a plugin" : "one of several plugins, which started at once,"
+                Log.warning("loading \(what) broke the contract", ["path": path, "problem": "it changed \(change)"])
+            }
+        }
+        return try body()
+    }
+
+    /// Loads the library, which runs its constructors.
+    private static func load(_ path: String, _ file: PluginFile) throws(PluginLibrary.LoadError) -> UnsafeMutableRawPointer {
         // RTLD_LOCAL keeps two plugins with equal type names apart. RTLD_NODELETE never unloads, because Swift's runtime keeps
         // pointers into the image.
-        let handle = unsafe dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
-        let reason = unsafe handle == nil ? dlerror().map { unsafe String(cString: $0) } ?? "no reason given" : ""
-        // The library's constructors have run.
-        let change = own.restore()
-        let wasAlone = StartTurns.end(turn)
-        if let change {
-            let what = wasAlone ? "a plugin" : "one of several plugins, which started at once,"
-            Log.warning("loading \(what) broke the contract", ["path": file.path, "problem": "it changed \(change)"])
+        guard let handle = unsafe dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
+            throw .notLoadable(file.path, reason: unsafe dlerror().map { unsafe String(cString: $0) } ?? "no reason given")
         }
-        guard let handle = unsafe handle else { throw .notLoadable(file.path, reason: reason) }
         return unsafe handle
+    }
+
+    /// Calls the library's entry.
+    private static func table(
+        _ handle: UnsafeMutableRawPointer, _ path: String
+    ) throws(PluginLibrary.LoadError) -> UnsafePointer<gw_plugin> {
+        guard let symbol = unsafe dlsym(handle, GW_PLUGIN_ENTRY) else { throw .noEntry(path) }
+        let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
+        guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(path) }
+        return unsafe table
     }
 
     private static func open(_ file: PluginFile) throws(PluginLibrary.LoadError) -> FileDescriptor {

@@ -97,7 +97,6 @@ import Telemetry
         identity = library.identity
         file = library.file
         hasChanged = { library.isOutdated }
-        let own = ProcessState.own
         let turn = StartTurns.begin()
         var made: UnsafeMutableRawPointer?
         let problem = unsafe withErrorText { error in
@@ -108,7 +107,7 @@ import Telemetry
             }
             return unsafe made != nil
         }
-        let change = own.restore().map { "create changed \($0)" }
+        let change = ProcessState.own.restore().map { "create changed \($0)" }
         let wasAlone = StartTurns.end(turn)
         if let change {
             if wasAlone {

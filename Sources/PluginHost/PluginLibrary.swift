@@ -132,9 +132,7 @@ import Telemetry
         self.file = file
         let path = file.path
         image = try PluginImage(file)
-        guard let symbol = unsafe dlsym(image.handle, GW_PLUGIN_ENTRY) else { throw .noEntry(path) }
-        let entry = unsafe unsafeBitCast(symbol, to: gw_plugin_entry.self)
-        guard let table = unsafe entry(MemoryLayout<gw_host>.size) else { throw .declined(path) }
+        let table = unsafe image.table
         let smallest = GW_V1_0_PLUGIN
         guard unsafe table.pointee.size >= smallest else {
             throw .tableTooSmall(path, size: unsafe table.pointee.size, smallest: smallest)

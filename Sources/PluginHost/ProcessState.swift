@@ -3,13 +3,15 @@ import LinuxSystem
 
 /// What no plugin may change: the working directory and the umask, which the delivery thread has for itself where the system allows it,
 /// and how the whole process takes signals.
-struct ProcessState: Equatable {
+struct ProcessState {
     private let directory: String
     private let mask: mode_t?
     /// By signal, the handler's address.
     private let handlers: [Int32: UInt]
     /// The signals that the gateway ignores or waits for. Those of errors are not among them: language runtimes handle them too.
     private static let signals = [SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGPIPE, SIGXFSZ]
+
+    private static let ignored = unsafe unsafeBitCast(SIG_IGN, to: UInt.self)
 
     /// The gateway's own state, which it never changes. Noted before the first plugin is loaded: what is read beside another plugin's
     /// `create` may be that plugin's.
@@ -39,21 +41,21 @@ struct ProcessState: Equatable {
     /// - Returns: what had been changed, as an object of "changed"; nil when nothing had.
     func restore() -> String? {
         let present = ProcessState()
-        guard present != self else { return nil }
         var changes: [String] = []
         if present.directory != directory {
             changes.append("the working directory to \(present.directory)")
             _ = unsafe chdir(directory)
         }
-        if let mask, present.mask != mask {
-            changes.append("the umask to \(String(present.mask ?? 0, radix: 8))")
+        if let mask, let other = present.mask, other != mask {
+            changes.append("the umask to \(String(other, radix: 8))")
             _ = umask(mask)
         }
         let changed = Self.signals.filter { present.handlers[$0] != handlers[$0] }
         if !changed.isEmpty {
             changes.append("the handling of \(changed.map(signalName).joined(separator: ", "))")
-            for number in changed { signal(number, [SIGPIPE, SIGXFSZ].contains(number) ? SIG_IGN : SIG_DFL) }
+            // The gateway has no handler for any of them.
+            for number in changed { signal(number, handlers[number] == Self.ignored ? SIG_IGN : SIG_DFL) }
         }
-        return changes.joined(separator: " and ")
+        return changes.isEmpty ? nil : changes.joined(separator: " and ")
     }
 }
