@@ -78,7 +78,7 @@ final class PluginProcess: Sendable {
         let start = PluginStart(
             receiver: "", path: file.path, sha256: file.sha256 ?? "", config: "", references: [], files: ProcessIsolation().files,
             user: nil, hasLowPriority: false, gatewayVersion: "", directory: "", maxInFlight: 0, deliveryTimeout: .zero)
-        let process = PluginProcess(start, ProcessIsolation(), createTime: .seconds(3), host: host)
+        let process = PluginProcess(start, ProcessIsolation(), createTime: .seconds(10), host: host)
         defer { process.destroy() }
         return try process.create()
     }

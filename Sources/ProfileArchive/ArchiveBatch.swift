@@ -105,7 +105,10 @@ public struct ArchiveBatch {
     public mutating func store(_ entries: [ArchiveEntry]) -> [Result<Stored, ArchiveError>] {
         var staged: [Staged] = []
         for entry in entries { staged.append(stage(entry)) }
-        for index in staged.indices { staged[index] = advance(staged[index]) { (file, _) throws(SystemError) in try file.synchronize() } }
+        // Each sync may take long, and an abort has a second.
+        for index in staged.indices {
+            staged[index] = advance(staged[index], mayAbort: true) { (file, _) throws(SystemError) in try file.synchronize() }
+        }
         for index in staged.indices {
             staged[index] = advance(staged[index]) { (file, folder) throws(SystemError) in try file.rename(in: folder) }
         }
@@ -148,9 +151,12 @@ public struct ArchiveBatch {
     }
 
     /// Runs one step for every file of a profile; if one fails, the profile fails and its temporary files are removed.
-    private mutating func advance(_ staged: Staged, _ step: (StagedFile, OpenFolder) throws(SystemError) -> Void) -> Staged {
+    private mutating func advance(
+        _ staged: Staged, mayAbort: Bool = false, _ step: (StagedFile, OpenFolder) throws(SystemError) -> Void
+    ) -> Staged {
         guard case .success(let profile) = staged else { return staged }
         do throws(ArchiveError) {
+            if mayAbort, isAborting() { throw ArchiveError.aborted }
             guard let folder = try open(profile.stored.files.folder) else { throw .system(SystemError("open its folder", code: ENOENT)) }
             do throws(SystemError) { for file in profile.files { try step(file, folder) } } catch { throw ArchiveError(below: error) }
             return staged
