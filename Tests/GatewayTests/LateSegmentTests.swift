@@ -38,9 +38,10 @@ struct LateSegmentTests {
         #expect(spool.receivers[0].state.withLock { $0.health.0 } == .degraded)
         let before = spool.account().recovered
         #expect((1..<300).contains(before))
+        // Before the spool looks again, which is after a second.
+        try move(away, spool.folder + "/spool")
         let open = try spool.open(20)
         try spool.submit(10, body: 1000)
-        try move(away, spool.folder + "/spool")
         try spool.wait { $0.unreadable.isEmpty && $0.segments[1] != nil }
         spool.spool?.flush()
         #expect(spool.account().recovered == 300 - settled && spool.isBalanced())
@@ -84,12 +85,12 @@ struct LateSegmentTests {
         while spool.segments.first?.hasPrefix(Self.first) == true { try spool.submit(5, body: 1000) }
         let waiting = spool.queued()
         try spool.restart()
-        spool.spool?.leaveUntouched(UnreadableSegment(number: 1, file: .records, reason: .system(SystemError("open", code: EMFILE))))
         for (name, bytes) in saved { try bytes.write(to: URL(fileURLWithPath: spool.path(name))) }
         // A start that finds the segment unreadable records these sequences.
         let copies = SpoolFolder(DataDirectory(spool.folder))
         let orphans = try SpoolRecovery.read(copies, mayWrite: false).orphans
         spool.spool?.state.withLock { $0.start.sequences.formUnion(orphans) }
+        spool.spool?.leaveUntouched(UnreadableSegment(number: 1, file: .records, reason: .system(SystemError("open", code: EMFILE))))
         try spool.wait { $0.unreadable.isEmpty }
         spool.spool?.flush()
         let delivered = try spool.deliverAll()

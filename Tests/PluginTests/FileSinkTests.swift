@@ -205,7 +205,7 @@ struct FileSinkTests {
         #expect(TestFolder.files(below: archive) == ["\(place).json", "\(place).pprof"])
     }
 
-    @Test("Two receivers that share a directory report delivered only once the file is complete", .timeLimit(.minutes(1)))
+    @Test("Two receivers that share a directory report delivered only once the file is complete", .timeLimit(.minutes(5)))
     func sharedDirectory() throws {
         let other = try LoadedPlugin.release("FileSink").create(#"{"directory":"\#(archive)"}"#, TestHost())
         let body = [UInt8](repeating: 0x5A, count: 4 << 20)

@@ -65,7 +65,7 @@ struct PluginCheckTests {
         let folder = try TestFolder()
         let path = try CPlugin.build(source, as: folder.path("libodd.so"))
         let config = deed.hasPrefix("\"") ? "{\(deed)}" : #"{"do":"\#(deed)"}"#
-        let (status, lines) = try Self.check(path, config, timeout: "2s")
+        let (status, lines) = try Self.check(path, config, timeout: Project.isSanitized ? "5s" : "2s")
         #expect(status == 1)
         #expect(lines[rule]?.result == "fail" && lines[rule]?.seen.contains(seen) == true, "\(String(describing: lines[rule]))")
         #expect(lines["load"]?.result == "pass" && lines["symbols"]?.result == "pass")

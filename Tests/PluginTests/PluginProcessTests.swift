@@ -34,7 +34,7 @@ struct PluginProcessTests {
         let folder = try TestFolder()
         let gateway = try gateway(
             "crasher.c", #"{ "by": "\#(way)" }"#,
-            #""delivery_timeout": "\#(way == "hang" ? "2s" : "60s")", "process": { "memory": "48MiB" },"#,
+            #""delivery_timeout": "\#(way == "hang" ? "5s" : "60s")", "process": { "memory": "48MiB" },"#,
             settings: #""data_dir": "\#(folder.path("data"))","#, in: folder)
         for body in ["ok 1", "poison 1", "ok 2"] { #expect(try gateway.send(body) == "200") }
         try gateway.logLine("profile put with the dead letters", "receiver=odd", "reason=crashed")
@@ -111,7 +111,9 @@ struct PluginProcessTests {
         let folder = try TestFolder()
         let config = try folder.write(
             "gateway.json",
-            RunningGateway.config([("a", #"{ "plugin": "FileSink", "isolation": "process", "config": { "directori": "x" } }"#)]))
+            RunningGateway.config([
+                ("a", #"{ "plugin": "FileSink", "isolation": "process", "required_at_start": true, "config": { "directori": "x" } }"#)
+            ]))
         for command in ["check", "run"] {
             let ended = try ChildProcess.run([try Project.built("gateway"), command, "--config", config])
             #expect(ended.status == 1 && (ended.out + ended.err).contains("receivers.a.config.directori: unknown"))

@@ -222,6 +222,7 @@ struct StdoutSinkTests {
         try gateway.logLine("overdue", "receiver=console")
         #expect(try gateway.status(of: "console").health == "failed")
         #expect(try gateway.status(of: "archive").health == "ok")
+        try gateway.wait(forMetric: "gateway_profiles_delivered_total{receiver=\"archive\"}", toBe: "20")
         try gateway.endsWell()
         #expect(TestFolder.files(below: folder.path("archive")).count == 40)
     }

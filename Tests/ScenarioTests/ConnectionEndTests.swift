@@ -122,7 +122,7 @@ struct ConnectionEndTests {
             (head + "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), (head + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", "y"),
         ])
     func slowSender(start: String, more: String) throws {
-        try run(http: "\"server_read_timeout\": \"300ms\",") { gateway in
+        try run(http: "\"server_read_timeout\": \"1s\",") { gateway in
             let connection = try RawConnection(gateway.port)
             connection.send(start)
             try gateway.waitForMetrics("408") { metrics in

@@ -162,7 +162,7 @@ struct DedupTests {
 
     @Test("A large Push that is repeated before it is decoded waits for the first, and is decoded once")
     func largePush() throws {
-        try Dedup.run { gateway, upstream in
+        try Dedup.run(http: LargePushTests.patient) { gateway, upstream in
             let series = (0..<400).map { PushSeries(samples: ["": "\($0) " + String(repeating: "x", count: 4000)]) }
             let body = try PushSeries.json(series)
             let connections = try (0..<4).map { _ in try RawConnection(gateway.port) }
@@ -207,11 +207,13 @@ struct DedupTests {
                 #expect(answer.status == status)
             }
             let metrics = try Dedup.settle(gateway)
-            #expect(upstream.requests.count == 1)
+            // A repeat that is looked up after the first failure is a first request again.
+            let count = upstream.requests.count
+            #expect(status == 200 ? count == 1 : (1...5).contains(count))
             #expect(metrics.deduplicated() == (status == 200 ? 4 : 0))
             try upstream.answer(200)
             #expect(try connections[0].post("/ingest?name=app", "same").status == 200)
-            #expect(upstream.requests.count == (status == 200 ? 1 : 2), "a failure is forgotten")
+            #expect(upstream.requests.count == (status == 200 ? 1 : count + 1), "a failure is forgotten")
         }
     }
 

@@ -43,7 +43,9 @@ struct DeliveredTests {
     {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let gateway = try GatewayProcess(scenario, delivering: ["up": ReceiverEntry.writer(upstream.url, more: more)], http: http)
+            let gateway = try GatewayProcess(
+                scenario, delivering: ["up": ReceiverEntry.endpoint(upstream.url, #""remote_timeout": "10m""#, more: more)],
+                http: http)
             try body(gateway, upstream)
         }
     }

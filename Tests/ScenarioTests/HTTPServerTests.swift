@@ -289,7 +289,7 @@ struct HTTPServerTests {
 
     @Test("A sender slower than server_read_timeout gets 408, in the head and in the body")
     func readTimeout() throws {
-        try run(http: "\"server_read_timeout\": \"500ms\",") { _, gateway in
+        try run(http: "\"server_read_timeout\": \"1s\",") { _, gateway in
             for request in [
                 "POST /ingest?na", Self.head + "Content-Length: 10\r\n\r\nhalf", Self.head + "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
             ] {

@@ -7,14 +7,16 @@ import Testing
 struct HostileTests {
     /// Runs a test against a gateway with one receiver, which delivers at once.
     private func run(
-        http: String = "", more: String = "", top: String = "", _ body: (Scenario, GatewayProcess) throws -> Void
+        http: String = "", more: String = "", top: String = "", queue: String = "", _ body: (Scenario, GatewayProcess) throws -> Void
     ) throws {
         try Scenario.run { scenario in
             let listener = GatewayProcess.listener(["console"], http: http, more: more)
             try body(
                 scenario,
                 try GatewayProcess(
-                    scenario, GatewayProcess.config(listeners: listener, receivers: ["console": ReceiverEntry.console("json")], more: top)))
+                    scenario,
+                    GatewayProcess.config(
+                        listeners: listener, receivers: ["console": ReceiverEntry.console("json", more: queue)], more: top)))
         }
     }
 
@@ -86,7 +88,9 @@ struct HostileTests {
     @Test("At shutdown, a large Push is delivered or its sender gets 503")
     func largeAtShutdown() throws {
         let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
-        try run(top: limits + "\"shutdown_timeout\": \"200ms\",") { scenario, gateway in
+        // One that is decoded early is accepted, and is to be delivered.
+        let queue = "\"queue\": { \"max_bytes\": \"2GiB\" },"
+        try run(top: limits + "\"shutdown_timeout\": \"1s\",", queue: queue) { scenario, gateway in
             let bytes = try LargePushTests.bomb(scenario, 300_000_000)
             let senders = try (0..<4).map { _ in
                 let sender = try RawConnection(gateway.port)

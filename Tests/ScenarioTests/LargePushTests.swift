@@ -7,9 +7,12 @@ import Testing
 struct LargePushTests {
     private static let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
 
+    /// The time of senders whose Pushes are decoded by a thread that hardly runs on a busy machine.
+    static let patient = "\"server_write_timeout\": \"10m\","
+
     /// Runs a test against a gateway that accepts large Pushes.
     private func run(
-        limits: String = limits, http: String = "",
+        limits: String = limits, http: String = patient,
         receiver: String = ReceiverEntry.console("json", more: "\"queue\": { \"max_bytes\": \"2GiB\" },"),
         _ body: (Scenario, GatewayProcess) throws -> Void
     ) throws {

@@ -101,12 +101,14 @@ struct PoisonTests {
             let upstream = try Recorder(scenario)
             try upstream.answer(503, headers: [["Retry-After", "3600"]])
             let receivers = [
-                "long": ReceiverEntry.writer(upstream.url),
-                "short": ReceiverEntry.writer(upstream.url, more: "\"retry\": { \"max_retry_after\": \"1ms\" },"),
+                "long": ReceiverEntry.writer("\(upstream.url)/long"),
+                "short": ReceiverEntry.writer("\(upstream.url)/short", more: "\"retry\": { \"max_retry_after\": \"1ms\" },"),
             ]
             let gateway = try GatewayProcess(scenario, receivers: receivers)
             try gateway.send(2)
-            try upstream.wait(count: 4)
+            _ = try upstream.wait(for: "two requests of each") { requests in
+                ["/long/", "/short/"].allSatisfy { path in requests.count { $0.target.hasPrefix(path) } >= 2 }
+            }
             try upstream.answer()
             try gateway.waitForMetrics("what waits for a bound of its own") { $0.delivered("short") == 2 }
             #expect(try gateway.metrics().delivered("long") == 0)

@@ -85,7 +85,8 @@ struct PushForwardingTests {
         try Scenario.run { scenario in
             let tap = try Tap(scenario, "upstream")
             let gateway = try GatewayProcess(
-                scenario, receivers: ["up": ReceiverEntry.writer(tap.url), "archive": ReceiverEntry.archive()])
+                scenario, receivers: ["up": ReceiverEntry.writer(tap.url), "archive": ReceiverEntry.archive()], http: LargePushTests.patient
+            )
             var series = PushSeries(samples: ["": ""])
             let bytes = try Fixture(name: "java.jfr").bytes()
             series.samples[0].rawProfile = Data((0..<40).flatMap { _ in bytes })

@@ -67,7 +67,7 @@ struct QueueTests {
 
     @Test("A profile that waits longer than max_age is dropped and not sent later")
     func maxAge() throws {
-        try run(queue: "\"max_age\": \"1s\"") { gateway, upstream in
+        try run(queue: "\"max_age\": \"4s\"") { gateway, upstream in
             try gateway.send(5, from: 2)
             let metrics = try gateway.waitForMetrics("5 drops for age") { $0.dropped("up", "max_age") == 5 }
             #expect(metrics.queued("up") == 2, "what is under way is not dropped")

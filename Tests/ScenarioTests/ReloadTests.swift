@@ -69,7 +69,7 @@ struct ReloadTests {
             slow.send("POST /ingest")
             #expect(try RawConnection(gateway.port).readResponse().text.contains("conn_limit is 1"))
             slow.close()
-            try gateway.reload(receivers: receivers, http: "\"server_read_timeout\": \"500ms\",", scenario)
+            try gateway.reload(receivers: receivers, http: "\"server_read_timeout\": \"2s\",", scenario)
             let late = try RawConnection(gateway.port)
             late.send("POST /ingest")
             #expect(try late.readResponse().status == 408)

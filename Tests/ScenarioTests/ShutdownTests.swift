@@ -91,6 +91,7 @@ struct ShutdownTests {
                 ], more: "\"shutdown_timeout\": \"1s\",")
             try gateway.send(10)
             try silent.wait(count: 10)
+            try gateway.waitForMetrics("what can be delivered") { $0.delivered("archive") == 10 }
             #expect(try gateway.stop() == 0)
             for receiver in ["refusing", "silent"] {
                 #expect(

@@ -146,20 +146,26 @@ struct TLSCostTests {
     func establishedFirst() throws {
         try run { (scenario, certificates, gateway) throws in
             let request = #"POST /ingest?name=a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"#
-            let sender = try scenario.start([
-                "python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", request,
-            ])
-            try sender.output.wait(for: "200 OK")
-            let strangers = try (0..<400).map { _ in try RawConnection(gateway.port) }
-            try gateway.waitForMetrics("all of them") { $0.connections() == 401 }
             let hello = ClientHello(.p384).bytes
-            for stranger in strangers { stranger.send(hello) }
-            sender.write("\n")
-            try gateway.waitForMetrics("the second profile") { $0.delivered("console") == 2 }
-            #expect(strangers.contains { !$0.hasInput }, "it was not behind all of them")
-            // The ClientHellos are answered too.
-            for stranger in strangers { #expect(try stranger.firstByte() == 22) }
-            sender.end()
+            // On a busy machine all ClientHellos may be answered before anyone looks, and then the attempt is repeated.
+            try gateway.log.poll(for: "a request that was not behind all of them") { () -> Bool? in
+                try gateway.waitForMetrics("nobody") { $0.connections() == 0 }
+                let before = try gateway.metrics().delivered("console")
+                let sender = try scenario.start([
+                    "python3", "\(Project.servers)/tls_client.py", "\(gateway.port)", certificates.authority, "two", request,
+                ])
+                try sender.output.wait(for: "200 OK")
+                let strangers = try (0..<400).map { _ in try RawConnection(gateway.port) }
+                try gateway.waitForMetrics("all of them") { $0.connections() == 401 }
+                for stranger in strangers { stranger.send(hello) }
+                sender.write("\n")
+                try gateway.waitForMetrics("the second profile") { $0.delivered("console") == before + 2 }
+                let isAhead = strangers.contains { !$0.hasInput }
+                // The ClientHellos are answered too.
+                for stranger in strangers { #expect(try stranger.firstByte() == 22) }
+                sender.end()
+                return isAhead ? true : nil
+            }
         }
     }
 
@@ -181,7 +187,7 @@ struct TLSCostTests {
             #expect(try handshakePolicies(gateway) == [])
             #expect(try post(scenario, certificates, gateway, []).status == 200)
             // 5 is SCHED_IDLE.
-            #expect(try handshakePolicies(gateway) == ["5"])
+            try gateway.log.poll(for: "a thread with this policy") { try handshakePolicies(gateway) == ["5"] ? true : nil }
         }
     }
 

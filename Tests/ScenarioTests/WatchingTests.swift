@@ -36,7 +36,9 @@ struct WatchingTests {
                 ], more: "\"data_dir\": \"data\",")
             try gateway.send(6)
             #expect(try RawConnection(gateway.port).post("/nowhere", "x").status == 404)
-            try gateway.waitForMetrics("a failed receiver") { $0.delivered("archive") == 6 && $0.health("dead") == 2 }
+            try gateway.waitForMetrics("a failed receiver") {
+                $0.delivered("archive") == 6 && $0.health("dead") == 2 && $0.connections() == 0
+            }
 
             let seen = try status(scenario, gateway.adminPort)
             #expect((seen.status, seen.errors) == (0, []))

@@ -98,8 +98,14 @@ final class GatewayProcess {
     /// Scrapes `/metrics`.
     func metrics() throws -> Metrics {
         // All scrapes share one connection, so that they do not affect the counts.
-        let connection = try admin ?? RawConnection(adminPort)
+        if let admin, let metrics = try? scrape(admin) { return metrics }
+        // It was idle for too long.
+        let connection = try RawConnection(adminPort)
         admin = connection
+        return try scrape(connection)
+    }
+
+    private func scrape(_ connection: RawConnection) throws -> Metrics {
         connection.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         return Metrics(try connection.readResponse().text)
     }

@@ -100,6 +100,7 @@ final class LineLog: @unchecked Sendable {
     }
 
     /// Repeats a question that no line answers, until it has an answer.
+    @discardableResult
     func poll<T>(for what: String, _ question: () throws -> T?) throws -> T {
         let limit = Date(timeIntervalSinceNow: Project.patience)
         while true {

@@ -61,6 +61,7 @@ final class RawConnection {
         var sent = 0
         while sent < bytes.count {
             let count = bytes[sent...].withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if count < 0, errno == EINTR { continue }
             guard count > 0 else { return false }
             sent += count
         }
@@ -121,8 +122,13 @@ final class RawConnection {
     /// - Returns: false at the end of the stream.
     private func receive() throws -> Bool {
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)
-        let count = recv(socket, &buffer, buffer.count, 0)
-        if count < 0, errno == EAGAIN { throw NeverCame(what: "bytes from the gateway", seen: [String(decoding: received, as: UTF8.self)]) }
+        var count = -1
+        repeat { count = recv(socket, &buffer, buffer.count, 0) } while count < 0 && errno == EINTR
+        // A reset is an end.
+        if count < 0, errno != ECONNRESET {
+            let why = String(cString: strerror(errno))
+            throw NeverCame(what: "bytes from the gateway: \(why)", seen: [String(decoding: received, as: UTF8.self)])
+        }
         guard count > 0 else { return false }
         received += buffer[..<count]
         return true

@@ -40,6 +40,8 @@ final class TokenServer {
     /// Every request so far, in order.
     var requests: [Request] {
         get throws {
+            // The answer to a command comes after the lines before it.
+            try set("")
             let lines = process.output.lines.filter { $0.contains("\"event\": \"request\"") }
             return try lines.map { try JSONDecoder().decode(Request.self, from: Data($0.utf8)) }
         }

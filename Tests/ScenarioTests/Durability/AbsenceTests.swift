@@ -73,6 +73,7 @@ struct AbsenceTests {
             let gateway = try Self.start(scenario, here, away)
             let load = Load(&seed, .small)
             try Self.send(Self.profiles, load, gateway)
+            try scenario.waitForQueues("notes of what was delivered") { $0.first { $0.receiver == "here" }?.profiles == 0 }
             try gateway.kill()
             try here.startNextLife()
 

@@ -73,7 +73,7 @@ struct GenerationTests {
                 try gateway.waitForDeliveries(count)
             }
             let connections = upstream.requests.compactMap(\.connection)
-            #expect(connections.max() == 3 && connections == connections.sorted())
+            #expect(connections.max() ?? 0 >= 3 && connections == connections.sorted())
             try upstream.release()
             try gateway.waitForDeliveries(count + 1)
             try upstream.wait(for: "the end of the first connection") { $0.contains { $0.event == "closed" && $0.connection == 1 } }

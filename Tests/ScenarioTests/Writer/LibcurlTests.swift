@@ -66,7 +66,7 @@ struct LibcurlTests {
             let metrics = try gateway.waitForOutcomes(1)
             #expect(metrics.retries() > 0)
             #expect(metrics.dropped("up", "rejected") == 0)
-            #expect(gateway.log.lines.contains { $0.contains("needs libcurl") })
+            try gateway.log.wait(for: "needs libcurl")
             #expect(upstream.requests.isEmpty)
         }
     }
