@@ -105,7 +105,7 @@ struct UpstreamTests {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
             try upstream.hold()
-            let endpoint = "{ \"url\": \"\(upstream.url)\", \"name\": \"slow\", \"remote_timeout\": \"100ms\" }"
+            let endpoint = "{ \"url\": \"\(upstream.url)\", \"name\": \"slow\", \"remote_timeout\": \"500ms\" }"
             let gateway = try GatewayProcess(
                 scenario,
                 receivers: ["up": "\"plugin\": \"HTTPWriter\", \"config\": { \"endpoint\": [\(endpoint)] }, \(ReceiverEntry.quickRetry)"])

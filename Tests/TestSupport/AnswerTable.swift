@@ -51,6 +51,11 @@ struct AnswerServer {
         port = try JSONDecoder().decode(Event.self, from: Data(line.utf8)).port ?? 0
     }
 
-    /// The targets of all requests so far.
-    var targets: [String] { process.output.lines.compactMap { try? JSONDecoder().decode(Event.self, from: Data($0.utf8)).target } }
+    /// The targets of all requests, once this one is among them.
+    func targets(to last: String) throws -> [String] {
+        try process.output.wait(for: last) { lines in
+            let targets = lines.compactMap { try? JSONDecoder().decode(Event.self, from: Data($0.utf8)).target }
+            return targets.contains(last) ? targets : nil
+        }
+    }
 }
