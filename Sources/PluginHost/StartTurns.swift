@@ -31,7 +31,7 @@ struct StartTurns {
     }
 
     /// - Returns: whether no other turn was beside this one.
-    @discardableResult static func end(_ turn: Int?) -> Bool {
+    static func end(_ turn: Int?) -> Bool {
         defer { shared.signal() }
         return shared.withLock { turns in
             turns.running -= 1

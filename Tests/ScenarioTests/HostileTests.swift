@@ -88,7 +88,7 @@ struct HostileTests {
     @Test("At shutdown, a large Push is delivered or its sender gets 503")
     func largeAtShutdown() throws {
         let limits = "\"limits\": { \"max_decompressed_size\": \"2GiB\", \"max_in_flight_bytes\": \"3GiB\" },"
-        // One that is decoded early is accepted, and is to be delivered.
+        // A Push that is decoded before the end begins is accepted, so the queue must have room to deliver it.
         let queue = "\"queue\": { \"max_bytes\": \"2GiB\" },"
         try run(top: limits + "\"shutdown_timeout\": \"1s\",", queue: queue) { scenario, gateway in
             let bytes = try LargePushTests.bomb(scenario, 300_000_000)

@@ -104,11 +104,11 @@ final class PluginSession {
     ///
     /// - Returns: the number of those that are not when the time is over.
     func open(of tokens: [UInt], after time: Duration) -> Int {
-        var patience = Patience(time)
+        let deadline = MonotonicTime.now + time
         let step = { [instance] (state: inout Events.State) -> WaitStep<Int?> in
             let open = tokens.count { state.outcomes[$0] == nil }
-            guard open > 0, let next = patience.look() else { return .done(open) }
-            return instance.nextTimer <= .now ? .done(nil) : .again(min(next, instance.nextTimer))
+            if open == 0 || MonotonicTime.now >= deadline { return .done(open) }
+            return instance.nextTimer <= .now ? .done(nil) : .again(min(deadline, instance.nextTimer))
         }
         while true {
             let open: Int?

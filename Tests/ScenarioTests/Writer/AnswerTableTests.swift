@@ -167,7 +167,7 @@ struct AnswerTableTests {
             let pushes = try RawConnection(gateway.ports["pushes"] ?? 0)
             #expect(try pushes.push([.numbered(1)]).status == 200)
             let metrics = try gateway.waitForOutcomes()
-            // What the server has said before this request is read before it.
+            // The server prints a line for each request, in order: once the line for this one is read, all earlier lines are.
             #expect(try RawConnection(server.port).post("/taken/last").status == 200)
             let targets = try server.targets(to: "/taken/last")
             for cell in cells {
