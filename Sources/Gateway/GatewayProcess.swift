@@ -15,12 +15,12 @@ final class GatewayProcess {
     ///
     /// - Returns: the exit status: 0, or 1 when a plugin did not end.
     func run(_ config: Config, path: String) throws(RunningGateway.StartError) -> Int32 {
-        let (gateway, signal) = try start(config, path)
-        let stopped = signal ?? waitForStop(gateway)
+        let (gateway, early) = try start(config, path)
+        let stop = early ?? Stop(signal: waitForStop(gateway), wasReady: true)
         let config = gateway.setup.withLock { $0.config }
-        // A gateway that is stopped while it starts was in no load balancer yet.
-        let delay = signal == nil ? config.shutdownDelay : .zero
-        Log.info("stopping", ["signal": stopped])
+        // A gateway that never said that it is ready was in no load balancer yet.
+        let delay = stop.wasReady ? config.shutdownDelay : .zero
+        Log.info("stopping", ["signal": stop.signal])
         ServiceManager.isStopping()
         exitGuard.arm(.now + delay + config.shutdownTimeout + ExitGuard.patience)
         let wasHurried = gateway.serveUnready(for: delay) { self.isHurried() }
@@ -29,16 +29,25 @@ final class GatewayProcess {
         return status
     }
 
+    /// The first signal to stop.
+    private struct Stop {
+        let signal: String
+        /// Whether the gateway had already said that it is ready.
+        let wasReady: Bool
+    }
+
     /// Makes and starts the gateway on a thread of its own.
     ///
-    /// - Returns: the gateway, and the name of the signal to stop that arrived meanwhile, if any.
-    private func start(_ config: Config, _ path: String) throws(RunningGateway.StartError) -> (gateway: RunningGateway, stopped: String?) {
+    /// - Returns: the gateway, and the signal to stop that arrived before the thread ended, if any.
+    private func start(_ config: Config, _ path: String) throws(RunningGateway.StartError) -> (gateway: RunningGateway, early: Stop?) {
+        let starting = Mutex<RunningGateway?>(nil)
         let result = Monitor<Result<RunningGateway, RunningGateway.StartError>?>(nil)
         let thread: Thread
         do throws(SystemError) {
             thread = try Thread("start") {
                 let made = Result { () throws(RunningGateway.StartError) in
                     let gateway = try RunningGateway(config, path: path)
+                    starting.withLock { $0 = gateway }
                     try gateway.start(config)
                     return gateway
                 }
@@ -46,20 +55,20 @@ final class GatewayProcess {
                 result.signal()
             }
         } catch { throw RunningGateway.StartError(messages: ["\(error)"]) }
-        var (stopped, mustReload): (String?, Bool) = (nil, false)
+        var (stop, mustReload): (Stop?, Bool) = (nil, false)
         while true {
             let wake = MonotonicTime.now + .milliseconds(20)
             if let made = result.wait({ made in made.map { .done($0) } ?? (MonotonicTime.now >= wake ? .done(nil) : .again(wake)) }) {
                 thread.join()
                 let gateway = try made.get()
                 if mustReload { gateway.requestReload() }
-                return (gateway, stopped)
+                return (gateway, stop)
             }
             switch signals.wait(until: .now) {
             case SIGHUP: mustReload = true
             case nil: break
             case let signal?:
-                stopped = Self.name(signal)
+                stop = stop ?? Stop(signal: Self.name(signal), wasReady: starting.withLock { $0?.isReady ?? false })
                 // Bounds the time for a start that hangs.
                 exitGuard.arm(.now + config.shutdownTimeout + ExitGuard.patience)
             }

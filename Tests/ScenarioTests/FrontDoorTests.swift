@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -53,6 +54,28 @@ struct FrontDoorTests {
             try gateway.log.wait(for: "not ready any more, but still serving")
             for path in ["/-/ready", "/ready"] { #expect(try ask(gateway, "GET \(path)").status == 503) }
             #expect(try ask(gateway, "GET /-/healthy").status == 200)
+            gateway.process.signal(SIGTERM)
+            #expect(try gateway.process.waitForExit() == 0)
+        }
+    }
+
+    // A sanitizer and LD_PRELOAD exclude each other.
+    @Test("shutdown_delay lasts for a stop right after the gateway became ready too", .enabled(if: !Project.isSanitized))
+    func earlyDelay() throws {
+        try Scenario.run { scenario in
+            let held = try HeldThread(scenario, message: "READY=1")
+            let environment = held.environment.merging(["NOTIFY_SOCKET": scenario.path("nobody")]) { $1 }
+            let config = config("", more: "\"shutdown_delay\": \"2h\",")
+            let gateway = try GatewayProcess(scenario, config, environment: environment)
+            #expect(try ask(gateway, "GET /ready").status == 200)
+            gateway.process.signal(SIGTERM)
+            try gateway.log.poll(for: "the signal taken by the gateway") {
+                let status = try String(contentsOfFile: "/proc/\(gateway.process.id)/status", encoding: .utf8)
+                return status.contains("ShdPnd:\t0000000000000000") ? true : nil
+            }
+            try held.letGo()
+            try gateway.log.wait(for: "not ready any more, but still serving")
+            #expect(try ask(gateway, "GET /ready").status == 503)
             gateway.process.signal(SIGTERM)
             #expect(try gateway.process.waitForExit() == 0)
         }
