@@ -7,8 +7,15 @@ package struct LittleEndianWriter {
     /// - Parameter capacity: about how many bytes will be written.
     package init(capacity: Int = 96) { bytes.reserveCapacity(capacity) }
 
-    package mutating func add<T: FixedWidthInteger>(_ value: T) {
-        unsafe withUnsafeBytes(of: value.littleEndian) { unsafe bytes.append(contentsOf: $0) }
+    // Not one generic function: it would not be specialized for other modules.
+    package mutating func add(_ value: UInt8) { bytes.append(value) }
+    package mutating func add(_ value: UInt16) { append(UInt64(value), byteCount: 2) }
+    package mutating func add(_ value: UInt32) { append(UInt64(value), byteCount: 4) }
+    package mutating func add(_ value: UInt64) { append(value, byteCount: 8) }
+    package mutating func add(_ value: Int64) { append(UInt64(bitPattern: value), byteCount: 8) }
+
+    private mutating func append(_ value: UInt64, byteCount: Int) {
+        for place in 0..<byteCount { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * UInt64(place)))) }
     }
 
     /// Adds a text of at most 4 GiB.
