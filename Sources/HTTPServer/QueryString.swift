@@ -42,7 +42,7 @@ package struct QueryString {
     }
 
     /// The undecoded value of the first parameter with that name; nil when there is none.
-    func raw(_ name: String) -> ArraySlice<UInt8>? {
+    package func raw(_ name: String) -> ArraySlice<UInt8>? {
         let (span, start) = (bytes.span, bytes.startIndex)
         for index in 0..<count {
             let parameter = index < first.count ? first[index] : more[index - first.count]
@@ -52,9 +52,14 @@ package struct QueryString {
         return nil
     }
 
-    /// The decoded value of the first parameter with that name: `+` is a space, `%41` is `A`.
+    /// The decoded value of the first parameter with that name; nil when there is none.
     package func value(_ name: String) throws(Malformed) -> ArraySlice<UInt8>? {
         guard let raw = raw(name) else { return nil }
+        return try Self.decoded(raw)
+    }
+
+    /// Decodes a value: `+` is a space, `%41` is `A`.
+    package static func decoded(_ raw: ArraySlice<UInt8>) throws(Malformed) -> ArraySlice<UInt8> {
         guard let escape = raw.firstIndex(where: { $0 == UInt8(ascii: "+") || $0 == UInt8(ascii: "%") }) else { return raw }
         var decoded: [UInt8] = []
         decoded.reserveCapacity(raw.count)
@@ -65,7 +70,7 @@ package struct QueryString {
             case UInt8(ascii: "+"): decoded.append(32)
             case UInt8(ascii: "%"):
                 let digits = raw[(index + 1)...].prefix(2)
-                guard digits.count == 2, let high = Self.digit(digits.first), let low = Self.digit(digits.last) else {
+                guard digits.count == 2, let high = digit(digits.first), let low = digit(digits.last) else {
                     throw Malformed(text: String(decoding: raw[index...].prefix(3), as: UTF8.self))
                 }
                 decoded.append(high << 4 | low)

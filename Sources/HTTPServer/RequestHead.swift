@@ -65,8 +65,8 @@ package struct RequestHead: Sendable {
 
     /// The values of a field, in order; `name` is in lower case.
     package func values(of name: String) -> Values {
-        let (text, all) = (bytes.span, fields.span)
-        for index in all.indices where text.extracting(all[index].name).isEqual(to: name) {
+        let (text, all, wanted) = (bytes.span, fields.span, name.utf8.span)
+        for index in all.indices where text.extracting(all[index].name).isEqual(to: wanted) {
             return Values(bytes: bytes, fields: fields, name: name, index: index)
         }
         // Most requests have none of the fields that are asked for, and then nothing is referred to.
@@ -86,26 +86,32 @@ package struct RequestHead: Sendable {
         }
 
         package mutating func next() -> ArraySlice<UInt8>? {
-            while index < fields.count {
-                let field = fields[index]
-                index += 1
-                if bytes.span.extracting(field.name).isEqual(to: name) { return bytes[field.value] }
-            }
-            return nil
+            index = nextPlace
+            guard index < fields.count else { return nil }
+            defer { index += 1 }
+            return bytes[fields[index].value]
+        }
+
+        private var nextPlace: Int {
+            let (text, wanted) = (bytes.span, name.utf8.span)
+            return (index..<fields.count).first { text.extracting(fields[$0].name).isEqual(to: wanted) } ?? fields.count
         }
     }
 
     /// The first value of a field.
     package func value(of name: String) -> ArraySlice<UInt8>? {
-        for field in fields where equals(field.name, name) { return bytes[field.value] }
+        let (text, wanted) = (bytes.span, name.utf8.span)
+        for field in fields where text.extracting(field.name).isEqual(to: wanted) { return bytes[field.value] }
         return nil
     }
 }
 
 extension Span<UInt8> {
     /// Whether these are the bytes of a text.
-    func isEqual(to text: String) -> Bool {
-        let other = text.utf8.span
+    func isEqual(to text: String) -> Bool { isEqual(to: text.utf8.span) }
+
+    /// Whether both are the same bytes.
+    func isEqual(to other: Span<UInt8>) -> Bool {
         guard count == other.count else { return false }
         for index in indices where self[index] != other[index] { return false }
         return true

@@ -97,14 +97,14 @@ package struct Response: Sendable {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headers.reduce(160 + body.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 })
         bytes.append(utf8: "HTTP/1.1 ")
-        bytes.append(utf8: status.description)
+        bytes.append(decimal: status)
         bytes.append(utf8: " ")
         bytes.append(utf8: Self.reason(status))
         bytes.append(utf8: "\r\nDate: ")
         bytes.append(utf8: date)
         if feed == nil {
             bytes.append(utf8: "\r\nContent-Length: ")
-            bytes.append(utf8: body.count.description)
+            bytes.append(decimal: body.count)
         }
         for header in headers {
             bytes.append(utf8: "\r\n")

@@ -19,6 +19,17 @@ extension Array<UInt8> {
     @inlinable public mutating func append(utf8 text: String) {
         unsafe text.utf8.span.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
     }
+
+    /// Appends the decimal digits of a number that is not negative.
+    public mutating func append(decimal number: Int) {
+        var place: UInt = 1
+        let number = UInt(clamping: number)
+        while number / place >= 10 { place *= 10 }
+        while place > 0 {
+            append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: number / place % 10))
+            place /= 10
+        }
+    }
 }
 
 extension Span<UInt8> {

@@ -70,10 +70,11 @@ extension timespec {
 extension Duration {
     /// The duration in whole nanoseconds, clamped to the range of `Int64`.
     public var inNanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        guard !overflow else { return seconds < 0 ? .min : .max }
-        let (sum, carried) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
-        return carried ? (seconds < 0 ? .min : .max) : sum
+        let (high, low) = (UInt64(truncatingIfNeeded: attoseconds.magnitude >> 64), UInt64(truncatingIfNeeded: attoseconds.magnitude))
+        let perNanosecond: UInt64 = 1_000_000_000
+        // Otherwise the quotient has more than 64 bits.
+        let magnitude = high < perNanosecond ? perNanosecond.dividingFullWidth((high, low)).quotient : .max
+        if attoseconds >= 0 { return Int64(clamping: magnitude) }
+        return Int64(exactly: magnitude).map(-) ?? .min
     }
 }

@@ -2,7 +2,7 @@ import PluginABI
 
 extension gw_slice {
     /// The bytes as text.
-    var text: String { unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+    var text: String { unsafe count == 0 ? "" : String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
 
     /// Whether these are the bytes of a text.
     func isEqual(to text: String) -> Bool {

@@ -8,6 +8,7 @@ import Telemetry
 package struct IngestEndpoint: Sendable {
     private let limits: Limits
     private let intake: ProfileIntake
+    private let names = KnownNames()
 
     package init(limits: Limits, intake: ProfileIntake) { (self.limits, self.intake) = (limits, intake) }
 
@@ -22,19 +23,20 @@ package struct IngestEndpoint: Sendable {
     private func content(of head: RequestHead, path: String) throws(InvalidRequest) -> ProfileContent {
         let query = QueryString(head[head.query])
         var content = try intake.content(.ingest, head, path: path)
-        content.labels = try labels(query)
+        guard let name = query.raw("name") else { throw InvalidRequest("name: is required") }
+        content.labels = try names.labels(name) { () throws(InvalidRequest) in try Self.labels(name) }
         content.from = query.text("from").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
         content.until = query.text("until").map { SenderTime.parse($0, now: content.receivedAt) } ?? 0
         content.format = ProfileFormat(format: query.text("format"), contentType: content.contentType)
         return content
     }
 
-    private func labels(_ query: QueryString) throws(InvalidRequest) -> LabelSet {
-        let bytes: ArraySlice<UInt8>?
+    /// Reads a name, as it stands in the query.
+    private static func labels(_ name: ArraySlice<UInt8>) throws(InvalidRequest) -> LabelSet {
+        let bytes: ArraySlice<UInt8>
         do throws(QueryString.Malformed) {
-            bytes = try query.value("name")
+            bytes = try QueryString.decoded(name)
         } catch { throw InvalidRequest("name: \(quotedForPeople(error.text)) is no percent-encoding") }
-        guard let bytes else { throw InvalidRequest("name: is required") }
         let text = try validText(bytes, of: "name")
         do throws(LabelSet.ParseError) {
             var labels = try LabelSet(parsing: text)

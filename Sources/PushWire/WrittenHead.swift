@@ -21,14 +21,11 @@ public enum WrittenHead {
 
     /// - Parameter target: a path with its query, or a whole URL.
     public static func check(target: String) throws(Refusal) {
-        // It is long, and written for each profile, so its bytes are looked at in a way that the compiler makes fast.
-        var (least, hasDelete) = (UInt8.max, false)
+        // It is long, and written for each profile: without a branch, many bytes are looked at together.
         let bytes = target.utf8.span
-        for index in bytes.indices {
-            least = min(least, bytes[index])
-            hasDelete = hasDelete || bytes[index] == 0x7F
-        }
-        guard least <= 0x20 || hasDelete else { return }
+        var unwanted: UInt8 = 0
+        for index in bytes.indices { unwanted |= (bytes[index] <= 0x20 ? 1 : 0) | (bytes[index] == 0x7F ? 1 : 0) }
+        guard unwanted != 0 else { return }
         guard !target.utf8.contains(where: isControl) else { throw Refusal(reason: "the URL or its query \(held)") }
         throw Refusal(reason: "the URL or its query holds white space")
     }

@@ -18,6 +18,10 @@ struct MonotonicTimeTests {
         arguments: [
             (.zero, 0), (.milliseconds(1500), 1_500_000_000), (.milliseconds(-1500), -1_500_000_000), (.nanoseconds(Int64.max), .max),
             (.nanoseconds(Int64.max) + .nanoseconds(1), .max), (.seconds(Int64.max), .max), (.seconds(-10_000_000_000), .min),
+            (.nanoseconds(Int64.min), .min), (.nanoseconds(Int64.min) - .nanoseconds(1), .min),
+            (.nanoseconds(Int64.min) + .nanoseconds(1), -.max),
+            (.seconds(Int64.min), .min), (Duration(secondsComponent: 7, attosecondsComponent: 999_999_999), 7_000_000_000),
+            (Duration(secondsComponent: 0, attosecondsComponent: -1_999_999_999), -1), (.seconds(18_446_744_074), .max),
         ] as [(Duration, Int64)])
     func spans(span: Duration, nanoseconds: Int64) {
         #expect(span.inNanoseconds == nanoseconds)

@@ -62,7 +62,7 @@ final class PlainRoute {
             head.append(utf8: "\r\n")
         }
         head.append(utf8: "Content-Length: ")
-        head.append(utf8: String(unsafe request.body.count))
+        head.append(decimal: unsafe request.body.count)
         head.append(utf8: "\r\n\r\n")
     }
 }
