@@ -41,4 +41,7 @@ extension Span<UInt8> {
             return unsafe start + (UnsafeRawPointer(found) - first)
         }
     }
+
+    /// Whether a byte is among them.
+    public func contains(_ byte: UInt8) -> Bool { firstIndex(of: byte, from: 0) != nil }
 }

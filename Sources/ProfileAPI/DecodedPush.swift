@@ -1,3 +1,4 @@
+import LinuxSystem
 import Profiles
 import Telemetry
 
@@ -53,7 +54,7 @@ extension DecodedPush.Series {
         guard name.utf8.count <= DecodedPush.maximumNameLength else {
             throw DecodedPush.Malformed("a label name of more than \(DecodedPush.maximumNameLength) bytes")
         }
-        for text in [name, value] where text.utf8.contains(0) {
+        for text in [name, value] where text.utf8.span.contains(0) {
             throw DecodedPush.Malformed("label \(quotedForPeople(name)) contains a NUL character")
         }
         if unsorted.isEmpty { unsorted.reserveCapacity(8) }

@@ -19,20 +19,26 @@ struct PushForm: Sendable, Equatable {
         ("application/grpc-web-text", .proto), ("application/grpc-web-text+proto", .proto),
     ]
 
-    private static let byType = Dictionary(uniqueKeysWithValues: (grpcWeb + connect).map { ($0.0.filter { $0 != " " }, $0) })
+    /// The forms by their types, which have no spaces here.
+    private static let forms = (grpcWeb + connect).map { (type: $0.0.utf8.filter { $0 != space }, form: PushForm($0.0, $0.1)) }
+    private static let space = UInt8(ascii: " ")
 
     /// The value of `Accept-Post` in a 415 answer.
     static let served = (grpcWeb + connect).map(\.0).joined(separator: ", ")
 
+    private init(_ type: String, _ codec: Codec) {
+        isGRPCWeb = type.hasPrefix("application/grpc-web")
+        isText = type.hasPrefix("application/grpc-web-text")
+        contentType = isGRPCWeb ? type : codec == .json ? "application/json" : "application/proto"
+        self.codec = codec
+    }
+
     /// Reads a Content-Type; nil when it is absent or not supported.
     init?(_ head: RequestHead) {
         guard let value = head.value(of: "content-type") else { return nil }
-        let type = String(decoding: value, as: UTF8.self).lowercased().filter { $0 != " " }
-        guard let (name, codec) = Self.byType[type] else { return nil }
-        isGRPCWeb = name.hasPrefix("application/grpc-web")
-        isText = name.hasPrefix("application/grpc-web-text")
-        contentType = isGRPCWeb ? name : codec == .json ? "application/json" : "application/proto"
-        self.codec = codec
+        let type = value.filter { $0 != Self.space }.map { 65...90 ~= $0 ? $0 | 0x20 : $0 }
+        guard let form = Self.forms.first(where: { $0.type == type })?.form else { return nil }
+        self = form
     }
 
     func failure(_ failure: PushFailure) -> Response {

@@ -75,7 +75,7 @@ struct PushJSON: ~Copyable {
             default: try reader.skip(bytes)
             }
         }
-        guard !sample.id.utf8.contains(0) else { throw Malformed("a sample's ID contains a NUL character") }
+        guard !sample.id.utf8.span.contains(0) else { throw Malformed("a sample's ID contains a NUL character") }
         return sample
     }
 

@@ -1,3 +1,4 @@
+import LinuxSystem
 import Profiles
 
 /// Parses `push.v1.DecodedPush` from protobuf, with bounds on depth, lengths and counts; unknown fields are skipped.
@@ -78,7 +79,7 @@ struct PushProtobuf {
             default: break
             }
         }
-        guard !sample.id.utf8.contains(0) else { throw Malformed("a sample's ID contains a NUL character") }
+        guard !sample.id.utf8.span.contains(0) else { throw Malformed("a sample's ID contains a NUL character") }
         return sample
     }
 

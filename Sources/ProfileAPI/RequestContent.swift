@@ -20,8 +20,7 @@ func validText(_ bytes: ArraySlice<UInt8>, of what: String) throws(InvalidReques
     do throws(UTF8.ValidationError) { text = String(copying: try UTF8Span(validating: bytes.span)) } catch {
         throw InvalidRequest("\(what): is not valid UTF-8")
     }
-    let span = bytes.span
-    for index in span.indices where span[index] == 0 { throw InvalidRequest("\(what): contains a NUL character") }
+    if bytes.span.contains(0) { throw InvalidRequest("\(what): contains a NUL character") }
     return text
 }
 

@@ -99,6 +99,8 @@ final class OpenSegment {
 
     /// The size up to which small pieces are collected in the buffer before they are written.
     private static let bufferSize = 1 << 20
+    /// The size from which a piece is written without a copy in the buffer: the copy costs more than a system call.
+    private static let directSize = 64 << 10
 
     var isEmpty: Bool { size == header.size }
 
@@ -146,7 +148,7 @@ final class OpenSegment {
     }
 
     private func add(_ bytes: RawSpan) throws(SystemError) {
-        if bytes.byteCount >= Self.bufferSize / 4 {
+        if bytes.byteCount >= Self.directSize {
             try writeBuffer()
             try records.writeAll(bytes, at: written)
             written += bytes.byteCount
