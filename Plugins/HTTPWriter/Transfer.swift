@@ -7,14 +7,14 @@ import PushWire
 /// transfer thread only.
 ///
 /// During a request the lane points into the profile's bytes, which are not copied.
-final class Transfer {
+final class Transfer: IndexedObject {
     let endpoint: Int
     /// The dispatches whose profiles are being sent, usually one; none for a probe of `gateway check --connect`.
     private(set) var items: [DispatchProgress] = []
     private(set) var request: UpstreamRequest?
     /// True when the endpoint's next batch waits for the end of this request.
     var holdsBatches = false
-    /// The index among the engine's transfers while it is under way.
+    /// The place among the engine's transfers while it is under way.
     var index = 0
     /// True when this request tests whether an endpoint that was down works again.
     private(set) var isProbe = false

@@ -44,7 +44,7 @@ extension TransferEngine {
     }
 
     private func isPushing(_ index: Int) -> Bool {
-        active.contains { $0.endpoint == index && $0.holdsBatches }
+        active.all.contains { $0.endpoint == index && $0.holdsBatches }
     }
 
     private func send(_ batch: [Waiting], _ index: Int, holdsBatches: Bool) {
@@ -96,7 +96,7 @@ extension TransferEngine {
     }
 
     private func openParts(_ index: Int) -> Int {
-        active.count { $0.endpoint == index && $0.request?.message != nil && !$0.holdsBatches }
+        active.all.count { $0.endpoint == index && $0.request?.message != nil && !$0.holdsBatches }
     }
 
     /// Aborts the queued profiles.

@@ -19,8 +19,8 @@ import PushWire
     let sockets: SocketWatcher
     private var share: DescriptorShare
     private var idle: [[Transfer]]
-    /// The transfers under way, each with its index.
-    private(set) var active: [Transfer] = []
+    /// The transfers under way.
+    private(set) var active = IndexedSet<Transfer>()
     /// The probe under way; nil when there is none.
     var currentProbe: EndpointProbe?
     /// Per endpoint, the profiles that wait for the next batch.
@@ -160,16 +160,9 @@ import PushWire
         for item in items { item.began() }
     }
 
-    func activate(_ transfer: Transfer) {
-        transfer.index = active.count
-        active.append(transfer)
-    }
+    func activate(_ transfer: Transfer) { active.add(transfer) }
 
-    func deactivate(_ transfer: Transfer) {
-        active.swapAt(transfer.index, active.count - 1)
-        active[transfer.index].index = transfer.index
-        active.removeLast()
-    }
+    func deactivate(_ transfer: Transfer) { active.remove(transfer) }
 
     private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: [DispatchProgress]) {
         switch obstacle {
@@ -280,7 +273,7 @@ import PushWire
 
     /// Aborts every open attempt.
     func abort() {
-        for transfer in active {
+        for transfer in active.all {
             transfer.cancel()
             let items = transfer.items
             transfer.release()
@@ -288,7 +281,7 @@ import PushWire
             tell(items, .aborted, transfer.endpoint)
             for item in items { finishIfComplete(item) }
         }
-        active = []
+        active = IndexedSet()
         currentProbe?.abort()
         abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {

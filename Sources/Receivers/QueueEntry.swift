@@ -53,9 +53,13 @@ extension ReceiverQueue {
     }
 
     /// The contents of a dead letter, and the reason that is counted if it cannot be written.
-    struct Letter: Sendable {
+    ///
+    /// A class, because it is large, and few of the entries, which are copied at each delivery, have one.
+    final class Letter: Sendable {
         let outcome: DeliveryOutcome
         let reason: DropReason
+
+        init(outcome: DeliveryOutcome, reason: DropReason) { (self.outcome, self.reason) = (outcome, reason) }
     }
 
     enum Place { case fresh, due, letter, delayed, open, unused }

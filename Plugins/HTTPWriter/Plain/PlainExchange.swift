@@ -6,7 +6,7 @@ import PushWire
 /// One request after another by the writer's own client, which speaks HTTP/1.1 without TLS; on the thread of the transfers only.
 ///
 /// It keeps what belongs to the request; ``PlainPool`` gives it a connection, and moves it on when the socket is ready.
-@safe final class PlainExchange: Lane {
+@safe final class PlainExchange: Lane, IndexedObject {
     /// The event that the request waits for.
     enum Phase { case idle, limit, lookup, connection, answer }
 
@@ -22,7 +22,7 @@ import PushWire
     /// The time at which something must be done for the request, if nothing happens before.
     var due = MonotonicTime.never
     /// The place among the pool's running requests.
-    var slot = 0
+    var index = 0
     var phase = Phase.idle
     var connection: PlainConnection?
     /// The addresses that remain to be tried.

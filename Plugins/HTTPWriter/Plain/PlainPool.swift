@@ -17,7 +17,7 @@ final class PlainPool {
     private unowned let generation: ConnectionGeneration
     /// How many connections it may have; those beyond it close when they become idle.
     var limit: ConnectionLimit { didSet { serveWaiting() } }
-    private var running: [PlainExchange] = []
+    private var running = IndexedSet<PlainExchange>()
     /// Requests that wait for one of the connections, in order.
     private var waiting: [PlainExchange] = []
     private var unresolved: [PlainExchange] = []
@@ -41,7 +41,7 @@ final class PlainPool {
     }
 
     /// True when it has no requests.
-    var isIdle: Bool { running.isEmpty && finished.isEmpty }
+    var isIdle: Bool { running.all.isEmpty && finished.isEmpty }
 
     private var isFull: Bool { limit.open > 0 && connections >= limit.open }
 
@@ -62,7 +62,7 @@ final class PlainPool {
 
     private func lookForLate(_ now: MonotonicTime) {
         // The timeout is the same for all, so this happens seldom, and finds few requests to look at.
-        for exchange in running where exchange.due <= now && isRunning(exchange) {
+        for exchange in running.all where exchange.due <= now && isRunning(exchange) {
             if exchange.deadline <= now {
                 let connection = exchange.connection
                 exchange.endLate()
@@ -71,15 +71,14 @@ final class PlainPool {
                 tryNext(exchange, connection, ETIMEDOUT, now)
             }
         }
-        earliest = running.reduce(.never) { min($0, $1.due) }
+        earliest = running.all.reduce(.never) { min($0, $1.due) }
     }
 
     // MARK: Requests
 
     /// Begins a request.
     func begin(_ exchange: PlainExchange, _ now: MonotonicTime) {
-        exchange.slot = running.count
-        running.append(exchange)
+        running.add(exchange)
         wait(for: exchange, until: exchange.deadline)
         place(exchange, now)
     }
@@ -127,7 +126,7 @@ final class PlainPool {
     }
 
     /// Whether a request has not ended yet.
-    func isRunning(_ exchange: PlainExchange) -> Bool { exchange.slot < running.count && running[exchange.slot] === exchange }
+    func isRunning(_ exchange: PlainExchange) -> Bool { running.contains(exchange) }
 
     private func remove(_ exchange: PlainExchange) {
         switch exchange.phase {
@@ -135,9 +134,7 @@ final class PlainPool {
         case .lookup: unresolved.removeAll { $0 === exchange }
         case .idle, .connection, .answer: break
         }
-        running.swapAt(exchange.slot, running.count - 1)
-        running[exchange.slot].slot = exchange.slot
-        running.removeLast()
+        running.remove(exchange)
     }
 
     // MARK: Names
@@ -280,10 +277,10 @@ final class PlainPool {
     /// Closes all connections, and forgets the requests on them.
     func end() {
         waiting = []
-        for connection in running.compactMap(\.connection) + idle {
+        for connection in running.all.compactMap(\.connection) + idle {
             connection.exchange = nil
             close(connection)
         }
-        (running, unresolved, finished, idle, lookup) = ([], [], [], [], nil)
+        (running, unresolved, finished, idle, lookup) = (IndexedSet(), [], [], [], nil)
     }
 }
