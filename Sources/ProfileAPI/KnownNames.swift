@@ -16,7 +16,7 @@ final class KnownNames: Sendable {
         let labels: LabelSet
     }
 
-    /// Where one of the names with the same checksum is kept, the one that came last.
+    /// Keeps the name that came last among those whose checksums lead here.
     private final class Place: Sendable {
         let known = Mutex<Known?>(nil)
     }

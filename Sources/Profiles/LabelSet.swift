@@ -67,7 +67,7 @@ package struct LabelSet: Equatable, Sendable {
 
     private static func sortedLastWins(_ found: [Label]) -> [Label] {
         // Few labels in the right order are usual, and need no sorting.
-        if zip(found, found.dropFirst()).allSatisfy({ precedes($0.name, $1.name) }) { return found }
+        if areInOrder(found) { return found }
         var result: [Label] = []
         for (_, label) in found.enumerated().sorted(by: { ($0.element.name, $0.offset) < ($1.element.name, $1.offset) }) {
             if result.last?.name == label.name { result.removeLast() }
@@ -100,18 +100,27 @@ package struct LabelSet: Equatable, Sendable {
     }
 
     /// Compares by bytes: two spellings that look the same are two names.
-    private static func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+    private static func precedes(_ a: String, _ b: String) -> Bool {
+        let (a, b) = (a.utf8.span, b.utf8.span)
+        for index in 0..<min(a.count, b.count) where a[index] != b[index] { return a[index] < b[index] }
+        return a.count < b.count
+    }
 
     /// Makes a set of labels whose names must all differ.
     ///
     /// - Throws: the name that occurs twice.
-    package init(distinct found: [Label]) throws(DuplicateName) {
+    package init(distinct found: consuming [Label]) throws(DuplicateName) {
         // SDKs usually send them in order.
-        let isSorted = zip(found, found.dropFirst()).allSatisfy { Self.precedes($0.name, $1.name) }
-        labels = isSorted ? found : found.sorted { Self.precedes($0.name, $1.name) }
-        for (label, next) in zip(labels, labels.dropFirst()) where label.name.utf8.elementsEqual(next.name.utf8) {
-            throw DuplicateName(name: label.name)
+        if !Self.areInOrder(found) { found.sort { Self.precedes($0.name, $1.name) } }
+        for index in found.indices.dropFirst() where !Self.precedes(found[index - 1].name, found[index].name) {
+            throw DuplicateName(name: found[index].name)
         }
+        labels = found
+    }
+
+    /// Whether labels are sorted by name, and no two names are equal.
+    private static func areInOrder(_ labels: [Label]) -> Bool {
+        labels.indices.dropFirst().allSatisfy { precedes(labels[$0 - 1].name, labels[$0].name) }
     }
 
     package struct DuplicateName: Error {
