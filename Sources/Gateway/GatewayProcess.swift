@@ -18,12 +18,11 @@ final class GatewayProcess {
         let (gateway, early) = try start(config, path)
         let stop = early ?? Stop(signal: waitForStop(gateway), wasReady: true)
         let config = gateway.setup.withLock { $0.config }
-        // A gateway that never said that it is ready was in no load balancer yet.
-        let delay = stop.wasReady ? config.shutdownDelay : .zero
+        let delay = stop.delay(config)
         Log.info("stopping", ["signal": stop.signal])
         ServiceManager.isStopping()
-        exitGuard.arm(.now + delay + config.shutdownTimeout + ExitGuard.patience)
-        let wasHurried = gateway.serveUnready(for: delay) { self.isHurried() }
+        if !stop.isHurried { exitGuard.set(.now + delay + config.shutdownTimeout + ExitGuard.patience) }
+        let wasHurried = stop.isHurried || gateway.serveUnready(for: delay) { self.isHurried() }
         let status = gateway.drain(until: .now + config.shutdownTimeout) { wasHurried || self.isHurried() }
         Log.info("stopped", ["status": "\(status)"])
         return status
@@ -34,6 +33,11 @@ final class GatewayProcess {
         let signal: String
         /// Whether the gateway had already said that it is ready.
         let wasReady: Bool
+        /// Whether a second signal has come.
+        var isHurried = false
+
+        /// How long the gateway goes on serving; one that never said that it is ready was in no load balancer yet.
+        func delay(_ config: Config) -> Duration { wasReady ? config.shutdownDelay : .zero }
     }
 
     /// Makes and starts the gateway on a thread of its own.
@@ -64,13 +68,18 @@ final class GatewayProcess {
                 if mustReload { gateway.requestReload() }
                 return (gateway, stop)
             }
+            guard stop == nil else {
+                if isHurried() { stop?.isHurried = true }
+                continue
+            }
             switch signals.wait(until: .now) {
             case SIGHUP: mustReload = true
             case nil: break
             case let signal?:
-                stop = stop ?? Stop(signal: Self.name(signal), wasReady: starting.withLock { $0?.isReady ?? false })
+                let first = Stop(signal: Self.name(signal), wasReady: starting.withLock { $0?.isReady ?? false })
                 // Bounds the time for a start that hangs.
-                exitGuard.arm(.now + config.shutdownTimeout + ExitGuard.patience)
+                exitGuard.set(.now + first.delay(config) + config.shutdownTimeout + ExitGuard.patience)
+                stop = first
             }
         }
     }
@@ -89,7 +98,7 @@ final class GatewayProcess {
     private func isHurried() -> Bool {
         guard let signal = signals.wait(until: .now), signal != SIGHUP else { return false }
         Log.warning("second signal received; stopping without waiting", ["signal": Self.name(signal)])
-        exitGuard.arm(.now + ExitGuard.patience)
+        exitGuard.shorten(to: .now + ExitGuard.patience)
         return true
     }
 
@@ -103,10 +112,10 @@ final class ExitGuard: Sendable {
 
     private let deadline = Monitor(MonotonicTime.never)
 
-    /// Sets the latest time at which the process ends; a later time than one set before has no effect.
-    func arm(_ time: MonotonicTime) {
+    /// Sets the latest time at which the process ends, instead of one that was set before.
+    func set(_ time: MonotonicTime) {
         let isFirst = deadline.withLock { deadline in
-            defer { deadline = min(deadline, time) }
+            defer { deadline = time }
             return deadline == .never
         }
         deadline.signal()
@@ -115,6 +124,9 @@ final class ExitGuard: Sendable {
             try Thread.detached("exit-guard") { [self] in run() }
         } catch { Log.error("the guard of the shutdown time cannot be started", ["error": "\(error)"]) }
     }
+
+    /// Sets an earlier time; a later one has no effect.
+    func shorten(to time: MonotonicTime) { set(min(time, deadline.withLock { $0 })) }
 
     private func run() {
         deadline.wait { MonotonicTime.now >= $0 ? .done(()) : .again($0) }

@@ -176,8 +176,8 @@ final class RunningGateway: Sendable {
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
-        parts.largePushes.stop(until: deadline)
-        spool?.flush(until: deadline)
+        parts.largePushes.stop(until: isHurried ? .now : deadline)
+        spool?.flush(until: isHurried ? .now : deadline)
         for receiver in receivers {
             shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { receiver.drain("profiles lost at shutdown", $0) })
         }

@@ -59,24 +59,39 @@ struct FrontDoorTests {
         }
     }
 
+    /// Starts a gateway that is ready, and whose start has not ended, and sends SIGTERM to it.
+    private func stopWhileReady(_ scenario: Scenario, _ members: String) throws -> (GatewayProcess, HeldThread) {
+        let held = try HeldThread(scenario, message: "READY=1")
+        let environment = held.environment.merging(["NOTIFY_SOCKET": scenario.path("nobody")]) { $1 }
+        let gateway = try GatewayProcess(scenario, config("", more: members), environment: environment)
+        #expect(try ask(gateway, "GET /ready").status == 200)
+        gateway.process.signal(SIGTERM)
+        try gateway.log.poll(for: "the signal taken by the gateway") {
+            let status = try String(contentsOfFile: "/proc/\(gateway.process.id)/status", encoding: .utf8)
+            return status.contains("ShdPnd:\t0000000000000000") ? true : nil
+        }
+        return (gateway, held)
+    }
+
     // A sanitizer and LD_PRELOAD exclude each other.
-    @Test("shutdown_delay lasts for a stop right after the gateway became ready too", .enabled(if: !Project.isSanitized))
+    @Test("shutdown_delay lasts to its end for a stop right after the gateway became ready too", .enabled(if: !Project.isSanitized))
     func earlyDelay() throws {
         try Scenario.run { scenario in
-            let held = try HeldThread(scenario, message: "READY=1")
-            let environment = held.environment.merging(["NOTIFY_SOCKET": scenario.path("nobody")]) { $1 }
-            let config = config("", more: "\"shutdown_delay\": \"2h\",")
-            let gateway = try GatewayProcess(scenario, config, environment: environment)
-            #expect(try ask(gateway, "GET /ready").status == 200)
-            gateway.process.signal(SIGTERM)
-            try gateway.log.poll(for: "the signal taken by the gateway") {
-                let status = try String(contentsOfFile: "/proc/\(gateway.process.id)/status", encoding: .utf8)
-                return status.contains("ShdPnd:\t0000000000000000") ? true : nil
-            }
+            // Without the delay, the process would be ended 3.4 s after the signal.
+            let (gateway, held) = try stopWhileReady(scenario, "\"shutdown_delay\": \"5s\", \"shutdown_timeout\": \"500ms\",")
             try held.letGo()
             try gateway.log.wait(for: "not ready any more, but still serving")
-            #expect(try ask(gateway, "GET /ready").status == 503)
-            gateway.process.signal(SIGTERM)
+            #expect(try gateway.process.waitForExit() == 0)
+        }
+    }
+
+    @Test("A second signal right after the gateway became ready ends it without a delay", .enabled(if: !Project.isSanitized))
+    func earlyHurry() throws {
+        try Scenario.run { scenario in
+            let (gateway, held) = try stopWhileReady(scenario, "\"shutdown_delay\": \"2h\",")
+            gateway.process.signal(SIGINT)
+            try gateway.log.wait(for: "second signal received")
+            try held.letGo()
             #expect(try gateway.process.waitForExit() == 0)
         }
     }
