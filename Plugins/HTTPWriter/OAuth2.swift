@@ -85,10 +85,11 @@ final class TokenSource {
 
     /// Drops a token that the endpoint rejected, even if it has not expired.
     ///
-    /// - Returns: whether the endpoint accepted this token before, so that a new token may be all that is needed.
+    /// - Returns: whether the endpoint accepted this token before, or has accepted the newer one meanwhile, so that a new token may be
+    ///   all that is needed.
     func refused(_ authorization: String?) -> Bool {
         if authorization == header { token = nil }
-        return authorization == proven
+        return authorization == proven || header != nil && header == proven
     }
 
     private var header: String? { token.map { "Bearer \($0)" } }

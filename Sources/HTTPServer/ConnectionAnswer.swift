@@ -97,7 +97,8 @@ extension Connection {
             close()
         case .paused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
-        case .head where input.isEmpty: close()
+        // The whole process may have stood still, and a request have arrived meanwhile.
+        case .head where input.isEmpty: closeIfIdle()
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
         case .verifying: refuse(.error(503, "the credentials could not be verified in time"))

@@ -58,6 +58,31 @@ struct HTTPWriterOAuth2Tests {
         #expect(upstream.requests.last?.headers.contains("Authorization: Bearer t-2") == true)
     }
 
+    @Test("A refusal of a revoked token that comes after a newer one was accepted is not final")
+    func lateRefusal() throws {
+        let (arrived, late) = (Gate(), Gate())
+        let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
+        let upstream = try UpstreamServer { index, request in
+            if index > 0, request.target.contains("slow") {
+                arrived.open()
+                late.wait()
+            }
+            let isRevoked = index > 0 && request.headers.contains("Authorization: Bearer t-0")
+            return UpstreamServer.response(isRevoked ? "401 Gone" : "200 OK")
+        }
+        let writer = try Self.writer(to: upstream.url, tokens: tokens.url)
+        #expect(try writer.deliver(TestProfile()).status == .delivered)
+        let slow = TestProfile(sequence: 8, query: "name=slow")
+        let token = writer.begin(slow)
+        arrived.wait()
+        #expect(try writer.deliver(TestProfile(sequence: 9)).status == .retry)
+        #expect(try writer.deliver(TestProfile(sequence: 9)).status == .delivered)
+        late.open()
+        #expect(try withExtendedLifetime(slow) { try writer.host.outcome(of: token).status } == .retry)
+        #expect(try writer.deliver(slow).status == .delivered)
+        #expect(tokens.requests.count == 2)
+    }
+
     @Test("A 401 for every token rejects the profile")
     func unwanted() throws {
         let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)") }
