@@ -162,7 +162,9 @@ extension Receiver {
             Log.error(
                 "plugin is overdue",
                 ["receiver": name, "plugin": config.plugin, "call": late.what, "for": now.since(late.since).inWords])
-            guard let present, present.number == late.number else { continue }
+            // The late one may have ended meanwhile, and another one must not be blamed for it.
+            guard let present, present.number == late.number, state.withLock({ $0.isLate(late.number, late.since, timeout, .now) })
+            else { continue }
             _ = present.instance?.kill("its \(late.what) took longer than delivery_timeout")
         }
     }
@@ -247,6 +249,11 @@ extension Receiver.State {
             instances[number]?.overdue = late.map { "\($0.what) takes longer than delivery_timeout" }
             return wasLate ? nil : late.map { (number, $0.what, $0.since) }
         }
+    }
+
+    /// Whether the call or delivery of an instance that began at this time still takes too long.
+    func isLate(_ number: Int, _ since: MonotonicTime, _ timeout: Duration, _ now: MonotonicTime) -> Bool {
+        instances[number]?.late(open.oldest(of: number), timeout, now: now)?.since == since
     }
 
     /// Drops the oldest waiting profiles until the queue is within the bounds of a new config.
