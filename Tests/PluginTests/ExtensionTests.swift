@@ -96,7 +96,7 @@ struct ExtensionTests {
 
     @Test("A timer rings once on the delivery thread; another one, set or taken back later, replaces it", arguments: Isolation.allCases)
     func timer(isolation: Isolation) throws {
-        let gateway = try gateway(#"{"hold_ms": 1000}"#, isolation, in: TestFolder())
+        let gateway = try gateway(#"{"hold_ms": 5000}"#, isolation, in: TestFolder())
         try send(3, to: gateway)
         try gateway.logLine("timer rings for 3 on the thread of deliver")
         try delivered(gateway, 3)
@@ -141,7 +141,7 @@ struct ExtensionTests {
 
     @Test("A descriptor's call comes on the delivery thread, until it is not watched any more", arguments: Isolation.allCases)
     func loop(isolation: Isolation) throws {
-        let gateway = try gateway(#"{"loop_ms": 1000}"#, isolation, in: TestFolder())
+        let gateway = try gateway(#"{"loop_ms": 5000}"#, isolation, in: TestFolder())
         try send(3, to: gateway)
         try gateway.logLine("loop refuses 1 9 22")
         try gateway.logLine("descriptor is ready for 3 with 1 on the thread of deliver")

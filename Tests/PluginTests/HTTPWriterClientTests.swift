@@ -206,7 +206,7 @@ struct HTTPWriterClientTests {
 
     @Test("An unknown name and a silent server are told in words")
     func words() throws {
-        let unknown = try Self.writer(#"{"endpoint":[{"url":"http://name.invalid","name":"up"}]}"#)
+        let unknown = try Self.writer(#"{"endpoint":[{"url":"http://name.invalid","name":"up","remote_timeout":"60s"}]}"#)
         #expect(try unknown.deliver(TestProfile()).reason.hasPrefix("up: cannot look up name.invalid: "))
         let gate = Gate()
         let server = try UpstreamServer { _, _ in

@@ -71,7 +71,9 @@ struct PluginPackageTests {
         let folder = try TestFolder()
         // The profile of a task that outlives its instance stays in memory, because nobody is left to give it back to.
         let options = ProcessInfo.processInfo.environment["ASAN_OPTIONS"].map { ["ASAN_OPTIONS": "\($0):detect_leaks=0"] }
-        let gateway = try Self.gateway("OutsideSink", #"{"second":false}"#, environment: options ?? [:], in: folder)
+        // So long the old instance has time to close.
+        let retry = #""retry": { "min_backoff_period": "5s" },"#
+        let gateway = try Self.gateway("OutsideSink", #"{"second":false}"#, members: retry, environment: options ?? [:], in: folder)
         try gateway.send(name: "app{do=ignore}")
         try gateway.logLine("ignores")
         let config = try Project.text(of: folder.path("gateway.json"))

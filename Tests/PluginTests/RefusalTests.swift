@@ -84,7 +84,7 @@ struct RefusalTests {
         try expectRefusal(of: try folder.folder("libfolder.so"), in: folder, "libfolder.so")
     }
 
-    @Test("A named pipe is refused without waiting for a writer", .timeLimit(.minutes(1)))
+    @Test("A named pipe is refused without waiting for a writer", .timeLimit(.minutes(5)))
     func namedPipe() throws {
         let folder = try TestFolder()
         try #require(mkfifo(folder.path("libpipe.so"), 0o600) == 0)

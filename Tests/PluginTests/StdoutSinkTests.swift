@@ -146,7 +146,7 @@ struct StdoutSinkTests {
             }
             // One line exceeds the 64 KiB of a pipe, so only its beginning is written.
             var polled = pollfd(fd: end, events: Int16(POLLIN), revents: 0)
-            try #require(poll(&polled, 1, 30_000) == 1)
+            try #require(poll(&polled, 1, Int32(Project.patience * 1000)) == 1)
             #expect(host.said.current.finishes.isEmpty)
             sink.abort()
             try hasReturned.wait(for: "the deliveries to return") { $0 ? true : nil }
@@ -172,7 +172,7 @@ struct StdoutSinkTests {
             }
             deliver(0, 100_000)
             var polled = pollfd(fd: end, events: Int16(POLLIN), revents: 0)
-            try #require(poll(&polled, 1, 30_000) == 1)
+            try #require(poll(&polled, 1, Int32(Project.patience * 1000)) == 1)
             deliver(1, 10)
             sinks[1].abort()
             try returned.wait(for: "the one that waits") { $0 == [1] ? true : nil }

@@ -62,7 +62,8 @@ struct CrashGuardTests {
             #expect(isSilent || line.contains(way == "thread" ? "call=none open=1" : "call=deliver sequence="))
 
             let (process, crashes) = try Self.restart(scenario, until: "put with the dead letters", "receiver=bad", "reason=crashed")
-            #expect(crashes == (isSilent ? 3 : 2))
+            // On a busy machine the other receiver may have the profile too at a silent crash, which then says nothing of either.
+            #expect(isSilent ? 3...5 ~= crashes : crashes == 2)
             #expect(
                 process.errors.lines.contains {
                     $0.contains(isSilent ? "the last process ended without a word" : "the last process crashed in a plugin")
@@ -126,6 +127,10 @@ struct CrashGuardTests {
             let gateway = try GatewayProcess(scenario, config)
             #expect(try RawConnection(gateway.port).post("/ingest?name=a", "poison 1").status == 200)
             try gateway.waitForMetrics("the profile") { $0.delivered("bad") == 1 }
+            // The child writes its number after it has closed what it inherited.
+            try gateway.log.poll(for: "the child") {
+                (try? String(contentsOfFile: scenario.path("child"), encoding: .utf8))?.hasSuffix("\n") == true ? true : nil
+            }
             gateway.process.signal(SIGKILL)
             _ = try gateway.process.waitForStatus()
             #expect(throws: (any Error).self, "a child that holds the port would let it be connected") { try RawConnection(gateway.port) }

@@ -12,7 +12,7 @@ struct DedupReloadTests {
     {
         GatewayProcess.config(
             listeners: GatewayProcess.listener(["up"], more: listener),
-            receivers: ["up": ReceiverEntry.writer(upstream.url, more: receiver)], more: more)
+            receivers: ["up": ReceiverEntry.endpoint(upstream.url, Dedup.patient, more: receiver)], more: more)
     }
 
     @Test("An accepted request is recognized after a reload, whatever the new window is", arguments: [Dedup.long, minute, Dedup.delivered])

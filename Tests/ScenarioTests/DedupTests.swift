@@ -221,7 +221,7 @@ struct DedupTests {
     func outlivesItsSender(leaves: Bool) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let receivers = ["up": ReceiverEntry.writer(upstream.url, more: ReceiverEntry.quickRetry)]
+            let receivers = ["up": ReceiverEntry.endpoint(upstream.url, Dedup.patient, more: ReceiverEntry.quickRetry)]
             func config(_ http: String) -> String { GatewayProcess.config(delivering: receivers, http: http, more: Dedup.long) }
             let gateway = try GatewayProcess(scenario, config(leaves ? "" : "\"server_write_timeout\": \"300ms\","))
             try upstream.hold()

@@ -9,7 +9,7 @@ struct DescriptorTests {
         try Scenario.run { scenario in
             let config = """
                 { "admin": null,
-                  "receive_http": { "default": { "http": { "listen_address": "127.0.0.1", "listen_port": 0 }, "ack": "delivered", "forward_to": ["archive"] } },
+                  "receive_http": { "default": { "http": { "listen_address": "127.0.0.1", "listen_port": 0, "server_write_timeout": "10m" }, "ack": "delivered", "forward_to": ["archive"] } },
                   "receivers": { "archive": { "plugin": "FileSink", "config": { "directory": "\(scenario.path("archive"))" } } } }
                 """
             let file = try scenario.write(config, to: "gateway.json")

@@ -14,7 +14,8 @@ struct PushMemoryTests {
     ) throws {
         try Scenario.run { scenario in
             try make(scenario)
-            let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()], more: limits)
+            let gateway = try GatewayProcess(
+                scenario, receivers: ["console": ReceiverEntry.console()], http: LargePushTests.patient, more: limits)
             // The first profile causes allocations that happen only once.
             #expect(try gateway.push(.numbered(1)).status == 200)
             let before = try gateway.peakMemory()

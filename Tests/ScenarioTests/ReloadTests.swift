@@ -67,6 +67,7 @@ struct ReloadTests {
             try gateway.waitForMetrics("room") { $0.connections() == 0 }
             let slow = try RawConnection(gateway.port)
             slow.send("POST /ingest")
+            try gateway.waitForMetrics("it") { $0.connections() == 1 }
             #expect(try RawConnection(gateway.port).readResponse().text.contains("conn_limit is 1"))
             slow.close()
             try gateway.reload(receivers: receivers, http: "\"server_read_timeout\": \"2s\",", scenario)

@@ -3,6 +3,9 @@ enum Dedup {
     static let long = "\"dedup_window\": \"10m\","
     static let delivered = long + "\"ack\": \"delivered\","
 
+    /// The member of an endpoint that may hold its answer for long.
+    static let patient = #""remote_timeout": "10m""#
+
     /// Starts a gateway with one receiver.
     ///
     /// - Parameter listeners: further members of each listener.
@@ -13,7 +16,7 @@ enum Dedup {
         let entries = listeners.sorted { $0.key < $1.key }.map {
             GatewayProcess.listener(["up"], http: http, more: $0.value, name: $0.key)
         }
-        let receivers = ["up": ReceiverEntry.writer(upstream.url, more: receiver)]
+        let receivers = ["up": ReceiverEntry.endpoint(upstream.url, patient, more: receiver)]
         return try GatewayProcess(scenario, GatewayProcess.config(listeners: entries.joined(), receivers: receivers, more: more))
     }
 

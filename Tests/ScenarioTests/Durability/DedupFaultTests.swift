@@ -87,6 +87,7 @@ struct DedupFaultTests {
             try shim.set(rule)
             for _ in 0..<2 { try gateway.send(10) }
             #expect(Self.repeats(try gateway.metrics()) == 10)
+            try gateway.log.wait(for: "accepted requests cannot be written")
             #expect(gateway.log.lines.count { $0.contains("accepted requests cannot be written") } == 1)
             try shim.set()
             try gateway.send(5, from: 10)

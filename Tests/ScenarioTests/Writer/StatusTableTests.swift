@@ -135,7 +135,8 @@ struct StatusTableTests {
             _ = try Certificates(scenario)
             let nginx = try Nginx(scenario, before: upstream.port, listen: listen, server: "\(tls) client_max_body_size 1k;")
             let url = listen.isEmpty ? nginx.url : nginx.secureURL
-            let gateway = try GatewayProcess(scenario, up: ReceiverEntry.endpoint(url, #""tls_config": { "ca_file": "ca.pem" }"#))
+            let up = ReceiverEntry.endpoint(url, #""tls_config": { "ca_file": "ca.pem" }"#)
+            let gateway = try GatewayProcess(scenario, receivers: ["up": up], http: LargePushTests.patient)
             let file = try scenario.write(String(repeating: "a;b 1\n", count: size / 6), to: "body")
             #expect(try Curl.post(scenario, gateway.port, "/ingest?name=a", file: file).status == 200)
             #expect(try gateway.push(PushSeries(samples: ["id": String(repeating: "x", count: size)])).status == 200)
