@@ -162,9 +162,8 @@ extension Receiver {
             Log.error(
                 "plugin is overdue",
                 ["receiver": name, "plugin": config.plugin, "call": late.what, "for": now.since(late.since).inWords])
-            // The late one may have ended meanwhile, and another one must not be blamed for it.
-            guard let present, present.number == late.number, state.withLock({ $0.isLate(late.number, late.since, timeout, .now) })
-            else { continue }
+            // It may have ended meanwhile, and what has begun since must not be blamed for it.
+            guard let present, present.number == late.number, state.withLock({ $0.isLate(late.number, timeout, .now) }) else { continue }
             _ = present.instance?.kill("its \(late.what) took longer than delivery_timeout")
         }
     }
@@ -251,9 +250,9 @@ extension Receiver.State {
         }
     }
 
-    /// Whether the call or delivery of an instance that began at this time still takes too long.
-    func isLate(_ number: Int, _ since: MonotonicTime, _ timeout: Duration, _ now: MonotonicTime) -> Bool {
-        instances[number]?.late(open.oldest(of: number), timeout, now: now)?.since == since
+    /// Whether a call or delivery of an instance takes too long.
+    func isLate(_ number: Int, _ timeout: Duration, _ now: MonotonicTime) -> Bool {
+        instances[number]?.late(open.oldest(of: number), timeout, now: now) != nil
     }
 
     /// Drops the oldest waiting profiles until the queue is within the bounds of a new config.
