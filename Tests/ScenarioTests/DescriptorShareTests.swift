@@ -92,6 +92,8 @@ struct DescriptorShareTests {
             // The order in which the loops accept decides which one is closed; on a slow machine several may be.
             let answers = more.map { (try? $0.readResponse().status) ?? 0 }
             #expect(answers.contains(503) && Set(answers).isSubset(of: [0, 503]))
+            // None is closed if the first one has lingered to its end meanwhile, which takes two seconds.
+            #expect(Project.isSanitized || answers.count { $0 == 0 } <= 1)
             open[0].send("x")
             #expect(try open[0].readResponse().status == 200)
             // This connection is idle now.

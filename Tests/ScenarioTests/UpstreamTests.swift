@@ -78,10 +78,12 @@ struct UpstreamTests {
             let statuses = String(repeating: "503,", count: 12)
             try gateway.send(1, to: "/ingest?name=hasty&answer=\(statuses)200")
             try gateway.waitForMetrics("the hasty delivery") { $0.delivered("up") == 1 }
+            try upstream.wait(count: 14)
             #expect(upstream.requests.map { $0.target.contains("patient") } == [true] + Array(repeating: false, count: 13))
             // A reload tries everything at once.
             gateway.process.signal(SIGHUP)
             try gateway.waitForMetrics("both deliveries") { $0.delivered("up") == 2 }
+            try upstream.wait(count: 15)
             #expect(upstream.requests.count == 15 && upstream.requests.last?.target.contains("patient") == true)
         }
     }
