@@ -176,14 +176,18 @@ final class RunningGateway: Sendable {
         for loop in loops { loop.drain { busy.countDown() } }
         var isHurried = wait(until: start + setup.config.shutdownTimeout / 2, hurry) { busy.isZero(until: $0) }
         onEveryLoop { $0.refuseRest(because: "the gateway is shutting down") }
-        parts.largePushes.stop(until: isHurried ? .now : deadline)
-        spool?.flush(until: isHurried ? .now : deadline)
+        if !isHurried { isHurried = finishAccepted(until: deadline, hurry) }
+        parts.largePushes.stop()
         for receiver in receivers {
             shutdownTasks.start(ShutdownTask(receiver.name, until: deadline) { receiver.drain("profiles lost at shutdown", $0) })
         }
         if !isHurried { isHurried = wait(until: deadline, hurry) { shutdownTasks.areDone(until: $0) } }
         if isHurried { shutdownTasks.hurry() }
-        reloads.stop(until: min(deadline, .now + .seconds(1)))
+        let hasReloadEnded = reloads.stop(until: min(deadline, .now + .seconds(1)))
+        if !hasReloadEnded {
+            Log.error("a reload did not end; it is not waited for")
+            AbandonedInstances.addUnfinishedReload()
+        }
         let areDone = shutdownTasks.areDone(until: (isHurried ? .now : max(.now, deadline)) + Self.endingTime)
         shutdownTasks.tidy()
         // Dead letters that become durable are settled in the spool, so the spool is stopped after them.
@@ -192,6 +196,8 @@ final class RunningGateway: Sendable {
         parts.memories.stop()
         // The loops are stopped last, because senders were still waiting for the settled profiles until now.
         watchdog.withLock { $0.take() }?.stop()
+        // All of them end at the same time.
+        for loop in loops { loop.beginStop() }
         for loop in loops { loop.stop() }
         profileRequests.stop(until: .now + .milliseconds(200))
         adminLoop.withLock { $0.take() }?.stop()
@@ -201,7 +207,18 @@ final class RunningGateway: Sendable {
         // Breaks a reference cycle: the admin listener's routes hold the gateway.
         self.setup.withLock { $0 = RunningSetup() }
         parts.crashes.end()
-        return areDone && !shutdownTasks.hasFailed ? 0 : 1
+        return areDone && hasReloadEnded && !shutdownTasks.hasFailed ? 0 : 1
+    }
+
+    /// Has the Push that is being decoded and everything that waits for the disk offered to the receivers.
+    ///
+    /// - Returns: true when `hurry` returned true.
+    private func finishAccepted(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Bool {
+        parts.largePushes.beginStop()
+        if wait(until: deadline, hurry, { parts.largePushes.areDone(until: $0) }) { return true }
+        guard let spool else { return false }
+        let flush = spool.requestFlush()
+        return wait(until: deadline, hurry) { spool.isFlushed(flush, until: $0) }
     }
 
     /// The time that plugins get to abort and to be destroyed, beyond the deadline.
@@ -247,28 +264,6 @@ final class RunningGateway: Sendable {
             if hurry() { return true }
         }
         return false
-    }
-}
-
-/// Counts the event loops that still have work to do.
-final class LoopCount: Sendable {
-    private let count: Monitor<Int>
-
-    init(_ count: Int) { self.count = Monitor(count) }
-
-    /// - Returns: true for the last one.
-    @discardableResult
-    func countDown() -> Bool {
-        defer { count.signal() }
-        return count.withLock { count in
-            count -= 1
-            return count == 0
-        }
-    }
-
-    /// Waits until the count is zero, at most until `deadline`.
-    func isZero(until deadline: MonotonicTime) -> Bool {
-        count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
     }
 }
 

@@ -180,6 +180,8 @@ package final class ConnectionTable {
         if nextSweep == .never { nextSweep = now + sweepInterval }
         if limit == nil { becameIdle(connection, .silent) }
         connection.start()
+        // Another loop may have handed it over after this one has forgotten the listener.
+        if listener.isClosing, !connection.hasBegunHandshake { connection.closeIfIdle() }
     }
 
     /// Watches a connection's socket for input.

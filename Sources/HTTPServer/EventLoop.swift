@@ -93,9 +93,12 @@ package final class EventLoop: Sendable {
     /// - Parameter done: called on the loop's thread when the last connection has closed.
     package func drain(_ done: @escaping @Sendable () -> Void) { post { $0.drain(done) } }
 
+    /// Closes all connections and has the thread end, without waiting for it.
+    package func beginStop() { post { $0.stop() } }
+
     /// Closes all connections and waits until the thread has ended.
     package func stop() {
-        post { $0.stop() }
+        beginStop()
         thread.withLock { $0.take()?.join() }
     }
 }

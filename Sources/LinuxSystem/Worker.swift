@@ -49,15 +49,30 @@ public final class Worker<Job: Sendable>: Sendable {
     /// True when jobs wait that were not begun, or the thread is to end.
     public var isWanted: Bool { state.withLock { !$0.jobs.isEmpty || $0.isStopping } }
 
-    /// Waits until all jobs are done and the thread has ended; after `deadline` the thread is detached.
-    public func stop(until deadline: MonotonicTime = .never) {
+    /// Has the thread end when all jobs are done, without waiting for it.
+    public func beginStop() {
         state.withLock { $0.isStopping = true }
         state.signal()
-        guard let running = thread.withLock({ $0.take() }) else { return }
-        let hasEnded = state.wait { state -> WaitStep<Bool> in
+    }
+
+    /// Waits until the thread has ended, at most until `deadline`; true at once when there is none.
+    public func hasEnded(until deadline: MonotonicTime) -> Bool {
+        guard thread.withLock({ $0 != nil }) else { return true }
+        return state.wait { state in
             state.hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
+    }
+
+    /// Waits until all jobs are done and the thread has ended; after `deadline` the thread is detached.
+    ///
+    /// - Returns: false when the thread was detached.
+    @discardableResult
+    public func stop(until deadline: MonotonicTime = .never) -> Bool {
+        beginStop()
+        let hasEnded = hasEnded(until: deadline)
+        guard let running = thread.withLock({ $0.take() }) else { return true }
         if hasEnded { running.join() } else { running.detach() }
+        return hasEnded
     }
 
     private func run(_ body: @Sendable ([Job]) -> Void) {

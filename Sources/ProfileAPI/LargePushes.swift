@@ -15,11 +15,17 @@ package final class LargePushes: Sendable {
 
     package init(bodies: BodyBudget) { self.bodies = bodies }
 
-    /// Drops the Pushes that wait and ends the thread, waiting until `deadline` for the Push that is being decoded.
-    package func stop(until deadline: MonotonicTime) {
+    /// Drops the Pushes that wait, and has the thread end after the Push that is being decoded.
+    package func beginStop() {
         queue.withLock { $0.removeAll() }
-        worker.stop(until: deadline)
+        worker.beginStop()
     }
+
+    /// Waits until no Push is being decoded any more, at most until `deadline`; called after ``beginStop()``.
+    package func areDone(until deadline: MonotonicTime) -> Bool { worker.hasEnded(until: deadline) }
+
+    /// Joins the thread, or detaches it when a Push is still being decoded.
+    package func stop() { worker.stop(until: .now) }
 
     /// Decodes a body on the thread, reports the size of each allocation to `grow`, and returns the rest of the work for the
     /// event loop.

@@ -219,10 +219,14 @@ extension Receiver {
 /// would run destructors while their threads run.
 package enum AbandonedInstances {
     private static let all = Mutex<[(DeliveryThread, [ReceivedProfile])]>([])
+    private static let hasUnfinishedReload = Atomic<Bool>(false)
 
     static func add(_ thread: DeliveryThread, _ profiles: [ReceivedProfile]) { all.withLock { $0.append((thread, profiles)) } }
 
-    package static var isEmpty: Bool { all.withLock { $0.isEmpty } }
+    /// Notes that a reload has not ended, for which plugins may still be making instances.
+    package static func addUnfinishedReload() { hasUnfinishedReload.store(true, ordering: .relaxed) }
+
+    package static var isEmpty: Bool { all.withLock { $0.isEmpty } && !hasUnfinishedReload.load(ordering: .relaxed) }
 }
 
 extension Receiver.State {

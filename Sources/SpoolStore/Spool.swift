@@ -83,7 +83,7 @@ package final class Spool: Sendable {
         /// The error why the last profiles could not be stored; nil when they were.
         var failure: String?
         var isStopping = false
-        /// Counters of requested and completed flushes, for callers of ``flush(until:)``.
+        /// Counters of requested and completed flushes, for callers of ``isFlushed(_:until:)``.
         var flushesWanted = 0
         var flushesDone = 0
     }
@@ -163,15 +163,28 @@ package final class Spool: Sendable {
         state.withLock { $0.clients = [:] }
     }
 
-    /// Waits until everything appended before is written and its senders are answered, at most until `deadline`.
-    package func flush(until deadline: MonotonicTime = .never) {
-        let wanted = state.withLock { state in
+    /// Requests that everything appended before is written and its senders are answered.
+    ///
+    /// - Returns: the number of this flush, for ``isFlushed(_:until:)``.
+    package func requestFlush() -> Int {
+        defer { state.signal() }
+        return state.withLock { state in
             state.flushesWanted += 1
             return state.flushesWanted
         }
-        state.signal()
-        state.wait { $0.flushesDone >= wanted || $0.isStopping || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
     }
+
+    /// Waits until a flush has ended, at most until `deadline`.
+    ///
+    /// - Returns: false when it has not; true also when the spool is stopping.
+    package func isFlushed(_ flush: Int, until deadline: MonotonicTime) -> Bool {
+        state.wait { state in
+            state.flushesDone >= flush || state.isStopping ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+        }
+    }
+
+    /// Waits until everything appended before is written and its senders are answered, however long the disk takes.
+    func flush() { _ = isFlushed(requestFlush(), until: .never) }
 
     // MARK: Appending
 

@@ -46,6 +46,12 @@ private final class NotifySocket {
         try #require(count > 0, "a message came")
         return String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
     }
+
+    /// Whether no message waits.
+    var isEmpty: Bool {
+        var byte: UInt8 = 0
+        return recv(number, &byte, 1, Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
+    }
 }
 
 @Suite("Notifications to the service manager")
@@ -79,6 +85,33 @@ struct ServiceManagerTests {
             gateway.process.signal(SIGTERM)
             #expect(try manager.next().first == "STOPPING=1")
             #expect(try gateway.process.waitForExit() == 0)
+        }
+    }
+
+    @Test("A reload that ends after STOPPING sends no READY")
+    func lateReload() throws {
+        try Scenario.run { scenario in
+            let name = scenario.path("notify")
+            let manager = try NotifySocket(name)
+            let delay = "\"shutdown_delay\": \"1h\","
+            func config(_ what: String, more: String = "") throws -> String {
+                let entry = "\"plugin\": \"\(scenario.path("libodd.so"))\", \"config\": { \"do\": \"\(what)\" }"
+                return GatewayProcess.config(listeners: GatewayProcess.listener(["odd"]), receivers: ["odd": entry], more: delay + more)
+            }
+            try CPlugin.build("misbehaving.c", as: scenario.path("libodd.so"))
+            let gateway = try GatewayProcess(scenario, config("nothing odd"), environment: ["NOTIFY_SOCKET": name])
+            #expect(try manager.next().first == "READY=1")
+            try gateway.write(config("create slowly", more: "\"unknown\": 1,"), scenario)
+            gateway.process.signal(SIGHUP)
+            #expect(try manager.next().first == "RELOADING=1")
+            try gateway.process.waitForThreads(2, named: "rx-odd")
+            gateway.process.signal(SIGTERM)
+            #expect(try manager.next().first == "STOPPING=1")
+            try scenario.write("", to: "go")
+            try gateway.log.wait(for: "config not reloaded")
+            gateway.process.signal(SIGTERM)
+            _ = try gateway.process.waitForExit()
+            #expect(manager.isEmpty)
         }
     }
 

@@ -157,6 +157,16 @@ final class ChildProcess: @unchecked Sendable {
         try ChildProcess(arguments, folder: folder, environment: environment).wait(patience: patience)
     }
 
+    /// Waits until the process has this many threads of this name.
+    func waitForThreads(_ count: Int, named name: String) throws {
+        try errors.poll(for: "\(count) threads \(name)") {
+            let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/task")
+            // A thread may end meanwhile.
+            let names = tasks.map { try? String(contentsOfFile: "/proc/\(id)/task/\($0)/comm", encoding: .utf8) }
+            return names.count { $0 == name + "\n" } == count ? true : nil
+        }
+    }
+
     private func closeInput() {
         if input >= 0 { Glibc.close(input) }
         input = -1

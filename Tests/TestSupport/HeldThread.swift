@@ -12,6 +12,9 @@ final class HeldThread {
     /// Holds the threads that send a datagram which begins with this text.
     convenience init(_ scenario: Scenario, message: String) throws { try self.init(scenario, "HOLD_MESSAGE", message) }
 
+    /// Holds the threads that sync a file.
+    static func syncing(_ scenario: Scenario) throws -> HeldThread { try HeldThread(scenario, "HOLD_SYNC", "1") }
+
     private init(_ scenario: Scenario, _ variable: String, _ value: String) throws {
         self.scenario = scenario
         let made = try scenario.run(
@@ -19,8 +22,14 @@ final class HeldThread {
             "-ldl")
         guard made.status == 0 else { throw NeverCame(what: "hold.so", seen: made.output) }
         environment = ["LD_PRELOAD": scenario.path("hold.so"), variable: value, "HOLD_FILE": scenario.path("hold")]
-        try scenario.write("", to: "hold")
+        try hold()
     }
+
+    /// Holds the threads that come from now on.
+    func hold() throws { try scenario.write("", to: "hold") }
+
+    /// Whether a thread is or was held.
+    var isHeld: Bool { FileManager.default.fileExists(atPath: scenario.path("hold.held")) }
 
     func letGo() throws { try FileManager.default.removeItem(atPath: scenario.path("hold")) }
 }

@@ -9,8 +9,13 @@ import Telemetry
 /// Never waits: a message that the manager does not take now is sent by ``sendAgain()``.
 enum ServiceManager {
     private static let socket = variable("NOTIFY_SOCKET") ?? ""
-    /// The messages that have not been taken yet, in order.
-    private static let unsent = Mutex<[String]>([])
+    private struct State {
+        /// The messages that have not been taken yet, in order.
+        var unsent: [String] = []
+        var isStopping = false
+    }
+
+    private static let state = Mutex(State())
     /// Bounds the memory when the manager takes nothing at all.
     private static let mostUnsent = 16
 
@@ -21,7 +26,10 @@ enum ServiceManager {
         send("RELOADING=1\nMONOTONIC_USEC=\(MonotonicTime.now.nanoseconds / 1000)\nSTATUS=Reading the config again")
     }
 
-    static func isStopping() { send("STOPPING=1\nSTATUS=Stopping: finishing requests and delivering what is queued") }
+    /// Reports that the gateway has begun to stop; a reload that ends later reports nothing any more.
+    static func isStopping() {
+        send("STOPPING=1\nSTATUS=Stopping: finishing requests and delivering what is queued", isLast: true)
+    }
 
     /// The longest time that the manager waits between two signs of life; nil when it wants none from this process.
     static let watchdogLimit: Duration? = {
@@ -40,24 +48,29 @@ enum ServiceManager {
 
     /// Sends the messages that have not been taken yet; called periodically.
     static func sendAgain() {
-        guard unsent.withLock({ !$0.isEmpty }) else { return }
+        guard state.withLock({ !$0.unsent.isEmpty }) else { return }
         sendAll()
     }
 
     private static func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
 
-    private static func send(_ message: String) {
+    /// - Parameter isLast: true for the last message about the gateway's state.
+    private static func send(_ message: String, isLast: Bool = false) {
         guard !socket.isEmpty else { return }
-        unsent.withLock { unsent in unsent = unsent.suffix(mostUnsent - 1) + [message] }
+        state.withLock { state in
+            guard !state.isStopping else { return }
+            state.unsent = state.unsent.suffix(mostUnsent - 1) + [message]
+            state.isStopping = isLast
+        }
         sendAll()
     }
 
     private static func sendAll() {
-        let failure: SystemError? = unsent.withLock { unsent in
+        let failure: SystemError? = state.withLock { state in
             do throws(SystemError) {
-                while let message = unsent.first {
+                while let message = state.unsent.first {
                     try Socket.sendDatagram(Array(message.utf8), to: socket)
-                    unsent.removeFirst()
+                    state.unsent.removeFirst()
                 }
                 return nil
             } catch { return error }

@@ -99,10 +99,10 @@ extension RunningGateway {
             for loop in loops { loop.post { if step.isNew { $0.listen(listener) } else { $0.adaptToTimeouts() } } }
             if step.isNew { Log.info("listening", ["listener": listener.name, "address": Self.address(listener)]) }
         }
-        // Pages that are open show their credentials again.
+        if let admin = change.admin { admin.listener.serve(admin.service) }
+        // Pages that are open show their credentials again, to the new rules.
         if change.old.config.admin != change.config.admin { page.live.endAll() }
         guard let admin = change.admin else { return }
-        admin.listener.serve(admin.service)
         postToAdmin { if admin.isNew { $0.listen(admin.listener) } else { $0.adaptToTimeouts() } }
         if admin.isNew { Log.info("admin is listening", ["address": Self.address(admin.listener)]) }
     }

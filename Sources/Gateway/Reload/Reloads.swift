@@ -29,7 +29,9 @@ final class Reloads: Sendable {
     }
 
     /// Waits for a reload that was refused, which still undoes what it made, at most until `deadline`.
-    func stop(until deadline: MonotonicTime) { worker.stop(until: deadline) }
+    ///
+    /// - Returns: false when it has not ended; a plugin's code may be running on its behalf then.
+    func stop(until deadline: MonotonicTime) -> Bool { worker.stop(until: deadline) }
 
     /// Prevents all further changes by reloads; waits for one that is being committed, at most until `deadline`.
     func close(until deadline: MonotonicTime) {

@@ -80,7 +80,10 @@ extension RunningGateway {
         _ = waitForConnections(listeners, deadline)
         waitForLoops(deadline)
         // Profiles that were already handed to the spool are offered to the receiver after their sync.
-        spool?.flush()
+        if let spool {
+            let flush = spool.requestFlush()
+            _ = deadline.wait(2) { spool.isFlushed(flush, until: $0) }
+        }
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
         let hasEnded = receiver.drain("profiles of a removed receiver lost", deadline)
         receiver.detach()

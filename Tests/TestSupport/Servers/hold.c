@@ -2,9 +2,13 @@
 //
 // HOLD_NICE     holds the threads that set this nice value
 // HOLD_MESSAGE  holds the threads that send a datagram which begins so
-// HOLD_FILE     the file that holds them, as long as it is there
+// HOLD_SYNC     holds the threads that sync a file, if it is set
+// HOLD_FILE     the file that holds them, as long as it is there; another one with `.held` added is made when a thread is held
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,7 +17,11 @@
 
 static void hold(void) {
     const char *file = getenv("HOLD_FILE");
-    while (file && access(file, F_OK) == 0) usleep(10000);
+    if (!file || access(file, F_OK) != 0) return;
+    char mark[PATH_MAX];
+    snprintf(mark, sizeof mark, "%s.held", file);
+    close(open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    while (access(file, F_OK) == 0) usleep(10000);
 }
 
 int setpriority(__priority_which_t which, id_t who, int value) {
@@ -30,4 +38,11 @@ ssize_t sendto(int socket, const void *bytes, size_t size, int flags, const stru
     const char *held = getenv("HOLD_MESSAGE");
     if (held && size >= strlen(held) && memcmp(bytes, held, strlen(held)) == 0) hold();
     return real(socket, bytes, size, flags, to, length);
+}
+
+int fdatasync(int file) {
+    static int (*real)(int);
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    if (getenv("HOLD_SYNC")) hold();
+    return real(file);
 }
