@@ -7,6 +7,8 @@ import Synchronization
 public final class Worker<Job: Sendable>: Sendable {
     private struct State {
         var jobs: [Job] = []
+        /// Whether the body is being called.
+        var isWorking = false
         var isStopping = false
         var hasEnded = false
 
@@ -49,6 +51,9 @@ public final class Worker<Job: Sendable>: Sendable {
     /// True when jobs wait that were not begun, or the thread is to end.
     public var isWanted: Bool { state.withLock { !$0.jobs.isEmpty || $0.isStopping } }
 
+    /// Whether a batch is being processed.
+    var isWorking: Bool { state.withLock { $0.isWorking } }
+
     /// Has the thread end when all jobs are done, without waiting for it.
     public func beginStop() {
         state.withLock { $0.isStopping = true }
@@ -57,22 +62,25 @@ public final class Worker<Job: Sendable>: Sendable {
 
     /// Waits until the thread has ended, at most until `deadline`; true at once when there is none.
     public func hasEnded(until deadline: MonotonicTime) -> Bool {
-        guard thread.withLock({ $0 != nil }) else { return true }
-        return state.wait { state in
+        thread.withLock { $0 == nil } || hasRun(until: deadline)
+    }
+
+    private func hasRun(until deadline: MonotonicTime) -> Bool {
+        state.wait { state in
             state.hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
         }
     }
 
     /// Waits until all jobs are done and the thread has ended; after `deadline` the thread is detached.
     ///
-    /// - Returns: false when the thread was detached.
+    /// - Returns: false when the thread was detached while it had jobs.
     @discardableResult
     public func stop(until deadline: MonotonicTime = .never) -> Bool {
         beginStop()
-        let hasEnded = hasEnded(until: deadline)
         guard let running = thread.withLock({ $0.take() }) else { return true }
-        if hasEnded { running.join() } else { running.detach() }
-        return hasEnded
+        let hasRun = hasRun(until: deadline)
+        if hasRun { running.join() } else { running.detach() }
+        return hasRun || state.withLock { !$0.isWorking && $0.jobs.isEmpty }
     }
 
     private func run(_ body: @Sendable ([Job]) -> Void) {
@@ -80,8 +88,11 @@ public final class Worker<Job: Sendable>: Sendable {
         while true {
             let pauseEnd = pause.map { MonotonicTime.now + $0 } ?? .never
             let (batch, isStopping): ([Job], Bool) = state.wait { state in
-                state.jobs.isEmpty && !state.isStopping && MonotonicTime.now < pauseEnd
-                    ? .again(pauseEnd) : .done((state.takeJobs(), state.isStopping))
+                state.isWorking = false
+                guard !state.jobs.isEmpty || state.isStopping || MonotonicTime.now >= pauseEnd else { return .again(pauseEnd) }
+                let batch = state.takeJobs()
+                state.isWorking = !batch.isEmpty || !state.isStopping
+                return .done((batch, state.isStopping))
             }
             guard !batch.isEmpty || !isStopping else {
                 state.withLock { $0.hasEnded = true }

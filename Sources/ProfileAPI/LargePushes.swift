@@ -24,8 +24,11 @@ package final class LargePushes: Sendable {
     /// Waits until no Push is being decoded any more, at most until `deadline`; called after ``beginStop()``.
     package func areDone(until deadline: MonotonicTime) -> Bool { worker.hasEnded(until: deadline) }
 
-    /// Joins the thread, or detaches it when a Push is still being decoded.
-    package func stop() { worker.stop(until: .now) }
+    /// Drops the Pushes that wait, and joins the thread, or detaches it when a Push is still being decoded.
+    package func stop() {
+        beginStop()
+        worker.stop(until: .now)
+    }
 
     /// Decodes a body on the thread, reports the size of each allocation to `grow`, and returns the rest of the work for the
     /// event loop.

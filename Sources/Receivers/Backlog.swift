@@ -7,7 +7,9 @@ import SpoolStore
 ///
 /// Every profile before the cursor is settled or an entry of ``ReceiverQueue``, so memory holds only the next few profiles, however
 /// many wait.
-struct Backlog {
+///
+/// Protected by the receiver's lock, which it does not leave. An object, because a plain value would be copied where it is only read.
+final class Backlog {
     let reader: SpoolQueue
     private var cursor = SpoolCursor()
     /// Cursors into late segments; the records after them are read first.
@@ -60,7 +62,7 @@ struct Backlog {
     /// Adds a segment that could not be read before.
     ///
     /// - Returns: false when the segment was counted already.
-    mutating func find(_ segment: UInt64, profiles: Int, bytes: Int, _ usage: ShareUsage) -> Bool {
+    func find(_ segment: UInt64, profiles: Int, bytes: Int, _ usage: ShareUsage) -> Bool {
         guard found.insert(segment).inserted else { return false }
         late.append(SpoolCursor(only: segment))
         generation += 1
@@ -70,13 +72,13 @@ struct Backlog {
     }
 
     /// Notes that a read from the spool failed; the next attempt is in a second.
-    mutating func note(_ error: SystemError, _ now: MonotonicTime) { failure = ReadFailure(error: error, retryAt: now + .seconds(1)) }
+    func note(_ error: SystemError, _ now: MonotonicTime) { failure = ReadFailure(error: error, retryAt: now + .seconds(1)) }
 
     /// Notes that a read from the spool succeeded.
-    mutating func noteRead() { failure = nil }
+    func noteRead() { failure = nil }
 
     /// Adds a newly accepted profile after the cursor.
-    mutating func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
+    func append(_ position: SpoolPosition, sequence: UInt64, _ acknowledgement: Acknowledgement?) {
         count += 1
         byteCount += Int(position.length)
         shares.add(position.share, bytes: Int(position.length))
@@ -95,7 +97,7 @@ struct Backlog {
     }
 
     /// Moves the cursor past a new profile that became an entry at once.
-    mutating func pass(_ position: SpoolPosition) {
+    func pass(_ position: SpoolPosition) {
         // Everything before it is settled or an entry, so the refused profiles need not be remembered.
         (refused, lastWasRefused) = ([], false)
         cursor.pass(position)
@@ -103,7 +105,7 @@ struct Backlog {
     }
 
     /// Settles a profile that the queue refuses, and makes sure that the cursor skips it.
-    mutating func refuse(_ position: SpoolPosition) {
+    func refuse(_ position: SpoolPosition) {
         reader.settle(position)
         guard count > 0 else { return pass(position) }
         if lastWasRefused {
@@ -115,7 +117,7 @@ struct Backlog {
     }
 
     /// Removes and returns the acknowledgements of profiles after the cursor.
-    mutating func takeAcknowledgements() -> [Acknowledgement] {
+    func takeAcknowledgements() -> [Acknowledgement] {
         defer { acknowledgements = [:] }
         return Array(acknowledgements.values)
     }
@@ -144,7 +146,7 @@ struct Backlog {
     /// Reads the next entries after the cursor, with the lock held.
     ///
     /// - Returns: nil when no records are found although ``count`` says that there are; they are lost.
-    mutating func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
+    func next(_ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         while true {
             var read = toRead
             read.run()
@@ -156,7 +158,7 @@ struct Backlog {
     /// Converts the records that a read has found to entries, and moves the cursor.
     ///
     /// - Returns: nil when it has found none that are wanted, or the cursor was moved meanwhile; an empty array after a failure.
-    mutating func entries(of read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
+    func entries(of read: Read, _ now: MonotonicTime, owner: UInt64) -> [ReceiverQueue.Entry]? {
         guard read.generation == generation else { return nil }
         var found: [WaitingRecord]
         switch read.result {
@@ -175,7 +177,7 @@ struct Backlog {
         }
     }
 
-    private mutating func move(to read: Read) {
+    private func move(to read: Read) {
         generation += 1
         if read.isEndOfLate {
             late.removeFirst()
@@ -189,7 +191,7 @@ struct Backlog {
     /// Removes refused profiles from the records found.
     ///
     /// - Returns: true when no record is left.
-    private mutating func dropRefused(_ found: inout [WaitingRecord]) -> Bool {
+    private func dropRefused(_ found: inout [WaitingRecord]) -> Bool {
         guard let lastRead = found.last?.position else { return false }
         while let run = refused.first, !(lastRead < run.first) {
             found.removeAll { !($0.position < run.first) && !(run.last < $0.position) }
@@ -201,7 +203,7 @@ struct Backlog {
         return found.isEmpty
     }
 
-    private mutating func entry(_ record: WaitingRecord, _ now: MonotonicTime, _ owner: UInt64) -> ReceiverQueue.Entry {
+    private func entry(_ record: WaitingRecord, _ now: MonotonicTime, _ owner: UInt64) -> ReceiverQueue.Entry {
         var entry = ReceiverQueue.Entry(
             nil, sequence: record.sequence, byteCount: Int(record.position.length), position: record.position,
             acknowledgements.removeValue(forKey: record.sequence),
@@ -213,7 +215,7 @@ struct Backlog {
     }
 
     /// Forgets the profiles after the cursor, which cannot be found; returns how many they are.
-    mutating func countRestAsLost() -> Int {
+    func countRestAsLost() -> Int {
         defer { (count, byteCount, shares, refused, lastWasRefused, late) = (0, 0, ShareUsage(), [], false, []) }
         generation += 1
         return count

@@ -6,13 +6,15 @@ import SpoolStore
 /// The part of a receiver's queue that is in the spool; every method runs with the receiver's lock held.
 extension Receiver.State {
     var needsRefill: Bool {
-        guard let backlog, backlog.count > 0, queue.count < Backlog.mostDelayed else { return false }
-        // A failing receiver is probed with profiles that were never tried, which may still be in the spool.
-        return (serving?.pace.isFailing == true ? queue.freshCount : queue.readyCount) < Backlog.fewReady
+        mutating get {
+            guard let backlog, backlog.count > 0, queue.count < Backlog.mostDelayed else { return false }
+            // A failing receiver is probed with profiles that were never tried, which may still be in the spool.
+            return (serving?.pace.isFailing == true ? queue.freshCount : queue.readyCount) < Backlog.fewReady
+        }
     }
 
     /// Returns the read to make before the ready entries run out; nil when none is needed or possible now.
-    func refill(_ now: MonotonicTime) -> Backlog.Read? {
+    mutating func refill(_ now: MonotonicTime) -> Backlog.Read? {
         guard needsRefill, backlog?.failure.map({ $0.retryAt <= now }) ?? true else { return nil }
         return backlog?.toRead
     }
@@ -68,8 +70,9 @@ extension Receiver.State {
     /// read.
     private mutating func readMore(of segment: UInt64, now: MonotonicTime) -> Bool {
         guard let backlog, backlog.count > 0, !backlog.isPast(segment), queue.count < Backlog.mostDelayed else { return false }
+        let before = backlog.count
         readNext(now)
-        return self.backlog?.count != backlog.count
+        return backlog.count != before
     }
 
     /// Returns the positions of all unsettled records of a segment; nil when they are too many for memory or cannot be read, or the

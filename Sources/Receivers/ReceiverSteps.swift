@@ -2,7 +2,7 @@ import LinuxSystem
 import PluginHost
 
 /// What an instance's thread does next: first decided, which changes nothing, then begun. Every method runs with the receiver's
-/// lock held.
+/// lock held. All are mutating, because the compiler copies the whole state for a call of a method that is not.
 extension Receiver.State {
     /// The decision about the next step of an instance's thread.
     enum NextStep: Equatable {
@@ -40,11 +40,12 @@ extension Receiver.State {
     // MARK: Deciding
 
     /// Decides the next step of an instance's thread.
-    func nextStep(of number: Int, now: MonotonicTime) -> NextStep {
-        instances[number].map { decide($0, now) } ?? .leave
+    mutating func nextStep(of number: Int, now: MonotonicTime) -> NextStep {
+        guard let instance = instances[number] else { return .leave }
+        return decide(instance, now)
     }
 
-    private func decide(_ instance: InstanceState, _ now: MonotonicTime) -> NextStep {
+    private mutating func decide(_ instance: InstanceState, _ now: MonotonicTime) -> NextStep {
         switch instance.phase {
         case .working: return nextStep(of: instance, now)
         case .retiring where instance.nextTimer <= now, .flushing where instance.nextTimer <= now: return .timer
@@ -60,7 +61,7 @@ extension Receiver.State {
     }
 
     /// Decides the next step of the working instance's thread.
-    private func nextStep(of instance: InstanceState, _ now: MonotonicTime) -> NextStep {
+    private mutating func nextStep(of instance: InstanceState, _ now: MonotonicTime) -> NextStep {
         if !settlements.isEmpty { return .tell }
         if instance.nextTimer <= now { return .timer }
         if refill(now) != nil { return .read }
@@ -82,12 +83,14 @@ extension Receiver.State {
 
     /// The time at which the memory of an ended backlog is returned to the system; never when there was none.
     private var memoryReturn: MonotonicTime {
-        guard queue.isOver(Self.largeBacklog) else { return .never }
-        return memoryReturnedAt.map { $0 + Self.memoryReturnInterval } ?? MonotonicTime(nanoseconds: 0)
+        mutating get {
+            guard queue.isOver(Self.largeBacklog) else { return .never }
+            return memoryReturnedAt.map { $0 + Self.memoryReturnInterval } ?? MonotonicTime(nanoseconds: 0)
+        }
     }
 
     /// The entry that the working instance gets next, and whether it is a probe of a failing receiver.
-    private func nextDelivery(
+    private mutating func nextDelivery(
         to serving: InstanceState, _ now: MonotonicTime
     ) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard mayDeliver(to: serving, now), let next = candidate(serving, now) else { return nil }
@@ -95,7 +98,7 @@ extension Receiver.State {
         return isAllowed ? next : nil
     }
 
-    private func candidate(_ serving: InstanceState, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
+    private mutating func candidate(_ serving: InstanceState, _ now: MonotonicTime) -> (handle: ReceiverQueue.Handle, isProbe: Bool)? {
         guard serving.pace.isFailing else { return nextReady(serving).map { ($0, false) } }
         // A profile that was never tried tells most about the destination. The newest one is taken, because the destination may
         // refuse all of many that came together.
@@ -105,10 +108,12 @@ extension Receiver.State {
 
     /// The next ready entry. After a failure the newest entries take turns with the oldest, because the destination may refuse
     /// those from before the failure.
-    private func nextReady(_ serving: InstanceState) -> ReceiverQueue.Handle? { queue.nextReady(fromBothEnds: serving.pace.isRecovering) }
+    private mutating func nextReady(_ serving: InstanceState) -> ReceiverQueue.Handle? {
+        queue.nextReady(fromBothEnds: serving.pace.isRecovering)
+    }
 
     /// Whether ``nextDelivery(_:)`` would find an entry; must be cheap, because it is called for each new profile.
-    private func mayDeliver(to serving: InstanceState, _ now: MonotonicTime) -> Bool {
+    private mutating func mayDeliver(to serving: InstanceState, _ now: MonotonicTime) -> Bool {
         guard serving.phase == .working, !serving.isDown, serving.openDeliveries < config.maxInFlight else { return false }
         if serving.pace.isFailing {
             return queue.freshCount > 0 && serving.pace.allowsProbe(ofFresh: true, now: now)
@@ -120,7 +125,7 @@ extension Receiver.State {
     }
 
     /// Whether the current instance's thread sleeps and has something to do; a needless wake-up costs more than a delivery.
-    func mustWake(now: MonotonicTime) -> Bool {
+    mutating func mustWake(now: MonotonicTime) -> Bool {
         guard !isDraining, !isClosed, instances.count == 1 else { return true }
         guard let serving, serving.phase == .working else { return true }
         guard let sleepsUntil = serving.sleepsUntil else { return false }
@@ -128,7 +133,7 @@ extension Receiver.State {
     }
 
     /// The earliest time at which something becomes due.
-    private func nextEvent(of serving: InstanceState) -> MonotonicTime {
+    private mutating func nextEvent(of serving: InstanceState) -> MonotonicTime {
         var next = queue.nextDue
         // While a probe is open, the thread waits for its outcome and not for a time.
         if serving.pace.isFailing, !serving.pace.isProbing {

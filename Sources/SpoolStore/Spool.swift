@@ -184,7 +184,7 @@ package final class Spool: Sendable {
     }
 
     /// Waits until everything appended before is written and its senders are answered, however long the disk takes.
-    func flush() { _ = isFlushed(requestFlush(), until: .never) }
+    package func flush() { _ = isFlushed(requestFlush(), until: .never) }
 
     // MARK: Appending
 

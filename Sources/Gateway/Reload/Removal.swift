@@ -79,11 +79,9 @@ extension RunningGateway {
     private func end(_ receiver: Receiver, after listeners: [Listener], _ deadline: MovableDeadline) -> Bool {
         _ = waitForConnections(listeners, deadline)
         waitForLoops(deadline)
-        // Profiles that were already handed to the spool are offered to the receiver after their sync.
-        if let spool {
-            let flush = spool.requestFlush()
-            _ = deadline.wait(2) { spool.isFlushed(flush, until: $0) }
-        }
+        // Profiles that were already handed to the spool are offered to the receiver after their sync. However long the disk takes,
+        // only this receiver's removal waits for it; a profile that came later would stay undelivered until the next start.
+        spool?.flush()
         defer { leaving.withLock { leaving in leaving.removeAll { $0 === receiver } } }
         let hasEnded = receiver.drain("profiles of a removed receiver lost", deadline)
         receiver.detach()
