@@ -26,11 +26,11 @@ extension Connection {
         let outcome = response.outcome ?? response.status
         listener.counters.answered(outcome)
         if outcome >= 400 { logRefusal(outcome, response) }
-        if let feed = response.feed, !request.head.equals(request.head.method, "HEAD") { return respond(response, with: feed) }
+        let wantsBody = !request.head.isHEAD
+        if let feed = response.feed, wantsBody { return respond(response, with: feed) }
         answer.begin(
             response.serialized(
-                date: table.date.current(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion,
-                withBody: !request.head.equals(request.head.method, "HEAD")))
+                date: table.date.current(), keepAlive: request.keepsAlive, minorVersion: request.head.minorVersion, withBody: wantsBody))
         phase = .writing
         deadline = table.now + http.writeTimeout
         write()

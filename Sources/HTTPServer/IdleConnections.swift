@@ -78,9 +78,10 @@ extension ConnectionTable {
 
     /// Publishes to the other loops when the longest idle connection of this loop became idle.
     private func publish(_ list: IdleConnections) {
-        list.listener.idle.publish(list.since, list.kind, of: number)
-        let oldest = idleConnections.lazy.filter { $0.kind == list.kind }.map(\.since).min()
-        list.listener.share.idle.publish(oldest ?? .never, list.kind, of: number)
+        var oldest = list.since
+        list.listener.idle.publish(oldest, list.kind, of: number)
+        for other in idleConnections where other !== list && other.kind == list.kind { oldest = min(oldest, other.since) }
+        list.listener.share.idle.publish(oldest, list.kind, of: number)
     }
 
     // MARK: Making room

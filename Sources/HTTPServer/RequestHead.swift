@@ -39,6 +39,9 @@ package struct RequestHead: Sendable {
         bytes.span.extracting(range).isEqual(to: text)
     }
 
+    /// Whether the answer has no body (RFC 9110 §9.3.2).
+    var isHEAD: Bool { equals(method, "HEAD") }
+
     /// Whether the path is a route's, below a prefix.
     ///
     /// Senders make paths of a URL and a route, so a slash may come several times, and one may be at the end.

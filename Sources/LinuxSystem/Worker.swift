@@ -77,8 +77,10 @@ public final class Worker<Job: Sendable>: Sendable {
     @discardableResult
     public func stop(until deadline: MonotonicTime = .never) -> Bool {
         beginStop()
-        guard let running = thread.withLock({ $0.take() }) else { return true }
+        guard thread.withLock({ $0 != nil }) else { return true }
         let hasRun = hasRun(until: deadline)
+        // Taken after the wait, so that a job which comes meanwhile starts no second thread.
+        guard let running = thread.withLock({ $0.take() }) else { return true }
         if hasRun { running.join() } else { running.detach() }
         return hasRun || state.withLock { !$0.isWorking && $0.jobs.isEmpty }
     }
