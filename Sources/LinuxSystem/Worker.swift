@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// A thread that processes jobs in batches; it starts with the first job.
@@ -35,14 +36,23 @@ public final class Worker<Job: Sendable>: Sendable {
 
     /// Adds a job, from any thread.
     ///
-    /// - Parameter body: the function that the thread calls for each batch; the first one given is used until ``stop(until:)``.
-    /// - Throws: when the thread cannot be started; the job was not added then.
+    /// - Parameter body: the function that the thread calls for each batch; the first one given is used.
+    /// - Throws: when the thread cannot be started or has been told to end; the job was not added then.
     public func submit(_ job: Job, _ body: @escaping @Sendable ([Job]) -> Void) throws(SystemError) {
         try thread.withLock { (thread) throws(SystemError) in
-            if thread == nil { thread = try Thread(name) { [self] in run(body) } }
+            guard thread == nil else { return }
+            try state.withLock { (state) throws(SystemError) in try accept(state) }
+            thread = try Thread(name) { [self] in run(body) }
         }
-        state.withLock { $0.jobs.append(job) }
+        try state.withLock { (state) throws(SystemError) in
+            try accept(state)
+            state.jobs.append(job)
+        }
         state.signal()
+    }
+
+    private func accept(_ state: State) throws(SystemError) {
+        if state.isStopping { throw SystemError("give work to the thread \(name), which ends", code: ECANCELED) }
     }
 
     /// Removes and returns the jobs that were not begun.
@@ -79,7 +89,6 @@ public final class Worker<Job: Sendable>: Sendable {
         beginStop()
         guard thread.withLock({ $0 != nil }) else { return true }
         let hasRun = hasRun(until: deadline)
-        // Taken after the wait, so that a job which comes meanwhile starts no second thread.
         guard let running = thread.withLock({ $0.take() }) else { return true }
         if hasRun { running.join() } else { running.detach() }
         return hasRun || state.withLock { !$0.isWorking && $0.jobs.isEmpty }

@@ -93,6 +93,7 @@ package final class DeadLetters: Sendable {
     }
 
     private func look() {
+        guard !isStopped.load(ordering: .relaxed) else { return }
         do throws(SystemError) {
             try worker.submit(.look) { [self] in work($0) }
         } catch { Log.warning("the thread for dead letters cannot be started", ["error": "\(error)"]) }

@@ -44,5 +44,6 @@ struct WorkerTests {
         #expect(worker.hasEnded(until: .now + .seconds(60)))
         #expect(done.withLock { $0 } == [1, 2, 3])
         #expect(worker.stop(until: .now))
+        #expect(throws: SystemError.self) { try worker.submit(4) { _ in } }
     }
 }
