@@ -167,7 +167,7 @@ final class RunningGateway: Sendable {
     /// Stops accepting profiles and delivers the queued ones, within `shutdown_timeout`.
     ///
     /// - Parameter hurry: called repeatedly; returns true when the gateway should stop waiting.
-    /// - Returns: the exit status: 0, or 1 when a plugin did not end.
+    /// - Returns: the exit status: 0, or 1 when a plugin or a reload did not end.
     func drain(until deadline: MonotonicTime, _ hurry: () -> Bool) -> Int32 {
         parts.readiness.set(false)
         let (start, setup) = (MonotonicTime.now, drainableSetup())
