@@ -72,7 +72,10 @@ public struct FileDescriptor: ~Copyable, Sendable {
     }
 
     /// Makes the content and the size durable (`fdatasync`).
-    public func synchronize() throws(SystemError) {
+    public func synchronize() throws(SystemError) { try Self.synchronize(number) }
+
+    /// Makes the content and the size of an open file durable (`fdatasync`); the caller keeps it open.
+    public static func synchronize(_ number: Int32) throws(SystemError) {
         guard retrying({ fdatasync(number) }) == 0 else { throw SystemError("fdatasync") }
     }
 

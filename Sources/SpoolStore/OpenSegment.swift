@@ -91,10 +91,12 @@ final class OpenSegment {
     private let records: FileDescriptor
     private let index: FileDescriptor
     private var indexSize: Int
-    private var isIndexWhole = true
+    private(set) var isIndexWhole = true
     /// True after a failed sync: the kernel may then consider the dirty pages written, so a later sync that succeeds proves
     /// nothing.
-    private(set) var isSuspect = false
+    var isSuspect = false
+    /// The folder, until the names of the files were synced.
+    private var unsyncedFolder: OpenFolder?
     private var buffer = ByteBuffer()
 
     /// The size up to which small pieces are collected in the buffer before they are written.
@@ -104,7 +106,8 @@ final class OpenSegment {
 
     var isEmpty: Bool { size == header.size }
 
-    init(_ header: SpoolHeader, _ folder: SpoolFolder) throws(SystemError) {
+    /// - Parameter syncsNames: false when the names of the files are synced together with the first records.
+    init(_ header: SpoolHeader, _ folder: SpoolFolder, syncsNames: Bool) throws(SystemError) {
         self.header = header
         let (head, indexHead) = (header.encoded(.records), header.encoded(.index))
         (size, written, indexSize) = (head.count, head.count, indexHead.count)
@@ -113,7 +116,8 @@ final class OpenSegment {
             try unsafe records.writeAll(head.span.bytes, at: 0)
             index = try folder.open(header.segment, .index, O_WRONLY | O_CREAT | O_EXCL)
             try unsafe index.writeAll(indexHead.span.bytes, at: 0)
-            try folder.directory.spool().synchronize()
+            unsyncedFolder = try folder.directory.spool()
+            if syncsNames { try syncNames() }
         } catch {
             folder.remove(header.segment)
             throw error
@@ -164,12 +168,29 @@ final class OpenSegment {
         written += buffer.count
     }
 
+    private func syncNames() throws(SystemError) {
+        try unsyncedFolder?.synchronize()
+        unsyncedFolder = nil
+    }
+
     func synchronize() throws(SystemError) {
-        do throws(SystemError) { try records.synchronize() } catch {
+        do throws(SystemError) {
+            try syncNames()
+            try records.synchronize()
+        } catch {
             isSuspect = true
             throw error
         }
     }
+
+    /// Returns a sync of the records, the index or both, for another thread; the segment must be kept until that has ended.
+    func sync(records isWanted: Bool, index isIndexWanted: Bool) -> SegmentSync {
+        SegmentSync(
+            folder: isWanted ? unsyncedFolder : nil, records: isWanted ? records.number : nil, index: isIndexWanted ? index.number : nil)
+    }
+
+    /// The names and the records that were written before a sync are durable now.
+    func wasSynced() { unsyncedFolder = nil }
 
     /// Publishes the written records and adds them to the index. While the segment is open its entries are also in memory, so only
     /// a start reads this file; where it cannot be written, the start scans the records instead.
@@ -181,13 +202,6 @@ final class OpenSegment {
             try unsafe index.writeAll(bytes.span.bytes, at: indexSize)
             indexSize += bytes.count
         } catch { isIndexWhole = false }
-    }
-
-    /// Syncs the index; returns false when that fails or the index is incomplete.
-    func finishIndex() -> Bool {
-        guard isIndexWhole else { return false }
-        do throws(SystemError) { try index.synchronize() } catch { return false }
-        return true
     }
 
     /// Cuts off records that were written but not published, if the disk allows it.

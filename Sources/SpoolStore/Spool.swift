@@ -82,6 +82,8 @@ package final class Spool: Sendable {
         var start = StartFacts()
         /// The error why the last profiles could not be stored; nil when they were.
         var failure: String?
+        /// The results of syncs on the other thread, until the spool's thread takes them.
+        var syncResults: [SegmentSync.Result] = []
         var isStopping = false
         /// Counters of requested and completed flushes, for callers of ``isFlushed(_:until:)``.
         var flushesWanted = 0

@@ -18,6 +18,8 @@ package struct SpoolConfig: Equatable {
     package var syncInterval = Duration.seconds(1)
     /// The size beyond which a segment does not grow, except for a single request that is larger.
     package var segmentBytes = 64 << 20
+    /// How long little of the oldest segment is needed before that is copied forward; not a setting of the config.
+    package var copyDelay = Duration.seconds(10)
 
     package init(
         maxBytes: Int? = nil, minFreeBytes: Int? = nil, sync: Sync = Sync.always, syncInterval: Duration = Duration.seconds(1),

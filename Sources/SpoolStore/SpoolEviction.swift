@@ -15,10 +15,12 @@ extension SpoolJournal {
         case nothing
     }
 
-    /// Evicts segments until `size` more bytes may be written; evicts nothing if that could not free enough.
+    /// Evicts segments until `size` more bytes may be written, after copying forward the little that is left in the oldest ones;
+    /// evicts nothing if that could not free enough.
     func makeRoom(for size: Int) throws(SpoolFailure) {
         if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
         let room = Room(spool)
+        while room.lack(for: size, spool.size.bytes) != nil, nextCopy <= .now, let number = nearlySettledOldest() { compact(number) }
         guard let lack = room.lack(for: size, spool.size.bytes) else { return }
         let (evictable, keeper) = spool.evictable
         if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
@@ -59,6 +61,8 @@ extension SpoolJournal {
     /// Removes the oldest removable segment and drops the profiles that wait in it. Profiles of shares with less than an equal part
     /// of a queue are copied forward instead, from the oldest segment of which they take at most half.
     func evictOldest() -> Eviction {
+        // An open file would keep its blocks.
+        waitForSyncs()
         if removeSettled() { return .freed }
         if let result = evict(sparing: true) { return result }
         return evict(sparing: false) ?? .nothing
@@ -109,22 +113,28 @@ extension SpoolJournal {
 
     /// Removes the segments that all their receivers have settled.
     ///
+    /// - Parameter isUrgent: whether their room is needed now; otherwise the blocks are freed on another thread.
     /// - Returns: whether there was such a segment.
-    func removeSettled() -> Bool {
+    func removeSettled(isUrgent: Bool = true) -> Bool {
         let settled = spool.state.withLock { state in
             let settled = state.order.filter { $0 != state.active && state.segments[$0]?.isSettled == true }
             forget(settled, &state)
             return settled
         }
-        for number in settled { remove(number) }
+        for number in settled { remove(number, isUrgent: isUrgent) }
         return !settled.isEmpty
     }
 
     /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.
-    private func remove(_ number: UInt64) {
+    private func remove(_ number: UInt64, isUrgent: Bool = true) {
         // An open file would keep its blocks.
         if settledFile?.segment == number { settledFile = nil }
-        if !spool.folder.remove(number) { unremoved.append(number) }
+        if !spool.folder.remove(number, release: isUrgent ? nil : free) { unremoved.append(number) }
+    }
+
+    /// Frees a file's blocks on another thread, or on this one when the other is behind or cannot be started.
+    private func free(_ file: RemovedFile) {
+        if !releaseThread.isWanted { try? releaseThread.submit(file) { files in for file in files { file.free() } } }
     }
 
     private func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
@@ -140,16 +150,24 @@ extension SpoolJournal {
     private static let pause = Duration.seconds(30)
 
     func upkeep() {
-        _ = removeSettled()
+        _ = removeSettled(isUrgent: false)
         let now = MonotonicTime.now
         guard nextUpkeep == .never || nextUpkeep <= now else { return }
         nextUpkeep = .never
         while let number = nearlySettledOldest() {
-            if case .done = copyForward(number) { continue }
-            // A record may be damaged, for example, which is reported when it is delivered.
-            nextUpkeep = now + Self.pause
-            return
+            // Usually the rest is being delivered, and a copy would only delay the senders.
+            if lingering?.segment != number { lingering = (number, now) }
+            let due = max(nextCopy, (lingering?.since ?? now) + config.copyDelay)
+            guard due <= now else { return nextUpkeep = due }
+            compact(number)
         }
+    }
+
+    /// Copies forward what is needed of a segment; after a failure the next attempt is made after a pause, because a record may be
+    /// damaged, for example, which is reported when it is delivered.
+    private func compact(_ number: UInt64) {
+        guard case .failed = copyForward(number) else { return }
+        nextCopy = .now + Self.pause
     }
 
     private func nearlySettledOldest() -> UInt64? {

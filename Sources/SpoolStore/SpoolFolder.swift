@@ -2,6 +2,20 @@ import Glibc
 import LinuxSystem
 import Telemetry
 
+/// A file without a name, whose blocks are still to be freed.
+final class RemovedFile: Sendable {
+    private let file: FileDescriptor
+    private static let step = 1 << 20
+
+    fileprivate init(_ file: consuming FileDescriptor) { self.file = file }
+
+    /// Frees the blocks in small steps: a sync of another file can wait for a step, on ext4 about 20 ms for 64 MiB at once.
+    func free() {
+        guard let size = try? file.size() else { return }
+        for end in stride(from: size - Self.step, through: 0, by: -Self.step) { try? file.truncate(to: end) }
+    }
+}
+
 /// The files of the spool in a data directory.
 package struct SpoolFolder: Sendable {
     let directory: DataDirectory
@@ -75,9 +89,11 @@ package struct SpoolFolder: Sendable {
     /// The records file is renamed first, after which the segment no longer exists: a crash in between must leave neither an index
     /// whose records seem lost, nor records whose settled entries are lost.
     ///
+    /// - Parameter release: takes the records file, whose blocks the file system frees when it is closed; that takes about 20 ms for
+    ///   64 MiB. Without it they are freed here.
     /// - Returns: false when files of the segment are left.
     @discardableResult
-    func remove(_ segment: UInt64) -> Bool {
+    func remove(_ segment: UInt64, release: ((RemovedFile) -> Void)? = nil) -> Bool {
         let records = SpoolFormat.File.records.name(of: segment)
         do throws(SystemError) {
             let folder = try directory.spool()
@@ -85,7 +101,9 @@ package struct SpoolFolder: Sendable {
                 guard error.code == ENOENT else { throw error }
             }
             for file in [SpoolFormat.File.index, .settled] { try folder.remove(file.name(of: segment)) }
+            let file = release == nil ? nil : try? RemovedFile(folder.open(records + Self.removedSuffix, O_WRONLY))
             try folder.remove(records + Self.removedSuffix)
+            if let file { release?(file) }
             return true
         } catch {
             Log.error("cannot remove a segment of the spool", ["segment": records, "error": "\(error)"])

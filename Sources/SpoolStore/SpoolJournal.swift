@@ -11,6 +11,16 @@ final class SpoolJournal {
     /// syncing is left to the system.
     var nextSync = MonotonicTime.never
     var nextUpkeep = MonotonicTime.never
+    /// The time of the next attempt to copy forward after one that failed.
+    var nextCopy = MonotonicTime(nanoseconds: 0)
+    /// The oldest segment while little of it is needed, and since when that has been seen.
+    var lingering: (segment: UInt64, since: MonotonicTime)?
+    /// The syncs that run on ``syncThread``, in their order, with the segments that have the files open.
+    var syncs: [(target: OpenSegment, isSealed: Bool)] = []
+    var syncsEnded = 0
+    let syncThread = Worker<SegmentSync>("spool-sync")
+    /// Closes the files of removed segments.
+    let releaseThread = Worker<RemovedFile>("spool-release")
     /// Settled segments whose files could not be removed yet.
     var unremoved: [UInt64] = []
     private var nextRemoval = MonotonicTime(nanoseconds: 0)
@@ -19,6 +29,8 @@ final class SpoolJournal {
     /// The data directory's generation in which the open segment was created.
     private var generation = 0
     var noteWarnings = LogThrottle()
+    /// The flush whose profiles are written, and the number of syncs that have to end before it does; nil when none waits.
+    private var flush: (number: Int, syncs: Int)?
     /// Empty arrays for the next work.
     private var spare: (appends: [SpoolAppend], notes: [SpoolNote]) = ([], [])
     /// The `.settled` file that was written to last, and the data directory's generation in which it was opened.
@@ -53,26 +65,41 @@ final class SpoolJournal {
     func run() {
         while true {
             var work = spool.state.wait { step(&$0) }
+            takeSyncs()
             // Notes are written first, because a sync takes longer; a profile whose note is lost in a crash is delivered again.
             write(work.notes)
             if !work.appends.isEmpty { store(work.appends) }
-            syncIfDue(always: work.isStopping)
+            syncIfDue()
             lookAround()
             upkeep()
-            spool.state.withLock { $0.flushesDone = work.flushes }
-            spool.state.signal()
-            if work.isStopping { return seal() }
+            endFlush(work.flushes)
+            if work.isStopping { return end() }
             work.appends.removeAll(keepingCapacity: work.appends.count <= 256)
             work.notes.removeAll(keepingCapacity: work.notes.count <= 256)
             spare = (work.appends, work.notes)
         }
     }
 
+    /// Ends a flush when the syncs that were begun before it have ended, so that the spool can stop at once after it.
+    private func endFlush(_ number: Int) {
+        let wanted = flush ?? (number, syncsEnded + syncs.count)
+        flush = syncsEnded < wanted.syncs ? wanted : nil
+        if flush == nil { spool.state.withLock { $0.flushesDone = wanted.number } }
+        spool.state.signal()
+    }
+
+    private func end() {
+        seal()
+        waitForSyncs()
+        syncThread.stop()
+        releaseThread.stop()
+    }
+
     private func step(_ state: inout Spool.State) -> WaitStep<Work> {
         let now = MonotonicTime.now
-        let isFlush = state.flushesDone < state.flushesWanted || state.isStopping
-        let next = min(state.notesDue, nextSync, nextUpkeep, nextLook)
-        guard !state.appends.isEmpty || isFlush || next <= now else { return .again(next) }
+        let isFlush = (flush == nil && state.flushesDone < state.flushesWanted) || state.isStopping
+        let next = min(state.notesDue, syncs.isEmpty ? nextSync : .never, nextUpkeep, nextLook)
+        guard !state.appends.isEmpty || !state.syncResults.isEmpty || isFlush || next <= now else { return .again(next) }
         // Waiting notes are written together with the profiles, even before they are due.
         // The arrays of the last work are used again, which are empty.
         var work = Work(appends: [], notes: [], flushes: state.flushesWanted, isStopping: state.isStopping)
@@ -210,39 +237,6 @@ final class SpoolJournal {
         }
     }
 
-    private func synchronize(_ target: OpenSegment) throws(SystemError) {
-        let start = MonotonicTime.now
-        try target.synchronize()
-        spool.syncTime.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
-        nextSync = .never
-    }
-
-    private func noteUnsynced() {
-        if config.sync == .interval, nextSync == .never { nextSync = .now + config.syncInterval }
-    }
-
-    private func syncIfDue(always: Bool) {
-        guard nextSync != .never, nextSync <= .now || always, let segment else { return }
-        if !syncLate(segment) { abandon() }
-    }
-
-    /// Syncs profiles that were already answered, as `spool.sync` allows.
-    ///
-    /// - Returns: false when the sync failed, so that the profiles may be lost in a power cut; this is logged.
-    func syncLate(_ target: OpenSegment) -> Bool {
-        nextSync = .never
-        do throws(SystemError) {
-            guard !target.isSuspect else { throw SystemError("fdatasync", code: EIO) }
-            try synchronize(target)
-            return true
-        } catch {
-            spool.writeErrors.add()
-            tell(.system(error))
-            Log.error("a sync failed; profiles that were answered may be lost in a power cut", ["error": "\(error)"])
-            return false
-        }
-    }
-
     private func publish(_ entries: [IndexEntry], in target: OpenSegment) -> [SpoolPosition] {
         target.writeIndex(entries)
         return spool.state.withLock { state in
@@ -259,7 +253,7 @@ final class SpoolJournal {
     }
 
     /// Records whether profiles can be stored, and logs a change.
-    private func tell(_ failure: SpoolFailure?) {
+    func tell(_ failure: SpoolFailure?) {
         let text = failure.map { failure in
             switch failure {
             case .full(let receiver): "the spool is full, and receiver \(quotedForPeople(receiver)) does not drop"

@@ -39,7 +39,7 @@ extension SpoolJournal {
         let header = SpoolHeader(
             segment: spool.nextNumber.wrappingAdd(1, ordering: .relaxed).oldValue, salt: .random(in: 1 ... .max),
             createdAt: spool.clock.now, receivers: Array(names.prefix(SpoolSegment.maximumReceivers)))
-        let opened = try OpenSegment(header, spool.folder)
+        let opened = try OpenSegment(header, spool.folder, syncsNames: config.sync == .always)
         segment = opened
         var known = SpoolSegment(header, indexStart: header.size)
         known.clockOffset = spool.clock.offset
@@ -51,18 +51,19 @@ extension SpoolJournal {
         return opened
     }
 
-    /// Closes the open segment; nothing more is written to it.
+    /// Closes the open segment, to which nothing more is written; what is not synced yet is synced on another thread.
     ///
     /// - Parameter isElsewhere: true when its files are open in a folder that the data directory no longer refers to.
     func seal(isElsewhere: Bool = false) {
         guard let ended = segment.take() else { return }
-        if nextSync != .never { _ = syncLate(ended) }
-        let entries = spool.state.withLock { $0.segments[ended.number]?.entries ?? [] }
-        let isOnDisk = (!isElsewhere && ended.finishIndex()) || spool.folder.rewriteIndex(ended.header, entries)
-        spool.state.withLock { state in
-            if isOnDisk { state.segments[ended.number]?.entries = nil }
-            state.active = nil
-        }
+        spool.state.withLock { $0.active = nil }
+        let isUnsynced = nextSync != .never
+        nextSync = .never
+        if isUnsynced, ended.isSuspect { tellLost(SystemError("fdatasync", code: EIO)) }
+        let sync = ended.sync(records: isUnsynced && !ended.isSuspect, index: ended.isIndexWhole && !isElsewhere)
+        if syncs.contains(where: \.isSealed) { waitForSyncs() }
+        begin(sync, of: ended, isSealed: true)
+        if isElsewhere { waitForSyncs() }
     }
 
     /// Cuts the open segment back to its published records and closes it.

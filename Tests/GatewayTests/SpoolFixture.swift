@@ -25,14 +25,15 @@ final class SpoolFixture {
     /// - Parameter folder: the folder of an earlier process, which is kept; nil makes a new one, which is removed at the end.
     convenience init(
         _ configs: ReceiverConfig..., spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
-        in folder: String? = nil
-    ) throws { try self.init(configs, spool: config, in: folder) }
+        copyDelay: Duration = .zero, in folder: String? = nil
+    ) throws { try self.init(configs, spool: config, copyDelay: copyDelay, in: folder) }
 
     init(
         _ configs: [ReceiverConfig], spool config: SpoolConfig = SpoolConfig(minFreeBytes: 0, segmentBytes: 64 << 10),
-        in folder: String? = nil
+        copyDelay: Duration = .zero, in folder: String? = nil
     ) throws {
         (self.config, self.configs, isKept) = (config, configs, folder != nil)
+        self.config.copyDelay = copyDelay
         self.folder = folder ?? NSTemporaryDirectory() + "gateway-spool-" + UUID().uuidString
         try open(configs)
     }
@@ -68,7 +69,9 @@ final class SpoolFixture {
     /// Closes the spool and opens it again like a restart, with other receivers or another config if they are given.
     func restart(_ configs: [ReceiverConfig]? = nil, spool: SpoolConfig? = nil, _ change: () throws -> Void = {}) throws {
         close()
+        let copyDelay = config.copyDelay
         config = spool ?? config
+        config.copyDelay = copyDelay
         try change()
         try open(configs ?? self.configs)
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import LinuxSystem
 import Testing
 
@@ -70,6 +71,54 @@ struct SpoolTests {
         #expect(try spool.deliverAll(at: 0) == stuck.map(\.sequence))
         try spool.restart()
         #expect(spool.account(0).recovered == 0)
+    }
+
+    @Test(
+        "What is left of a segment is copied forward after a delay, or when its room is needed",
+        arguments: [Duration.zero, .seconds(3600)])
+    func copyDelay(delay: Duration) throws {
+        let config = SpoolConfig(maxBytes: 512 << 10, minFreeBytes: 0, segmentBytes: 64 << 10)
+        let spool = try SpoolFixture(Self.up, spool: config, copyDelay: delay)
+        try spool.submit(60, body: 5_000)
+        let opened = try spool.open(60)
+        spool.settle([opened[1]], DeliveryOutcome(status: .retry, reason: "later"))
+        spool.settle(opened.filter { $0.sequence != opened[1].sequence })
+        let isKept = spool.segments.contains("0000000000000001.records")
+        #expect(isKept == (delay > .zero))
+        try spool.submit(85, body: 5_000)
+        #expect(!spool.segments.contains("0000000000000001.records"))
+        #expect(spool.account().dropped == [:] && spool.queued() == 86)
+        spool.ahead += .seconds(3600)
+        let delivered = try spool.deliverAll()
+        #expect(delivered.count == 86 && delivered.contains(opened[1].sequence))
+    }
+
+    @Test("The blocks of a removed segment are freed in steps", arguments: [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 7 << 19])
+    func removedBlocks(size: Int) throws {
+        let spool = try SpoolFixture(Self.up)
+        let folder = try #require(spool.spool).folder
+        let path = spool.path("0000000000000009.records")
+        #expect(FileManager.default.createFile(atPath: path, contents: Data(count: size)))
+        let file = try FileDescriptor.open(path, O_RDONLY)
+        var removed: RemovedFile?
+        #expect(folder.remove(9) { removed = $0 })
+        #expect(!FileManager.default.fileExists(atPath: path) && spool.files.allSatisfy { !$0.hasPrefix("0000000000000009") })
+        #expect(try file.size() == size)
+        removed?.free()
+        #expect(try file.size() == size % (1 << 20))
+    }
+
+    @Test("No removed segment stays open")
+    func removedFiles() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(60, body: 5_000)
+        try spool.deliverAll()
+        #expect(spool.segments.count == 1)
+        spool.close()
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap {
+            try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0)
+        }
+        #expect(open.filter { $0.hasPrefix(spool.folder) } == [])
     }
 
     @Test("A profile is delivered once when a crash leaves both its copy and its original")

@@ -111,6 +111,40 @@ struct FaultTests {
         }
     }
 
+    @Test("With a sync interval, a failed sync is logged, and its file is not used again", arguments: ["10ms", "1h"])
+    func failingLateSync(interval: String) throws {
+        try run(sync: "\"sync\": \"interval\", \"sync_interval\": \"\(interval)\"") { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [100_000]))
+            try shim.set("call=syncs path=.records count=1 error=EIO")
+            // They do not fit into one segment, so that the first is synced at the latest when the second begins.
+            try load.send(5, to: gateway, connections: 1)
+            try gateway.log.wait(for: "a sync failed; profiles that were answered may be lost in a power cut")
+            let failed = try #require(try shim.calls.first(where: \.isInjected)).path
+            let before = try shim.calls.count
+            try load.send(5, to: gateway, connections: 1)
+            #expect(load.ids(answered: 200).count == load.sent)
+            let later = try shim.calls[before...]
+            #expect(!later.contains { $0.path == failed && ($0.isWrite || $0.isSync && $0.hasSucceeded) })
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
+    @Test("An index whose sync fails is written to another file")
+    func failingIndexSync() throws {
+        try run { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [100_000]))
+            try shim.set("call=syncs path=.index count=1 error=EIO")
+            try load.send(5, to: gateway, connections: 1)
+            try shim.waitForFault(gateway)
+            let failed = try #require(try shim.calls.first(where: \.isInjected)).path
+            try gateway.log.poll(for: "the index is replaced") {
+                try? shim.calls.first { $0.name.hasPrefix("rename") && $0.path == failed && $0.hasSucceeded }
+            }
+            #expect(load.ids(answered: 200).count == load.sent)
+            try checkAfterKill(gateway, counter, load)
+        }
+    }
+
     @Test("While no file can be created senders get 503, and 200 once it is possible")
     func failingCreates() throws {
         try run { _, gateway, counter, shim, seed in
