@@ -18,6 +18,6 @@ final class LoopCount: Sendable {
 
     /// Waits until the count is zero, at most until `deadline`.
     func isZero(until deadline: MonotonicTime) -> Bool {
-        count.wait { count in count == 0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+        count.wait(until: deadline) { $0 == 0 }
     }
 }

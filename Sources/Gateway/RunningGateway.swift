@@ -278,6 +278,6 @@ final class Flag: Sendable {
 
     /// Waits until it is set, at most until `deadline`.
     func isSet(until deadline: MonotonicTime) -> Bool {
-        state.wait { $0 ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+        state.wait(until: deadline, for: \.self)
     }
 }

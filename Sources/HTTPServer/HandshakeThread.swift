@@ -108,10 +108,7 @@ final class HandshakeThread {
         shared.isStopping.store(true, ordering: .releasing)
         shared.hasStep.signal()
         let deadline = MonotonicTime.now + Self.patience
-        let hasEnded = shared.hasEnded.wait { hasEnded -> WaitStep<Bool> in
-            hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
-        if hasEnded { running.join() } else { running.detach() }
+        if shared.hasEnded.wait(until: deadline, for: \.self) { running.join() } else { running.detach() }
     }
 }
 

@@ -41,6 +41,13 @@ public import Glibc
     /// Wakes every thread that waits in ``wait(_:)``.
     @inlinable public func signal() { unsafe pthread_cond_broadcast(changed) }
 
+    /// Waits until `condition` is true of the value, at most until `deadline`; returns whether it is.
+    ///
+    /// `condition` runs with the value locked.
+    @discardableResult @inlinable public func wait(until deadline: MonotonicTime, for condition: (State) -> Bool) -> Bool {
+        wait { state in condition(state) ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+    }
+
     /// Calls `step` until it returns a result; between the calls, waits for a signal or until the time that `step` returned.
     ///
     /// `step` runs with the value locked.

@@ -76,9 +76,7 @@ public final class Worker<Job: Sendable>: Sendable {
     }
 
     private func hasRun(until deadline: MonotonicTime) -> Bool {
-        state.wait { state in
-            state.hasEnded ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
+        state.wait(until: deadline, for: \.hasEnded)
     }
 
     /// Waits until all jobs are done and the thread has ended; after `deadline` the thread is detached.

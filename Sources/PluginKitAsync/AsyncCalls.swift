@@ -88,7 +88,7 @@ final class AsyncCalls<Sink: AsyncReceiver>: Receiver {
     func close() {
         for call in state.withLock({ Array($0.calls.values) }) { call.task.cancel() }
         let deadline = MonotonicTime.now + Self.patience
-        state.wait { $0.calls.isEmpty || MonotonicTime.now >= deadline ? .done(()) : .again(deadline) }
+        state.wait(until: deadline, for: \.calls.isEmpty)
         sink.close()
     }
 

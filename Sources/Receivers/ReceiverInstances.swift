@@ -93,10 +93,9 @@ extension Receiver {
 
     /// Waits until the queue is empty and its last flush is finished.
     private func isDrained(until deadline: MonotonicTime) -> Bool {
-        state.wait { state in
+        state.wait(until: deadline) { state in
             let hasNothing = state.serving?.phase == .creating && state.queuedCount == 0
-            if state.isClosed || hasNothing || state.serving?.phase == .ended || state.startRefusal != nil { return .done(true) }
-            return MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
+            return state.isClosed || hasNothing || state.serving?.phase == .ended || state.startRefusal != nil
         }
     }
 
@@ -171,9 +170,7 @@ extension Receiver {
     private func isDestroying(_ number: Int) -> Bool { state.withLock { $0.instances[number]?.phase == .destroying } }
 
     private func hasEnded(_ number: Int, until deadline: MonotonicTime) -> Bool {
-        state.wait { state in
-            state.hasEnded(number) ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
+        state.wait(until: deadline) { $0.hasEnded(number) }
     }
 
     private func hasEnded(_ number: Int, within time: Duration) -> Bool {

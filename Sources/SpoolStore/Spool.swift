@@ -180,9 +180,7 @@ package final class Spool: Sendable {
     ///
     /// - Returns: false when it has not; true also when the spool is stopping.
     package func isFlushed(_ flush: Int, until deadline: MonotonicTime) -> Bool {
-        state.wait { state in
-            state.flushesDone >= flush || state.isStopping ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline)
-        }
+        state.wait(until: deadline) { $0.flushesDone >= flush || $0.isStopping }
     }
 
     /// Waits until everything appended before is written and its senders are answered, however long the disk takes.

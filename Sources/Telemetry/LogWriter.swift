@@ -62,10 +62,7 @@ final class LogWriter: Sendable {
     func flush(until deadline: MonotonicTime) {
         // When no thread can be started, the lines are written here: one of them may say so.
         guard startThread() else { return _ = writeOnce(LogOutput(descriptor)) }
-        state.wait { state in
-            let isDone = state.waiting.isEmpty && state.overflowed == 0 && !state.isWriting
-            return isDone || MonotonicTime.now >= deadline ? .done(()) : .again(deadline)
-        }
+        state.wait(until: deadline) { $0.waiting.isEmpty && $0.overflowed == 0 && !$0.isWriting }
     }
 
     /// - Returns: whether there is a thread.

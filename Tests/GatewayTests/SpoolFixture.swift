@@ -177,10 +177,7 @@ final class SpoolFixture {
     /// Waits until the spool's thread has made the test true.
     func wait(for test: @escaping (Spool.State) -> Bool) throws {
         let limit = MonotonicTime.now + .seconds(60)
-        let hasCome = try #require(spool).state.wait { state in
-            test(state) ? .done(true) : MonotonicTime.now >= limit ? .done(false) : .again(limit)
-        }
-        try #require(hasCome)
+        try #require(try #require(spool).state.wait(until: limit, for: test))
     }
 
     /// The files of the spool, sorted.

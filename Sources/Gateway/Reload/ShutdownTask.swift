@@ -38,7 +38,7 @@ final class ShutdownTask: Sendable {
     func hurry() { deadline.hurry() }
 
     func isDone(until deadline: MonotonicTime) -> Bool {
-        result.wait { result in result != nil ? .done(true) : MonotonicTime.now >= deadline ? .done(false) : .again(deadline) }
+        result.wait(until: deadline) { $0 != nil }
     }
 
     /// The result, once there is one; joins the thread.
