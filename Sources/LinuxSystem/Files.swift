@@ -88,6 +88,9 @@ extension FileDescriptor {
     /// The file's size, in bytes.
     public func size() throws(SystemError) -> Int { Int(try status().st_size) }
 
+    /// The number of names that the file has.
+    public func linkCount() throws(SystemError) -> Int { Int(try status().st_nlink) }
+
     /// The user id of the owner.
     public func owner() throws(SystemError) -> uid_t { try status().st_uid }
 

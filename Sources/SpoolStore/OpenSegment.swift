@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import Profiles
+import Synchronization
 
 /// A profile encoded as a record.
 struct EncodedRecord {
@@ -92,9 +93,9 @@ final class OpenSegment {
     private let index: FileDescriptor
     private var indexSize: Int
     private(set) var isIndexWhole = true
-    /// True after a failed sync: the kernel may then consider the dirty pages written, so a later sync that succeeds proves
-    /// nothing.
-    var isSuspect = false
+    /// True after a failed sync.
+    var isSuspect: Bool { trust.isLost.load(ordering: .relaxed) }
+    private let trust = SyncTrust()
     /// The folder, until the names of the files were synced.
     private var unsyncedFolder: OpenFolder?
     private var buffer = ByteBuffer()
@@ -174,19 +175,15 @@ final class OpenSegment {
     }
 
     func synchronize() throws(SystemError) {
-        do throws(SystemError) {
-            try syncNames()
-            try records.synchronize()
-        } catch {
-            isSuspect = true
-            throw error
-        }
+        try syncNames()
+        try trust.synchronize(records.number)
     }
 
     /// Returns a sync of the records, the index or both, for another thread; the segment must be kept until that has ended.
     func sync(records isWanted: Bool, index isIndexWanted: Bool) -> SegmentSync {
         SegmentSync(
-            folder: isWanted ? unsyncedFolder : nil, records: isWanted ? records.number : nil, index: isIndexWanted ? index.number : nil)
+            folder: isWanted ? unsyncedFolder : nil, records: isWanted ? records.number : nil, index: isIndexWanted ? index.number : nil,
+            trust: trust)
     }
 
     /// The names and the records that were written before a sync are durable now.

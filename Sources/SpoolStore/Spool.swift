@@ -95,6 +95,8 @@ package final class Spool: Sendable {
     /// The last lock in the order: it may be taken while ``Receiver/state`` is held, and no receiver is called while it is held; see
     /// docs/architecture.md.
     let state = Monitor(State())
+    /// The bytes of removed segments that are being freed on another thread.
+    let freeing = Monitor(0)
     let syncTime = Histogram()
     let writeErrors = Counter()
     let damagedRecords = Counter()

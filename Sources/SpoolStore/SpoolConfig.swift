@@ -4,7 +4,7 @@ package struct SpoolConfig: Equatable {
     package enum Sync: String, CaseIterable, Sendable {
         /// Before the sender is answered.
         case always
-        /// At the latest ``SpoolConfig/syncInterval`` after the write.
+        /// ``SpoolConfig/syncInterval`` after the write, or when the sync that runs then has ended.
         case interval
         /// Whenever the operating system writes them back.
         case never

@@ -19,14 +19,17 @@ extension SpoolJournal {
     /// evicts nothing if that could not free enough.
     func makeRoom(for size: Int) throws(SpoolFailure) {
         if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
+        guard Room(spool).lack(for: size, spool.size.bytes) != nil else { return }
+        // A removed segment that is being synced still has its blocks.
+        waitForSyncs()
         let room = Room(spool)
-        while room.lack(for: size, spool.size.bytes) != nil, nextCopy <= .now, let number = nearlySettledOldest() { compact(number) }
+        while room.lack(for: size, spool.size.bytes) != nil, compactOldest() {}
         guard let lack = room.lack(for: size, spool.size.bytes) else { return }
         let (evictable, keeper) = spool.evictable
         if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
         // Records of open deliveries are copied to the end of the journal, so an eviction may free little; the loop ends after one
         // pass over the segments.
-        for _ in 0...(spool.size.segments + 1) where room.lack(for: size, spool.size.bytes) != nil {
+        for _ in 0...(spool.size.segments + 2) where room.lack(for: size, spool.size.bytes) != nil {
             switch evictOldest() {
             case .freed: continue
             case .refused(let receiver): throw .full(receiver: receiver)
@@ -47,7 +50,8 @@ extension SpoolJournal {
         init(_ spool: Spool) {
             (config, taken) = (spool.config, spool.size.bytes)
             // If the free space cannot be read, nothing is evicted for it.
-            available = (try? spool.folder.directory.spool().space().available) ?? .max / 2
+            let freeing = spool.freeing.withLock { $0 }
+            available = (try? spool.folder.directory.spool().space().available).map { $0 + freeing } ?? .max / 2
         }
 
         /// The error for a write of `size` more bytes when the spool takes `bytes`; nil when there is room.
@@ -63,7 +67,7 @@ extension SpoolJournal {
     func evictOldest() -> Eviction {
         // An open file would keep its blocks.
         waitForSyncs()
-        if removeSettled() { return .freed }
+        if waitForFreed() || removeSettled() || compactOldest() { return .freed }
         if let result = evict(sparing: true) { return result }
         return evict(sparing: false) ?? .nothing
     }
@@ -80,7 +84,10 @@ extension SpoolJournal {
                 for (name, client) in owners where spared[name] == nil { spared[name] = client.spoolSpared }
                 guard spool.isWorthSparing(number, spared) else { continue }
             }
-            if spool.state.withLock({ $0.active == number }) { seal() }
+            if spool.state.withLock({ $0.active == number }) {
+                seal()
+                waitForSyncs()
+            }
             for (name, client) in owners { client.spoolNeedsRoom(in: number, sparing: spared[name] ?? []) }
             for stranger in strangers { dropAll(of: stranger, in: number) }
             // Only records that must stay are left. If a full disk has no room for their copies, a younger segment has to be
@@ -126,7 +133,7 @@ extension SpoolJournal {
     }
 
     /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.
-    private func remove(_ number: UInt64, isUrgent: Bool = true) {
+    func remove(_ number: UInt64, isUrgent: Bool = true) {
         // An open file would keep its blocks.
         if settledFile?.segment == number { settledFile = nil }
         if !spool.folder.remove(number, release: isUrgent ? nil : free) { unremoved.append(number) }
@@ -134,95 +141,37 @@ extension SpoolJournal {
 
     /// Frees a file's blocks on another thread, or on this one when the other is behind or cannot be started.
     private func free(_ file: RemovedFile) {
-        if !releaseThread.isWanted { try? releaseThread.submit(file) { files in for file in files { file.free() } } }
+        guard !releaseThread.isWanted else { return }
+        spool.freeing.withLock { $0 += file.byteCount }
+        do throws(SystemError) {
+            try releaseThread.submit(file) { [spool] files in
+                for file in files {
+                    file.free()
+                    spool.noteFreed(file)
+                }
+            }
+        } catch { spool.noteFreed(file) }
     }
 
-    private func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
+    /// Waits until the blocks of removed segments are free; returns whether some were not.
+    private func waitForFreed() -> Bool {
+        guard spool.freeing.withLock({ $0 > 0 }) else { return false }
+        return spool.freeing.wait(until: .never) { $0 == 0 }
+    }
+
+    func forget(_ numbers: [UInt64], _ state: inout Spool.State) {
         guard !numbers.isEmpty else { return }
         for number in numbers { state.segments[number] = nil }
         state.order.removeAll { numbers.contains($0) }
     }
-
-    // MARK: Copying forward
-
-    /// A segment is nearly settled when at most one part in this many is still needed.
-    private static let nearly = 8
-    private static let pause = Duration.seconds(30)
-
-    func upkeep() {
-        _ = removeSettled(isUrgent: false)
-        let now = MonotonicTime.now
-        guard nextUpkeep == .never || nextUpkeep <= now else { return }
-        nextUpkeep = .never
-        while let number = nearlySettledOldest() {
-            // Usually the rest is being delivered, and a copy would only delay the senders.
-            if lingering?.segment != number { lingering = (number, now) }
-            let due = max(nextCopy, (lingering?.since ?? now) + config.copyDelay)
-            guard due <= now else { return nextUpkeep = due }
-            compact(number)
-        }
-    }
-
-    /// Copies forward what is needed of a segment; after a failure the next attempt is made after a pause, because a record may be
-    /// damaged, for example, which is reported when it is delivered.
-    private func compact(_ number: UInt64) {
-        guard case .failed = copyForward(number) else { return }
-        nextCopy = .now + Self.pause
-    }
-
-    private func nearlySettledOldest() -> UInt64? {
-        spool.state.withLock { state in
-            guard let number = state.order.first, state.order.count > 1, number != state.active, let segment = state.segments[number]
-            else { return nil }
-            return segment.liveBytes.reduce(0, +) * Self.nearly <= segment.recordsSize ? number : nil
-        }
-    }
-
-    private enum Copying {
-        case done
-        case failed(SystemError?)
-    }
-
-    /// Copies the records that are still needed to the end of the journal, and removes the segment.
-    private func copyForward(_ number: UInt64) -> Copying {
-        let (owners, strangers) = spool.owners(of: number)
-        guard strangers.isEmpty, let segment = spool.state.withLock({ $0.segments[number] }) else { return .failed(nil) }
-        var needed: [UInt32: (position: SpoolPosition, receivers: [String])] = [:]
-        for (name, client) in owners {
-            guard let positions = client.spoolPositions(in: number) else { return .failed(nil) }
-            for position in positions { needed[position.offset, default: (position, [])].receivers.append(name) }
-        }
-        let sorted = needed.values.sorted { $0.position.offset < $1.position.offset }
-        do {
-            let shift = spool.clock.offset.subtractingSaturated(segment.clockOffset)
-            let records = try sorted.map { try spool.folder.copy($0.position, segment.header, for: $0.receivers, shift: shift) }
-            // The copies are always synced, because the original is removed.
-            let places = records.isEmpty ? [] : try write(records, records.reduce(0) { $0 + $1.byteCount }, synced: true)
-            move(number, zip(sorted, places).map { ($0.0, $0.1) }, owners)
-            return .done
-        } catch {
-            let failure = error as? SystemError
-            if let failure, !failure.isLackOfDescriptors { abandon() }
-            Log.debug("cannot copy a segment of the spool forward", ["segment": "\(number)", "error": "\(error)"])
-            return .failed(failure)
-        }
-    }
-
-    private func move(
-        _ number: UInt64, _ moves: [(old: (position: SpoolPosition, receivers: [String]), new: SpoolPosition)],
-        _ owners: [(name: String, client: any SpoolClient)]
-    ) {
-        for (name, client) in owners {
-            let own = moves.filter { $0.old.receivers.contains(name) }
-            let places = Dictionary(uniqueKeysWithValues: own.map { ($0.old.position.offset, $0.new) })
-            for settled in client.spoolMoved(from: number, places) { spool.settle(settled, name) }
-        }
-        spool.state.withLock { forget([number], &$0) }
-        remove(number)
-    }
 }
 
 extension Spool {
+    fileprivate func noteFreed(_ file: RemovedFile) {
+        freeing.withLock { $0 -= file.byteCount }
+        freeing.signal()
+    }
+
     /// The bytes that eviction could free, from the oldest segment up to the first that a receiver does not release; and the name
     /// of that receiver.
     ///
@@ -261,20 +210,5 @@ extension Spool {
                 names.compactMap { name in state.clients[name].map { (name, $0) } }, names.filter { state.clients[$0] == nil }
             )
         }
-    }
-}
-
-extension SpoolFolder {
-    /// The error for a record that cannot be copied because it is damaged.
-    struct Damaged: Error {}
-
-    /// Reads a record to be copied; a damaged one stays in its place and is reported when it is delivered.
-    func copy(_ position: SpoolPosition, _ header: SpoolHeader, for receivers: [String], shift: Int64) throws -> EncodedRecord {
-        let bytes = try open(position.segment, .records).read(Int(position.length), at: Int(position.offset))
-        guard let record = unsafe SpoolRecord(bytes.span.bytes, at: 0), record.salt == header.salt, record.length == bytes.count,
-            CRC32C.of(bytes, record.headLength..<bytes.count) == record.bodySum
-        else { throw Damaged() }
-        return EncodedRecord(
-            copying: Array(bytes[record.headLength...]), of: record, from: position, receivers: receivers, shift: shift)
     }
 }

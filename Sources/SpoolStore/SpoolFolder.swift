@@ -2,17 +2,26 @@ import Glibc
 import LinuxSystem
 import Telemetry
 
-/// A file without a name, whose blocks are still to be freed.
+/// An open file whose name is removed, and whose blocks are still to be freed.
 final class RemovedFile: Sendable {
     private let file: FileDescriptor
+    /// The bytes that will be free; 0 when the file has another name.
+    let byteCount: Int
     private static let step = 1 << 20
 
-    fileprivate init(_ file: consuming FileDescriptor) { self.file = file }
+    /// - Parameter file: still has the name that is about to be removed.
+    fileprivate init(_ file: consuming FileDescriptor) throws(SystemError) {
+        // A sparse file may claim any size.
+        byteCount = try file.linkCount() == 1 ? min(try file.size(), Int(UInt32.max)) : 0
+        self.file = file
+    }
 
     /// Frees the blocks in small steps: a sync of another file can wait for a step, on ext4 about 20 ms for 64 MiB at once.
     func free() {
-        guard let size = try? file.size() else { return }
-        for end in stride(from: size - Self.step, through: 0, by: -Self.step) { try? file.truncate(to: end) }
+        // A backup may have given it another name.
+        guard let links = try? file.linkCount(), links == 0 else { return }
+        for end in stride(from: byteCount - Self.step, through: 1, by: -Self.step) { try? file.truncate(to: end) }
+        try? file.truncate(to: 0)
     }
 }
 

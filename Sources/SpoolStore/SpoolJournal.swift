@@ -13,8 +13,6 @@ final class SpoolJournal {
     var nextUpkeep = MonotonicTime.never
     /// The time of the next attempt to copy forward after one that failed.
     var nextCopy = MonotonicTime(nanoseconds: 0)
-    /// The oldest segment while little of it is needed, and since when that has been seen.
-    var lingering: (segment: UInt64, since: MonotonicTime)?
     /// The syncs that run on ``syncThread``, in their order, with the segments that have the files open.
     var syncs: [(target: OpenSegment, isSealed: Bool)] = []
     var syncsEnded = 0
@@ -118,6 +116,7 @@ final class SpoolJournal {
         nextLook = now + Self.retryTime
         do throws(SystemError) { try find() } catch { return }
         spool.lookAtLate(now: now)
+        noteNearlySettled(now: now)
         guard !unremoved.isEmpty, nextRemoval <= now else { return }
         nextRemoval = now + Self.removalTime
         unremoved = unremoved.filter { !spool.folder.remove($0) }
@@ -227,6 +226,8 @@ final class SpoolJournal {
         do throws(SystemError) {
             var receivers: [String] = []
             for record in records where record.receivers != receivers { receivers.add(record.receivers) }
+            // Of two syncs of one file that run at once, only one is told of a failure.
+            if synced, syncs.contains(where: { !$0.isSealed }) { waitForSyncs() }
             let target = try openPatiently(for: receivers, size)
             let entries = try target.write(records)
             if synced { try synchronize(target) } else { noteUnsynced() }

@@ -16,6 +16,11 @@ extension SpoolJournal {
                 return opened
             } catch {
                 guard error.isLackOfDescriptors else { throw error }
+                // A closed segment has its files open until its sync has ended.
+                guard syncs.isEmpty else {
+                    waitForSyncs()
+                    continue
+                }
                 if lacksDescriptorSince == nil { Log.warning("the spool waits for a free descriptor", ["error": "\(error)"]) }
                 let since = lacksDescriptorSince ?? .now
                 lacksDescriptorSince = since
@@ -59,8 +64,7 @@ extension SpoolJournal {
         spool.state.withLock { $0.active = nil }
         let isUnsynced = nextSync != .never
         nextSync = .never
-        if isUnsynced, ended.isSuspect { tellLost(SystemError("fdatasync", code: EIO)) }
-        let sync = ended.sync(records: isUnsynced && !ended.isSuspect, index: ended.isIndexWhole && !isElsewhere)
+        let sync = ended.sync(records: isUnsynced, index: ended.isIndexWhole && !isElsewhere)
         if syncs.contains(where: \.isSealed) { waitForSyncs() }
         begin(sync, of: ended, isSealed: true)
         if isElsewhere { waitForSyncs() }

@@ -1,5 +1,22 @@
+import Glibc
 import LinuxSystem
+import Synchronization
 import Telemetry
+
+/// Whether a sync of a file has failed: the kernel may then consider the dirty pages written, so that a later sync that succeeds
+/// proves nothing.
+final class SyncTrust: Sendable {
+    let isLost = Atomic(false)
+
+    /// Syncs an open file, unless a sync of it has failed before.
+    func synchronize(_ file: Int32) throws(SystemError) {
+        guard !isLost.load(ordering: .relaxed) else { throw SystemError("fdatasync", code: EIO) }
+        do throws(SystemError) { try FileDescriptor.synchronize(file) } catch {
+            isLost.store(true, ordering: .relaxed)
+            throw error
+        }
+    }
+}
 
 /// A sync of a segment's files on another thread than the spool's, so that senders need not wait for it.
 ///
@@ -9,6 +26,7 @@ struct SegmentSync: Sendable {
     let folder: OpenFolder?
     let records: Int32?
     let index: Int32?
+    let trust: SyncTrust
 
     struct Result: Sendable {
         /// Why records may not be durable; nil when they are, or were not to be synced.
@@ -22,7 +40,7 @@ struct SegmentSync: Sendable {
             try folder?.synchronize()
             if let records {
                 let start = MonotonicTime.now
-                try FileDescriptor.synchronize(records)
+                try trust.synchronize(records)
                 time.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
             }
         } catch { result.failure = error }
@@ -76,13 +94,12 @@ extension SpoolJournal {
         let (target, isSealed) = syncs.removeFirst()
         syncsEnded += 1
         if let failure = result.failure {
-            target.isSuspect = true
             tellLost(failure)
         } else {
             target.wasSynced()
         }
         if isSealed { close(target, hasIndex: result.isIndexSynced) }
-        guard target.isSuspect, segment === target else { return }
+        guard result.failure != nil, segment === target else { return }
         nextSync = .never
         abandon()
     }

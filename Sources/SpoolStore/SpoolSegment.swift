@@ -40,6 +40,10 @@ package struct SpoolSegment {
 
     var number: UInt64 { header.segment }
     var isSettled: Bool { live.allSatisfy { $0 == 0 } }
+    /// The time since which ``isNearlySettled`` is true and nothing more is written to it, as far as the spool's thread has looked.
+    var nearlySettledSince: MonotonicTime?
+    /// Whether at most an eighth of it is needed.
+    var isNearlySettled: Bool { liveBytes.reduce(0, +) * 8 <= recordsSize }
     /// The size of its files on disk.
     var byteCount: Int { recordsSize + indexStart + count * IndexEntry.size + settledSize }
 

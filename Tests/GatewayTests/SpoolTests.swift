@@ -93,19 +93,45 @@ struct SpoolTests {
         #expect(delivered.count == 86 && delivered.contains(opened[1].sequence))
     }
 
-    @Test("The blocks of a removed segment are freed in steps", arguments: [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 7 << 19])
+    @Test("The blocks of a removed segment are freed in steps", arguments: [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 7 << 19, 1 << 40])
     func removedBlocks(size: Int) throws {
         let spool = try SpoolFixture(Self.up)
         let folder = try #require(spool.spool).folder
         let path = spool.path("0000000000000009.records")
-        #expect(FileManager.default.createFile(atPath: path, contents: Data(count: size)))
-        let file = try FileDescriptor.open(path, O_RDONLY)
+        let file = try FileDescriptor.open(path, O_WRONLY | O_CREAT)
+        try file.truncate(to: size)
         var removed: RemovedFile?
         #expect(folder.remove(9) { removed = $0 })
-        #expect(!FileManager.default.fileExists(atPath: path) && spool.files.allSatisfy { !$0.hasPrefix("0000000000000009") })
+        #expect(spool.files.allSatisfy { !$0.hasPrefix("0000000000000009") })
         #expect(try file.size() == size)
+        #expect(removed?.byteCount == min(size, Int(UInt32.max)))
         removed?.free()
-        #expect(try file.size() == size % (1 << 20))
+        #expect(try file.size() == 0)
+    }
+
+    @Test("A removed segment that has another name keeps its content")
+    func linkedSegment() throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(60, body: 5_000)
+        let (path, copy) = (spool.path(spool.segments[0]), spool.folder + "/copy")
+        let before = try Data(contentsOf: URL(fileURLWithPath: path))
+        try FileManager.default.linkItem(atPath: path, toPath: copy)
+        try spool.deliverAll()
+        spool.close()
+        #expect(!FileManager.default.fileExists(atPath: path))
+        #expect(try Data(contentsOf: URL(fileURLWithPath: copy)) == before)
+    }
+
+    @Test("The spool's thread copies segments forward when the delay is over, with nothing else to do")
+    func copiesLater() throws {
+        let spool = try SpoolFixture(Self.up, copyDelay: .milliseconds(1500))
+        try spool.submit(60, body: 5_000)
+        let opened = try spool.open(60)
+        let stuck = [0, 20, 40].map { opened[$0] }
+        spool.settle(opened.filter { delivery in !stuck.contains { $0.sequence == delivery.sequence } })
+        try spool.wait { $0.segments.count == 1 }
+        spool.settle(stuck)
+        #expect(spool.isBalanced())
     }
 
     @Test("No removed segment stays open")

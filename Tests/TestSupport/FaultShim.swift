@@ -99,6 +99,11 @@ struct PowerCut {
         }
     }
 
+    /// Whether a power cut would take something of a file whose name ends so, or the file.
+    func takes(from ending: String) -> Bool {
+        unnamed.contains { $0.hasSuffix(ending) } || unsynced.contains { $0.key.hasSuffix(ending) && !$0.value.isEmpty }
+    }
+
     /// Changes the files to the worst state that is possible after the power cut.
     ///
     /// - Returns: how many bytes and files are lost.

@@ -69,8 +69,8 @@ struct DescriptorBudget: Equatable, Sendable {
         let loops = (demand.loops + 1) * 2
         // A reload opens new sockets before it closes old ones.
         let sockets = demand.sockets.times(2)
-        // The lock, the current segment and the next one, copies, notes, folders that are synced, and the journal of accepted
-        // requests.
+        // The lock, the current segment, the next one and one that is closed, removed ones, copies, notes, folders that are synced,
+        // and the journal of accepted requests.
         let disk = demand.hasDataDirectory ? 16 + deadLetterFiles + 4 : 0
         // Reading the spool, and what the plugin needs beside connections: an epoll, an eventfd, a resolver.
         let receivers = demand.receivers.times(6)

@@ -41,7 +41,8 @@ static bool name_fd(int fd, char path[PATH_MAX]) {
     ssize_t count = readlink(link, path, PATH_MAX - 1);
     if (count < 0) return false;
     path[count] = 0;
-    return is_below(path);
+    // A file without a name is affected no more.
+    return is_below(path) && !strstr(path, " (deleted)");
 }
 
 // Makes the path absolute and free of links, also if the file is missing; false if it is not affected.
