@@ -1,7 +1,6 @@
 import Glibc
 import LinuxSystem
 import Profiles
-import Synchronization
 
 /// A profile encoded as a record.
 struct EncodedRecord {
@@ -93,8 +92,6 @@ final class OpenSegment {
     private let index: FileDescriptor
     private var indexSize: Int
     private(set) var isIndexWhole = true
-    /// True after a failed sync.
-    var isSuspect: Bool { trust.isLost.load(ordering: .relaxed) }
     private let trust = SyncTrust()
     /// The folder, until the names of the files were synced.
     private var unsyncedFolder: OpenFolder?
@@ -175,8 +172,8 @@ final class OpenSegment {
     }
 
     func synchronize() throws(SystemError) {
-        try syncNames()
-        try trust.synchronize(records.number)
+        try trust.synchronize(unsyncedFolder, records.number)
+        unsyncedFolder = nil
     }
 
     /// Returns a sync of the records, the index or both, for another thread; the segment must be kept until that has ended.

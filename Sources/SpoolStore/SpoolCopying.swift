@@ -12,12 +12,11 @@ extension SpoolJournal {
         let now = MonotonicTime.now
         guard nextUpkeep == .never || nextUpkeep <= now else { return }
         nextUpkeep = .never
-        while let segment = nearlySettledOldest {
-            // Usually the rest is being delivered, and a copy would only delay the senders.
-            let due = max(nextCopy, (segment.nearlySettledSince ?? now) + config.copyDelay)
-            guard due <= now else { return nextUpkeep = due }
-            _ = compactOldest(isUrgent: false)
-        }
+        guard let segment = nearlySettledOldest else { return }
+        // Usually the rest is being delivered, and a copy would only delay the senders.
+        nextUpkeep = max(nextCopy, (segment.nearlySettledSince ?? now) + config.copyDelay)
+        // Only one is copied before those that wait are stored.
+        if nextUpkeep <= now { _ = compactOldest(isUrgent: false) }
     }
 
     /// Copies forward what is needed of the oldest segment, if that is little. After a failure the next attempt is made after a

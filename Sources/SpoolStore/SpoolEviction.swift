@@ -20,8 +20,9 @@ extension SpoolJournal {
     func makeRoom(for size: Int) throws(SpoolFailure) {
         if let limit = config.maxBytes, size > limit { throw .system(SystemError("spool.max_bytes \(limit)", code: ENOSPC)) }
         guard Room(spool).lack(for: size, spool.size.bytes) != nil else { return }
-        // A removed segment that is being synced still has its blocks.
+        // A removed segment that is being synced or freed still has blocks.
         waitForSyncs()
+        _ = waitForFreed()
         let room = Room(spool)
         while room.lack(for: size, spool.size.bytes) != nil, compactOldest() {}
         guard let lack = room.lack(for: size, spool.size.bytes) else { return }
@@ -29,7 +30,7 @@ extension SpoolJournal {
         if let rest = room.lack(for: size, spool.size.bytes - evictable) { throw keeper.map { .full(receiver: $0) } ?? .system(rest) }
         // Records of open deliveries are copied to the end of the journal, so an eviction may free little; the loop ends after one
         // pass over the segments.
-        for _ in 0...(spool.size.segments + 2) where room.lack(for: size, spool.size.bytes) != nil {
+        for _ in 0...(spool.size.segments + 1) where room.lack(for: size, spool.size.bytes) != nil {
             switch evictOldest() {
             case .freed: continue
             case .refused(let receiver): throw .full(receiver: receiver)
@@ -50,8 +51,7 @@ extension SpoolJournal {
         init(_ spool: Spool) {
             (config, taken) = (spool.config, spool.size.bytes)
             // If the free space cannot be read, nothing is evicted for it.
-            let freeing = spool.freeing.withLock { $0 }
-            available = (try? spool.folder.directory.spool().space().available).map { $0 + freeing } ?? .max / 2
+            available = (try? spool.folder.directory.spool().space().available) ?? .max / 2
         }
 
         /// The error for a write of `size` more bytes when the spool takes `bytes`; nil when there is room.
@@ -121,15 +121,16 @@ extension SpoolJournal {
     /// Removes the segments that all their receivers have settled.
     ///
     /// - Parameter isUrgent: whether their room is needed now; otherwise the blocks are freed on another thread.
-    /// - Returns: whether there was such a segment.
+    /// - Returns: whether there was such a segment with records; one without, which a failed write leaves, takes hardly any room.
     func removeSettled(isUrgent: Bool = true) -> Bool {
-        let settled = spool.state.withLock { state in
+        let (settled, hasRecords) = spool.state.withLock { state in
             let settled = state.order.filter { $0 != state.active && state.segments[$0]?.isSettled == true }
+            let hasRecords = settled.contains { (state.segments[$0]?.count ?? 0) > 0 }
             forget(settled, &state)
-            return settled
+            return (settled, hasRecords)
         }
         for number in settled { remove(number, isUrgent: isUrgent) }
-        return !settled.isEmpty
+        return hasRecords
     }
 
     /// Removes a segment's files, or schedules another attempt: as long as they exist a start would deliver their profiles again.

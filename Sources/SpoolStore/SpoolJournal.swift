@@ -17,7 +17,7 @@ final class SpoolJournal {
     var syncs: [(target: OpenSegment, isSealed: Bool)] = []
     var syncsEnded = 0
     let syncThread = Worker<SegmentSync>("spool-sync")
-    /// Closes the files of removed segments.
+    /// Frees the blocks of removed segments.
     let releaseThread = Worker<RemovedFile>("spool-release")
     /// Settled segments whose files could not be removed yet.
     var unremoved: [UInt64] = []

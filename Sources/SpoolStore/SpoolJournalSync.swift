@@ -3,15 +3,18 @@ import LinuxSystem
 import Synchronization
 import Telemetry
 
-/// Whether a sync of a file has failed: the kernel may then consider the dirty pages written, so that a later sync that succeeds
-/// proves nothing.
+/// Whether a sync of a segment's records has failed: the kernel may then consider the dirty pages written, so that a later sync that
+/// succeeds proves nothing.
 final class SyncTrust: Sendable {
-    let isLost = Atomic(false)
+    private let isLost = Atomic(false)
 
-    /// Syncs an open file, unless a sync of it has failed before.
-    func synchronize(_ file: Int32) throws(SystemError) {
+    /// Syncs an open file after the folder with its name, unless such a sync has failed before.
+    func synchronize(_ folder: OpenFolder?, _ file: Int32) throws(SystemError) {
         guard !isLost.load(ordering: .relaxed) else { throw SystemError("fdatasync", code: EIO) }
-        do throws(SystemError) { try FileDescriptor.synchronize(file) } catch {
+        do throws(SystemError) {
+            try folder?.synchronize()
+            try FileDescriptor.synchronize(file)
+        } catch {
             isLost.store(true, ordering: .relaxed)
             throw error
         }
@@ -22,7 +25,7 @@ final class SyncTrust: Sendable {
 ///
 /// Its descriptors stay open until the spool's thread has the result, because it keeps the ``OpenSegment`` so long.
 struct SegmentSync: Sendable {
-    /// The folder with the names of the files; nil when these are durable.
+    /// The folder with the names of the files, if these are to be synced too.
     let folder: OpenFolder?
     let records: Int32?
     let index: Int32?
@@ -37,10 +40,9 @@ struct SegmentSync: Sendable {
     fileprivate func run(_ time: Histogram) -> Result {
         var result = Result()
         do throws(SystemError) {
-            try folder?.synchronize()
             if let records {
                 let start = MonotonicTime.now
-                try trust.synchronize(records)
+                try trust.synchronize(folder, records)
                 time.observe(nanoseconds: MonotonicTime.now.nanoseconds - start.nanoseconds)
             }
         } catch { result.failure = error }

@@ -183,6 +183,25 @@ struct FaultTests {
         }
     }
 
+    @Test("A disk that has room for a file's head alone makes old profiles go")
+    func roomForHeads() throws {
+        try run(onFull: "drop_oldest") { _, gateway, counter, shim, seed in
+            let load = Load(&seed, Load.Mix(sizes: [100_000]))
+            try load.send(12, to: gateway, connections: 1)
+            try gateway.kill()
+            // After a start each attempt begins a segment. A rule does not see the calls that an earlier one has made fail.
+            try shim.set(
+                "call=writes path=.records skip=1 count=1 error=ENOSPC", "call=writes path=.records skip=2 count=1 error=ENOSPC",
+                "call=writes path=.records skip=3 count=1 error=ENOSPC")
+            let next = try gateway.again()
+            try load.send(1, to: next, connections: 1)
+            #expect(try shim.calls.count(where: \.isInjected) == 3)
+            #expect(load.ids(answered: 200).count == load.sent)
+            #expect(try next.metrics().reasons("up") == ["spool_full"])
+            try next.checkAccounts()
+        }
+    }
+
     /// Sends one profile at a time until one gets 200, because 503 is possible for a while after a fault.
     private func sendUntilStored(_ load: Load, _ gateway: GatewayProcess) throws {
         let (limit, before) = (Date(timeIntervalSinceNow: Project.patience), load.ids(answered: 200).count)
