@@ -247,6 +247,7 @@ package final class ConnectionTable {
     func readAgain(_ connection: Connection) { unread.append(connection.key) }
 
     private func readUnread() {
+        guard !unread.isEmpty else { return }
         let waiting = unread
         unread = []
         for key in waiting { connection(key)?.ready(.readable) }

@@ -31,6 +31,8 @@ package struct RequestHead: Sendable {
     /// True when the connection may carry another request after this one.
     var keepsAlive = true
     var expectsContinue = false
+    /// Whether the answer has no body (RFC 9110 §9.3.2).
+    var isHEAD = false
 
     /// The bytes of one part.
     package subscript(range: Range<Int>) -> ArraySlice<UInt8> { bytes[range] }
@@ -38,9 +40,6 @@ package struct RequestHead: Sendable {
     package func equals(_ range: Range<Int>, _ text: String) -> Bool {
         bytes.span.extracting(range).isEqual(to: text)
     }
-
-    /// Whether the answer has no body (RFC 9110 §9.3.2).
-    var isHEAD: Bool { equals(method, "HEAD") }
 
     /// Whether the path is a route's, below a prefix.
     ///
@@ -72,32 +71,39 @@ package struct RequestHead: Sendable {
         for index in all.indices where text.extracting(all[index].name).isEqual(to: wanted) {
             return Values(bytes: bytes, fields: fields, name: name, index: index)
         }
-        // Most requests have none of the fields that are asked for, and then nothing is referred to.
-        return Values(bytes: [], fields: [], name: "", index: 0)
+        return Values()
     }
 
     /// The values of one field.
     package struct Values: Sequence, IteratorProtocol {
-        // Not the head, whose other parts would be copied.
-        private let bytes: [UInt8]
-        private let fields: [Field]
-        private let name: String
-        private var index: Int
+        /// What is searched: not the head, whose other parts would be copied. Nil where there is nothing to find, as in most requests.
+        private let searched: (bytes: [UInt8], fields: [Field], name: String)?
+        private var index = 0
+
+        fileprivate init() { searched = nil }
 
         fileprivate init(bytes: [UInt8], fields: [Field], name: String, index: Int) {
-            (self.bytes, self.fields, self.name, self.index) = (bytes, fields, name, index)
+            (searched, self.index) = ((bytes, fields, name), index)
         }
 
         package mutating func next() -> ArraySlice<UInt8>? {
-            index = nextPlace
-            guard index < fields.count else { return nil }
-            defer { index += 1 }
-            return bytes[fields[index].value]
+            guard let searched else { return nil }
+            let (text, wanted) = (searched.bytes.span, searched.name.utf8.span)
+            while index < searched.fields.count {
+                let field = searched.fields[index]
+                index += 1
+                if text.extracting(field.name).isEqual(to: wanted) { return searched.bytes[field.value] }
+            }
+            return nil
         }
+    }
 
-        private var nextPlace: Int {
-            let (text, wanted) = (bytes.span, name.utf8.span)
-            return (index..<fields.count).first { text.extracting(fields[$0].name).isEqual(to: wanted) } ?? fields.count
+    /// Passes each field with one of several names, which are in lower case, to `body`, in the order of the names.
+    package func forEachField<E>(named names: [String], _ body: (String, ArraySlice<UInt8>) throws(E) -> Void) throws(E) {
+        let (text, all) = (bytes.span, fields.span)
+        for name in names {
+            let wanted = name.utf8.span
+            for index in all.indices where text.extracting(all[index].name).isEqual(to: wanted) { try body(name, bytes[all[index].value]) }
         }
     }
 

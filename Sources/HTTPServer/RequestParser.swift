@@ -100,6 +100,7 @@ package struct RequestParser {
         guard !head.method.isEmpty, head[head.method].allSatisfy(\.isTokenByte) else {
             throw .malformed("the method is no token")
         }
+        head.isHEAD = head.equals(head.method, "HEAD")
         try readVersion((last + 1)..<line.upperBound)
         try readTarget((first + 1)..<last)
     }
@@ -126,12 +127,10 @@ package struct RequestParser {
     /// Whether a target is free of spaces and control characters, and whether it has a fragment.
     private func scan(_ target: Range<Int>) -> (isClean: Bool, hasFragment: Bool) {
         let bytes = head.bytes.span.extracting(target)
-        var (isClean, hasFragment) = (!bytes.isEmpty, false)
-        for index in bytes.indices {
-            if bytes[index] <= 0x20 || bytes[index] == 0x7F { isClean = false }
-            if bytes[index] == UInt8(ascii: "#") { hasFragment = true }
-        }
-        return (isClean, hasFragment)
+        // Without a branch for each byte, many are looked at together.
+        var unwanted: UInt8 = 0
+        for index in bytes.indices { unwanted |= (bytes[index] <= 0x20 ? 1 : 0) | (bytes[index] == 0x7F ? 1 : 0) }
+        return (!bytes.isEmpty && unwanted == 0, bytes.firstIndex(of: UInt8(ascii: "#"), from: 0) != nil)
     }
 
     /// Reads the authority of an absolute-form target (RFC 9112 §3.2.2), or the `*` of OPTIONS; returns the range of path and
@@ -139,7 +138,7 @@ package struct RequestParser {
     private mutating func readAuthority(_ range: Range<Int>) throws(Refusal) -> Range<Int> {
         if head.equals(range, "*"), head.equals(head.method, "OPTIONS") { return range }
         let schemes = ["http://", "https://"]
-        guard let scheme = schemes.first(where: { head[range].prefix($0.utf8.count).map(Self.lowered).elementsEqual($0.utf8) })
+        guard let scheme = schemes.first(where: { head[range].prefix($0.utf8.count).map(\.lowercased).elementsEqual($0.utf8) })
         else { throw .malformed("the request target is neither a path nor an http URL") }
         let start = range.lowerBound + scheme.utf8.count
         let end = head.bytes[start..<range.upperBound].firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") }
@@ -178,7 +177,7 @@ package struct RequestParser {
         var bytes = head.bytes.mutableSpan
         var index = line.lowerBound
         while index < line.upperBound, bytes[index].isTokenByte {
-            bytes[index] = Self.lowered(bytes[index])
+            bytes[index] = bytes[index].lowercased
             index += 1
         }
         return index
@@ -191,7 +190,7 @@ package struct RequestParser {
         case UInt8(ascii: "c") where head.equals(field.name, "connection"): noteConnection(head[field.value])
         case UInt8(ascii: "t") where head.equals(field.name, "transfer-encoding"): try noteEncoding(head[field.value])
         case UInt8(ascii: "e") where head.equals(field.name, "expect"):
-            guard head[field.value].map(Self.lowered).elementsEqual("100-continue".utf8) else {
+            guard head[field.value].map(\.lowercased).elementsEqual("100-continue".utf8) else {
                 throw Refusal(status: 417, message: "the only expectation met here is 100-continue")
             }
             head.expectsContinue = head.minorVersion >= 1
@@ -211,7 +210,7 @@ package struct RequestParser {
         hasTransferEncoding = true
         // RFC 9112 §6.1: HTTP/1.0 has no transfer codings, so the end of the body could not be determined.
         guard head.minorVersion >= 1 else { throw .malformed("Transfer-Encoding in an HTTP/1.0 request") }
-        let coding = value.map(Self.lowered)
+        let coding = value.map(\.lowercased)
         if coding.elementsEqual("chunked".utf8) { return }
         guard !coding.contains(UInt8(ascii: ",")), !coding.isEmpty else {
             throw .malformed("a Transfer-Encoding other than chunked alone")
@@ -221,7 +220,7 @@ package struct RequestParser {
 
     private mutating func noteConnection(_ value: ArraySlice<UInt8>) {
         for token in value.split(separator: UInt8(ascii: ",")) {
-            let word = token.filter { $0 != 32 && $0 != 9 }.map(Self.lowered)
+            let word = token.filter { $0 != 32 && $0 != 9 }.map(\.lowercased)
             if word.elementsEqual("close".utf8) { closes = true }
             if word.elementsEqual("keep-alive".utf8) { wantsKeepAlive = true }
         }
@@ -246,7 +245,7 @@ package struct RequestParser {
         }
         guard host.value.isEmpty || Self.isHost(head[host.value]) else { throw .malformed("Host is no host") }
         if let authority {
-            guard head[authority].map(Self.lowered) == head[host.value].map(Self.lowered) else {
+            guard head[authority].map(\.lowercased) == head[host.value].map(\.lowercased) else {
                 throw .malformed("the target's host differs from Host")
             }
         }
@@ -281,9 +280,7 @@ package struct RequestParser {
         }
     }
 
-    static func lowered(_ byte: UInt8) -> UInt8 { 65...90 ~= byte ? byte | 0x20 : byte }
-
-    private static func isHexadecimal(_ byte: UInt8) -> Bool { digit(byte) != nil || 97...102 ~= lowered(byte) }
+    private static func isHexadecimal(_ byte: UInt8) -> Bool { digit(byte) != nil || 97...102 ~= byte.lowercased }
 
     private static func digit(_ byte: UInt8) -> Int? { 48...57 ~= byte ? Int(byte) - 48 : nil }
 

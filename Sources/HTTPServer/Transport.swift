@@ -29,8 +29,8 @@ struct Transport: ~Copyable, Sendable {
     }
 
     /// Why the peer is not to be served any more, by the requirements for new clients; see ``TLSSession/objection(under:at:)``.
-    func objection(under current: TLSContext?, at time: Int64) -> String? {
-        if let tls { return tls.objection(under: current, at: time) }
+    func objection(under current: TLSContext?, at time: @autoclosure () -> Int64) -> String? {
+        if let tls { return tls.objection(under: current, at: time()) }
         return current?.requiresCertificate == true ? "a client certificate is required now" : nil
     }
 

@@ -12,6 +12,9 @@ extension UInt8 {
         default: false
         }
     }
+
+    /// The byte, or the lower case of an ASCII letter in upper case.
+    @inlinable public var lowercased: UInt8 { 65...90 ~= self ? self | 0x20 : self }
 }
 
 extension Array<UInt8> {

@@ -1,4 +1,5 @@
 import HTTPServer
+import LinuxSystem
 import PushWire
 
 /// The form of a Push and of its answer, by Content-Type: the Connect protocol or gRPC-Web, in protobuf or JSON.
@@ -36,7 +37,7 @@ struct PushForm: Sendable, Equatable {
     /// Reads a Content-Type; nil when it is absent or not supported.
     init?(_ head: RequestHead) {
         guard let value = head.value(of: "content-type") else { return nil }
-        let type = value.filter { $0 != Self.space }.map { 65...90 ~= $0 ? $0 | 0x20 : $0 }
+        let type = value.filter { $0 != Self.space }.map(\.lowercased)
         guard let form = Self.forms.first(where: { $0.type == type })?.form else { return nil }
         self = form
     }

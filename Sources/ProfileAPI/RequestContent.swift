@@ -38,10 +38,11 @@ extension ProfileContent {
             contentEncoding = try validText(encoding, of: "content-encoding")
         }
         // A second Content-Type is unusual but may be forwarded, so it is kept among the headers.
-        headers.reserveCapacity(kept.count)
-        while let type = types.next() { headers.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
-        for name in kept where name != "content-type" {
-            for value in head.values(of: name) { headers.append(Label(name: name, value: try validText(value, of: name))) }
+        var found: [Label] = []
+        while let type = types.next() { found.append(Label(name: "content-type", value: try validText(type, of: "content-type"))) }
+        try head.forEachField(named: kept) { name, value throws(InvalidRequest) in
+            if name != "content-type" { found.append(Label(name: name, value: try validText(value, of: name))) }
         }
+        headers = found
     }
 }

@@ -30,10 +30,11 @@ struct AnswerHead: Sendable {
     // MARK: Status line, RFC 9112 §4
 
     static let noAnswer = "no status line of HTTP/1.1"
+    /// `HTTP/1.`
+    private static let begin: [7 of UInt8] = [72, 84, 84, 80, 47, 49, 46]
 
     /// Whether a line, or its beginning, can be a status line.
     static func beginsAsAnswer(_ line: Span<UInt8>) -> Bool {
-        let begin = "HTTP/1.".utf8.span
         for index in 0..<Swift.min(line.count, begin.count) where line[index] != begin[index] { return false }
         return true
     }
@@ -144,7 +145,7 @@ struct AnswerHead: Sendable {
     private static func equals(_ line: Span<UInt8>, _ range: Range<Int>, _ text: String) -> Bool {
         let (part, expected) = (line.extracting(range), text.utf8.span)
         guard part.count == expected.count else { return false }
-        for index in part.indices where (65...90 ~= part[index] ? part[index] | 0x20 : part[index]) != expected[index] { return false }
+        for index in part.indices where part[index].lowercased != expected[index] { return false }
         return true
     }
 

@@ -1,4 +1,5 @@
 import ConfigJSON
+import LinuxSystem
 
 /// Judges by content type and body whether a successful response can come from a Pyroscope server or a gateway.
 public struct AnswerMedia: Sendable {
@@ -36,11 +37,16 @@ public struct AnswerMedia: Sendable {
     /// Whether the media type is this one, which is in lower case; parameters do not count (RFC 9110 §8.3.1). It is asked for every
     /// profile, so nothing is copied.
     private func isType(_ name: String) -> Bool {
+        let (bytes, name) = (contentType.utf8.span, name.utf8.span)
         func isBlank(_ byte: UInt8) -> Bool { byte == 32 || 9...13 ~= byte }
-        var type = contentType.utf8.prefix { $0 != UInt8(ascii: ";") }
-        while let last = type.last, isBlank(last) { type.removeLast() }
-        while let first = type.first, isBlank(first) { type.removeFirst() }
-        return type.elementsEqual(name.utf8) { (65...90 ~= $0 ? $0 | 0x20 : $0) == $1 }
+        var (start, end) = (0, 0)
+        while end < bytes.count, bytes[end] != UInt8(ascii: ";") { end += 1 }
+        while end > start, isBlank(bytes[end - 1]) { end -= 1 }
+        while start < end, isBlank(bytes[start]) { start += 1 }
+        let type = bytes.extracting(start..<end)
+        guard type.count == name.count else { return false }
+        for index in type.indices where type[index].lowercased != name[index] { return false }
+        return true
     }
 
     private var shownType: String { contentType.isEmpty ? "without a content type" : JSONValue.quoted(String(contentType.prefix(100))) }

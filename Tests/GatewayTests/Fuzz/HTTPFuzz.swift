@@ -52,7 +52,7 @@ private func ranges(of head: RequestHead) -> [Range<Int>] {
 /// Checks what all readers of a head must agree on, because a difference is a way to smuggle a request.
 private func check(_ head: RequestHead, endsAt end: Int, of input: ArraySlice<UInt8>) {
     let text = input[..<end].suffix(head.bytes.count)
-    promise(text.elementsEqual(head.bytes) { RequestParser.lowered($0) == RequestParser.lowered($1) }, "other bytes than came")
+    promise(text.elementsEqual(head.bytes) { $0.lowercased == $1.lowercased }, "other bytes than came")
     promise(head.bytes.suffix(4) == [13, 10, 13, 10], "a head that does not end")
     let lines = head.fields.count + 2
     promise(head.bytes.count { $0 == 10 } == lines && head.bytes.count { $0 == 13 } == lines, "a stray CR or LF")

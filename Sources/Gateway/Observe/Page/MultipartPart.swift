@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// Finds a part of a `multipart/form-data` body, in which some SDKs send their profile beside its settings (RFC 7578).
 enum MultipartPart {
     /// The most parts that are looked at.
@@ -51,7 +53,7 @@ enum MultipartPart {
 
     /// Whether bytes are a text in lower case, whatever their own case is.
     private static func isText(_ bytes: ArraySlice<UInt8>, _ text: String) -> Bool {
-        bytes.lazy.map { 65...90 ~= $0 ? $0 | 0x20 : $0 }.elementsEqual(text.utf8)
+        bytes.lazy.map(\.lowercased).elementsEqual(text.utf8)
     }
 
     /// Divides bytes at the first occurrence of others.
