@@ -47,13 +47,13 @@ public enum SteadyTime {
 
 extension FixedWidthInteger where Self: SignedInteger {
     /// The sum, clamped to the type's range.
-    public func addingSaturated(_ other: Self) -> Self {
+    @inlinable public func addingSaturated(_ other: Self) -> Self {
         let (sum, overflow) = addingReportingOverflow(other)
         return overflow ? (other < 0 ? .min : .max) : sum
     }
 
     /// The difference, clamped to the type's range.
-    public func subtractingSaturated(_ other: Self) -> Self {
+    @inlinable public func subtractingSaturated(_ other: Self) -> Self {
         let (difference, overflow) = subtractingReportingOverflow(other)
         return overflow ? (other < 0 ? .max : .min) : difference
     }

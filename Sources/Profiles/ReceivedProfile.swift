@@ -214,23 +214,20 @@ package struct ProfileContent: ~Copyable, Sendable {
     private mutating func table(_ labels: [Label], at offset: Int) -> UnsafePointer<gw_label>? {
         guard let block = unsafe block else { return nil }
         let table = unsafe (block + offset).bindMemory(to: gw_label.self, capacity: labels.count)
-        for (index, label) in labels.enumerated() {
-            let name = unsafe text(label.name)
-            unsafe (table + index).initialize(to: gw_label(name: name, value: text(label.value)))
+        for index in labels.indices {
+            let name = unsafe text(labels[index].name)
+            unsafe (table + index).initialize(to: gw_label(name: name, value: text(labels[index].value)))
         }
         return unsafe UnsafePointer(table)
     }
 
     private mutating func text(_ string: String) -> gw_slice {
-        guard let start = unsafe block?.advanced(by: textAt), !string.isEmpty else {
+        let utf8 = string.utf8.span
+        guard let start = unsafe block?.advanced(by: textAt), !utf8.isEmpty else {
             return unsafe gw_slice(bytes: nil, count: 0)
         }
-        var string = string
-        let count = string.withUTF8 { utf8 in
-            unsafe UnsafeMutableRawBufferPointer(start: start, count: utf8.count).copyBytes(from: utf8)
-            return utf8.count
-        }
-        textAt += count
-        return unsafe gw_slice(bytes: start.assumingMemoryBound(to: UInt8.self), count: count)
+        unsafe utf8.withUnsafeBytes { unsafe UnsafeMutableRawBufferPointer(start: start, count: $0.count).copyMemory(from: $0) }
+        textAt += utf8.count
+        return unsafe gw_slice(bytes: start.assumingMemoryBound(to: UInt8.self), count: utf8.count)
     }
 }

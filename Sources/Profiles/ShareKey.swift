@@ -7,11 +7,11 @@ import Synchronization
 ///
 /// It is a digest that fits beside the flag of an entry in the spool's index, and is the same after a restart. Two senders whose
 /// keys are equal by chance share the part that each would have alone.
-package struct ShareKey: Hashable, Sendable {
+public struct ShareKey: Hashable, Sendable {
     static let bitWidth = 31
 
     /// Below 2^31; 0 is ``unknown``.
-    package let rawValue: UInt32
+    public let rawValue: UInt32
 
     /// The key of a profile from the spool of an earlier version, which stored no key.
     package static let unknown = ShareKey(rawValue: 0)
@@ -67,29 +67,35 @@ package struct ShareUsage: Sendable {
         }
     }
 
-    package private(set) var amounts: [ShareKey: Amount] = [:]
+    private var amounts = ShareKey.Table<Amount>()
 
     package init() {}
 
     package subscript(key: ShareKey) -> Amount { amounts[key] ?? Amount() }
 
     package mutating func add(_ key: ShareKey, profiles: Int = 1, bytes: Int) {
-        amounts[key, default: Amount()].add(profiles: profiles, bytes: bytes)
+        var amount = self[key]
+        amount.add(profiles: profiles, bytes: bytes)
+        amounts[key] = amount
     }
 
     package mutating func remove(_ key: ShareKey, bytes: Int) {
-        guard let place = amounts.index(forKey: key) else { return }
-        amounts.values[place].add(profiles: -1, bytes: -bytes)
-        if amounts.values[place].profiles <= 0 { amounts.remove(at: place) }
+        guard var amount = amounts[key] else { return }
+        amount.add(profiles: -1, bytes: -bytes)
+        amounts[key] = amount.profiles > 0 ? amount : nil
     }
 
     package mutating func add(_ other: ShareUsage) {
-        for (key, amount) in other.amounts { add(key, profiles: amount.profiles, bytes: amount.bytes) }
+        for (key, amount) in other.amounts.all { add(key, profiles: amount.profiles, bytes: amount.bytes) }
     }
 
     /// The shares that have less than an equal part of all bytes.
     package var underEqualPart: Set<ShareKey> {
-        let total = amounts.values.reduce(0) { $0 + $1.bytes }
-        return Set(amounts.filter { $0.value.bytes < total / amounts.count }.keys)
+        let all = amounts.all
+        let total = all.reduce(0) { $0 + $1.value.bytes }
+        return Set(all.filter { $0.value.bytes < total / all.count }.map(\.key))
     }
+
+    /// The bytes of several shares together.
+    package func bytes(of keys: Set<ShareKey>) -> Int { keys.reduce(0) { $0 + self[$1].bytes } }
 }

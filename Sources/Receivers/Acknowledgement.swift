@@ -58,3 +58,20 @@ package final class Acknowledgement: Sendable {
         if result.isLast { submitter.settled(result.failure) }
     }
 }
+
+/// Results for waiting senders, in the order in which they came; iterating takes them. The first one needs no memory.
+struct Settlements: Sequence, IteratorProtocol {
+    typealias Element = (Acknowledgement, Settlement)
+
+    private var first: Element?
+    private var others: ArraySlice<Element> = []
+
+    var isEmpty: Bool { first == nil }
+
+    mutating func append(_ result: Element) { if first == nil { first = result } else { others.append(result) } }
+
+    mutating func next() -> Element? {
+        defer { first = others.popFirst() }
+        return first
+    }
+}

@@ -90,7 +90,9 @@ package protocol Submitter: AnyObject, Sendable {
 }
 
 /// The receivers of a listener, each with its rules under one config.
-private struct Targets: Sendable {
+///
+/// A class, because each submission refers to all of it.
+private final class Targets: Sendable {
     private struct Target: Sendable {
         let receiver: Receiver
         let bounds: QueueConfig
@@ -176,13 +178,14 @@ private struct Targets: Sendable {
         if let waiting, !required.isEmpty, !profiles.isEmpty {
             acknowledgement = Acknowledgement(profiles: profiles.count, receivers: required, for: waiting)
         }
+        let now = MonotonicTime.now
         for target in all {
             let told = target.isRequired ? acknowledgement : nil
             let reserved = target.promisesRoom ? target.size(sizes) : nil
             if target.isDurable, !isStored {
-                target.receiver.offerUnstored(profiles, told, reserved: reserved, target.bounds)
+                target.receiver.offerUnstored(profiles, told, reserved: reserved, target.bounds, now)
             } else {
-                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, told, reserved: reserved, target.bounds)
+                target.receiver.offer(profiles, at: target.isDurable ? positions : nil, told, reserved: reserved, target.bounds, now)
             }
         }
         if acknowledgement == nil { waiting?.settled(nil) }

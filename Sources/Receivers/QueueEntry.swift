@@ -50,7 +50,29 @@ extension ReceiverQueue {
 
         /// True when it has been attempted and is still to be delivered.
         var isTried: Bool { attempts > 0 && letter == nil }
+
+        /// The attempt that has begun.
+        var attempt: Attempt { Attempt(profile: profile, position: position, sequence: sequence, attempts: attempts, progress: progress) }
     }
+
+    /// What a delivery needs of its entry, which is larger and refers to more.
+    struct Attempt {
+        /// The profile; nil while it is only on disk.
+        let profile: ReceivedProfile?
+        /// Its position in the spool; nil when it is only in memory.
+        let position: SpoolPosition?
+        let sequence: UInt64
+        /// The number of attempts that were begun, with this one.
+        let attempts: Int
+        /// The plugin's progress value of the last attempt.
+        let progress: UInt64
+    }
+
+    /// The end of an entry's profile, Unix nanoseconds; nil while it is only on disk.
+    func profileEnd(_ handle: Handle) -> Int64? { entries[Int(handle.index)].profile?.endedAt }
+
+    /// Whether the list of recent profiles has left an entry's profile out.
+    func isLeftOutOfRecent(_ handle: Handle) -> Bool { entries[Int(handle.index)].profile?.isLeftOutOfRecent == true }
 
     /// The contents of a dead letter, and the reason that is counted if it cannot be written.
     ///

@@ -24,7 +24,7 @@ package final class Receiver: Sendable {
         /// The room promised to requests that have not been offered yet; only for queues with `reject`.
         var reserved = (profiles: 0, bytes: 0)
         /// Results for waiting senders, to be sent after the lock is released.
-        var settlements: [(Acknowledgement, Settlement)] = []
+        var settlements = Settlements()
         /// A hash of plugin and config, which marks the `progress` values in the spool as belonging to them.
         var owner: UInt64 = 0
 
@@ -149,25 +149,27 @@ package final class Receiver: Sendable {
     ///   - bounds: the rules under which room was reserved; a reload may have changed them since.
     func offer(
         _ profiles: [ReceivedProfile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, reserved: [Int]? = nil,
-        _ bounds: QueueConfig
+        _ bounds: QueueConfig, _ now: MonotonicTime = .now
     ) {
-        accept(profiles, reserved, bounds) { state, index, now in
+        accept(profiles, reserved, bounds, now) { state, index in
             state.accept(profiles[index], at: positions?[index], acknowledgement, bounds, isPromised: reserved != nil, now)
         }
     }
 
     /// Counts profiles that the spool could not store as dropped.
-    func offerUnstored(_ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ bounds: QueueConfig) {
-        accept(profiles, reserved, bounds) { state, index, _ in state.acceptUnstored(profiles[index].sequence, acknowledgement) }
+    func offerUnstored(
+        _ profiles: [ReceivedProfile], _ acknowledgement: Acknowledgement?, reserved: [Int]?, _ bounds: QueueConfig,
+        _ now: MonotonicTime = .now
+    ) {
+        accept(profiles, reserved, bounds, now) { state, index in state.acceptUnstored(profiles[index].sequence, acknowledgement) }
     }
 
     private func accept(
-        _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ bounds: QueueConfig, _ each: (inout State, Int, MonotonicTime) -> Void
+        _ profiles: [ReceivedProfile], _ reserved: [Int]?, _ bounds: QueueConfig, _ now: MonotonicTime, _ each: (inout State, Int) -> Void
     ) {
-        let now = MonotonicTime.now
         let report = update(now) { state -> String? in
             if let reserved { state.release(reserved, bounds) }
-            for index in profiles.indices { each(&state, index, now) }
+            for index in profiles.indices { each(&state, index) }
             return state.drops.due(now)
         }
         if let report { Log.warning("profiles dropped", ["receiver": name, "count": report]) }
@@ -184,17 +186,19 @@ package final class Receiver: Sendable {
         return result
     }
 
-    private func tell(_ settlements: [(Acknowledgement, Settlement)]) {
+    private func tell(_ settlements: Settlements) {
         for (acknowledgement, settlement) in settlements { acknowledgement.settle(settlement, by: name) }
     }
 
     // MARK: The delivery thread
 
     enum Step {
+        // What is rare and large is indirect, because each step is copied several times.
+
         /// Read the next entries from the spool; without the lock, because event loops need it too.
         case read(Backlog.Read)
-        case deliver(ReceiverQueue.Entry, ReceiverQueue.Handle, token: UInt)
-        case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
+        case deliver(ReceiverQueue.Attempt, ReceiverQueue.Handle, token: UInt)
+        indirect case bury(ReceiverQueue.Entry, ReceiverQueue.Handle, ReceiverQueue.Letter)
         /// Log that a profile is not delivered again, because it crashed the plugin.
         case condemned(State.Event)
         case flush(token: UInt)
@@ -207,7 +211,7 @@ package final class Receiver: Sendable {
         /// Return freed memory to the system, because a large backlog has ended.
         case returnMemory
         /// Send results of profiles that were settled because their time ran out.
-        case tell([(Acknowledgement, Settlement)])
+        indirect case tell(Settlements)
         case destroy
         /// End the thread without `destroy`, because the instance was abandoned.
         case leave
@@ -228,7 +232,7 @@ package final class Receiver: Sendable {
                     instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
                 }
             case .bury(let entry, let handle, let letter):
-                if let profile = profile(of: entry, handle, token: nil) { bury(profile, entry, handle, letter.outcome) }
+                if let profile = profile(of: entry.attempt, handle, token: nil) { bury(profile, entry, handle, letter.outcome) }
             case .condemned(let event): log(event)
             case .flush(let token): thread.during(.flush) { instance.flush(token: token) }
             case .restart: restart(instance, thread)

@@ -140,9 +140,9 @@ extension Receiver.State {
         return (fitting.count, fitting.reduce(0, +))
     }
 
-    mutating func takeSettlements() -> [(Acknowledgement, Settlement)] {
-        if settlements.isEmpty { return [] }
-        defer { settlements = [] }
-        return settlements
+    mutating func takeSettlements() -> Settlements {
+        var taken = Settlements()
+        swap(&taken, &settlements)
+        return taken
     }
 }

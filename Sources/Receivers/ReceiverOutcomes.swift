@@ -41,9 +41,8 @@ extension Receiver.State {
         var finished = Finished(openedAt: operation.openedAt)
         switch given.status {
         case .delivered:
-            let profile = queue[handle].profile
-            finished.deliveredEnd = profile?.endedAt
-            if profile?.isLeftOutOfRecent != true { note(queue[handle].sequence, .delivered) }
+            finished.deliveredEnd = queue.profileEnd(handle)
+            if !queue.isLeftOutOfRecent(handle) { note(queue[handle].sequence, .delivered) }
             settle(handle, .delivered)
             account.delivered += 1
             if number == current { passes += 1 }

@@ -26,7 +26,7 @@ struct ReceiverQueue {
     private(set) var age = QueueLinks.Ends()
     private var fresh = QueueLinks.Ends()
     /// The fresh entries of each share, and the order in which shares take turns; an empty share is removed when its turn comes.
-    private var lanes: [ShareKey: QueueLinks.Ends] = [:]
+    private var lanes = ShareKey.Table<QueueLinks.Ends>()
     private var turns: [ShareKey] = []
     private var due = QueueLinks.Ends()
     private var letters = QueueLinks.Ends()
@@ -116,10 +116,10 @@ struct ReceiverQueue {
         let index: Int32
         if let reused = free.popLast() {
             index = reused
-            entries[Int(index)] = entry
+            entries[Int(index)] = consume entry
         } else {
             index = Int32(entries.count)
-            entries.append(entry)
+            entries.append(consume entry)
             links.addEntry()
         }
         link(index, .age, .age, atEnd: true)
@@ -153,15 +153,15 @@ struct ReceiverQueue {
         let isItsTurn = turns[turn] == share
         for empty in turns[..<turn] { lanes[empty] = nil }
         turns.removeFirst(turn + (isItsTurn ? 1 : 0))
-        guard isItsTurn, let lane = lanes.index(forKey: share) else { return }
-        if lanes.values[lane].count == 0 { lanes.remove(at: lane) } else { turns.append(share) }
+        guard isItsTurn, let lane = lanes[share] else { return }
+        if lane.count == 0 { lanes[share] = nil } else { turns.append(share) }
     }
 
     /// Removes empty shares when there are many, because their turns may not come for a long time.
     private mutating func forgetEmptyLanes() {
         guard turns.count > 2 * fresh.count + 64 else { return }
-        turns.removeAll { lanes[$0]?.count == 0 }
-        lanes = lanes.filter { $0.value.count > 0 }
+        for (share, lane) in lanes.all where lane.count == 0 { lanes[share] = nil }
+        turns.removeAll { lanes[$0] == nil }
     }
 
     /// Makes an open entry ready again, after all ready entries of its kind.
@@ -217,18 +217,21 @@ struct ReceiverQueue {
         if let list = Self.list(of: place) { link(index, list, .order, atEnd: atEnd) }
         guard place == .fresh else { return }
         forgetEmptyLanes()
-        if let lane = lanes.index(forKey: share) { return links.link(index, &lanes.values[lane], .lane, atEnd: atEnd) }
-        var lane = QueueLinks.Ends()
+        let known = lanes[share]
+        var lane = known ?? QueueLinks.Ends()
         links.link(index, &lane, .lane, atEnd: atEnd)
         lanes[share] = lane
-        turns.append(share)
+        if known == nil { turns.append(share) }
     }
 
     /// Removes an entry from the list that it waits in; its record in the heap stays and becomes obsolete.
     private mutating func stopWaiting(_ index: Int32) {
         let (place, share) = (entries[Int(index)].place, entries[Int(index)].share)
         if let list = Self.list(of: place) { unlink(index, list, .order) }
-        if place == .fresh, let lane = lanes.index(forKey: share) { links.unlink(index, &lanes.values[lane], .lane) }
+        if place == .fresh, var lane = lanes[share] {
+            links.unlink(index, &lane, .lane)
+            lanes[share] = lane
+        }
         if place == .due || (place == .delayed && entries[Int(index)].isTried) { triedCount -= 1 }
     }
 
@@ -275,7 +278,7 @@ struct ReceiverQueue {
     /// Frees the arrays of a large backlog when it has ended; small ones are used again. The remaining delays are all obsolete.
     private mutating func removeAll() {
         delays = DelayHeap()
-        guard entries.capacity <= 256 else { return (entries, links, free, lanes, turns) = ([], QueueLinks(), [], [:], []) }
+        guard entries.capacity <= 256 else { return (entries, links, free, lanes, turns) = ([], QueueLinks(), [], ShareKey.Table(), []) }
         entries.removeAll(keepingCapacity: true)
         links.removeAll()
         free.removeAll(keepingCapacity: true)

@@ -30,7 +30,7 @@ extension Receiver {
 
     /// Returns the profile of an entry that was just opened, reading it from the spool if it is not in memory; nil when that fails,
     /// and the entry is then no longer open.
-    func profile(of entry: ReceiverQueue.Entry, _ handle: ReceiverQueue.Handle, token: UInt?) -> ReceivedProfile? {
+    func profile(of entry: ReceiverQueue.Attempt, _ handle: ReceiverQueue.Handle, token: UInt?) -> ReceivedProfile? {
         if let profile = entry.profile { return profile }
         guard let position = entry.position, let reader = state.withLock({ $0.backlog?.reader }) else { return nil }
         do throws(SpoolQueue.ReadFailure) {

@@ -196,7 +196,7 @@ extension Spool {
             guard let segment = state.segments[number] else { return false }
             let kept = spared.reduce(0) { sum, spared in
                 guard let slot = segment.slot(of: spared.key) else { return sum }
-                return sum + segment.shares[slot].amounts.filter { spared.value.contains($0.key) }.values.reduce(0) { $0 + $1.bytes }
+                return sum + segment.shares[slot].bytes(of: spared.value)
             }
             return kept <= segment.liveBytes.reduce(0, +) / 2
         }

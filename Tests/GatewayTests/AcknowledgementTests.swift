@@ -76,4 +76,17 @@ struct AcknowledgementTests {
             #expect(answers.all == [Acknowledgement.Failure(receiver: "b", settlement: .failed(status: 500, isRetryable: true))])
         }
     }
+
+    @Test("Results for waiting senders are told in the order in which they came, each once", arguments: 0...4)
+    func order(count: Int) {
+        let acknowledgement = Acknowledgement(profiles: 1, receivers: ["a"]) { _ in }
+        var settlements = Settlements()
+        #expect(settlements.isEmpty)
+        let statuses = Array(0..<count)
+        for status in statuses { settlements.append((acknowledgement, .failed(status: status, isRetryable: true))) }
+        #expect(settlements.isEmpty == (count == 0))
+        #expect(settlements.map(\.1) == statuses.map { .failed(status: $0, isRetryable: true) })
+        for _ in statuses { #expect(settlements.next() != nil) }
+        #expect(settlements.isEmpty && settlements.next() == nil)
+    }
 }

@@ -4,6 +4,7 @@ import Testing
 @testable import Profiles
 @testable import Receivers
 @testable import SpoolStore
+@testable import TestSupport
 
 @Suite("Shares of a queue")
 struct ShareTests {
@@ -16,6 +17,25 @@ struct ShareTests {
         let keys = [ShareKey(tenant: ""), ShareKey(tenant: "a"), ShareKey(tenant: "b"), ShareKey(peer: .local), .unknown]
         #expect(Set(keys).count == keys.count)
         #expect(keys.allSatisfy { $0.rawValue >> UInt32(ShareKey.bitWidth) == 0 })
+    }
+
+    @Test("A table by shares holds what a dictionary holds, with none, one and several shares", arguments: 1...4)
+    func table(shares: UInt32) {
+        var (table, expected) = (ShareKey.Table<Int>(), [ShareKey: Int]())
+        var random = SeededRandom()
+        for step in 0..<2000 {
+            let key = ShareKey(rawValue: UInt32(random.below(Int(shares))))
+            switch random.below(20) {
+            case 0:
+                table.removeAll(keepingCapacity: step % 2 == 0)
+                expected = [:]
+            case 1...9: (table[key], expected[key]) = (nil, nil)
+            default: (table[key], expected[key]) = (step, step)
+            }
+            #expect(table.count == expected.count)
+            #expect(Dictionary(uniqueKeysWithValues: table.all.map { ($0.key, $0.value) }) == expected)
+            for share in 0...shares { #expect(table[ShareKey(rawValue: share)] == expected[ShareKey(rawValue: share)]) }
+        }
     }
 
     @Test("An index entry keeps its share, and its copy flag stays in the same bit")

@@ -140,7 +140,7 @@ final class SpoolFixture {
         let sequence: UInt64
         let token: UInt
         let profile: ReceivedProfile
-        let entry: ReceiverQueue.Entry
+        let entry: ReceiverQueue.Attempt
     }
 
     /// Settles deliveries at a receiver, and waits until the spool has noted that.
