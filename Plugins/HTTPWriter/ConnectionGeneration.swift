@@ -166,7 +166,7 @@ import LinuxSystem
     /// - Returns: false when the endpoint is only for libcurl.
     func add(_ exchange: PlainExchange, _ now: MonotonicTime) -> Bool {
         guard let plain else { return false }
-        exchange.generation = self
+        if exchange.generation !== self { exchange.generation = self }
         plain.begin(exchange, now)
         return true
     }

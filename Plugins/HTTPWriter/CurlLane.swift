@@ -36,14 +36,15 @@ final class CurlLane: Lane {
         curl.setTimeout(until: request.deadline)
         if isRepeated { curl.setFresh(false) }
         isRepeated = false
-        if request.isElsewhere {
-            curl.setTarget(of: request.target)
+        if let elsewhere = request.elsewhere {
+            curl.setTarget(of: elsewhere)
             if !request.isTrusted { curl.forgetCertificate() }
         } else {
-            try curl.setTarget(request.target, of: config)
+            try curl.setTarget(request.request.target, of: config)
         }
         // Without this empty header, libcurl would wait for a 100 Continue before it sends a large body.
-        try curl.setHeaders([("Expect", "")] + request.headers + (request.isTrusted ? config.headers : []))
+        let own = request.headers ?? request.request.headers
+        try curl.setHeaders([("Expect", "")] + own + request.added + (request.isTrusted ? config.headers : []))
         unsafe curl.setBody(request.body)
     }
 

@@ -2,7 +2,7 @@ import LinuxSystem
 import PluginKit
 
 /// How many connections an instance may have, from its share of the process's file descriptors; on the thread of the transfers only.
-struct DescriptorShare {
+final class DescriptorShare {
     /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
     /// Descriptors reserved for the poller, the wakeup, and one DNS lookup.
@@ -26,7 +26,7 @@ struct DescriptorShare {
     /// Queries the share again.
     ///
     /// - Returns: whether the share has changed.
-    mutating func look(_ now: MonotonicTime) -> Bool {
+    func look(_ now: MonotonicTime) -> Bool {
         let old = share
         share = host.descriptorShare
         nextLook = share == nil ? .never : now + Self.interval

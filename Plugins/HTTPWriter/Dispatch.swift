@@ -8,20 +8,21 @@ final class Dispatch: Sendable {
     let attempt: Int
     /// The results of earlier attempts.
     let before: EndpointBits
-    private let delivery: SharedDelivery
+    /// Nil when it is finished.
+    private let delivery: Mutex<Delivery?>
 
     init(_ profile: Profile, _ delivery: consuming Delivery) {
         self.profile = profile
         attempt = delivery.attempt
         before = EndpointBits(progress: delivery.progress)
-        self.delivery = SharedDelivery(delivery)
+        self.delivery = Mutex(delivery)
     }
 
     var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
 
     var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
 
-    func finish(_ outcome: Outcome) { delivery.finish(outcome) }
+    func finish(_ outcome: Outcome) { if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) } }
 }
 
 /// The state of each endpoint that is kept in a delivery's `progress`, over attempts and restarts.

@@ -28,8 +28,10 @@ final class EndpointConnections {
     func add(_ exchange: PlainExchange, _ now: MonotonicTime) -> Bool { generation(now).add(exchange, now) }
 
     private func generation(_ now: MonotonicTime) -> ConnectionGeneration {
-        if let current, current.replacedAt <= now { retire(current) }
-        if let current { return current }
+        if let current {
+            if current.replacedAt > now { return current }
+            retire(current)
+        }
         let new = ConnectionGeneration(sockets, replacedAt: nextEnd(now), limit: limit, route: route)
         current = new
         return new

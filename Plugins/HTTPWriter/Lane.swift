@@ -35,15 +35,16 @@ protocol Lane: AnyObject {
 
 /// A request as a lane is given it.
 @safe struct LaneRequest {
-    /// Path and query, beginning with a slash, to go after the path of the endpoint's URL; or a whole URL for ``isElsewhere``.
-    var target: String
-    /// Headers beside those of the config, in the spelling in which they are sent; no name is also configured.
-    var headers: [(name: String, value: String)]
+    let request: UpstreamRequest
+    /// The whole URL of a redirect; nil for the request's own target, which goes after the path of the endpoint's URL.
+    var elsewhere: String?
+    /// Headers instead of the request's own, in the spelling in which they are sent; nil for those. No name is also configured.
+    var headers: [UpstreamRequest.Header]?
+    /// Further headers like these, which the endpoint needs.
+    var added: [UpstreamRequest.Header]
     var body: UnsafeRawBufferPointer
     /// The time at which it ends without an answer.
     var deadline: MonotonicTime
-    /// Whether the target is the whole URL of a redirect.
-    var isElsewhere = false
     /// Whether credentials, headers of the config and the client certificate may be sent there.
     var isTrusted = true
 }

@@ -70,7 +70,7 @@ final class Transfer: IndexedObject {
         (self.items, self.request, hops, lane) = (items, request, 0, first)
         (isSecure, deadline) = (endpoint.isSecure, now + config.remoteTimeout)
         do throws(WrittenHead.Refusal) {
-            try lane.prepare(wire(request, to: request.target))
+            try lane.prepare(wire(request))
         } catch { throw .refusal(error) }
     }
 
@@ -80,25 +80,31 @@ final class Transfer: IndexedObject {
     /// Ends the request without telling.
     func cancel() { lane.cancel() }
 
-    private func wire(_ request: UpstreamRequest, to target: String, isElsewhere: Bool = false, isTrusted: Bool = true) -> LaneRequest {
-        unsafe LaneRequest(
-            target: target, headers: headers(request, isTrusted: isTrusted),
-            body: request.body(of: items.first?.dispatch.profile, for: config),
-            deadline: deadline, isElsewhere: isElsewhere, isTrusted: isTrusted)
+    private func wire(_ request: UpstreamRequest, elsewhere: String? = nil, isTrusted: Bool = true) -> LaneRequest {
+        // Any configured header may hold a secret, so they count as credentials.
+        let isOverridden = isTrusted && !config.headers.isEmpty
+        let added = added(to: request, isTrusted: isTrusted)
+        return unsafe LaneRequest(
+            request: request, elsewhere: elsewhere, headers: isOverridden ? withoutConfigured(request.headers) : nil,
+            added: isOverridden ? withoutConfigured(added) : added, body: request.body(of: items.first?.dispatch.profile, for: config),
+            deadline: deadline, isTrusted: isTrusted)
     }
 
-    /// The headers of a request without those of the config, which win over them. Any configured header may hold a secret, so they
-    /// count as credentials.
-    private func headers(_ request: UpstreamRequest, isTrusted: Bool) -> [(name: String, value: String)] {
-        var own = request.headers(of: config)
-        if request.message != nil { own.append(("Connect-Timeout-Ms", "\(config.timeoutMilliseconds)")) }
-        guard isTrusted else { return own }
-        if let authorization { own.append(("Authorization", authorization)) }
+    /// The headers that this endpoint needs beside the request's own.
+    private func added(to request: UpstreamRequest, isTrusted: Bool) -> [UpstreamRequest.Header] {
+        var added = request.headers(for: config)
+        if request.message != nil { added.append(("Connect-Timeout-Ms", "\(config.timeoutMilliseconds)")) }
+        guard isTrusted else { return added }
+        if let authorization { added.append(("Authorization", authorization)) }
         if config.connection.serverName != nil, let place = UpstreamURL.place(of: config.url) {
-            own.append(("Host", "\(place.host):\(place.port)"))
+            added.append(("Host", "\(place.host):\(place.port)"))
         }
-        guard !config.headers.isEmpty else { return own }
-        return own.filter { header in !config.headers.contains { $0.name.lowercased() == header.name.lowercased() } }
+        return added
+    }
+
+    /// Headers without those of the config, which win over them.
+    private func withoutConfigured(_ headers: [UpstreamRequest.Header]) -> [UpstreamRequest.Header] {
+        headers.filter { header in !config.headers.contains { $0.name.lowercased() == header.name.lowercased() } }
     }
 
     // MARK: Repeats and redirects
@@ -121,7 +127,7 @@ final class Transfer: IndexedObject {
         else { return false }
         if libcurl == nil { next.ended = ended }
         libcurl = next
-        guard (try? next.prepare(wire(request, to: url, isElsewhere: true, isTrusted: to == from))) != nil else { return false }
+        guard (try? next.prepare(wire(request, elsewhere: url, isTrusted: to == from))) != nil else { return false }
         hops += 1
         (isSecure, lane) = (to.scheme == "https", next)
         return true

@@ -17,7 +17,7 @@ import PushWire
     private let health: EndpointHealth
     let host: GatewayHost
     let sockets: SocketWatcher
-    private var share: DescriptorShare
+    private let share: DescriptorShare
     private var idle: [[Transfer]]
     /// The transfers under way.
     private(set) var active = IndexedSet<Transfer>()
@@ -243,7 +243,8 @@ import PushWire
         }
         if result.isLost { endpoint.connections.retire(transfer.generation) }
         deactivate(transfer)
-        let (items, parts, cost) = (transfer.items, transfer.request?.parts ?? [], transfer.cost)
+        let (items, cost) = (transfer.items, transfer.cost)
+        let parts = items.count > 1 ? transfer.request?.parts ?? [] : []
         let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets.known), transfer.authorization)
         endpoint.spent(cost)
         idle[transfer.endpoint].append(transfer)
@@ -254,19 +255,24 @@ import PushWire
             endpoint.ended(ended, [], isProbe: transfer.isProbe, isReached: true, now: sockets.now)
             return split(items, parts, transfer.endpoint)
         }
-        for item in items { item.ended() }
+        var told = verdict
         if result.isDenied {
             // The lack of our own descriptors says nothing about the endpoint.
             endpoint.ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
-            tell(items, .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0), transfer.endpoint)
+            told = .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0)
         } else {
-            take(verdict, of: transfer, items, isReached: cost.wireBytes > 0)
+            endpoint.ended(verdict, items, isProbe: transfer.isProbe, isReached: cost.wireBytes > 0, now: sockets.now)
+            health.state(endpoints)
         }
-        for item in items { finishIfComplete(item) }
+        for item in items {
+            item.ended()
+            item.took(told, of: transfer.endpoint, name: endpoint.config.name)
+            finishIfComplete(item)
+        }
     }
 
-    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress], isReached: Bool = false) {
-        endpoints[transfer.endpoint].ended(verdict, items, isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
+    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress]) {
+        endpoints[transfer.endpoint].ended(verdict, items, isProbe: transfer.isProbe, isReached: false, now: sockets.now)
         tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
     }

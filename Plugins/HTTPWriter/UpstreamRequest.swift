@@ -13,9 +13,18 @@ final class UpstreamRequest {
         var isTransient = false
     }
 
-    /// Path and query, beginning with a slash; they follow the path of the endpoint's URL.
-    let target: String
-    private let headers: [(name: String, value: String)]
+    /// The name of a header in the spelling in which it is sent, and its value.
+    typealias Header = (name: String, value: String)
+
+    /// Path, query and headers.
+    private enum Head {
+        /// As the sender sent them to `/ingest`; they stay with the profile, and are written from there.
+        case received(Profile)
+        /// `target` begins with a slash.
+        case made(target: String, headers: [Header])
+    }
+
+    private let head: Head
     /// The message of a Push; nil for `/ingest`, whose body is the profile's only sample, as it was received.
     let message: PushMessage?
     /// The gzip-compressed message, made once for all endpoints that want it.
@@ -28,19 +37,50 @@ final class UpstreamRequest {
     /// The received headers that matter: the types of the body, and what connects a request to its trace.
     private static let kept = ["content-type", "traceparent", "tracestate", "uber-trace-id"]
 
-    /// The headers for one endpoint, including the tenant as the endpoint's config wants it.
-    func headers(of endpoint: EndpointConfig) -> [(name: String, value: String)] {
-        var own: [(name: String, value: String)] = []
-        // With room for those that the transfer adds.
-        own.reserveCapacity(headers.count + 5)
-        own += headers
-        if isCompressed(for: endpoint) { own.append(("Content-Encoding", "gzip")) }
+    /// Path and query, beginning with a slash; they follow the path of the endpoint's URL.
+    var target: String {
+        switch head {
+        case .received(let profile): Self.target(profile, profile.query)
+        case .made(let target, _): target
+        }
+    }
+
+    /// The headers that are the same for every endpoint.
+    var headers: [Header] {
+        switch head {
+        case .received(let profile): Self.headers(profile)
+        case .made(_, let headers): headers
+        }
+    }
+
+    /// Appends ``target``.
+    func writeTarget(to bytes: inout [UInt8]) throws(WrittenHead.Refusal) {
+        switch head {
+        case .received(let profile): try profile.writeTarget(to: &bytes)
+        case .made(let target, _):
+            try WrittenHead.check(target: target)
+            bytes.append(utf8: target)
+        }
+    }
+
+    /// Appends ``headers`` as lines.
+    func writeHeaders(to bytes: inout [UInt8]) throws(WrittenHead.Refusal) {
+        switch head {
+        case .received(let profile): try profile.writeHeaders(named: Self.kept, to: &bytes)
+        case .made(_, let headers): for header in headers { try bytes.append(header: header) }
+        }
+    }
+
+    /// The headers for one endpoint beside ``headers``, including the tenant as the endpoint's config wants it.
+    func headers(for endpoint: EndpointConfig) -> [Header] {
+        var added: [Header] = []
+        if isCompressed(for: endpoint) { added.append(("Content-Encoding", "gzip")) }
         switch endpoint.tenant {
-        case .force(let forced): own.append(("X-Scope-OrgID", forced))
-        case .pass where !tenant.isEmpty: own.append(("X-Scope-OrgID", tenant))
+        case .force(let forced): added.append(("X-Scope-OrgID", forced))
+        case .pass where !tenant.isEmpty: added.append(("X-Scope-OrgID", tenant))
         case .pass, .drop: break
         }
-        return own
+        return added
     }
 
     /// Whether the body for an endpoint is compressed; if compression fails, the plain body is sent.
@@ -50,33 +90,31 @@ final class UpstreamRequest {
         return compressed != nil
     }
 
-    private init(
-        _ target: String, _ headers: [(name: String, value: String)], tenant: String, _ message: PushMessage? = nil,
-        parts: [UpstreamRequest] = []
-    ) {
-        (self.target, self.headers, self.tenant, self.message, self.parts) = (target, headers, tenant, message, parts)
+    private init(_ head: Head, tenant: String, _ message: PushMessage? = nil, parts: [UpstreamRequest] = []) {
+        (self.head, self.tenant, self.message, self.parts) = (head, tenant, message, parts)
     }
 
     /// Makes the request for the API that received the profile; a profile whose labels `/ingest` cannot carry may go as a Push
     /// (`unsafe_labels`).
     static func of(_ profile: Profile, _ config: WriterConfig) throws(Refusal) -> UpstreamRequest {
-        let received = profile.headers(named: kept)
-        if profile.api == .push { return try push(profile, received, UpstreamLabels(profile, config)) }
-        do throws(Refusal) { return try ingest(profile, received, UpstreamLabels(profile, config)) } catch {
+        if profile.api == .push { return try push(profile, UpstreamLabels(profile, config)) }
+        do throws(Refusal) { return try ingest(profile, UpstreamLabels(profile, config)) } catch {
             guard config.unsafeLabels == .push, isPlainPprof(profile) else { throw error }
-            return try push(profile, received, UpstreamLabels(profile, config))
+            return try push(profile, UpstreamLabels(profile, config))
         }
     }
 
     /// Makes a Push without a series, which tells whether the endpoint takes requests and stores nothing there.
     static func withoutProfile() throws(Refusal) -> UpstreamRequest {
-        do throws(SystemError) { return UpstreamRequest(pushPath, pushHeaders, tenant: "", try PushMessage(joining: [])) } catch {
+        do throws(SystemError) {
+            return UpstreamRequest(.made(target: pushPath, headers: pushHeaders), tenant: "", try PushMessage(joining: []))
+        } catch {
             throw Refusal(reason: "\(error)", isTransient: true)
         }
     }
 
     private static let pushPath = "/push.v1.PusherService/Push"
-    private static let pushHeaders: [(name: String, value: String)] = [
+    private static let pushHeaders: [Header] = [
         ("Content-Type", "application/proto"), ("Connect-Protocol-Version", "1"),
     ]
 
@@ -87,14 +125,14 @@ final class UpstreamRequest {
     static func joining(_ requests: [UpstreamRequest]) throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
             let message = try PushMessage(joining: requests.compactMap(\.message))
-            return UpstreamRequest(requests[0].target, requests[0].headers, tenant: requests[0].tenant, message, parts: requests)
+            return UpstreamRequest(requests[0].head, tenant: requests[0].tenant, message, parts: requests)
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
     /// Whether two Pushes can be joined.
     func goesWith(_ other: UpstreamRequest) -> Bool {
-        tenant == other.tenant && headers.count == other.headers.count
-            && zip(headers, other.headers).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+        let (own, others) = (headers, other.headers)
+        return tenant == other.tenant && own.count == others.count && zip(own, others).allSatisfy { $0 == $1 }
     }
 
     /// Whether a Push can carry the profile: its body is one pprof, without multipart and without Content-Encoding.
@@ -103,23 +141,27 @@ final class UpstreamRequest {
     }
 
     /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if the labels do.
-    private static func ingest(
-        _ profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels
-    ) throws(Refusal) -> UpstreamRequest {
-        var query = profile.query
-        if let labels = labels.ofIngest { query = replacingName(in: query, by: try nameValue(labels)) }
+    private static func ingest(_ profile: Profile, _ labels: UpstreamLabels) throws(Refusal) -> UpstreamRequest {
+        guard let labels = labels.ofIngest else { return UpstreamRequest(.received(profile), tenant: profile.tenant) }
+        let query = replacingName(in: profile.query, by: try nameValue(labels))
+        return UpstreamRequest(.made(target: target(profile, query), headers: headers(profile)), tenant: profile.tenant)
+    }
+
+    private static func target(_ profile: Profile, _ query: String) -> String {
+        query.isEmpty ? profile.path : profile.path + "?" + query
+    }
+
+    /// The headers of a request to `/ingest`; ``PluginKit/Profile/writeHeaders(named:to:)`` writes the same.
+    private static func headers(_ profile: Profile) -> [Header] {
         // Without a Content-Type, libcurl would send that of a web form.
-        var headers: [(name: String, value: String)] = []
-        headers.reserveCapacity(received.count + 2)
-        headers.append(("Content-Type", profile.contentType))
+        var headers: [Header] = [("Content-Type", profile.contentType)]
         if case let encoding = profile.contentEncoding, !encoding.isEmpty { headers.append(("Content-Encoding", encoding)) }
-        for header in received { headers.append((header.name == "content-type" ? "Content-Type" : header.name, header.value)) }
-        return UpstreamRequest(query.isEmpty ? profile.path : profile.path + "?" + query, headers, tenant: profile.tenant)
+        return headers + profile.headers(named: kept).map { ($0.name == "content-type" ? "Content-Type" : $0.name, $0.value) }
     }
 
     /// Makes a Connect unary call, whatever codec and compression the sender used.
     private static func push(
-        _ profile: Profile, _ received: [(name: String, value: String)], _ labels: UpstreamLabels
+        _ profile: Profile, _ labels: UpstreamLabels
     ) throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
             let samples = (0..<profile.sampleCount).map { index in
@@ -127,8 +169,8 @@ final class UpstreamRequest {
                 return unsafe PushMessage.Sample(id: sample.id, bytes: sample.bytes)
             }
             let message = try PushMessage(labels: labels.ofPush, samples: samples)
-            let traces = received.filter { $0.name != "content-type" }
-            return UpstreamRequest(pushPath, pushHeaders + traces, tenant: profile.tenant, message)
+            let traces = profile.headers(named: kept).filter { $0.name != "content-type" }
+            return UpstreamRequest(.made(target: pushPath, headers: pushHeaders + traces), tenant: profile.tenant, message)
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
@@ -140,7 +182,7 @@ final class UpstreamRequest {
     }
 
     /// `app{key=value,…}`, sorted by key.
-    private static func nameValue(_ labels: [(name: String, value: String)]) throws(Refusal) -> String {
+    private static func nameValue(_ labels: [Header]) throws(Refusal) -> String {
         let app = labels.first { $0.name == "__name__" }?.value ?? ""
         guard LabelGrammar.isAppName(app) else {
             throw Refusal(reason: "the application name cannot be written in name= of /ingest again")

@@ -83,7 +83,7 @@ package protocol PluginEvents: AnyObject, Sendable {
             to: gw_host(
                 size: MemoryLayout<gw_host>.size,
                 context: context,
-                finish: { context, token, outcome in unsafe HostServices.at(context)?.finish(token, outcome) },
+                finish: { context, token, outcome in unsafe HostServices.lent(context) { unsafe $0.finish(token, outcome) } },
                 retain: { _ = unsafe ReceivedProfile.owner(of: $0).retain() },
                 release: { unsafe ReceivedProfile.owner(of: $0).release() },
                 log: { context, level, message in
@@ -95,7 +95,7 @@ package protocol PluginEvents: AnyObject, Sendable {
                 metric: { context, kind, name, help, labels, count in
                     unsafe HostServices.at(context)?.declare(kind, name.text, help.text, HostServices.copy(labels, count)) ?? 0
                 },
-                observe: { context, id, value in unsafe HostServices.at(context)?.metrics.observe(id, value) },
+                observe: { context, id, value in unsafe HostServices.lent(context) { $0.metrics.observe(id, value) } },
                 extension: { context, id in unsafe HostServices.at(context)?.extension(String(cString: id)) }))
     }
 
@@ -147,6 +147,13 @@ package protocol PluginEvents: AnyObject, Sendable {
 
     static func at(_ context: UnsafeMutableRawPointer?) -> HostServices? {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    /// Passes the services to `body` without counting a reference, for the calls of each profile.
+    @inline(__always)
+    private static func lent(_ context: UnsafeMutableRawPointer?, _ body: (HostServices) -> Void) {
+        guard let context = unsafe context else { return }
+        unsafe Unmanaged<HostServices>.fromOpaque(context)._withUnsafeGuaranteedRef { body($0) }
     }
 
     private func finish(_ token: UnsafeMutableRawPointer?, _ outcome: UnsafePointer<gw_outcome>) {

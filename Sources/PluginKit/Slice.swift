@@ -1,11 +1,14 @@
 import PluginABI
 
 extension gw_slice {
+    /// The bytes.
+    package var buffer: UnsafeBufferPointer<UInt8> { unsafe UnsafeBufferPointer(start: bytes, count: count) }
+
     /// The bytes as text.
-    var text: String { unsafe count == 0 ? "" : String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self) }
+    var text: String { unsafe count == 0 ? "" : String(decoding: buffer, as: UTF8.self) }
 
     /// Whether these are the bytes of a text.
-    func isEqual(to text: String) -> Bool {
+    package func isEqual(to text: String) -> Bool {
         let other = text.utf8.span
         guard unsafe count == other.count else { return false }
         for index in other.indices where unsafe bytes?[index] != other[index] { return false }

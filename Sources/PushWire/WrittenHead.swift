@@ -15,18 +15,26 @@ public enum WrittenHead {
     /// - Throws: what is wrong with a header.
     public static func check(_ header: (name: String, value: String)) throws(Refusal) {
         guard isToken(header.name) else { throw Refusal(reason: "\(shown(header.name)) is no name of a header") }
-        let value = header.value.utf8.span
-        for index in value.indices where isControl(value[index]) { throw Refusal(reason: "the header \(header.name) \(held)") }
+        try check(value: header.value.utf8.span, of: header.name)
+    }
+
+    /// - Parameters:
+    ///   - value: the value of a header, in UTF-8.
+    ///   - name: the name of the header, which is not checked.
+    public static func check(value: Span<UInt8>, of name: String) throws(Refusal) {
+        for index in value.indices where isControl(value[index]) { throw Refusal(reason: "the header \(name) \(held)") }
     }
 
     /// - Parameter target: a path with its query, or a whole URL.
-    public static func check(target: String) throws(Refusal) {
+    public static func check(target: String) throws(Refusal) { try check(target: target.utf8.span) }
+
+    /// - Parameter target: a path, a query or a whole URL, in UTF-8.
+    public static func check(target: Span<UInt8>) throws(Refusal) {
         // It is long, and written for each profile: without a branch, many bytes are looked at together.
-        let bytes = target.utf8.span
         var unwanted: UInt8 = 0
-        for index in bytes.indices { unwanted |= (bytes[index] <= 0x20 ? 1 : 0) | (bytes[index] == 0x7F ? 1 : 0) }
+        for index in target.indices { unwanted |= (target[index] <= 0x20 ? 1 : 0) | (target[index] == 0x7F ? 1 : 0) }
         guard unwanted != 0 else { return }
-        guard !target.utf8.contains(where: isControl) else { throw Refusal(reason: "the URL or its query \(held)") }
+        for index in target.indices where isControl(target[index]) { throw Refusal(reason: "the URL or its query \(held)") }
         throw Refusal(reason: "the URL or its query holds white space")
     }
 

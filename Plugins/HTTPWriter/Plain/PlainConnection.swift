@@ -4,7 +4,8 @@ import LinuxSystem
 final class PlainConnection: SocketOwner {
     let socket: Int32
     let address: SocketAddress
-    private unowned let pool: PlainPool
+    /// Holds the connection while it is idle, and until it ends.
+    private let pool: PlainPool
     private let sockets: SocketWatcher
     /// The request on it; nil while it is idle.
     var exchange: PlainExchange?

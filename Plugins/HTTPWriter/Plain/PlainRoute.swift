@@ -48,19 +48,16 @@ final class PlainRoute {
 
     /// Writes the head of a request over `head`.
     func write(_ request: LaneRequest, into head: inout [UInt8]) throws(WrittenHead.Refusal) {
-        try WrittenHead.check(target: request.target)
         head.removeAll(keepingCapacity: true)
         head.append(contentsOf: start)
-        head.append(utf8: request.target)
+        try request.request.writeTarget(to: &head)
         head.append(contentsOf: constant)
-        for header in request.headers {
-            try WrittenHead.check(header)
-            guard header.value.utf8.contains(where: { $0 != 32 && $0 != 9 }) else { continue }
-            head.append(utf8: header.name)
-            head.append(utf8: ": ")
-            head.append(utf8: header.value)
-            head.append(utf8: "\r\n")
+        if let headers = request.headers {
+            for header in headers { try head.append(header: header) }
+        } else {
+            try request.request.writeHeaders(to: &head)
         }
+        for header in request.added { try head.append(header: header) }
         head.append(utf8: "Content-Length: ")
         head.append(decimal: unsafe request.body.count)
         head.append(utf8: "\r\n\r\n")
