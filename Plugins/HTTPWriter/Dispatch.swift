@@ -8,7 +8,7 @@ final class Dispatch: Sendable {
     let attempt: Int
     /// The results of earlier attempts.
     let before: EndpointBits
-    /// Nil when it is finished.
+    /// Nil when it is finished. It is not a ``SharedDelivery``, which would be another object for each profile.
     private let delivery: Mutex<Delivery?>
 
     init(_ profile: Profile, _ delivery: consuming Delivery) {

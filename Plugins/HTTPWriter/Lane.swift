@@ -38,9 +38,9 @@ protocol Lane: AnyObject {
     let request: UpstreamRequest
     /// The whole URL of a redirect; nil for the request's own target, which goes after the path of the endpoint's URL.
     var elsewhere: String?
-    /// Headers instead of the request's own, in the spelling in which they are sent; nil for those. No name is also configured.
+    /// The headers that are sent instead of the request's own, because the config has some of those; nil when it has none.
     var headers: [UpstreamRequest.Header]?
-    /// Further headers like these, which the endpoint needs.
+    /// The headers that the endpoint needs beside these, in the spelling in which they are sent.
     var added: [UpstreamRequest.Header]
     var body: UnsafeRawBufferPointer
     /// The time at which it ends without an answer.

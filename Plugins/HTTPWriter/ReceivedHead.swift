@@ -3,8 +3,8 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// Writes the head of a request to `/ingest` as it was received, from the profile's own bytes: a text of each part would be made and
-/// freed for every profile and endpoint.
+/// Writes the head of a request to `/ingest` from the profile's own bytes: a text of each part would be made and freed for every profile
+/// and endpoint.
 extension Profile {
     /// Appends path and query.
     func writeTarget(to head: inout [UInt8]) throws(WrittenHead.Refusal) {
@@ -17,7 +17,8 @@ extension Profile {
         unsafe head.append(contentsOf: query)
     }
 
-    /// Appends the headers as lines: the types of the body, and those with one of these names, in lower case.
+    /// Appends a line for each header that is not blank: the types of the body, and the headers with one of `names`, which are in lower
+    /// case.
     func writeHeaders(named names: [String], to head: inout [UInt8]) throws(WrittenHead.Refusal) {
         try head.append(header: "Content-Type", unsafe Span(_unsafeElements: view.pointee.content_type.buffer))
         try head.append(header: "Content-Encoding", unsafe Span(_unsafeElements: view.pointee.content_encoding.buffer))

@@ -151,7 +151,7 @@ final class UpstreamRequest {
         query.isEmpty ? profile.path : profile.path + "?" + query
     }
 
-    /// The headers of a request to `/ingest`; ``PluginKit/Profile/writeHeaders(named:to:)`` writes the same.
+    /// The headers of a request to `/ingest`; ``writeHeaders(to:)`` writes the same.
     private static func headers(_ profile: Profile) -> [Header] {
         // Without a Content-Type, libcurl would send that of a web form.
         var headers: [Header] = [("Content-Type", profile.contentType)]

@@ -104,6 +104,9 @@ package final class ConnectionTable {
                 drained()
             }
         }
+        // A connection refers to the table, so the table would never be freed with one that came in the round of the stop.
+        for connection in connections { connection?.close() }
+        handshakeThread.stop()
     }
 
     private func handle(_ event: Poller.Event) {
@@ -290,7 +293,5 @@ package final class ConnectionTable {
     func stop() {
         isStopped = true
         for listener in listeners { listener?.share.leave(number) }
-        for connection in connections { connection?.close() }
-        handshakeThread.stop()
     }
 }

@@ -149,7 +149,8 @@ package protocol PluginEvents: AnyObject, Sendable {
         unsafe context.map { unsafe Unmanaged<HostServices>.fromOpaque($0).takeUnretainedValue() }
     }
 
-    /// Passes the services to `body` without counting a reference, for the calls of each profile.
+    /// Passes the services to `body` without counting a reference, for the calls of each profile: the table, and so its owner, is valid
+    /// until `destroy` returns, and a plugin calls it only until then.
     @inline(__always)
     private static func lent(_ context: UnsafeMutableRawPointer?, _ body: (HostServices) -> Void) {
         guard let context = unsafe context else { return }

@@ -1,8 +1,8 @@
 extension ShareKey {
     /// Values by the shares of a queue that they belong to.
     ///
-    /// A table with one share, as most queues have, hashes no key and allocates nothing. It is public, because the compiler makes special code
-    /// of what is generic for another module only then.
+    /// A table with one share, as most queues have, hashes no key and allocates nothing. Generic code of another module is specialized
+    /// only when it is public and inlinable.
     public struct Table<Value: Sendable>: Sendable {
         @usableFromInline var only: (key: ShareKey, value: Value)?
         /// All values, once there were two at a time, until there is none; empty while ``only`` is set.
@@ -18,7 +18,8 @@ extension ShareKey {
             }
             set {
                 if let only, only.key != key, let newValue {
-                    several = [only.key: only.value, key: newValue]
+                    several[only.key] = only.value
+                    several[key] = newValue
                     self.only = nil
                 } else if let only {
                     if only.key == key { self.only = newValue.map { (key, $0) } }
@@ -29,9 +30,6 @@ extension ShareKey {
                 }
             }
         }
-
-        /// The number of shares that have a value.
-        @inlinable public var count: Int { only == nil ? several.count : 1 }
 
         /// All shares with their values, in no order.
         @inlinable public var all: [(key: ShareKey, value: Value)] { only.map { [$0] } ?? several.map { ($0.key, $0.value) } }

@@ -59,7 +59,7 @@ package final class Acknowledgement: Sendable {
     }
 }
 
-/// Results for waiting senders, in the order in which they came; iterating takes them. The first one needs no memory.
+/// Results for waiting senders, in the order in which they came; ``next()`` takes the first. A single one needs no memory.
 struct Settlements: Sequence, IteratorProtocol {
     typealias Element = (Acknowledgement, Settlement)
 

@@ -76,7 +76,7 @@ extension ReceiverQueue {
 
     /// The contents of a dead letter, and the reason that is counted if it cannot be written.
     ///
-    /// A class, because it is large, and few of the entries, which are copied at each delivery, have one.
+    /// A class, because it is large, and few of the entries have one.
     final class Letter: Sendable {
         let outcome: DeliveryOutcome
         let reason: DropReason

@@ -147,6 +147,7 @@ package final class Receiver: Sendable {
     ///   - acknowledgement: receives the result of each profile.
     ///   - reserved: the sizes for which room was reserved; nil when none was.
     ///   - bounds: the rules under which room was reserved; a reload may have changed them since.
+    ///   - now: when they were accepted.
     func offer(
         _ profiles: [ReceivedProfile], at positions: [SpoolPosition]? = nil, _ acknowledgement: Acknowledgement?, reserved: [Int]? = nil,
         _ bounds: QueueConfig, _ now: MonotonicTime = .now

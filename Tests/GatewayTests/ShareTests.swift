@@ -32,7 +32,6 @@ struct ShareTests {
             case 1...9: (table[key], expected[key]) = (nil, nil)
             default: (table[key], expected[key]) = (step, step)
             }
-            #expect(table.count == expected.count)
             #expect(Dictionary(uniqueKeysWithValues: table.all.map { ($0.key, $0.value) }) == expected)
             for share in 0...shares { #expect(table[ShareKey(rawValue: share)] == expected[ShareKey(rawValue: share)]) }
         }

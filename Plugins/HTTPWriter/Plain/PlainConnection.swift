@@ -4,7 +4,7 @@ import LinuxSystem
 final class PlainConnection: SocketOwner {
     let socket: Int32
     let address: SocketAddress
-    /// Holds the connection while it is idle, and until it ends.
+    /// Refers to the connection while that is idle; ``PlainPool/close(_:)`` and ``PlainPool/end()`` break the cycle.
     private let pool: PlainPool
     private let sockets: SocketWatcher
     /// The request on it; nil while it is idle.
