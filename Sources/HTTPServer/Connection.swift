@@ -64,7 +64,7 @@ final class Connection {
     /// Whom the connection comes from: the socket's peer, or whom the PROXY header names.
     var peer: PeerAddress
     let age: ConnectionAge
-    /// Refers to the connection until that is closed.
+    /// The table of the connection's loop; it refers to the connection until the connection is closed.
     let table: ConnectionTable
     /// Its links in the table's list of idle connections.
     var idleLinks = IdleLinks()

@@ -104,8 +104,8 @@ package final class ConnectionTable {
                 drained()
             }
         }
-        // A connection refers to the table, so the table would never be freed with one that came in the round of the stop.
-        for connection in connections { connection?.close() }
+        // Some may have come in the round of the stop. A connection refers to the table, which would never be freed with them.
+        closeAll()
         handshakeThread.stop()
     }
 
@@ -293,5 +293,8 @@ package final class ConnectionTable {
     func stop() {
         isStopped = true
         for listener in listeners { listener?.share.leave(number) }
+        closeAll()
     }
+
+    private func closeAll() { for connection in connections { connection?.close() } }
 }

@@ -76,7 +76,8 @@ package struct RequestHead: Sendable {
 
     /// The values of one field.
     package struct Values: Sequence, IteratorProtocol {
-        /// What is searched: not the head, whose other parts would be copied. Nil where there is nothing to find, as in most requests.
+        /// The bytes and fields that are searched; nil when no field has the name, as in most requests. The whole head is not kept, because
+        /// its other parts would be copied.
         private let searched: (bytes: [UInt8], fields: [Field], name: String)?
         private var index = 0
 

@@ -55,7 +55,7 @@ extension ReceiverQueue {
         var attempt: Attempt { Attempt(profile: profile, position: position, sequence: sequence, attempts: attempts, progress: progress) }
     }
 
-    /// What a delivery needs of its entry, which is larger and refers to more.
+    /// The parts of an entry that a delivery needs; the entry itself is larger and refers to more objects.
     struct Attempt {
         /// The profile; nil while it is only on disk.
         let profile: ReceivedProfile?

@@ -194,7 +194,7 @@ package final class Receiver: Sendable {
     // MARK: The delivery thread
 
     enum Step {
-        // What is rare and large is indirect, because each step is copied several times.
+        // The rare and large cases are indirect, because each step is copied several times.
 
         /// Read the next entries from the spool; without the lock, because event loops need it too.
         case read(Backlog.Read)
