@@ -1,7 +1,7 @@
 import CForkGuard
 public import Glibc
 
-/// An open descriptor that is closed when its owner is destroyed.
+/// An open descriptor that is closed when its owner is destroyed; one with the number -1 stands for none.
 public struct FileDescriptor: ~Copyable, Sendable {
     /// The kernel's number; borrowed, valid while this value lives.
     public let number: Int32
@@ -10,6 +10,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
     public init(owning number: Int32) { self.number = number }
 
     deinit {
+        guard number >= 0 else { return }
         fork_guard_remove(number)
         close(number)
     }

@@ -32,7 +32,7 @@ final class RawConnection {
         let bound = number == 0 ? 0 : Self.with(0, at: number) { bind(socket, $0, $1) }
         guard bound == 0, Self.with(port, at: 1, { connect(socket, $0, $1) }) == 0 else {
             let code = errno
-            Glibc.close(socket)
+            // `deinit` closes the socket: all properties have their values.
             throw NeverCame(what: "a connection to port \(port): \(String(cString: strerror(code)))", seen: [])
         }
     }
