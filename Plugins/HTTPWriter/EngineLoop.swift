@@ -15,22 +15,24 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     private let engine: TransferEngine
     /// When the timer for the next turn fires; it may fire too early.
     private var nextTurn = MonotonicTime.never
-    private var readiness: DeliveryLoop.Handler?
+    private var afterReady: DeliveryLoop.Handler?
     private var timeout: DeliveryLoop.Handler?
     private var abortion: DeliveryLoop.Handler?
 
-    init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) throws(SystemError) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) {
         self.loop = loop
-        engine = try TransferEngine(config, host, wakeup: nil)
-        let readiness = DeliveryLoop.Handler { [unowned self] in turn() }
-        self.readiness = readiness
-        timeout = DeliveryLoop.Handler { [unowned self] in
-            nextTurn = .never
-            turn()
+        engine = TransferEngine(config, host, LoopSockets(loop))
+        afterReady = DeliveryLoop.Handler { [unowned self] _ in
+            engine.endRound()
+            schedule(engine.nextTurn)
         }
-        abortion = DeliveryLoop.Handler { [unowned self] in engine.abort() }
-        let code = loop.watch(engine.descriptor, readiness)
-        guard code == 0 else { throw SystemError("watch the connections", code: code) }
+        timeout = DeliveryLoop.Handler { [unowned self] _ in
+            nextTurn = .never
+            engine.act(.now)
+            schedule(engine.nextTurn)
+        }
+        abortion = DeliveryLoop.Handler { [unowned self] _ in engine.abort() }
+        loop.callAfterReady(afterReady)
         schedule(engine.nextTurn)
     }
 
@@ -51,7 +53,6 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         var next = engine.nextTurn
         if next <= now + .milliseconds(1), case let now = MonotonicTime.now, next <= now {
             engine.act(now)
-            engine.sendBatches()
             next = engine.nextTurn
         }
         schedule(next)
@@ -62,16 +63,10 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     func abort() { if let abortion { loop.set(Timer.abort, after: .zero, abortion) } }
 
     func end() {
-        _ = loop.watch(engine.descriptor, nil)
+        loop.callAfterReady(nil)
         guard let timeout, let abortion else { return }
         loop.set(Timer.turn, after: nil, timeout)
         loop.set(Timer.abort, after: nil, abortion)
-    }
-
-    private func turn() {
-        _ = engine.turn(until: MonotonicTime(nanoseconds: 0))
-        engine.sendBatches()
-        schedule(engine.nextTurn)
     }
 
     private func schedule(_ next: MonotonicTime) {
@@ -79,4 +74,23 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         nextTurn = next
         loop.set(Timer.turn, after: max(.zero, next.since(.now)), timeout)
     }
+}
+
+/// Has sockets watched by the gateway's delivery loop.
+private final class LoopSockets: SocketEvents {
+    private let loop: DeliveryLoop
+
+    init(_ loop: DeliveryLoop) { self.loop = loop }
+
+    func begin(_ watch: SocketWatch) throws(SystemError) {
+        watch.handler = DeliveryLoop.Handler { [unowned watch] ready in watch.isReady(for: Poller.Interest(rawValue: ready.rawValue)) }
+        try change(watch)
+    }
+
+    func change(_ watch: SocketWatch) throws(SystemError) {
+        let code = loop.watch(watch.socket, for: DeliveryLoop.Events(rawValue: watch.interest.rawValue), watch.handler)
+        guard code == 0 else { throw SystemError("watch a socket", code: code) }
+    }
+
+    func end(_ watch: SocketWatch) { _ = loop.watch(watch.socket, for: [], nil) }
 }

@@ -21,11 +21,13 @@ final class EngineThread: EngineRunner {
     private let thread = Mutex<Thread?>(nil)
 
     init(_ config: WriterConfig, _ host: GatewayHost) throws(SystemError) {
-        wakeup = try Wakeup()
-        let engine = Mutex<TransferEngine?>(try TransferEngine(config, host, wakeup: wakeup.descriptor))
+        let wakeup = try Wakeup()
+        self.wakeup = wakeup
+        // Before the thread, so that the first delivery learns of an error.
+        let poller = Mutex<SocketPoller?>(try SocketPoller(wakeup))
         try thread.withLock { (thread) throws(SystemError) in
             thread = try Thread("pyroscope.write") { [self] in
-                if let engine = engine.withLock({ $0.take() }) { run(engine) }
+                if let poller = poller.withLock({ $0.take() }) { run(TransferEngine(config, host, poller), poller) }
             }
         }
     }
@@ -55,12 +57,13 @@ final class EngineThread: EngineRunner {
         thread.withLock { $0.take()?.join() }
     }
 
-    private func run(_ engine: TransferEngine) {
+    private func run(_ engine: TransferEngine, _ poller: SocketPoller) {
         while true {
-            guard engine.turn(until: engine.nextTurn) else {
-                engine.sendBatches()
-                continue
-            }
+            poller.wait(until: engine.nextTurn)
+            engine.sockets.beginRound()
+            let isWoken = poller.tell()
+            engine.endRound()
+            guard isWoken else { continue }
             wakeup.clear()
             let new = inbox.withLock { inbox in
                 defer { (inbox.work, inbox.isAborting) = ([], false) }
@@ -77,5 +80,45 @@ final class EngineThread: EngineRunner {
             engine.sendBatches()
             if new.isClosing { return }
         }
+    }
+}
+
+/// Watches sockets with an epoll of its own; on the thread of the transfers only.
+private final class SocketPoller: SocketEvents {
+    /// No watch has it.
+    private static let wakeupKey = UInt64.max
+
+    private let poller: Poller
+    private var watches: [UInt64: SocketWatch] = [:]
+    private var readyCount = 0
+
+    /// - Parameter wakeup: ends a wait.
+    init(_ wakeup: Wakeup) throws(SystemError) {
+        poller = try Poller()
+        try poller.add(wakeup.descriptor, .readable, key: Self.wakeupKey)
+    }
+
+    func begin(_ watch: SocketWatch) throws(SystemError) {
+        try poller.add(watch.socket, watch.interest, key: watch.key)
+        watches[watch.key] = watch
+    }
+
+    func change(_ watch: SocketWatch) throws(SystemError) { try poller.modify(watch.socket, watch.interest, key: watch.key) }
+
+    func end(_ watch: SocketWatch) { if watches.removeValue(forKey: watch.key) != nil { poller.remove(watch.socket) } }
+
+    /// Waits for events, or until the time has come.
+    func wait(until time: MonotonicTime) { readyCount = poller.wait(until: time) }
+
+    /// Tells the watches of the sockets that were ready.
+    ///
+    /// - Returns: whether the wakeup was signalled.
+    func tell() -> Bool {
+        var isWoken = false
+        for index in 0..<readyCount {
+            let event = poller[index]
+            if event.key == Self.wakeupKey { isWoken = true } else { watches[event.key]?.isReady(for: event.ready) }
+        }
+        return isWoken
     }
 }

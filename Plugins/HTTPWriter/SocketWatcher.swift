@@ -1,45 +1,66 @@
 import CCurl
 import Glibc
 import LinuxSystem
+import PluginKit
 
 /// The object that is called when its socket is ready; on the thread of the transfers only.
 protocol SocketOwner: AnyObject {
     func act(_ socket: Int32, _ ready: Poller.Interest)
 }
 
-/// Watches the sockets of all connection generations with epoll; on the thread of the transfers only.
+/// Tells when sockets are ready, by ``SocketWatch/isReady(for:)``; on the thread of the transfers only.
+protocol SocketEvents: AnyObject {
+    /// Begins to look at a socket.
+    func begin(_ watch: SocketWatch) throws(SystemError)
+    /// Takes over what the watch waits for now.
+    func change(_ watch: SocketWatch) throws(SystemError)
+    /// Ends that, before the socket is closed.
+    func end(_ watch: SocketWatch)
+}
+
+/// A socket that is watched, and its owner.
+///
+/// `@unchecked`: on the thread of the transfers only.
+final class SocketWatch: @unchecked Sendable {
+    let socket: Int32
+    /// Differs from the key of every other watch, also of a later one of the same number.
+    let key: UInt64
+    fileprivate(set) var interest: Poller.Interest
+    /// What the gateway's delivery loop calls; nil where that does not watch the socket.
+    var handler: DeliveryLoop.Handler?
+    fileprivate unowned var owner: any SocketOwner
+    fileprivate var isIdle = false
+    private unowned let watcher: SocketWatcher
+
+    fileprivate init(_ socket: Int32, _ interest: Poller.Interest, _ owner: any SocketOwner, _ watcher: SocketWatcher, key: UInt64) {
+        (self.socket, self.interest, self.owner, self.watcher, self.key) = (socket, interest, owner, watcher, key)
+    }
+
+    func isReady(for ready: Poller.Interest) {
+        watcher.beginRound()
+        if isIdle { watcher.forget(socket) } else { owner.act(socket, ready) }
+    }
+}
+
+/// Watches the sockets of all connection generations; on the thread of the transfers only.
 ///
 /// libcurl unregisters a socket after each request and registers it again before the next one on the same connection. The socket of
-/// a connection stays in epoll in between, which saves two system calls per request. It is removed when it is closed, or when an
+/// a connection stays watched in between, which saves two system calls per request. It is removed when it is closed, or when an
 /// event comes on it while libcurl does not watch it. Descriptors that libcurl opens and closes by itself, such as its resolver's,
 /// are removed at once.
 final class SocketWatcher {
-    private struct Watch {
-        var interest: Poller.Interest
-        unowned let owner: any SocketOwner
-        var isIdle = false
-    }
-
-    /// The epoll key of the wakeup; a socket's key is its number.
-    private static let wakeupKey = UInt64.max
-
-    private let poller: Poller
-    private var watches: [Int32: Watch] = [:]
+    private let events: any SocketEvents
+    private var watches: [Int32: SocketWatch] = [:]
+    private var lastKey: UInt64 = 0
     /// The sockets of connections, which are opened and closed here, with their generation.
     private var connections: [Int32: ObjectIdentifier] = [:]
-    /// The time at which the present turn began; the clock is read once for all that is done in it.
+    /// The time at which the present round of events, or the present call, began; the clock is read once for all that is done in it.
     var now = MonotonicTime.now
+    private var isInRound = false
     /// The most open connections, over all generations.
     var limit = Int.max
 
-    /// - Parameter wakeup: a descriptor that ends a wait; nil for none.
-    init(wakeup: Int32?) throws(SystemError) {
-        poller = try Poller()
-        if let wakeup { try poller.add(wakeup, .readable, key: Self.wakeupKey) }
-    }
-
-    /// The descriptor that is readable when a socket is ready.
-    var descriptor: Int32 { poller.descriptor }
+    init(_ events: any SocketEvents) { self.events = events }
 
     /// Handles a call of libcurl's socket callback; `what` is one of `CURL_POLL_…`.
     func watch(_ socket: curl_socket_t, _ what: Int32, of generation: ConnectionGeneration) {
@@ -55,23 +76,27 @@ final class SocketWatcher {
 
     /// Has the owner told when the socket is ready, until ``close(_:)`` or ``forget(_:)``.
     func watch(_ socket: Int32, _ interest: Poller.Interest, of owner: any SocketOwner) {
-        let known = watches.updateValue(Watch(interest: interest, owner: owner), forKey: socket)
         do throws(SystemError) {
-            if known == nil {
+            if let watch = watches[socket] {
+                let former = watch.interest
+                (watch.interest, watch.owner, watch.isIdle) = (interest, owner, false)
+                if former != interest { try events.change(watch) }
+            } else {
                 // The socket belongs to a pair that libcurl opened by itself for a lookup; child processes must not inherit it.
                 if connections[socket] == nil { closeAllOnExec() }
-                try poller.add(socket, interest, key: UInt64(socket))
-            } else if known?.interest != interest {
-                try poller.modify(socket, interest, key: UInt64(socket))
+                lastKey += 1
+                let watch = SocketWatch(socket, interest, owner, self, key: lastKey)
+                watches[socket] = watch
+                try events.begin(watch)
             }
         } catch {
             // Without a watch the transfer ends by its timeout, which is a retry.
-            watches[socket] = nil
+            forget(socket)
         }
     }
 
     func forget(_ socket: Int32) {
-        if watches.removeValue(forKey: socket) != nil { poller.remove(socket) }
+        if let watch = watches.removeValue(forKey: socket) { events.end(watch) }
     }
 
     /// Forgets the sockets that an ended generation left behind.
@@ -96,29 +121,16 @@ final class SocketWatcher {
     /// Closes the socket of a connection; the kernel may give its number to a new one.
     func close(_ socket: Int32) {
         connections[socket] = nil
-        watches[socket] = nil
+        forget(socket)
         Glibc.close(socket)
     }
 
-    /// Waits for events or the timer, and tells each owner which of its sockets are ready.
-    ///
-    /// - Returns: true when the wakeup was signalled.
-    func wait(until timer: MonotonicTime) -> Bool {
-        var isWoken = false
-        let count = poller.wait(until: timer)
-        now = .now
-        for index in 0..<count {
-            let event = poller[index]
-            let socket = Int32(truncatingIfNeeded: event.key)
-            if event.key == Self.wakeupKey {
-                isWoken = true
-            } else if let watch = watches[socket], !watch.isIdle {
-                watch.owner.act(socket, event.ready)
-            } else {
-                poller.remove(socket)
-                watches[socket] = nil
-            }
-        }
-        return isWoken
+    /// Reads the clock for the events that are there together, once.
+    func beginRound() {
+        guard !isInRound else { return }
+        (now, isInRound) = (.now, true)
     }
+
+    /// Ends what ``beginRound()`` began.
+    func endRound() { isInRound = false }
 }

@@ -6,7 +6,7 @@ import PluginABI
 import PluginKit
 import PushWire
 
-/// Runs the transfers of all endpoints on one epoll, driven by socket events and libcurl's timers; on the thread of the transfers only.
+/// Runs the transfers of all endpoints, driven by socket events and libcurl's timers; on the thread of the transfers only.
 @safe final class TransferEngine {
     private static let rememberedRefusals = 4096
     /// How long a profile is deferred when no connection can be opened for lack of descriptors.
@@ -31,13 +31,13 @@ import PushWire
     /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
     private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
 
-    init(_ config: WriterConfig, _ host: GatewayHost, wakeup: Int32?) throws(SystemError) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents) {
         (self.config, self.host) = (config, host)
         health = EndpointHealth(host)
         idle = config.endpoints.map { _ in [] }
         batches = config.endpoints.map { _ in [] }
         parts = config.endpoints.map { _ in [] }
-        let sockets = try SocketWatcher(wakeup: wakeup)
+        let sockets = SocketWatcher(events)
         let share = DescriptorShare(host, endpoints: config.endpoints.count)
         (self.sockets, self.share) = (sockets, share)
         sockets.limit = share.total
@@ -49,9 +49,6 @@ import PushWire
 
     // MARK: The loop
 
-    /// The descriptor that is readable when ``turn(until:)`` has events to handle.
-    var descriptor: Int32 { sockets.descriptor }
-
     /// The time of the next timer.
     var nextTurn: MonotonicTime {
         var next = share.nextLook
@@ -59,20 +56,18 @@ import PushWire
         return next
     }
 
-    /// Waits for events or until the time has come, and handles events and timers.
-    ///
-    /// - Returns: true when the wakeup was signalled.
-    func turn(until time: MonotonicTime) -> Bool {
-        let isWoken = sockets.wait(until: time)
+    /// Handles what has come of the events that were there together, and the timers that are due.
+    func endRound() {
+        sockets.endRound()
         act(sockets.now)
-        return isWoken
     }
 
-    /// Handles the timers that are due.
+    /// Handles the requests that have ended and the timers that are due, and sends what waited for them.
     func act(_ now: MonotonicTime) {
         sockets.now = now
         for endpoint in endpoints { endpoint.connections.turn(now) }
         if share.nextLook <= now, share.look(now) { obeyShare() }
+        sendBatches()
     }
 
     private func obeyShare() {

@@ -10,9 +10,21 @@ import Synchronization
 @safe final class PluginLoop: @unchecked Sendable {
     /// What to call when a descriptor is ready.
     @safe private struct Watch {
-        let descriptor: Int32
         let ready: @convention(c) (UnsafeMutableRawPointer?, UInt32) -> Void
         let argument: UnsafeMutableRawPointer?
+    }
+
+    /// What to call when the calls of all descriptors that were ready have been made.
+    @safe private struct After {
+        let call: @convention(c) (UnsafeMutableRawPointer?) -> Void
+        let argument: UnsafeMutableRawPointer?
+    }
+
+    /// A place for a watched descriptor. Its key changes with each use, so that an event of a descriptor that is not watched any more is
+    /// told from one of its successor.
+    private struct Place {
+        var watch: Watch?
+        var key: UInt64
     }
 
     private final class Polling {
@@ -28,10 +40,11 @@ import Synchronization
     private static let wakeupKey: UInt64 = 0
     private var polling: Polling?
     private let wakeup = Mutex<Wakeup?>(nil)
-    private var watches: [UInt64: Watch] = [:]
-    private var keys: [Int32: UInt64] = [:]
-    /// A key is used once, so that an event of a descriptor that is not watched any more is told from one of its successor.
-    private var lastKey = PluginLoop.wakeupKey
+    private var places: [Place] = []
+    private var freePlaces: [Int] = []
+    /// The places of the watched descriptors.
+    private var indices: [Int32: Int] = [:]
+    private var after: After?
     /// The number of events of the last wait whose calls are still to be made.
     private var readyCount = 0
     private let used = Atomic<Bool>(false)
@@ -48,22 +61,41 @@ import Synchronization
         _ argument: UnsafeMutableRawPointer?
     ) -> Int32 {
         let interest = Poller.Interest(rawValue: wanted).intersection([.readable, .writable])
+        guard !interest.isEmpty else {
+            forget(descriptor)
+            return 0
+        }
+        guard let ready = unsafe ready else { return EINVAL }
         do throws(SystemError) {
-            guard !interest.isEmpty else {
-                guard let key = keys.removeValue(forKey: descriptor) else { return 0 }
-                watches[key] = nil
-                polling?.poller.remove(descriptor)
-                return 0
-            }
-            guard let ready = unsafe ready else { return EINVAL }
             if polling == nil { try begin() }
-            lastKey += 1
-            try add(descriptor, interest, lastKey)
-            if let former = keys.updateValue(lastKey, forKey: descriptor) { watches[former] = nil }
-            watches[lastKey] = unsafe Watch(descriptor: descriptor, ready: ready, argument: argument)
+            let known = indices[descriptor]
+            let index = known ?? freePlaces.last ?? places.count
+            let key = Self.key(after: index < places.count ? places[index].key : 0, at: index)
+            try add(descriptor, interest, key, isKnown: known != nil)
+            let place = unsafe Place(watch: Watch(ready: ready, argument: argument), key: key)
+            if index == places.count { places.append(place) } else { places[index] = place }
+            if known == nil {
+                if !freePlaces.isEmpty { freePlaces.removeLast() }
+                indices[descriptor] = index
+            }
         } catch { return error.code }
         used.store(true, ordering: .releasing)
         return 0
+    }
+
+    /// The next key of a place: the number of its use before the place's own number, which is never 0.
+    private static func key(after former: UInt64, at index: Int) -> UInt64 { (former >> 32 &+ 1) << 32 | UInt64(index + 1) }
+
+    private func forget(_ descriptor: Int32) {
+        guard let index = indices.removeValue(forKey: descriptor) else { return }
+        places[index].watch = nil
+        freePlaces.append(index)
+        polling?.poller.remove(descriptor)
+    }
+
+    /// Sets what is called after the calls of all descriptors that were ready together; nil for nothing.
+    func callAfterReady(_ call: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ argument: UnsafeMutableRawPointer?) {
+        after = unsafe call.map { unsafe After(call: $0, argument: argument) }
     }
 
     private func begin() throws(SystemError) {
@@ -74,12 +106,12 @@ import Synchronization
 
     /// Ends with the instance, and closes its own descriptors.
     func close() {
-        (polling, watches, keys) = (nil, [:], [:])
+        (polling, places, freePlaces, indices, after) = (nil, [], [], [:], nil)
         wakeup.withLock { $0 = nil }
     }
 
-    private func add(_ descriptor: Int32, _ interest: Poller.Interest, _ key: UInt64) throws(SystemError) {
-        guard keys[descriptor] != nil else { return try polling?.poller.add(descriptor, interest, key: key) ?? () }
+    private func add(_ descriptor: Int32, _ interest: Poller.Interest, _ key: UInt64, isKnown: Bool) throws(SystemError) {
+        guard isKnown else { return try polling?.poller.add(descriptor, interest, key: key) ?? () }
         do throws(SystemError) { try polling?.poller.modify(descriptor, interest, key: key) } catch {
             // The plugin has closed the descriptor without a word, and this is another one with its number.
             guard error.code == ENOENT else { throw error }
@@ -107,9 +139,12 @@ import Synchronization
         readyCount = 0
         for index in 0..<count {
             let event = polling.poller[index]
-            // No watch has the key of the wakeup.
-            if let watch = watches[event.key] { unsafe watch.ready(watch.argument, event.ready.rawValue) }
+            // No place has the key of the wakeup.
+            let index = Int(event.key & 0xFFFF_FFFF) - 1
+            guard places.indices.contains(index), places[index].key == event.key, let watch = places[index].watch else { continue }
+            unsafe watch.ready(watch.argument, event.ready.rawValue)
         }
+        if let after { unsafe after.call(after.argument) }
     }
 
     /// Ends the current or next ``wait(until:)``; callable from any thread.
@@ -126,7 +161,8 @@ import Synchronization
                 size: MemoryLayout<gw_loop>.size,
                 watch: { context, descriptor, events, ready, argument in
                     unsafe HostServices.at(context)?.loop.watch(descriptor, events, ready, argument) ?? EINVAL
-                }))
+                },
+                after_ready: { context, after, argument in unsafe HostServices.at(context)?.loop.callAfterReady(after, argument) }))
         return unsafe UnsafePointer(table)
     }()
 }

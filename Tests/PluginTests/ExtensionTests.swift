@@ -146,6 +146,7 @@ struct ExtensionTests {
         try gateway.logLine("loop refuses 1 9 22")
         try gateway.logLine("descriptor is ready for 3 with 1 on the thread of deliver")
         try gateway.logLine("loop ends 0 0")
+        try gateway.logLine("after the calls on the thread of deliver")
         try delivered(gateway, 3)
         try gateway.send()
         try delivered(gateway, 4)

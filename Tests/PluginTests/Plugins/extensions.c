@@ -105,6 +105,12 @@ static void ring(void *object) {
 
 static void never(void *object) { say(((instance *)object)->host, "timer that was taken back"); }
 
+static void after_ready(void *object) {
+    instance *self = object;
+    say(self->host, "after the calls on %s", gettid() == self->deliver_thread ? "the thread of deliver" : "another thread");
+    self->loop->after_ready(self->host->context, NULL, NULL);
+}
+
 // Holds profiles until a clock has run, and looks at what `watch` refuses.
 static void ready(void *object, uint32_t events) {
     instance *self = object;
@@ -131,6 +137,7 @@ static void hold(instance *self) {
     timerfd_settime(self->clock, 0, &when, NULL);
     self->loop->watch(context, self->clock, POLLOUT, ready, self);
     self->loop->watch(context, self->clock, POLLIN, ready, self);
+    self->loop->after_ready(context, after_ready, self);
 }
 
 static void deliver(void *object, const gw_profile *profile, const gw_delivery *delivery) {
