@@ -1,12 +1,13 @@
 import LinuxSystem
 
-/// Whether an endpoint is down, judged by failures that one bad profile cannot explain; a value type, the caller passes the time.
+/// Whether an endpoint is down, judged by failures that one bad profile cannot explain; on the thread of the transfers only. The caller
+/// passes the time.
 ///
 /// Two kinds of failures count: an attempt that got no connection, and the first failure of a profile unless an attempt succeeded
 /// in the last 2 s. Repeated failures of one profile do not count. After five such failures without a success between them the
 /// endpoint is down. It then gets one probe at a time. The time from the last probe to the next one depends on the profile: 0.5 s
 /// for a new profile, 1 s for a profile that was only deferred, and a growing pause for a profile that has failed here.
-struct Availability {
+final class Availability {
     static let failuresUntilDown = 5
     static let shortestPause = Duration.milliseconds(500)
     static let longestPause = Duration.seconds(30)
@@ -36,7 +37,7 @@ struct Availability {
     private var isProbing = false
     private var lastEnd = MonotonicTime(nanoseconds: 0)
     private var lastSuccess: MonotonicTime?
-    private var known = FailedProfiles()
+    private let known = FailedProfiles()
 
     var isDown: Bool { failures >= Self.failuresUntilDown }
 
@@ -62,22 +63,23 @@ struct Availability {
     /// Notes that an attempt begins.
     ///
     /// - Returns: true when it is the probe of an endpoint that is down.
-    mutating func began() -> Bool {
+    func began() -> Bool {
         if isDown { isProbing = true }
         return isDown
     }
 
     /// Notes that an attempt ended without a result that counts.
-    mutating func ended(isProbe: Bool) { if isProbe { isProbing = false } }
+    func ended(isProbe: Bool) { if isProbe { isProbing = false } }
 
     /// Notes that the endpoint works: it accepted these profiles, or rejected them permanently.
-    mutating func succeeded(_ profiles: some Sequence<Attempt>, isProbe: Bool, now: MonotonicTime) {
+    func succeeded(_ profiles: some Sequence<Attempt>, isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
         (failures, failuresInARow, failedProbes, lastSuccess) = (0, 0, 0, now)
+        guard !known.isEmpty else { return }
         for profile in profiles { known.forget(profile.sequence) }
     }
 
-    mutating func failed(_ failure: Failure, _ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
+    func failed(_ failure: Failure, _ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
         let isEvidence = failure == .unreached || !hasSucceededRecently(now) && profiles.contains(where: isFirstFailure)
         for profile in profiles { known.note(failure, of: profile.sequence) }
@@ -98,11 +100,14 @@ struct Availability {
     }
 }
 
-/// The profiles that failed at an endpoint and are still to be delivered to it; beyond a bound the oldest are forgotten.
-struct FailedProfiles {
+/// The profiles that failed at an endpoint and are still to be delivered to it; beyond a bound the oldest are forgotten. On the thread of
+/// the transfers only.
+final class FailedProfiles {
     static let most = 4096
 
-    private var failures: [UInt64: Availability.Failure] = [:]
+    private var failures: [UInt64: Availability.Failure] = [:] { didSet { isEmpty = failures.isEmpty } }
+    /// Asked for each request, and cheaper than the dictionary.
+    private(set) var isEmpty = true
     /// Sequences in the order of their first failure; a settled one stays until it is the oldest.
     private var order: [UInt64] = []
     private var oldest = 0
@@ -111,7 +116,7 @@ struct FailedProfiles {
 
     func failure(of sequence: UInt64) -> Availability.Failure? { failures[sequence] }
 
-    mutating func note(_ failure: Availability.Failure, of sequence: UInt64) {
+    func note(_ failure: Availability.Failure, of sequence: UInt64) {
         let known = failures[sequence]
         // A profile that failed after it reached the endpoint stays suspect, whatever happens to its later attempts.
         if known == nil || known == .unreached { failures[sequence] = failure }
@@ -120,9 +125,9 @@ struct FailedProfiles {
         while failures.count > Self.most || order.count - oldest > 2 * Self.most { forgetOldest() }
     }
 
-    mutating func forget(_ sequence: UInt64) { if !failures.isEmpty { failures[sequence] = nil } }
+    func forget(_ sequence: UInt64) { failures[sequence] = nil }
 
-    private mutating func forgetOldest() {
+    private func forgetOldest() {
         if failures.removeValue(forKey: order[oldest]) != nil { hasForgotten = true }
         oldest += 1
         if oldest > Self.most {

@@ -1,29 +1,5 @@
 import LinuxSystem
 import PluginKit
-import Synchronization
-
-/// One profile on its way to every endpoint that still needs it; its delivery is finished when all of them have answered.
-final class Dispatch: Sendable {
-    let profile: Profile
-    let attempt: Int
-    /// The results of earlier attempts.
-    let before: EndpointBits
-    /// Nil when it is finished. It is not a ``SharedDelivery``, which would be another object for each profile.
-    private let delivery: Mutex<Delivery?>
-
-    init(_ profile: Profile, _ delivery: consuming Delivery) {
-        self.profile = profile
-        attempt = delivery.attempt
-        before = EndpointBits(progress: delivery.progress)
-        self.delivery = Mutex(delivery)
-    }
-
-    var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
-
-    var byteCount: Int { (0..<profile.sampleCount).reduce(0) { unsafe $0 + profile.sample($1).bytes.count } }
-
-    func finish(_ outcome: Outcome) { if let delivery = delivery.withLock({ $0.take() }) { delivery.finish(outcome) } }
-}
 
 /// The state of each endpoint that is kept in a delivery's `progress`, over attempts and restarts.
 struct EndpointBits: Equatable {
@@ -45,51 +21,77 @@ struct EndpointBits: Equatable {
 }
 
 /// Flushes that wait for the dispatches begun before them; on the thread of the transfers only.
-struct FlushQueue {
-    /// The open dispatches that were begun after each of the waiting flushes, with those begun before all of them first; counted from
-    /// the end of ``ended`` flushes.
-    private var open = [0]
-    private var ended = 0
-    private var waiting: [SharedDelivery] = []
+final class FlushQueue {
+    /// The flushes that wait, each with the open dispatches that were begun between the one before it and itself.
+    private var waiting: [(number: Int, open: Int, flush: SharedDelivery)] = []
+    /// How many flushes there have been.
+    private var number = 0
+    /// The open dispatches that were begun after the last flush.
+    private var open = 0
 
     /// Registers a dispatch, and returns the number by which its end is told.
-    mutating func began() -> Int {
-        open[open.count - 1] += 1
-        return ended + open.count - 1
+    func began() -> Int {
+        open += 1
+        return number
     }
 
-    mutating func ended(_ number: Int) {
-        open[number - ended] -= 1
-        finishDue()
-    }
-
-    mutating func add(_ flush: SharedDelivery) {
-        waiting.append(flush)
-        open.append(0)
-        finishDue()
-    }
-
-    private mutating func finishDue() {
-        while !waiting.isEmpty, open[0] == 0 {
-            open.removeFirst()
-            ended += 1
-            waiting.removeFirst().finish(.delivered)
+    func ended(_ number: Int) {
+        if number == self.number {
+            open -= 1
+        } else if let index = waiting.firstIndex(where: { $0.number == number }) {
+            waiting[index].open -= 1
+            finishDue()
         }
+    }
+
+    func add(_ flush: SharedDelivery) {
+        waiting.append((number, open, flush))
+        (number, open) = (number + 1, 0)
+        finishDue()
+    }
+
+    private func finishDue() { while let first = waiting.first, first.open == 0 { waiting.removeFirst().flush.finish(.delivered) } }
+}
+
+/// The dispatches whose profiles one request carries, usually one; only several need an array.
+struct DispatchList: RandomAccessCollection {
+    private let first: Dispatch?
+    private let others: [Dispatch]
+
+    init() { (first, others) = (nil, []) }
+
+    init(_ only: Dispatch) { (first, others) = (only, []) }
+
+    init(_ all: some Collection<Dispatch>) { (first, others) = (all.first, Array(all.dropFirst())) }
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { first == nil ? 0 : 1 + others.count }
+
+    subscript(index: Int) -> Dispatch {
+        if index > 0 { return others[index - 1] }
+        guard let first else { preconditionFailure("no dispatch has this index") }
+        return first
     }
 }
 
-/// The verdicts received so far for one dispatch; on the thread of the transfers only.
-final class DispatchProgress {
-    let dispatch: Dispatch
+/// One profile on its way to every endpoint that still needs it, and the verdicts received so far; its delivery is finished when all of them
+/// have answered. On the thread of the transfers only.
+final class Dispatch {
+    let profile: Profile
+    /// Carries this profile alone.
+    private(set) var request: UpstreamRequest
+    let attempt: Int
     /// The number of the dispatch for ``FlushQueue``.
     let ordinal: Int
-    private var open = 0
+    /// Nil when it is finished.
+    private var delivery: Delivery?
+    /// The results of earlier attempts.
+    private let before: EndpointBits
     private var bits: EndpointBits
+    private var open = 0
     private var retry: Outcome?
     private var retryAfter = Duration.zero
     private var rejection: Refusal?
-    /// An endpoint that rejected the profile in an earlier attempt whose reason is no longer known.
-    private let earlierRefuser: String?
     private var isAborted = false
 
     /// An endpoint's rejection; it is kept for the next attempt when another endpoint must be tried again.
@@ -99,18 +101,21 @@ final class DispatchProgress {
         let senderMessage: String
     }
 
-    /// - Parameters:
-    ///   - refusal: the rejection of an earlier attempt, if its reason is still known.
-    ///   - refuser: the name of an endpoint that rejected the profile in an earlier attempt.
-    init(_ dispatch: Dispatch, ordinal: Int, refusal: Refusal?, refuser: String?) {
-        self.dispatch = dispatch
-        self.ordinal = ordinal
-        rejection = refusal
-        earlierRefuser = refuser
-        bits = dispatch.before
+    /// - Parameter refusal: the rejection of an earlier attempt, if its reason is still known.
+    init(_ profile: Profile, _ delivery: consuming Delivery, ordinal: Int, refusal: Refusal?) {
+        (self.profile, request, self.ordinal, rejection) = (profile, .received(profile), ordinal, refusal)
+        attempt = delivery.attempt
+        before = EndpointBits(progress: delivery.progress)
+        bits = before
+        self.delivery = consume delivery
     }
 
-    func needs(_ endpoint: Int) -> Bool { !dispatch.before.isSettled(endpoint) }
+    /// Makes the request, as the config wants it.
+    func makeRequest(_ config: WriterConfig) throws(UpstreamRequest.Refusal) { request = try UpstreamRequest.of(profile, config) }
+
+    var identity: Availability.Attempt { Availability.Attempt(sequence: profile.sequence, number: attempt) }
+
+    func needs(_ endpoint: Int) -> Bool { !before.isSettled(endpoint) }
 
     func began() { open += 1 }
 
@@ -138,21 +143,24 @@ final class DispatchProgress {
 
     /// Finishes the delivery once no attempt is open.
     ///
+    /// - Parameter endpoints: for the name of one that rejected the profile in an earlier attempt whose reason is no longer known.
     /// - Returns: whether the delivery is finished, and the rejection that the next attempt must remember.
-    func finishIfComplete() -> (isFinished: Bool, refusal: Refusal?) {
+    func finishIfComplete(_ endpoints: [Endpoint]) -> (isFinished: Bool, refusal: Refusal?) {
         guard open == 0 else { return (false, nil) }
         if isAborted {
-            dispatch.finish(.aborted)
+            finish(.aborted)
         } else if case .retry(let reason, _, _, let status) = retry {
-            dispatch.finish(.retry(reason, after: retryAfter, progress: bits.progress, httpStatus: status))
+            finish(.retry(reason, after: retryAfter, progress: bits.progress, httpStatus: status))
             return (true, rejection)
         } else if let rejection {
-            dispatch.finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus, senderMessage: rejection.senderMessage))
-        } else if let earlierRefuser {
-            dispatch.finish(.rejected("endpoint \(earlierRefuser) refused the profile earlier", httpStatus: 0))
+            finish(.rejected(rejection.reason, httpStatus: rejection.httpStatus, senderMessage: rejection.senderMessage))
+        } else if let refuser = before.refuser, refuser < endpoints.count {
+            finish(.rejected("endpoint \(endpoints[refuser].config.name) refused the profile earlier", httpStatus: 0))
         } else {
-            dispatch.finish(.delivered)
+            finish(.delivered)
         }
         return (true, nil)
     }
+
+    private func finish(_ outcome: Outcome) { if let delivery = delivery.take() { delivery.finish(outcome) } }
 }

@@ -22,7 +22,9 @@ final class Endpoint {
     /// Why its last 2xx response was not accepted as a success; empty after a success, or before the first response.
     private(set) var oddity = ""
     private(set) var lastFailure = ""
-    private var availability = Availability()
+    /// The first of the transfers to it that are not under way.
+    private var idle: Transfer?
+    private let availability = Availability()
 
     init(_ config: EndpointConfig, host: GatewayHost, sockets: SocketWatcher, limit: ConnectionLimit) {
         self.config = config
@@ -40,6 +42,16 @@ final class Endpoint {
         connections = EndpointConnections(sockets, route, maximumAge: config.maximumConnectionAge, limit: limit)
         isSecure = config.url.lowercased().hasPrefix("https:")
     }
+
+    /// A transfer that is not under way; nil when there is none.
+    func takeIdle() -> Transfer? {
+        guard let transfer = idle else { return nil }
+        (idle, transfer.nextIdle) = (transfer.nextIdle, nil)
+        return transfer
+    }
+
+    /// Takes a transfer back that has ended.
+    func keep(_ transfer: Transfer) { (transfer.nextIdle, idle) = (idle, transfer) }
 
     /// The value of the Authorization header; nil when there is none to send.
     ///
@@ -59,13 +71,13 @@ final class Endpoint {
     ///
     /// An endpoint that is down gets one attempt at a time. Other profiles are deferred for a stated time, so that they do not hold
     /// up the deliveries to the other endpoints.
-    func admits(_ dispatch: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(dispatch.identity, now) }
+    func admits(_ item: Dispatch, _ now: MonotonicTime) -> Bool { availability.admits(item.identity, now) }
 
     /// How long until the next probe with this profile.
-    func pause(_ dispatch: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(dispatch.identity, now) }
+    func pause(_ item: Dispatch, _ now: MonotonicTime) -> Duration { availability.pause(item.identity, now) }
 
     /// Whether a profile should not share a request, because it may be the reason why requests fail.
-    func suspects(_ dispatch: Dispatch) -> Bool { availability.suspects(dispatch.profile.sequence) }
+    func suspects(_ item: Dispatch) -> Bool { availability.suspects(item.profile.sequence) }
 
     /// - Returns: true when the attempt that begins is the probe of an endpoint that is down.
     func began() -> Bool { availability.began() }
@@ -94,21 +106,21 @@ final class Endpoint {
     /// Takes the verdict of an attempt, which may be about several profiles.
     ///
     /// - Parameter isReached: whether the request was sent.
-    func ended(_ verdict: Verdict, _ items: [DispatchProgress], isProbe: Bool, isReached: Bool, now: MonotonicTime) {
+    func ended(_ verdict: Verdict, _ items: DispatchList, isProbe: Bool, isReached: Bool, now: MonotonicTime) {
         var (retries, bytes) = (0, 0)
         for item in items {
-            if item.dispatch.attempt > 1 { retries += 1 }
-            bytes += item.dispatch.byteCount
+            if item.attempt > 1 { retries += 1 }
+            bytes += item.profile.byteCount
         }
         if retries > 0 { metrics.retries.observe(Int64(retries)) }
         switch verdict {
         case .delivered:
             (refusal, oddity) = ("", "")
-            availability.succeeded(items.lazy.map(\.dispatch.identity), isProbe: isProbe, now: now)
+            availability.succeeded(items.lazy.map(\.identity), isProbe: isProbe, now: now)
             metrics.sentProfiles.observe(Int64(items.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status, _):
-            availability.succeeded(items.lazy.map(\.dispatch.identity), isProbe: isProbe, now: now)
+            availability.succeeded(items.lazy.map(\.identity), isProbe: isProbe, now: now)
             // These statuses mean that no profile will be accepted until a person corrects the credentials.
             if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(items.count))
@@ -123,8 +135,8 @@ final class Endpoint {
         }
     }
 
-    private func failed(_ failure: Availability.Failure, _ items: [DispatchProgress], _ isProbe: Bool, _ now: MonotonicTime) {
-        availability.failed(failure, items.map(\.dispatch.identity), isProbe: isProbe, now: now)
+    private func failed(_ failure: Availability.Failure, _ items: DispatchList, _ isProbe: Bool, _ now: MonotonicTime) {
+        availability.failed(failure, items.map(\.identity), isProbe: isProbe, now: now)
     }
 }
 

@@ -8,7 +8,9 @@ final class EndpointConnections {
     /// Zero means that connections are never replaced because of their age.
     private let maximumAge: Duration
     private var current: ConnectionGeneration?
-    private var retired: [ConnectionGeneration] = []
+    private var retired: [ConnectionGeneration] = [] { didSet { hasRetired = !retired.isEmpty } }
+    /// Asked for each request, and cheaper than the array.
+    private var hasRetired = false
     /// The limit of each generation.
     var limit: ConnectionLimit {
         didSet { if limit != oldValue { for generation in all { generation.set(limit) } } }
@@ -70,18 +72,18 @@ final class EndpointConnections {
     /// The time at which ``turn(_:)`` has work even without a socket event.
     var nextTurn: MonotonicTime {
         let next = current.map { min($0.replacedAt, $0.nextTurn) } ?? .never
-        return retired.isEmpty ? next : retired.reduce(next) { min($0, $1.nextTurn) }
+        return !hasRetired ? next : retired.reduce(next) { min($0, $1.nextTurn) }
     }
 
     func turn(_ now: MonotonicTime) {
-        if retired.isEmpty { current?.turn(now) } else { for generation in all { generation.turn(now) } }
+        if hasRetired { for generation in all { generation.turn(now) } } else { current?.turn(now) }
         // A generation without transfers is replaced at its age too.
         if let current, current.replacedAt <= now { retire(current) }
         endRetired()
     }
 
     private func endRetired() {
-        guard !retired.isEmpty else { return }
+        guard hasRetired else { return }
         for generation in retired where generation.isIdle { generation.end() }
         retired.removeAll(where: \.isIdle)
     }

@@ -34,7 +34,13 @@ final class EndpointProbe {
         delivery.finish(refusers.isEmpty ? .delivered : .retry(reason))
     }
 
-    func abort() { if open > 0 { delivery.finish(.aborted) } }
+    func abort() {
+        for transfer in transfers where transfer.isActive {
+            transfer.cancel()
+            transfer.isActive = false
+        }
+        if open > 0 { delivery.finish(.aborted) }
+    }
 
     /// Why an endpoint would not take a profile; nil when it would.
     private static func failure(_ verdict: Verdict, _ endpoint: EndpointConfig) -> String? {
@@ -79,7 +85,7 @@ extension TransferEngine {
         transfer.ended = { [unowned self, unowned transfer, unowned probe] in ended(transfer, of: probe) }
         do throws(UpstreamRequest.Refusal) {
             let request = try UpstreamRequest.withoutProfile()
-            do throws(Transfer.Obstacle) { try transfer.begin([], request, to: endpoint, isProbe: false, now) } catch {
+            do throws(Transfer.Obstacle) { try transfer.begin(DispatchList(), request, to: endpoint, isProbe: false, now) } catch {
                 switch error {
                 case .problem(let problem): return "\(problem)"
                 case .refusal(let refusal): return refusal.reason
@@ -87,14 +93,14 @@ extension TransferEngine {
             }
         } catch { return error.reason }
         guard transfer.start(on: endpoint.connections, now) else { return Self.noMemory }
-        activate(transfer)
+        transfer.isActive = true
         return nil
     }
 
     private func ended(_ transfer: Transfer, of probe: EndpointProbe) {
         let (result, endpoint) = (transfer.result, endpoints[transfer.endpoint])
         if transfer.goesOn(result, hasRoom: false), transfer.start(on: endpoint.connections, .now) { return }
-        deactivate(transfer)
-        probe.ended(endpoint.config, transfer.end(result, endpoint.secrets.known))
+        transfer.isActive = false
+        probe.ended(endpoint.config, transfer.judge(result, endpoint.secrets.known))
     }
 }

@@ -36,9 +36,9 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         schedule(engine.nextTurn)
     }
 
-    func start(_ dispatch: Dispatch) {
+    func start(_ profile: Profile, _ delivery: consuming Delivery) {
         let now = MonotonicTime.now
-        engine.start(dispatch, now)
+        engine.start(profile, delivery, now)
         go(now)
     }
 

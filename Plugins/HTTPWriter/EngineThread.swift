@@ -11,9 +11,23 @@ final class EngineThread: EngineRunner {
     }
 
     private enum Work {
-        case dispatch(Dispatch)
+        case deliver(Parcel)
         case flush(SharedDelivery)
         case probe(SharedDelivery)
+    }
+
+    /// A delivery on its way to the thread.
+    private final class Parcel: Sendable {
+        let profile: Profile
+        /// Nil once it was taken.
+        private let delivery: Mutex<Delivery?>
+
+        init(_ profile: Profile, _ delivery: consuming Delivery) {
+            self.profile = profile
+            self.delivery = Mutex(delivery)
+        }
+
+        func take() -> Delivery? { delivery.withLock { $0.take() } }
     }
 
     private let wakeup: Wakeup
@@ -32,7 +46,7 @@ final class EngineThread: EngineRunner {
         }
     }
 
-    func start(_ dispatch: Dispatch) { add(.dispatch(dispatch)) }
+    func start(_ profile: Profile, _ delivery: consuming Delivery) { add(.deliver(Parcel(profile, delivery))) }
 
     func flush(_ flush: SharedDelivery) { add(.flush(flush)) }
 
@@ -72,7 +86,9 @@ final class EngineThread: EngineRunner {
             if new.isAborting { engine.abort() }
             for item in new.work {
                 switch item {
-                case .dispatch(let dispatch): new.isAborting ? dispatch.finish(.aborted) : engine.start(dispatch, .now)
+                case .deliver(let parcel):
+                    guard let delivery = parcel.take() else { continue }
+                    if new.isAborting { delivery.finish(.aborted) } else { engine.start(parcel.profile, delivery, .now) }
                 case .flush(let flush): engine.add(flush)
                 case .probe(let probe): new.isAborting ? probe.finish(.aborted) : engine.probe(probe)
                 }

@@ -24,8 +24,9 @@ final class HTTPWriter: Receiver, Probing {
     }
 
     func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
-        let dispatch = Dispatch(profile, delivery)
-        do throws(SystemError) { try begun().start(dispatch) } catch { dispatch.finish(.retry("\(error)")) }
+        let runner: any EngineRunner
+        do throws(SystemError) { runner = try begun() } catch { return delivery.finish(.retry("\(error)")) }
+        runner.start(profile, delivery)
     }
 
     func flush(_ flush: consuming Delivery) {
@@ -55,7 +56,7 @@ final class HTTPWriter: Receiver, Probing {
 
 /// The runner of an instance's transfers; all calls but `abort` come from the gateway's delivery thread.
 protocol EngineRunner: AnyObject, Sendable {
-    func start(_ dispatch: Dispatch)
+    func start(_ profile: Profile, _ delivery: consuming Delivery)
     /// Tries every endpoint without a profile, then finishes `probe`.
     func probe(_ probe: SharedDelivery)
     /// Finishes the flush once everything that was started before it has ended.

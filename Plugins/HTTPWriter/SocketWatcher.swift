@@ -28,7 +28,7 @@ final class SocketWatch: @unchecked Sendable {
     fileprivate(set) var interest: Poller.Interest
     /// What the gateway's delivery loop calls; nil where that does not watch the socket.
     var handler: DeliveryLoop.Handler?
-    fileprivate unowned var owner: any SocketOwner
+    fileprivate unowned let owner: any SocketOwner
     fileprivate var isIdle = false
     private unowned let watcher: SocketWatcher
 
@@ -77,11 +77,12 @@ final class SocketWatcher {
     /// Has the owner told when the socket is ready, until ``close(_:)`` or ``forget(_:)``.
     func watch(_ socket: Int32, _ interest: Poller.Interest, of owner: any SocketOwner) {
         do throws(SystemError) {
-            if let watch = watches[socket] {
+            if let watch = watches[socket], watch.owner === owner {
                 let former = watch.interest
-                (watch.interest, watch.owner, watch.isIdle) = (interest, owner, false)
+                (watch.interest, watch.isIdle) = (interest, false)
                 if former != interest { try events.change(watch) }
             } else {
+                forget(socket)
                 // The socket belongs to a pair that libcurl opened by itself for a lookup; child processes must not inherit it.
                 if connections[socket] == nil { closeAllOnExec() }
                 lastKey += 1

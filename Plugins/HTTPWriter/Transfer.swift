@@ -7,15 +7,17 @@ import PushWire
 /// transfer thread only.
 ///
 /// During a request the lane points into the profile's bytes, which are not copied.
-final class Transfer: IndexedObject {
+final class Transfer {
     let endpoint: Int
     /// The dispatches whose profiles are being sent, usually one; none for a probe of `gateway check --connect`.
-    private(set) var items: [DispatchProgress] = []
+    private(set) var items = DispatchList()
     private(set) var request: UpstreamRequest?
     /// True when the endpoint's next batch waits for the end of this request.
     var holdsBatches = false
-    /// The place among the engine's transfers while it is under way.
-    var index = 0
+    /// Whether it is under way.
+    var isActive = false
+    /// The next one of those to the endpoint that are not under way.
+    var nextIdle: Transfer?
     /// True when this request tests whether an endpoint that was down works again.
     private(set) var isProbe = false
     private(set) var authorization: String?
@@ -57,9 +59,9 @@ final class Transfer: IndexedObject {
         case refusal(WrittenHead.Refusal)
     }
 
-    /// Prepares a request; the profiles must stay valid until ``end(_:_:)``.
+    /// Prepares a request; the profiles must stay valid until ``release()``.
     func begin(
-        _ items: [DispatchProgress], _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool, _ now: MonotonicTime
+        _ items: DispatchList, _ request: UpstreamRequest, to endpoint: Endpoint, isProbe: Bool, _ now: MonotonicTime
     ) throws(Obstacle) {
         self.isProbe = isProbe
         do throws(Problem) {
@@ -86,7 +88,7 @@ final class Transfer: IndexedObject {
         let added = added(to: request, isTrusted: isTrusted)
         return unsafe LaneRequest(
             request: request, elsewhere: elsewhere, headers: isOverridden ? withoutConfigured(request.headers) : nil,
-            added: isOverridden ? withoutConfigured(added) : added, body: request.body(of: items.first?.dispatch.profile, for: config),
+            added: isOverridden ? withoutConfigured(added) : added, body: request.body(of: items.first?.profile, for: config),
             deadline: deadline, isTrusted: isTrusted)
     }
 
@@ -156,11 +158,10 @@ final class Transfer: IndexedObject {
     /// The generation of connections that the request used.
     var generation: ConnectionGeneration? { lane.generation }
 
-    /// Judges the result and releases the request.
-    func end(_ result: LaneResult, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
+    /// Judges the result of the request.
+    func judge(_ result: LaneResult, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         let otherHost = otherHost(result)
         let isConnect = request?.message != nil
-        release()
         // The profile waits until libcurl is there.
         if result.redirect != nil, config.followsRedirects, !Libcurl.isUsable {
             return .misanswered("HTTP \(result.status): a redirect, which \(Libcurl.missing)", httpStatus: result.status)
@@ -178,5 +179,5 @@ final class Transfer: IndexedObject {
     }
 
     /// Lets go of the profiles.
-    func release() { (items, request) = ([], nil) }
+    func release() { (items, request) = (DispatchList(), nil) }
 }

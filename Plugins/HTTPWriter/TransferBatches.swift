@@ -3,22 +3,17 @@ import PluginKit
 
 /// Sends several profiles in one Push request.
 extension TransferEngine {
-    /// A profile that waits for one endpoint, with its own request.
-    typealias Waiting = (item: DispatchProgress, request: UpstreamRequest)
-
     /// How many parts of a failed batch are sent at a time; a few, so that a failure common to all of them is noticed soon.
     private static let openParts = 4
 
     /// Queues a Push for the endpoint's next batch, if batches are configured.
     ///
     /// - Returns: false when it must be sent alone.
-    func joinBatch(_ waiting: Waiting, _ index: Int) -> Bool {
+    func joinBatch(_ item: Dispatch, _ index: Int) -> Bool {
         let endpoint = endpoints[index]
-        guard config.batch != nil, waiting.request.message != nil, !endpoint.isDown, !endpoint.suspects(waiting.item.dispatch) else {
-            return false
-        }
-        waiting.item.began()
-        batches[index].append(waiting)
+        guard config.batch != nil, item.request.message != nil, !endpoint.isDown, !endpoint.suspects(item) else { return false }
+        item.began()
+        batches[index].append(item)
         return true
     }
 
@@ -35,7 +30,7 @@ extension TransferEngine {
                 let batch = batches[index].prefix(most).prefix { next in
                     bytes += next.request.messageSize
                     // The first profile is always taken, even if it is larger than the limit.
-                    return next.item === first.item || bytes <= limits.maximumBytes && next.request.goesWith(first.request)
+                    return next === first || bytes <= limits.maximumBytes && next.request.goesWith(first.request)
                 }
                 batches[index].removeFirst(batch.count)
                 send(Array(batch), index, holdsBatches: true)
@@ -44,19 +39,19 @@ extension TransferEngine {
     }
 
     private func isPushing(_ index: Int) -> Bool {
-        active.all.contains { $0.endpoint == index && $0.holdsBatches }
+        active.contains { $0.endpoint == index && $0.holdsBatches }
     }
 
-    private func send(_ batch: [Waiting], _ index: Int, holdsBatches: Bool) {
+    private func send(_ batch: [Dispatch], _ index: Int, holdsBatches: Bool) {
         do throws(UpstreamRequest.Refusal) {
             let request = batch.count == 1 ? batch[0].request : try UpstreamRequest.joining(batch.map(\.request))
-            begin(index, batch.map(\.item), request, .now, holdsBatches: holdsBatches)
-        } catch { tell(batch.map(\.item), .retry(error.reason, after: .zero, httpStatus: 0), index) }
+            begin(index, DispatchList(batch), request, .now, holdsBatches: holdsBatches)
+        } catch { tell(batch, .retry(error.reason, after: .zero, httpStatus: 0), index) }
         end(batch)
     }
 
-    private func end(_ batch: [Waiting]) {
-        for (item, _) in batch {
+    private func end(_ batch: [Dispatch]) {
+        for item in batch {
             item.ended()
             finishIfComplete(item)
         }
@@ -76,18 +71,13 @@ extension TransferEngine {
         }
     }
 
-    /// Queues the profiles of a batch to be sent alone; they count as open until then.
-    func split(_ items: [DispatchProgress], _ requests: [UpstreamRequest], _ index: Int) {
-        parts[index] += zip(items, requests).map { ($0, $1) }
-    }
-
     private func sendParts(_ index: Int) {
         while !parts[index].isEmpty, openParts(index) < Self.openParts {
             let part = parts[index].removeFirst()
             let endpoint = endpoints[index]
             if endpoint.seemsAway {
                 // The batch's status is left out, because the endpoint has not judged this profile alone.
-                tell([part.item], .retry(endpoint.lastFailure, after: .zero, httpStatus: 0), index)
+                tell([part], .retry(endpoint.lastFailure, after: .zero, httpStatus: 0), index)
                 end([part])
             } else {
                 send([part], index, holdsBatches: false)
@@ -96,7 +86,7 @@ extension TransferEngine {
     }
 
     private func openParts(_ index: Int) -> Int {
-        active.all.count { $0.endpoint == index && $0.request?.message != nil && !$0.holdsBatches }
+        active.count { $0.endpoint == index && $0.request?.message != nil && !$0.holdsBatches }
     }
 
     /// Aborts the queued profiles.
@@ -104,7 +94,7 @@ extension TransferEngine {
         for index in endpoints.indices {
             let waiting = batches[index] + parts[index]
             (batches[index], parts[index]) = ([], [])
-            tell(waiting.map(\.item), .aborted, index)
+            tell(waiting, .aborted, index)
             end(waiting)
         }
     }

@@ -18,23 +18,21 @@ import PushWire
     let host: GatewayHost
     let sockets: SocketWatcher
     private let share: DescriptorShare
-    private var idle: [[Transfer]]
-    /// The transfers under way.
-    private(set) var active = IndexedSet<Transfer>()
+    /// All transfers; each is under way, or kept by its endpoint for another request.
+    private var transfers: [Transfer] = []
     /// The probe under way; nil when there is none.
     var currentProbe: EndpointProbe?
     /// Per endpoint, the profiles that wait for the next batch.
-    var batches: [[Waiting]]
+    var batches: [[Dispatch]]
     /// Per endpoint, the profiles of failed batches that are still to be sent alone.
-    var parts: [[Waiting]]
-    private var flushes = FlushQueue()
+    var parts: [[Dispatch]]
+    private let flushes = FlushQueue()
     /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
-    private var refusals: [UInt64: DispatchProgress.Refusal] = [:]
+    private var refusals: [UInt64: Dispatch.Refusal] = [:]
 
     init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents) {
         (self.config, self.host) = (config, host)
         health = EndpointHealth(host)
-        idle = config.endpoints.map { _ in [] }
         batches = config.endpoints.map { _ in [] }
         parts = config.endpoints.map { _ in [] }
         let sockets = SocketWatcher(events)
@@ -45,7 +43,13 @@ import PushWire
         for index in endpoints.indices { endpoints[index].tokens?.failed = { [unowned self] in tokenFailed($0, index) } }
     }
 
-    deinit { for endpoint in endpoints { endpoint.connections.end() } }
+    deinit {
+        for endpoint in endpoints {
+            endpoint.connections.end()
+            // One after another: freeing the first would free all others inside each other.
+            while endpoint.takeIdle() != nil {}
+        }
+    }
 
     // MARK: The loop
 
@@ -85,40 +89,42 @@ import PushWire
 
     // MARK: Transfers
 
-    /// Begins the attempts of one dispatch at the endpoints that still need the profile.
-    func start(_ dispatch: Dispatch, _ now: MonotonicTime) {
+    /// The transfers that are under way.
+    var active: [Transfer] { transfers.filter(\.isActive) }
+
+    /// Begins the attempts with one profile at the endpoints that still need it.
+    func start(_ profile: Profile, _ delivery: consuming Delivery, _ now: MonotonicTime) {
         sockets.now = now
-        let refusal = refusals.isEmpty ? nil : refusals.removeValue(forKey: dispatch.profile.sequence)
-        let refuser = dispatch.before.refuser.flatMap { $0 < endpoints.count ? endpoints[$0].config.name : nil }
-        let progress = DispatchProgress(dispatch, ordinal: flushes.began(), refusal: refusal, refuser: refuser)
+        let refusal = refusals.isEmpty ? nil : refusals.removeValue(forKey: profile.sequence)
+        let item = Dispatch(profile, delivery, ordinal: flushes.began(), refusal: refusal)
         // Held open, so that it is not finished before every endpoint was tried, even if some end at once.
-        progress.began()
+        item.began()
         do throws(UpstreamRequest.Refusal) {
-            let request = try UpstreamRequest.of(dispatch.profile, config)
-            for index in endpoints.indices where progress.needs(index) {
-                if !joinBatch((progress, request), index) { begin(index, [progress], request, now) }
+            try item.makeRequest(config)
+            for index in endpoints.indices where item.needs(index) {
+                if !joinBatch(item, index) { begin(index, DispatchList(item), item.request, now) }
             }
         } catch {
             // No request was sent, so no endpoint's availability changes.
             let verdict: Verdict =
                 error.isTransient ? .retry(error.reason, after: .zero, httpStatus: 0) : .rejected(error.reason, httpStatus: 0)
-            for index in endpoints.indices where progress.needs(index) {
-                progress.took(verdict, of: index, name: endpoints[index].config.name)
+            for index in endpoints.indices where item.needs(index) {
+                item.took(verdict, of: index, name: endpoints[index].config.name)
             }
         }
-        progress.ended()
-        finishIfComplete(progress)
+        item.ended()
+        finishIfComplete(item)
     }
 
-    func finishIfComplete(_ progress: DispatchProgress) {
-        let sequence = progress.dispatch.profile.sequence
-        let (isFinished, refusal) = progress.finishIfComplete()
+    func finishIfComplete(_ item: Dispatch) {
+        let sequence = item.profile.sequence
+        let (isFinished, refusal) = item.finishIfComplete(endpoints)
         guard isFinished else { return }
         if let refusal { remember(refusal, of: sequence) }
-        flushes.ended(progress.ordinal)
+        flushes.ended(item.ordinal)
     }
 
-    private func remember(_ refusal: DispatchProgress.Refusal, of sequence: UInt64) {
+    private func remember(_ refusal: Dispatch.Refusal, of sequence: UInt64) {
         // An entry stays if the gateway drops the profile, because no attempt comes again; therefore their number is bounded.
         if refusals.count >= Self.rememberedRefusals, let oldest = refusals.keys.min() { refusals[oldest] = nil }
         refusals[sequence] = refusal
@@ -131,17 +137,17 @@ import PushWire
     ///
     /// - Parameter holdsBatches: true when the endpoint's next batch waits for the end of this request.
     func begin(
-        _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, _ now: MonotonicTime, holdsBatches: Bool = false
+        _ index: Int, _ items: DispatchList, _ request: UpstreamRequest, _ now: MonotonicTime, holdsBatches: Bool = false
     ) {
         let endpoint = endpoints[index]
         // A single endpoint is not checked here: the gateway probes the receiver as a whole.
-        guard endpoints.count == 1 || items.allSatisfy({ endpoint.admits($0.dispatch, now) }) else { return tellDown(items, index, now) }
+        guard endpoints.count == 1 || items.allSatisfy({ endpoint.admits($0, now) }) else { return tellDown(items, index, now) }
         if let tokens = endpoint.tokens, tokens.current(now) == nil {
             // Waiting for the token of an endpoint that is down would hold up the deliveries to the other endpoints.
             if endpoints.count > 1, endpoint.isDown, tokens.isAsked { return tellDown(items, index, now) }
             return wait(for: tokens, index, items, request, holdsBatches: holdsBatches)
         }
-        guard let transfer = idle[index].popLast() ?? makeTransfer(index) else {
+        guard let transfer = endpoint.takeIdle() ?? makeTransfer(index) else {
             return tell(items, .retry(Self.noMemory, after: .zero, httpStatus: 0), index)
         }
         do throws(Transfer.Obstacle) { try transfer.begin(items, request, to: endpoint, isProbe: endpoint.began(), now) } catch {
@@ -150,45 +156,50 @@ import PushWire
         guard transfer.start(on: endpoint.connections, now) else {
             return take(.retry(Self.noMemory, after: .zero, httpStatus: 0), of: transfer, items)
         }
-        transfer.holdsBatches = holdsBatches
-        activate(transfer)
+        (transfer.holdsBatches, transfer.isActive) = (holdsBatches, true)
         for item in items { item.began() }
     }
 
-    func activate(_ transfer: Transfer) { active.add(transfer) }
-
-    func deactivate(_ transfer: Transfer) { active.remove(transfer) }
-
-    private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: [DispatchProgress]) {
+    private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: DispatchList) {
         switch obstacle {
         case .problem(let problem): take(.retry("\(problem)", after: .zero, httpStatus: 0), of: transfer, items)
         case .refusal(let refusal):
             // No request was sent, so the endpoint's availability does not change.
-            endpoints[transfer.endpoint].ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
+            endpoints[transfer.endpoint].ended(.aborted, DispatchList(), isProbe: transfer.isProbe, isReached: false, now: .now)
             tell(items, .rejected(refusal.reason, httpStatus: 0), transfer.endpoint)
+            release(transfer)
         }
     }
 
-    private func tellDown(_ items: [DispatchProgress], _ index: Int, _ now: MonotonicTime) {
+    private func release(_ transfer: Transfer) {
+        transfer.release()
+        endpoints[transfer.endpoint].keep(transfer)
+    }
+
+    private func tellDown(_ items: DispatchList, _ index: Int, _ now: MonotonicTime) {
         let endpoint = endpoints[index]
         for item in items {
-            tell([item], .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(item.dispatch, now), httpStatus: 0), index)
+            item.took(
+                .retry("is down: \(endpoint.lastFailure)", after: endpoint.pause(item, now), httpStatus: 0), of: index,
+                name: endpoint.config.name)
         }
     }
 
-    func tell(_ items: [DispatchProgress], _ verdict: Verdict, _ index: Int) {
+    func tell(_ items: some Collection<Dispatch>, _ verdict: Verdict, _ index: Int) {
         for item in items { item.took(verdict, of: index, name: endpoints[index].config.name) }
     }
 
     private func makeTransfer(_ index: Int) -> Transfer? {
         let transfer = Transfer(endpoints[index], index, sockets: sockets)
-        transfer?.ended = { [unowned self, unowned transfer] in transfer.map(finish) }
+        guard let transfer else { return nil }
+        transfer.ended = { [unowned self, unowned transfer] in finish(transfer) }
+        transfers.append(transfer)
         return transfer
     }
 
     /// Begins the attempt when the endpoint's token arrives.
     private func wait(
-        for tokens: TokenSource, _ index: Int, _ items: [DispatchProgress], _ request: UpstreamRequest, holdsBatches: Bool
+        for tokens: TokenSource, _ index: Int, _ items: DispatchList, _ request: UpstreamRequest, holdsBatches: Bool
     ) {
         for item in items { item.began() }
         do throws(Problem) {
@@ -225,7 +236,7 @@ import PushWire
     /// Counts a failed token request as an endpoint that cannot be reached.
     private func tokenFailed(_ reason: String, _ index: Int) {
         let endpoint = endpoints[index]
-        endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), [], isProbe: endpoint.isDown, isReached: false, now: .now)
+        endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), DispatchList(), isProbe: endpoint.isDown, isReached: false, now: .now)
         health.state(endpoints)
     }
 
@@ -237,26 +248,32 @@ import PushWire
             result = LaneResult(failure: Self.noMemory)
         }
         if result.isLost { endpoint.connections.retire(transfer.generation) }
-        deactivate(transfer)
-        let (items, cost) = (transfer.items, transfer.cost)
-        let parts = items.count > 1 ? transfer.request?.parts ?? [] : []
-        let verdict = endpoint.reconsidered(transfer.end(result, endpoint.secrets.known), transfer.authorization)
+        transfer.isActive = false
+        let (cost, isDenied) = (transfer.cost, result.isDenied)
         endpoint.spent(cost)
-        idle[transfer.endpoint].append(transfer)
+        let verdict = endpoint.reconsidered(transfer.judge(result, endpoint.secrets.known), transfer.authorization)
+        tellEnd(of: transfer, verdict, isDenied: isDenied, isReached: cost.wireBytes > 0)
+        release(transfer)
+    }
+
+    private func tellEnd(of transfer: Transfer, _ verdict: Verdict, isDenied: Bool, isReached: Bool) {
+        let (endpoint, items) = (endpoints[transfer.endpoint], transfer.items)
         if splits(verdict, items.count, transfer.endpoint) {
             // One of the profiles may be the reason, and the others need not fail with it. A failure says nothing about the
             // endpoint yet.
             let ended = if case .rejected = verdict { verdict } else { Verdict.aborted }
-            endpoint.ended(ended, [], isProbe: transfer.isProbe, isReached: true, now: sockets.now)
-            return split(items, parts, transfer.endpoint)
+            endpoint.ended(ended, DispatchList(), isProbe: transfer.isProbe, isReached: true, now: sockets.now)
+            // They count as open until they are sent alone.
+            parts[transfer.endpoint] += items
+            return
         }
         var told = verdict
-        if result.isDenied {
+        if isDenied {
             // The lack of our own descriptors says nothing about the endpoint.
-            endpoint.ended(.aborted, [], isProbe: transfer.isProbe, isReached: false, now: .now)
+            endpoint.ended(.aborted, DispatchList(), isProbe: transfer.isProbe, isReached: false, now: .now)
             told = .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0)
         } else {
-            endpoint.ended(verdict, items, isProbe: transfer.isProbe, isReached: cost.wireBytes > 0, now: sockets.now)
+            endpoint.ended(verdict, items, isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
             health.state(endpoints)
         }
         for item in items {
@@ -266,23 +283,24 @@ import PushWire
         }
     }
 
-    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: [DispatchProgress]) {
+    private func take(_ verdict: Verdict, of transfer: Transfer, _ items: DispatchList) {
         endpoints[transfer.endpoint].ended(verdict, items, isProbe: transfer.isProbe, isReached: false, now: sockets.now)
         tell(items, verdict, transfer.endpoint)
         health.state(endpoints)
+        release(transfer)
     }
 
     /// Aborts every open attempt.
     func abort() {
-        for transfer in active.all {
+        for transfer in active {
             transfer.cancel()
             let items = transfer.items
-            transfer.release()
+            transfer.isActive = false
+            release(transfer)
             for item in items { item.ended() }
             tell(items, .aborted, transfer.endpoint)
             for item in items { finishIfComplete(item) }
         }
-        active = IndexedSet()
         currentProbe?.abort()
         abortBatches()
         for tokens in endpoints.compactMap(\.tokens) {

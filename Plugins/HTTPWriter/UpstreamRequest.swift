@@ -5,7 +5,11 @@ import PushWire
 
 /// The request that sends one profile, or a batch of them, to an endpoint: path and query, headers, and body. On the thread of the
 /// transfers only.
-final class UpstreamRequest {
+enum UpstreamRequest {
+    /// As the sender sent it to `/ingest`; its parts stay with the profile, and are written from there.
+    case received(Profile)
+    case made(MadeRequest)
+
     /// Why a profile cannot be sent; permanent for this profile, unless transient.
     struct Refusal: Error {
         let reason: String
@@ -16,58 +20,51 @@ final class UpstreamRequest {
     /// The name of a header in the spelling in which it is sent, and its value.
     typealias Header = (name: String, value: String)
 
-    /// Path, query and headers.
-    private enum Head {
-        /// As the sender sent them to `/ingest`; they stay with the profile, and are written from there.
-        case received(Profile)
-        /// `target` begins with a slash.
-        case made(target: String, headers: [Header])
-    }
-
-    private let head: Head
-    /// The message of a Push; nil for `/ingest`, whose body is the profile's only sample, as it was received.
-    let message: PushMessage?
-    /// The gzip-compressed message, made once for all endpoints that want it.
-    private var compressed: ByteBuffer?
-    /// The sender's tenant; empty when there was none.
-    private let tenant: String
-    /// The requests that were joined; empty for the request of one profile.
-    let parts: [UpstreamRequest]
-
     /// The received headers that matter: the types of the body, and what connects a request to its trace.
     private static let kept = ["content-type", "traceparent", "tracestate", "uber-trace-id"]
 
+    /// The message of a Push; nil for `/ingest`, whose body is the profile's only sample, as it was received.
+    var message: PushMessage? { if case .made(let request) = self { request.message } else { nil } }
+
     /// Path and query, beginning with a slash; they follow the path of the endpoint's URL.
     var target: String {
-        switch head {
+        switch self {
         case .received(let profile): Self.target(profile, profile.query)
-        case .made(let target, _): target
+        case .made(let request): request.target
         }
     }
 
     /// The headers that are the same for every endpoint.
     var headers: [Header] {
-        switch head {
+        switch self {
         case .received(let profile): Self.headers(profile)
-        case .made(_, let headers): headers
+        case .made(let request): request.headers
+        }
+    }
+
+    /// The sender's tenant; empty when there was none.
+    private var tenant: String {
+        switch self {
+        case .received(let profile): profile.tenant
+        case .made(let request): request.tenant
         }
     }
 
     /// Appends ``target``.
     func writeTarget(to bytes: inout [UInt8]) throws(WrittenHead.Refusal) {
-        switch head {
+        switch self {
         case .received(let profile): try profile.writeTarget(to: &bytes)
-        case .made(let target, _):
-            try WrittenHead.check(target: target)
-            bytes.append(utf8: target)
+        case .made(let request):
+            try WrittenHead.check(target: request.target)
+            bytes.append(utf8: request.target)
         }
     }
 
     /// Appends ``headers`` as lines.
     func writeHeaders(to bytes: inout [UInt8]) throws(WrittenHead.Refusal) {
-        switch head {
+        switch self {
         case .received(let profile): try profile.writeHeaders(named: Self.kept, to: &bytes)
-        case .made(_, let headers): for header in headers { try bytes.append(header: header) }
+        case .made(let request): for header in request.headers { try bytes.append(header: header) }
         }
     }
 
@@ -77,21 +74,15 @@ final class UpstreamRequest {
         if isCompressed(for: endpoint) { added.append(("Content-Encoding", "gzip")) }
         switch endpoint.tenant {
         case .force(let forced): added.append(("X-Scope-OrgID", forced))
-        case .pass where !tenant.isEmpty: added.append(("X-Scope-OrgID", tenant))
-        case .pass, .drop: break
+        case .pass: if case let tenant = tenant, !tenant.isEmpty { added.append(("X-Scope-OrgID", tenant)) }
+        case .drop: break
         }
         return added
     }
 
-    /// Whether the body for an endpoint is compressed; if compression fails, the plain body is sent.
-    func isCompressed(for endpoint: EndpointConfig) -> Bool {
-        guard endpoint.compresses, let message else { return false }
-        if compressed == nil { compressed = message.bytes.withBytes { unsafe Gzip.deflate($0.bytes) } }
-        return compressed != nil
-    }
-
-    private init(_ head: Head, tenant: String, _ message: PushMessage? = nil, parts: [UpstreamRequest] = []) {
-        (self.head, self.tenant, self.message, self.parts) = (head, tenant, message, parts)
+    /// Whether the body for an endpoint is compressed.
+    private func isCompressed(for endpoint: EndpointConfig) -> Bool {
+        if endpoint.compresses, case .made(let request) = self { request.compress() } else { false }
     }
 
     /// Makes the request for the API that received the profile; a profile whose labels `/ingest` cannot carry may go as a Push
@@ -107,7 +98,7 @@ final class UpstreamRequest {
     /// Makes a Push without a series, which tells whether the endpoint takes requests and stores nothing there.
     static func withoutProfile() throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
-            return UpstreamRequest(.made(target: pushPath, headers: pushHeaders), tenant: "", try PushMessage(joining: []))
+            return .made(MadeRequest(target: pushPath, headers: pushHeaders, tenant: "", try PushMessage(joining: [])))
         } catch {
             throw Refusal(reason: "\(error)", isTransient: true)
         }
@@ -125,7 +116,8 @@ final class UpstreamRequest {
     static func joining(_ requests: [UpstreamRequest]) throws(Refusal) -> UpstreamRequest {
         do throws(SystemError) {
             let message = try PushMessage(joining: requests.compactMap(\.message))
-            return UpstreamRequest(requests[0].head, tenant: requests[0].tenant, message, parts: requests)
+            let first = requests[0]
+            return .made(MadeRequest(target: first.target, headers: first.headers, tenant: first.tenant, message))
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
@@ -142,9 +134,9 @@ final class UpstreamRequest {
 
     /// Rebuilds the request that the sender sent to `/ingest`; the query changes only if the labels do.
     private static func ingest(_ profile: Profile, _ labels: UpstreamLabels) throws(Refusal) -> UpstreamRequest {
-        guard let labels = labels.ofIngest else { return UpstreamRequest(.received(profile), tenant: profile.tenant) }
+        guard let labels = labels.ofIngest else { return .received(profile) }
         let query = replacingName(in: profile.query, by: try nameValue(labels))
-        return UpstreamRequest(.made(target: target(profile, query), headers: headers(profile)), tenant: profile.tenant)
+        return .made(MadeRequest(target: target(profile, query), headers: headers(profile), tenant: profile.tenant))
     }
 
     private static func target(_ profile: Profile, _ query: String) -> String {
@@ -170,14 +162,13 @@ final class UpstreamRequest {
             }
             let message = try PushMessage(labels: labels.ofPush, samples: samples)
             let traces = profile.headers(named: kept).filter { $0.name != "content-type" }
-            return UpstreamRequest(.made(target: pushPath, headers: pushHeaders + traces), tenant: profile.tenant, message)
+            return .made(MadeRequest(target: pushPath, headers: pushHeaders + traces, tenant: profile.tenant, message))
         } catch { throw Refusal(reason: "\(error)", isTransient: true) }
     }
 
     /// The body, valid as long as this request and its profile are; no profile is needed for a Push.
     func body(of profile: Profile?, for endpoint: EndpointConfig) -> UnsafeRawBufferPointer {
-        if isCompressed(for: endpoint) { return unsafe UnsafeRawBufferPointer(start: compressed?.address, count: compressed?.count ?? 0) }
-        if let message { return unsafe UnsafeRawBufferPointer(start: message.bytes.address, count: message.bytes.count) }
+        if case .made(let request) = self, let body = unsafe request.body(isCompressed: endpoint.compresses) { return unsafe body }
         return unsafe profile?.sample(0).bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
@@ -201,5 +192,37 @@ final class UpstreamRequest {
         guard let index = parts.firstIndex(where: { $0 == "name" || $0.hasPrefix("name=") }) else { return query }
         parts[index] = "name=" + percentEncoded(value)
         return parts.joined(separator: "&")
+    }
+}
+
+/// A request that differs from the one that was received; made once for all endpoints. On the thread of the transfers only.
+final class MadeRequest {
+    /// Begins with a slash.
+    let target: String
+    let headers: [UpstreamRequest.Header]
+    /// The sender's tenant; empty when there was none.
+    let tenant: String
+    /// The message of a Push; nil for `/ingest`.
+    let message: PushMessage?
+    /// The gzip-compressed message, made once for all endpoints that want it.
+    private var compressed: ByteBuffer?
+
+    init(target: String, headers: [UpstreamRequest.Header], tenant: String, _ message: PushMessage? = nil) {
+        (self.target, self.headers, self.tenant, self.message) = (target, headers, tenant, message)
+    }
+
+    /// Compresses the message, unless that is done.
+    ///
+    /// - Returns: false when there is none, or it cannot be compressed; the plain one is sent then.
+    func compress() -> Bool {
+        guard let message else { return false }
+        if compressed == nil { compressed = message.bytes.withBytes { unsafe Gzip.deflate($0.bytes) } }
+        return compressed != nil
+    }
+
+    /// The message of a Push, valid as long as this object; nil for `/ingest`.
+    func body(isCompressed: Bool) -> UnsafeRawBufferPointer? {
+        if isCompressed, compress() { return unsafe UnsafeRawBufferPointer(start: compressed?.address, count: compressed?.count ?? 0) }
+        return unsafe message.map { unsafe UnsafeRawBufferPointer(start: $0.bytes.address, count: $0.bytes.count) }
     }
 }

@@ -17,6 +17,8 @@ final class PlainConnection: SocketOwner {
     /// Whether the server will send nothing more.
     var hasEnded = false
     private var interest: Poller.Interest = []
+    /// The connection that became idle before it, of those that are idle too.
+    var nextIdle: PlainConnection?
 
     init(_ socket: Int32, _ address: SocketAddress, _ pool: PlainPool, _ sockets: SocketWatcher) {
         (self.socket, self.address, self.pool, self.sockets) = (socket, address, pool, sockets)
@@ -27,6 +29,15 @@ final class PlainConnection: SocketOwner {
         guard events != interest else { return }
         interest = events
         sockets.watch(socket, events, of: self)
+    }
+
+    /// The size of the buffer for answers; most are much shorter.
+    private static let bufferSize = 16 << 10
+
+    /// Receives what is there into `buffer`, which is made when it is empty.
+    func receive(into buffer: inout [UInt8]) -> LinuxSystem.Transfer {
+        if buffer.isEmpty { buffer = [UInt8](repeating: 0, count: Self.bufferSize) }
+        return Socket.receive(socket, into: &buffer, atMost: Self.bufferSize)
     }
 
     func act(_ socket: Int32, _ ready: Poller.Interest) { pool.act(self, ready) }

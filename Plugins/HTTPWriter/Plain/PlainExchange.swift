@@ -15,7 +15,8 @@ import PushWire
     private let route: PlainRoute
     private var head: [UInt8] = []
     private var body = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
-    private var sent = 0
+    /// The bytes of head and body, and how many of them are sent.
+    private var (total, sent) = (0, 0)
     private var began: MonotonicTime?
     private(set) var cost = LaneCost()
     private(set) var deadline = MonotonicTime.never
@@ -27,7 +28,10 @@ import PushWire
     var connection: PlainConnection?
     /// The addresses that remain to be tried.
     var addresses: ArraySlice<SocketAddress> = []
-    var parser = AnswerParser(bodyLimit: UpstreamAnswer.bodyLimit)
+    private var parser = AnswerParser(bodyLimit: UpstreamAnswer.bodyLimit)
+    private(set) var answer = AnswerState()
+    /// The next one of those that have ended.
+    var nextFinished: PlainExchange?
     /// Whether nothing more of the request is sent, because the answer is no success already, or it could not be sent.
     private(set) var hasStopped = false
     /// Whether the request must open a connection.
@@ -37,6 +41,17 @@ import PushWire
     private(set) var failure: String?
     private var isDenied = false
 
+    /// How far the answer has come, as the parser says.
+    struct AnswerState {
+        /// 0 before the status line has come.
+        var status = 0
+        var hasBegun = false
+        var hasHead = false
+        var isComplete = false
+        /// Whether the connection may carry another request.
+        var keepsAlive = false
+    }
+
     init(_ route: PlainRoute) { self.route = route }
 
     // MARK: Request
@@ -44,6 +59,7 @@ import PushWire
     func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal) {
         try route.write(request, into: &head)
         unsafe body = unsafe request.body
+        total = unsafe head.count + body.count
         (deadline, began, isFresh, cost) = (request.deadline, nil, false, LaneCost())
         forget()
     }
@@ -52,6 +68,7 @@ import PushWire
     private func forget() {
         (sent, hasStopped, isStale, excess, failure, isDenied, phase) = (0, false, false, nil, nil, false, .idle)
         parser.reset()
+        answer = AnswerState()
     }
 
     func start(on connections: EndpointConnections, _ now: MonotonicTime) -> Bool {
@@ -79,7 +96,7 @@ import PushWire
     // MARK: Sending
 
     /// Whether nothing is left to be sent.
-    var isSent: Bool { unsafe sent == head.count + body.count }
+    var isSent: Bool { sent == total }
 
     /// Sends as much as the socket takes.
     func transmit(_ socket: Int32) -> LinuxSystem.Transfer {
@@ -91,13 +108,44 @@ import PushWire
         return result
     }
 
-    /// Whether the answer, once it is complete, counts: a success needs all of the request, any other answer does not.
-    var isSettled: Bool { isSent || hasStopped && parser.status >= 300 }
-
     /// Notes that nothing more will be sent.
     func stopSending() { hasStopped = true }
 
     func noteConnected() { cost.openedConnections += 1 }
+
+    // MARK: Receiving
+
+    /// Whether the answer, once it is complete, counts: a success needs all of the request, any other answer does not.
+    var isSettled: Bool { isSent || hasStopped && answer.status >= 300 }
+
+    /// Receives what the socket has, by way of `buffer`, and reads it as the answer.
+    ///
+    /// - Returns: what was received, and whether some of it is not of this answer.
+    func receive(
+        _ connection: PlainConnection, into buffer: inout [UInt8]
+    ) throws(AnswerParser.Failure) -> (received: LinuxSystem.Transfer, hasMore: Bool) {
+        let received = connection.receive(into: &buffer)
+        guard case .done(let count) = received, count > 0 else { return (received, false) }
+        return (received, try take(buffer.span.extracting(..<count), &parser) < count)
+    }
+
+    /// What is asked of the parser is asked here at once, because each use of it is checked at run time to be the only one.
+    private func take(_ bytes: Span<UInt8>, _ parser: inout AnswerParser) throws(AnswerParser.Failure) -> Int {
+        defer { note(parser) }
+        return try parser.take(bytes)
+    }
+
+    /// Reads the end of the connection as that of the answer.
+    func takeEnd() throws(AnswerParser.Failure) {
+        try parser.takeEnd()
+        note(parser)
+    }
+
+    private func note(_ parser: borrowing AnswerParser) {
+        answer = AnswerState(
+            status: parser.status, hasBegun: parser.hasBegun, hasHead: parser.hasHead, isComplete: parser.isComplete,
+            keepsAlive: parser.keepsAlive)
+    }
 
     // MARK: End
 
@@ -126,14 +174,15 @@ import PushWire
             case .idle, .limit: "while waiting for a connection"
             case .lookup: "while looking up \(route.names.host)"
             case .connection: "while connecting to \(route.place)"
-            case .answer: parser.hasBegun ? "in the middle of the answer" : isSent ? "without an answer" : "while sending"
+            case .answer: answer.hasBegun ? "in the middle of the answer" : isSent ? "without an answer" : "while sending"
             }
         end(failure: "timed out after \((began.map { deadline.since($0) } ?? .zero).inNanoseconds / 1_000_000) ms \(what)")
     }
 
-    var result: LaneResult {
-        let status = parser.status
-        let texts = parser.texts()
+    var result: LaneResult { result(&parser) }
+
+    private func result(_ parser: inout AnswerParser) -> LaneResult {
+        let (status, texts) = (answer.status, parser.texts())
         return LaneResult(
             status: status, isWhole: failure == nil, excess: excess, failure: failure ?? "", isDenied: isDenied,
             isLost: failure != nil && !isDenied && status == 0 && excess == nil, body: parser.body, contentType: texts.contentType,

@@ -21,9 +21,12 @@ final class PlainPool {
     /// Requests that wait for one of the connections, in order.
     private var waiting: [PlainExchange] = []
     private var unresolved: [PlainExchange] = []
-    private var finished: [PlainExchange] = []
-    /// Connections that wait for a request; the one used last is used first.
-    private var idle: [PlainConnection] = []
+    /// The first and the last of the requests that have ended and were not told of.
+    private var firstFinished: PlainExchange?
+    private var lastFinished: PlainExchange?
+    /// The one used last of the connections that wait for a request; it is used first.
+    private var lastIdle: PlainConnection?
+    private var idleCount = 0
     private var connections = 0
     private var isRetired = false
     /// No running request is due before this time.
@@ -41,23 +44,26 @@ final class PlainPool {
     }
 
     /// True when it has no requests.
-    var isIdle: Bool { running.all.isEmpty && finished.isEmpty }
+    var isIdle: Bool { running.all.isEmpty && firstFinished == nil }
 
     private var isFull: Bool { limit.open > 0 && connections >= limit.open }
 
     // MARK: The loop
 
     /// The time at which ``turn(_:)`` has work even without a socket event.
-    var nextTurn: MonotonicTime { finished.isEmpty ? earliest : MonotonicTime(nanoseconds: 0) }
+    var nextTurn: MonotonicTime { firstFinished == nil ? earliest : MonotonicTime(nanoseconds: 0) }
 
     /// Ends what is late, and tells of the requests that have ended.
     func turn(_ now: MonotonicTime) {
         if let result = lookup?.result { resolved(result, now) }
         if earliest <= now { lookForLate(now) }
-        guard !finished.isEmpty else { return }
-        let told = finished
-        finished = []
-        for exchange in told { exchange.ended() }
+        var told = firstFinished
+        (firstFinished, lastFinished) = (nil, nil)
+        while let exchange = told {
+            told = exchange.nextFinished
+            exchange.nextFinished = nil
+            exchange.ended()
+        }
     }
 
     private func lookForLate(_ now: MonotonicTime) {
@@ -90,8 +96,8 @@ final class PlainPool {
 
     /// Gives a request a connection, if there is one or there may be another.
     private func place(_ exchange: PlainExchange, _ now: MonotonicTime) {
-        if !exchange.isFresh, let connection = idle.popLast() { return use(connection, exchange) }
-        if exchange.isFresh, isFull, !idle.isEmpty { close(idle.removeFirst()) }
+        if !exchange.isFresh, let connection = takeIdle() { return use(connection, exchange) }
+        if exchange.isFresh, isFull, let oldest = oldestIdle { drop(oldest) }
         if isFull {
             exchange.phase = .limit
             return waiting.append(exchange)
@@ -105,7 +111,7 @@ final class PlainPool {
 
     /// Ends a request without telling, and closes its connection.
     func cancel(_ exchange: PlainExchange) {
-        finished.removeAll { $0 === exchange }
+        forgetFinished(exchange)
         guard isRunning(exchange) else { return }
         let connection = exchange.connection
         remove(exchange)
@@ -119,10 +125,20 @@ final class PlainPool {
     ///   - keeps: whether the connection can carry another request.
     func end(_ exchange: PlainExchange, _ connection: PlainConnection?, keeps: Bool = false) {
         remove(exchange)
-        finished.append(exchange)
+        if let last = lastFinished { last.nextFinished = exchange } else { firstFinished = exchange }
+        lastFinished = exchange
         guard let connection else { return }
         connection.exchange = nil
         if keeps { release(connection) } else { close(connection) }
+    }
+
+    private func forgetFinished(_ exchange: PlainExchange) {
+        var (previous, next) = (PlainExchange?.none, firstFinished)
+        while let other = next, other !== exchange { (previous, next) = (other, other.nextFinished) }
+        guard next != nil else { return }
+        if let previous { previous.nextFinished = exchange.nextFinished } else { firstFinished = exchange.nextFinished }
+        if lastFinished === exchange { lastFinished = previous }
+        exchange.nextFinished = nil
     }
 
     /// Whether a request has not ended yet.
@@ -238,11 +254,28 @@ final class PlainPool {
     private func release(_ connection: PlainConnection) {
         connection.isReused = true
         let isSurplus = limit.open > 0 && connections > limit.open
-        guard !isSurplus, !isRetired || !waiting.isEmpty, waiting.first?.isFresh != true, idle.count < limit.kept else {
-            return close(connection)
-        }
+        let next = waiting.first
+        guard !isSurplus, !isRetired || next != nil, next?.isFresh != true, idleCount < limit.kept else { return close(connection) }
         connection.wait(for: .readable)
-        if waiting.isEmpty { idle.append(connection) } else { use(connection, waiting.removeFirst()) }
+        if let next {
+            waiting.removeFirst()
+            return use(connection, next)
+        }
+        (connection.nextIdle, lastIdle) = (lastIdle, connection)
+        idleCount += 1
+    }
+
+    private var oldestIdle: PlainConnection? {
+        var connection = lastIdle
+        while let older = connection?.nextIdle { connection = older }
+        return connection
+    }
+
+    private func takeIdle() -> PlainConnection? {
+        guard let connection = lastIdle else { return nil }
+        (lastIdle, connection.nextIdle) = (connection.nextIdle, nil)
+        idleCount -= 1
+        return connection
     }
 
     /// Closes a connection, and gives its place to a request that waits for one.
@@ -262,25 +295,29 @@ final class PlainPool {
 
     /// Closes an idle connection.
     func drop(_ connection: PlainConnection) {
-        idle.removeAll { $0 === connection }
+        var (later, next) = (PlainConnection?.none, lastIdle)
+        while let other = next, other !== connection { (later, next) = (other, other.nextIdle) }
+        if let later { later.nextIdle = connection.nextIdle } else { lastIdle = connection.nextIdle }
+        connection.nextIdle = nil
+        idleCount -= 1
         close(connection)
     }
 
     /// Closes idle connections, and from now on every one after its last request.
     func retire() {
         isRetired = true
-        let closed = idle
-        idle = []
-        for connection in closed { close(connection) }
+        while let connection = takeIdle() { close(connection) }
     }
 
     /// Closes all connections, and forgets the requests on them.
     func end() {
         waiting = []
-        for connection in running.all.compactMap(\.connection) + idle {
+        for connection in running.all.compactMap(\.connection) {
             connection.exchange = nil
             close(connection)
         }
-        (running, unresolved, finished, idle, lookup) = (IndexedSet(), [], [], [], nil)
+        while let connection = takeIdle() { close(connection) }
+        while let exchange = firstFinished { forgetFinished(exchange) }
+        (running, unresolved, lookup) = (IndexedSet(), [], nil)
     }
 }

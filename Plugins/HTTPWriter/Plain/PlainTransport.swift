@@ -4,9 +4,6 @@ import PushWire
 
 /// Moves the requests of a pool on when their sockets are ready.
 extension PlainPool {
-    /// The size of the buffer for answers; most are much shorter.
-    private static let bufferSize = 16 << 10
-
     /// Takes what a socket is ready for.
     func act(_ connection: PlainConnection, _ ready: Poller.Interest) {
         guard let exchange = connection.exchange else { return look(connection) }
@@ -23,13 +20,8 @@ extension PlainPool {
 
     /// Looks at an idle connection that is ready: the server has closed it, or sent what nobody asked for, such as a 408.
     private func look(_ connection: PlainConnection) {
-        if case .wouldBlock = fill(connection) { return }
+        if case .wouldBlock = connection.receive(into: &buffer) { return }
         drop(connection)
-    }
-
-    private func fill(_ connection: PlainConnection) -> LinuxSystem.Transfer {
-        if buffer.isEmpty { buffer = [UInt8](repeating: 0, count: Self.bufferSize) }
-        return Socket.receive(connection.socket, into: &buffer, atMost: Self.bufferSize)
     }
 
     // MARK: Sending
@@ -40,13 +32,13 @@ extension PlainPool {
         switch exchange.transmit(connection.socket) {
         case .done where exchange.isSent:
             // A success that came before the end of the request counts only now: the server may need the rest for it.
-            guard exchange.parser.isComplete else { return connection.wait(for: .readable) }
+            guard exchange.answer.isComplete else { return connection.wait(for: .readable) }
             exchange.end()
-            end(exchange, connection, keeps: connection.canBeKept && exchange.parser.keepsAlive)
+            end(exchange, connection, keeps: connection.canBeKept && exchange.answer.keepsAlive)
         case .done, .wouldBlock: connection.wait(for: connection.hasEnded ? .writable : [.readable, .writable])
         case .failed(let code):
             exchange.stopSending()
-            if exchange.parser.isComplete { return fail(exchange, connection, Self.unsent, code) }
+            if exchange.answer.isComplete { return fail(exchange, connection, Self.unsent, code) }
             // The server may have refused the request before it hung up. The end of the connection is an event too.
             connection.wait(for: .readable)
             receive(exchange, connection)
@@ -56,49 +48,51 @@ extension PlainPool {
     // MARK: Receiving
 
     private func receive(_ exchange: PlainExchange, _ connection: PlainConnection) {
-        switch fill(connection) {
-        case .wouldBlock: break
-        case .failed(let code): fail(exchange, connection, "the answer could not be received", code)
-        case .done(0): takeEnd(exchange, connection)
-        case .done(let count): take(count, exchange, connection)
+        do throws(AnswerParser.Failure) {
+            let (received, hasMore) = try exchange.receive(connection, into: &buffer)
+            // Bytes after the answer belong to no request.
+            if hasMore { connection.canBeKept = false }
+            switch received {
+            case .wouldBlock: break
+            case .failed(let code): fail(exchange, connection, "the answer could not be received", code)
+            case .done(0): takeEnd(exchange, connection)
+            case .done: goOn(exchange, connection)
+            }
+        } catch {
+            exchange.end(error)
+            end(exchange, connection)
         }
     }
 
-    private func take(_ count: Int, _ exchange: PlainExchange, _ connection: PlainConnection) {
-        do throws(AnswerParser.Failure) {
-            // Bytes after the answer belong to no request.
-            if try exchange.parser.take(buffer.span.extracting(..<count)) < count { connection.canBeKept = false }
-        } catch {
-            exchange.end(error)
-            return end(exchange, connection)
-        }
+    /// Acts on the part of the answer that has come.
+    private func goOn(_ exchange: PlainExchange, _ connection: PlainConnection) {
         // Only a success needs the rest of the request.
-        if exchange.parser.status >= 300, exchange.parser.hasHead, !exchange.isSent {
+        if exchange.answer.status >= 300, exchange.answer.hasHead, !exchange.isSent {
             exchange.stopSending()
             connection.canBeKept = false
             connection.wait(for: .readable)
         }
-        guard exchange.parser.isComplete else { return }
+        guard exchange.answer.isComplete else { return }
         guard exchange.isSettled else { return exchange.hasStopped ? fail(exchange, connection, Self.unsent, EPIPE) : () }
         exchange.end()
-        end(exchange, connection, keeps: exchange.isSent && connection.canBeKept && exchange.parser.keepsAlive)
+        end(exchange, connection, keeps: exchange.isSent && connection.canBeKept && exchange.answer.keepsAlive)
     }
 
     private func takeEnd(_ exchange: PlainExchange, _ connection: PlainConnection) {
         (connection.canBeKept, connection.hasEnded) = (false, true)
         do throws(AnswerParser.Failure) {
-            try exchange.parser.takeEnd()
+            try exchange.takeEnd()
             // The server may still read, although it will say nothing more.
             guard exchange.isSettled else {
                 return exchange.hasStopped ? fail(exchange, connection, Self.unsent, EPIPE) : connection.wait(for: .writable)
             }
             exchange.end()
-        } catch { exchange.end(failure: error.words, isStale: connection.isReused && !exchange.parser.hasBegun) }
+        } catch { exchange.end(failure: error.words, isStale: connection.isReused && !exchange.answer.hasBegun) }
         end(exchange, connection)
     }
 
     private func fail(_ exchange: PlainExchange, _ connection: PlainConnection, _ what: String, _ code: Int32) {
-        let isStale = connection.isReused && !exchange.parser.hasBegun
+        let isStale = connection.isReused && !exchange.answer.hasBegun
         exchange.end(failure: "\(what): \(SystemError.text(of: code))", isStale: isStale)
         end(exchange, connection)
     }
