@@ -211,11 +211,14 @@ final class Connection {
         if !input.hasBegun, request.number > 0 { deadline = table.now + listener.service.http.readTimeout }
         table.becameBusy(self)
         do throws(RequestParser.Refusal) {
-            switch try input.parseHead(received) {
+            input.requestBegan()
+            switch try RequestParser.parse(received, scanned: Int(input.searchedBytes)) {
             case .incomplete:
+                input.noteSearched(received.count)
                 keep(received)
                 return nil
             case .head(let head, let end):
+                input.noteSearched(0)
                 begin(head, hasMore: end < received.endIndex)
                 return received[end...]
             }

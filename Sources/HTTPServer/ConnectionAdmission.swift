@@ -116,7 +116,7 @@ extension Connection {
     /// Keeps bytes that cannot be processed yet, if there is room for them.
     func keep(_ received: ArraySlice<UInt8>) {
         guard reserve(received.count, for: .head) else { return dropInput() }
-        input.keep(received)
+        input.keep(Array(received))
     }
 
     /// Drops received bytes for which there is no room. While an answer is due, they belong to a later request, which nobody has
@@ -150,10 +150,10 @@ extension Connection {
     // MARK: Head
 
     func begin(_ head: RequestHead, hasMore: Bool) {
-        let peerText = request.head.peerText
-        request = Request(
+        var next = Request(
             number: request.number &+ 1, keepsAlive: head.keepsAlive && !table.isDraining, head: head, service: listener.service)
-        (request.head.peer, request.head.peerText) = (peer, peerText)
+        (next.head.peer, next.head.peerText) = (peer, request.head.peerText)
+        request = next
         nameClient()
         // The sender connects again, and shows its current certificate.
         if let objection { return refuse(.error(503, "\(objection); connect again")) }

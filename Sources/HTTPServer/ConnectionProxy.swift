@@ -28,7 +28,7 @@ extension Connection {
                 switch try ProxyHeader.parse(bytes[...]) {
                 case .incomplete:
                     guard skip(count, &scratch), reserve(bytes.count, for: .head) else { return close() }
-                    input.keep(bytes[...])
+                    input.keep(bytes)
                 case .header(let source, let length):
                     guard skip(length - kept.count, &scratch) else { return close() }
                     endProxyHeader(source)

@@ -29,10 +29,12 @@ package final class ConnectionTable {
     private var sweepInterval = Duration.seconds(1)
     private var paused: [ConnectionKey] = []
     private var nextResume = MonotonicTime.never
-    private var unread: [ConnectionKey] = []
+    private var unread: [ConnectionKey] = [] { didSet { hasUnread = !unread.isEmpty } }
+    /// Asked in each round, and cheaper than the array.
+    private var hasUnread = false
     /// The work of other threads that is being done.
     private var posted: [EventLoop.PostedWork] = []
-    var handshakes = Handshakes()
+    let handshakes = Handshakes()
     let handshakeThread: HandshakeThread
     private var drained: (() -> Void)?
     private var isStopped = false
@@ -67,7 +69,7 @@ package final class ConnectionTable {
         for case let connection? in connections where connection.listener === listener && !connection.hasBegunHandshake {
             connection.closeIfIdle()
         }
-        idleConnections.removeAll { $0.first == nil }
+        idleConnections = idleConnections.filter { $0.first != nil }
         adaptToTimeouts()
     }
 
@@ -91,7 +93,7 @@ package final class ConnectionTable {
 
     func run() {
         while !isStopped {
-            let ready = poller.wait(until: unread.isEmpty ? min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn) : now)
+            let ready = poller.wait(until: hasUnread ? now : min(nextSweep, nextResume, acceptsAgainAt, nextHandshakeTurn))
             now = .now
             for index in 0..<ready { handle(poller[index]) }
             readUnread()
@@ -250,7 +252,7 @@ package final class ConnectionTable {
     func readAgain(_ connection: Connection) { unread.append(connection.key) }
 
     private func readUnread() {
-        guard !unread.isEmpty else { return }
+        guard hasUnread else { return }
         let waiting = unread
         unread = []
         for key in waiting { connection(key)?.ready(.readable) }

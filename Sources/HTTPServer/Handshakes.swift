@@ -2,8 +2,8 @@ import LinuxSystem
 import Telemetry
 
 /// The TLS handshakes of one event loop that are under way. Peer addresses take turns, so that one that opens many connections
-/// delays only its own.
-struct Handshakes {
+/// delays only its own. On the thread of the loop only.
+final class Handshakes {
     /// Connections whose handshakes can continue.
     private var due = FairQueue<ConnectionKey>(order: .oldestFirst)
     private var dueCount = 0
@@ -12,25 +12,25 @@ struct Handshakes {
 
     var areDue: Bool { dueCount > 0 }
 
-    mutating func append(_ key: ConnectionKey, from peer: PeerAddress) {
+    func append(_ key: ConnectionKey, from peer: PeerAddress) {
         _ = due.append(key, lanes: [peer.description])
         dueCount += 1
     }
 
-    mutating func takeDue() -> ConnectionKey? {
+    func takeDue() -> ConnectionKey? {
         guard let key = due.next() else { return nil }
         dueCount -= 1
         return key
     }
 
     /// Notes that a handshake holds memory from now on.
-    mutating func began(_ key: ConnectionKey, from peer: PeerAddress, isUnderWay: (ConnectionKey) -> Bool) {
+    func began(_ key: ConnectionKey, from peer: PeerAddress, isUnderWay: (ConnectionKey) -> Bool) {
         begun.removeFirst(begun.prefix { !isUnderWay($0.key) }.count)
         begun.append((key, peer))
     }
 
     /// Removes and returns the handshake that has been under way for longest, of the peer address that has the most.
-    mutating func takeOldest(isUnderWay: (ConnectionKey) -> Bool) -> ConnectionKey? {
+    func takeOldest(isUnderWay: (ConnectionKey) -> Bool) -> ConnectionKey? {
         begun.removeAll { !isUnderWay($0.key) }
         var counts: [PeerAddress: Int] = [:]
         for (_, peer) in begun { counts[peer, default: 0] += 1 }

@@ -2,13 +2,13 @@
 struct RequestInput {
     private var kept: [UInt8] = []
     /// How many of the bytes are known not to end a head.
-    private var searched: UInt32 = 0
+    private(set) var searchedBytes: UInt32 = 0
     /// Whether a byte of the current request has arrived.
     private(set) var hasBegun = false
 
     var isEmpty: Bool { kept.isEmpty }
 
-    mutating func keep(_ bytes: ArraySlice<UInt8>) { kept = Array(bytes) }
+    mutating func keep(_ bytes: consuming [UInt8]) { kept = bytes }
 
     /// Removes and returns the kept bytes.
     mutating func take() -> [UInt8] {
@@ -16,13 +16,13 @@ struct RequestInput {
         return kept
     }
 
-    /// Parses the head of a request, whose first bytes `input` has.
-    mutating func parseHead(_ input: ArraySlice<UInt8>) throws(RequestParser.Refusal) -> RequestParser.Progress {
-        hasBegun = true
-        let progress = try RequestParser.parse(input, scanned: Int(searched))
+    /// Notes that a byte of a request has arrived.
+    mutating func requestBegan() { hasBegun = true }
+
+    /// Notes how many bytes, of which none ends the head, were searched for its end; 0 when it has ended.
+    mutating func noteSearched(_ count: Int) {
         // The last three bytes may begin the empty line that ends the head.
-        if case .incomplete = progress { searched = UInt32(clamping: input.count - 3) } else { searched = 0 }
-        return progress
+        searchedBytes = UInt32(clamping: count - 3)
     }
 
     /// Notes that the current request has been answered.

@@ -4,13 +4,15 @@ public import Glibc
 ///
 /// `@unchecked`: the lock makes it sendable; `Synchronization.Mutex` has no condition variable.
 @safe public final class Monitor<State>: @unchecked Sendable {
-    @usableFromInline var state: State
+    /// Apart from the object, as that of `Mutex` is: the lock makes each access the only one, so it is not checked once more.
+    @usableFromInline let state: UnsafeMutablePointer<State>
     @usableFromInline let lock: UnsafeMutablePointer<pthread_mutex_t>
     @usableFromInline let changed: UnsafeMutablePointer<pthread_cond_t>
 
     /// Makes a monitor that owns `state` as its first value.
     public init(_ state: State) {
-        self.state = state
+        unsafe self.state = .allocate(capacity: 1)
+        unsafe self.state.initialize(to: state)
         unsafe lock = .allocate(capacity: 1)
         unsafe changed = .allocate(capacity: 1)
         var kind = pthread_mutexattr_t()
@@ -27,6 +29,8 @@ public import Glibc
     deinit {
         unsafe pthread_cond_destroy(changed)
         unsafe pthread_mutex_destroy(lock)
+        unsafe state.deinitialize(count: 1)
+        unsafe state.deallocate()
         unsafe changed.deallocate()
         unsafe lock.deallocate()
     }
@@ -35,7 +39,7 @@ public import Glibc
     @inlinable public func withLock<R, E: Error>(_ body: (inout State) throws(E) -> R) throws(E) -> R {
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
-        return try body(&state)
+        return try unsafe body(&state.pointee)
     }
 
     /// Wakes every thread that waits in ``wait(_:)``.
@@ -55,7 +59,7 @@ public import Glibc
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
         while true {
-            switch step(&state) {
+            switch unsafe step(&state.pointee) {
             case .done(let result): return result
             case .again(.never): unsafe pthread_cond_wait(changed, lock)
             case .again(let time):

@@ -11,7 +11,9 @@ final class DeliveryPacing {
     private var limit: Int
     private var window: Int
     /// The sequences of the profiles that were evidence against the destination since its last sign of life.
-    private var evidence: [UInt64] = []
+    private var evidence: [UInt64] = [] { didSet { hasEvidence = !evidence.isEmpty } }
+    /// Asked for each delivery, and cheaper than the array.
+    private var hasEvidence = false
     private var failedProbes = 0
     /// The earliest time at which a profile that was tried before may be the next probe.
     private(set) var nextProbe = MonotonicTime(nanoseconds: 0)
@@ -53,7 +55,7 @@ final class DeliveryPacing {
     ///
     /// - Returns: true when this ends the receiver's failing state.
     func sawLife() -> Bool {
-        evidence.removeAll(keepingCapacity: true)
+        if hasEvidence { evidence = [] }
         if isFailing {
             (isFailing, failedProbes, window) = (false, 0, 1)
             return true

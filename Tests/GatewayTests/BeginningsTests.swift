@@ -40,7 +40,7 @@ struct HandshakesTests {
 
     @Test("Addresses take turns, and the handshakes of one address continue first come, first served")
     func turns() {
-        var handshakes = Handshakes()
+        let handshakes = Handshakes()
         #expect(!handshakes.areDue && handshakes.takeDue() == nil)
         for number in [3, 1, 2] { handshakes.append(key(number), from: one) }
         handshakes.append(key(9), from: other)
@@ -51,7 +51,7 @@ struct HandshakesTests {
 
     @Test("The oldest unfinished handshake of the address that has the most makes room")
     func oldest() {
-        var handshakes = Handshakes()
+        let handshakes = Handshakes()
         handshakes.began(key(9), from: other) { _ in true }
         for number in 0..<5 { handshakes.began(key(number), from: one) { _ in true } }
         handshakes.began(key(8), from: other) { _ in true }
