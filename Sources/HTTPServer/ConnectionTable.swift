@@ -41,8 +41,7 @@ package final class ConnectionTable {
     var date = DateHeader()
 
     init(loop: EventLoop, number: Int, wakeup: Int32) throws(SystemError) {
-        self.loop = loop
-        self.number = number
+        (self.loop, self.number) = (loop, number)
         handshakeThread = HandshakeThread(of: loop, number)
         poller = try Poller()
         try poller.add(wakeup, .readable, key: Self.wakeupKey)
@@ -252,8 +251,7 @@ package final class ConnectionTable {
     func readAgain(_ connection: Connection) { unread.append(connection.key) }
 
     private func readUnread() {
-        guard hasUnread else { return }
-        let waiting = unread
+        guard hasUnread, case let waiting = unread else { return }
         unread = []
         for key in waiting { connection(key)?.ready(.readable) }
     }

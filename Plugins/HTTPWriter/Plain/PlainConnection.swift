@@ -18,7 +18,7 @@ final class PlainConnection: SocketOwner {
     var hasEnded = false
     private var interest: Poller.Interest = []
     /// The connection that became idle before it, of those that are idle too.
-    var nextIdle: PlainConnection?
+    fileprivate var earlierIdle: PlainConnection?
 
     init(_ socket: Int32, _ address: SocketAddress, _ pool: PlainPool, _ sockets: SocketWatcher) {
         (self.socket, self.address, self.pool, self.sockets) = (socket, address, pool, sockets)
@@ -41,4 +41,40 @@ final class PlainConnection: SocketOwner {
     }
 
     func act(_ socket: Int32, _ ready: Poller.Interest) { pool.act(self, ready) }
+}
+
+/// The connections of a pool that wait for a request; on the thread of the transfers only.
+final class IdlePlainConnections {
+    private var latest: PlainConnection?
+    private(set) var count = 0
+
+    func add(_ connection: PlainConnection) {
+        (connection.earlierIdle, latest) = (latest, connection)
+        count += 1
+    }
+
+    /// Removes and returns the connection that was used last; nil when there is none.
+    func takeLatest() -> PlainConnection? {
+        guard let connection = latest else { return nil }
+        (latest, connection.earlierIdle) = (connection.earlierIdle, nil)
+        count -= 1
+        return connection
+    }
+
+    /// The connection that has been idle for longest.
+    var oldest: PlainConnection? {
+        var connection = latest
+        while let earlier = connection?.earlierIdle { connection = earlier }
+        return connection
+    }
+
+    /// Removes a connection, if it is there.
+    func remove(_ connection: PlainConnection) {
+        var (later, next) = (PlainConnection?.none, latest)
+        while let other = next, other !== connection { (later, next) = (other, other.earlierIdle) }
+        guard next != nil else { return }
+        if let later { later.earlierIdle = connection.earlierIdle } else { latest = connection.earlierIdle }
+        connection.earlierIdle = nil
+        count -= 1
+    }
 }

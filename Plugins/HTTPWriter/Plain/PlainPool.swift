@@ -22,13 +22,9 @@ final class PlainPool {
     private var waiting: [PlainExchange] = []
     private var unresolved: [PlainExchange] = []
     /// The first and the last of the requests that have ended and were not told of.
-    private var firstFinished: PlainExchange?
-    private var lastFinished: PlainExchange?
-    /// The one used last of the connections that wait for a request; it is used first.
-    private var lastIdle: PlainConnection?
-    private var idleCount = 0
-    private var connections = 0
-    private var isRetired = false
+    private var (firstFinished, lastFinished) = (PlainExchange?.none, PlainExchange?.none)
+    private let idle = IdlePlainConnections()
+    private var (connections, isRetired) = (0, false)
     /// No running request is due before this time.
     private var earliest = MonotonicTime.never
     private var lookup: PlainLookup?
@@ -96,8 +92,8 @@ final class PlainPool {
 
     /// Gives a request a connection, if there is one or there may be another.
     private func place(_ exchange: PlainExchange, _ now: MonotonicTime) {
-        if !exchange.isFresh, let connection = takeIdle() { return use(connection, exchange) }
-        if exchange.isFresh, isFull, let oldest = oldestIdle { drop(oldest) }
+        if !exchange.isFresh, let connection = idle.takeLatest() { return use(connection, exchange) }
+        if exchange.isFresh, isFull, let oldest = idle.oldest { drop(oldest) }
         if isFull {
             exchange.phase = .limit
             return waiting.append(exchange)
@@ -112,8 +108,7 @@ final class PlainPool {
     /// Ends a request without telling, and closes its connection.
     func cancel(_ exchange: PlainExchange) {
         forgetFinished(exchange)
-        guard isRunning(exchange) else { return }
-        let connection = exchange.connection
+        guard isRunning(exchange), case let connection = exchange.connection else { return }
         remove(exchange)
         if let connection { close(connection) }
     }
@@ -255,27 +250,13 @@ final class PlainPool {
         connection.isReused = true
         let isSurplus = limit.open > 0 && connections > limit.open
         let next = waiting.first
-        guard !isSurplus, !isRetired || next != nil, next?.isFresh != true, idleCount < limit.kept else { return close(connection) }
+        guard !isSurplus, !isRetired || next != nil, next?.isFresh != true, idle.count < limit.kept else { return close(connection) }
         connection.wait(for: .readable)
         if let next {
             waiting.removeFirst()
             return use(connection, next)
         }
-        (connection.nextIdle, lastIdle) = (lastIdle, connection)
-        idleCount += 1
-    }
-
-    private var oldestIdle: PlainConnection? {
-        var connection = lastIdle
-        while let older = connection?.nextIdle { connection = older }
-        return connection
-    }
-
-    private func takeIdle() -> PlainConnection? {
-        guard let connection = lastIdle else { return nil }
-        (lastIdle, connection.nextIdle) = (connection.nextIdle, nil)
-        idleCount -= 1
-        return connection
+        idle.add(connection)
     }
 
     /// Closes a connection, and gives its place to a request that waits for one.
@@ -295,18 +276,14 @@ final class PlainPool {
 
     /// Closes an idle connection.
     func drop(_ connection: PlainConnection) {
-        var (later, next) = (PlainConnection?.none, lastIdle)
-        while let other = next, other !== connection { (later, next) = (other, other.nextIdle) }
-        if let later { later.nextIdle = connection.nextIdle } else { lastIdle = connection.nextIdle }
-        connection.nextIdle = nil
-        idleCount -= 1
+        idle.remove(connection)
         close(connection)
     }
 
     /// Closes idle connections, and from now on every one after its last request.
     func retire() {
         isRetired = true
-        while let connection = takeIdle() { close(connection) }
+        while let connection = idle.takeLatest() { close(connection) }
     }
 
     /// Closes all connections, and forgets the requests on them.
@@ -316,7 +293,7 @@ final class PlainPool {
             connection.exchange = nil
             close(connection)
         }
-        while let connection = takeIdle() { close(connection) }
+        while let connection = idle.takeLatest() { close(connection) }
         while let exchange = firstFinished { forgetFinished(exchange) }
         (running, unresolved, lookup) = (IndexedSet(), [], nil)
     }
