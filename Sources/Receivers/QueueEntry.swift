@@ -41,12 +41,11 @@ extension ReceiverQueue {
             (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
         }
 
-        /// The place of a removed entry, which holds nothing.
-        static let unused = {
-            var entry = Entry(nil, sequence: 0, byteCount: 0, nil, acceptedAt: .never)
-            entry.place = .unused
-            return entry
-        }()
+        /// Makes it the place of a removed entry, which holds nothing.
+        mutating func clear() {
+            (profile, position, letter, acknowledgement, refusals) = (nil, nil, nil, nil, Refusals())
+            place = .unused
+        }
 
         /// True when it has been attempted and is still to be delivered.
         var isTried: Bool { attempts > 0 && letter == nil }

@@ -111,17 +111,15 @@ struct ReceiverQueue {
 
     /// Adds an entry as the newest, ready for delivery.
     mutating func append(_ entry: consuming Entry) {
-        entry.serial = takeSerial()
         let (share, bytes) = (entry.share, entry.byteCount)
-        let index: Int32
-        if let reused = free.popLast() {
-            index = reused
+        let index = free.popLast() ?? Int32(entries.count)
+        if Int(index) < entries.count {
             entries[Int(index)] = consume entry
         } else {
-            index = Int32(entries.count)
             entries.append(consume entry)
             links.addEntry()
         }
+        entries[Int(index)].serial = takeSerial()
         link(index, .age, .age, atEnd: true)
         makeReady(index, atEnd: true)
         count += 1
@@ -268,7 +266,7 @@ struct ReceiverQueue {
         stopWaiting(handle.index)
         unlink(handle.index, .age, .age)
         let (share, bytes) = (self[handle].share, self[handle].byteCount)
-        entries[Int(handle.index)] = .unused
+        entries[Int(handle.index)].clear()
         count -= 1
         byteCount -= bytes
         shares.remove(share, bytes: bytes)

@@ -27,24 +27,20 @@ extension Receiver.State {
 
     /// Takes the next step of an instance's thread, which has returned from its last call or has woken up.
     mutating func takeStep(of number: Int, now: MonotonicTime) -> WaitStep<Receiver.Step> {
-        instances[number]?.returned()
+        guard let instance = instances[number] else { return .done(.leave) }
+        instance.returned()
         var hasMoreOld = false
-        if instances[number]?.phase == .working {
+        if instance.phase == .working {
             queue.wake(now: now)
             hasMoreOld = dropOld(now)
             suspects.endTime(now)
         }
-        return begin(hasMoreOld ? .tell : nextStep(of: number, now: now), by: number, now)
+        return begin(hasMoreOld ? .tell : decide(instance, now), by: instance, number, now)
     }
 
     // MARK: Deciding
 
     /// Decides the next step of an instance's thread.
-    mutating func nextStep(of number: Int, now: MonotonicTime) -> NextStep {
-        guard let instance = instances[number] else { return .leave }
-        return decide(instance, now)
-    }
-
     private mutating func decide(_ instance: InstanceState, _ now: MonotonicTime) -> NextStep {
         switch instance.phase {
         case .working: return nextStep(of: instance, now)
@@ -163,19 +159,21 @@ extension Receiver.State {
 
     // MARK: Beginning
 
-    private mutating func begin(_ step: NextStep, by number: Int, _ now: MonotonicTime) -> WaitStep<Receiver.Step> {
+    private mutating func begin(
+        _ step: NextStep, by instance: InstanceState, _ number: Int, _ now: MonotonicTime
+    ) -> WaitStep<Receiver.Step> {
         switch step {
         case .leave: return .done(.leave)
         case .destroy:
-            instances[number]?.destroyBegan(now)
+            instance.destroyBegan(now)
             return .done(.destroy)
         case .flush:
-            if instances[number]?.isDown == true {
+            if instance.isDown {
                 // There is no process that could hold anything back.
                 flushed(number)
                 return .again(now)
             }
-            instances[number]?.flushBegan(now)
+            instance.flushBegan(now)
             return .done(.flush(token: open.open(.flush, by: number, now: now)))
         case .tell: return .done(.tell(takeSettlements()))
         case .read:
@@ -186,23 +184,23 @@ extension Receiver.State {
             open(handle)
             burying += 1
             return .done(.bury(queue[handle], handle, letter))
-        case .deliver(let handle, let isProbe): return deliver(handle, by: number, isProbe: isProbe, now)
+        case .deliver(let handle, let isProbe): return deliver(handle, by: instance, number, isProbe: isProbe, now)
         case .condemn(let handle): return .done(.condemned(condemn(handle, now)))
         case .restart:
-            instances[number]?.restartBegan(now)
+            instance.restartBegan(now)
             return .done(.restart)
         case .drain:
-            instances[number]?.drainBegan(now)
+            instance.drainBegan(now)
             return .done(.drain)
         case .timer:
-            instances[number]?.timerBegan(now)
+            instance.timerBegan(now)
             return .done(.timer)
         case .returnMemory:
             queue.forgetPeak()
             memoryReturnedAt = now
             return .done(.returnMemory)
         case .sleep(let time):
-            instances[number]?.sleeps(until: time)
+            instance.sleeps(until: time)
             return .again(time)
         }
     }
@@ -213,18 +211,17 @@ extension Receiver.State {
     }
 
     private mutating func deliver(
-        _ handle: ReceiverQueue.Handle, by number: Int, isProbe: Bool, _ now: MonotonicTime
+        _ handle: ReceiverQueue.Handle, by instance: InstanceState, _ number: Int, isProbe: Bool, _ now: MonotonicTime
     ) -> WaitStep<Receiver.Step> {
-        let instance = instances[number]
-        guard suspects.begin(queue[handle].sequence, beside: instance?.openDeliveries ?? 0, instance?.record, now) else {
-            instance?.sleeps(until: now + SuspectTurn.pause)
+        guard suspects.begin(queue[handle].sequence, beside: instance.openDeliveries, instance.record, now) else {
+            instance.sleeps(until: now + SuspectTurn.pause)
             return .again(now + SuspectTurn.pause)
         }
         open(handle)
         queue[handle].attempts += 1
         let (sequence, token) = (queue[handle].sequence, open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
-        instance?.deliveryBegan(isProbe: isProbe, now)
-        instance?.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
+        instance.deliveryBegan(isProbe: isProbe, now)
+        instance.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
         return .done(.deliver(queue[handle].attempt, handle, token: token))
     }
 }
