@@ -72,11 +72,11 @@ final class Availability {
     func ended(isProbe: Bool) { if isProbe { isProbing = false } }
 
     /// Notes that the endpoint works: it accepted these profiles, or rejected them permanently.
-    func succeeded(_ profiles: some Sequence<Attempt>, isProbe: Bool, now: MonotonicTime) {
+    func succeeded(_ profiles: @autoclosure () -> [Attempt], isProbe: Bool, now: MonotonicTime) {
         ended(isProbe: isProbe)
         (failures, failuresInARow, failedProbes, lastSuccess) = (0, 0, 0, now)
         guard !known.isEmpty else { return }
-        for profile in profiles { known.forget(profile.sequence) }
+        for profile in profiles() { known.forget(profile.sequence) }
     }
 
     func failed(_ failure: Failure, _ profiles: [Attempt], isProbe: Bool, now: MonotonicTime) {

@@ -30,7 +30,7 @@ final class CurlLane: Lane {
 
     // MARK: Request
 
-    func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal) {
+    func prepare(_ request: borrowing LaneRequest) throws(WrittenHead.Refusal) {
         curl.setFiles(files)
         curl.prepare()
         curl.setTimeout(until: request.deadline)
@@ -70,7 +70,7 @@ final class CurlLane: Lane {
 
     // MARK: Answer
 
-    var result: LaneResult {
+    func makeResult() -> LaneResult {
         let isWhole = curl.isWhole(code)
         return LaneResult(
             status: curl.status, isWhole: isWhole, excess: curl.bounds.excess, failure: isWhole ? "" : curl.words(for: code),

@@ -82,18 +82,6 @@ final class Endpoint {
     /// - Returns: true when the attempt that begins is the probe of an endpoint that is down.
     func began() -> Bool { availability.began() }
 
-    /// Changes the rejection of a revoked token to a retry: the server may revoke a token before it expires, and then a new one is
-    /// fetched.
-    func reconsidered(_ verdict: Verdict, _ authorization: String?) -> Verdict {
-        switch verdict {
-        case .delivered: tokens?.proved(authorization)
-        case .rejected(let reason, 401, _) where tokens?.refused(authorization) == true:
-            return .retry(reason, after: .zero, httpStatus: 401)
-        default: break
-        }
-        return verdict
-    }
-
     /// Adds the cost of an attempt to the metrics.
     func spent(_ cost: LaneCost) {
         metrics.latency.observe(cost.nanoseconds)
@@ -108,7 +96,7 @@ final class Endpoint {
     /// - Parameter isReached: whether the request was sent.
     func ended(_ verdict: Verdict, _ items: DispatchList, isProbe: Bool, isReached: Bool, now: MonotonicTime) {
         var (retries, bytes) = (0, 0)
-        for item in items {
+        items.each { item in
             if item.attempt > 1 { retries += 1 }
             bytes += item.profile.byteCount
         }
@@ -116,11 +104,11 @@ final class Endpoint {
         switch verdict {
         case .delivered:
             (refusal, oddity) = ("", "")
-            availability.succeeded(items.lazy.map(\.identity), isProbe: isProbe, now: now)
+            availability.succeeded(items.map(\.identity), isProbe: isProbe, now: now)
             metrics.sentProfiles.observe(Int64(items.count))
             metrics.sentBytes.observe(Int64(bytes))
         case .rejected(let reason, let status, _):
-            availability.succeeded(items.lazy.map(\.identity), isProbe: isProbe, now: now)
+            availability.succeeded(items.map(\.identity), isProbe: isProbe, now: now)
             // These statuses mean that no profile will be accepted until a person corrects the credentials.
             if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(items.count))

@@ -5,6 +5,8 @@ import PluginKit
 final class EndpointHealth {
     private let host: GatewayHost
     private var stated = ""
+    /// Whether no trouble was reported, or its end was.
+    var isGood: Bool { stated.isEmpty }
 
     init(_ host: GatewayHost) { self.host = host }
 

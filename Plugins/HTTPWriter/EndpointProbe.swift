@@ -98,7 +98,8 @@ extension TransferEngine {
     }
 
     private func ended(_ transfer: Transfer, of probe: EndpointProbe) {
-        let (result, endpoint) = (transfer.result, endpoints[transfer.endpoint])
+        let result = transfer.makeResult()
+        let endpoint = transfer.destination
         if transfer.goesOn(result, hasRoom: false), transfer.start(on: endpoint.connections, .now) { return }
         transfer.isActive = false
         probe.ended(endpoint.config, transfer.judge(result, endpoint.secrets.known))

@@ -22,15 +22,8 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) {
         self.loop = loop
         engine = TransferEngine(config, host, LoopSockets(loop))
-        afterReady = DeliveryLoop.Handler { [unowned self] _ in
-            engine.endRound()
-            schedule(engine.nextTurn)
-        }
-        timeout = DeliveryLoop.Handler { [unowned self] _ in
-            nextTurn = .never
-            engine.act(.now)
-            schedule(engine.nextTurn)
-        }
+        afterReady = DeliveryLoop.Handler { [unowned self] _ in endRound() }
+        timeout = DeliveryLoop.Handler { [unowned self] _ in timeHasCome() }
         abortion = DeliveryLoop.Handler { [unowned self] _ in engine.abort() }
         loop.callAfterReady(afterReady)
         schedule(engine.nextTurn)
@@ -69,6 +62,17 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         loop.set(Timer.abort, after: nil, abortion)
     }
 
+    private func endRound() {
+        engine.endRound()
+        schedule(engine.nextTurn)
+    }
+
+    private func timeHasCome() {
+        nextTurn = .never
+        engine.act(.now)
+        schedule(engine.nextTurn)
+    }
+
     private func schedule(_ next: MonotonicTime) {
         guard next < nextTurn, let timeout else { return }
         nextTurn = next
@@ -83,7 +87,7 @@ private final class LoopSockets: SocketEvents {
     init(_ loop: DeliveryLoop) { self.loop = loop }
 
     func begin(_ watch: SocketWatch) throws(SystemError) {
-        watch.handler = DeliveryLoop.Handler { [unowned watch] ready in watch.isReady(for: Poller.Interest(rawValue: ready.rawValue)) }
+        watch.handler = DeliveryLoop.Handler { ready in watch.isReady(for: Poller.Interest(rawValue: ready.rawValue)) }
         try change(watch)
     }
 
@@ -92,5 +96,9 @@ private final class LoopSockets: SocketEvents {
         guard code == 0 else { throw SystemError("watch a socket", code: code) }
     }
 
-    func end(_ watch: SocketWatch) { _ = loop.watch(watch.socket, for: [], nil) }
+    func end(_ watch: SocketWatch) {
+        _ = loop.watch(watch.socket, for: [], nil)
+        // It refers to the watch.
+        watch.handler = nil
+    }
 }

@@ -6,17 +6,17 @@ import PushWire
 /// There are two: ``PlainExchange`` speaks HTTP/1.1 without TLS, and ``CurlLane`` is libcurl for everything else. Whoever uses a lane
 /// does not know which it is.
 protocol Lane: AnyObject {
-    /// Called when the request has ended, after the lane has let go of it; ``result`` tells how.
+    /// Called when the request has ended, after the lane has let go of it; ``makeResult()`` tells how.
     var ended: () -> Void { get set }
     /// How the last request ended.
-    var result: LaneResult { get }
+    func makeResult() -> LaneResult
     /// The cost of the last request.
     var cost: LaneCost { get }
     /// The generation of connections that the request uses, or used last.
     var generation: ConnectionGeneration? { get }
 
     /// Prepares a request; its body must stay valid until it has ended.
-    func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal)
+    func prepare(_ request: borrowing LaneRequest) throws(WrittenHead.Refusal)
 
     /// Gives the prepared request to the current generation of connections.
     ///
@@ -34,7 +34,7 @@ protocol Lane: AnyObject {
 }
 
 /// A request as a lane is given it.
-@safe struct LaneRequest {
+@safe struct LaneRequest: ~Copyable {
     let request: UpstreamRequest
     /// The whole URL of a redirect; nil for the request's own target, which goes after the path of the endpoint's URL.
     var elsewhere: String?
@@ -50,7 +50,7 @@ protocol Lane: AnyObject {
 }
 
 /// How a request ended.
-struct LaneResult {
+struct LaneResult: ~Copyable {
     /// The status of the answer; 0 when none was received.
     var status = 0
     /// Whether the answer was received to its end.

@@ -80,14 +80,22 @@ final class TokenSource {
     /// The value of the Authorization header, while the token can be used.
     func current(_ now: MonotonicTime) -> String? { now < expiry ? header : nil }
 
-    /// Notes that the endpoint has accepted a token.
-    func proved(_ authorization: String?) { proven = authorization }
+    /// Changes the rejection of a revoked token to a retry: the server may revoke a token before it expires, and then a new one is
+    /// fetched.
+    func reconsidered(_ verdict: Verdict, _ authorization: String?) -> Verdict {
+        switch verdict {
+        case .delivered: proven = authorization
+        case .rejected(let reason, 401, _) where refused(authorization): return .retry(reason, after: .zero, httpStatus: 401)
+        default: break
+        }
+        return verdict
+    }
 
     /// Drops a token that the endpoint rejected, even if it has not expired.
     ///
     /// - Returns: whether the endpoint accepted this token before, or has accepted the newer one meanwhile, so that a new token may be
     ///   all that is needed.
-    func refused(_ authorization: String?) -> Bool {
+    private func refused(_ authorization: String?) -> Bool {
         if authorization == header { token = nil }
         return authorization == proven || header != nil && header == proven
     }

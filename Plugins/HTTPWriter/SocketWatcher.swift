@@ -30,7 +30,8 @@ final class SocketWatch: @unchecked Sendable {
     var handler: DeliveryLoop.Handler?
     fileprivate unowned let owner: any SocketOwner
     fileprivate var isIdle = false
-    private unowned let watcher: SocketWatcher
+    /// Refers to the watch until it forgets it.
+    private let watcher: SocketWatcher
 
     fileprivate init(_ socket: Int32, _ interest: Poller.Interest, _ owner: any SocketOwner, _ watcher: SocketWatcher, key: UInt64) {
         (self.socket, self.interest, self.owner, self.watcher, self.key) = (socket, interest, owner, watcher, key)

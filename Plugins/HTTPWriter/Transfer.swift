@@ -9,6 +9,8 @@ import PushWire
 /// During a request the lane points into the profile's bytes, which are not copied.
 final class Transfer {
     let endpoint: Int
+    /// Keeps the transfer in turn while it is not under way, until the engine's end.
+    let destination: Endpoint
     /// The dispatches whose profiles are being sent, usually one; none for a probe of `gateway check --connect`.
     private(set) var items = DispatchList()
     private(set) var request: UpstreamRequest?
@@ -41,7 +43,8 @@ final class Transfer {
 
     /// - Returns: nil when libcurl has no memory for a handle.
     init?(_ endpoint: Endpoint, _ index: Int, sockets: SocketWatcher) {
-        (self.endpoint, config, files, self.sockets) = (index, endpoint.config, endpoint.files, sockets)
+        (self.endpoint, destination, self.sockets) = (index, endpoint, sockets)
+        (config, files) = (endpoint.config, endpoint.files)
         if let route = endpoint.route {
             first = PlainExchange(route)
         } else {
@@ -111,10 +114,10 @@ final class Transfer {
 
     // MARK: Repeats and redirects
 
-    var result: LaneResult { lane.result }
+    func makeResult() -> LaneResult { lane.makeResult() }
 
     /// Prepares to go on after a request has ended: with a redirect, or with the same request again. It must then be started.
-    func goesOn(_ result: LaneResult, hasRoom: Bool) -> Bool { followsRedirect(result) || lane.repeats(hasRoom: hasRoom) }
+    func goesOn(_ result: borrowing LaneResult, hasRoom: Bool) -> Bool { followsRedirect(result) || lane.repeats(hasRoom: hasRoom) }
 
     private static let maximumHops = 10
 
@@ -123,7 +126,7 @@ final class Transfer {
     /// The method and the body are kept. A redirect is followed only on the same host, and never from https to http. Credentials,
     /// configured headers and the client certificate are sent only to the configured scheme, host and port. All redirects together
     /// share the time of one attempt. They are libcurl's, whichever lane the first request took.
-    private func followsRedirect(_ result: LaneResult) -> Bool {
+    private func followsRedirect(_ result: borrowing LaneResult) -> Bool {
         guard let request, hops < Self.maximumHops, let (from, to, url) = redirect(result), to.host == from.host,
             to.scheme == "https" || !isSecure, let next = libcurl ?? CurlLane(config, files, sockets: sockets)
         else { return false }
@@ -137,7 +140,7 @@ final class Transfer {
 
     /// The target of a redirect that may be followed; none with `server_name`, because then a URL does not give the address of the
     /// host.
-    private func redirect(_ result: LaneResult) -> (from: UpstreamURL.Place, to: UpstreamURL.Place, url: String)? {
+    private func redirect(_ result: borrowing LaneResult) -> (from: UpstreamURL.Place, to: UpstreamURL.Place, url: String)? {
         guard result.isWhole, config.followsRedirects, config.connection.serverName == nil,
             [301, 302, 307, 308].contains(result.status), let url = result.redirect,
             let from = UpstreamURL.place(of: config.url), let to = UpstreamURL.place(of: url)
@@ -146,7 +149,7 @@ final class Transfer {
     }
 
     /// The other host that a response redirects to; nil when there is no redirect, or it stays on the same host.
-    private func otherHost(_ result: LaneResult) -> String? {
+    private func otherHost(_ result: borrowing LaneResult) -> String? {
         redirect(result).flatMap { $0.to.host == $0.from.host ? nil : UpstreamURL.host(of: $0.url) }
     }
 
@@ -159,7 +162,7 @@ final class Transfer {
     var generation: ConnectionGeneration? { lane.generation }
 
     /// Judges the result of the request.
-    func judge(_ result: LaneResult, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
+    func judge(_ result: consuming LaneResult, _ secrets: @autoclosure () -> KnownSecrets) -> Verdict {
         let otherHost = otherHost(result)
         let isConnect = request?.message != nil
         // The profile waits until libcurl is there.

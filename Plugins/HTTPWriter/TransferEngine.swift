@@ -157,7 +157,7 @@ import PushWire
             return take(.retry(Self.noMemory, after: .zero, httpStatus: 0), of: transfer, items)
         }
         (transfer.holdsBatches, transfer.isActive) = (holdsBatches, true)
-        for item in items { item.began() }
+        items.each { $0.began() }
     }
 
     private func notBegun(_ obstacle: Transfer.Obstacle, _ transfer: Transfer, _ items: DispatchList) {
@@ -173,7 +173,7 @@ import PushWire
 
     private func release(_ transfer: Transfer) {
         transfer.release()
-        endpoints[transfer.endpoint].keep(transfer)
+        transfer.destination.keep(transfer)
     }
 
     private func tellDown(_ items: DispatchList, _ index: Int, _ now: MonotonicTime) {
@@ -198,9 +198,10 @@ import PushWire
     }
 
     static let noMemory = "no memory for a transfer"
+
     private func finish(_ transfer: Transfer) {
-        var result = transfer.result
-        let endpoint = endpoints[transfer.endpoint]
+        var result = transfer.makeResult()
+        let endpoint = transfer.destination
         if transfer.goesOn(result, hasRoom: result.isDenied && makesRoom(for: transfer.endpoint)) {
             if transfer.start(on: endpoint.connections, .now) { return }
             result = LaneResult(failure: Self.noMemory)
@@ -209,13 +210,14 @@ import PushWire
         transfer.isActive = false
         let (cost, isDenied) = (transfer.cost, result.isDenied)
         endpoint.spent(cost)
-        let verdict = endpoint.reconsidered(transfer.judge(result, endpoint.secrets.known), transfer.authorization)
+        var verdict = transfer.judge(result, endpoint.secrets.known)
+        if let tokens = endpoint.tokens { verdict = tokens.reconsidered(verdict, transfer.authorization) }
         tellEnd(of: transfer, verdict, isDenied: isDenied, isReached: cost.wireBytes > 0)
         release(transfer)
     }
 
     private func tellEnd(of transfer: Transfer, _ verdict: Verdict, isDenied: Bool, isReached: Bool) {
-        let (endpoint, items) = (endpoints[transfer.endpoint], transfer.items)
+        let (endpoint, items) = (transfer.destination, transfer.items)
         if splits(verdict, items.count, transfer.endpoint) {
             // One of the profiles may be the reason, and the others need not fail with it. A failure says nothing about the
             // endpoint yet.
@@ -232,9 +234,10 @@ import PushWire
             told = .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0)
         } else {
             endpoint.ended(verdict, items, isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
-            health.state(endpoints)
+            // A success changes the health only where there was trouble.
+            if case .delivered = verdict, health.isGood {} else { health.state(endpoints) }
         }
-        for item in items {
+        items.each { item in
             item.ended()
             item.took(told, of: transfer.endpoint, name: endpoint.config.name)
             finishIfComplete(item)

@@ -15,7 +15,7 @@ enum Verdict: Sendable {
 }
 
 /// An endpoint's response; the verdict depends first on its HTTP status.
-struct UpstreamAnswer {
+struct UpstreamAnswer: ~Copyable {
     /// How many bytes of a response body are shown to people.
     static let reasonLimit = 512
     /// How many bytes of a body are kept: enough for the members of a Connect error with a long message.

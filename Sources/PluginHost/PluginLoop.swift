@@ -35,6 +35,13 @@ import Synchronization
             // It is never read: each signal is another edge.
             try poller.add(wakeup.descriptor, [.readable, .edge], key: PluginLoop.wakeupKey)
         }
+
+        /// - Returns: the number of events, and whether the wakeup is one of them.
+        func wait(until deadline: MonotonicTime) -> (count: Int, isSignal: Bool) {
+            let count = poller.wait(until: deadline)
+            for index in 0..<count where poller[index].key == PluginLoop.wakeupKey { return (count, true) }
+            return (count, false)
+        }
     }
 
     private static let wakeupKey: UInt64 = 0
@@ -124,9 +131,8 @@ import Synchronization
     /// - Returns: whether ``makeCalls()`` has calls to make.
     func wait(until deadline: MonotonicTime) -> Bool {
         guard let polling else { return false }
-        let count = polling.poller.wait(until: deadline)
+        let (count, isSignal) = polling.wait(until: deadline)
         readyCount = count
-        let isSignal = (0..<count).contains { polling.poller[$0].key == Self.wakeupKey }
         // Before the thread looks for work, so that a signal that comes after the look is another edge.
         if isSignal { isSignalled.store(false, ordering: .sequentiallyConsistent) }
         return count > (isSignal ? 1 : 0)

@@ -67,6 +67,14 @@ extension ReceiverQueue {
         let progress: UInt64
     }
 
+    /// The attempt that has begun; read part by part, because an entry's own method would get a copy of the entry.
+    mutating func attempt(_ handle: Handle) -> Attempt {
+        let index = Int(handle.index)
+        return Attempt(
+            profile: entries[index].profile, position: entries[index].position, sequence: entries[index].sequence,
+            attempts: entries[index].attempts, progress: entries[index].progress)
+    }
+
     /// The end of an entry's profile, Unix nanoseconds; nil while it is only on disk.
     func profileEnd(_ handle: Handle) -> Int64? { entries[Int(handle.index)].profile?.endedAt }
 

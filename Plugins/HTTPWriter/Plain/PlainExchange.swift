@@ -56,7 +56,7 @@ import PushWire
 
     // MARK: Request
 
-    func prepare(_ request: LaneRequest) throws(WrittenHead.Refusal) {
+    func prepare(_ request: borrowing LaneRequest) throws(WrittenHead.Refusal) {
         try route.write(request, into: &head)
         unsafe body = unsafe request.body
         total = unsafe head.count + body.count
@@ -179,7 +179,7 @@ import PushWire
         end(failure: "timed out after \((began.map { deadline.since($0) } ?? .zero).inNanoseconds / 1_000_000) ms \(what)")
     }
 
-    var result: LaneResult { result(&parser) }
+    func makeResult() -> LaneResult { result(&parser) }
 
     private func result(_ parser: inout AnswerParser) -> LaneResult {
         let (status, texts) = (answer.status, parser.texts())

@@ -47,7 +47,7 @@ final class PlainRoute {
     }
 
     /// Writes the head of a request over `head`.
-    func write(_ request: LaneRequest, into head: inout [UInt8]) throws(WrittenHead.Refusal) {
+    func write(_ request: borrowing LaneRequest, into head: inout [UInt8]) throws(WrittenHead.Refusal) {
         head.removeAll(keepingCapacity: true)
         head.append(contentsOf: start)
         try request.request.writeTarget(to: &head)
