@@ -44,7 +44,8 @@ package final class ConnectionTable {
         (self.loop, self.number) = (loop, number)
         handshakeThread = HandshakeThread(of: loop, number)
         poller = try Poller()
-        try poller.add(wakeup, .readable, key: Self.wakeupKey)
+        // It is never read: each signal is another edge.
+        try poller.add(wakeup, [.readable, .edge], key: Self.wakeupKey)
     }
 
     /// Starts accepting from a listener.
@@ -125,10 +126,8 @@ package final class ConnectionTable {
     }
 
     func connection(_ key: ConnectionKey) -> Connection? {
-        guard connections.indices.contains(key.slot), let connection = connections[key.slot], connection.key == key else {
-            return nil
-        }
-        return connection
+        guard connections.indices.contains(key.slot), let found = connections[key.slot], found.key == key else { return nil }
+        return found
     }
 
     // MARK: Accepting

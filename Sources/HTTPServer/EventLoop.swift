@@ -83,7 +83,6 @@ package final class EventLoop: Sendable {
 
     /// Moves the posted work into `work`, which is empty; called on the loop's thread.
     func takeWork(into work: inout [PostedWork]) {
-        wakeup.clear()
         // Two arrays take turns, so that neither is allocated again.
         inbox.withLock { inbox in swap(&inbox, &work) }
     }
