@@ -106,7 +106,7 @@ final class FailedProfiles {
     static let most = 4096
 
     private var failures: [UInt64: Availability.Failure] = [:] { didSet { isEmpty = failures.isEmpty } }
-    /// Asked for each request, and cheaper than the dictionary.
+    /// Each request asks this, which costs less than a look at the dictionary.
     private(set) var isEmpty = true
     /// Sequences in the order of their first failure; a settled one stays until it is the oldest.
     private var order: [UInt64] = []

@@ -5,7 +5,7 @@ import PluginKit
 final class DescriptorShare {
     /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
-    /// Descriptors reserved for the poller, the wakeup, and one DNS lookup.
+    /// Descriptors reserved for one DNS lookup, and for a thread's poller and wakeup, which the gateway's delivery loop does not need.
     private static let kept = 6
     /// Descriptors reserved for each endpoint: libcurl's own wakeup pair of a multi handle, or the end of a lookup by the own client.
     private static let keptForEach = 2

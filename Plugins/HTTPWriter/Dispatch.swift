@@ -80,11 +80,11 @@ struct DispatchList: RandomAccessCollection {
     }
 }
 
-/// One profile on its way to every endpoint that still needs it, and the verdicts received so far; its delivery is finished when all of them
-/// have answered. On the thread of the transfers only.
+/// One profile on its way to every endpoint that still needs it, and the verdicts received so far; its delivery is finished when all of
+/// them have answered. On the thread of the transfers only.
 final class Dispatch {
     let profile: Profile
-    /// Carries this profile alone.
+    /// Carries this profile alone; as the sender sent it until ``makeRequest(_:)``.
     private(set) var request: UpstreamRequest
     let attempt: Int
     /// The number of the dispatch for ``FlushQueue``.

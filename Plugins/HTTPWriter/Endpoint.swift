@@ -46,12 +46,15 @@ final class Endpoint {
     /// A transfer that is not under way; nil when there is none.
     func takeIdle() -> Transfer? {
         guard let transfer = idle else { return nil }
-        (idle, transfer.nextIdle) = (transfer.nextIdle, nil)
+        (idle, transfer.nextIdle, transfer.isKept) = (transfer.nextIdle, nil, false)
         return transfer
     }
 
     /// Takes a transfer back that has ended.
-    func keep(_ transfer: Transfer) { (transfer.nextIdle, idle) = (idle, transfer) }
+    func keep(_ transfer: Transfer) {
+        precondition(!transfer.isKept, "a transfer ended twice")
+        (transfer.nextIdle, idle, transfer.isKept) = (idle, transfer, true)
+    }
 
     /// The value of the Authorization header; nil when there is none to send.
     ///

@@ -9,7 +9,7 @@ final class EndpointConnections {
     private let maximumAge: Duration
     private var current: ConnectionGeneration?
     private var retired: [ConnectionGeneration] = [] { didSet { hasRetired = !retired.isEmpty } }
-    /// Asked for each request, and cheaper than the array.
+    /// Each request asks this, which costs less than a look at the array.
     private var hasRetired = false
     /// The limit of each generation.
     var limit: ConnectionLimit {

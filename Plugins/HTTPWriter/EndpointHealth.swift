@@ -5,7 +5,7 @@ import PluginKit
 final class EndpointHealth {
     private let host: GatewayHost
     private var stated = ""
-    /// Whether no trouble was reported, or its end was.
+    /// Whether the last report was that all is well, or there was none.
     var isGood: Bool { stated.isEmpty }
 
     init(_ host: GatewayHost) { self.host = host }

@@ -102,6 +102,8 @@ extension TransferEngine {
         let endpoint = transfer.destination
         if transfer.goesOn(result, hasRoom: false), transfer.start(on: endpoint.connections, .now) { return }
         transfer.isActive = false
-        probe.ended(endpoint.config, transfer.judge(result, endpoint.secrets.known))
+        let verdict = transfer.judge(result, endpoint.secrets.known)
+        transfer.release()
+        probe.ended(endpoint.config, verdict)
     }
 }

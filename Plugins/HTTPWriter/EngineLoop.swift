@@ -19,13 +19,14 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     private var timeout: DeliveryLoop.Handler?
     private var abortion: DeliveryLoop.Handler?
 
-    init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) throws(SystemError) {
         self.loop = loop
         engine = TransferEngine(config, host, LoopSockets(loop))
         afterReady = DeliveryLoop.Handler { [unowned self] _ in endRound() }
         timeout = DeliveryLoop.Handler { [unowned self] _ in timeHasCome() }
         abortion = DeliveryLoop.Handler { [unowned self] _ in engine.abort() }
-        loop.callAfterReady(afterReady)
+        let code = loop.callAfterReady(afterReady)
+        guard code == 0 else { throw SystemError("watch the connections", code: code) }
         schedule(engine.nextTurn)
     }
 
@@ -56,7 +57,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
     func abort() { if let abortion { loop.set(Timer.abort, after: .zero, abortion) } }
 
     func end() {
-        loop.callAfterReady(nil)
+        _ = loop.callAfterReady(nil)
         guard let timeout, let abortion else { return }
         loop.set(Timer.turn, after: nil, timeout)
         loop.set(Timer.abort, after: nil, abortion)
@@ -98,7 +99,7 @@ private final class LoopSockets: SocketEvents {
 
     func end(_ watch: SocketWatch) {
         _ = loop.watch(watch.socket, for: [], nil)
-        // It refers to the watch.
+        // The handler refers to the watch.
         watch.handler = nil
     }
 }

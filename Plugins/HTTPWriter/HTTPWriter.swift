@@ -47,7 +47,7 @@ final class HTTPWriter: Receiver, Probing {
         try runner.withLock { (runner) throws(SystemError) -> any EngineRunner in
             if let runner { return runner }
             let new: any EngineRunner
-            if let loop = host.loop { new = EngineLoop(config, host, loop) } else { new = try EngineThread(config, host) }
+            if let loop = host.loop { new = try EngineLoop(config, host, loop) } else { new = try EngineThread(config, host) }
             runner = new
             return new
         }

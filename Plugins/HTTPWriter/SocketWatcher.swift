@@ -30,7 +30,7 @@ final class SocketWatch: @unchecked Sendable {
     var handler: DeliveryLoop.Handler?
     fileprivate unowned let owner: any SocketOwner
     fileprivate var isIdle = false
-    /// Refers to the watch until it forgets it.
+    /// The watcher refers to the watch until ``SocketWatcher/forget(_:)``, which breaks the cycle.
     private let watcher: SocketWatcher
 
     fileprivate init(_ socket: Int32, _ interest: Poller.Interest, _ owner: any SocketOwner, _ watcher: SocketWatcher, key: UInt64) {
@@ -65,7 +65,7 @@ final class SocketWatcher {
 
     /// Handles a call of libcurl's socket callback; `what` is one of `CURL_POLL_…`.
     func watch(_ socket: curl_socket_t, _ what: Int32, of generation: ConnectionGeneration) {
-        if what == CURL_POLL_REMOVE {
+        if what == CURL_POLL_REMOVE || what == CURL_POLL_NONE {
             if connections[socket] != nil { watches[socket]?.isIdle = true } else { forget(socket) }
             return
         }
@@ -75,8 +75,10 @@ final class SocketWatcher {
         watch(socket, interest, of: generation)
     }
 
-    /// Has the owner told when the socket is ready, until ``close(_:)`` or ``forget(_:)``.
-    func watch(_ socket: Int32, _ interest: Poller.Interest, of owner: any SocketOwner) {
+    /// Has the owner told when the socket is ready, until ``close(_:)`` or ``forget(_:)``; `interest` is not empty.
+    ///
+    /// - Returns: false when it cannot be watched.
+    @discardableResult func watch(_ socket: Int32, _ interest: Poller.Interest, of owner: any SocketOwner) -> Bool {
         do throws(SystemError) {
             if let watch = watches[socket], watch.owner === owner {
                 let former = watch.interest
@@ -91,9 +93,11 @@ final class SocketWatcher {
                 watches[socket] = watch
                 try events.begin(watch)
             }
+            return true
         } catch {
             // Without a watch the transfer ends by its timeout, which is a retry.
             forget(socket)
+            return false
         }
     }
 

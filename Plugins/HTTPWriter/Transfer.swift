@@ -9,7 +9,7 @@ import PushWire
 /// During a request the lane points into the profile's bytes, which are not copied.
 final class Transfer {
     let endpoint: Int
-    /// Keeps the transfer in turn while it is not under way, until the engine's end.
+    /// The endpoint, which keeps the transfer while it is not under way; the engine's end breaks that cycle.
     let destination: Endpoint
     /// The dispatches whose profiles are being sent, usually one; none for a probe of `gateway check --connect`.
     private(set) var items = DispatchList()
@@ -18,7 +18,8 @@ final class Transfer {
     var holdsBatches = false
     /// Whether it is under way.
     var isActive = false
-    /// The next one of those to the endpoint that are not under way.
+    /// Whether its endpoint keeps it for another request, and the next one of those.
+    var isKept = false
     var nextIdle: Transfer?
     /// True when this request tests whether an endpoint that was down works again.
     private(set) var isProbe = false

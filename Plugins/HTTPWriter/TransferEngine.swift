@@ -1,8 +1,5 @@
-import CCurl
 import ConfigJSON
-import Glibc
 import LinuxSystem
-import PluginABI
 import PluginKit
 import PushWire
 
@@ -46,7 +43,7 @@ import PushWire
     deinit {
         for endpoint in endpoints {
             endpoint.connections.end()
-            // One after another: freeing the first would free all others inside each other.
+            // An endpoint and the transfers that it keeps refer to each other.
             while endpoint.takeIdle() != nil {}
         }
     }

@@ -30,7 +30,7 @@ package final class ConnectionTable {
     private var paused: [ConnectionKey] = []
     private var nextResume = MonotonicTime.never
     private var unread: [ConnectionKey] = [] { didSet { hasUnread = !unread.isEmpty } }
-    /// Asked in each round, and cheaper than the array.
+    /// Each round asks this, which costs less than a look at the array.
     private var hasUnread = false
     /// The work of other threads that is being done.
     private var posted: [EventLoop.PostedWork] = []
@@ -44,7 +44,7 @@ package final class ConnectionTable {
         (self.loop, self.number) = (loop, number)
         handshakeThread = HandshakeThread(of: loop, number)
         poller = try Poller()
-        // It is never read: each signal is another edge.
+        // The wakeup is never read: each signal is another edge.
         try poller.add(wakeup, [.readable, .edge], key: Self.wakeupKey)
     }
 
@@ -69,6 +69,7 @@ package final class ConnectionTable {
         for case let connection? in connections where connection.listener === listener && !connection.hasBegunHandshake {
             connection.closeIfIdle()
         }
+        // Assigned as a whole, because a change in place would make each use of the array a checked access.
         idleConnections = idleConnections.filter { $0.first != nil }
         adaptToTimeouts()
     }

@@ -50,6 +50,7 @@ extension ConnectionTable {
     private func idleConnections(of listener: Listener, _ kind: IdleKind) -> IdleConnections {
         if let known = idleConnections.first(where: { $0.listener === listener && $0.kind == kind }) { return known }
         let new = IdleConnections(listener, kind)
+        // Assigned as a whole, because a change in place would make each use of the array a checked access.
         idleConnections = idleConnections + [new]
         return new
     }

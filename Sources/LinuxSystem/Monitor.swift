@@ -4,7 +4,7 @@ public import Glibc
 ///
 /// `@unchecked`: the lock makes it sendable; `Synchronization.Mutex` has no condition variable.
 @safe public final class Monitor<State>: @unchecked Sendable {
-    /// Apart from the object, as that of `Mutex` is: the lock makes each access the only one, so it is not checked once more.
+    /// The value is behind a pointer, so that Swift does not check at run time that each access is the only one: the lock makes sure of it.
     @usableFromInline let state: UnsafeMutablePointer<State>
     @usableFromInline let lock: UnsafeMutablePointer<pthread_mutex_t>
     @usableFromInline let changed: UnsafeMutablePointer<pthread_cond_t>

@@ -44,9 +44,6 @@ import Glibc
 
     deinit { unsafe buffer.deallocate() }
 
-    /// The poller's own descriptor, which is readable when a descriptor in it is ready.
-    public var descriptor: Int32 { epoll.number }
-
     /// Adds a descriptor, which the caller keeps open and closes; throws EEXIST when it was added before.
     public func add(_ descriptor: Int32, _ interest: Interest, key: UInt64) throws(SystemError) {
         try control(EPOLL_CTL_ADD, descriptor, interest, key)

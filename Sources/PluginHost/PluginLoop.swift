@@ -57,7 +57,7 @@ import Synchronization
     private let used = Atomic<Bool>(false)
     private let isSignalled = Atomic<Bool>(false)
 
-    /// Whether the plugin has watched a descriptor, so that its thread must wait here.
+    /// Whether the plugin has begun to watch descriptors, so that its thread must wait here.
     var isUsed: Bool { used.load(ordering: .acquiring) }
 
     /// Watches a descriptor, or stops with no events.
@@ -86,11 +86,10 @@ import Synchronization
                 indices[descriptor] = index
             }
         } catch { return error.code }
-        used.store(true, ordering: .releasing)
         return 0
     }
 
-    /// The next key of a place: the number of its use before the place's own number, which is never 0.
+    /// The next key of a place: the upper half is the number of its use, the lower half that of the place, which is never 0.
     private static func key(after former: UInt64, at index: Int) -> UInt64 { (former >> 32 &+ 1) << 32 | UInt64(index + 1) }
 
     private func forget(_ descriptor: Int32) {
@@ -101,14 +100,21 @@ import Synchronization
     }
 
     /// Sets what is called after the calls of all descriptors that were ready together; nil for nothing.
-    func callAfterReady(_ call: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ argument: UnsafeMutableRawPointer?) {
+    ///
+    /// - Returns: 0, or the error's number.
+    func callAfterReady(
+        _ call: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ argument: UnsafeMutableRawPointer?
+    ) -> Int32 {
+        do throws(SystemError) { if unsafe call != nil, polling == nil { try begin() } } catch { return error.code }
         after = unsafe call.map { unsafe After(call: $0, argument: argument) }
+        return 0
     }
 
     private func begin() throws(SystemError) {
         let new = try Wakeup()
         polling = try Polling(new)
         wakeup.withLock { $0 = new }
+        used.store(true, ordering: .releasing)
     }
 
     /// Ends with the instance, and closes its own descriptors.
@@ -146,8 +152,8 @@ import Synchronization
         for index in 0..<count {
             let event = polling.poller[index]
             // No place has the key of the wakeup.
-            let index = Int(event.key & 0xFFFF_FFFF) - 1
-            guard places.indices.contains(index), places[index].key == event.key, let watch = places[index].watch else { continue }
+            let place = Int(event.key & 0xFFFF_FFFF) - 1
+            guard places.indices.contains(place), places[place].key == event.key, let watch = places[place].watch else { continue }
             unsafe watch.ready(watch.argument, event.ready.rawValue)
         }
         if let after { unsafe after.call(after.argument) }
@@ -168,7 +174,8 @@ import Synchronization
                 watch: { context, descriptor, events, ready, argument in
                     unsafe HostServices.at(context)?.loop.watch(descriptor, events, ready, argument) ?? EINVAL
                 },
-                after_ready: { context, after, argument in unsafe HostServices.at(context)?.loop.callAfterReady(after, argument) }))
+                after_ready: { context, after, argument in unsafe HostServices.at(context)?.loop.callAfterReady(after, argument) ?? EINVAL }
+            ))
         return unsafe UnsafePointer(table)
     }()
 }

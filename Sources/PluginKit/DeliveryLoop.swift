@@ -2,7 +2,7 @@ import Glibc
 import PluginABI
 
 /// Calls that an instance gets on its own delivery thread beside those of its protocol, so that it needs no thread for connections
-/// and times; from a gateway with `gw.loop/1` and `gw.timer/1`.
+/// and times; from a gateway with `gw.loop/1`, all of it, and `gw.timer/1`.
 ///
 /// The calls come between the others and never overlap with them; none comes once ``Plugin/close()`` has begun.
 public struct DeliveryLoop: Sendable {
@@ -70,13 +70,15 @@ public struct DeliveryLoop: Sendable {
     /// Lets `handler` be called each time the handlers of all descriptors that were ready together have been called; nil ends that.
     ///
     /// Only from a call on the delivery thread.
-    public func callAfterReady(_ handler: Handler?) {
+    ///
+    /// - Returns: 0, or the error's number.
+    public func callAfterReady(_ handler: Handler?) -> Int32 {
         let pointer = unsafe handler?.pointer
-        access.use { host in
-            guard let loop = unsafe Self.loop(host) else { return }
+        return access.use { host in
+            guard let loop = unsafe Self.loop(host) else { return ENOSYS }
             let call: (@convention(c) (UnsafeMutableRawPointer?) -> Void)? = handler == nil ? nil : { unsafe Handler.call($0) }
-            unsafe loop.pointee.after_ready(host.pointee.context, call, pointer)
-        }
+            return unsafe loop.pointee.after_ready(host.pointee.context, call, pointer)
+        } ?? 0
     }
 
     /// Lets `handler` be called once after a time, instead of what the timer was set to before; a nil time takes that back.

@@ -12,7 +12,7 @@ final class DeliveryPacing {
     private var window: Int
     /// The sequences of the profiles that were evidence against the destination since its last sign of life.
     private var evidence: [UInt64] = [] { didSet { hasEvidence = !evidence.isEmpty } }
-    /// Asked for each delivery, and cheaper than the array.
+    /// Each delivery asks this, which costs less than a look at the array.
     private var hasEvidence = false
     private var failedProbes = 0
     /// The earliest time at which a profile that was tried before may be the next probe.

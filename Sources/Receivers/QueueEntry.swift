@@ -41,7 +41,7 @@ extension ReceiverQueue {
             (self.position, self.acknowledgement, self.acceptedAt) = (position, acknowledgement, acceptedAt)
         }
 
-        /// Makes it the place of a removed entry, which holds nothing.
+        /// Makes it the place of a removed entry, which refers to nothing.
         mutating func clear() {
             (profile, position, letter, acknowledgement, refusals) = (nil, nil, nil, nil, Refusals())
             place = .unused
@@ -50,8 +50,10 @@ extension ReceiverQueue {
         /// True when it has been attempted and is still to be delivered.
         var isTried: Bool { attempts > 0 && letter == nil }
 
-        /// The attempt that has begun.
-        var attempt: Attempt { Attempt(profile: profile, position: position, sequence: sequence, attempts: attempts, progress: progress) }
+        /// The attempt that has begun; mutating, because the compiler copies the whole entry for a getter that is not.
+        var attempt: Attempt {
+            mutating get { Attempt(profile: profile, position: position, sequence: sequence, attempts: attempts, progress: progress) }
+        }
     }
 
     /// The parts of an entry that a delivery needs; the entry itself is larger and refers to more objects.
@@ -65,14 +67,6 @@ extension ReceiverQueue {
         let attempts: Int
         /// The plugin's progress value of the last attempt.
         let progress: UInt64
-    }
-
-    /// The attempt that has begun; read part by part, because an entry's own method would get a copy of the entry.
-    mutating func attempt(_ handle: Handle) -> Attempt {
-        let index = Int(handle.index)
-        return Attempt(
-            profile: entries[index].profile, position: entries[index].position, sequence: entries[index].sequence,
-            attempts: entries[index].attempts, progress: entries[index].progress)
     }
 
     /// The end of an entry's profile, Unix nanoseconds; nil while it is only on disk.

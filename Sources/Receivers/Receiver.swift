@@ -232,7 +232,7 @@ package final class Receiver: Sendable {
                 thread.during(.deliver, sequence: entry.sequence) {
                     instance.deliver(profile, token: token, attempt: entry.attempts, progress: entry.progress)
                 }
-            case .bury(let entry, let handle, let letter):
+            case .bury(var entry, let handle, let letter):
                 if let profile = profile(of: entry.attempt, handle, token: nil) { bury(profile, entry, handle, letter.outcome) }
             case .condemned(let event): log(event)
             case .flush(let token): thread.during(.flush) { instance.flush(token: token) }

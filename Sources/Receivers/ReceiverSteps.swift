@@ -222,6 +222,6 @@ extension Receiver.State {
         let (sequence, token) = (queue[handle].sequence, open.open(.delivery(handle), by: number, isProbe: isProbe, now: now))
         instance.deliveryBegan(isProbe: isProbe, now)
         instance.record?.opened(OpenDeliveries.place(of: token), sequence: sequence)
-        return .done(.deliver(queue.attempt(handle), handle, token: token))
+        return .done(.deliver(queue[handle].attempt, handle, token: token))
     }
 }

@@ -92,11 +92,11 @@ struct PluginLoopTests {
         let events = [try event(isReady: true), try event(isReady: true)]
         let targets = ["a", "b", "after"].map { Target(calls, $0) }
         for (target, event) in zip(targets, events) { #expect(target.watch(event.descriptor) == 0) }
-        calls.loop.callAfterReady({ Target.call($0) }, targets[2].pointer)
+        #expect(calls.loop.callAfterReady({ Target.call($0) }, targets[2].pointer) == 0)
         try calls.round()
         try calls.round()
         #expect(calls.names.count == 6 && calls.names[2] == "after" && calls.names[5] == "after", "\(calls.names)")
-        calls.loop.callAfterReady(nil, nil)
+        #expect(calls.loop.callAfterReady(nil, nil) == 0)
         try calls.round()
         #expect(calls.names.count == 8 && !calls.names[6...].contains("after"), "\(calls.names)")
     }

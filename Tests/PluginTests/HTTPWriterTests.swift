@@ -425,6 +425,37 @@ struct HTTPWriterTests {
         #expect(host.said.current.finishes.map(\.token) == [token, flush])
     }
 
+    @Test("Each of several flushes waits for what was begun before it, in whatever order that ends, and for nothing later")
+    func flushes() throws {
+        // The requests are answered in another order than they came.
+        let gates = (0..<4).map { _ in Gate() }
+        let server = try UpstreamServer { index, _ in
+            gates[index].wait()
+            return UpstreamServer.response("200 OK")
+        }
+        let host = TestHost()
+        let writer = try writer(to: server.url, host: host)
+        let profiles = (1...4).map { TestProfile(sequence: UInt64($0)) }
+        func begin(_ index: Int) throws -> UInt {
+            let token = writer.begin(profiles[index])
+            _ = try server.requests(index + 1)
+            return token
+        }
+        let (first, second) = (try begin(0), try begin(1))
+        let early = writer.flush()
+        let third = try begin(2)
+        // Nothing is begun between these two.
+        let (middle, late) = (writer.flush(), writer.flush())
+        let fourth = try begin(3)
+        var order: [UInt] = []
+        for (gate, ends) in [(3, [fourth]), (1, [second]), (2, [third]), (0, [first, early, middle, late])] {
+            gates[gate].open()
+            for token in ends { #expect(try host.outcome(of: token).status == .delivered) }
+            order += ends
+        }
+        #expect(host.said.current.finishes.map(\.token) == order)
+    }
+
     @Test("An instance without deliveries opens no connection and ends")
     func unused() throws {
         let server = try UpstreamServer(always: "200 OK")

@@ -24,7 +24,7 @@ final class PlainConnection: SocketOwner {
         (self.socket, self.address, self.pool, self.sockets) = (socket, address, pool, sockets)
     }
 
-    /// Waits for these events; the socket stays in epoll while it is idle, which saves system calls.
+    /// Waits for these events; the socket stays watched while it is idle, which saves system calls.
     func wait(for events: Poller.Interest) {
         guard events != interest else { return }
         interest = events

@@ -6,7 +6,7 @@ import PushWire
 /// One request after another by the writer's own client, which speaks HTTP/1.1 without TLS; on the thread of the transfers only.
 ///
 /// It keeps what belongs to the request; ``PlainPool`` gives it a connection, and moves it on when the socket is ready.
-@safe final class PlainExchange: Lane, IndexedObject {
+@safe final class PlainExchange: Lane {
     /// The event that the request waits for.
     enum Phase { case idle, limit, lookup, connection, answer }
 
@@ -129,7 +129,7 @@ import PushWire
         return (received, try take(buffer.span.extracting(..<count), &parser) < count)
     }
 
-    /// What is asked of the parser is asked here at once, because each use of it is checked at run time to be the only one.
+    /// Reads bytes, and notes all that is asked of the parser: each use of that one is checked at run time to be the only one.
     private func take(_ bytes: Span<UInt8>, _ parser: inout AnswerParser) throws(AnswerParser.Failure) -> Int {
         defer { note(parser) }
         return try parser.take(bytes)

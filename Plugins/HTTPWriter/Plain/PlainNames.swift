@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import Synchronization
 
@@ -38,8 +39,8 @@ final class PlainNames: SocketOwner {
         if let lookup { return lookup }
         let new = try PlainLookup()
         try new.run(host, port)
+        guard sockets.watch(new.descriptor, .readable, of: self) else { throw SystemError("watch a lookup", code: ENOMEM) }
         lookup = new
-        sockets.watch(new.descriptor, .readable, of: self)
         return new
     }
 

@@ -17,7 +17,7 @@ final class PlainPool {
     private unowned let generation: ConnectionGeneration
     /// How many connections it may have; those beyond it close when they become idle.
     var limit: ConnectionLimit { didSet { serveWaiting() } }
-    private var running = IndexedSet<PlainExchange>()
+    private var running = ExchangeSet()
     /// Requests that wait for one of the connections, in order.
     private var waiting: [PlainExchange] = []
     private var unresolved: [PlainExchange] = []
@@ -295,6 +295,6 @@ final class PlainPool {
         }
         while let connection = idle.takeLatest() { close(connection) }
         while let exchange = firstFinished { forgetFinished(exchange) }
-        (running, unresolved, lookup) = (IndexedSet(), [], nil)
+        (running, unresolved, lookup) = (ExchangeSet(), [], nil)
     }
 }

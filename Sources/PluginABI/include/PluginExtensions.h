@@ -49,11 +49,9 @@ typedef struct gw_loop {
     /// Returns 0, or the number of an error (EPERM: a file that is always ready).  [exclusive], but not in `create`.
     int32_t (*GW_NONNULL watch)(void *GW_NULLABLE context, int32_t descriptor, uint32_t events,
                                 void (*GW_NULLABLE ready)(void *GW_NULLABLE argument, uint32_t events), void *GW_NULLABLE argument) GW_SENDABLE;
-    /// Lets `after(argument)` be called each time the `ready` calls for all descriptors that were ready together have been made, so that
-    /// what they have in common is done once; NULL takes that back.  The call is [exclusive], and ends with `destroy`.
-    /// [exclusive], but not in `create`.
-    void (*GW_NONNULL after_ready)(void *GW_NULLABLE context, void (*GW_NULLABLE after)(void *GW_NULLABLE argument),
-                                   void *GW_NULLABLE argument) GW_SENDABLE;
+    /// Lets `after(argument)` be called when the `ready` calls of one wait have all been made; NULL ends that.  The rest is as with `watch`.
+    int32_t (*GW_NONNULL after_ready)(void *GW_NULLABLE context, void (*GW_NULLABLE after)(void *GW_NULLABLE argument),
+                                      void *GW_NULLABLE argument) GW_SENDABLE;
 } gw_loop;
 
 GW_ENUM(gw_json_kind) { GW_JSON_NULL GW_NAME("null") = 0, GW_JSON_BOOLEAN GW_NAME("boolean") = 1, GW_JSON_NUMBER GW_NAME("number") = 2,

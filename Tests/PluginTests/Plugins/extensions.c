@@ -137,7 +137,7 @@ static void hold(instance *self) {
     timerfd_settime(self->clock, 0, &when, NULL);
     self->loop->watch(context, self->clock, POLLOUT, ready, self);
     self->loop->watch(context, self->clock, POLLIN, ready, self);
-    self->loop->after_ready(context, after_ready, self);
+    if (self->loop->after_ready(context, after_ready, self)) say(self->host, "after_ready failed");
 }
 
 static void deliver(void *object, const gw_profile *profile, const gw_delivery *delivery) {

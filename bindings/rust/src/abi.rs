@@ -151,7 +151,7 @@ c_struct! { gw_timer: 16 {
 c_struct! { gw_loop: 24 {
     0 size: usize,
     8 watch: unsafe extern "C" fn(*mut c_void, i32, u32, Option<unsafe extern "C" fn(*mut c_void, u32)>, *mut c_void) -> i32,
-    16 after_ready: unsafe extern "C" fn(*mut c_void, Option<unsafe extern "C" fn(*mut c_void)>, *mut c_void),
+    16 after_ready: unsafe extern "C" fn(*mut c_void, Option<unsafe extern "C" fn(*mut c_void)>, *mut c_void) -> i32,
 } }
 
 c_struct! { gw_json_value: 56 {
