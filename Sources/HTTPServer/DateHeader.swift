@@ -6,7 +6,7 @@ struct DateHeader {
     private var text = ""
 
     mutating func current() -> String {
-        let unix = MonotonicTime.coarseUnixNanoseconds
+        let unix = MonotonicTime.unixNanoseconds
         if unix / 1_000_000_000 != second { (second, text) = (unix / 1_000_000_000, CivilTime(unixNanoseconds: unix).httpDate) }
         return text
     }

@@ -29,9 +29,6 @@ public struct MonotonicTime: Comparable, Sendable {
     /// The wall clock in nanoseconds since 1970, UTC; it stays at the largest value from 2262 on.
     public static var unixNanoseconds: Int64 { read(CLOCK_REALTIME) }
 
-    /// The wall clock as of the kernel's last tick, usually less than 10 ms ago; cheaper than ``unixNanoseconds``.
-    public static var coarseUnixNanoseconds: Int64 { read(CLOCK_REALTIME_COARSE) }
-
     private static func read(_ clock: clockid_t) -> Int64 {
         var time = timespec()
         unsafe clock_gettime(clock, &time)

@@ -261,7 +261,7 @@ package final class Receiver: Sendable {
                     : PluginBreach(.unknownToken, "an operation was finished twice, or never begun"))
         }
         if let end = finished.deliveredEnd {
-            profileAge.observe(nanoseconds: max(0, MonotonicTime.coarseUnixNanoseconds.subtractingSaturated(end)))
+            profileAge.observe(nanoseconds: max(0, MonotonicTime.unixNanoseconds.subtractingSaturated(end)))
         }
         if let openedAt = finished.openedAt { latency.observe(nanoseconds: now.nanoseconds - openedAt.nanoseconds) }
         for event in finished.events {
