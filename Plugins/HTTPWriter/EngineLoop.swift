@@ -47,6 +47,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         var next = engine.nextTurn
         if next <= now + .milliseconds(1), case let now = MonotonicTime.now, next <= now {
             engine.act(now)
+            engine.sendBatches()
             next = engine.nextTurn
         }
         schedule(next)
@@ -65,12 +66,14 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
 
     private func endRound() {
         engine.endRound()
+        engine.sendBatches()
         schedule(engine.nextTurn)
     }
 
     private func timeHasCome() {
         nextTurn = .never
         engine.act(.now)
+        engine.sendBatches()
         schedule(engine.nextTurn)
     }
 

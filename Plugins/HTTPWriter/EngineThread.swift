@@ -77,7 +77,11 @@ final class EngineThread: EngineRunner {
             engine.sockets.beginRound()
             let isWoken = poller.tell()
             engine.endRound()
-            guard isWoken else { continue }
+            // What has just come goes into the next batches too.
+            guard isWoken else {
+                engine.sendBatches()
+                continue
+            }
             wakeup.clear()
             let new = inbox.withLock { inbox in
                 defer { (inbox.work, inbox.isAborting) = ([], false) }

@@ -63,12 +63,11 @@ import PushWire
         act(sockets.now)
     }
 
-    /// Handles the requests that have ended and the timers that are due, and sends what waited for them.
+    /// Handles the requests that have ended and the timers that are due.
     func act(_ now: MonotonicTime) {
         sockets.now = now
         for endpoint in endpoints { endpoint.connections.turn(now) }
         if share.nextLook <= now, share.look(now) { obeyShare() }
-        sendBatches()
     }
 
     private func obeyShare() {
