@@ -77,7 +77,7 @@ final class EngineThread: EngineRunner {
             engine.sockets.beginRound()
             let isWoken = poller.tell()
             engine.endRound()
-            // What has just come goes into the next batches too.
+            // Profiles that have just come join the next batches, so those are sent only after the inbox was read.
             guard isWoken else {
                 engine.sendBatches()
                 continue

@@ -26,7 +26,7 @@ final class SocketWatch: @unchecked Sendable {
     /// Differs from the key of every other watch, also of a later one of the same number.
     let key: UInt64
     fileprivate(set) var interest: Poller.Interest
-    /// What the gateway's delivery loop calls; nil where that does not watch the socket.
+    /// The handler that the gateway's delivery loop calls; nil when a thread of the writer's own watches the socket.
     var handler: DeliveryLoop.Handler?
     fileprivate unowned let owner: any SocketOwner
     fileprivate var isIdle = false

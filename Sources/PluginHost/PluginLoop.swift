@@ -8,13 +8,13 @@ import Synchronization
 /// `@unchecked`: all but ``wake()`` and ``isUsed`` is used by the instance's own thread alone. It takes no descriptor until a plugin
 /// watches one, and none after ``close()``.
 @safe final class PluginLoop: @unchecked Sendable {
-    /// What to call when a descriptor is ready.
+    /// The call that is made when a descriptor is ready.
     @safe private struct Watch {
         let ready: @convention(c) (UnsafeMutableRawPointer?, UInt32) -> Void
         let argument: UnsafeMutableRawPointer?
     }
 
-    /// What to call when the calls of all descriptors that were ready have been made.
+    /// The call that follows those of all descriptors that were ready together.
     @safe private struct After {
         let call: @convention(c) (UnsafeMutableRawPointer?) -> Void
         let argument: UnsafeMutableRawPointer?

@@ -8,7 +8,7 @@ import PluginABI
 public struct DeliveryLoop: Sendable {
     private let access: HostAccess
 
-    /// What a descriptor is ready for, as the bits of poll(2).
+    /// The events that a descriptor is ready for, as the bits of poll(2).
     public struct Events: OptionSet, Sendable {
         /// The bits.
         public let rawValue: UInt32

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Descriptors that a plugin watches")
 struct PluginLoopTests {
-    /// What the calls of a loop were made for, and what each of them does.
+    /// Keeps the names of the calls that a loop has made, and acts on each of them.
     private final class Calls {
         let loop = PluginLoop()
         var names: [String] = []
