@@ -78,14 +78,16 @@ struct PluginLoopTests {
         let idle = try event(isReady: false)
         let still = Target(calls, "idle")
         #expect(still.watch(idle.descriptor) == 0)
+        // Two at a time, so that a place that is in use must not be given again.
         for turn in 1...5 {
-            let ready = try event(isReady: true)
-            let target = Target(calls, "\(turn)")
-            #expect(target.watch(ready.descriptor) == 0)
+            let events = [try event(isReady: true), try event(isReady: true)]
+            let targets = ["\(turn)a", "\(turn)b"].map { Target(calls, $0) }
+            for (target, event) in zip(targets, events) { #expect(target.watch(event.descriptor) == 0) }
+            calls.names = []
             try calls.round()
-            #expect(target.watch(ready.descriptor, for: 0) == 0)
+            #expect(calls.names.sorted() == ["\(turn)a", "\(turn)b"])
+            for (target, event) in zip(targets, events) { #expect(target.watch(event.descriptor, for: 0) == 0) }
         }
-        #expect(calls.names == ["1", "2", "3", "4", "5"])
     }
 
     @Test("The call after those of all ready descriptors is made once a round, until it is taken back")
