@@ -1,7 +1,7 @@
 import LinuxSystem
 import PluginKit
 
-/// How many connections an instance may have, from its share of the process's file descriptors; on the thread of the transfers only.
+/// How many connections a loop of an instance may have, from its part of the instance's share of the process's file descriptors; on the thread of the transfers only.
 final class DescriptorShare {
     /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
@@ -14,12 +14,13 @@ final class DescriptorShare {
 
     private let host: GatewayHost
     private let endpoints: Int
+    private let loops: Int
     private var share: Int?
     /// The time of the next query; never when the host gives no share.
     private(set) var nextLook = MonotonicTime.never
 
-    init(_ host: GatewayHost, endpoints: Int) {
-        (self.host, self.endpoints) = (host, endpoints)
+    init(_ host: GatewayHost, endpoints: Int, loops: Int) {
+        (self.host, self.endpoints, self.loops) = (host, endpoints, loops)
         _ = look(.now)
     }
 
@@ -28,7 +29,7 @@ final class DescriptorShare {
     /// - Returns: whether the share has changed.
     func look(_ now: MonotonicTime) -> Bool {
         let old = share
-        share = host.descriptorShare
+        share = host.descriptorShare.map { $0 / loops }
         nextLook = share == nil ? .never : now + Self.interval
         return share != old
     }

@@ -1,5 +1,6 @@
 import LinuxSystem
 import PluginKit
+import Synchronization
 
 /// The state of each endpoint that is kept in a delivery's `progress`, over attempts and restarts.
 struct EndpointBits: Equatable {
@@ -20,10 +21,24 @@ struct EndpointBits: Equatable {
     }
 }
 
+/// A flush of which each loop of an instance ends a part. Thread-safe.
+final class SharedFlush: Sendable {
+    private let delivery: SharedDelivery
+    private let open: Atomic<Int>
+
+    init(_ delivery: SharedDelivery, parts: Int) {
+        self.delivery = delivery
+        open = Atomic(parts)
+    }
+
+    /// Ends a part; the last one finishes the flush.
+    func endPart() { if open.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { delivery.finish(.delivered) } }
+}
+
 /// Flushes that wait for the dispatches begun before them; on the thread of the transfers only.
 final class FlushQueue {
     /// The flushes that wait, each with the open dispatches that were begun between the one before it and itself.
-    private var waiting: [(number: Int, open: Int, flush: SharedDelivery)] = []
+    private var waiting: [(number: Int, open: Int, flush: SharedFlush)] = []
     /// How many flushes there have been.
     private var number = 0
     /// The open dispatches that were begun after the last flush.
@@ -44,13 +59,13 @@ final class FlushQueue {
         }
     }
 
-    func add(_ flush: SharedDelivery) {
+    func add(_ flush: SharedFlush) {
         waiting.append((number, open, flush))
         (number, open) = (number + 1, 0)
         finishDue()
     }
 
-    private func finishDue() { while let first = waiting.first, first.open == 0 { waiting.removeFirst().flush.finish(.delivered) } }
+    private func finishDue() { while let first = waiting.first, first.open == 0 { waiting.removeFirst().flush.endPart() } }
 }
 
 /// The dispatches whose profiles one request carries, usually one; only several need an array.

@@ -21,7 +21,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
 
     init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) throws(SystemError) {
         self.loop = loop
-        engine = TransferEngine(config, host, LoopSockets(loop))
+        engine = TransferEngine(config, host, LoopSockets(loop), HealthReport(host, loops: 1).part(0))
         afterReady = DeliveryLoop.Handler { [unowned self] _ in endRound() }
         timeout = DeliveryLoop.Handler { [unowned self] _ in timeHasCome() }
         abortion = DeliveryLoop.Handler { [unowned self] _ in engine.abort() }
@@ -53,7 +53,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
         schedule(next)
     }
 
-    func flush(_ flush: SharedDelivery) { engine.add(flush) }
+    func flush(_ flush: SharedDelivery) { engine.add(SharedFlush(flush, parts: 1)) }
 
     func abort() { if let abortion { loop.set(Timer.abort, after: .zero, abortion) } }
 

@@ -2,8 +2,46 @@ import LinuxSystem
 import PluginKit
 import Synchronization
 
-/// Runs the transfers of an instance on a thread of its own, for a gateway that cannot watch descriptors. Thread-safe.
-final class EngineThread: EngineRunner {
+/// Runs the transfers of an instance on threads of its own, each with its own connections; thread-safe.
+final class EngineThreads: EngineRunner {
+    private let threads: [EngineThread]
+
+    init(_ config: WriterConfig, _ host: GatewayHost) throws(SystemError) {
+        let health = HealthReport(host, loops: config.loops)
+        var threads: [EngineThread] = []
+        do throws(SystemError) {
+            for index in 0..<config.loops { threads.append(try EngineThread(config, host, health.part(index))) }
+        } catch {
+            for thread in threads { thread.end() }
+            throw error
+        }
+        self.threads = threads
+    }
+
+    func start(_ profile: Profile, _ delivery: consuming Delivery) { thread(for: profile.sequence).start(profile, delivery) }
+
+    /// The thread for all attempts with a profile, since it remembers by which answer an endpoint has rejected it.
+    private func thread(for sequence: UInt64) -> EngineThread {
+        // Fibonacci hashing: the sequences of a receiver need not be consecutive, as when others get every second profile.
+        let hash = (sequence &* 0x9E37_79B9_7F4A_7C15) >> 32
+        return threads[Int(hash % UInt64(threads.count))]
+    }
+
+    /// Each endpoint is tried once, by the first thread.
+    func probe(_ probe: SharedDelivery) { threads[0].probe(probe) }
+
+    func flush(_ flush: SharedDelivery) {
+        let shared = SharedFlush(flush, parts: threads.count)
+        for thread in threads { thread.flush(shared) }
+    }
+
+    func abort() { for thread in threads { thread.abort() } }
+
+    func end() { for thread in threads { thread.end() } }
+}
+
+/// Runs transfers on a thread of its own. Thread-safe.
+private final class EngineThread: Sendable {
     private struct Inbox {
         var work: [Work] = []
         var isAborting = false
@@ -12,7 +50,7 @@ final class EngineThread: EngineRunner {
 
     private enum Work {
         case deliver(Parcel)
-        case flush(SharedDelivery)
+        case flush(SharedFlush)
         case probe(SharedDelivery)
     }
 
@@ -34,21 +72,21 @@ final class EngineThread: EngineRunner {
     private let inbox = Mutex(Inbox())
     private let thread = Mutex<Thread?>(nil)
 
-    init(_ config: WriterConfig, _ host: GatewayHost) throws(SystemError) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ health: HealthPart) throws(SystemError) {
         let wakeup = try Wakeup()
         self.wakeup = wakeup
         // Before the thread, so that the first delivery learns of an error.
         let poller = Mutex<SocketPoller?>(try SocketPoller(wakeup))
         try thread.withLock { (thread) throws(SystemError) in
             thread = try Thread("pyroscope.write") { [self] in
-                if let poller = poller.withLock({ $0.take() }) { run(TransferEngine(config, host, poller), poller) }
+                if let poller = poller.withLock({ $0.take() }) { run(TransferEngine(config, host, poller, health), poller) }
             }
         }
     }
 
     func start(_ profile: Profile, _ delivery: consuming Delivery) { add(.deliver(Parcel(profile, delivery))) }
 
-    func flush(_ flush: SharedDelivery) { add(.flush(flush)) }
+    func flush(_ flush: SharedFlush) { add(.flush(flush)) }
 
     func probe(_ probe: SharedDelivery) { add(.probe(probe)) }
 

@@ -7,8 +7,8 @@ import Synchronization
 
 /// Sends every profile to other Pyroscope servers: the counterpart of Alloy's `pyroscope.write`.
 ///
-/// A profile is delivered when each endpoint has answered 2xx and the response was read. All requests of one receiver run on one
-/// thread: the gateway's delivery thread, or one of its own where the gateway cannot watch descriptors.
+/// A profile is delivered when each endpoint has answered 2xx and the response was read. The requests run on the gateway's delivery
+/// thread, or on threads of the instance's own: where the config asks for several, or the gateway cannot watch descriptors.
 final class HTTPWriter: Receiver, Probing {
     static let name = "pyroscope.write"
     static let version = "0.2.0"
@@ -47,7 +47,11 @@ final class HTTPWriter: Receiver, Probing {
         try runner.withLock { (runner) throws(SystemError) -> any EngineRunner in
             if let runner { return runner }
             let new: any EngineRunner
-            if let loop = host.loop { new = try EngineLoop(config, host, loop) } else { new = try EngineThread(config, host) }
+            if config.loops == 1, let loop = host.loop {
+                new = try EngineLoop(config, host, loop)
+            } else {
+                new = try EngineThreads(config, host)
+            }
             runner = new
             return new
         }

@@ -27,13 +27,13 @@ import PushWire
     /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
     private var refusals: [UInt64: Dispatch.Refusal] = [:]
 
-    init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents, _ health: HealthPart) {
         (self.config, self.host) = (config, host)
-        health = EndpointHealth(host)
+        self.health = EndpointHealth(health)
         batches = config.endpoints.map { _ in [] }
         parts = config.endpoints.map { _ in [] }
         let sockets = SocketWatcher(events)
-        let share = DescriptorShare(host, endpoints: config.endpoints.count)
+        let share = DescriptorShare(host, endpoints: config.endpoints.count, loops: config.loops)
         (self.sockets, self.share) = (sockets, share)
         sockets.limit = share.total
         endpoints = config.endpoints.map { Endpoint($0, host: host, sockets: sockets, limit: share.each) }
@@ -127,7 +127,7 @@ import PushWire
     }
 
     /// Finishes a flush once everything that was started before it has ended.
-    func add(_ flush: SharedDelivery) { flushes.add(flush) }
+    func add(_ flush: SharedFlush) { flushes.add(flush) }
 
     /// Begins an attempt with these profiles at an endpoint.
     ///

@@ -12,6 +12,8 @@ struct WriterConfig: Sendable {
     var appName = AppName.keep
     /// The limits of a batch; nil sends each profile in its own request.
     var batch: Batch?
+    /// How many threads make the requests, each with its own connections; one is the gateway's delivery thread.
+    var loops = 1
 
     /// The treatment of a profile from `/ingest` whose labels cannot be written in an `/ingest` query again.
     enum UnsafeLabels: String, CaseIterable { case reject, push }
@@ -43,6 +45,7 @@ struct WriterConfig: Sendable {
                 maximumBytes: batch.size("max_bytes", default: Batch().maximumBytes))
             batch.refuseUnknown()
         }
+        loops = object.integer("loops", in: 1...16, default: loops)
         for label in externalLabels {
             let objection = unsafeLabels == .push ? nil : LabelGrammar.objection(toValue: label.value)
             if let why = LabelGrammar.objection(toName: label.name) ?? objection {
