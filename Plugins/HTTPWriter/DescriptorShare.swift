@@ -1,7 +1,8 @@
 import LinuxSystem
 import PluginKit
 
-/// How many connections a loop of an instance may have, from its part of the instance's share of the process's file descriptors; on the thread of the transfers only.
+/// How many connections a loop may have, from its part of the instance's share of the process's file descriptors; on the thread of
+/// the transfers only.
 final class DescriptorShare {
     /// The number of idle connections kept when the host gives no share: more than any sensible `max_in_flight`.
     private static let keptWithoutShare = 1024
@@ -22,6 +23,12 @@ final class DescriptorShare {
     init(_ host: GatewayHost, endpoints: Int, loops: Int) {
         (self.host, self.endpoints, self.loops) = (host, endpoints, loops)
         _ = look(.now)
+    }
+
+    /// How many of the loops that are wanted there can be: each needs as many descriptors for connections as for other things.
+    static func loops(_ config: WriterConfig, _ host: GatewayHost) -> Int {
+        guard let share = host.descriptorShare else { return config.loops }
+        return min(config.loops, max(1, share / (2 * (kept + keptForEach * config.endpoints.count))))
     }
 
     /// Queries the share again.

@@ -17,17 +17,18 @@ final class Endpoint {
     /// Whether its URL is https.
     let isSecure: Bool
     let secrets: EndpointSecrets
-    /// The reason of the last 401 or 403; empty after a success, or before the first request.
-    private(set) var refusal = ""
-    /// Why its last 2xx response was not accepted as a success; empty after a success, or before the first response.
-    private(set) var oddity = ""
     private(set) var lastFailure = ""
     /// The first of the transfers to it that are not under way.
     private var idle: Transfer?
     private let availability = Availability()
+    private let health: InstanceHealth
+    /// Its place in the config.
+    private let index: Int
 
-    init(_ config: EndpointConfig, host: GatewayHost, sockets: SocketWatcher, limit: ConnectionLimit) {
-        self.config = config
+    init(
+        _ config: EndpointConfig, _ index: Int, _ health: InstanceHealth, host: GatewayHost, sockets: SocketWatcher, limit: ConnectionLimit
+    ) {
+        (self.config, self.index, self.health) = (config, index, health)
         metrics = EndpointMetrics(host, endpoint: config.name)
         let secrets = EndpointSecrets(config)
         self.secrets = secrets
@@ -106,24 +107,22 @@ final class Endpoint {
         if retries > 0 { metrics.retries.observe(Int64(retries)) }
         switch verdict {
         case .delivered:
-            (refusal, oddity) = ("", "")
             availability.succeeded(items.map(\.identity), isProbe: isProbe, now: now)
             metrics.sentProfiles.observe(Int64(items.count))
             metrics.sentBytes.observe(Int64(bytes))
-        case .rejected(let reason, let status, _):
+        case .rejected:
             availability.succeeded(items.map(\.identity), isProbe: isProbe, now: now)
-            // These statuses mean that no profile will be accepted until a person corrects the credentials.
-            if status == 401 || status == 403 { refusal = reason }
             metrics.droppedProfiles.observe(Int64(items.count))
             metrics.droppedBytes.observe(Int64(bytes))
         case .retry(let reason, _, let status):
             lastFailure = reason
             failed(status != 0 ? .refused : isReached ? .unanswered : .unreached, items, isProbe, now)
         case .misanswered(let reason, _):
-            (lastFailure, oddity) = (reason, reason)
+            lastFailure = reason
             failed(.refused, items, isProbe, now)
         case .aborted: availability.ended(isProbe: isProbe)
         }
+        health.ended(verdict, at: index, isDown: isDown)
     }
 
     private func failed(_ failure: Availability.Failure, _ items: DispatchList, _ isProbe: Bool, _ now: MonotonicTime) {

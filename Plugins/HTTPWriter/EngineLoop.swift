@@ -21,7 +21,7 @@ final class EngineLoop: EngineRunner, @unchecked Sendable {
 
     init(_ config: WriterConfig, _ host: GatewayHost, _ loop: DeliveryLoop) throws(SystemError) {
         self.loop = loop
-        engine = TransferEngine(config, host, LoopSockets(loop), HealthReport(host, loops: 1).part(0))
+        engine = TransferEngine(config, host, LoopSockets(loop), InstanceHealth(host, endpoints: config.endpoints.map(\.name)))
         afterReady = DeliveryLoop.Handler { [unowned self] _ in endRound() }
         timeout = DeliveryLoop.Handler { [unowned self] _ in timeHasCome() }
         abortion = DeliveryLoop.Handler { [unowned self] _ in engine.abort() }

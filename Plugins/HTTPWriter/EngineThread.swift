@@ -7,10 +7,10 @@ final class EngineThreads: EngineRunner {
     private let threads: [EngineThread]
 
     init(_ config: WriterConfig, _ host: GatewayHost) throws(SystemError) {
-        let health = HealthReport(host, loops: config.loops)
+        let health = InstanceHealth(host, endpoints: config.endpoints.map(\.name))
         var threads: [EngineThread] = []
         do throws(SystemError) {
-            for index in 0..<config.loops { threads.append(try EngineThread(config, host, health.part(index))) }
+            for _ in 0..<config.loops { threads.append(try EngineThread(config, host, health)) }
         } catch {
             for thread in threads { thread.end() }
             throw error
@@ -44,6 +44,7 @@ final class EngineThreads: EngineRunner {
 private final class EngineThread: Sendable {
     private struct Inbox {
         var work: [Work] = []
+        /// Stays true, since a delivery may come after the abort that was meant for it too.
         var isAborting = false
         var isClosing = false
     }
@@ -72,7 +73,7 @@ private final class EngineThread: Sendable {
     private let inbox = Mutex(Inbox())
     private let thread = Mutex<Thread?>(nil)
 
-    init(_ config: WriterConfig, _ host: GatewayHost, _ health: HealthPart) throws(SystemError) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ health: InstanceHealth) throws(SystemError) {
         let wakeup = try Wakeup()
         self.wakeup = wakeup
         // Before the thread, so that the first delivery learns of an error.
@@ -122,7 +123,7 @@ private final class EngineThread: Sendable {
             }
             wakeup.clear()
             let new = inbox.withLock { inbox in
-                defer { (inbox.work, inbox.isAborting) = ([], false) }
+                defer { inbox.work = [] }
                 return inbox
             }
             if new.isAborting { engine.abort() }

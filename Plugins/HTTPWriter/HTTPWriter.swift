@@ -13,10 +13,15 @@ final class HTTPWriter: Receiver, Probing {
     static let name = "pyroscope.write"
     static let version = "0.2.0"
 
+    private struct State {
+        /// Nil before the first delivery or probe, so that `gateway check` opens nothing.
+        var runner: (any EngineRunner)?
+        var isAborted = false
+    }
+
     private let config: WriterConfig
     private let host: GatewayHost
-    /// Nil before the first delivery or probe, so that `gateway check` opens nothing.
-    private let runner = Mutex<(any EngineRunner)?>(nil)
+    private let state = Mutex(State())
 
     init(config: ConfigObject, host: GatewayHost) throws {
         self.config = WriterConfig(config)
@@ -24,37 +29,50 @@ final class HTTPWriter: Receiver, Probing {
     }
 
     func deliver(_ profile: Profile, _ delivery: consuming Delivery) {
-        let runner: any EngineRunner
+        let runner: (any EngineRunner)?
         do throws(SystemError) { runner = try begun() } catch { return delivery.finish(.retry("\(error)")) }
-        runner.start(profile, delivery)
+        if let runner { runner.start(profile, delivery) } else { delivery.finish(.aborted) }
     }
 
     func flush(_ flush: consuming Delivery) {
         // Before the first delivery there is nothing to flush.
-        if let runner = runner.withLock({ $0 }) { runner.flush(SharedDelivery(flush)) } else { flush.finish(.delivered) }
+        if let runner = state.withLock(\.runner) { runner.flush(SharedDelivery(flush)) } else { flush.finish(.delivered) }
     }
 
     func probe(_ probe: consuming Delivery) {
         let delivery = SharedDelivery(probe)
-        do throws(SystemError) { try begun().probe(delivery) } catch { delivery.finish(.retry("\(error)")) }
+        do throws(SystemError) {
+            if let runner = try begun() { runner.probe(delivery) } else { delivery.finish(.aborted) }
+        } catch { delivery.finish(.retry("\(error)")) }
     }
 
-    func abort() { runner.withLock { $0 }?.abort() }
-
-    func close() { runner.withLock { $0.take() }?.end() }
-
-    private func begun() throws(SystemError) -> any EngineRunner {
-        try runner.withLock { (runner) throws(SystemError) -> any EngineRunner in
-            if let runner { return runner }
-            let new: any EngineRunner
-            if config.loops == 1, let loop = host.loop {
-                new = try EngineLoop(config, host, loop)
-            } else {
-                new = try EngineThreads(config, host)
-            }
-            runner = new
-            return new
+    func abort() {
+        let runner = state.withLock { state in
+            state.isAborted = true
+            return state.runner
         }
+        runner?.abort()
+    }
+
+    func close() { state.withLock { $0.runner.take() }?.end() }
+
+    /// The runner, which is made when it is first needed; nil after an abort, which may come while a delivery is on its way here.
+    private func begun() throws(SystemError) -> (any EngineRunner)? {
+        try state.withLock { (state) throws(SystemError) -> (any EngineRunner)? in
+            if state.isAborted { return nil }
+            if state.runner == nil { state.runner = try makeRunner() }
+            return state.runner
+        }
+    }
+
+    private func makeRunner() throws(SystemError) -> any EngineRunner {
+        var config = config
+        config.loops = DescriptorShare.loops(config, host)
+        if config.loops < self.config.loops {
+            host.log(.warning, "loops: there are not enough file descriptors for \(self.config.loops), so there are \(config.loops)")
+        }
+        if config.loops == 1, let loop = host.loop { return try EngineLoop(config, host, loop) }
+        return try EngineThreads(config, host)
     }
 }
 

@@ -11,7 +11,6 @@ import PushWire
 
     let config: WriterConfig
     let endpoints: [Endpoint]
-    let health: EndpointHealth
     let host: GatewayHost
     let sockets: SocketWatcher
     private let share: DescriptorShare
@@ -27,16 +26,17 @@ import PushWire
     /// The rejections to remember for the next attempt, by sequence; `progress` only tells which endpoint rejected the profile.
     private var refusals: [UInt64: Dispatch.Refusal] = [:]
 
-    init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents, _ health: HealthPart) {
+    init(_ config: WriterConfig, _ host: GatewayHost, _ events: any SocketEvents, _ health: InstanceHealth) {
         (self.config, self.host) = (config, host)
-        self.health = EndpointHealth(health)
         batches = config.endpoints.map { _ in [] }
         parts = config.endpoints.map { _ in [] }
         let sockets = SocketWatcher(events)
         let share = DescriptorShare(host, endpoints: config.endpoints.count, loops: config.loops)
         (self.sockets, self.share) = (sockets, share)
         sockets.limit = share.total
-        endpoints = config.endpoints.map { Endpoint($0, host: host, sockets: sockets, limit: share.each) }
+        endpoints = config.endpoints.enumerated().map { index, endpoint in
+            Endpoint(endpoint, index, health, host: host, sockets: sockets, limit: share.each)
+        }
         for index in endpoints.indices { endpoints[index].tokens?.failed = { [unowned self] in tokenFailed($0, index) } }
     }
 
@@ -230,8 +230,6 @@ import PushWire
             told = .retry("no descriptor is free for another connection", after: Self.waitForRoom, httpStatus: 0)
         } else {
             endpoint.ended(verdict, items, isProbe: transfer.isProbe, isReached: isReached, now: sockets.now)
-            // A success changes the health only where there was trouble.
-            if case .delivered = verdict, health.isGood {} else { health.state(endpoints) }
         }
         items.each { item in
             item.ended()
@@ -243,7 +241,6 @@ import PushWire
     private func take(_ verdict: Verdict, of transfer: Transfer, _ items: DispatchList) {
         endpoints[transfer.endpoint].ended(verdict, items, isProbe: transfer.isProbe, isReached: false, now: sockets.now)
         tell(items, verdict, transfer.endpoint)
-        health.state(endpoints)
         release(transfer)
     }
 

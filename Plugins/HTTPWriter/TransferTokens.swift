@@ -43,6 +43,5 @@ extension TransferEngine {
     func tokenFailed(_ reason: String, _ index: Int) {
         let endpoint = endpoints[index]
         endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), DispatchList(), isProbe: endpoint.isDown, isReached: false, now: .now)
-        health.state(endpoints)
     }
 }

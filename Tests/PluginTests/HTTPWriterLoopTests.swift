@@ -59,6 +59,7 @@ struct HTTPWriterLoopTests {
         let open = profiles.prefix(2).map { writer.begin($0) }
         _ = try server.requests(2)
         let flush = writer.flush()
+        #expect(!host.said.current.finishes.contains { $0.token == flush })
         gate.open()
         #expect(try host.outcome(of: flush).status == .delivered)
         #expect(Set(host.said.current.finishes.map(\.token)) == Set([early, flush] + open))
@@ -83,39 +84,70 @@ struct HTTPWriterLoopTests {
         #expect(host.said.current.finishes.count == 8)
     }
 
-    @Test("The receiver is as unhealthy as its worst loop, and ok once all loops are")
+    @Test("Nothing is begun after an abort", arguments: [1, 3])
+    func afterAbort(loops: Int) throws {
+        let server = try UpstreamServer(always: "200 OK")
+        let unused = try writer([server], loops: loops)
+        unused.abort()
+        for profile in profiles { #expect(try unused.deliver(profile).status == .aborted) }
+        #expect(server.requests.isEmpty)
+        let used = try writer([server], loops: loops)
+        for profile in profiles { #expect(try used.deliver(profile).status == .delivered) }
+        used.abort()
+        for profile in profiles { #expect(try used.deliver(profile).status == .aborted) }
+        #expect(server.requests.count == profiles.count)
+    }
+
+    @Test("Trouble that one loop has seen ends with a success of any loop, and is reported once")
     func health() throws {
         let server = try UpstreamServer { index, _ in
-            index < 40 ? UpstreamServer.response("403 No", body: "who are you") : UpstreamServer.response("200 OK")
+            index < 9
+                ? UpstreamServer.response("403 No", body: "who are you")
+                : UpstreamServer.response(index < 12 ? "503 No" : index < 14 ? "400 No" : "200 OK")
         }
         let host = TestHost()
-        let writer = try writer([server], loops: 4, host: host)
-        for profile in profiles { #expect(try writer.deliver(profile).status == .rejected) }
-        #expect(try writer.deliver(profiles[0]).status == .delivered)
-        #expect(host.said.current.healths.map(\.health) == [.failed], "the other loops have not seen a success yet")
-        for profile in profiles { #expect(try writer.deliver(profile).status == .delivered) }
-        _ = try host.health("ok") { $0 == .ok }
-        // What the loops report is complete after destroy.
+        let writer = try writer([server], loops: 3, host: host)
+        let statuses = try profiles.prefix(15).map { try writer.deliver($0).status }
+        #expect(statuses == Array(repeating: .rejected, count: 9) + [.retry, .retry, .retry, .rejected, .rejected, .delivered])
+        // What is reported is complete after destroy.
         writer.destroy()
         let healths = host.said.current.healths
         #expect(healths.map(\.health) == [.failed, .ok])
         #expect(healths[0].reason.contains("who are you"))
     }
 
-    @Test("Each loop gets an equal part of the descriptors, and at least one connection", arguments: [(0, 1), (7, 3)])
-    func descriptors(beyond: UInt32, most: Int) throws {
+    @Test("An endpoint that is down for all loops is healthy after a success of one, and not before")
+    func recovery() throws {
+        let server = try UpstreamServer { index, _ in UpstreamServer.response(index < 40 ? "503 No" : "200 OK", body: "maintenance") }
+        let host = TestHost()
+        let writer = try writer([server], loops: 3, host: host)
+        for profile in profiles { #expect(try writer.deliver(profile).status == .retry) }
+        #expect(host.said.current.healths.map(\.health) == [.failed])
+        #expect(host.said.current.healths[0].reason.contains("maintenance"))
+        #expect(try writer.deliver(TestProfile(sequence: 40)).status == .delivered)
+        #expect(host.said.current.healths.map(\.health) == [.failed, .ok])
+    }
+
+    @Test(
+        "Each loop has an equal part of the descriptors, and there are only as many loops as they suffice for",
+        arguments: [(31, 1, 23), (32, 2, 16), (35, 2, 18), (48, 3, 24), (999, 3, 40)])
+    func descriptors(share: UInt32, loops: Int, connections: Int) throws {
         let gate = Gate()
         let server = try UpstreamServer { _, _ in
             gate.wait()
             return UpstreamServer.response("200 OK")
         }
         // Each loop needs 8 besides its connections.
-        let writer = try writer([server], loops: 2, host: TestHost(descriptorShare: 2 * 8 + beyond))
+        let host = TestHost(descriptorShare: share)
+        let writer = try writer([server], loops: 3, host: host)
         let open = profiles.map { writer.begin($0) }
-        _ = try server.requests(2 * most)
+        // The hash does not give every loop as many profiles as it has connections.
+        _ = try server.requests(min(connections, profiles.count) * 3 / 4)
         gate.open()
         for token in open { #expect(try writer.host.outcome(of: token).status == .delivered) }
-        #expect(Set(server.requests.map(\.connection)).count == 2 * most)
+        #expect(Set(server.requests.map(\.connection)).count <= connections)
+        let warnings = host.said.current.logs.filter { $0.contains("not enough file descriptors for 3, so there are \(loops)") }
+        #expect(warnings.count == (loops < 3 ? 1 : 0))
     }
 
     @Test("1 to 16 loops are accepted")

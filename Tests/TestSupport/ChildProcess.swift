@@ -157,14 +157,20 @@ final class ChildProcess: @unchecked Sendable {
         try ChildProcess(arguments, folder: folder, environment: environment).wait(patience: patience)
     }
 
-    /// Waits until the process has this many threads of this name.
-    func waitForThreads(_ count: Int, named name: String) throws {
+    /// Waits until the process has this many threads of this name, or with `inChildren` the processes that it has started.
+    func waitForThreads(_ count: Int, named name: String, inChildren: Bool = false) throws {
         try errors.poll(for: "\(count) threads \(name)") {
-            let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(id)/task")
-            // A thread may end meanwhile.
-            let names = tasks.map { try? String(contentsOfFile: "/proc/\(id)/task/\($0)/comm", encoding: .utf8) }
+            let processes =
+                inChildren ? Self.read("children", ofTasksOf: "\(id)").flatMap { $0.split(separator: " ").map(String.init) } : ["\(id)"]
+            let names = processes.flatMap { Self.read("comm", ofTasksOf: $0) }
             return names.count { $0 == name + "\n" } == count ? true : nil
         }
+    }
+
+    /// Reads a file of each task of a process; tasks that have ended meanwhile are left out.
+    private static func read(_ file: String, ofTasksOf process: String) -> [String] {
+        let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task")) ?? []
+        return tasks.compactMap { try? String(contentsOfFile: "/proc/\(process)/task/\($0)/\(file)", encoding: .utf8) }
     }
 
     private func closeInput() {
