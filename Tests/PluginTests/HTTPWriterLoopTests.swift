@@ -150,6 +150,27 @@ struct HTTPWriterLoopTests {
         #expect(warnings.count == (loops < 3 ? 1 : 0))
     }
 
+    @Test("A host with only a part of the calls for a loop is used as one without", arguments: [TestHost.Loop.old, .withoutTimers])
+    func partOfLoop(loop: TestHost.Loop) throws {
+        let server = try UpstreamServer(always: "200 OK")
+        let host = TestHost(loop: loop)
+        #expect(try writer([server], loops: 1, host: host).deliver(profiles[0]).status == .delivered)
+        #expect(host.said.current.loopsRefused == 0)
+    }
+
+    @Test("Without descriptors for a loop a delivery is retried, and each attempt asks for one again")
+    func noLoop() throws {
+        let server = try UpstreamServer(always: "200 OK")
+        let host = TestHost(loop: .exhausted)
+        let writer = try writer([server], loops: 1, host: host)
+        for attempt in UInt32(1)...3 {
+            let outcome = try writer.deliver(profiles[0], attempt: attempt)
+            #expect(outcome.status == .retry && outcome.reason.contains("Too many open files"), "\(outcome.reason)")
+            #expect(host.said.current.loopsRefused == Int(attempt))
+        }
+        #expect(server.requests.isEmpty)
+    }
+
     @Test("1 to 16 loops are accepted")
     func limits() throws {
         let plugin = try HTTPWriterTests.plugin.get()

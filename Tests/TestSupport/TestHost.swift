@@ -31,6 +31,8 @@ final class TestHost: @unchecked Sendable {
         var lastToken: UInt = 0
         /// The answer of `gw.descriptors/1`.
         var descriptorShare: UInt32 = 0
+        /// How often the instance has been refused a loop.
+        var loopsRefused = 0
         /// Profiles that may not be accessed once their token is finished.
         var forbidden: [UInt: TestProfile] = [:]
     }
@@ -51,8 +53,52 @@ final class TestHost: @unchecked Sendable {
         return UInt(bitPattern: table)
     }()
 
+    /// What the host has of `gw.loop/1` and `gw.timer/1`.
+    enum Loop {
+        case none
+        /// The first version of `gw.loop/1`, without `after_ready`.
+        case old
+        /// `gw.loop/1` without `gw.timer/1`.
+        case withoutTimers
+        /// Both, but there are no descriptors for a loop.
+        case exhausted
+    }
+
+    private let loop: Loop
+
+    /// These tables are constant and never freed.
+    private static func loopTable(isWhole: Bool) -> UInt {
+        let table = UnsafeMutablePointer<gw_loop>.allocate(capacity: 1)
+        let size = isWhole ? MemoryLayout<gw_loop>.size : MemoryLayout<gw_loop>.offset(of: \.after_ready)
+        table.initialize(
+            to: gw_loop(
+                size: size ?? 0, watch: { _, _, _, _, _ in EMFILE },
+                after_ready: { context, _, _ in
+                    TestHost.at(context)?.said.update { $0.loopsRefused += 1 }
+                    return EMFILE
+                }))
+        return UInt(bitPattern: table)
+    }
+    private static let (wholeLoop, oldLoop) = (loopTable(isWhole: true), loopTable(isWhole: false))
+    private static let timers: UInt = {
+        let table = UnsafeMutablePointer<gw_timer>.allocate(capacity: 1)
+        table.initialize(to: gw_timer(size: MemoryLayout<gw_timer>.size, set: { _, _, _, _, _ in 0 }))
+        return UInt(bitPattern: table)
+    }()
+
+    /// The table of an extension that the host has.
+    private func found(_ name: String) -> UInt? {
+        switch name {
+        case GW_DESCRIPTORS_EXTENSION: said.current.descriptorShare == 0 ? nil : Self.descriptors
+        case GW_LOOP_EXTENSION: loop == .none ? nil : loop == .old ? Self.oldLoop : Self.wholeLoop
+        case GW_TIMER_EXTENSION: [.none, .withoutTimers].contains(loop) ? nil : Self.timers
+        default: nil
+        }
+    }
+
     /// - Parameter descriptorShare: how many descriptors the instance may hold; nil means that the host has no such extension.
-    init(descriptorShare: UInt32? = nil) {
+    init(descriptorShare: UInt32? = nil, loop: Loop = .none) {
+        self.loop = loop
         table = .allocate(capacity: 1)
         let context = Unmanaged.passUnretained(self).toOpaque()
         table.initialize(
@@ -83,8 +129,7 @@ final class TestHost: @unchecked Sendable {
                     }
                 },
                 extension: { context, id in
-                    guard String(cString: id) == GW_DESCRIPTORS_EXTENSION, let host = TestHost.at(context) else { return nil }
-                    return host.said.current.descriptorShare == 0 ? nil : UnsafeRawPointer(bitPattern: TestHost.descriptors)
+                    TestHost.at(context)?.found(String(cString: id)).flatMap { UnsafeRawPointer(bitPattern: $0) }
                 }))
         said.update { $0.descriptorShare = descriptorShare ?? 0 }
     }
