@@ -22,6 +22,7 @@ import Telemetry
     /// Whether the plugin's file has changed since it was loaded.
     private let hasChanged: @Sendable () -> Bool
     private nonisolated(unsafe) let place: Place
+    private let order = AbortOrder()
 
     /// The plugin's reason for refusing a config, one problem per line.
     package struct Refusal: Error {
@@ -129,7 +130,7 @@ import Telemetry
             var delivery = unsafe gw_delivery(
                 size: MemoryLayout<gw_delivery>.size, token: UnsafeMutableRawPointer(bitPattern: token),
                 attempt: UInt32(clamping: attempt), progress: progress)
-            unsafe plugin.pointee.deliver(instance, profile.view, &delivery)
+            give(token, progress: progress) { unsafe plugin.pointee.deliver(instance, profile.view, &delivery) }
         case .process(let process): process.deliver(profile, token: token, attempt: attempt, progress: progress)
         }
     }
@@ -166,7 +167,7 @@ import Telemetry
     /// ``PluginIdentity/later`` has it.
     package func probe(token: UInt) {
         switch unsafe place {
-        case .here(_, let instance, let later): unsafe later.probe?(instance, UnsafeMutableRawPointer(bitPattern: token))
+        case .here(_, let instance, let later): give(token) { unsafe later.probe?(instance, UnsafeMutableRawPointer(bitPattern: token)) }
         case .process(let process): process.probe(token: token)
         }
     }
@@ -193,16 +194,27 @@ import Telemetry
 
     package func flush(token: UInt) {
         switch unsafe place {
-        case .here(let plugin, let instance, _): unsafe plugin.pointee.flush(instance, UnsafeMutableRawPointer(bitPattern: token))
+        case .here(let plugin, let instance, _):
+            give(token) { unsafe plugin.pointee.flush(instance, UnsafeMutableRawPointer(bitPattern: token)) }
         case .process(let process): process.flush(token: token)
         }
     }
 
+    /// Lets the plugin finish what is open; from any thread. What it would be given later is finished without it, as aborted.
     package func abort() {
         switch unsafe place {
-        case .here(let plugin, let instance, _): unsafe plugin.pointee.abort(instance)
+        case .here: order.abort(callAbort)
         case .process(let process): process.abort()
         }
+    }
+
+    private func callAbort() {
+        if case .here(let plugin, let instance, _) = unsafe place { unsafe plugin.pointee.abort(instance) }
+    }
+
+    /// Makes a call that gives the plugin an operation, unless the instance was aborted.
+    private func give(_ token: UInt, progress: UInt64 = 0, _ call: () -> Void) {
+        if !order.give(call, abort: callAbort) { host.events.finish(token, DeliveryOutcome(status: .aborted, progress: progress)) }
     }
 
     /// Frees the instance; nothing may be called after this.

@@ -462,6 +462,19 @@ struct MisbehaviourTests {
         #expect(log.contains("profiles lost at shutdown"))
     }
 
+    @Test("A plugin that is told to abort while it gets a profile is told again after that", arguments: ["none", "process"])
+    func keepsAfterAbort(isolation: String) throws {
+        let gateway = try gateway(
+            "keep after abort", receiver: #""isolation": "\#(isolation)","#, settings: #""shutdown_timeout": "1s","#)
+        for _ in 0..<3 { try gateway.send() }
+        let ended = try gateway.stop()
+        let (status, log) = (ended.status, ended.err)
+        #expect(status == 0, "\(log)")
+        let lines = log.split(separator: "\n").filter { $0.contains("receiver=odd") }
+        let calls = lines.compactMap { line in ["abort called", "destroy called"].first { line.contains($0) } }
+        #expect(calls == ["abort called", "abort called", "destroy called"])
+    }
+
     @Test("A plugin is destroyed only after its abort has returned")
     func lingersInAbort() throws {
         let gateway = try gateway("linger in abort", settings: #""shutdown_timeout": "1s","#)

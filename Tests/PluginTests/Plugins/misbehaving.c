@@ -215,6 +215,9 @@ static void deliver(void *object, const gw_profile *profile, const gw_delivery *
     } else if (does(self, "block until abort")) {
         wait_for_abort(self);
         finish(self, token, GW_STATUS_ABORTED, "");
+    } else if (does(self, "keep after abort")) {
+        wait_for_abort(self);
+        self->open = token;
     } else if (does(self, "block without end")) {
         for (;;) wait_for_abort(self), self->aborted = 0;
     } else if (does(self, "retain")) {
@@ -279,7 +282,7 @@ static void abort_all(void *object) {
     log_line(self, "abort called");
     if (does(self, "finish after all") && pthread_create(&thread, NULL, finish_after_all, self) == 0) pthread_detach(thread);
     if (does(self, "block in abort")) for (;;) pause();
-    if (self->open && does(self, "finish in abort")) finish(self, self->open, GW_STATUS_ABORTED, "");
+    if (self->open && (does(self, "finish in abort") || does(self, "keep after abort"))) finish(self, self->open, GW_STATUS_ABORTED, "");
     if (self->open && does(self, "linger in abort")) {
         finish(self, self->open, GW_STATUS_ABORTED, "");
         usleep(50000);
