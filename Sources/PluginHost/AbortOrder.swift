@@ -1,7 +1,6 @@
 import Synchronization
 
-/// Sees to it that whatever a plugin has been given it is told to abort afterwards, though `abort` comes from another thread than the
-/// calls that give it something. Thread-safe.
+/// Makes sure that a plugin gets no operation after its last `abort`, which comes from another thread than the operations. Thread-safe.
 final class AbortOrder: Sendable {
     private static let isGiving: UInt8 = 1
     private static let isAborted: UInt8 = 2
