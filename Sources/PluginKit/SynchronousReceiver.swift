@@ -13,7 +13,8 @@ public protocol SynchronousReceiver: Plugin {
     /// - Throws: as ``deliver(_:attempt:)``.
     func flush() throws -> Outcome
 
-    /// Makes a ``deliver(_:attempt:)`` that is at work return within a second; called from another thread.
+    /// Makes a ``deliver(_:attempt:)`` that is at work return within a second; called from another thread, and
+    /// again on the receiver's own once that call has returned.
     func abort()
 }
 

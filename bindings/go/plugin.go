@@ -49,7 +49,7 @@ type Drainer interface{ Drain() }
 type Flusher interface{ Flush(flush *Delivery) }
 
 // Aborter stops what is at work, from another thread than the other calls, within a second. What is open when it returns is finished as
-// aborted for it; Finish is ignored then.
+// aborted for it; Finish is ignored then. It is called again after a call that it came during.
 type Aborter interface{ Abort() }
 
 // Timer is called when a timer is due that Host.SetTimer has set.

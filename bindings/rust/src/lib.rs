@@ -89,7 +89,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     }
 
     /// Stops what is at work, from another thread than the other calls. What is open when it returns is finished as `aborted` for it, so
-    /// that only a plugin whose work should stop, or is nearly done, implements it. It returns within a second.
+    /// that only a plugin whose work should stop, or is nearly done, implements it. It returns within a second. It is called again after a
+    /// call that it came during.
     fn abort(&self) {}
 
     /// A timer that [`Host::set_timer`] has set is due. By default nothing happens.
