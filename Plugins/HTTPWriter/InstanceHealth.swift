@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// A success of any loop ends what another one has reported, because a loop may get no profile for a long time.
 final class InstanceHealth: Sendable {
-    /// What is wrong with one endpoint.
+    /// The trouble with one endpoint; none at first.
     private struct Trouble {
         /// The reason of the last 401 or 403 since a success.
         var refusal = ""
@@ -17,7 +17,7 @@ final class InstanceHealth: Sendable {
 
         /// The reason why the endpoint is unhealthy; nil when it is healthy.
         var reason: String? { !refusal.isEmpty ? refusal : !oddity.isEmpty ? oddity : failure }
-        /// What the host is told again for when it changes; the texts of refusals and failures may change each time.
+        /// The host is told again when this changes. It leaves out the texts of refusals and failures, which may change each time.
         var kind: String { "\(failure != nil) \(refusal.isEmpty) \(oddity)" }
 
         mutating func take(_ verdict: Verdict, isDown: Bool) {

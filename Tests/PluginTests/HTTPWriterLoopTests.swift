@@ -109,7 +109,7 @@ struct HTTPWriterLoopTests {
         let writer = try writer([server], loops: 3, host: host)
         let statuses = try profiles.prefix(15).map { try writer.deliver($0).status }
         #expect(statuses == Array(repeating: .rejected, count: 9) + [.retry, .retry, .retry, .rejected, .rejected, .delivered])
-        // What is reported is complete after destroy.
+        // All reports have come when destroy returns.
         writer.destroy()
         let healths = host.said.current.healths
         #expect(healths.map(\.health) == [.failed, .ok])

@@ -53,7 +53,7 @@ final class TestHost: @unchecked Sendable {
         return UInt(bitPattern: table)
     }()
 
-    /// What the host has of `gw.loop/1` and `gw.timer/1`.
+    /// The parts of `gw.loop/1` and `gw.timer/1` that the host has.
     enum Loop {
         case none
         /// The first version of `gw.loop/1`, without `after_ready`.

@@ -8,28 +8,15 @@ struct WriterLoopsTests {
         ReceiverEntry.endpoint(upstream.url, more: ReceiverEntry.quickRetry + more, config: "\"loops\": \(loops)")
     }
 
-    @Test("A receiver has as many threads as loops, which deliver every profile once")
-    func threads() throws {
+    @Test("A receiver has as many threads as loops, which deliver every profile once", arguments: ["none", "process"])
+    func threads(isolation: String) throws {
         try Scenario.run { scenario in
             let upstream = try Recorder(scenario)
-            let gateway = try GatewayProcess(scenario, up: entry(upstream, loops: 3))
+            let gateway = try GatewayProcess(scenario, up: entry(upstream, loops: 3, more: "\"isolation\": \"\(isolation)\","))
             try gateway.send(100)
             try gateway.waitForDeliveries(100)
             #expect(upstream.requests.count == 100)
-            try gateway.process.waitForThreads(3, named: "pyroscope.write")
-            #expect(try gateway.stop() == 0)
-        }
-    }
-
-    @Test("Several loops deliver every profile once in a process of their own too")
-    func isolation() throws {
-        try Scenario.run { scenario in
-            let upstream = try Recorder(scenario)
-            let gateway = try GatewayProcess(scenario, up: entry(upstream, loops: 3, more: "\"isolation\": \"process\","))
-            try gateway.send(100)
-            try gateway.waitForDeliveries(100)
-            #expect(upstream.requests.count == 100)
-            try gateway.process.waitForThreads(3, named: "pyroscope.write", inChildren: true)
+            try gateway.process.waitForThreads(3, named: "pyroscope.write", inChildren: isolation == "process")
             #expect(try gateway.stop() == 0)
         }
     }
