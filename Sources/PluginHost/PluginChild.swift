@@ -17,6 +17,8 @@ package final class PluginChild: Sendable {
     private let channel: PluginChannel
     private let calls = Monitor<[PluginMessage]>([])
     private let instance = Mutex<PluginInstance?>(nil)
+    /// How many calls of `abort` have not returned; the instance must not be destroyed before.
+    private let aborts = Monitor(0)
     /// Whether timers are fired: not before the instance is at work.
     private let isAtWork = Atomic<Bool>(false)
     private let profiles: SharedMapping
@@ -75,14 +77,31 @@ package final class PluginChild: Sendable {
                 try restrict(start, parent)
                 try Thread.detached("plugin") { [self] in run(start) }
             } catch { fail(.notLoaded("the process cannot be restricted: \(error)")) }
-        case .abort:
-            let instance = instance.withLock { $0 }
-            try? Thread.detached("abort") { instance?.abort() }
+        case .abort: abort()
         case .deliver, .flush, .destroy, .start, .drain, .probe:
             calls.withLock { $0.append(message) }
             calls.signal()
             instance.withLock { $0 }?.wake()
         default: break
+        }
+    }
+
+    /// Calls `abort` on a separate thread, because it may not return.
+    private func abort() {
+        guard let instance = instance.withLock({ $0 }) else { return }
+        aborts.withLock { $0 += 1 }
+        let returned: @Sendable () -> Void = { [self] in
+            aborts.withLock { $0 -= 1 }
+            aborts.signal()
+        }
+        do throws(SystemError) {
+            try Thread.detached("abort") {
+                instance.abort()
+                returned()
+            }
+        } catch {
+            Log.error("plugin cannot be told to abort", ["plugin": instance.name, "error": "\(error)"])
+            returned()
         }
     }
 
@@ -143,14 +162,19 @@ package final class PluginChild: Sendable {
                 isAtWork.store(true, ordering: .relaxed)
                 record?.during(.probe) { instance.probe(token: UInt(token)) }
             case .flush(let token): record?.during(.flush) { instance.flush(token: UInt(token)) }
-            case .destroy:
-                record?.during(.destroy) { instance.destroy() }
-                try? channel.flush()
-                CrashGuard.processEnds()
-                exit(0)
+            case .destroy: destroy(instance, record)
             default: break
             }
         }
+    }
+
+    /// Ends the instance and the process; the gateway kills the process when this takes too long.
+    private func destroy(_ instance: PluginInstance, _ record: CallRecord?) -> Never {
+        aborts.wait { $0 == 0 ? .done(()) : .again(.never) }
+        record?.during(.destroy) { instance.destroy() }
+        try? channel.flush()
+        CrashGuard.processEnds()
+        exit(0)
     }
 
     private enum NextCall {

@@ -161,7 +161,7 @@ final class PluginProcess: Sendable {
         run.state.withLock { $0.isLeaving = true }
         try? run.channel.send(.destroy)
         if !hasEnded(run, within: ProcessIsolation.destroyTime) {
-            run.kill(nil)
+            run.kill("abort or destroy did not return within \(ProcessIsolation.destroyTime.inNanoseconds / 1_000_000_000) s")
             _ = hasEnded(run, within: ProcessIsolation.killTime)
         }
     }
@@ -206,18 +206,27 @@ final class PluginProcess: Sendable {
         current.withLock { if $0 === run { $0 = nil } }
         let report = unsafe CrashReport(run.notes.address, now: 0)?.instances.first
         let age = MonotonicTime.now.since(run.began)
-        let unexpected = run.state.withLock { state -> PluginEnd? in
-            // A process that is killed may have been about to end for a reason of its own.
-            let isKilled = how == .signaled(SIGKILL) || how == .unknown
-            let why = isKilled ? state.killed : nil
-            let end = PluginEnd(how: why ?? "\(how)", call: report?.call, sequence: report?.sequence ?? 0, age: age)
+        let (killed, isLeaving) = run.state.withLock { ($0.killed, $0.isLeaving) }
+        // A process that is killed may have been about to end for a reason of its own.
+        let why = how == .signaled(SIGKILL) || how == .unknown ? killed : nil
+        let end = PluginEnd(how: why ?? "\(how)", call: report?.call, sequence: report?.sequence ?? 0, age: age)
+        // Before destroy returns, because the gateway may end then.
+        if isLeaving, how != .exited(status: 0) { logBadEnd(end) }
+        let isUnexpected = run.state.withLock { state in
             state.hasEnded = true
-            if case .success? = state.answer { return state.isLeaving ? nil : end }
+            if case .success? = state.answer { return !state.isLeaving }
             state.answer = state.answer ?? .failure(.ended(end))
-            return nil
+            return false
         }
         run.state.signal()
-        if let unexpected { host.events.pluginEnded(unexpected) }
+        if isUnexpected { host.events.pluginEnded(end) }
+    }
+
+    /// Logs the end of a process that was told to end, and did not by itself.
+    private func logBadEnd(_ end: PluginEnd) {
+        Log.error(
+            "the plugin's process did not end normally",
+            ["receiver": beginning.receiver, "plugin": beginning.path, "how": end.how, "call": end.call?.name ?? "none"])
     }
 
     private func take(_ message: PluginMessage, _ run: Run) {

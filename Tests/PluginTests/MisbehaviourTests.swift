@@ -475,9 +475,10 @@ struct MisbehaviourTests {
         #expect(calls == ["abort called", "abort called", "destroy called"])
     }
 
-    @Test("A plugin is destroyed only after its abort has returned")
-    func lingersInAbort() throws {
-        let gateway = try gateway("linger in abort", settings: #""shutdown_timeout": "1s","#)
+    @Test("A plugin is destroyed only after its abort has returned", arguments: ["none", "process"])
+    func lingersInAbort(isolation: String) throws {
+        let gateway = try gateway(
+            "linger in abort", receiver: #""isolation": "\#(isolation)","#, settings: #""shutdown_timeout": "1s","#)
         try gateway.send()
         let ended = try gateway.stop()
         let (status, log) = (ended.status, ended.err)

@@ -53,6 +53,19 @@ struct PluginProcessTests {
         try gateway.endsWell()
     }
 
+    @Test("A destroy that hangs or crashes is logged, and the gateway ends with 0", arguments: ["block in destroy", "crash in destroy"])
+    func badEnd(what: String) throws {
+        let folder = try TestFolder()
+        let gateway = try gateway("misbehaving.c", #"{ "do": "\#(what)" }"#, in: folder)
+        try gateway.send()
+        try delivered(gateway, "odd", 1)
+        let ended = try gateway.stop()
+        #expect(ended.status == 0)
+        let line = try #require(ended.err.split(separator: "\n").first { $0.contains("the plugin's process did not end normally") })
+        let how = what == "block in destroy" ? "abort or destroy did not return within 1 s" : "it was ended by SIGKILL"
+        for part in ["level=error", "receiver=odd", "libodd.so", how, "call=destroy"] { #expect(line.contains(part), "\(line)") }
+    }
+
     @Test("The process ends with the gateway, however that ends", arguments: [SIGKILL, SIGTERM])
     func endsWithGateway(signal: Int32) throws {
         let folder = try TestFolder()

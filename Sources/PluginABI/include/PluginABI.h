@@ -151,8 +151,8 @@ typedef struct gw_plugin {
     void (*GW_NONNULL deliver)(void *GW_NONNULL instance, const gw_profile *GW_NONNULL profile, const gw_delivery *GW_NONNULL delivery) GW_SENDABLE;
     /// Makes what was handed over before it durable, then finishes `token`; it does not wait for later deliveries.  [exclusive]
     void (*GW_NONNULL flush)(void *GW_NONNULL instance, void *GW_NULLABLE token) GW_SENDABLE;
-    /// Finishes every open token within a second, with `aborted` where the work is not done.  No `deliver` or `flush` begins after it; where
-    /// it comes during one, it is called again once that has returned.  Calls of it never overlap.  [any-thread]
+    /// Finishes every open token within a second, with `aborted` where the work is not done.  No `deliver`, `flush` or `probe` begins after
+    /// it; where it comes during one, it is called again once that has returned.  Calls of it never overlap.  [any-thread]
     void (*GW_NONNULL abort)(void *GW_NONNULL instance) GW_SENDABLE;
     /// Frees the instance; returns when no thread of it can call the host.  No token is open, and no call follows.  [exclusive]
     void (*GW_NONNULL destroy)(void *GW_NONNULL instance) GW_SENDABLE;

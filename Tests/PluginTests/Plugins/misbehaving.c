@@ -298,6 +298,7 @@ static void destroy(void *object) {
     instance *self = object;
     log_line(self, "destroy called");
     if (does(self, "block in destroy")) for (;;) pause();
+    if (does(self, "crash in destroy")) raise(SIGKILL);
     if (does(self, "linger in abort")) return; // The memory is kept, so that a later call is logged and does not crash.
     free(self);
 }
