@@ -73,11 +73,13 @@ final class Connection {
     var phase: Phase
     var deadline: MonotonicTime
     var input = RequestInput()
-    /// The memory that it has reserved, for its handshake or for `input`.
-    var reserved = (bytes: 0, kind: BodyBudget.Beginning.handshake)
+    /// What ``reservedBytes`` are for.
+    var reservedKind = BodyBudget.Beginning.handshake
     var isClosed = false
     /// The limit for which the connection is answered 503; nil when it is served.
     let limit: SenderLimit?
+    /// The memory that it has reserved, for its handshake or for `input`.
+    var reservedBytes: UInt32 = 0
     var interest = Poller.Interest.readable
     var request: Request
     /// The request's body, until the request is answered.

@@ -93,19 +93,21 @@ extension Connection {
 
     /// Reserves part of `max_in_flight_bytes` for data that is kept before a body begins.
     func reserve(_ bytes: Int, for kind: BodyBudget.Beginning) -> Bool {
-        guard listener.bodies.reserve(bytes, for: kind) else { return false }
-        reserved = (bytes, kind)
+        let held = UInt32(clamping: bytes)
+        guard listener.bodies.reserve(Int(held), for: kind) else { return false }
+        (reservedBytes, reservedKind) = (held, kind)
         return true
     }
 
     private func reserveAnyway(_ bytes: Int, for kind: BodyBudget.Beginning) {
-        listener.bodies.add(bytes, for: kind)
-        reserved = (bytes, kind)
+        let held = UInt32(clamping: bytes)
+        listener.bodies.add(Int(held), for: kind)
+        (reservedBytes, reservedKind) = (held, kind)
     }
 
     func releaseReserved() {
-        listener.bodies.release(reserved.bytes, of: reserved.kind)
-        reserved.bytes = 0
+        listener.bodies.release(Int(reservedBytes), of: reservedKind)
+        reservedBytes = 0
     }
 
     func takeInput() -> [UInt8] {

@@ -25,7 +25,6 @@ package struct RequestHead: Sendable {
     /// Path and query, with percent-encoding untouched; those of an absolute-form target stand without its scheme and authority.
     package var path = 0..<0
     package var query = 0..<0
-    var minorVersion = 1
     var fields: [Field] = []
     package var framing = Framing.length(0)
     /// True when the connection may carry another request after this one.
@@ -33,6 +32,7 @@ package struct RequestHead: Sendable {
     var expectsContinue = false
     /// Whether the answer has no body (RFC 9110 §9.3.2).
     var isHEAD = false
+    var minorVersion: UInt8 = 1
 
     /// The bytes of one part.
     package subscript(range: Range<Int>) -> ArraySlice<UInt8> { bytes[range] }

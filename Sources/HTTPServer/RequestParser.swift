@@ -110,7 +110,7 @@ package struct RequestParser {
             let major = Self.digit(head.bytes[range.lowerBound + 5]), let minor = Self.digit(head.bytes[range.lowerBound + 7])
         else { throw .malformed("the request line does not end in an HTTP version") }
         guard major == 1 else { throw Refusal(status: 505, message: "HTTP/\(major).\(minor) is not spoken here; use HTTP/1.1") }
-        head.minorVersion = minor
+        head.minorVersion = UInt8(truncatingIfNeeded: minor)
     }
 
     private mutating func readTarget(_ range: Range<Int>) throws(Refusal) {

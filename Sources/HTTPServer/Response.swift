@@ -93,7 +93,7 @@ package struct Response: Sendable {
     /// The bytes of the answer, in one array so that they are sent with one write.
     ///
     /// - Parameter withBody: false for a HEAD request, whose answer has the Content-Length but no body.
-    func serialized(date: String, keepAlive: Bool, minorVersion: Int, withBody: Bool) -> [UInt8] {
+    func serialized(date: String, keepAlive: Bool, minorVersion: UInt8, withBody: Bool) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(headers.reduce(160 + body.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 })
         bytes.append(utf8: "HTTP/1.1 ")

@@ -10,7 +10,7 @@ struct ResponseTests {
             (true, 1, ""), (true, 0, "Connection: keep-alive\r\n"), (false, 1, "Connection: close\r\n"),
             (false, 0, "Connection: close\r\n"),
         ])
-    func connection(keepAlive: Bool, minorVersion: Int, line: String) {
+    func connection(keepAlive: Bool, minorVersion: UInt8, line: String) {
         let bytes = Response.ok.serialized(date: "D", keepAlive: keepAlive, minorVersion: minorVersion, withBody: true)
         #expect(String(decoding: bytes, as: UTF8.self) == "HTTP/1.1 200 OK\r\nDate: D\r\nContent-Length: 0\r\n\(line)\r\n")
     }
