@@ -34,7 +34,7 @@ final class Availability {
     /// Failed attempts since the last success, of every kind.
     private var failuresInARow = 0
     private var failedProbes = 0
-    private var isProbing = false
+    private(set) var isProbing = false
     private var lastEnd = MonotonicTime(nanoseconds: 0)
     private var lastSuccess: MonotonicTime?
     private let known = FailedProfiles()

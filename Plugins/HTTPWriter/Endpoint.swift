@@ -69,6 +69,8 @@ final class Endpoint {
     }
 
     var isDown: Bool { availability.isDown }
+    /// Whether an attempt is under way that is the probe of the endpoint.
+    var isProbing: Bool { availability.isProbing }
     var seemsAway: Bool { availability.seemsAway }
 
     /// Whether an attempt with this profile may be made now.

@@ -86,6 +86,7 @@ final class TokenSource {
         switch verdict {
         case .delivered: proven = authorization
         case .rejected(let reason, 401, _) where refused(authorization): return .retry(reason, after: .zero, httpStatus: 401)
+        case .retry(_, _, 401): _ = refused(authorization)
         default: break
         }
         return verdict

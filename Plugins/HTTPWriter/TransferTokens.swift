@@ -42,6 +42,8 @@ extension TransferEngine {
     /// Counts a failed token request as an endpoint that cannot be reached.
     func tokenFailed(_ reason: String, _ index: Int) {
         let endpoint = endpoints[index]
-        endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), DispatchList(), isProbe: endpoint.isDown, isReached: false, now: .now)
+        // While a request is the probe of an endpoint that is down, this is not.
+        let isProbe = endpoint.isDown && !endpoint.isProbing
+        endpoint.ended(.retry(reason, after: .zero, httpStatus: 0), DispatchList(), isProbe: isProbe, isReached: false, now: .now)
     }
 }

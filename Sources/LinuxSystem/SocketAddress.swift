@@ -102,6 +102,8 @@ extension Socket {
         case connected
         /// The socket becomes writable when the connection is there or has failed; ``Socket/failure(of:)`` tells which.
         case underWay
+        /// The server of a Unix socket has as many connections waiting to be accepted as it lets wait.
+        case full
         /// It failed with this `errno`.
         case failed(Int32)
     }
@@ -115,6 +117,7 @@ extension Socket {
         switch unsafe address.errno(of: { unsafe Glibc.connect(socket, $0, $1) }) {
         case 0: return .connected
         case EINPROGRESS, EINTR: return .underWay
+        case EAGAIN where address.family == AF_UNIX: return .full
         case let failure: return .failed(failure)
         }
     }

@@ -102,7 +102,10 @@ final class PluginProcess: Sendable {
         var patience = Patience(createTime)
         guard let answer = run.state.wait(&patience, { $0.answer }) else {
             run.kill("create did not return within \(createTime.inNanoseconds / 1_000_000_000) seconds")
-            throw .ended(waitForEnd(run))
+            let end = waitForEnd(run)
+            // One that the system has not ended yet must not be taken for one that works.
+            current.withLock { if $0 === run { $0 = nil } }
+            throw .ended(end)
         }
         return try answer.get()
     }

@@ -6,9 +6,11 @@ import Testing
 
 @Suite("OAuth2 in HTTPWriter", .bothClients)
 struct HTTPWriterOAuth2Tests {
-    private static func writer(to url: String, tokens: String, _ more: String = "", host: TestHost = TestHost()) throws -> LoadedInstance {
+    private static func writer(
+        to url: String, tokens: String, _ more: String = "", endpoint: String = "", host: TestHost = TestHost()
+    ) throws -> LoadedInstance {
         let oauth2 = #"{"client_id":"id:1","client_secret":"s&cret","token_url":"\#(tokens)/token"\#(more)}"#
-        return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)}]}"#, host)
+        return try HTTPWriterTests.writer(#"{"endpoint":[{"url":"\#(url)","oauth2":\#(oauth2)\#(endpoint)}]}"#, host)
     }
 
     /// The response of a token server.
@@ -80,6 +82,17 @@ struct HTTPWriterOAuth2Tests {
         late.open()
         #expect(try withExtendedLifetime(slow) { try writer.host.outcome(of: token).status } == .retry)
         #expect(try writer.deliver(slow).status == .delivered)
+        #expect(tokens.requests.count == 2)
+    }
+
+    @Test("A revoked token is replaced where the config has 401 retried, too")
+    func revokedAndRetried() throws {
+        let tokens = try UpstreamServer { index, _ in Self.token("t-\(index)", "") }
+        let upstream = try UpstreamServer { index, request in
+            UpstreamServer.response(index > 0 && request.headers.contains("Authorization: Bearer t-0") ? "401 Gone" : "200 OK")
+        }
+        let writer = try Self.writer(to: upstream.url, tokens: tokens.url, endpoint: #","retry_on":[401]"#)
+        #expect(try [1, 2, 2].map { try writer.deliver(TestProfile(sequence: $0)).status } == [.delivered, .retry, .delivered])
         #expect(tokens.requests.count == 2)
     }
 

@@ -207,16 +207,7 @@ private final class UnixUpstream: Sendable {
     private let path: String
 
     init(_ path: String) throws {
-        (self.path, socket) = (path, TestSocket(owning: Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)))
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let isBound = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(socket.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
-            }
-        }
-        guard isBound, listen(socket.number, 16) == 0 else { throw Obstacle("cannot listen at \(path): errno \(errno)") }
+        (self.path, socket) = (path, try TestSocket.listening(at: path, backlog: 16))
         Thread.detachNewThread { [socket, seen] in
             while case let accepted = accept(socket.number, nil, nil), accepted >= 0 {
                 let connection = TestSocket(owning: accepted)

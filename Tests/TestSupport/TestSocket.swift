@@ -35,6 +35,23 @@ final class TestSocket: Sendable {
         return (bound, UInt16(bigEndian: address.sin_port))
     }
 
+    /// A Unix socket that listens.
+    ///
+    /// - Parameter backlog: about how many connections may wait to be accepted.
+    static func listening(at path: String, backlog: Int32) throws -> TestSocket {
+        let socket = TestSocket(owning: Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let isBound = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(socket.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+            }
+        }
+        guard isBound, listen(socket.number, backlog) == 0 else { throw Obstacle("cannot listen at \(path): errno \(errno)") }
+        return socket
+    }
+
     /// Ends every call on the socket, also a waiting accept, and notifies the peer.
     func shutDown() { shutdown(number, Int32(SHUT_RDWR)) }
 }

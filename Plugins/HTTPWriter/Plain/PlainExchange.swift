@@ -7,8 +7,8 @@ import PushWire
 ///
 /// It keeps what belongs to the request; ``PlainPool`` gives it a connection, and moves it on when the socket is ready.
 @safe final class PlainExchange: Lane {
-    /// The event that the request waits for.
-    enum Phase { case idle, limit, lookup, connection, answer }
+    /// The event that the request waits for; `finished` is for one that has ended and was not told of.
+    enum Phase { case idle, limit, lookup, connection, answer, finished }
 
     var ended: () -> Void = {}
     var generation: ConnectionGeneration?
@@ -30,8 +30,8 @@ import PushWire
     var addresses: ArraySlice<SocketAddress> = []
     private var parser = AnswerParser(bodyLimit: UpstreamAnswer.bodyLimit)
     private(set) var answer = AnswerState()
-    /// The next one of those that have ended.
-    var nextFinished: PlainExchange?
+    /// The requests before and after it in the queue in which it is.
+    var links = (previous: PlainExchange?.none, next: PlainExchange?.none)
     /// Whether nothing more of the request is sent, because the answer is no success already, or it could not be sent.
     private(set) var hasStopped = false
     /// Whether the request must open a connection.
@@ -171,7 +171,7 @@ import PushWire
     func endLate() {
         let what =
             switch phase {
-            case .idle, .limit: "while waiting for a connection"
+            case .idle, .limit, .finished: "while waiting for a connection"
             case .lookup: "while looking up \(route.names.host)"
             case .connection: "while connecting to \(route.place)"
             case .answer: answer.hasBegun ? "in the middle of the answer" : isSent ? "without an answer" : "while sending"

@@ -75,3 +75,45 @@ final class PlainLookup: Sendable {
         }
     }
 }
+
+/// The addresses to which one generation connects; on the thread of the transfers only.
+final class PlainAddresses {
+    /// How long addresses are used by new connections where connections have no age.
+    private static let age = Duration.seconds(60)
+
+    private let route: PlainRoute
+    private var lookup: PlainLookup?
+    /// Those found last, with the one first that worked.
+    private var found: [SocketAddress]
+    private var end = MonotonicTime.never
+
+    init(_ route: PlainRoute) {
+        self.route = route
+        found = route.names.known ?? []
+    }
+
+    /// The addresses for a new connection; empty when they have to be looked up.
+    func current(_ now: MonotonicTime) -> ArraySlice<SocketAddress> {
+        if end <= now, route.names.known == nil { found = [] }
+        return found[...]
+    }
+
+    /// Begins to look the name up, if that is not under way; ``takeResult(_:)`` returns the result later.
+    func lookUp() throws(SystemError) { if lookup == nil { lookup = try route.names.lookUp() } }
+
+    /// Returns the result of a lookup once, after it has ended.
+    func takeResult(_ now: MonotonicTime) -> PlainLookup.Result? {
+        guard let result = lookup?.result else { return nil }
+        lookup = nil
+        if case .success(let addresses) = result { (found, end) = (addresses, route.keepsAddresses ? .never : now + Self.age) }
+        return result
+    }
+
+    /// Moves an address that works to the front, so that new connections try it first.
+    func worked(_ address: SocketAddress) {
+        if let place = found.firstIndex(of: address), place > 0 { found.insert(found.remove(at: place), at: 0) }
+    }
+
+    /// Waits for no lookup any more.
+    func endLookup() { lookup = nil }
+}

@@ -9,8 +9,8 @@ import PushWire
 final class PlainPool {
     /// The most time for one of several addresses; the last one gets all that is left.
     private static let mostForAddress = Duration.seconds(2)
-    /// How long addresses are used by new connections where connections have no age.
-    private static let addressAge = Duration.seconds(60)
+    /// The pause after a connection for which the server had no room.
+    private static let fullPause = Duration.milliseconds(5)
 
     let route: PlainRoute
     private let sockets: SocketWatcher
@@ -18,46 +18,48 @@ final class PlainPool {
     /// How many connections it may have; those beyond it close when they become idle.
     var limit: ConnectionLimit { didSet { serveWaiting() } }
     private var running = ExchangeSet()
-    /// Requests that wait for one of the connections, in order.
-    private var waiting: [PlainExchange] = []
-    private var unresolved: [PlainExchange] = []
-    /// The first and the last of the requests that have ended and were not told of.
-    private var (firstFinished, lastFinished) = (PlainExchange?.none, PlainExchange?.none)
+    /// Requests that wait for one of the connections.
+    private let waiting = ExchangeQueue()
+    private var isServing = false
+    /// When new connections are tried again to a server whose queue of them was full; `never` when it was not.
+    private var nextTry = MonotonicTime.never
+    private let unresolved = ExchangeQueue()
+    /// Requests that have ended and were not told of.
+    private let finished = ExchangeQueue()
     private let idle = IdlePlainConnections()
     private var (connections, isRetired) = (0, false)
     /// No running request is due before this time.
     private var earliest = MonotonicTime.never
-    private var lookup: PlainLookup?
-    /// The addresses found last, with the one first that worked.
-    private var addresses: [SocketAddress]
-    private var addressesEnd = MonotonicTime.never
+    private let addresses: PlainAddresses
     /// Where answers are received.
     var buffer: [UInt8] = []
 
     init(_ route: PlainRoute, _ sockets: SocketWatcher, of generation: ConnectionGeneration, limit: ConnectionLimit) {
         (self.route, self.sockets, self.generation, self.limit) = (route, sockets, generation, limit)
-        addresses = route.names.known ?? []
+        addresses = PlainAddresses(route)
     }
 
     /// True when it has no requests.
-    var isIdle: Bool { running.all.isEmpty && firstFinished == nil }
+    var isIdle: Bool { running.all.isEmpty && finished.isEmpty }
 
-    private var isFull: Bool { limit.open > 0 && connections >= limit.open }
+    private var isFull: Bool { limit.open > 0 && connections >= limit.open || nextTry != .never }
 
     // MARK: The loop
 
     /// The time at which ``turn(_:)`` has work even without a socket event.
-    var nextTurn: MonotonicTime { firstFinished == nil ? earliest : MonotonicTime(nanoseconds: 0) }
+    var nextTurn: MonotonicTime { finished.isEmpty ? min(earliest, nextTry) : MonotonicTime(nanoseconds: 0) }
 
     /// Ends what is late, and tells of the requests that have ended.
     func turn(_ now: MonotonicTime) {
-        if let result = lookup?.result { resolved(result, now) }
+        if let result = addresses.takeResult(now) { resolved(result, now) }
         if earliest <= now { lookForLate(now) }
-        var told = firstFinished
-        (firstFinished, lastFinished) = (nil, nil)
-        while let exchange = told {
-            told = exchange.nextFinished
-            exchange.nextFinished = nil
+        if nextTry <= now {
+            nextTry = .never
+            serveWaiting()
+        }
+        // Those that end meanwhile are told of in the next turn.
+        for _ in 0..<finished.count {
+            guard let exchange = finished.takeFirst() else { return }
             exchange.ended()
         }
     }
@@ -98,16 +100,18 @@ final class PlainPool {
             exchange.phase = .limit
             return waiting.append(exchange)
         }
-        if addressesEnd <= now, route.names.known == nil { addresses = [] }
-        if addresses.isEmpty { return resolve(exchange) }
+        exchange.addresses = addresses.current(now)
+        if exchange.addresses.isEmpty { return resolve(exchange) }
         exchange.phase = .connection
-        exchange.addresses = addresses[...]
         connect(exchange, ENETUNREACH, now)
     }
 
     /// Ends a request without telling, and closes its connection.
     func cancel(_ exchange: PlainExchange) {
-        forgetFinished(exchange)
+        if exchange.phase == .finished {
+            finished.remove(exchange)
+            exchange.phase = .idle
+        }
         guard isRunning(exchange), case let connection = exchange.connection else { return }
         remove(exchange)
         if let connection { close(connection) }
@@ -120,20 +124,11 @@ final class PlainPool {
     ///   - keeps: whether the connection can carry another request.
     func end(_ exchange: PlainExchange, _ connection: PlainConnection?, keeps: Bool = false) {
         remove(exchange)
-        if let last = lastFinished { last.nextFinished = exchange } else { firstFinished = exchange }
-        lastFinished = exchange
+        exchange.phase = .finished
+        finished.append(exchange)
         guard let connection else { return }
         connection.exchange = nil
         if keeps { release(connection) } else { close(connection) }
-    }
-
-    private func forgetFinished(_ exchange: PlainExchange) {
-        var (previous, next) = (PlainExchange?.none, firstFinished)
-        while let other = next, other !== exchange { (previous, next) = (other, other.nextFinished) }
-        guard next != nil else { return }
-        if let previous { previous.nextFinished = exchange.nextFinished } else { firstFinished = exchange.nextFinished }
-        if lastFinished === exchange { lastFinished = previous }
-        exchange.nextFinished = nil
     }
 
     /// Whether a request has not ended yet.
@@ -141,10 +136,11 @@ final class PlainPool {
 
     private func remove(_ exchange: PlainExchange) {
         switch exchange.phase {
-        case .limit: waiting.removeAll { $0 === exchange }
-        case .lookup: unresolved.removeAll { $0 === exchange }
-        case .idle, .connection, .answer: break
+        case .limit: waiting.remove(exchange)
+        case .lookup: unresolved.remove(exchange)
+        case .idle, .connection, .answer, .finished: break
         }
+        exchange.phase = .idle
         running.remove(exchange)
     }
 
@@ -152,7 +148,7 @@ final class PlainPool {
 
     private func resolve(_ exchange: PlainExchange) {
         do throws(SystemError) {
-            if lookup == nil { lookup = try route.names.lookUp() }
+            try addresses.lookUp()
             exchange.phase = .lookup
             unresolved.append(exchange)
         } catch {
@@ -162,17 +158,11 @@ final class PlainPool {
     }
 
     private func resolved(_ result: PlainLookup.Result, _ now: MonotonicTime) {
-        lookup = nil
-        let ready = unresolved
-        unresolved = []
-        switch result {
-        case .success(let found):
-            addresses = found
-            addressesEnd = route.keepsAddresses ? .never : now + Self.addressAge
-            for exchange in ready { exchange.phase = .idle }
-            for exchange in ready where isRunning(exchange) { place(exchange, now) }
-        case .failure(let unknown):
-            for exchange in ready {
+        for _ in 0..<unresolved.count {
+            guard let exchange = unresolved.takeFirst() else { return }
+            switch result {
+            case .success: place(exchange, now)
+            case .failure(let unknown):
                 exchange.end(failure: "cannot look up \(route.names.host): \(unknown.reason)")
                 end(exchange, nil)
             }
@@ -181,7 +171,8 @@ final class PlainPool {
 
     // MARK: Connections
 
-    /// Connects to the next of the addresses that remain for a request.
+    /// Connects to the next of the addresses that remain for a request. Until the last one has failed, no other request is given its
+    /// place among the connections.
     ///
     /// - Parameter failure: why the address before it is not used.
     private func connect(_ exchange: PlainExchange, _ failure: Int32, _ now: MonotonicTime) {
@@ -195,7 +186,7 @@ final class PlainPool {
                 let connection = PlainConnection(socket, address, self, sockets)
                 if let code = route.source.flatMap({ Socket.setSource(of: socket, to: $0) }) {
                     failure = code
-                    close(connection)
+                    abandon(connection)
                     continue
                 }
                 switch Socket.connect(socket, to: address) {
@@ -206,35 +197,48 @@ final class PlainPool {
                     let isLast = exchange.addresses.isEmpty
                     wait(for: exchange, until: isLast ? exchange.deadline : now + min(left, Self.mostForAddress))
                     return connection.wait(for: .writable)
+                case .full:
+                    abandon(connection)
+                    exchange.phase = .limit
+                    waiting.prepend(exchange)
+                    nextTry = now + Self.fullPause
+                    return
                 case .failed(let code):
                     failure = code
-                    close(connection)
+                    abandon(connection)
                 }
             } catch {
                 failure = error.code
                 // Other errors, such as an address family that this machine does not support, are not a lack of descriptors.
                 if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) {
                     exchange.end(failure: "\(error)", isDenied: true)
-                    return end(exchange, nil)
+                    end(exchange, nil)
+                    return serveWaiting()
                 }
             }
         }
         exchange.end(failure: "cannot connect to \(route.place): \(SystemError.text(of: failure))")
         end(exchange, nil)
+        serveWaiting()
+    }
+
+    /// Closes a connection whose place is to be used for another one.
+    private func abandon(_ connection: PlainConnection) {
+        sockets.close(connection.socket)
+        connections -= 1
     }
 
     /// Gives up an address.
     func tryNext(_ exchange: PlainExchange, _ connection: PlainConnection, _ failure: Int32, _ now: MonotonicTime) {
         (exchange.connection, connection.exchange) = (nil, nil)
-        close(connection)
+        abandon(connection)
         connect(exchange, failure, now)
     }
 
     func connected(_ connection: PlainConnection, _ exchange: PlainExchange, _ now: MonotonicTime) {
         connection.isConnecting = false
         exchange.noteConnected()
-        // The address that works is tried first from now on.
-        if let place = addresses.firstIndex(of: connection.address), place > 0 { addresses.insert(addresses.remove(at: place), at: 0) }
+        addresses.worked(connection.address)
         wait(for: exchange, until: exchange.deadline)
         use(connection, exchange)
     }
@@ -249,29 +253,24 @@ final class PlainPool {
     private func release(_ connection: PlainConnection) {
         connection.isReused = true
         let isSurplus = limit.open > 0 && connections > limit.open
-        let next = waiting.first
-        guard !isSurplus, !isRetired || next != nil, next?.isFresh != true, idle.count < limit.kept else { return close(connection) }
+        let isWanted = waiting.first.map { !$0.isFresh } ?? !isRetired
+        guard !isSurplus, isWanted, idle.count < limit.kept else { return close(connection) }
         connection.wait(for: .readable)
-        if let next {
-            waiting.removeFirst()
-            return use(connection, next)
-        }
-        idle.add(connection)
+        if let next = waiting.takeFirst() { use(connection, next) } else { idle.add(connection) }
     }
 
     /// Closes a connection, and gives its place to a request that waits for one.
     func close(_ connection: PlainConnection) {
-        sockets.close(connection.socket)
-        connections -= 1
+        abandon(connection)
         serveWaiting()
     }
 
     private func serveWaiting() {
-        while !waiting.isEmpty, !isFull {
-            let exchange = waiting.removeFirst()
-            exchange.phase = .idle
-            place(exchange, .now)
-        }
+        // A request that ends at once makes room for the next one; a call inside the other for each would need a stack without bound.
+        guard !isServing else { return }
+        isServing = true
+        defer { isServing = false }
+        while !isFull, let exchange = waiting.takeFirst() { place(exchange, .now) }
     }
 
     /// Closes an idle connection.
@@ -288,13 +287,14 @@ final class PlainPool {
 
     /// Closes all connections, and forgets the requests on them.
     func end() {
-        waiting = []
+        for queue in [waiting, unresolved, finished] { while queue.takeFirst() != nil {} }
+        nextTry = .never
         for connection in running.all.compactMap(\.connection) {
             connection.exchange = nil
             close(connection)
         }
         while let connection = idle.takeLatest() { close(connection) }
-        while let exchange = firstFinished { forgetFinished(exchange) }
-        (running, unresolved, lookup) = (ExchangeSet(), [], nil)
+        running = ExchangeSet()
+        addresses.endLookup()
     }
 }
