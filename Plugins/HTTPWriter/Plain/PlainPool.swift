@@ -58,10 +58,7 @@ final class PlainPool {
             serveWaiting()
         }
         // Those that end meanwhile are told of in the next turn.
-        for _ in 0..<finished.count {
-            guard let exchange = finished.takeFirst() else { return }
-            exchange.ended()
-        }
+        for _ in 0..<finished.count { finished.takeFirst()?.ended() }
     }
 
     private func lookForLate(_ now: MonotonicTime) {
@@ -126,9 +123,8 @@ final class PlainPool {
         remove(exchange)
         exchange.phase = .finished
         finished.append(exchange)
-        guard let connection else { return }
-        connection.exchange = nil
-        if keeps { release(connection) } else { close(connection) }
+        connection?.exchange = nil
+        if let connection { keeps ? release(connection) : close(connection) }
     }
 
     /// Whether a request has not ended yet.
@@ -181,45 +177,47 @@ final class PlainPool {
             // An address of the other family cannot be reached from the source.
             if let source = route.source, source.family != address.family { continue }
             do throws(SystemError) {
-                let socket = try sockets.open(address.family, Socket.stream, 0, of: generation)
-                connections += 1
-                let connection = PlainConnection(socket, address, self, sockets)
-                if let code = route.source.flatMap({ Socket.setSource(of: socket, to: $0) }) {
-                    failure = code
-                    abandon(connection)
-                    continue
-                }
-                switch Socket.connect(socket, to: address) {
-                case .connected: return connected(connection, exchange, now)
-                case .underWay:
-                    (connection.exchange, exchange.connection) = (exchange, connection)
-                    let left = exchange.deadline.since(now) / (exchange.addresses.count + 1)
-                    let isLast = exchange.addresses.isEmpty
-                    wait(for: exchange, until: isLast ? exchange.deadline : now + min(left, Self.mostForAddress))
-                    return connection.wait(for: .writable)
-                case .full:
-                    abandon(connection)
-                    exchange.phase = .limit
-                    waiting.prepend(exchange)
-                    nextTry = now + Self.fullPause
-                    return
-                case .failed(let code):
-                    failure = code
-                    abandon(connection)
-                }
+                guard let code = try connect(exchange, to: address, now) else { return }
+                failure = code
             } catch {
                 failure = error.code
-                // Other errors, such as an address family that this machine does not support, are not a lack of descriptors.
-                if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) {
-                    exchange.end(failure: "\(error)", isDenied: true)
-                    end(exchange, nil)
-                    return serveWaiting()
-                }
+                // Others, such as an address family that this machine does not support, are no lack of descriptors.
+                guard [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.code) else { continue }
+                exchange.end(failure: "\(error)", isDenied: true)
+                end(exchange, nil)
+                return serveWaiting()
             }
         }
         exchange.end(failure: "cannot connect to \(route.place): \(SystemError.text(of: failure))")
         end(exchange, nil)
         serveWaiting()
+    }
+
+    /// Begins a connection for a request.
+    ///
+    /// - Returns: the `errno` of a failure; nil when the request waits or is under way.
+    private func connect(_ exchange: PlainExchange, to address: SocketAddress, _ now: MonotonicTime) throws(SystemError) -> Int32? {
+        let socket = try sockets.open(address.family, Socket.stream, 0, of: generation)
+        connections += 1
+        let connection = PlainConnection(socket, address, self, sockets)
+        let unbound = route.source.flatMap { Socket.setSource(of: socket, to: $0) }
+        switch unbound.map(Socket.Connecting.failed) ?? Socket.connect(socket, to: address) {
+        case .connected: connected(connection, exchange, now)
+        case .underWay:
+            (connection.exchange, exchange.connection) = (exchange, connection)
+            let left = exchange.deadline.since(now) / (exchange.addresses.count + 1)
+            wait(for: exchange, until: exchange.addresses.isEmpty ? exchange.deadline : now + min(left, Self.mostForAddress))
+            connection.wait(for: .writable)
+        case .full:
+            abandon(connection)
+            exchange.phase = .limit
+            waiting.prepend(exchange)
+            nextTry = now + Self.fullPause
+        case .failed(let code):
+            abandon(connection)
+            return code
+        }
+        return nil
     }
 
     /// Closes a connection whose place is to be used for another one.
