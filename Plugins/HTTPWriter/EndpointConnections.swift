@@ -11,9 +11,9 @@ final class EndpointConnections {
     private var retired: [ConnectionGeneration] = [] { didSet { hasRetired = !retired.isEmpty } }
     /// Each request asks this, which costs less than a look at the array.
     private var hasRetired = false
-    /// The limit of each generation.
+    /// The limit of all generations together: the retired ones open no more than they have, and the current one gets the rest.
     var limit: ConnectionLimit {
-        didSet { if limit != oldValue { for generation in all { generation.set(limit) } } }
+        didSet { if limit != oldValue { divideLimit() } }
     }
 
     /// - Parameter route: the way to the endpoint for the writer's own client; nil when only libcurl may go there.
@@ -36,7 +36,20 @@ final class EndpointConnections {
         }
         let new = ConnectionGeneration(sockets, replacedAt: nextEnd(now), limit: limit, route: route)
         current = new
+        if hasRetired { divideLimit() }
         return new
+    }
+
+    private func divideLimit() {
+        guard limit.open > 0 else { return current?.set(limit) ?? () }
+        var left = limit
+        for generation in retired {
+            let count = min(limit.open, max(1, sockets.count(of: generation)))
+            generation.set(ConnectionLimit(open: count, kept: count))
+            left.open -= count
+        }
+        left.open = max(1, left.open)
+        current?.set(left)
     }
 
     /// Shortened at random by up to a fifth, so that connections opened together are not all replaced at the same time.
@@ -50,6 +63,7 @@ final class EndpointConnections {
         current = nil
         generation.plain?.retire()
         retired.append(generation)
+        divideLimit()
     }
 
     /// Closes the current generation if it is idle, to free descriptors for another endpoint.
@@ -86,6 +100,7 @@ final class EndpointConnections {
         guard hasRetired else { return }
         for generation in retired where generation.isIdle { generation.end() }
         retired.removeAll(where: \.isIdle)
+        divideLimit()
     }
 
     /// Ends all generations, with their transfers.
