@@ -56,6 +56,8 @@ final class Connection {
     /// of both.
     static let smallRead = 1024
     static let lingerTime = Duration.seconds(2)
+    /// How long after it was accepted the first request may come on a connection whose listener ends: a round trip, with a lost packet.
+    static let firstRequestTime = Duration.seconds(1)
 
     // The order of what follows leaves few gaps: ten thousand connections may wait for their next request.
 
@@ -210,7 +212,13 @@ final class Connection {
     /// - Returns: the bytes after the head; nil when the head is incomplete and its bytes were kept, or when it was refused.
     private func consumeHead(_ received: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
         // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
-        if !input.hasBegun, request.number > 0 { deadline = table.now + listener.service.http.readTimeout }
+        if !input.hasBegun {
+            // RFC 9112 §2.2: some clients send an empty line after a body, which is no beginning of a request.
+            if RequestParser.isEmptyLines(received) { return [] }
+            if request.number > 0 || listener.isClosing || table.isDraining {
+                deadline = table.now + listener.service.http.readTimeout
+            }
+        }
         table.becameBusy(self)
         do throws(RequestParser.Refusal) {
             input.requestBegan()

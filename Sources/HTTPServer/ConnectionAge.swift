@@ -5,7 +5,7 @@ import LinuxSystem
 /// Each connection gets a random part of the maximum age, from four fifths to all of it, so that clients which connected together
 /// do not all reconnect together.
 struct ConnectionAge {
-    private let began: MonotonicTime
+    let began: MonotonicTime
     private let part: Double
 
     /// - Parameter part: the part of the maximum age, 0.8 to 1.

@@ -120,6 +120,17 @@ extension Connection {
         if !isClosed, case .head = phase, input.isEmpty { close() }
     }
 
+    /// Has a connection close whose listener ends: at once when it has no request.
+    ///
+    /// A client that has just connected gets a moment for its first request, which may be on its way, and which many clients do not send
+    /// again when a new connection ends without an answer.
+    func leave() {
+        let end = age.began + Self.firstRequestTime
+        guard case .head = phase, request.number == 0, input.isEmpty, limit == nil, table.now < end else { return closeIfIdle() }
+        deadline = min(deadline, end)
+        table.expect(deadline)
+    }
+
     /// Answers 503 to a request that is still arriving, or that waits for its answer and can still be given up.
     func refuse(because why: String) {
         switch phase {

@@ -69,6 +69,8 @@ extension Connection {
     /// Tries again to read a body that had to wait for room.
     func resume() {
         guard case .paused(let handler) = phase else { return }
+        // Most that wait find no room yet, and cost no system call then.
+        guard incoming?.hasRoom == true else { return table.pause(self) }
         phase = .body(handler)
         incoming?.readingGoesOn(table.now)
         continueReading()

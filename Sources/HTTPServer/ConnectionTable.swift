@@ -67,7 +67,7 @@ package final class ConnectionTable {
         listeners[index] = nil
         // A client in the middle of its handshake may send its request with the last message of that.
         for case let connection? in connections where connection.listener === listener && !connection.hasBegunHandshake {
-            connection.closeIfIdle()
+            connection.leave()
         }
         // Assigned as a whole, because a change in place would make each use of the array a checked access.
         idleConnections = idleConnections.filter { $0.first != nil }
@@ -185,7 +185,7 @@ package final class ConnectionTable {
         if limit == nil { becameIdle(connection, .silent) }
         connection.start()
         // Another loop may have handed it over after this one has forgotten the listener.
-        if listener.isClosing, !connection.hasBegunHandshake { connection.closeIfIdle() }
+        if listener.isClosing, !connection.hasBegunHandshake { connection.leave() }
     }
 
     /// Watches a connection's socket for input.
@@ -277,7 +277,7 @@ package final class ConnectionTable {
 
     func drain(_ done: @escaping () -> Void) {
         drained = done
-        for connection in connections { connection?.closeIfIdle() }
+        for connection in connections { connection?.leave() }
     }
 
     /// Answers 503 to requests that are still arriving.

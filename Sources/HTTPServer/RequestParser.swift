@@ -28,6 +28,13 @@ package struct RequestParser {
     private var contentLength: Int?
     private var authority: Range<Int>?
 
+    /// Whether these bytes are empty lines, and no more than may come before a request.
+    static func isEmptyLines(_ bytes: ArraySlice<UInt8>) -> Bool {
+        guard bytes.first == 13, bytes.count <= maximumEmptyLines * 2 else { return false }
+        return bytes.count % 2 == 0
+            && stride(from: bytes.startIndex, to: bytes.endIndex, by: 2).allSatisfy { bytes[$0...].starts(with: [13, 10]) }
+    }
+
     /// Parses the head at the start of `input`.
     ///
     /// - Parameter scanned: how many bytes an earlier call searched for the end of the head without finding it.

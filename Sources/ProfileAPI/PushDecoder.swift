@@ -5,15 +5,20 @@ import PushWire
 
 /// Makes profiles of a Push's body: unwraps, inflates and parses it, with bounds on everything that results.
 struct PushDecoder {
-    /// Protobuf messages up to this size, and of at most `smallCount` series, are decoded on the event loop, which takes about a
-    /// millisecond.
+    /// Protobuf messages up to this size, and of at most `smallCount` fields, are decoded on the event loop, which takes a few
+    /// milliseconds at most.
     static let smallSize = 1 << 20
     private static let smallSizeOfJSON = 64 << 10
-    private static let smallCount = 256
+    /// Data that inflates to less than it is takes up to thirty times as long for each byte.
+    static let smallExcess = 16 << 10
+    /// About a hundred series with ten labels each.
+    static let smallCount = 4096
 
     let call: PushCall
     /// The most bytes that the inflated message may have.
     let limit: Int
+    /// How many bytes of compressed data may be read beyond those that they inflate to.
+    var excess = Int.max
     /// Called with the size of each allocation beside the body itself.
     var grow: (Int) -> Void = { _ in }
 
@@ -37,7 +42,7 @@ struct PushDecoder {
         }
         grow(frame.range.count)
         let message = try Self.copy(frame.range, of: body)
-        return frame.isCompressed ? try inflate(message) : message
+        return frame.isCompressed && message.count > 0 ? try inflate(message) : message
     }
 
     private static func copy(_ range: Range<Int>, of body: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
@@ -52,10 +57,10 @@ struct PushDecoder {
 
     private func inflate(_ input: borrowing ByteBuffer) throws(PushFailure) -> ByteBuffer {
         do throws(Gzip.Failure) {
-            return try Gzip.inflate(input, limit: limit, grow: grow)
+            return try Gzip.inflate(input, limit: limit, excess: excess, grow: grow)
         } catch {
             switch error {
-            case .tooLarge: throw .tooLarge(nil, limit: limit)
+            case .tooLarge, .tooSparse: throw .tooLarge(nil, limit: limit)
             case .malformed: throw PushFailure(.invalidArgument, "the message is no gzip")
             case .noRoom: throw PushFailure(.unavailable, "no memory for the message")
             }
@@ -82,7 +87,7 @@ struct PushDecoder {
         case .json: message.count > Self.smallSizeOfJSON
         case .proto:
             message.count > Self.smallSize
-                || message.withBytes { PushProtobuf.countSeries($0, upTo: Self.smallCount + 1) } > Self.smallCount
+                || message.withBytes { PushProtobuf.countFields($0, upTo: Self.smallCount + 1) } > Self.smallCount
         }
     }
 

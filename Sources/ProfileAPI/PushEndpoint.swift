@@ -58,11 +58,12 @@ private final class PushRequest: ProfileRequest {
     override func accept(_ body: consuming ByteBuffer, _ reply: Reply) {
         let size = body.count
         do throws(PushFailure) {
-            let decoder = PushDecoder(call: call, limit: min(PushDecoder.smallSize, limits.maxDecompressedSize))
+            let decoder = PushDecoder(
+                call: call, limit: min(PushDecoder.smallSize, limits.maxDecompressedSize), excess: PushDecoder.smallExcess)
             if decoder.takesLongToUnwrap(body) { return decodeLater(body, reply) }
             let message: ByteBuffer?
             do throws(PushFailure) { message = try decoder.unwrap(body) } catch {
-                guard error.code == .resourceExhausted, decoder.limit < limits.maxDecompressedSize else { throw error }
+                guard error.code == .resourceExhausted else { throw error }
                 return decodeLater(body, reply)
             }
             if decoder.takesLong(body, message) { return decodeLater(body, reply) }

@@ -27,14 +27,22 @@ struct PushProtobuf {
         return request
     }
 
-    /// The number of series in a message, at most `limit`, and fewer when it is malformed; their contents are not parsed.
-    static func countSeries(_ bytes: Span<UInt8>, upTo limit: Int) -> Int {
-        var message = PushProtobuf(0..<bytes.count)
+    /// The number of fields that are read by ``parse(_:)``: series, labels, samples and what is in these; at most `limit`, and fewer when
+    /// the message is malformed.
+    static func countFields(_ bytes: Span<UInt8>, upTo limit: Int) -> Int {
         var count = 0
-        while count < limit, let field = try? message.field(bytes) {
-            if case .bytes(1, _) = field { count += 1 }
-        }
+        countFields(bytes, 0..<bytes.count, depth: 0, upTo: limit, &count)
         return count
+    }
+
+    private static func countFields(_ bytes: Span<UInt8>, _ range: Range<Int>, depth: Int, upTo limit: Int, _ count: inout Int) {
+        var message = PushProtobuf(range)
+        while count < limit, let field = try? message.field(bytes) {
+            count += 1
+            // Series are the first field of the message, and labels and samples the first two of a series.
+            guard case .bytes(let number, let content) = field, number == 1 || depth == 1 && number == 2, depth < 2 else { continue }
+            countFields(bytes, content, depth: depth + 1, upTo: limit, &count)
+        }
     }
 
     private static func series(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(Malformed) -> DecodedPush.Series {

@@ -61,7 +61,7 @@ public struct ReadProfile: Sendable {
         } catch {
             switch error {
             case .malformed: throw Problem("the body begins like gzip, but is not valid gzip")
-            case .tooLarge: throw Problem("the body has more than \(limits.bytes) bytes when it is decompressed")
+            case .tooLarge, .tooSparse: throw Problem("the body has more than \(limits.bytes) bytes when it is decompressed")
             case .noRoom: throw Problem("there is not enough memory to decompress the body")
             }
         }

@@ -8,23 +8,35 @@ public enum Gzip {
         case malformed
         /// The content exceeds the limit; its size is unknown, because finding it out would require inflating it.
         case tooLarge
+        /// The content is smaller than the data by more than was allowed.
+        case tooSparse
         case noRoom
     }
 
     /// How many bytes are inflated at a time, so that a decompression bomb is noticed soon after the limit.
     private static let step = 64 * 1024
+    /// How many bytes are read at a time, so that data which inflates to less than it is is noticed soon.
+    private static let piece = 16 * 1024
 
     /// Inflates all members of `input`, which must contain nothing else, to at most `limit` bytes.
     ///
-    /// - Parameter grow: called with the size of each piece of the output.
-    public static func inflate(_ input: borrowing ByteBuffer, limit: Int, grow: (Int) -> Void = { _ in }) throws(Failure) -> ByteBuffer {
+    /// - Parameters:
+    ///   - excess: how many bytes of `input` may be read beyond those that they inflate to. Such data takes long for what it is.
+    ///   - grow: called with the size of each piece of the output.
+    public static func inflate(
+        _ input: borrowing ByteBuffer, limit: Int, excess: Int = .max, grow: (Int) -> Void = { _ in }
+    ) throws(Failure) -> ByteBuffer {
         var output = ByteBuffer()
         var stream = unsafe z_stream()
         guard unsafe czlib_inflate_gzip_init(&stream) == Z_OK else { throw .noRoom }
         defer { unsafe inflateEnd(&stream) }
         unsafe stream.next_in = input.address?.assumingMemoryBound(to: Bytef.self)
-        unsafe stream.avail_in = uInt(input.count)
+        var unread = input.count
         while true {
+            if unsafe stream.avail_in == 0 {
+                unsafe stream.avail_in = uInt(min(unread, piece))
+                unsafe unread -= Int(stream.avail_in)
+            }
             // One byte beyond the limit shows that the content is too large.
             let room = max(1, min(step, limit - output.count + 1))
             let before = output.count
@@ -34,8 +46,10 @@ public enum Gzip {
             } catch { throw .noRoom }
             guard output.count <= limit else { throw .tooLarge }
             grow(output.count - before)
+            let left = unsafe unread + Int(stream.avail_in)
+            guard input.count - left - output.count <= excess else { throw .tooSparse }
             switch result {
-            case Z_STREAM_END where unsafe stream.avail_in == 0: return output
+            case Z_STREAM_END where left == 0: return output
             case Z_STREAM_END: unsafe inflateReset(&stream)
             case Z_OK: continue
             default: throw .malformed

@@ -15,11 +15,13 @@ struct GzipTests {
         [0x1f, 0x8b, 8, 0x1C, 0, 0, 0, 0, 0, 3] + [2, 0, 0xAA, 0xBB] + Array("hello.txt\0a comment\0".utf8) + hello[10...]
 
     /// Inflates the input, and returns the content or the failure.
-    private static func outcome(_ input: [UInt8], limit: Int = 1 << 20) throws -> (content: [UInt8], failure: Gzip.Failure?) {
+    private static func outcome(_ input: [UInt8], limit: Int = 1 << 20, excess: Int = .max) throws -> (
+        content: [UInt8], failure: Gzip.Failure?
+    ) {
         var buffer = ByteBuffer()
         try buffer.append(input.span.bytes)
         do throws(Gzip.Failure) {
-            let output = try Gzip.inflate(buffer, limit: limit)
+            let output = try Gzip.inflate(buffer, limit: limit, excess: excess)
             return (output.withBytes { span in span.withUnsafeBytes { Array($0) } }, nil)
         } catch { return ([], error) }
     }
@@ -50,6 +52,17 @@ struct GzipTests {
         let result = try Self.outcome(Self.compressed([UInt8](repeating: 0, count: count)), limit: count + room)
         #expect(result.failure == (room < 0 ? .tooLarge : nil))
         #expect(result.content.count == (room < 0 ? 0 : count))
+    }
+
+    @Test("Data that inflates to less than it is by more than allowed is refused", arguments: [1, 7, 5000], [-1, 0, 1])
+    func sparse(members: Int, room: Int) throws {
+        let empty = try Self.compressed([])
+        let data = Array(repeatElement(empty, count: members).joined())
+        let result = try Self.outcome(data, excess: data.count + room)
+        #expect(result.failure == (room < 0 ? .tooSparse : nil) && result.content.isEmpty)
+        // What is in between makes up for it.
+        let content = [UInt8](repeating: 1, count: data.count)
+        #expect(try Self.outcome(Self.compressed(content) + data, excess: 1000).content == content)
     }
 
     @Test("Members count together against the limit", arguments: [(14, true), (15, false), (16, false)])

@@ -178,10 +178,13 @@ struct PushProtobufTests {
     }
 
     static let counts: [([UInt8], Int)] = [
-        ([], 0), (Wire.series(), 1), (Wire.series() + Wire.unknown + Wire.series(), 2), (Wire.series() + Wire.series() + [0xFF], 2),
-        (Array(repeatElement(Wire.series(), count: 9).joined()), 5), ([0xFF], 0),
+        ([], 0), (Wire.series(), 1), (Wire.series(Wire.label("a", "b")), 4), (Wire.series(Wire.sample("p", "id")) + Wire.series(), 5),
+        (Wire.series(Wire.label("a", "b"), Wire.sample("p", "id")), 7), (Wire.series(Wire.label("a", "b"), Wire.groups(2)), 5),
+        (Wire.series() + Wire.bytes(9, Wire.text(1, "x")) + Wire.series(), 3),
+        (Array(repeatElement(Wire.series(), count: 9).joined()), 9), (Array(repeatElement(Wire.series(), count: 19).joined()), 10),
+        (Wire.series(Array(repeatElement(Wire.label("a", "b"), count: 19).joined())), 10), ([0xFF], 0), (Wire.series([0xFF]) + [0xFF], 1),
     ]
 
-    @Test("Series are counted up to a limit, without reading their content", arguments: counts)
-    func count(message: [UInt8], count: Int) { #expect(PushProtobuf.countSeries(message.span, upTo: 5) == count) }
+    @Test("Fields are counted up to a limit, in series, labels and samples", arguments: counts)
+    func count(message: [UInt8], count: Int) { #expect(PushProtobuf.countFields(message.span, upTo: 10) == count) }
 }

@@ -305,6 +305,23 @@ struct HTTPServerTests {
         }
     }
 
+    @Test("An empty line after a body begins no request, so that the connection stays open without a 408")
+    func emptyLine() throws {
+        try run(http: "\"server_read_timeout\": \"1s\", \"server_idle_timeout\": \"10m\",") { _, gateway in
+            let (idle, late) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
+            let request = Self.head + "Content-Length: 3\r\n\r\na 1"
+            for empty in ["\r\n", "\r\n\r\n\r\n"] {
+                idle.send(request + empty)
+                #expect(try idle.readResponse().status == 200)
+            }
+            late.send("POST /ingest?na")
+            #expect(try late.readResponse().status == 408)
+            #expect(!idle.hasInput)
+            idle.send("\r\n" + request)
+            #expect(try idle.readResponse().status == 200)
+        }
+    }
+
     @Test("An idle connection is closed after server_idle_timeout without an answer")
     func idleTimeout() throws {
         try run(http: "\"server_idle_timeout\": \"500ms\",") { _, gateway in

@@ -65,6 +65,38 @@ struct LargePushTests {
         }
     }
 
+    /// Gzipped Pushes of a few kilobytes: whether they take long to decode, and the code that makes them from one of a series.
+    static let smallPushes: [(takesLong: Bool, code: String)] = [
+        (false, "gzip.compress(series([], 1) * 256)"), (false, "gzip.compress(series([b'l%d' % i for i in range(200)], 1) * 6)"),
+        (true, "gzip.compress(series([b'l%d' % i for i in range(200)], 1) * 7)"), (true, "gzip.compress(series([], 4096))"),
+        (true, "gzip.compress(series([b'a' * 20] + [b''] * 200, 1) * 200)"),
+        (false, "gzip.compress(b'') * 700 + gzip.compress(series([], 1))"),
+        (true, "gzip.compress(b'') * 1000 + gzip.compress(series([], 1))"),
+    ]
+
+    @Test(
+        "A small Push that takes long to inflate or to parse is not decoded by the thread that serves other senders", arguments: smallPushes
+    )
+    func small(takesLong: Bool, code: String) throws {
+        try run { scenario, gateway in
+            let script = """
+                import gzip
+                def varint(n): return bytes([n & 127 | (128 if n > 127 else 0)]) + (varint(n >> 7) if n > 127 else b"")
+                def field(number, content): return varint(number << 3 | 2) + varint(len(content)) + content
+                def series(labels, samples):
+                    return field(1, b"".join(field(1, field(1, l) + field(2, b"v")) for l in labels) + field(2, field(1, b"x")) * samples)
+                open("push", "wb").write(\(code))
+                """
+            let process = try scenario.start(["python3", "-c", script])
+            #expect(try process.waitForExit() == 0)
+            let bytes = [UInt8](try scenario.bytes(of: "push"))
+            let connection = try RawConnection(gateway.port)
+            let answer = try connection.post(GatewayProcess.pushPath, bytes: bytes, headers: Self.headers)
+            #expect(answer.status == (code.contains("[b''] * 200") ? 400 : 200), "\(answer)")
+            try gateway.process.waitForThreads(takesLong ? 1 : 0, named: "large-pushes")
+        }
+    }
+
     @Test("Answers to large Pushes equal those to small ones: uncompressed, in JSON and with errors", arguments: [900_000, 1_100_000])
     func sizes(size: Int) throws {
         try run { scenario, gateway in

@@ -61,6 +61,40 @@ struct ShutdownTests {
         }
     }
 
+    @Test(
+        "The first request of a client that has just connected is served, and later the connection closes",
+        arguments: ["SIGTERM", "reload"])
+    func justConnected(end: String) throws {
+        let limit = ContinuousClock.now + .seconds(Project.patience)
+        while true {
+            var answer: RawConnection.Response?
+            try Scenario.run { scenario in
+                let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+                let (silent, connection) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
+                try gateway.waitForMetrics("two connections") { $0.connections() == 2 }
+                if end == "SIGTERM" {
+                    gateway.process.signal(SIGTERM)
+                    try gateway.log.wait(for: "no longer listening")
+                } else {
+                    let config = try String(contentsOfFile: scenario.path("gateway.json"), encoding: .utf8)
+                    _ = try scenario.write(config.replacing("\"default\"", with: "\"other\""), to: "gateway.json")
+                    gateway.process.signal(SIGHUP)
+                    try gateway.log.wait(for: "config reloaded")
+                }
+                connection.send("POST /ingest?name=first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1")
+                answer = try? connection.readResponse()
+                #expect(try silent.readToEnd() == "")
+                if end == "SIGTERM" { #expect(try gateway.process.waitForExit() == 0) }
+            }
+            if let answer {
+                #expect(answer.status == 200 && answer.header("Connection") == "close")
+                return
+            }
+            // On a busy machine the request may come more than a second after the connection.
+            try #require(ContinuousClock.now < limit, "no request was served on a connection that was there before")
+        }
+    }
+
     @Test("A sender that never finishes its request gets 503 at shutdown, and the process ends")
     func endlessRequest() throws {
         try Scenario.run { scenario in
