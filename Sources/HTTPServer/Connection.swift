@@ -214,7 +214,7 @@ final class Connection {
         // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
         if !input.hasBegun {
             // RFC 9112 §2.2: some clients send an empty line after a body, which is no beginning of a request.
-            if RequestParser.isEmptyLines(received) { return [] }
+            if received.areEmptyLines { return [] }
             if request.number > 0 || listener.isClosing || table.isDraining {
                 deadline = table.now + listener.service.http.readTimeout
             }

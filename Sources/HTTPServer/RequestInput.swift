@@ -28,3 +28,11 @@ struct RequestInput {
     /// Notes that the current request has been answered.
     mutating func requestEnded() { hasBegun = false }
 }
+
+extension ArraySlice<UInt8> {
+    /// Whether they are empty lines, and no more than may come before a request.
+    var areEmptyLines: Bool {
+        guard first == 13, count <= RequestParser.maximumEmptyLines * 2 else { return false }
+        return count % 2 == 0 && stride(from: startIndex, to: endIndex, by: 2).allSatisfy { self[$0...].starts(with: [13, 10]) }
+    }
+}

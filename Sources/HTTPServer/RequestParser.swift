@@ -6,7 +6,7 @@ package struct RequestParser {
     static let maximumLine = 8 * 1024
     static let maximumHead = 32 * 1024
     static let maximumFields = 128
-    private static let maximumEmptyLines = 16
+    static let maximumEmptyLines = 16
 
     /// Why a request is refused, with the status to answer; the connection closes after it.
     struct Refusal: Error, Equatable {
@@ -27,13 +27,6 @@ package struct RequestParser {
     private var hasTransferEncoding = false
     private var contentLength: Int?
     private var authority: Range<Int>?
-
-    /// Whether these bytes are empty lines, and no more than may come before a request.
-    static func isEmptyLines(_ bytes: ArraySlice<UInt8>) -> Bool {
-        guard bytes.first == 13, bytes.count <= maximumEmptyLines * 2 else { return false }
-        return bytes.count % 2 == 0
-            && stride(from: bytes.startIndex, to: bytes.endIndex, by: 2).allSatisfy { bytes[$0...].starts(with: [13, 10]) }
-    }
 
     /// Parses the head at the start of `input`.
     ///

@@ -188,15 +188,18 @@ public final class OpenFolder: Sendable {
 
     // MARK: Surroundings
 
-    /// The size of the file system, and the part of it that we may still use, in bytes.
+    /// The size of the file system, and the part of it that we may still use, in bytes; both are 0 where the file system does not tell, and
+    /// at most 2^60.
     public func space() throws(SystemError) -> (total: Int, available: Int) {
         var status = statvfs()
         guard unsafe fstatvfs(number, &status) == 0 else { throw SystemError("statvfs \(path)") }
-        func bytes(_ blocks: fsblkcnt_t) -> Int {
-            let (product, isTooLarge) = Int(clamping: blocks).multipliedReportingOverflow(by: Int(clamping: status.f_frsize))
-            return isTooLarge ? .max : product
-        }
-        return (bytes(status.f_blocks), bytes(status.f_bavail))
+        return (Self.bytes(status.f_blocks, of: status.f_frsize), Self.bytes(status.f_bavail, of: status.f_frsize))
+    }
+
+    /// The bytes of blocks; some file systems claim to have nearly 2^64, with which nothing can be added.
+    static func bytes(_ blocks: UInt, of size: UInt) -> Int {
+        let (product, isTooLarge) = blocks.multipliedReportingOverflow(by: size)
+        return isTooLarge ? 1 << 60 : Int(min(product, 1 << 60))
     }
 
     /// Switches the effective user of the process from root to the folder's owner, so that the owner can write the files that are

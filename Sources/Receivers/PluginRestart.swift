@@ -97,8 +97,7 @@ extension Receiver.State {
                 continue
             }
             sequences.insert(queue[handle].sequence)
-            suspects.returned(queue[handle].sequence)
-            if isClosed { leaveInSpool(handle) } else { queue.putBack(handle) }
+            takeBack(handle)
         }
         suspects.crashed(open: sequences)
         restarts += 1

@@ -44,6 +44,7 @@ package final class Receiver: Sendable {
         /// The number of consecutive failures to write a dead letter, and the last error.
         var letterFailures = 0
         var letterError: String?
+        var letterWarnings = LogThrottle(every: .seconds(60))
         /// The number of profiles that are being written as dead letters.
         var burying = 0
 

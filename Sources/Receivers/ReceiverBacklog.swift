@@ -154,6 +154,15 @@ extension Receiver.State {
         }
     }
 
+    /// Takes an open profile back, which the plugin has not finished.
+    mutating func takeBack(_ handle: ReceiverQueue.Handle) {
+        let entry = queue[handle]
+        suspects.returned(entry.sequence)
+        // It was being read from the spool, and nobody takes the result.
+        if entry.position != nil, entry.profile == nil { backlog?.resident -= entry.byteCount }
+        if isClosed { leaveInSpool(handle) } else { queue.putBack(handle) }
+    }
+
     /// Frees the bytes of a profile that waits again and is on disk.
     mutating func unload(_ handle: ReceiverQueue.Handle) {
         guard queue[handle].position != nil, queue[handle].profile != nil else { return }

@@ -273,9 +273,8 @@ extension Receiver.State {
         return open.abandon(number).compactMap { opened in
             instances[number]?.closed(opened.operation)
             guard case .delivery(let handle) = opened.operation else { return nil }
-            suspects.returned(queue[handle].sequence)
             let profile = queue[handle].profile
-            if isClosed { leaveInSpool(handle) } else { queue.putBack(handle) }
+            takeBack(handle)
             return profile
         }
     }

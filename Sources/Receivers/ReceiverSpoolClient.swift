@@ -50,7 +50,8 @@ extension Receiver {
         deadLetters?.bury(letter) { [self] error in
             let retry = config.retry
             update { $0.buried(handle, error, retry, now: .now) }
-            if let error { Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)"]) }
+            guard let error, let count = state.withLock({ $0.letterWarnings.count(.now) }) else { return }
+            Log.error("a dead letter cannot be written", ["receiver": name, "error": "\(error)", "count": "\(count)"])
         }
     }
 }

@@ -61,6 +61,28 @@ struct SpoolEdgeTests {
         #expect(peak <= Backlog.openBytes)
     }
 
+    @Test("Dead letters that could not be written, and are tried again together, hold no more memory either")
+    func lettersAgain() throws {
+        let spool = try SpoolFixture(Self.up, spool: SpoolConfig(minFreeBytes: 0))
+        let receiver = spool.receivers[0]
+        receiver.state.withLock { $0.keepsDeadLetters = true }
+        try spool.submit(60, body: 1 << 20)
+        while let opened = try spool.open(1).first {
+            receiver.state.withLock { state in
+                let ended = state.finish(opened.token, DeliveryOutcome(status: .rejected, reason: "no"), state.config, .now)
+                for case .gaveUp(_, let handle, _, _) in ended?.events ?? [] {
+                    state.buried(handle, SystemError("write", code: EACCES), state.config.retry, now: .now)
+                }
+            }
+        }
+        receiver.state.withLock { state in
+            #expect(state.backlog?.resident == 0)
+            state.queue.wakeAll()
+            while case .done(.bury) = state.nextStep(state.config, now: .now) {}
+            #expect(state.burying == 15 && state.backlog?.resident ?? 0 <= Backlog.openBytes)
+        }
+    }
+
     @Test("A request larger than spool.max_bytes evicts no profile")
     func tooLargeForSpool() throws {
         let spool = try SpoolFixture(Self.up, spool: SpoolConfig(maxBytes: 4 << 20, minFreeBytes: 0, segmentBytes: 256 << 10))

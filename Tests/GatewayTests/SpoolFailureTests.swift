@@ -118,6 +118,30 @@ struct SpoolFailureTests {
         #expect(try spool.deliverAll().count == 2)
     }
 
+    @Test("A profile that was being read when its instance ended takes no memory any more", arguments: [false, true])
+    func endDuringRead(isProcess: Bool) throws {
+        let spool = try SpoolFixture(Self.up)
+        try spool.submit(3, body: 1000)
+        try spool.restart()
+        let receiver = spool.receivers[0]
+        var opened = 0
+        while opened < 2 {
+            switch receiver.state.withLock({ $0.nextStep($0.config, now: .now) }) {
+            case .done(.read(var read)):
+                read.run()
+                receiver.state.withLock { $0.refilled(read, now: .now) }
+            case .done(.deliver): opened += 1
+            default: throw NothingToRead()
+            }
+        }
+        receiver.state.withLock { state in
+            #expect(state.backlog?.resident ?? 0 >= 2000)
+            state.makeInstance(1, limit: 8)
+            if isProcess { _ = state.processEnded(0, PluginEnd(how: "it ended"), .now) } else { _ = state.abandon(0) }
+            #expect(state.backlog?.resident == 0)
+        }
+    }
+
     @Test("Senders can submit while the disk is read, and a read that is overtaken adds no profile twice", arguments: [false, true])
     func slowRead(isOvertaken: Bool) throws {
         let spool = try SpoolFixture(SpoolFixture.receiver("up", QueueConfig(storage: .disk, maxBytes: 1 << 30, onFull: .reject)))

@@ -24,12 +24,14 @@ final class SmallDisk {
     let path: String
     private let scenario: Scenario
 
-    /// - Parameter isLinked: whether the path is a link to it, which is necessary if ``canMount`` is false.
-    init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32, isLinked: Bool = true) throws {
+    /// - Parameters:
+    ///   - isLinked: whether the path is a link to it, which is necessary if ``canMount`` is false.
+    ///   - type: a ramfs has no bound, and does not tell its size.
+    init(_ scenario: Scenario, _ name: String = "disk", mebibytes: Int = 32, isLinked: Bool = true, type: String = "tmpfs") throws {
         (self.scenario, path) = (scenario, scenario.path(name))
         let point = isLinked ? scenario.path("\(name)-mount") : path
         try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
-        let mount = "mount -t tmpfs -o size=\(mebibytes)m,mode=755 tmpfs \(point)"
+        let mount = "mount -t \(type) -o size=\(mebibytes)m,mode=755 \(type) \(point)"
         var target = point
         if Self.way == .mount {
             guard try scenario.run("sh", "-c", mount).status == 0 else { throw NeverCame(what: mount, seen: []) }

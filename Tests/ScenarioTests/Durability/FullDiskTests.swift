@@ -65,6 +65,23 @@ struct FullDiskTests {
         }
     }
 
+    @Test("A disk that does not tell its size is not taken to be full", arguments: ["drop_oldest", "reject"])
+    func unknownSize(onFull: String) throws {
+        var seed = SeededRandom("FullDiskTests.unknownSize")
+        try Scenario.run { scenario in
+            let disk = try SmallDisk(scenario, type: "ramfs")
+            #expect(disk.free == 0)
+            let here = try CountingUpstream(scenario)
+            let gateway = try Self.start(scenario, here, [:], folder: "disk/data", onFull: onFull)
+            let load = Load(&seed, Self.some)
+            try load.send(20, to: gateway)
+            #expect(load.ids(answered: 200).count == load.sent)
+            try gateway.drain("here")
+            #expect(try gateway.metrics().dropped("here") == 0)
+            Self.check(try here.tally(), load, has: load.ids(answered: 200), "here")
+        }
+    }
+
     @Test("With reject, senders get 503 on a full disk and 200 once there is room, and every profile with a 200 arrives")
     func reject() throws {
         var seed = SeededRandom("FullDiskTests.reject")
