@@ -24,6 +24,8 @@ struct OldestProfiles {
     private var hour = ""
     /// In reverse order: the next one to remove is the last.
     private var profiles: [Profile] = []
+    /// The folders whose profiles are left out, because one of them could not be removed.
+    private var passedOver: Set<String> = []
     /// The length of a name up to its minute, `20260131T2359`; twice this length covers the time without the sequence.
     private static let minute = 13
 
@@ -41,10 +43,28 @@ struct OldestProfiles {
 
     mutating func removeFirst() { _ = profiles.popLast() }
 
+    /// Leaves a folder's profiles out from now on.
+    mutating func passOver(_ folder: String) {
+        passedOver.insert(folder)
+        profiles.removeAll { $0.folder == folder }
+    }
+
+    /// Whether profiles of an hour are left out.
+    func passesOver(_ hour: String) -> Bool { passedOver.contains { $0.hasSuffix("/" + ArchivedFiles.folder(ofHour: hour)) } }
+
+    /// Leaves nothing out any more.
+    ///
+    /// - Returns: whether anything was left out.
+    mutating func beginAgain() -> Bool {
+        defer { (passedOver, profiles) = ([], []) }
+        return !passedOver.isEmpty
+    }
+
     private func collect(_ hour: String, _ root: OpenFolder) throws(SystemError) -> [Profile] {
         var oldest: String?
         var found: [String: Profile] = [:]
         try root.visit(hour, until: aborting) { relative, folder, files in
+            if passedOver.contains(relative) { return }
             folder.removeLeftovers(among: files)
             // The files are sorted by name, so by time.
             for file in files {

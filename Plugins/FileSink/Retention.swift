@@ -23,6 +23,10 @@ struct Retention {
     /// The walk that counts the whole archive; nil when none is running.
     private var walk: ArchiveWalk?
     private var oldest: OldestProfiles
+    /// The oldest hours, of which only profiles are left that could not be removed.
+    private var passedOver: Set<String> = []
+    /// When profiles that could not be removed are tried again.
+    private var nextAttempt = MonotonicTime(nanoseconds: 0)
     private var lastChange: [String: MonotonicTime] = [:]
     private var nextTidying = MonotonicTime(nanoseconds: 0)
     private var nextRecount = MonotonicTime.now + recountInterval
@@ -162,11 +166,13 @@ struct Retention {
     // MARK: Removing
 
     private mutating func removeSome(_ root: OpenFolder) throws(SystemError) -> Bool {
+        if nextAttempt <= .now, oldest.beginAgain() { passedOver = [] }
         for _ in 0..<Self.removalsPerStep {
-            guard let hour = index.oldest, let reason = reason(hour) else { return false }
+            let hours = passedOver.isEmpty ? index.oldest : index.hours.keys.filter { !passedOver.contains($0) }.min()
+            guard let hour = hours, let reason = reason(hour) else { return false }
             guard let profile = try oldest.first(of: hour, in: root) else {
-                // The hour has no files left, whatever the index says.
-                index.set(hour, nil)
+                // The hour has no files left, whatever the index says, or none that can be removed.
+                if oldest.passesOver(hour) { passedOver.insert(hour) } else { index.set(hour, nil) }
                 continue
             }
             if reason == .maxAge, !isTooOld(profile.stem) { return false }
@@ -175,12 +181,25 @@ struct Retention {
                 // no room.
                 try root.remove(ArchiveIndex.name)
             }
-            try root.removeArchived(profile.files, from: profile.folder)
+            do throws(SystemError) { try root.removeArchived(profile.files, from: profile.folder) } catch {
+                try passOver(profile.folder, error)
+                continue
+            }
             oldest.removeFirst()
             index.add(hour, files: -profile.files.count, bytes: -profile.bytes)
             metrics.removed(reason, bytes: profile.bytes)
         }
         return true
+    }
+
+    /// Goes on with younger profiles where a folder's cannot be removed, because they may be of another tenant.
+    private mutating func passOver(_ folder: String, _ error: SystemError) throws(SystemError) {
+        if error.isLackOfDescriptors { throw error }
+        if nextAttempt <= .now {
+            host.log(.warning, "profiles in \(folder) cannot be removed; others are removed instead, and it is tried again: \(error)")
+            nextAttempt = .now + Self.tidyInterval
+        }
+        oldest.passOver(folder)
     }
 
     /// The bound that the archive exceeds; `max_age` when the hour may have profiles that are too old.

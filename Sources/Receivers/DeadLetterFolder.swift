@@ -154,35 +154,42 @@ struct DeadLetterFolder {
     /// Removes the oldest letters until the rest have at most `maxBytes` bytes.
     ///
     /// - Returns: how many were removed.
-    mutating func makeRoom(_ maxBytes: Int) -> Int {
-        var rest = byteCount
-        return removeFirst { letter in
-            guard rest > maxBytes else { return false }
-            rest -= letter.byteCount
-            return true
-        }
-    }
+    mutating func makeRoom(_ maxBytes: Int) -> Int { removeOldest { _, rest in rest > maxBytes } }
 
     /// Removes the letters written before `time`.
     ///
     /// - Returns: how many were removed.
-    mutating func removeBuried(before time: Int64) -> Int { removeFirst { $0.buriedAt < time } }
+    mutating func removeBuried(before time: Int64) -> Int { removeOldest { letter, _ in letter.buriedAt < time } }
 
-    /// Removes letters from the oldest on while `isOver` holds; stops at one that cannot be removed.
-    private mutating func removeFirst(while isOver: (Letter) -> Bool) -> Int {
-        var removed = 0
-        do throws(SystemError) {
-            while removed < letters.count, isOver(letters[removed]) {
+    /// The most letters that are passed over in one search, because they cannot be removed.
+    private static let mostPassedOver = 4096
+
+    /// Removes letters from the oldest on while `isOver` holds of a letter and the bytes of all that are left; letters that cannot be removed
+    /// are passed over, with those of the same folder.
+    private mutating func removeOldest(while isOver: (Letter, _ rest: Int) -> Bool) -> Int {
+        var (rest, end, kept, failed, failure) = (byteCount, 0, [Letter](), Set<String>(), SystemError?.none)
+        while end < letters.count, kept.count < Self.mostPassedOver, isOver(letters[end], rest) {
+            let letter = letters[end]
+            end += 1
+            if failed.contains(letter.files.folder) {
+                kept.append(letter)
+                continue
+            }
+            do throws(SystemError) {
                 // The metadata is removed first: an interruption then leaves payloads that are not replayed, and that the next scan
                 // finds.
-                let files = letters[removed].files
-                try archive.open().removeArchived(files.names, from: files.folder)
-                removed += 1
+                try archive.open().removeArchived(letter.files.names, from: letter.files.folder)
+                rest -= letter.byteCount
+            } catch {
+                failure = error
+                failed.insert(letter.files.folder)
+                kept.append(letter)
             }
-        } catch { Log.warning("a dead letter cannot be removed", ["error": "\(error)"]) }
-        letters.removeFirst(removed)
-        if removed > 0 { countBytes() }
-        return removed
+        }
+        if let failure { Log.warning("a dead letter cannot be removed", ["error": "\(failure)"]) }
+        letters.replaceSubrange(..<end, with: kept)
+        if end > kept.count { countBytes() }
+        return end - kept.count
     }
 
     /// Forgets letters that were removed by others, such as `gateway replay --remove`.

@@ -417,6 +417,22 @@ struct DeadLettersTests: ~Copyable {
         #expect(FileManager.default.subpaths(atPath: outside)?.sorted() == before)
     }
 
+    @Test(
+        "A letter that cannot be removed is passed over, and the bound holds",
+        .enabled(if: LockedFolder.isPossible, LockedFolder.reason))
+    func locked() throws {
+        let letters = open(maxBytes: try size() * 5 / 2)
+        #expect(try bury(letters, Self.letter()) == nil)
+        let locked = LockedFolder("\(directory)/up/\((Self.place as NSString).deletingLastPathComponent)")
+        for _ in 0..<3 { #expect(try bury(letters, Self.letter(service: "others")) == nil) }
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (2, 2))
+        _ = consume locked
+        for _ in 0..<3 { #expect(try bury(letters, Self.letter(service: "others")) == nil) }
+        #expect((letters.count(of: "up"), letters.removed(of: "up")) == (2, 5))
+        #expect(files().allSatisfy { !$0.contains("checkout") })
+        letters.stop()
+    }
+
     @Test("A letter is not removed through a link in the place of its folder")
     func removalThroughLink() throws {
         let letters = open(maxBytes: try size() * 5 / 2)

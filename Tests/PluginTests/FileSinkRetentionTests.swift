@@ -65,6 +65,31 @@ struct FileSinkRetentionTests {
         #expect(minutes() == [72])
     }
 
+    @Test(
+        "Profiles that cannot be removed are passed over, and removed when they can be",
+        .enabled(if: LockedFolder.isPossible, LockedFolder.reason))
+    func locked() throws {
+        var sink = try sink()
+        for minute in [1, 2, 70] { #expect(try sink.deliver(Self.profile(minute, tenant: "a")).status == .delivered) }
+        for minute in [3, 71, 72] { #expect(try sink.deliver(Self.profile(minute, tenant: "b")).status == .delivered) }
+        sink.destroy()
+        let oldest = try #require(TestFolder.files(below: archive).first { $0.hasPrefix("a/") && $0.hasSuffix("-101.json") })
+        let locked = LockedFolder("\(archive)/\((oldest as NSString).deletingLastPathComponent)")
+        let other = TestHost()
+        sink = try self.sink(#""max_files":6"#, other)
+        #expect(try sink.deliver(Self.profile(73, tenant: "b")).status == .delivered)
+        // Of the second hour, and not only of the first one's other tenant.
+        try removed("max_files", 4, other)
+        #expect(minutes() == [1, 2, 73])
+        #expect(other.said.current.logs.count { $0.contains("cannot be removed; others are removed instead") } == 1)
+        sink.destroy()
+        _ = consume locked
+        sink = try self.sink(#""max_files":2"#, other)
+        #expect(try other.outcome(of: sink.flush()).status == .delivered)
+        try removed("max_files", 6, other)
+        #expect(minutes() == [73])
+    }
+
     @Test("A byte beyond max_bytes removes the oldest profile, and a larger profile is rejected")
     func maxBytes() throws {
         let unbounded = try sink("", TestHost())
