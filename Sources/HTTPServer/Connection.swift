@@ -213,8 +213,11 @@ final class Connection {
     private func consumeHead(_ received: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
         // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
         if !input.hasBegun {
-            // RFC 9112 §2.2: some clients send an empty line after a body, which is no beginning of a request.
-            if received.areEmptyLines { return [] }
+            // RFC 9112 §2.2: some clients send an empty line after a body, which is no beginning of a request. It is kept to be counted.
+            if received.areEmptyLines {
+                if reserve(received.count, for: .head) { input.keep(Array(received)) }
+                return nil
+            }
             if request.number > 0 || listener.isClosing || table.isDraining {
                 deadline = table.now + listener.service.http.readTimeout
             }

@@ -98,7 +98,7 @@ extension Connection {
         case .paused:
             refuse(.error(503, "no room for the request body: max_in_flight_bytes is in use"))
         // The whole process may have stood still, and a request have arrived meanwhile.
-        case .head where input.isEmpty: closeIfIdle()
+        case .head where !input.hasBegun: closeIfIdle()
         case .head, .body, .discarding:
             refuse(.error(408, "the request took longer than server_read_timeout"))
         case .verifying: refuse(.error(503, "the credentials could not be verified in time"))
@@ -113,11 +113,11 @@ extension Connection {
     func closeIfIdle() {
         switch phase {
         case .proxyHeader, .handshake, .feeding: return close()
-        case .head where input.isEmpty: break
+        case .head where !input.hasBegun: break
         default: return
         }
         receive()
-        if !isClosed, case .head = phase, input.isEmpty { close() }
+        if !isClosed, case .head = phase, !input.hasBegun { close() }
     }
 
     /// Has a connection close whose listener ends: at once when it has no request.
@@ -126,7 +126,7 @@ extension Connection {
     /// again when a new connection ends without an answer.
     func leave() {
         let end = age.began + Self.firstRequestTime
-        guard case .head = phase, request.number == 0, input.isEmpty, limit == nil, table.now < end else { return closeIfIdle() }
+        guard case .head = phase, request.number == 0, !input.hasBegun, limit == nil, table.now < end else { return closeIfIdle() }
         deadline = min(deadline, end)
         table.expect(deadline)
     }

@@ -61,7 +61,7 @@ extension Receiver.State {
         if !settlements.isEmpty { return .tell }
         if instance.nextTimer <= now { return .timer }
         if refill(now) != nil { return .read }
-        if let handle = nextLetter(instance) { return .bury(handle) }
+        if let handle = nextLetter { return .bury(handle) }
         if let downUntil = instance.downUntil, downUntil <= now { return .restart }
         if isDraining, instance.wantsDrain { return .drain }
         if let (handle, isProbe) = nextDelivery(to: instance, now) {
@@ -116,19 +116,18 @@ extension Receiver.State {
                 || queue.triedCount > 0 && serving.pace.allowsProbe(ofFresh: false, now: now)
         }
         guard let next = nextReady(serving), serving.pace.allows(open: serving.openDeliveries) else { return false }
-        return hasMemory(for: next, serving)
+        return serving.openDeliveries == 0 && burying == 0 || hasMemory(for: next)
     }
 
     /// Whether an entry's profile may be in memory too, beside those that are open.
-    private mutating func hasMemory(for handle: ReceiverQueue.Handle, _ serving: InstanceState) -> Bool {
+    private mutating func hasMemory(for handle: ReceiverQueue.Handle) -> Bool {
         guard let backlog, queue[handle].position != nil, queue[handle].profile == nil else { return true }
-        return (serving.openDeliveries == 0 && burying == 0) || backlog.resident + queue[handle].byteCount <= Backlog.openBytes
+        return backlog.resident + queue[handle].byteCount <= Backlog.openBytes
     }
 
-    /// The next dead letter to be written.
-    private mutating func nextLetter(_ serving: InstanceState) -> ReceiverQueue.Handle? {
-        guard let letter = queue.firstLetter, hasMemory(for: letter, serving) else { return nil }
-        return letter
+    /// The next dead letter to be written. One may always be, however large it is: a busy receiver always has deliveries open.
+    private var nextLetter: ReceiverQueue.Handle? {
+        mutating get { queue.firstLetter.flatMap { burying == 0 || hasMemory(for: $0) ? $0 : nil } }
     }
 
     /// Whether the current instance's thread sleeps and has something to do; a needless wake-up costs more than a delivery.
@@ -136,7 +135,7 @@ extension Receiver.State {
         guard !isDraining, !isClosed, instances.count == 1 else { return true }
         guard let serving, serving.phase == .working else { return true }
         guard let sleepsUntil = serving.sleepsUntil else { return false }
-        return mayDeliver(to: serving, now) || nextLetter(serving) != nil || needsRefill || nextEvent(of: serving) < sleepsUntil
+        return mayDeliver(to: serving, now) || nextLetter != nil || needsRefill || nextEvent(of: serving) < sleepsUntil
     }
 
     /// The earliest time at which something becomes due.

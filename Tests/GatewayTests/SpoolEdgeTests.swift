@@ -80,6 +80,9 @@ struct SpoolEdgeTests {
             state.queue.wakeAll()
             while case .done(.bury) = state.nextStep(state.config, now: .now) {}
             #expect(state.burying == 15 && state.backlog?.resident ?? 0 <= Backlog.openBytes)
+            // One may always be read.
+            state.burying = 0
+            if case .done(.bury) = state.nextStep(state.config, now: .now) {} else { Issue.record("no letter is read") }
         }
     }
 

@@ -319,6 +319,14 @@ struct HTTPServerTests {
             #expect(!idle.hasInput)
             idle.send("\r\n" + request)
             #expect(try idle.readResponse().status == 200)
+            let other = try RawConnection(gateway.port)
+            for _ in 0..<16 {
+                idle.send("\r\n")
+                #expect(try other.post("/ingest?name=a", "a 1").status == 200)
+            }
+            #expect(!idle.hasInput)
+            idle.send("\r\n")
+            #expect(try idle.readResponse().status == 400)
         }
     }
 
