@@ -56,8 +56,9 @@ struct OldestProfiles {
     ///
     /// - Returns: whether anything was left out.
     mutating func beginAgain() -> Bool {
-        defer { (passedOver, profiles) = ([], []) }
-        return !passedOver.isEmpty
+        guard !passedOver.isEmpty else { return false }
+        (passedOver, profiles) = ([], [])
+        return true
     }
 
     private func collect(_ hour: String, _ root: OpenFolder) throws(SystemError) -> [Profile] {

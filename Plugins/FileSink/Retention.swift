@@ -102,7 +102,7 @@ struct Retention {
             return false
         }
         if let root, try root.identity() == found.identity() { return true }
-        (root, walk, index, oldest) = (nil, nil, ArchiveIndex(), OldestProfiles(aborting))
+        (root, walk, index, oldest, passedOver) = (nil, nil, ArchiveIndex(), OldestProfiles(aborting), [])
         guard found.lock() else {
             sayThatOthersHaveIt()
             return false
