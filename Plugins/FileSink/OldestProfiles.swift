@@ -24,8 +24,10 @@ struct OldestProfiles {
     private var hour = ""
     /// In reverse order: the next one to remove is the last.
     private var profiles: [Profile] = []
-    /// The folders whose profiles are left out, because one of them could not be removed.
-    private var passedOver: Set<String> = []
+    /// The folders whose profiles are left out, because one of them could not be removed, and what they hold.
+    private var passedOver: [String: ArchiveIndex.Hour] = [:]
+    /// What all of these hold.
+    private(set) var stuck = ArchiveIndex.Hour()
     /// The length of a name up to its minute, `20260131T2359`; twice this length covers the time without the sequence.
     private static let minute = 13
 
@@ -44,20 +46,24 @@ struct OldestProfiles {
     mutating func removeFirst() { _ = profiles.popLast() }
 
     /// Leaves a folder's profiles out from now on.
-    mutating func passOver(_ folder: String) {
-        passedOver.insert(folder)
+    ///
+    /// - Parameter content: what the folder holds.
+    mutating func passOver(_ folder: String, _ content: ArchiveIndex.Hour) {
+        guard passedOver.updateValue(content, forKey: folder) == nil else { return }
+        stuck.files += content.files
+        stuck.bytes = stuck.bytes.addingSaturated(content.bytes)
         profiles.removeAll { $0.folder == folder }
     }
 
     /// Whether profiles of an hour are left out.
-    func passesOver(_ hour: String) -> Bool { passedOver.contains { $0.hasSuffix("/" + ArchivedFiles.folder(ofHour: hour)) } }
+    func passesOver(_ hour: String) -> Bool { passedOver.keys.contains { $0.hasSuffix("/" + ArchivedFiles.folder(ofHour: hour)) } }
 
     /// Leaves nothing out any more.
     ///
     /// - Returns: whether anything was left out.
     mutating func beginAgain() -> Bool {
         guard !passedOver.isEmpty else { return false }
-        (passedOver, profiles) = ([], [])
+        (passedOver, stuck, profiles) = ([:], ArchiveIndex.Hour(), [])
         return true
     }
 
@@ -65,7 +71,7 @@ struct OldestProfiles {
         var oldest: String?
         var found: [String: Profile] = [:]
         try root.visit(hour, until: aborting) { relative, folder, files in
-            if passedOver.contains(relative) { return }
+            if passedOver[relative] != nil { return }
             folder.removeLeftovers(among: files)
             // The files are sorted by name, so by time.
             for file in files {

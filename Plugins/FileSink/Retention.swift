@@ -182,7 +182,7 @@ struct Retention {
                 try root.remove(ArchiveIndex.name)
             }
             do throws(SystemError) { try root.removeArchived(profile.files, from: profile.folder) } catch {
-                try passOver(profile.folder, error)
+                try passOver(profile.folder, hour, root, error)
                 continue
             }
             oldest.removeFirst()
@@ -193,19 +193,25 @@ struct Retention {
     }
 
     /// Goes on with younger profiles where a folder's cannot be removed, because they may be of another tenant.
-    private mutating func passOver(_ folder: String, _ error: SystemError) throws(SystemError) {
+    private mutating func passOver(
+        _ relative: String, _ hour: String, _ root: OpenFolder, _ error: SystemError
+    ) throws(SystemError) {
         if error.isLackOfDescriptors { throw error }
         if nextAttempt <= .now {
-            host.log(.warning, "profiles in \(folder) cannot be removed; others are removed instead, and it is tried again: \(error)")
+            host.log(.warning, "profiles in \(relative) cannot be removed; others are removed instead, and it is tried again: \(error)")
             nextAttempt = .now + Self.tidyInterval
         }
-        oldest.passOver(folder)
+        let folder = try root.descend(relative)
+        oldest.passOver(relative, Self.count(hour, folder, try folder.list().files))
     }
 
     /// The bound that the archive exceeds; `max_age` when the hour may have profiles that are too old.
+    ///
+    /// Half of a bound is left to the others, however much there is that cannot be removed.
     private func reason(_ hour: String) -> RetentionMetrics.Reason? {
-        if let bytes = config.maxBytes, index.total.bytes > bytes { return .maxBytes }
-        if let files = config.maxFiles, index.total.files > files { return .maxFiles }
+        let (total, stuck) = (index.total, oldest.stuck)
+        if let bytes = config.maxBytes, total.bytes > bytes, total.bytes - stuck.bytes > bytes / 2 { return .maxBytes }
+        if let files = config.maxFiles, total.files > files, total.files - stuck.files > files / 2 { return .maxFiles }
         return isTooOld(hour) ? .maxAge : nil
     }
 

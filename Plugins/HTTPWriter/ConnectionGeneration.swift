@@ -54,7 +54,7 @@ import LinuxSystem
             unsafe ConnectionGeneration.at(context).timer = milliseconds < 0 ? .never : .now + .milliseconds(milliseconds)
             return 0
         }
-        unsafe setLimit(of: multi)
+        set(limit)
         return unsafe multi
     }
 
@@ -64,13 +64,9 @@ import LinuxSystem
 
     /// Sets another bound; connections beyond it close when they become idle.
     func set(_ limit: ConnectionLimit) {
-        guard limit != self.limit else { return }
         self.limit = limit
         plain?.limit = limit
-        if let multi = unsafe multi { unsafe setLimit(of: multi) }
-    }
-
-    private func setLimit(of multi: UnsafeMutableRawPointer) {
+        guard let multi = unsafe multi else { return }
         // The number of kept connections is set too: by default libcurl keeps four for each running transfer, and so closes most of
         // them when a burst ends.
         unsafe ccurl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, limit.kept)

@@ -11,9 +11,13 @@ final class EndpointConnections {
     private var retired: [ConnectionGeneration] = [] { didSet { hasRetired = !retired.isEmpty } }
     /// Each request asks this, which costs less than a look at the array.
     private var hasRetired = false
-    /// The limit of all generations together: the retired ones open no more than they have, and the current one gets the rest.
+    /// The limit of each generation; with the writer's own client, of all together.
     var limit: ConnectionLimit {
-        didSet { if limit != oldValue { divideLimit() } }
+        didSet {
+            guard limit != oldValue else { return }
+            for generation in all { generation.set(limit) }
+            divideLimit()
+        }
     }
 
     /// - Parameter route: the way to the endpoint for the writer's own client; nil when only libcurl may go there.
@@ -40,16 +44,14 @@ final class EndpointConnections {
         return new
     }
 
+    /// Leaves the current generation what the requests on the retired ones do not need, and one connection at least.
+    ///
+    /// Only for the writer's own client: libcurl would let requests wait although it is given more connections meanwhile.
     private func divideLimit() {
-        guard limit.open > 0 else { return current?.set(limit) ?? () }
-        var left = limit
-        for generation in retired {
-            let count = min(limit.open, max(1, sockets.count(of: generation)))
-            generation.set(ConnectionLimit(open: count, kept: count))
-            left.open -= count
-        }
-        left.open = max(1, left.open)
-        current?.set(left)
+        guard limit.open > 0, let plain = current?.plain else { return }
+        let taken = retired.reduce(0) { $0 + ($1.plain?.requestCount ?? 0) }
+        let part = ConnectionLimit(open: max(1, limit.open - taken), kept: limit.kept)
+        if plain.limit != part { plain.limit = part }
     }
 
     /// Shortened at random by up to a fifth, so that connections opened together are not all replaced at the same time.
@@ -63,7 +65,6 @@ final class EndpointConnections {
         current = nil
         generation.plain?.retire()
         retired.append(generation)
-        divideLimit()
     }
 
     /// Closes the current generation if it is idle, to free descriptors for another endpoint.

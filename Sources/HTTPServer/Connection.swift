@@ -75,7 +75,7 @@ final class Connection {
     var phase: Phase
     var deadline: MonotonicTime
     var input = RequestInput()
-    /// What ``reservedBytes`` are for.
+    /// The kind of memory that ``reservedBytes`` counts.
     var reservedKind = BodyBudget.Beginning.handshake
     var isClosed = false
     /// The limit for which the connection is answered 503; nil when it is served.
@@ -211,14 +211,14 @@ final class Connection {
 
     /// - Returns: the bytes after the head; nil when the head is incomplete and its bytes were kept, or when it was refused.
     private func consumeHead(_ received: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
-        // The read timeout runs from the first byte of a request; for the first request, from the start of the connection.
+        // The read timeout runs from the first byte of a request; for the first request of a connection that stays, from its start.
         if !input.hasBegun {
             // RFC 9112 §2.2: some clients send an empty line after a body, which is no beginning of a request. It is kept to be counted.
             if received.areEmptyLines {
                 if reserve(received.count, for: .head) { input.keep(Array(received)) }
                 return nil
             }
-            if request.number > 0 || listener.isClosing || table.isDraining {
+            if request.number > 0 || isLeaving {
                 deadline = table.now + listener.service.http.readTimeout
             }
         }

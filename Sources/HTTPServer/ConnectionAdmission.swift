@@ -44,7 +44,7 @@ extension Connection {
             // A client that waits for an acknowledgement before its request would wait 40 ms, for no ticket may go out with it.
             Socket.acknowledge(transport.number)
             guard watchAgain() else { return }
-            if listener.isClosing || table.isDraining { leave() }
+            if isLeaving { leave() }
             readAgainIfUnread()
         case .wantsReadable: _ = watchAgain()
         case .wantsWritable: if watchAgain() { set(.writable) }

@@ -90,6 +90,7 @@ extension Connection {
         }
         guard now >= deadline else { return }
         switch phase {
+        case .proxyHeader where isLeaving, .handshake where isLeaving: close()
         case .proxyHeader: refuseProxyHeader("it did not come within server_read_timeout")
         case .handshake:
             listener.counters.failedHandshakes.add()
@@ -120,13 +121,22 @@ extension Connection {
         if !isClosed, case .head = phase, !input.hasBegun { close() }
     }
 
+    /// Whether no request is to begin any more, but for one that is on its way.
+    var isLeaving: Bool { listener.isClosing || table.isDraining }
+
     /// Has a connection close whose listener ends: at once when it has no request.
     ///
     /// A client that has just connected gets a moment for its first request, which may be on its way, and which many clients do not send
     /// again when a new connection ends without an answer.
     func leave() {
         let end = age.began + Self.firstRequestTime
-        guard case .head = phase, request.number == 0, !input.hasBegun, limit == nil, table.now < end else { return closeIfIdle() }
+        let isNew =
+            switch phase {
+            case .proxyHeader, .handshake: true
+            case .head: request.number == 0 && !input.hasBegun
+            default: false
+            }
+        guard isNew, limit == nil, table.now < end else { return closeIfIdle() }
         deadline = min(deadline, end)
         table.expect(deadline)
     }

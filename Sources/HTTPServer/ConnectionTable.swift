@@ -59,7 +59,7 @@ package final class ConnectionTable {
     }
 
     /// Accepts the connections that the kernel has already queued for a listener, then stops accepting from it. Idle connections
-    /// are closed; the others close after their current request.
+    /// are closed, new ones after a moment for their first request; the others close after their current request.
     package func forget(_ listener: Listener) {
         guard let index = listeners.firstIndex(where: { $0 === listener }) else { return }
         accept(listener, atMost: .max)

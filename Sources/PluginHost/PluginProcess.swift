@@ -100,14 +100,18 @@ final class PluginProcess: Sendable {
         // A failure shows as the end of the process.
         try? run.channel.send(.create(beginning))
         var patience = Patience(createTime)
-        guard let answer = run.state.wait(&patience, { $0.answer }) else {
-            run.kill("create did not return within \(createTime.inNanoseconds / 1_000_000_000) seconds")
-            let end = waitForEnd(run)
-            // One that the system has not ended yet must not be taken for one that works.
-            current.withLock { if $0 === run { $0 = nil } }
-            throw .ended(end)
+        if let answer = run.state.wait(&patience, { $0.answer }) { return try answer.get() }
+        let why = "create did not return within \(createTime.inNanoseconds / 1_000_000_000) seconds"
+        let answer = run.state.withLock { state in
+            if state.answer == nil { state.killed = state.killed ?? why }
+            return state.answer
         }
-        return try answer.get()
+        if let answer { return try answer.get() }
+        run.kill(why)
+        let end = waitForEnd(run)
+        // The system may not have ended the process yet, and the next start must not find it.
+        current.withLock { if $0 === run { $0 = nil } }
+        throw .ended(end)
     }
 
     /// Waits for the end of a process that was killed; the system may need a moment.
@@ -256,7 +260,8 @@ final class PluginProcess: Sendable {
     }
 
     private func answer(_ run: Run, _ answer: Result<PluginIdentity, PluginInstance.StartError>) {
-        run.state.withLock { $0.answer = $0.answer ?? answer }
+        // What a process says that is killed for its silence comes too late.
+        run.state.withLock { if $0.answer == nil, $0.killed == nil { $0.answer = answer } }
         run.state.signal()
     }
 }

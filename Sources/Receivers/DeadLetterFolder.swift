@@ -154,38 +154,44 @@ struct DeadLetterFolder {
     /// Removes the oldest letters until the rest have at most `maxBytes` bytes.
     ///
     /// - Returns: how many were removed.
-    mutating func makeRoom(_ maxBytes: Int) -> Int { removeOldest { _, rest in rest > maxBytes } }
+    mutating func makeRoom(_ maxBytes: Int) -> Int { removeOldest { _, rest, stuck in rest > maxBytes && rest - stuck > maxBytes / 2 } }
 
     /// Removes the letters written before `time`.
     ///
     /// - Returns: how many were removed.
-    mutating func removeBuried(before time: Int64) -> Int { removeOldest { letter, _ in letter.buriedAt < time } }
+    mutating func removeBuried(before time: Int64) -> Int { removeOldest { letter, _, _ in letter.buriedAt < time } }
 
-    /// The most letters that are passed over in one search, because they cannot be removed.
-    private static let mostPassedOver = 4096
+    /// The most folders that are passed over in one search, because a letter in them cannot be removed.
+    private static let mostPassedOver = 64
 
-    /// Removes letters from the oldest on while `isOver` holds of a letter and the bytes of all that are left; letters that cannot be removed
-    /// are passed over, with those of the same folder.
-    private mutating func removeOldest(while isOver: (Letter, _ rest: Int) -> Bool) -> Int {
-        var (rest, end, kept, failed, failure) = (byteCount, 0, [Letter](), Set<String>(), SystemError?.none)
-        while end < letters.count, kept.count < Self.mostPassedOver, isOver(letters[end], rest) {
-            let letter = letters[end]
-            end += 1
-            if failed.contains(letter.files.folder) {
-                kept.append(letter)
-                continue
+    /// Removes letters from the oldest on while `isOver` holds of a letter, the bytes of all that are left, and those of them that cannot be
+    /// removed. A letter that cannot be removed is passed over, with the others of its folder.
+    private mutating func removeOldest(while isOver: (Letter, _ rest: Int, _ stuck: Int) -> Bool) -> Int {
+        var (rest, stuck, end, kept, failed, failure) = (byteCount, 0, 0, [Letter](), Set<String>(), SystemError?.none)
+        do throws(SystemError) {
+            while end < letters.count, isOver(letters[end], rest, stuck) {
+                let letter = letters[end]
+                let folder = letter.files.folder
+                if failed.contains(folder) {
+                    kept.append(letter)
+                } else {
+                    let root = try archive.open()
+                    // The metadata is removed first: an interruption then leaves payloads that are not replayed, and that the next scan
+                    // finds.
+                    do throws(SystemError) {
+                        try root.removeArchived(letter.files.names, from: folder)
+                        rest -= letter.byteCount
+                    } catch {
+                        guard !error.isLackOfDescriptors, failed.count < Self.mostPassedOver else { throw error }
+                        failure = error
+                        failed.insert(folder)
+                        stuck += letters[end...].reduce(0) { $0 + ($1.files.folder == folder ? $1.byteCount : 0) }
+                        kept.append(letter)
+                    }
+                }
+                end += 1
             }
-            do throws(SystemError) {
-                // The metadata is removed first: an interruption then leaves payloads that are not replayed, and that the next scan
-                // finds.
-                try archive.open().removeArchived(letter.files.names, from: letter.files.folder)
-                rest -= letter.byteCount
-            } catch {
-                failure = error
-                failed.insert(letter.files.folder)
-                kept.append(letter)
-            }
-        }
+        } catch { failure = error }
         if let failure { Log.warning("a dead letter cannot be removed", ["error": "\(failure)"]) }
         letters.replaceSubrange(..<end, with: kept)
         if end > kept.count { countBytes() }

@@ -273,12 +273,8 @@ extension SpoolConfig {
         let total = try folder.space().total
         var config = self
         // Some file systems do not tell their size, and then how much is free neither.
-        guard total > 0 else {
-            config.minFreeBytes = nil
-            return config
-        }
-        config.minFreeBytes = reserve(of: total)
-        config.segmentBytes = min(segmentBytes, max(64 << 10, min(total, maxBytes ?? .max) / 16))
+        config.minFreeBytes = total > 0 ? reserve(of: total) : nil
+        config.segmentBytes = min(segmentBytes, max(64 << 10, min(total > 0 ? total : .max, maxBytes ?? .max) / 16))
         return config
     }
 }

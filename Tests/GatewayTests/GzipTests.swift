@@ -60,7 +60,7 @@ struct GzipTests {
         let data = Array(repeatElement(empty, count: members).joined())
         let result = try Self.outcome(data, excess: data.count + room)
         #expect(result.failure == (room < 0 ? .tooSparse : nil) && result.content.isEmpty)
-        // What is in between makes up for it.
+        // Content before it makes up for it.
         let content = [UInt8](repeating: 1, count: data.count)
         #expect(try Self.outcome(Self.compressed(content) + data, excess: 1000).content == content)
     }

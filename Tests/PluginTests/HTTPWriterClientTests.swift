@@ -129,6 +129,35 @@ struct HTTPWriterClientTests {
 
     // MARK: Connections
 
+    @Test("Connections that end with their request, because another one was lost, count against the endpoint's descriptors")
+    func lost() throws {
+        let gate = Gate()
+        let server = try UpstreamServer { _, request in
+            if request.target.contains("lost") { return nil }
+            if request.target.contains("slow") { gate.wait() }
+            return UpstreamServer.response("200 OK")
+        }
+        // Room for four connections.
+        let host = TestHost(descriptorShare: 12)
+        let writer = try HTTPWriterTests.plugin.get().create(#"{"endpoint":[{"url":"\#(server.url)"}]}"#, host)
+        let slow = (1...3).map { TestProfile(sequence: $0, query: "name=slow") }
+        let open = slow.map { writer.begin($0) }
+        #expect(try writer.deliver(TestProfile(sequence: 4, query: "name=lost")).status == .retry)
+        let others = (5...40).map { TestProfile(sequence: $0) }
+        let tokens = others.map { writer.begin($0) }
+        let statuses = try withExtendedLifetime(others) { try tokens.map { try host.outcome(of: $0).status } }
+        #expect(statuses.allSatisfy { $0 == .delivered })
+        #expect(Set(server.requests.map(\.connection)).count == 5)
+        gate.open()
+        let late = try withExtendedLifetime(slow) { try open.map { try host.outcome(of: $0).status } }
+        #expect(late.allSatisfy { $0 == .delivered })
+        let more = (41...80).map { TestProfile(sequence: $0) }
+        let before = server.requests.count
+        let rest = more.map { writer.begin($0) }
+        #expect(try withExtendedLifetime(more) { try rest.map { try host.outcome(of: $0).status } }.allSatisfy { $0 == .delivered })
+        #expect(Set(server.requests.dropFirst(before).map(\.connection)).count <= 4)
+    }
+
     @Test("Bytes that nobody asked for close an idle connection")
     func unsolicited() throws {
         let server = try UpstreamServer { _, _ in Self.ok(Self.ended) + "HTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n" }

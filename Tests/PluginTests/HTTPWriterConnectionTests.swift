@@ -107,31 +107,6 @@ struct HTTPWriterConnectionTests {
         #expect(Set(server.requests.map(\.connection)).count == most)
     }
 
-    @Test("Connections that end with their request, because one was lost, count against the share")
-    func lost() throws {
-        let gate = Gate()
-        let server = try UpstreamServer { _, request in
-            if request.target.contains("lost") { return nil }
-            if request.target.contains("slow") { gate.wait() }
-            return UpstreamServer.response("200 OK")
-        }
-        let writer = try Self.writer([server], host: TestHost(descriptorShare: Self.overhead(endpoints: 1) + 4))
-        let slow = (1...3).map { TestProfile(sequence: $0, query: "name=slow") }
-        let open = slow.map { writer.begin($0) }
-        #expect(try writer.deliver(TestProfile(sequence: 4, query: "name=lost")).status == .retry)
-        let others = (5...40).map { TestProfile(sequence: $0) }
-        let tokens = others.map { writer.begin($0) }
-        let statuses = try withExtendedLifetime(others) { try tokens.map { try writer.host.outcome(of: $0).status } }
-        #expect(statuses.allSatisfy { $0 == .delivered })
-        #expect(Set(server.requests.map(\.connection)).count == 5)
-        gate.open()
-        #expect(
-            try withExtendedLifetime(slow) { try open.map { try writer.host.outcome(of: $0).status } } == [
-                .delivered, .delivered, .delivered,
-            ])
-        try server.waitForConnections(1)
-    }
-
     @Test("Endpoints get equal parts of the share")
     func parts() throws {
         let gate = Gate()

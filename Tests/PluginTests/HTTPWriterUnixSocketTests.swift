@@ -35,10 +35,9 @@ struct HTTPWriterUnixSocketTests {
 
     @Test("A server that is slow to accept connections gets all requests, and is not taken to be down")
     func slowToAccept() throws {
-        let folder = try TestFolder()
+        let (folder, host) = (try TestFolder(), TestHost())
         let path = folder.path("up.sock")
         let listening = try TestSocket.listening(at: path, backlog: 1)
-        let host = TestHost()
         let writer = try Self.writer(path, "", host)
         let profiles = (1...40).map { TestProfile(sequence: $0) }
         let open = profiles.map { writer.begin($0) }
@@ -62,10 +61,9 @@ struct HTTPWriterUnixSocketTests {
 
     @Test("A server that accepts nothing is down after the timeout of some requests")
     func acceptsNothing() throws {
-        let folder = try TestFolder()
+        let (folder, host) = (try TestFolder(), TestHost())
         let path = folder.path("up.sock")
         let listening = try TestSocket.listening(at: path, backlog: 1)
-        let host = TestHost()
         let writer = try Self.writer(path, #","remote_timeout":"200ms""#, host)
         let profiles = (1...20).map { TestProfile(sequence: $0) }
         let open = profiles.map { writer.begin($0) }

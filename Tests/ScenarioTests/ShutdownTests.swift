@@ -63,15 +63,23 @@ struct ShutdownTests {
 
     @Test(
         "The first request of a client that has just connected is served, and later the connection closes",
-        arguments: ["SIGTERM", "reload"])
-    func justConnected(end: String) throws {
+        arguments: ["SIGTERM", "reload"],
+        [false, true])
+    func justConnected(end: String, isProxied: Bool) throws {
         let limit = ContinuousClock.now + .seconds(Project.patience)
         while true {
             var answer: RawConnection.Response?
             try Scenario.run { scenario in
-                let gateway = try GatewayProcess(scenario, receivers: ["console": ReceiverEntry.console()])
+                let gateway = try GatewayProcess(
+                    scenario, receivers: ["console": ReceiverEntry.console()],
+                    http: isProxied ? "\"trusted_proxies\": [\"127.0.0.1\"], \"proxy_protocol\": true," : "")
+                let request = "POST /ingest?name=first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1"
+                let first = (isProxied ? "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" : "") + request
+                let idle = try RawConnection(gateway.port)
+                idle.send(first)
+                #expect(try idle.readResponse().status == 200)
                 let (silent, connection) = (try RawConnection(gateway.port), try RawConnection(gateway.port))
-                try gateway.waitForMetrics("two connections") { $0.connections() == 2 }
+                try gateway.waitForMetrics("three connections") { $0.connections() == 3 }
                 if end == "SIGTERM" {
                     gateway.process.signal(SIGTERM)
                     try gateway.log.wait(for: "no longer listening")
@@ -81,7 +89,8 @@ struct ShutdownTests {
                     gateway.process.signal(SIGHUP)
                     try gateway.log.wait(for: "config reloaded")
                 }
-                connection.send("POST /ingest?name=first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na 1")
+                #expect(try idle.readToEnd() == "")
+                connection.send(first)
                 answer = try? connection.readResponse()
                 #expect(try silent.readToEnd() == "")
                 if end == "SIGTERM" { #expect(try gateway.process.waitForExit() == 0) }

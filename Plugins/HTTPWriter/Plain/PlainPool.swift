@@ -42,6 +42,8 @@ final class PlainPool {
     /// True when it has no requests.
     var isIdle: Bool { running.all.isEmpty && finished.isEmpty }
 
+    var requestCount: Int { running.all.count }
+
     private var isFull: Bool { limit.open > 0 && connections >= limit.open || nextTry != .never }
 
     // MARK: The loop
